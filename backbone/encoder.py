@@ -1,0 +1,49 @@
+"""The packed encoder: one [N, H] matrix through every linear layer, attention within each row."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from backbone.architecture import Architecture
+from backbone.layers import attend, feed_forward, rms_norm
+from backbone.packing import PackedBatch
+from backbone.relative_bias import EncoderBias
+from backbone.weights import SelfAttention, T5Weights
+
+
+def embed(packed: PackedBatch, embedding: Tensor, prompts: Tensor) -> Tensor:
+    """Token embeddings and prompt rows in their places, [N, H]. Only `prompts` [R, H] can receive a gradient."""
+    x = embedding.new_empty(packed.num_tokens, embedding.shape[1])  # [N, H]
+    x = x.index_copy(0, packed.token_positions, embedding[packed.token_ids])
+    return x.index_copy(0, packed.prompt_positions, prompts[packed.prompt_rows])
+
+
+def encode(
+    packed: PackedBatch,
+    prompts: Tensor,  # [R, H]
+    *,
+    weights: T5Weights,
+    architecture: Architecture,
+    bias: EncoderBias,
+) -> Tensor:
+    """The encoder's last hidden states, final norm applied, [N, H]."""
+    lengths = [end - start for start, end in zip(packed.offsets, packed.offsets[1:], strict=False)]
+    biases = [bias.for_length(length) for length in lengths]
+    x = embed(packed, weights.embedding, prompts)
+    for layer in weights.encoder:
+        x = x + _self_attention(x, layer.attention, architecture, lengths, biases)
+        x = x + feed_forward(x, layer.feed_forward, architecture)
+    return rms_norm(x, weights.encoder_norm, architecture.norm_eps)
+
+
+def _self_attention(
+    x: Tensor,  # [N, H]
+    weights: SelfAttention,
+    architecture: Architecture,
+    lengths: list[int],  # [B]
+    biases: list[Tensor],  # B × [heads, L_i, L_i]
+) -> Tensor:
+    qkv = F.linear(rms_norm(x, weights.norm, architecture.norm_eps), weights.qkv)  # [N, 3·A]
+    qkv = qkv.view(-1, 3, architecture.num_heads, architecture.head_dim)
+    mixed = [attend(*row.unbind(1), bias) for row, bias in zip(qkv.split(lengths), biases, strict=True)]
+    return F.linear(torch.cat(mixed), weights.out)  # [N, H]

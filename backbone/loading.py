@@ -1,0 +1,84 @@
+"""`load`: from a word, a folder or a Hugging Face id to a frozen `Backbone`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoTokenizer, T5Config, T5ForConditionalGeneration
+from transformers.utils import logging as transformers_logging
+
+from backbone import embedded
+from backbone.architecture import Architecture
+from backbone.backbone import Backbone, BackboneId
+from backbone.errors import BackboneNotFound, UnsupportedBackbone
+from backbone.fingerprint import fingerprint
+from backbone.text import TextTokenizer
+from backbone.weights import weights_of
+
+EMBEDDED = "embedded"
+
+
+def load(
+    source: str,
+    *,
+    cache_dir: Path,
+    revision: str | None = None,
+    offline: bool = False,
+    device: str = "cpu",
+    say: Callable[[str], None] = lambda line: None,
+) -> Backbone:
+    """Load a T5 in float32, frozen.
+
+    Args:
+        source: `embedded`, a directory in `transformers`' format, or a Hugging Face id (`google/flan-t5-small`).
+            A private Hub repository takes its token as `huggingface_hub` does, from `HF_TOKEN` or a login.
+        cache_dir: where the embedded backbone's converted weights are kept
+        revision: a Hub branch, tag or commit
+        offline: use nothing but what is on this machine
+        device: a `torch` device, `cpu` or `cuda`
+        say: told what is being done, a line each
+
+    Raises:
+        BackboneNotFound: nothing of that name, or no way to reach it
+        UnsupportedBackbone: it is not a T5
+        BackboneCacheError: `cache_dir` cannot be written
+    """
+    folder = str(embedded.prepare(cache_dir, say)) if source == EMBEDDED else source
+    model, tokenizer = _from_transformers(folder, revision=revision, offline=offline)
+    config = model.config
+    architecture = Architecture.of(config)
+    weights = weights_of(model.to(device).eval(), architecture)
+    identity = BackboneId(
+        id=source,
+        revision=embedded.REVISION if source == EMBEDDED else getattr(config, "_commit_hash", None) or "local",
+        fingerprint=fingerprint(weights.embedding, architecture),
+    )
+    return Backbone(identity, architecture, weights, TextTokenizer(tokenizer, eos_id=architecture.eos_id))
+
+
+def _from_transformers(
+    source: str, *, revision: str | None, offline: bool
+) -> tuple[T5ForConditionalGeneration, Tokenizer]:
+    where = {"revision": revision, "local_files_only": offline}
+    # tied or untied is the checkpoint's to say, and `transformers` follows it; its warning about that is noise
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(source, **where)
+        if not isinstance(config, T5Config):
+            raise UnsupportedBackbone(f"{source!r} is a {config.model_type!r} model, expected 't5'")
+        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, **where)
+        model, report = T5ForConditionalGeneration.from_pretrained(
+            source, config=config, dtype=torch.float32, output_loading_info=True, **where
+        )
+    except (OSError, ValueError) as exc:
+        raise BackboneNotFound(f"cannot load {source!r}: {_first_line(exc)}") from exc
+    if report["missing_keys"] or report["mismatched_keys"]:
+        wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+        raise UnsupportedBackbone(f"{source!r} lacks tensors of a T5 or has them in another shape: {wrong[:5]}")
+    return model, tokenizer.backend_tokenizer
+
+
+def _first_line(exc: Exception) -> str:
+    return (str(exc).strip() or type(exc).__name__).splitlines()[0]

@@ -1,0 +1,65 @@
+"""A packed batch: rows laid end to end, each `[its prompt | its text]`, with no padding between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRow:
+    """One row before packing: which rows of the prompt table stand before which token ids."""
+
+    prompt_start: int
+    prompt_length: int
+    token_ids: Sequence[int]  # [T], the end-of-sequence token included
+
+    @property
+    def num_tokens(self) -> int:
+        """What this row adds to N: its prompt and its text."""
+        return self.prompt_length + len(self.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """B rows as index tensors into N packed positions."""
+
+    token_ids: Tensor  # [ΣT_i] int64
+    token_positions: Tensor  # [ΣT_i] int64, where in N each token stands
+    prompt_rows: Tensor  # [ΣP_i] int64, rows of the prompt table
+    prompt_positions: Tensor  # [ΣP_i] int64
+    offsets: tuple[int, ...]  # [B + 1], row i is offsets[i] : offsets[i + 1]
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def num_tokens(self) -> int:
+        """N = Σ(P_i + T_i)."""
+        return self.offsets[-1]
+
+
+def pack(rows: Sequence[PackedRow], *, device: torch.device | None = None) -> PackedBatch:
+    """Lay rows end to end."""
+    token_ids: list[int] = []
+    token_positions: list[int] = []
+    prompt_rows: list[int] = []
+    prompt_positions: list[int] = []
+    offsets = [0]
+    for row in rows:
+        start = offsets[-1]
+        text_start, end = start + row.prompt_length, start + row.num_tokens
+        prompt_rows.extend(range(row.prompt_start, row.prompt_start + row.prompt_length))
+        prompt_positions.extend(range(start, text_start))
+        token_ids.extend(row.token_ids)
+        token_positions.extend(range(text_start, end))
+        offsets.append(end)
+    return PackedBatch(
+        token_ids=torch.tensor(token_ids, dtype=torch.int64, device=device),
+        token_positions=torch.tensor(token_positions, dtype=torch.int64, device=device),
+        prompt_rows=torch.tensor(prompt_rows, dtype=torch.int64, device=device),
+        prompt_positions=torch.tensor(prompt_positions, dtype=torch.int64, device=device),
+        offsets=tuple(offsets),
+    )

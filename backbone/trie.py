@@ -1,0 +1,123 @@
+"""The label trie: a task's label words as token sequences that share prefixes.
+
+Constrained decoding walks it. A node is a decoder input whose output is needed; an edge is a child token at a
+node where there is a choice. `log p(label)` is the sum of its edges' log-probabilities, each a softmax over the
+children of one node: an edge without a sibling costs nothing and is left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from backbone.errors import InvalidLabels
+
+MAX_LABELS = 1_000
+MAX_LABEL_TOKENS = 32
+MAX_TRIE_NODES = 4_096
+
+
+@dataclass(slots=True)
+class _Branch:
+    children: dict[int, "_Branch"] = field(default_factory=dict)
+    label: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class LabelTrie:
+    """The nodes that the decoder must evaluate and the edges whose scores make up each label.
+
+    Nodes stand before their descendants; node 0 is the decoder's start token.
+    """
+
+    num_labels: int
+    node_tokens: tuple[int, ...]  # [M]
+    node_parents: tuple[int, ...]  # [M], −1 for the root
+    node_depths: tuple[int, ...]  # [M]
+    edge_nodes: tuple[int, ...]  # [E], the node an edge leaves from
+    edge_tokens: tuple[int, ...]  # [E], the token it spells
+    path_labels: tuple[int, ...]  # [Q], with path_edges: edge path_edges[i] lies on label path_labels[i]
+    path_edges: tuple[int, ...]  # [Q]
+
+    @property
+    def num_nodes(self) -> int:
+        return len(self.node_tokens)
+
+    @property
+    def needs_one_step(self) -> bool:
+        """Whether the labels differ in their first token, so that one decoder position scores them all."""
+        return self.num_nodes == 1
+
+
+def build_trie(labels: Sequence[Sequence[int]], *, start_id: int, eos_id: int) -> LabelTrie:
+    """Build the trie of label words given as token ids (without end-of-sequence), in label order.
+
+    Raises:
+        InvalidLabels: fewer than two labels, an empty one, two that are the same tokens, or one over a limit.
+    """
+    _check(labels, eos_id)
+    root = _Branch()
+    num_nodes = 1
+    for index, tokens in enumerate(labels):
+        branch = root
+        for token in (*tokens, eos_id):
+            num_nodes += token not in branch.children
+            branch = branch.children.setdefault(token, _Branch())
+        if branch.label is not None:
+            raise InvalidLabels("label words", index, f"tokens unlike those of label {branch.label}")
+        branch.label = index
+    if num_nodes > MAX_TRIE_NODES:
+        raise InvalidLabels("label trie nodes", num_nodes, f"at most {MAX_TRIE_NODES}")
+    return _flatten(root, num_labels=len(labels), start_id=start_id)
+
+
+def _check(labels: Sequence[Sequence[int]], eos_id: int) -> None:
+    if not 2 <= len(labels) <= MAX_LABELS:
+        raise InvalidLabels("number of labels", len(labels), f"2 to {MAX_LABELS}")
+    for index, tokens in enumerate(labels):
+        if not 1 <= len(tokens) <= MAX_LABEL_TOKENS:
+            raise InvalidLabels(f"tokens of label {index}", len(tokens), f"1 to {MAX_LABEL_TOKENS}")
+        if eos_id in tokens:
+            raise InvalidLabels(f"tokens of label {index}", list(tokens), "no end-of-sequence token inside")
+
+
+def _flatten(root: _Branch, *, num_labels: int, start_id: int) -> LabelTrie:
+    """Depth first, with a stack: a node is kept only if a choice lies at it or below it."""
+    tokens: list[int] = []
+    parents: list[int] = []
+    depths: list[int] = []
+    edges: list[tuple[int, int]] = []
+    paths: list[tuple[int, int]] = []
+    stack: list[tuple[_Branch, int, int, int, tuple[int, ...]]] = [(root, start_id, -1, 0, ())]
+    while stack:
+        branch, token, parent, depth, path = stack.pop()
+        end = _end_without_choice(branch)
+        if end is not None:
+            paths.extend((end, edge) for edge in path)
+            continue
+        node = len(tokens)
+        tokens.append(token)
+        parents.append(parent)
+        depths.append(depth)
+        for child_token, child in branch.children.items():
+            child_path = path
+            if len(branch.children) > 1:
+                child_path = (*path, len(edges))
+                edges.append((node, child_token))
+            stack.append((child, child_token, node, depth + 1, child_path))
+    paths.sort()
+    return LabelTrie(
+        num_labels=num_labels,
+        node_tokens=tuple(tokens),
+        node_parents=tuple(parents),
+        node_depths=tuple(depths),
+        edge_nodes=tuple(node for node, _ in edges),
+        edge_tokens=tuple(token for _, token in edges),
+        path_labels=tuple(label for label, _ in paths),
+        path_edges=tuple(edge for _, edge in paths),
+    )
+
+
+def _end_without_choice(branch: _Branch) -> int | None:
+    """The label that a branch leads to where it never forks, else None."""
+    while len(branch.children) == 1:
+        branch = next(iter(branch.children.values()))
+    return branch.label

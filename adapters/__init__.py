@@ -1,0 +1,53 @@
+"""What an adapter is: task, prompt, files, digest, registry. No torch, and no import of the model or the server.
+
+PyPI has an unrelated package of this name (AdapterHub); `SUPERPOS` tells them apart.
+"""
+
+from adapters.adapter import BackboneRef, Calibration, Manifest, PromptAdapter, Provenance
+from adapters.errors import (
+    AdapterError,
+    Conflict,
+    InvalidAdapter,
+    InvalidName,
+    InvalidRow,
+    InvalidTask,
+    NotFound,
+    RegistryError,
+    RegistryUnavailable,
+)
+from adapters.names import DEFAULT_TENANT, PRODUCTION, Ref
+from adapters.registry import Change, Publication, Registry, Resolution, TaskInfo, VersionInfo
+from adapters.sqlite import SqliteRegistry
+from adapters.task import Label, TaskSpec
+
+SUPERPOS = True
+
+__all__ = [
+    "DEFAULT_TENANT",
+    "PRODUCTION",
+    "SUPERPOS",
+    "AdapterError",
+    "BackboneRef",
+    "Calibration",
+    "Change",
+    "Conflict",
+    "InvalidAdapter",
+    "InvalidName",
+    "InvalidRow",
+    "InvalidTask",
+    "Label",
+    "Manifest",
+    "NotFound",
+    "PromptAdapter",
+    "Provenance",
+    "Publication",
+    "Ref",
+    "Registry",
+    "RegistryError",
+    "RegistryUnavailable",
+    "Resolution",
+    "SqliteRegistry",
+    "TaskInfo",
+    "TaskSpec",
+    "VersionInfo",
+]

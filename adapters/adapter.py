@@ -1,0 +1,134 @@
+"""`PromptAdapter`: a task's prompt with everything needed to serve it, immutable, named by its digest."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Literal
+
+import numpy as np
+import rfc8785
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from adapters.errors import InvalidAdapter
+from adapters.names import DIGEST_PATTERN
+from adapters.task import TaskSpec
+
+MAX_VIRTUAL_TOKENS = 100
+MAX_ROW_NORM = 1e5
+"""Far above any trained prompt (token embeddings of T5 have norms of some hundred), far below an overflow."""
+
+Digest = Annotated[str, Field(pattern=f"^{DIGEST_PATTERN}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class BackboneRef(_Frozen):
+    """The backbone that a prompt was trained for."""
+
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    revision: Annotated[str, Field(max_length=256)]
+    fingerprint: Digest
+
+
+class Calibration(_Frozen):
+    """How raw scores become probabilities: softmax(log p / temperature); below the threshold the task abstains."""
+
+    temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
+    abstain_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Provenance(_Frozen):
+    """Where a prompt came from; nothing here changes an answer."""
+
+    method: Annotated[str, Field(max_length=64)]
+    seed: int | None = None
+    sampled_token_ids: tuple[int, ...] = ()
+    """SuperPos: the vocabulary ids whose embeddings were superposed (m of them)."""
+    hyperparameters: dict[str, str | int | float | bool | None] = {}
+    metrics: dict[str, float] = {}
+    data: dict[str, str | int] = {}
+    """Which rows: file names, row counts and sha256 sums."""
+    software: dict[str, str] = {}
+
+
+class Manifest(_Frozen):
+    """`superpos.json`: everything of an adapter but its prompt."""
+
+    schema_version: Literal[1] = 1
+    task: TaskSpec
+    backbone: BackboneRef
+    calibration: Calibration = Calibration()
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class PromptAdapter:
+    """A prompt and its manifest.
+
+    Raises:
+        InvalidAdapter: a prompt of a wrong type or shape, with values that are not finite, or out of bounds
+    """
+
+    prompt: NDArray[np.float32]  # [P, H], read-only
+    manifest: Manifest
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt)
+        frozen = np.ascontiguousarray(self.prompt, dtype="<f4").copy()
+        frozen.setflags(write=False)
+        object.__setattr__(self, "prompt", frozen)
+
+    @property
+    def num_virtual_tokens(self) -> int:
+        """P."""
+        return int(self.prompt.shape[0])
+
+    @property
+    def width(self) -> int:
+        """H."""
+        return int(self.prompt.shape[1])
+
+    @property
+    def spec(self) -> TaskSpec:
+        return self.manifest.task
+
+    @cached_property
+    def digest(self) -> str:
+        """`sha256:…` over the manifest as canonical JSON (RFC 8785) and the prompt's shape and bytes.
+
+        Fields at their defaults are left out, so that a field added later leaves older digests as they are.
+        """
+        manifest = rfc8785.dumps(self.manifest.model_dump(mode="json", exclude_defaults=True))
+        header = f"superpos-adapter {len(manifest)} {self.num_virtual_tokens} {self.width}\n".encode()
+        return f"sha256:{hashlib.sha256(header + manifest + self.prompt.tobytes()).hexdigest()}"
+
+    def check_backbone(self, *, fingerprint: str, width: int) -> None:
+        """Refuse a prompt that was trained for another model.
+
+        Raises:
+            InvalidAdapter: the width or the fingerprint differs
+        """
+        if self.width != width:
+            raise InvalidAdapter("prompt width", self.width, f"{width}, the backbone's")
+        if self.manifest.backbone.fingerprint != fingerprint:
+            trained_on = f"{self.manifest.backbone.fingerprint} ({self.manifest.backbone.id})"
+            raise InvalidAdapter("backbone fingerprint", trained_on, f"{fingerprint}, the backbone's")
+
+
+def _check_prompt(prompt: NDArray[np.float32]) -> None:
+    if prompt.dtype != np.float32:
+        raise InvalidAdapter("prompt dtype", str(prompt.dtype), "float32")
+    if prompt.ndim != 2 or prompt.shape[1] < 1:
+        raise InvalidAdapter("prompt shape", str(list(prompt.shape)), "[virtual tokens, width]")
+    if not 1 <= prompt.shape[0] <= MAX_VIRTUAL_TOKENS:
+        raise InvalidAdapter("virtual tokens", prompt.shape[0], f"1 to {MAX_VIRTUAL_TOKENS}")
+    finite = np.isfinite(prompt)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise InvalidAdapter("prompt values", f"{prompt[row, column]} at [{row}, {column}]", "finite numbers")
+    norms = np.linalg.norm(prompt.astype(np.float64), axis=1)  # [P]
+    if norms.max() > MAX_ROW_NORM:
+        raise InvalidAdapter("prompt row norm", f"{norms.max():.3g} in row {norms.argmax()}", f"at most {MAX_ROW_NORM:g}")

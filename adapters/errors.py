@@ -1,0 +1,56 @@
+"""The errors of tasks, adapters and the registry.
+
+AdapterError
+├── InvalidName           a tenant, task, alias or ref that is not well formed
+├── InvalidTask           a task specification that cannot be built
+├── InvalidRow            an input that does not fit its task's fields
+├── InvalidAdapter        files that are not one of our adapters; says which check, the value, what was expected
+└── RegistryError
+    ├── NotFound          no such tenant's task, version, alias or digest
+    ├── Conflict          the registry is not in the state that the caller expected
+    └── RegistryUnavailable   the store behind it cannot be read or written
+"""
+
+
+class AdapterError(Exception):
+    """Anything that this package refuses."""
+
+
+class InvalidName(AdapterError):
+    """A name outside its pattern."""
+
+    def __init__(self, kind: str, value: str, expected: str) -> None:
+        super().__init__(f"{kind} {value!r} is not valid, expected {expected}")
+        self.kind, self.value, self.expected = kind, value, expected
+
+
+class InvalidTask(AdapterError):
+    """A task specification that breaks a rule."""
+
+
+class InvalidRow(AdapterError):
+    """An input that lacks a field of its task, has one too many, or has one that is not text."""
+
+
+class InvalidAdapter(AdapterError):
+    """Files that fail a check."""
+
+    def __init__(self, check: str, value: object, expected: str) -> None:
+        super().__init__(f"{check}: got {value if isinstance(value, str) else repr(value)}, expected {expected}")
+        self.check, self.value, self.expected = check, value, expected
+
+
+class RegistryError(AdapterError):
+    """Anything that a registry refuses."""
+
+
+class NotFound(RegistryError):
+    """The thing named is not in the registry, or is another tenant's."""
+
+
+class Conflict(RegistryError):
+    """The change would break what the registry holds, or what the caller expected of it."""
+
+
+class RegistryUnavailable(RegistryError):
+    """The store cannot be reached, read or written now."""

@@ -1,0 +1,175 @@
+"""An adapter as files: a valid PEFT folder plus `superpos.json`. Untrusted on the way in, canonical on the way out.
+
+Reading checks everything before it believes anything: names, sizes, JSON, PEFT fields, the tensor's name, dtype,
+shape and values. Nothing is ever unpickled.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from adapters.adapter import MAX_VIRTUAL_TOKENS, BackboneRef, Manifest, PromptAdapter, Provenance
+from adapters.errors import InvalidAdapter
+from adapters.task import TaskSpec
+from adapters.validation import first_error
+
+CONFIG, WEIGHTS, MANIFEST, CARD = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "superpos.json",
+    "README.md",
+)
+SIZE_LIMITS = {CONFIG: 64 << 10, WEIGHTS: 4 << 20, MANIFEST: 1 << 20, CARD: 1 << 20}
+"""Bytes. The largest prompt, 100 × 4,096 float32, has 1.6 MB."""
+TENSOR = "prompt_embeddings"
+
+Files = Mapping[str, bytes]
+
+
+def to_files(adapter: PromptAdapter, *, card: str = "") -> dict[str, bytes]:
+    """The adapter's files; the same adapter gives the same bytes."""
+    manifest = adapter.manifest.model_dump(mode="json")
+    files = {
+        CONFIG: _json_bytes(_peft_config(adapter)),
+        WEIGHTS: safetensors.numpy.save({TENSOR: np.array(adapter.prompt)}),
+        MANIFEST: _json_bytes(manifest),
+    }
+    return files | ({CARD: card.encode()} if card else {})
+
+
+def from_files(files: Files) -> PromptAdapter:
+    """The adapter in a set of files as `to_files` writes them.
+
+    Raises:
+        InvalidAdapter: any check; it says which, the value, and what was expected
+    """
+    _check_names_and_sizes(files, required=(CONFIG, WEIGHTS, MANIFEST))
+    try:
+        manifest = Manifest.model_validate(_read_json(files, MANIFEST))
+    except ValidationError as exc:
+        where, value, message = first_error(exc)
+        raise InvalidAdapter(f"{MANIFEST}: {where}", value, message) from exc
+    return PromptAdapter(_read_prompt(files), manifest)
+
+
+def from_peft_files(files: Files, *, task: TaskSpec, backbone: BackboneRef) -> PromptAdapter:
+    """The adapter in a PEFT prompt-tuning folder that knows nothing of us: its task and backbone are given."""
+    _check_names_and_sizes(files, required=(CONFIG, WEIGHTS))
+    provenance = Provenance(method="peft import")
+    return PromptAdapter(_read_prompt(files), Manifest(task=task, backbone=backbone, provenance=provenance))
+
+
+def write_folder(folder: Path, files: Files) -> None:
+    """Write files into a folder, made if missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """The files of an adapter's folder; other files there are left alone, none is read past its size limit.
+
+    Raises:
+        InvalidAdapter: no such folder, or a file over its limit
+    """
+    if not folder.is_dir():
+        raise InvalidAdapter("adapter folder", str(folder), "a directory")
+    files = {}
+    for name, limit in SIZE_LIMITS.items():
+        if (folder / name).is_file():
+            with (folder / name).open("rb") as file:
+                files[name] = file.read(limit + 1)
+    return files
+
+
+def _peft_config(adapter: PromptAdapter) -> dict[str, object]:
+    return {
+        "peft_type": "PROMPT_TUNING",
+        "task_type": "SEQ_2_SEQ_LM",
+        "base_model_name_or_path": adapter.manifest.backbone.id,
+        "revision": None,
+        "num_virtual_tokens": adapter.num_virtual_tokens,
+        "token_dim": adapter.width,
+        "num_transformer_submodules": 1,
+        "prompt_tuning_init": "RANDOM",
+        "inference_mode": True,
+    }
+
+
+def _json_bytes(value: object) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _check_names_and_sizes(files: Files, *, required: tuple[str, ...]) -> None:
+    for name in required:
+        if name not in files:
+            raise InvalidAdapter("files", ", ".join(sorted(files)) or "none", f"{name} among them")
+    for name, data in files.items():
+        if name not in SIZE_LIMITS:
+            raise InvalidAdapter("file name", name, f"one of {', '.join(SIZE_LIMITS)}")
+        if len(data) > SIZE_LIMITS[name]:
+            raise InvalidAdapter(f"size of {name}", f"{len(data)} bytes", f"at most {SIZE_LIMITS[name]} bytes")
+
+
+def _read_json(files: Files, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(files[name])
+    except (ValueError, RecursionError) as exc:
+        raise InvalidAdapter(name, f"{str(exc)[:200]}", "a JSON object in UTF-8") from exc
+    if not isinstance(value, dict):
+        raise InvalidAdapter(name, type(value).__name__, "a JSON object")
+    return value
+
+
+def _read_prompt(files: Files) -> NDArray[np.float32]:
+    """The prompt [P, H] of the safetensors file, after the PEFT fields say that it is one."""
+    config = _read_json(files, CONFIG)
+    for key, expected in (("peft_type", "PROMPT_TUNING"), ("task_type", "SEQ_2_SEQ_LM")):
+        # without task_type PEFT loads the folder and ignores the prompt
+        if config.get(key) != expected:
+            raise InvalidAdapter(f"{CONFIG}: {key}", config.get(key, "nothing"), expected)
+    count = config.get("num_virtual_tokens")
+    if not isinstance(count, int) or not 1 <= count <= MAX_VIRTUAL_TOKENS:
+        raise InvalidAdapter(f"{CONFIG}: num_virtual_tokens", count, f"an integer from 1 to {MAX_VIRTUAL_TOKENS}")
+    tensor = _read_tensor(files[WEIGHTS])
+    # PEFT without num_transformer_submodules: 1 stores n rows for the encoder and n that it never uses
+    submodules = config.get("num_transformer_submodules", 1)
+    if submodules in (2, None) and tensor.shape[0] == 2 * count:
+        tensor = tensor[:count]
+    if tensor.shape[0] != count:
+        raise InvalidAdapter(f"{WEIGHTS}: rows of {TENSOR}", tensor.shape[0], f"{count}, as {CONFIG} says")
+    if config.get("token_dim") != tensor.shape[1]:
+        raise InvalidAdapter(f"{CONFIG}: token_dim", config.get("token_dim"), f"{tensor.shape[1]}, the tensor's width")
+    return tensor
+
+
+def _read_tensor(data: bytes) -> NDArray[np.float32]:
+    try:
+        entries = safetensors.deserialize(data)
+    except safetensors.SafetensorError as exc:
+        raise InvalidAdapter(WEIGHTS, f"{_kind_of(data)} ({exc})", "a whole safetensors file") from exc
+    names = [name for name, _ in entries]
+    if names != [TENSOR]:
+        raise InvalidAdapter(f"{WEIGHTS}: tensors", ", ".join(names)[:200] or "none", f"{TENSOR} and no other")
+    entry = entries[0][1]
+    if entry["dtype"] != "F32":
+        raise InvalidAdapter(f"{WEIGHTS}: dtype of {TENSOR}", entry["dtype"], "F32")
+    if len(entry["shape"]) != 2:
+        raise InvalidAdapter(f"{WEIGHTS}: shape of {TENSOR}", str(entry["shape"]), "[virtual tokens, width]")
+    return np.frombuffer(bytes(entry["data"]), dtype="<f4").reshape(entry["shape"])
+
+
+def _kind_of(data: bytes) -> str:
+    """What a file that is no safetensors seems to be, for the message alone."""
+    if data[:4] == b"PK\x03\x04":
+        return "a zip archive (a PyTorch checkpoint?)"
+    if data[:1] == b"\x80":
+        return "a pickle"
+    return f"{len(data)} bytes that are not safetensors"

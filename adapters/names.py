@@ -1,0 +1,71 @@
+"""Names: their patterns, and the ref by which a caller names a version of a task."""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from adapters.errors import InvalidName
+
+NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
+NAME_RULE = "1 to 64 of a-z, 0-9, '.', '_', '-', the first a letter or digit"
+DIGEST_PATTERN = r"sha256:[0-9a-f]{64}"
+PRODUCTION = "production"
+DEFAULT_TENANT = "default"
+
+_NAME = re.compile(NAME_PATTERN)
+_DIGEST_PREFIX = re.compile(r"sha256:[0-9a-f]{12,64}")
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+def check_name(kind: str, value: str) -> str:
+    """A tenant's or task's name, unchanged.
+
+    Raises:
+        InvalidName: it does not match `NAME_PATTERN`
+    """
+    if not _NAME.fullmatch(value):
+        raise InvalidName(kind, value, NAME_RULE)
+    return value
+
+
+def check_alias(value: str) -> str:
+    """An alias, unchanged: a name that no version number can be mistaken for."""
+    check_name("alias", value)
+    if value.isdecimal():
+        raise InvalidName("alias", value, "a name that is not a number")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """How a caller names an adapter: `sst2`, `sst2@3`, `sst2@canary`, `sst2@sha256:ab12…` (12 digits or more).
+
+    A bare task means its `production` alias. Exactly one of `version`, `alias`, `digest` is set.
+    """
+
+    task: str
+    version: int | None = None
+    alias: str | None = None
+    digest: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a ref.
+
+        Raises:
+            InvalidName: it is none of the four forms
+        """
+        task, at, selector = text.partition("@")
+        check_name("task", task)
+        if not at:
+            return cls(task, alias=PRODUCTION)
+        if _VERSION.fullmatch(selector):
+            return cls(task, version=int(selector))
+        if _DIGEST_PREFIX.fullmatch(selector):
+            return cls(task, digest=selector)
+        if _NAME.fullmatch(selector) and not selector.isdecimal():
+            return cls(task, alias=selector)
+        raise InvalidName("ref", text, "task, task@version, task@alias or task@sha256:<at least 12 digits>")
+
+    def __str__(self) -> str:
+        return f"{self.task}@{self.version or self.digest or self.alias}"

@@ -1,0 +1,260 @@
+"""The embedded registry: one SQLite file in WAL mode, shared safely by threads and processes of one machine."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from adapters.errors import Conflict, NotFound, RegistryUnavailable
+from adapters.files import from_files
+from adapters.names import PRODUCTION, Ref, check_alias, check_name
+from adapters.registry import Change, ChangeKind, Publication, Resolution, TaskInfo, VersionInfo
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS tasks (
+    tenant TEXT NOT NULL, task TEXT NOT NULL, last_version INTEGER NOT NULL, PRIMARY KEY (tenant, task)
+) STRICT;
+CREATE TABLE IF NOT EXISTS versions (
+    tenant TEXT NOT NULL, task TEXT NOT NULL, version INTEGER NOT NULL, digest TEXT NOT NULL,
+    actor TEXT NOT NULL, created_at TEXT NOT NULL,
+    PRIMARY KEY (tenant, task, version), UNIQUE (tenant, task, digest)
+) STRICT;
+CREATE INDEX IF NOT EXISTS versions_by_digest ON versions (digest);
+CREATE TABLE IF NOT EXISTS aliases (
+    tenant TEXT NOT NULL, task TEXT NOT NULL, alias TEXT NOT NULL, version INTEGER NOT NULL,
+    PRIMARY KEY (tenant, task, alias)
+) STRICT;
+CREATE TABLE IF NOT EXISTS files (
+    digest TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (digest, name)
+) STRICT;
+CREATE TABLE IF NOT EXISTS changes (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, tenant TEXT NOT NULL, task TEXT NOT NULL,
+    version INTEGER NOT NULL, digest TEXT NOT NULL, alias TEXT, actor TEXT NOT NULL, at TEXT NOT NULL
+) STRICT;
+"""
+_BUSY_TIMEOUT_S = 10.0
+
+
+class SqliteRegistry:
+    """A `Registry` in one file. Each call opens its own connection (0.1 ms), so any thread may make it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the registry, made with its folder if missing (`RegistryUnavailable` where that fails)."""
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise RegistryUnavailable(f"cannot make the registry's folder {path.parent}: {exc.strerror}") from exc
+        with self._open() as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.executescript(_SCHEMA)
+
+    def publish(
+        self,
+        tenant: str,
+        task: str,
+        files: Mapping[str, bytes],
+        *,
+        actor: str,
+        aliases: Sequence[str] = (PRODUCTION,),
+    ) -> Publication:
+        check_name("tenant", tenant)
+        check_name("task", task)
+        for alias in aliases:
+            check_alias(alias)
+        digest = from_files(files).digest
+        with self._write() as db:
+            known = _one(
+                db,
+                "SELECT version FROM versions WHERE tenant=? AND task=? AND digest=?",
+                (tenant, task, digest),
+            )
+            if known:
+                return Publication(int(known["version"]), digest, created=False)
+            version = self._next_version(db, tenant, task)
+            db.execute(
+                "INSERT INTO versions VALUES (?,?,?,?,?,?)", (tenant, task, version, digest, actor, _now())
+            )
+            db.executemany(
+                "INSERT OR IGNORE INTO files VALUES (?,?,?)",
+                [(digest, name, data) for name, data in files.items()],
+            )
+            _log(db, "published", tenant, task, version, digest, actor=actor)
+            for alias in aliases:
+                _point(db, tenant, task, alias, version, digest, actor=actor)
+        return Publication(version, digest, created=True)
+
+    def get(self, digest: str) -> dict[str, bytes]:
+        with self._open() as db:
+            rows = db.execute("SELECT name, data FROM files WHERE digest=?", (digest,)).fetchall()
+        if not rows:
+            raise NotFound(f"no adapter {digest}")
+        return {row["name"]: row["data"] for row in rows}
+
+    def resolve(self, tenant: str, ref: Ref) -> Resolution:
+        task = self.describe(tenant, ref.task)
+        version = ref.version if ref.alias is None else task.aliases.get(ref.alias)
+        found = [
+            info
+            for info in task.versions
+            if info.version == version or (ref.digest and info.digest.startswith(ref.digest))
+        ]
+        if not found:
+            raise NotFound(f"no {ref}")
+        if len(found) > 1:
+            raise Conflict(f"{ref} means {len(found)} versions, give more digits")
+        return Resolution(ref.task, found[0].version, found[0].digest)
+
+    def set_alias(
+        self, tenant: str, task: str, alias: str, version: int, *, actor: str, expected: int | None = None
+    ) -> None:
+        check_alias(alias)
+        with self._write() as db:
+            digest = _version_row(db, tenant, task, version)["digest"]
+            current = _alias_version(db, tenant, task, alias)
+            if expected is not None and current != expected:
+                at = f"version {current}" if current else "nothing"
+                raise Conflict(f"{task}@{alias} points at {at}, expected version {expected}")
+            if current != version:
+                _point(db, tenant, task, alias, version, digest, actor=actor)
+
+    def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str) -> None:
+        with self._write() as db:
+            version = _alias_version(db, tenant, task, alias)
+            if version is None:
+                raise NotFound(f"no {task}@{alias}")
+            digest = _version_row(db, tenant, task, version)["digest"]
+            db.execute("DELETE FROM aliases WHERE tenant=? AND task=? AND alias=?", (tenant, task, alias))
+            _log(db, "alias_deleted", tenant, task, version, digest, actor=actor, alias=alias)
+
+    def list(self, tenant: str) -> list[TaskInfo]:
+        with self._open() as db:
+            names = db.execute(
+                "SELECT DISTINCT task FROM versions WHERE tenant=? ORDER BY task", (tenant,)
+            ).fetchall()
+            return [_task_info(db, tenant, row["task"]) for row in names]
+
+    def describe(self, tenant: str, task: str) -> TaskInfo:
+        with self._open() as db:
+            info = _task_info(db, tenant, task)
+        if not info.versions:
+            raise NotFound(f"no task {task!r}")
+        return info
+
+    def delete(self, tenant: str, task: str, version: int, *, actor: str) -> None:
+        with self._write() as db:
+            digest = _version_row(db, tenant, task, version)["digest"]
+            pointing = _one(
+                db,
+                "SELECT alias FROM aliases WHERE tenant=? AND task=? AND version=? ORDER BY alias",
+                (tenant, task, version),
+            )
+            if pointing:
+                raise Conflict(f"{task}@{pointing['alias']} points at version {version}, move it first")
+            db.execute(
+                "DELETE FROM versions WHERE tenant=? AND task=? AND version=?", (tenant, task, version)
+            )
+            db.execute(
+                "DELETE FROM files WHERE digest=?1 AND NOT EXISTS (SELECT 1 FROM versions WHERE digest=?1)",
+                (digest,),
+            )
+            _log(db, "version_deleted", tenant, task, version, digest, actor=actor)
+
+    def changes(self, since: int = 0) -> list[Change]:
+        with self._open() as db:
+            rows = db.execute("SELECT * FROM changes WHERE position>? ORDER BY position", (since,)).fetchall()
+        return [Change(**{**dict(row), "at": datetime.fromisoformat(row["at"])}) for row in rows]
+
+    def _next_version(self, db: sqlite3.Connection, tenant: str, task: str) -> int:
+        row = _one(
+            db,
+            "INSERT INTO tasks VALUES (?,?,1) "
+            "ON CONFLICT DO UPDATE SET last_version=last_version+1 RETURNING last_version",
+            (tenant, task),
+        )
+        assert row is not None
+        return int(row["last_version"])
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as db:
+                db.row_factory = sqlite3.Row
+                yield db
+        except sqlite3.Error as exc:
+            raise RegistryUnavailable(f"registry {self.path}: {exc}") from exc
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction that holds the write lock from its first read on."""
+        with self._open() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+
+
+def _one(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = db.execute(sql, values).fetchone()
+    return row
+
+
+def _version_row(db: sqlite3.Connection, tenant: str, task: str, version: int) -> sqlite3.Row:
+    row = _one(db, "SELECT * FROM versions WHERE tenant=? AND task=? AND version=?", (tenant, task, version))
+    if row is None:
+        raise NotFound(f"no {task}@{version}")
+    return row
+
+
+def _alias_version(db: sqlite3.Connection, tenant: str, task: str, alias: str) -> int | None:
+    row = _one(db, "SELECT version FROM aliases WHERE tenant=? AND task=? AND alias=?", (tenant, task, alias))
+    return None if row is None else int(row["version"])
+
+
+def _point(
+    db: sqlite3.Connection, tenant: str, task: str, alias: str, version: int, digest: str, *, actor: str
+) -> None:
+    db.execute("INSERT OR REPLACE INTO aliases VALUES (?,?,?,?)", (tenant, task, alias, version))
+    _log(db, "alias_set", tenant, task, version, digest, actor=actor, alias=alias)
+
+
+def _task_info(db: sqlite3.Connection, tenant: str, task: str) -> TaskInfo:
+    where = "WHERE tenant=? AND task=? ORDER BY version"
+    versions = db.execute(f"SELECT * FROM versions {where}", (tenant, task)).fetchall()
+    aliases = db.execute(f"SELECT * FROM aliases {where}, alias", (tenant, task)).fetchall()
+    return TaskInfo(
+        tenant=tenant,
+        task=task,
+        versions=tuple(
+            VersionInfo(
+                row["version"], row["digest"], datetime.fromisoformat(row["created_at"]), row["actor"]
+            )
+            for row in versions
+        ),
+        aliases={row["alias"]: row["version"] for row in aliases},
+    )
+
+
+def _log(
+    db: sqlite3.Connection,
+    kind: ChangeKind,
+    tenant: str,
+    task: str,
+    version: int,
+    digest: str,
+    *,
+    actor: str,
+    alias: str | None = None,
+) -> None:
+    db.execute(
+        "INSERT INTO changes (kind, tenant, task, version, digest, alias, actor, at) VALUES (?,?,?,?,?,?,?,?)",
+        (kind, tenant, task, version, digest, alias, actor, _now()),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

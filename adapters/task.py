@@ -1,0 +1,108 @@
+"""`TaskSpec`: what a task asks and which labels it may answer with. Travels inside the adapter."""
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from adapters.errors import InvalidTask
+from adapters.template import Template
+
+Kind = Literal["single_label", "ordinal"]
+
+MAX_LABELS = 1_000
+MAX_TASK_TOKENS = 4_096
+
+
+class Label(BaseModel):
+    """A label's public name and the words that the model spells for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    words: Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class TaskSpec(BaseModel):
+    """A task: input template, ordered labels, token limit.
+
+    In a file `labels` may be a list of `{name, words}` or a mapping `name: words`; it is kept as a list, since the
+    order is part of the task.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+
+    template: str
+    labels: tuple[Label, ...]
+    max_tokens: Annotated[int, Field(ge=2, le=MAX_TASK_TOKENS)] = 256
+    """The longest text, its end-of-sequence token counted and the prompt not."""
+    truncation_side: Literal["start", "end"] = "end"
+    """Which side of a longer text is cut in training and evaluation."""
+    kind: Kind = "single_label"
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _labels_from_mapping(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            return [{"name": name, "words": words} for name, words in value.items()]
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        try:
+            Template.parse(self.template)
+        except InvalidTask as exc:
+            raise ValueError(str(exc)) from exc
+        _check_labels(self.labels)
+        if self.kind == "ordinal":
+            _check_grid(self.label_names)
+        return self
+
+    @cached_property
+    def parsed_template(self) -> Template:
+        return Template.parse(self.template)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names that an input of this task must have."""
+        return self.parsed_template.fields
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def label_words(self) -> tuple[str, ...]:
+        return tuple(label.words for label in self.labels)
+
+    def render(self, item: str | Mapping[str, str]) -> str:
+        """The text that the model reads for one input (`InvalidRow` where it does not fit)."""
+        return self.parsed_template.render(item)
+
+
+def _check_labels(labels: tuple[Label, ...]) -> None:
+    if not 2 <= len(labels) <= MAX_LABELS:
+        raise ValueError(f"a task needs 2 to {MAX_LABELS} labels, got {len(labels)}")
+    for what, values in (("name", [x.name for x in labels]), ("words", [x.words for x in labels])):
+        seen: set[str] = set()
+        for value in values:
+            if not value.strip() or not value.isprintable():
+                raise ValueError(f"label {what} {value!r} is blank or has control characters")
+            if value in seen:
+                raise ValueError(f"label {what} {value!r} stands twice")
+            seen.add(value)
+
+
+def _check_grid(names: tuple[str, ...]) -> None:
+    """Ordinal labels are numbers in rising order."""
+    previous = -math.inf
+    for name in names:
+        try:
+            value = float(name)
+        except ValueError:
+            raise ValueError(f"label {name!r} of an ordinal task is not a number") from None
+        if not previous < value < math.inf:
+            raise ValueError(f"labels of an ordinal task must rise, {name!r} does not")
+        previous = value

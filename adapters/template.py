@@ -1,0 +1,79 @@
+"""Input templates: literal text and `{field}` names, nothing else. Never `str.format`, which reaches attributes."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from adapters.errors import InvalidRow, InvalidTask
+
+MAX_TEMPLATE_CHARS = 4_000
+MAX_FIELDS = 16
+
+_FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A parsed template: literals between fields, one more literal than fields."""
+
+    literals: tuple[str, ...]
+    slots: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a template such as `question: {question} sentence: {sentence}`.
+
+        Raises:
+            InvalidTask: a brace that belongs to no field, no field at all, too many, or too long a text
+        """
+        if len(text) > MAX_TEMPLATE_CHARS:
+            raise InvalidTask(f"template has {len(text)} characters, expected at most {MAX_TEMPLATE_CHARS}")
+        parts = _FIELD.split(text)
+        literals, slots = tuple(parts[::2]), tuple(parts[1::2])
+        for literal in literals:
+            if "{" in literal or "}" in literal:
+                raise InvalidTask(f"template {text!r} has a brace that is not part of a {{field}}")
+        if not 1 <= len(slots) <= MAX_FIELDS:
+            raise InvalidTask(f"template {text!r} names {len(slots)} fields, expected 1 to {MAX_FIELDS}")
+        return cls(literals, slots)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The distinct fields in the order of their first use."""
+        return tuple(dict.fromkeys(self.slots))
+
+    def render(self, item: str | Mapping[str, str]) -> str:
+        """The text of one input. Values go in as they are: braces in them mean nothing.
+
+        Args:
+            item: the fields' values, or the one value of a template with one field
+
+        Raises:
+            InvalidRow: a field missing, one too many, or a value that is not text
+        """
+        values = self._values(item)
+        pieces = [self.literals[0]]
+        for slot, literal in zip(self.slots, self.literals[1:], strict=True):
+            pieces += [values[slot], literal]
+        return "".join(pieces)
+
+    def _values(self, item: str | Mapping[str, str]) -> Mapping[str, str]:
+        fields = self.fields
+        if isinstance(item, str):
+            if len(fields) > 1:
+                raise InvalidRow(f"a plain string was given, the task needs an object with {_names(fields)}")
+            return {fields[0]: item}
+        missing = [name for name in fields if name not in item]
+        unknown = [name for name in item if name not in fields]
+        if missing or unknown:
+            wrong = f"unknown field {unknown[0]!r}" if unknown else f"missing field {missing[0]!r}"
+            raise InvalidRow(f"{wrong}, the task's fields are {_names(fields)}")
+        for name in fields:
+            if not isinstance(item[name], str):
+                raise InvalidRow(f"field {name!r} is {item[name]!r}, expected a string")
+        return item
+
+
+def _names(fields: tuple[str, ...]) -> str:
+    return ", ".join(repr(name) for name in fields)

@@ -114,7 +114,7 @@ class Registry(Protocol):
         """Remove an alias (`NotFound` where there is none)."""
         ...
 
-    def list(self, tenant: str) -> list[TaskInfo]:
+    def list(self, tenant: str) -> Sequence[TaskInfo]:
         """The tenant's tasks by name."""
         ...
 
@@ -126,6 +126,6 @@ class Registry(Protocol):
         """Remove a version; its number is never given again (`Conflict` while an alias points at it)."""
         ...
 
-    def changes(self, since: int = 0) -> list[Change]:
+    def changes(self, since: int = 0) -> Sequence[Change]:
         """The log's entries after a position, oldest first."""
         ...

@@ -128,7 +128,7 @@ class SqliteRegistry:
             db.execute("DELETE FROM aliases WHERE tenant=? AND task=? AND alias=?", (tenant, task, alias))
             _log(db, "alias_deleted", tenant, task, version, digest, actor=actor, alias=alias)
 
-    def list(self, tenant: str) -> list[TaskInfo]:
+    def list(self, tenant: str) -> Sequence[TaskInfo]:
         with self._open() as db:
             names = db.execute(
                 "SELECT DISTINCT task FROM versions WHERE tenant=? ORDER BY task", (tenant,)
@@ -161,7 +161,7 @@ class SqliteRegistry:
             )
             _log(db, "version_deleted", tenant, task, version, digest, actor=actor)
 
-    def changes(self, since: int = 0) -> list[Change]:
+    def changes(self, since: int = 0) -> Sequence[Change]:
         with self._open() as db:
             rows = db.execute("SELECT * FROM changes WHERE position>? ORDER BY position", (since,)).fetchall()
         return [Change(**{**dict(row), "at": datetime.fromisoformat(row["at"])}) for row in rows]

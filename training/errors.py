@@ -1,0 +1,23 @@
+"""The errors of training.
+
+TrainingError
+├── InvalidTaskFile   a task file that cannot be read or breaks a rule; names the file and the field
+├── InvalidData       a data file that cannot be read or has a bad row; names the file, the row and the field
+└── InvalidArguments  training arguments that contradict each other or the backbone
+"""
+
+
+class TrainingError(Exception):
+    """Anything that this package refuses."""
+
+
+class InvalidTaskFile(TrainingError):
+    """A task file that no task can be built from."""
+
+
+class InvalidData(TrainingError):
+    """Rows that cannot be trained or evaluated on."""
+
+
+class InvalidArguments(TrainingError):
+    """Arguments that no run can be made from."""

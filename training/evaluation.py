@@ -1,0 +1,92 @@
+"""Runs a prompt over tokenised rows with the serving scorer, so that training reports what serving will answer."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adapters.task import TaskSpec
+from backbone import Backbone, LabelTrie, PackedRow, pack
+from training.data import Example
+from training.metrics import Metrics, measure
+
+MAX_BATCH_TOKENS = 2_048
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedRows:
+    """Examples as the model sees them."""
+
+    token_ids: tuple[tuple[int, ...], ...]  # n × [T_i]
+    labels: NDArray[np.int64]  # [n]
+    num_truncated: int
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+
+def tokenize_examples(backbone: Backbone, spec: TaskSpec, examples: Sequence[Example]) -> TokenizedRows:
+    """Tokenise rows once; longer ones are cut on the task's side and counted."""
+    texts = backbone.tokenizer.tokenize(
+        [example.text for example in examples], max_tokens=spec.max_tokens, truncation=spec.truncation_side
+    )
+    return TokenizedRows(
+        token_ids=tuple(text.token_ids for text in texts),
+        labels=np.array([example.label for example in examples], dtype=np.int64),
+        num_truncated=sum(text.truncated for text in texts),
+    )
+
+
+def label_scores(
+    backbone: Backbone, prompt: Tensor, trie: LabelTrie, token_ids: Sequence[Sequence[int]]
+) -> Tensor:
+    """Label log-probabilities [B, K] of one packed batch under one prompt [P, H]; differentiable in it."""
+    rows = [PackedRow(0, prompt.shape[0], ids) for ids in token_ids]
+    encoded = backbone.encode(pack(rows, device=backbone.device), prompt)
+    return backbone.score(encoded, [trie] * len(rows))
+
+
+def predict(
+    backbone: Backbone,
+    prompt: Tensor,  # [P, H]
+    trie: LabelTrie,
+    token_ids: Sequence[Sequence[int]],
+    *,
+    on_rows: Callable[[int], None] = lambda count: None,
+) -> NDArray[np.float32]:
+    """Label log-probabilities of any number of rows, [n, K]; `on_rows` is told how many each batch added."""
+    scores = []
+    with torch.inference_mode():
+        for batch in _batches(token_ids, prompt.shape[0]):
+            scores.append(label_scores(backbone, prompt, trie, batch).cpu())
+            on_rows(len(batch))
+    return torch.cat(scores).numpy()
+
+
+def evaluate(
+    backbone: Backbone,
+    prompt: Tensor,  # [P, H]
+    trie: LabelTrie,
+    rows: TokenizedRows,
+    *,
+    on_rows: Callable[[int], None] = lambda count: None,
+) -> Metrics:
+    """The metrics of a prompt over rows."""
+    return measure(predict(backbone, prompt, trie, rows.token_ids, on_rows=on_rows), rows.labels)
+
+
+def _batches(token_ids: Sequence[Sequence[int]], prompt_length: int) -> Iterator[list[Sequence[int]]]:
+    batch: list[Sequence[int]] = []
+    num_tokens = 0
+    for ids in token_ids:
+        size = prompt_length + len(ids)
+        if batch and num_tokens + size > MAX_BATCH_TOKENS:
+            yield batch
+            batch, num_tokens = [], 0
+        batch.append(ids)
+        num_tokens += size
+    if batch:
+        yield batch

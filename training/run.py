@@ -1,0 +1,144 @@
+"""One training run from a task file to a run folder: rows, loop, report, adapter, card."""
+
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance
+from adapters.files import to_files
+from backbone import Backbone, LabelTrie
+from training.card import model_card
+from training.evaluation import TokenizedRows, evaluate, tokenize_examples
+from training.loop import EpochEvent, StepEvent, TrainArguments, TrainResult, make_method, train
+from training.metrics import Metrics
+from training.run_folder import RunFolder
+from training.splits import Split, SplitRows, read_split
+from training.task_file import TaskFile
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a run came to."""
+
+    folder: Path
+    adapter: PromptAdapter
+    result: TrainResult
+    untrained: Metrics
+    """The prompt before training, on the report rows."""
+    trained: Metrics
+    """The best prompt, on the report rows."""
+    split: Split
+    num_truncated: int
+    """Training rows that were cut to the task's token limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRows:
+    """A run's rows, tokenised."""
+
+    train: TokenizedRows
+    selection: TokenizedRows
+    report: TokenizedRows
+    described: dict[str, str | int]
+
+
+def run_training(
+    backbone: Backbone,
+    task: TaskFile,
+    arguments: TrainArguments,
+    folder: RunFolder,
+    *,
+    split: Split = "honest",
+    limit: int | None = None,
+    on_step: Callable[[StepEvent], None] = lambda event: None,
+    on_epoch: Callable[[EpochEvent], None] = lambda event: None,
+) -> RunReport:
+    """Train, report and write everything.
+
+    Raises:
+        InvalidData: a data file or row is bad
+        backbone.InvalidLabels: the backbone's tokenizer cannot tell the label words apart
+    """
+    arguments = replace(arguments, metric=task.metric)
+    trie = backbone.label_trie(task.spec.label_words)
+    rows = _tokenize(backbone, task, read_split(task, split=split, seed=arguments.seed, limit=limit))
+    folder.write_arguments(task, arguments)
+    method = make_method(arguments, backbone.weights.embedding)
+
+    def keep(event: EpochEvent) -> None:
+        folder.write_epoch(event)
+        on_epoch(event)
+
+    result = train(
+        backbone,
+        method,
+        arguments,
+        trie=trie,
+        rows=rows.train,
+        selection=rows.selection,
+        on_step=on_step,
+        on_epoch=keep,
+    )
+    untrained = _evaluate(backbone, result.epochs[0].prompt, trie, rows.report)
+    trained = _evaluate(backbone, result.prompt, trie, rows.report)
+    adapter = PromptAdapter(
+        result.prompt,
+        Manifest(
+            task=task.spec,
+            backbone=_backbone_ref(backbone),
+            provenance=Provenance(
+                method=arguments.method,
+                seed=arguments.seed,
+                sampled_token_ids=method.sampled_token_ids,
+                hyperparameters=_hyperparameters(arguments, result),
+                metrics=_figures(result, untrained, trained),
+                data=rows.described,
+                software=_software(),
+            ),
+        ),
+    )
+    folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
+    return RunReport(folder.path, adapter, result, untrained, trained, split, rows.train.num_truncated)
+
+
+def _tokenize(backbone: Backbone, task: TaskFile, rows: SplitRows) -> RunRows:
+    train, selection, report = (
+        tokenize_examples(backbone, task.spec, examples) for examples in (rows.train, rows.selection, rows.report)
+    )
+    return RunRows(train, selection, report, rows.described)
+
+
+def _evaluate(backbone: Backbone, prompt: NDArray[np.float32], trie: LabelTrie, rows: TokenizedRows) -> Metrics:
+    return evaluate(backbone, torch.from_numpy(prompt).to(backbone.device), trie, rows)
+
+
+def _backbone_ref(backbone: Backbone) -> BackboneRef:
+    return BackboneRef(**asdict(backbone.identity))
+
+
+def _hyperparameters(arguments: TrainArguments, result: TrainResult) -> dict[str, str | int | float | bool | None]:
+    values = asdict(arguments)
+    if arguments.method == "simple":
+        del values["basis"], values["num_sampled_tokens"]
+    return values | {"best_epoch": result.best_epoch, "stop": result.stop}
+
+
+def _figures(result: TrainResult, untrained: Metrics, trained: Metrics) -> dict[str, float]:
+    parts = {"untrained": untrained, "selection": result.best, "report": trained}
+    figures = {
+        f"{role}_{name}": round(value, 6)
+        for role, metrics in parts.items()
+        for name, value in metrics.figures().items()
+    }
+    return figures | {"collapsed": float(trained.collapsed)}
+
+
+def _software() -> dict[str, str]:
+    packages = {name: version(name) for name in ("superpos", "torch", "transformers")}
+    return packages | {"python": platform.python_version()}

@@ -131,4 +131,6 @@ def _check_prompt(prompt: NDArray[np.float32]) -> None:
         raise InvalidAdapter("prompt values", f"{prompt[row, column]} at [{row}, {column}]", "finite numbers")
     norms = np.linalg.norm(prompt.astype(np.float64), axis=1)  # [P]
     if norms.max() > MAX_ROW_NORM:
-        raise InvalidAdapter("prompt row norm", f"{norms.max():.3g} in row {norms.argmax()}", f"at most {MAX_ROW_NORM:g}")
+        raise InvalidAdapter(
+            "prompt row norm", f"{norms.max():.3g} in row {norms.argmax()}", f"at most {MAX_ROW_NORM:g}"
+        )

@@ -10,6 +10,7 @@ from adapters.errors import Conflict, NotFound, RegistryUnavailable
 from adapters.files import from_files
 from adapters.names import PRODUCTION, Ref, check_alias, check_name
 from adapters.registry import Change, ChangeKind, Publication, Resolution, TaskInfo, VersionInfo
+from adapters.resolution import resolve_among
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS tasks (
@@ -73,9 +74,7 @@ class SqliteRegistry:
             if known:
                 return Publication(int(known["version"]), digest, created=False)
             version = self._next_version(db, tenant, task)
-            db.execute(
-                "INSERT INTO versions VALUES (?,?,?,?,?,?)", (tenant, task, version, digest, actor, _now())
-            )
+            db.execute("INSERT INTO versions VALUES (?,?,?,?,?,?)", (tenant, task, version, digest, actor, _now()))
             db.executemany(
                 "INSERT OR IGNORE INTO files VALUES (?,?,?)",
                 [(digest, name, data) for name, data in files.items()],
@@ -93,18 +92,7 @@ class SqliteRegistry:
         return {row["name"]: row["data"] for row in rows}
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
-        task = self.describe(tenant, ref.task)
-        version = ref.version if ref.alias is None else task.aliases.get(ref.alias)
-        found = [
-            info
-            for info in task.versions
-            if info.version == version or (ref.digest and info.digest.startswith(ref.digest))
-        ]
-        if not found:
-            raise NotFound(f"no {ref}")
-        if len(found) > 1:
-            raise Conflict(f"{ref} means {len(found)} versions, give more digits")
-        return Resolution(ref.task, found[0].version, found[0].digest)
+        return resolve_among(self.describe(tenant, ref.task), ref)
 
     def set_alias(
         self, tenant: str, task: str, alias: str, version: int, *, actor: str, expected: int | None = None
@@ -130,9 +118,7 @@ class SqliteRegistry:
 
     def list(self, tenant: str) -> Sequence[TaskInfo]:
         with self._open() as db:
-            names = db.execute(
-                "SELECT DISTINCT task FROM versions WHERE tenant=? ORDER BY task", (tenant,)
-            ).fetchall()
+            names = db.execute("SELECT DISTINCT task FROM versions WHERE tenant=? ORDER BY task", (tenant,)).fetchall()
             return [_task_info(db, tenant, row["task"]) for row in names]
 
     def describe(self, tenant: str, task: str) -> TaskInfo:
@@ -152,9 +138,7 @@ class SqliteRegistry:
             )
             if pointing:
                 raise Conflict(f"{task}@{pointing['alias']} points at version {version}, move it first")
-            db.execute(
-                "DELETE FROM versions WHERE tenant=? AND task=? AND version=?", (tenant, task, version)
-            )
+            db.execute("DELETE FROM versions WHERE tenant=? AND task=? AND version=?", (tenant, task, version))
             db.execute(
                 "DELETE FROM files WHERE digest=?1 AND NOT EXISTS (SELECT 1 FROM versions WHERE digest=?1)",
                 (digest,),
@@ -230,9 +214,7 @@ def _task_info(db: sqlite3.Connection, tenant: str, task: str) -> TaskInfo:
         tenant=tenant,
         task=task,
         versions=tuple(
-            VersionInfo(
-                row["version"], row["digest"], datetime.fromisoformat(row["created_at"]), row["actor"]
-            )
+            VersionInfo(row["version"], row["digest"], datetime.fromisoformat(row["created_at"]), row["actor"])
             for row in versions
         ),
         aliases={row["alias"]: row["version"] for row in aliases},

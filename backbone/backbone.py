@@ -74,9 +74,7 @@ class Backbone:
             packed: the rows, indices into `prompts` among them
             prompts: the prompt table [R, H]; it alone can receive a gradient
         """
-        hidden = encode(
-            packed, prompts, weights=self.weights, architecture=self.architecture, bias=self._encoder_bias
-        )
+        hidden = encode(packed, prompts, weights=self.weights, architecture=self.architecture, bias=self._encoder_bias)
         return Encoded(hidden, packed.offsets)
 
     def score(self, encoded: Encoded, tries: Sequence[LabelTrie]) -> Tensor:

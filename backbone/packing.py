@@ -11,14 +11,13 @@ from torch import Tensor
 class PackedRow:
     """One row before packing: which rows of the prompt table stand before which token ids."""
 
-    prompt_start: int
-    prompt_length: int
+    prompt_rows: Sequence[int]  # [P], indices into the prompt table
     token_ids: Sequence[int]  # [T], the end-of-sequence token included
 
     @property
     def num_tokens(self) -> int:
         """What this row adds to N: its prompt and its text."""
-        return self.prompt_length + len(self.token_ids)
+        return len(self.prompt_rows) + len(self.token_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +49,8 @@ def pack(rows: Sequence[PackedRow], *, device: torch.device | None = None) -> Pa
     offsets = [0]
     for row in rows:
         start = offsets[-1]
-        text_start, end = start + row.prompt_length, start + row.num_tokens
-        prompt_rows.extend(range(row.prompt_start, row.prompt_start + row.prompt_length))
+        text_start, end = start + len(row.prompt_rows), start + row.num_tokens
+        prompt_rows.extend(row.prompt_rows)
         prompt_positions.extend(range(start, text_start))
         token_ids.extend(row.token_ids)
         token_positions.extend(range(text_start, end))

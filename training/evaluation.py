@@ -40,11 +40,9 @@ def tokenize_examples(backbone: Backbone, spec: TaskSpec, examples: Sequence[Exa
     )
 
 
-def label_scores(
-    backbone: Backbone, prompt: Tensor, trie: LabelTrie, token_ids: Sequence[Sequence[int]]
-) -> Tensor:
+def label_scores(backbone: Backbone, prompt: Tensor, trie: LabelTrie, token_ids: Sequence[Sequence[int]]) -> Tensor:
     """Label log-probabilities [B, K] of one packed batch under one prompt [P, H]; differentiable in it."""
-    rows = [PackedRow(0, prompt.shape[0], ids) for ids in token_ids]
+    rows = [PackedRow(range(prompt.shape[0]), ids) for ids in token_ids]
     encoded = backbone.encode(pack(rows, device=backbone.device), prompt)
     return backbone.score(encoded, [trie] * len(rows))
 

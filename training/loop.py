@@ -180,9 +180,7 @@ class _Run:
             losses.append(loss)
             self._step += 1
             self.on_step(
-                StepEvent(
-                    epoch, self._step, num_batches * self.arguments.epochs, loss, len(batch), self._elapsed()
-                )
+                StepEvent(epoch, self._step, num_batches * self.arguments.epochs, loss, len(batch), self._elapsed())
             )
         return float(np.mean(losses))
 

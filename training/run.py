@@ -14,6 +14,7 @@ from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance
 from adapters.files import to_files
 from backbone import Backbone, LabelTrie
 from training.card import model_card
+from training.data import read_examples
 from training.evaluation import TokenizedRows, evaluate, tokenize_examples
 from training.loop import EpochEvent, StepEvent, TrainArguments, TrainResult, make_method, train
 from training.metrics import Metrics
@@ -115,7 +116,7 @@ def _tokenize(backbone: Backbone, task: TaskFile, rows: SplitRows) -> RunRows:
 
 
 def _evaluate(backbone: Backbone, prompt: NDArray[np.float32], trie: LabelTrie, rows: TokenizedRows) -> Metrics:
-    return evaluate(backbone, torch.from_numpy(prompt).to(backbone.device), trie, rows)
+    return evaluate(backbone, torch.from_numpy(prompt.copy()).to(backbone.device), trie, rows)
 
 
 def _backbone_ref(backbone: Backbone) -> BackboneRef:
@@ -142,3 +143,16 @@ def _figures(result: TrainResult, untrained: Metrics, trained: Metrics) -> dict[
 def _software() -> dict[str, str]:
     packages = {name: version(name) for name in ("superpos", "torch", "transformers")}
     return packages | {"python": platform.python_version()}
+
+
+def evaluate_adapter(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, path: Path) -> Metrics:
+    """Score an adapter on the rows of a file, under the adapter's own template, labels and token limit.
+
+    Raises:
+        InvalidAdapter: it was trained for another backbone
+        InvalidData: the file is bad, or its labels are not the adapter's
+    """
+    adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
+    rows = read_examples(path, task.model_copy(update={"spec": adapter.spec}))
+    trie = backbone.label_trie(adapter.spec.label_words)
+    return _evaluate(backbone, adapter.prompt, trie, tokenize_examples(backbone, adapter.spec, rows.examples))

@@ -1,0 +1,142 @@
+"""`superpos push | list | export | import`: adapters between folders, registries and servers."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cli.backbones import load_backbone
+from cli.options import DEFAULT_SERVER, BackboneOption, CacheOption, FromOption, OfflineOption, RevisionOption, ToOption
+from cli.output import CommandError, one_line_errors, out
+
+AliasesOption = Annotated[
+    list[str] | None,
+    typer.Option("--alias", help="Alias to point at the new version; may be repeated. (default: production)"),
+]
+NoAliasOption = Annotated[bool, typer.Option("--no-alias", help="Point no alias at the new version.")]
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="An adapter's folder, or a run's folder with one in it.")],
+    task: Annotated[str, typer.Argument(help="The task that gets the new version.")],
+    to: ToOption = DEFAULT_SERVER,
+    alias: AliasesOption = None,
+    no_alias: NoAliasOption = False,
+) -> None:
+    """Publish a trained adapter as a task's next version. A running server answers with it at once.
+
+    \b
+        superpos push runs/sst2-superpos-seed0 sst2
+        superpos push my-adapter sst2 --alias canary --to ./registry.sqlite
+    """
+    from adapters.errors import AdapterError
+    from adapters.files import read_folder
+
+    with one_line_errors(AdapterError):
+        inner = folder / "adapter"
+        _publish(read_folder(inner if inner.is_dir() else folder), task, to, alias, no_alias)
+
+
+def list_tasks(source: FromOption = DEFAULT_SERVER) -> None:
+    """List tasks with their versions and aliases.
+
+    \b
+        superpos list
+        superpos list --from ./registry.sqlite
+    """
+    from adapters.errors import AdapterError
+    from cli.places import open_place
+
+    with one_line_errors(AdapterError):
+        table = Table("task", "version", "aliases", "adapter", "published", "by")
+        for info in open_place(source).tasks():
+            for version in info.versions:
+                names = sorted(name for name, at in info.aliases.items() if at == version.version)
+                published = version.created_at.strftime("%Y-%m-%d %H:%M")
+                row = (str(version.version), ", ".join(names), version.digest[:19], published, version.actor)
+                table.add_row(info.task, *row)
+        out.print(table)
+
+
+def export(
+    ref: Annotated[str, typer.Argument(help="task, task@3, task@alias or task@sha256:…")],
+    folder: Annotated[Path, typer.Argument(help="The folder to write; must not exist, or be empty.")],
+    source: FromOption = DEFAULT_SERVER,
+) -> None:
+    """Write an adapter as a PEFT folder that `PeftModel.from_pretrained` loads.
+
+    \b
+        superpos export sst2@3 ./sst2-v3
+    """
+    from adapters.errors import AdapterError
+    from adapters.files import from_files, write_folder
+    from adapters.names import Ref
+    from cli.places import open_place
+
+    with one_line_errors(AdapterError, OSError):
+        if folder.exists() and any(folder.iterdir()):
+            raise CommandError(f"{folder} is not empty; name a folder that does not exist yet")
+        files = open_place(source).files(Ref.parse(ref))
+        write_folder(folder, files)
+        out.print(f"{folder}: {ref}, {from_files(files).digest}", markup=False)
+
+
+def import_folder(
+    folder: Annotated[Path, typer.Argument(help="A PEFT prompt-tuning folder, exported by us or made by PEFT.")],
+    task: Annotated[str, typer.Argument(help="The task that gets the new version.")],
+    task_file: Annotated[
+        Path | None,
+        typer.Option("--task-file", help="Template and labels, for a folder of PEFT's that has no superpos.json."),
+    ] = None,
+    to: ToOption = DEFAULT_SERVER,
+    alias: AliasesOption = None,
+    no_alias: NoAliasOption = False,
+    backbone: BackboneOption = "embedded",
+    cache_dir: CacheOption = None,
+    revision: RevisionOption = None,
+    offline: OfflineOption = False,
+) -> None:
+    """Publish a PEFT prompt-tuning folder. One of ours keeps its digest; a foreign one needs its task's file.
+
+    A foreign prompt is taken to have been trained on the backbone that you name: PEFT does not record which.
+
+    \b
+        superpos import ./sst2-v3 sst2
+        superpos import ./peft-run sst2 --task-file sst2.yaml --backbone google/flan-t5-small
+    """
+    from dataclasses import asdict
+
+    from adapters.adapter import BackboneRef
+    from adapters.errors import AdapterError
+    from adapters.files import MANIFEST, from_peft_files, read_folder, to_files
+    from cli.training_commands import read_task_file
+    from training.errors import TrainingError
+
+    with one_line_errors(AdapterError, TrainingError):
+        files = read_folder(folder)
+        if MANIFEST not in files:
+            if task_file is None:
+                raise CommandError(f"{folder} has no {MANIFEST}: give the task's template and labels by --task-file")
+            from backbone import BackboneError
+
+            with one_line_errors(BackboneError):
+                loaded = load_backbone(backbone, cache_dir=cache_dir, revision=revision, offline=offline)
+            adapter = from_peft_files(
+                files, task=read_task_file(task_file).spec, backbone=BackboneRef(**asdict(loaded.identity))
+            )
+            adapter.check_backbone(fingerprint=loaded.identity.fingerprint, width=loaded.width)
+            files = to_files(adapter)
+        _publish(files, task, to, alias, no_alias)
+
+
+def _publish(files: dict[str, bytes], task: str, to: str, alias: list[str] | None, no_alias: bool) -> None:
+    from adapters.names import PRODUCTION
+    from cli.places import open_place
+
+    if alias and no_alias:
+        raise CommandError("--alias and --no-alias contradict each other")
+    aliases = [] if no_alias else alias or [PRODUCTION]
+    done = open_place(to).publish(task, files, aliases)
+    state = "published" if done.created else "already there, nothing changed:"
+    out.print(f"{state} {task}@{done.version} {done.digest}", markup=False)

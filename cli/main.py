@@ -1,0 +1,40 @@
+"""The `superpos` command's tree and entry point."""
+
+import sys
+
+import typer
+
+from cli import adapters_commands, backbones, training_commands
+from cli.classify import classify
+from cli.serve import serve
+
+app = typer.Typer(
+    name="superpos",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Thousands of small text classifiers on one frozen T5: train a soft prompt, push it, ask it.",
+    epilog="Start with: superpos serve, then superpos classify sst2 'a gripping film'",
+)
+app.command()(serve)
+app.command()(training_commands.train)
+app.command()(training_commands.evaluate)
+app.command()(adapters_commands.push)
+app.command("list")(adapters_commands.list_tasks)
+app.command()(classify)
+app.command()(adapters_commands.export)
+app.command("import")(adapters_commands.import_folder)
+app.add_typer(backbones.app, name="backbone")
+
+
+def main() -> None:
+    """Run the command, unless PyPI's `adapters` has taken the place of ours."""
+    import adapters
+
+    if not getattr(adapters, "SUPERPOS", False):
+        sys.exit(
+            f"superpos: the package 'adapters' that Python finds is another one ({adapters.__file__}); "
+            "uninstall it (pip uninstall adapters) or use an environment of its own"
+        )
+    app()

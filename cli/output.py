@@ -1,0 +1,29 @@
+"""How the command speaks: results on standard output, everything else on standard error, errors in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class CommandError(Exception):
+    """Something that the command itself refuses."""
+
+
+def say(line: str) -> None:
+    """Tell what is being done."""
+    err.print(line, style="dim", markup=False)
+
+
+@contextmanager
+def one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """End the command with status 1 and one line for the errors named, and for `CommandError`."""
+    try:
+        yield
+    except (CommandError, *kinds) as exc:
+        err.print(f"superpos: {exc}", style="red", markup=False)
+        raise typer.Exit(1) from exc

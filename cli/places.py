@@ -1,0 +1,108 @@
+"""Where adapters go to and come from: a running server over HTTP, or a registry's file. One face for both."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx2
+
+from adapters.names import DEFAULT_TENANT, Ref
+from adapters.registry import Publication, TaskInfo, VersionInfo
+from adapters.resolution import resolve_among
+from adapters.sqlite import SqliteRegistry
+from cli.output import CommandError
+
+_TIMEOUT_S = 60.0
+
+
+class Place(Protocol):
+    """Somewhere that holds adapters."""
+
+    def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str]) -> Publication:
+        """Add an adapter as a task's next version."""
+        ...
+
+    def tasks(self) -> Sequence[TaskInfo]:
+        """Every task."""
+        ...
+
+    def files(self, ref: Ref) -> dict[str, bytes]:
+        """The files of the version that a ref means."""
+        ...
+
+
+def open_place(place: str) -> Place:
+    """A server where the text is an http address, else a registry's file."""
+    if place.startswith(("http://", "https://")):
+        return Server(place)
+    if "://" in place:
+        raise CommandError(f"{place!r} is neither an http(s) address nor a file path")
+    return RegistryFile(Path(place))
+
+
+class RegistryFile:
+    """A SQLite registry on this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self._registry = SqliteRegistry(path)
+
+    def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str]) -> Publication:
+        return self._registry.publish(DEFAULT_TENANT, task, files, actor="cli", aliases=aliases)
+
+    def tasks(self) -> Sequence[TaskInfo]:
+        return self._registry.list(DEFAULT_TENANT)
+
+    def files(self, ref: Ref) -> dict[str, bytes]:
+        return self._registry.get(self._registry.resolve(DEFAULT_TENANT, ref).digest)
+
+
+class Server:
+    """A running server. Its problem details become `CommandError`s."""
+
+    def __init__(self, address: str) -> None:
+        self._client = httpx2.Client(base_url=address, timeout=_TIMEOUT_S)
+
+    def request(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
+        """Send a request; raise `CommandError` with the server's own words where it refuses."""
+        try:
+            response = self._client.request(method, path, **arguments)
+        except httpx2.HTTPError as exc:
+            raise CommandError(f"cannot reach {self._client.base_url}: {exc}; is 'superpos serve' running?") from exc
+        if response.is_error:
+            raise CommandError(f"{self._client.base_url} refused: {_detail(response)}")
+        return response
+
+    def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str]) -> Publication:
+        parts = [("files", (name, data)) for name, data in files.items()]
+        form = {"alias": list(aliases) or [""]}
+        body = self.request("POST", f"/tasks/{task}/versions", files=parts, data=form).json()
+        return Publication(body["version"], body["adapter"], body["created"])
+
+    def tasks(self) -> Sequence[TaskInfo]:
+        return [_task_info(task) for task in self.request("GET", "/tasks").json()["tasks"]]
+
+    def files(self, ref: Ref) -> dict[str, bytes]:
+        task = next((info for info in self.tasks() if info.task == ref.task), None)
+        if task is None:
+            raise CommandError(f"{self._client.base_url} has no task {ref.task!r}")
+        version = resolve_among(task, ref).version
+        path = f"/tasks/{ref.task}/versions/{version}/files"
+        names = self.request("GET", path).json()["files"]
+        return {name: self.request("GET", f"{path}/{name}").content for name in names}
+
+
+def _detail(response: httpx2.Response) -> str:
+    try:
+        body = response.json()
+        return f"{body['detail']} ({response.status_code} {body['code']})"
+    except (ValueError, KeyError, TypeError):
+        return f"{response.status_code} {response.reason_phrase}"
+
+
+def _task_info(body: Mapping[str, Any]) -> TaskInfo:
+    versions = tuple(
+        VersionInfo(v["version"], v["adapter"], datetime.fromisoformat(v["created_at"]), v["actor"])
+        for v in body["versions"]
+    )
+    return TaskInfo(DEFAULT_TENANT, body["task"], versions, body["aliases"])

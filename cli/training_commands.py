@@ -1,0 +1,178 @@
+"""`superpos train | evaluate`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from cli.backbones import load_backbone
+from cli.display import TrainingDisplay
+from cli.options import (
+    BackboneOption,
+    CacheOption,
+    DeviceOption,
+    OfflineOption,
+    RevisionOption,
+    ThreadsOption,
+)
+from cli.output import CommandError, err, one_line_errors, out
+
+if TYPE_CHECKING:
+    from training.metrics import Metrics
+    from training.run import RunReport
+    from training.task_file import TaskFile
+
+
+def read_task_file(path: Path) -> "TaskFile":
+    """A task file, its `${NAME}`s taken from the environment (this is an entry point: it may read it)."""
+    from training.task_file import load_task_file
+
+    return load_task_file(path, variables=os.environ)
+
+
+def train(
+    task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="Template, labels and rows of the task.")],
+    method: Annotated[
+        Literal["superpos", "simple"], typer.Option(help="How the prompt is parameterised.")
+    ] = "superpos",
+    basis: Annotated[
+        Literal["per_token", "shared"], typer.Option(help="superpos: a basis for each prompt vector, or one for all.")
+    ] = "per_token",
+    epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 10,
+    lr: Annotated[
+        float | None, typer.Option(help="AdamW's learning rate. (default: 0.01 for superpos, 0.3 for simple)")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 32,
+    seed: Annotated[int, typer.Option(help="Draws sampled tokens, row order and held-out rows.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use at most so many training rows.")] = None,
+    split: Annotated[
+        Literal["honest", "paper"],
+        typer.Option(help="honest: choose on held-out training rows; paper: choose on the reported rows."),
+    ] = "honest",
+    num_virtual_tokens: Annotated[int, typer.Option(help="P, the prompt's length.")] = 10,
+    num_sampled_tokens: Annotated[int, typer.Option(help="superpos: m, the token embeddings superposed.")] = 128,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Run folder. (default: runs/<task>-<method>-seed<seed>)")
+    ] = None,
+    publish: Annotated[
+        str | None, typer.Option(help="Publish the result: a server's address or a SQLite registry's path.")
+    ] = None,
+    backbone: BackboneOption = "embedded",
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    cache_dir: CacheOption = None,
+    revision: RevisionOption = None,
+    offline: OfflineOption = False,
+) -> None:
+    """Train a prompt for a task and write its run folder: adapter, metrics, card.
+
+    Ctrl-C ends the run and keeps the best epoch so far.
+
+    \b
+        superpos train examples/tasks/tickets.yaml --epochs 20
+        superpos train sst2.yaml --limit 8000 --epochs 4 --publish http://127.0.0.1:8080
+        superpos train sst2.yaml --method simple --lr 0.3
+    """
+    from adapters.errors import AdapterError
+    from backbone import BackboneError
+    from training.errors import TrainingError
+    from training.loop import DEFAULT_LR, TrainArguments
+    from training.run import run_training
+    from training.run_folder import RunFolder, fresh_folder
+
+    with one_line_errors(AdapterError, BackboneError, TrainingError):
+        task = read_task_file(task_file)
+        arguments = TrainArguments(
+            method=method,
+            basis=basis,
+            epochs=epochs,
+            lr=DEFAULT_LR[method] if lr is None else lr,
+            batch_size=batch_size,
+            seed=seed,
+            num_virtual_tokens=num_virtual_tokens,
+            num_sampled_tokens=num_sampled_tokens,
+            metric=task.metric,
+        )
+        folder = RunFolder(out_folder or fresh_folder(Path("runs"), f"{task.name}-{method}-seed{seed}"))
+        loaded = load_backbone(
+            backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
+        )
+        display = TrainingDisplay(err, task.metric)
+        with display.live():
+            report = run_training(
+                loaded,
+                task,
+                arguments,
+                folder,
+                split=split,
+                limit=limit,
+                on_step=display.step,
+                on_epoch=display.epoch,
+            )
+        _print_report(report, task)
+        if publish is not None:
+            from cli.adapters_commands import push
+
+            push(report.folder, task.name, to=publish)
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="An adapter's folder, or a run's folder with one in it.")],
+    task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="Names the rows to evaluate on.")],
+    rows: Annotated[Literal["validation", "train"], typer.Option(help="Which of the task's files.")] = "validation",
+    backbone: BackboneOption = "embedded",
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    cache_dir: CacheOption = None,
+    revision: RevisionOption = None,
+    offline: OfflineOption = False,
+) -> None:
+    """Score an adapter on a task's rows with the serving scorer.
+
+    \b
+        superpos evaluate runs/tickets-superpos-seed0 examples/tasks/tickets.yaml
+    """
+    from adapters.errors import AdapterError
+    from adapters.files import from_files, read_folder
+    from backbone import BackboneError
+    from training.errors import TrainingError
+    from training.run import evaluate_adapter
+
+    with one_line_errors(AdapterError, BackboneError, TrainingError):
+        task = read_task_file(task_file)
+        path = task.data.train if rows == "train" else task.data.validation
+        if path is None:
+            raise CommandError(f"{task_file} names no validation file; evaluate on --rows train")
+        inner = folder / "adapter"
+        adapter = from_files(read_folder(inner if inner.is_dir() else folder))
+        loaded = load_backbone(
+            backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
+        )
+        table = _metrics_table(f"{task.name}: {Path(path).name}")
+        _add_metrics(table, adapter.digest[:19], evaluate_adapter(loaded, adapter, task, Path(path)))
+        out.print(table)
+
+
+def _print_report(report: "RunReport", task: "TaskFile") -> None:
+    table = _metrics_table(f"{task.name}, report rows, split {report.split}")
+    _add_metrics(table, "untrained", report.untrained)
+    _add_metrics(table, f"epoch {report.result.best_epoch}", report.trained)
+    out.print(table)
+    if report.result.stop != "finished":
+        err.print(f"the run {report.result.stop}; kept the best epoch so far", style="yellow")
+    if report.trained.collapsed:
+        err.print("every row got the same answer: the run collapsed", style="yellow")
+    if report.num_truncated:
+        err.print(f"{report.num_truncated} training rows were cut to {task.spec.max_tokens} tokens", style="yellow")
+    out.print(f"{report.folder / 'adapter'} {report.adapter.digest}", markup=False)
+
+
+def _metrics_table(title: str) -> Table:
+    return Table("prompt", "accuracy", "macro F1", "loss (nats)", "constant answer", title=title)
+
+
+def _add_metrics(table: Table, name: str, metrics: "Metrics") -> None:
+    figures = (metrics.accuracy, metrics.macro_f1, metrics.loss, metrics.constant_accuracy)
+    table.add_row(name, *(f"{value:.4f}" for value in figures))

@@ -1,0 +1,46 @@
+"""`create_app`: the FastAPI application of one server. Importing this does nothing."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from service.body_limit import BodyLimit
+from service.context import RequestContext
+from service.metrics import Metrics
+from service.problems import install
+from service.routes import classify, tasks
+from service.routes.health import health_router
+from service.settings import Settings
+from service.world import build_world, running
+
+_DESCRIPTION = """Many small text classifiers on one frozen T5: each task is a soft prompt, and requests of all
+tasks share a batch. Errors are RFC 9457 problem details with a stable `code`."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application of a world built here; its engine runs from the application's start to its stop.
+
+    Raises:
+        backbone.BackboneError: the backbone cannot be loaded
+        adapters.RegistryUnavailable: the registry cannot be opened
+    """
+    metrics = Metrics()
+    world = build_world(settings, metrics)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.world = world
+        async with running(world):
+            yield
+
+    app = FastAPI(title="Superpos", version=version("superpos"), description=_DESCRIPTION, lifespan=lifespan)
+    for router in (classify.router, tasks.router, health_router(metrics)):
+        app.include_router(router)
+    install(app)
+    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, max_upload_bytes=settings.max_upload_bytes)
+    app.add_middleware(RequestContext, metrics=metrics)
+    metrics.register_routes([route.path for route in app.routes if isinstance(route, APIRoute)])
+    return app

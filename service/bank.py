@@ -1,0 +1,71 @@
+"""The bank: the resident table of prompts on the model's device. Only the model thread touches it."""
+
+from collections import OrderedDict
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from service.loaded import LoadedAdapter
+
+_FIRST_ROWS = 1_024
+
+
+class Bank:
+    """Prompts by digest in one table [R, H] that grows by doubling up to a limit in bytes.
+
+    A slot is the rows that one prompt holds; they need not stand together, so prompts of any length share the table
+    without gaps. Past the limit the least recently used leave, never one that the coming batch needs.
+    """
+
+    def __init__(self, *, width: int, device: torch.device, max_bytes: int) -> None:
+        self._max_rows = max(_FIRST_ROWS, max_bytes // (4 * width))
+        self._table = torch.zeros(_FIRST_ROWS, width, device=device)  # [R, H]
+        self._free = list(range(_FIRST_ROWS - 1, -1, -1))
+        self._slots: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    @property
+    def table(self) -> Tensor:
+        """The prompt table [R, H] as it is now."""
+        return self._table
+
+    def slots(self, adapters: Collection[LoadedAdapter]) -> dict[str, tuple[int, ...]]:
+        """Make a batch's adapters resident.
+
+        Returns:
+            each digest's rows in the table, valid until the next call
+        """
+        needed = {adapter.digest: adapter for adapter in adapters}
+        for digest in needed:
+            if digest in self._slots:
+                self._slots.move_to_end(digest)
+        for digest, adapter in needed.items():
+            if digest not in self._slots:
+                self._slots[digest] = self._write(adapter, needed)
+        return {digest: self._slots[digest] for digest in needed}
+
+    def _write(self, adapter: LoadedAdapter, needed: Collection[str]) -> tuple[int, ...]:
+        count = adapter.prompt.shape[0]
+        self._make_room(count, needed)
+        rows = tuple(self._free.pop() for _ in range(count))
+        prompt = torch.from_numpy(adapter.prompt.copy()).to(self._table.device)  # [P, H]
+        self._table[list(rows)] = prompt
+        return rows
+
+    def _make_room(self, count: int, needed: Collection[str]) -> None:
+        while len(self._free) < count:
+            oldest = next(iter(self._slots), None)
+            if len(self._table) < self._max_rows or oldest is None or oldest in needed:
+                self._grow()
+            else:
+                self._free.extend(self._slots.pop(oldest))
+
+    def _grow(self) -> None:
+        """Double the table; the prompts of one batch have a place even past the limit."""
+        old = len(self._table)
+        new = min(2 * old, self._max_rows) if old < self._max_rows else 2 * old
+        self._table = torch.cat([self._table, self._table.new_zeros(new - old, self._table.shape[1])])
+        self._free.extend(range(new - 1, old - 1, -1))

@@ -1,0 +1,57 @@
+"""The errors of serving. What each means to an HTTP caller stands in `problems.py` and nowhere else.
+
+ServiceError
+├── QueueFull           more work waits than the server takes
+├── DeadlineExceeded    the caller's time ran out before the answer
+├── NotReady            the model thread is not running, or the server is shutting down
+├── InferenceFailed     the model could not answer this row
+├── ClientDisconnected  the caller hung up
+├── BodyTooLarge        more bytes than the route takes
+├── UnsupportedMediaType
+├── InvalidRequest      well-formed JSON that asks for something impossible
+└── BackboneMismatch    the adapter belongs to another backbone than the one served
+"""
+
+
+class ServiceError(Exception):
+    """Anything that the server refuses or fails at."""
+
+
+class QueueFull(ServiceError):
+    """Admission refused the request."""
+
+    def __init__(self, what: str, waiting: int, limit: int, *, retry_after_s: int) -> None:
+        super().__init__(f"{waiting} {what} wait already, the server takes {limit}")
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(ServiceError):
+    """The time that the caller gave is over; work not begun is not done."""
+
+
+class NotReady(ServiceError):
+    """No answer can come now."""
+
+
+class InferenceFailed(ServiceError):
+    """The forward of this row raised, or its scores are no numbers."""
+
+
+class ClientDisconnected(ServiceError):
+    """Nobody is there to be answered."""
+
+
+class BodyTooLarge(ServiceError):
+    """The request's body passes the limit of its route."""
+
+
+class UnsupportedMediaType(ServiceError):
+    """The body is of a type that the route does not read."""
+
+
+class InvalidRequest(ServiceError):
+    """The request is understood and cannot be carried out."""
+
+
+class BackboneMismatch(ServiceError):
+    """The registry holds the adapter, but this server's backbone is another."""

@@ -1,0 +1,48 @@
+"""Keeps the catalog at the registry's heels: one task that asks for changes, again and again."""
+
+import asyncio
+
+import structlog
+
+from adapters import Registry, RegistryUnavailable
+from service.catalog import Catalog
+
+_log = structlog.get_logger("service")
+
+
+class Follower:
+    """Polls a registry's log. `degraded` is true while the registry cannot be read."""
+
+    def __init__(self, registry: Registry, catalog: Catalog, *, poll_interval_s: float) -> None:
+        self._registry, self._catalog, self._poll_interval_s = registry, catalog, poll_interval_s
+        self._task: asyncio.Task[None] | None = None
+        self.degraded = False
+
+    async def start(self) -> None:
+        """Read the whole log once (`RegistryUnavailable` where that fails), then follow it."""
+        await self.refresh()
+        self._task = asyncio.create_task(self._follow(), name="registry-follower")
+
+    async def stop(self) -> None:
+        """End the polling."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def refresh(self) -> None:
+        """Bring the catalog up to now (`RegistryUnavailable` where the registry cannot be read)."""
+        self._catalog.apply(await asyncio.to_thread(self._registry.changes, self._catalog.position))
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_interval_s)
+            try:
+                await self.refresh()
+            except RegistryUnavailable as exc:
+                if not self.degraded:
+                    _log.warning("registry_unavailable", reason=str(exc))
+                self.degraded = True
+            else:
+                if self.degraded:
+                    _log.info("registry_back", position=self._catalog.position)
+                self.degraded = False

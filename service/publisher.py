@@ -1,0 +1,50 @@
+"""Publishing into a running server: every check of an upload, a smoke forward, and only then the registry."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from adapters import InvalidAdapter, Publication, Registry
+from adapters.files import from_files
+from adapters.names import check_alias, check_name
+from backbone import Backbone
+from service.classifier import Classifier
+from service.errors import InferenceFailed
+from service.follower import Follower
+from service.loaded import AdapterCache, LoadedAdapter, load_adapter
+
+_SMOKE_TIMEOUT_S = 30.0
+
+
+class Publisher:
+    """Takes untrusted files to a visible version, or refuses them."""
+
+    def __init__(
+        self, backbone: Backbone, registry: Registry, adapters: AdapterCache, classifier: Classifier, follower: Follower
+    ) -> None:
+        self._backbone, self._registry, self._adapters = backbone, registry, adapters
+        self._classifier, self._follower = classifier, follower
+
+    async def publish(
+        self, tenant: str, task: str, files: Mapping[str, bytes], *, aliases: Sequence[str], actor: str
+    ) -> Publication:
+        """Check, try out, store, and make visible here at once.
+
+        Raises:
+            InvalidName, InvalidAdapter, backbone.InvalidLabels: the upload is refused; says which check
+            RegistryUnavailable: it could not be stored
+        """
+        check_name("task", task)
+        for alias in aliases:
+            check_alias(alias)
+        adapter = await asyncio.to_thread(self._load, files)
+        try:
+            await self._classifier.try_out(adapter, timeout_s=_SMOKE_TIMEOUT_S)
+        except InferenceFailed as exc:
+            raise InvalidAdapter("smoke forward", str(exc), "finite label scores") from exc
+        publication = await asyncio.to_thread(self._registry.publish, tenant, task, files, actor=actor, aliases=aliases)
+        self._adapters.add(adapter)
+        await self._follower.refresh()
+        return publication
+
+    def _load(self, files: Mapping[str, bytes]) -> LoadedAdapter:
+        return load_adapter(from_files(files), self._backbone)

@@ -1,0 +1,46 @@
+"""What handlers share: the world, the tenant, and the media types that a body may have."""
+
+from collections.abc import Callable
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from adapters import DEFAULT_TENANT
+from service.errors import UnsupportedMediaType
+from service.schemas import ProblemBody
+from service.world import World
+
+
+def world_of(request: Request) -> World:
+    """The parts of the running server."""
+    return cast(World, request.app.state.world)
+
+
+def tenant_of(request: Request) -> str:
+    """Whose tasks the caller may use: a server without keys has one tenant."""
+    return DEFAULT_TENANT
+
+
+Running = Annotated[World, Depends(world_of)]
+Tenant = Annotated[str, Depends(tenant_of)]
+
+
+def media_type(expected: str) -> Callable[[Request], None]:
+    """A dependency that refuses a body of any other type (`UnsupportedMediaType`)."""
+
+    def check(request: Request) -> None:
+        given = request.headers.get("Content-Type", "")
+        if given.partition(";")[0].strip().lower() != expected:
+            raise UnsupportedMediaType(f"Content-Type is {given!r}, expected {expected!r}")
+
+    return check
+
+
+JSON_BODY = Depends(media_type("application/json"))
+MULTIPART_BODY = Depends(media_type("multipart/form-data"))
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, object]]:
+    """OpenAPI's description of a route's errors."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
+    return {status: {"model": ProblemBody, "content": content} for status in statuses}

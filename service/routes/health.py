@@ -1,0 +1,44 @@
+"""`/healthz/live`, `/healthz/ready`, `/metrics`."""
+
+from dataclasses import asdict
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from adapters import BackboneRef
+from service.metrics import Metrics
+from service.routes.common import Running
+from service.schemas import Live, Ready
+
+
+def health_router(metrics: Metrics) -> APIRouter:
+    """The routes that operators and scrapers ask."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz/live")
+    async def live() -> Live:
+        """The process answers."""
+        return Live()
+
+    @router.get("/healthz/ready", responses={503: {"model": Ready}})
+    async def ready(world: Running, response: Response) -> Ready:
+        """Whether requests can be answered now; 503 where not."""
+        stats = world.engine.stats()
+        if not stats.alive:
+            response.status_code = 503
+        return Ready(
+            status="ready" if stats.alive else "not_ready",
+            reason=None if stats.alive else "the model thread has ended",
+            backbone=BackboneRef(**asdict(world.backbone.identity)),
+            degraded=world.follower.degraded,
+            tasks=len(world.catalog),
+            resident_adapters=stats.resident_adapters,
+            queued_rows=world.admission.rows,
+        )
+
+    @router.get("/metrics", response_class=Response)
+    async def scrape() -> Response:
+        """Prometheus' text format."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router

@@ -1,0 +1,197 @@
+"""The JSON of the native routes."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from adapters import TaskInfo, TaskSpec, VersionInfo
+from adapters.adapter import BackboneRef, Calibration, Provenance
+from service.classifier import Classification, Prediction
+from service.loaded import LoadedAdapter
+
+Item = str | dict[str, str]
+
+
+def _as_list(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+Inputs = Annotated[list[Item], Field(min_length=1), BeforeValidator(_as_list, json_schema_input_type=Item | list[Item])]
+
+
+class ClassifyRequest(BaseModel):
+    """One input or a list of them; an input is a string (tasks with one field) or an object of the task's fields."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"inputs": "a gripping film"},
+                {
+                    "inputs": ["a gripping film", {"sentence": "flat and overlong"}],
+                    "truncate": "end",
+                    "top_k": 2,
+                    "timeout_ms": 2000,
+                },
+            ]
+        },
+    )
+
+    inputs: Inputs
+    truncate: Literal["error", "start", "end"] = "error"
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    timeout_ms: Annotated[int, Field(ge=1)] | None = None
+
+
+class PredictionBody(BaseModel):
+    """One input's answer; scores and logprobs hold the `top_k` best labels, best first."""
+
+    label: str
+    score: float
+    scores: dict[str, float]
+    logprobs: dict[str, float]
+    abstained: bool
+    tokens: int
+    truncated: bool
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> "PredictionBody":
+        return cls.model_construct(
+            label=prediction.label,
+            score=prediction.score,
+            scores=prediction.scores,
+            logprobs=prediction.logprobs,
+            abstained=prediction.abstained,
+            tokens=prediction.tokens,
+            truncated=prediction.truncated,
+        )
+
+
+class ClassifyResponse(BaseModel):
+    """The answers in the order of the inputs, and the version that gave them all."""
+
+    task: str
+    version: int
+    adapter: str
+    backbone: str
+    predictions: list[PredictionBody]
+
+    @classmethod
+    def of(cls, classification: Classification, backbone: str) -> "ClassifyResponse":
+        return cls(
+            task=classification.resolution.task,
+            version=classification.resolution.version,
+            adapter=classification.resolution.digest,
+            backbone=backbone,
+            predictions=[PredictionBody.of(prediction) for prediction in classification.predictions],
+        )
+
+
+class VersionBody(BaseModel):
+    version: int
+    adapter: str
+    created_at: datetime
+    actor: str
+
+    @classmethod
+    def of(cls, info: VersionInfo) -> "VersionBody":
+        return cls(version=info.version, adapter=info.digest, created_at=info.created_at, actor=info.actor)
+
+
+class TaskSummary(BaseModel):
+    task: str
+    aliases: dict[str, int]
+    versions: list[VersionBody]
+
+    @classmethod
+    def of(cls, info: TaskInfo) -> "TaskSummary":
+        return cls(
+            task=info.task, aliases=dict(info.aliases), versions=[VersionBody.of(version) for version in info.versions]
+        )
+
+
+class TaskList(BaseModel):
+    tasks: list[TaskSummary]
+
+
+class AdapterBody(BaseModel):
+    """What a version is made of."""
+
+    version: int
+    adapter: str
+    spec: TaskSpec
+    num_virtual_tokens: int
+    backbone: BackboneRef
+    calibration: Calibration
+    provenance: Provenance
+
+    @classmethod
+    def of(cls, version: int, adapter: LoadedAdapter) -> "AdapterBody":
+        return cls(
+            version=version,
+            adapter=adapter.digest,
+            spec=adapter.spec,
+            num_virtual_tokens=adapter.prompt.shape[0],
+            backbone=adapter.backbone,
+            calibration=adapter.calibration,
+            provenance=adapter.provenance,
+        )
+
+
+class TaskDetail(TaskSummary):
+    current: AdapterBody | None
+    """The version that the bare task name means, where there is one."""
+
+
+class FileList(BaseModel):
+    files: list[str]
+
+
+class PublishResponse(BaseModel):
+    task: str
+    version: int
+    adapter: str
+    created: bool
+    """False where the task had this very adapter already: nothing changed and no alias moved."""
+
+
+class AliasRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 3, "expected": 2}]})
+
+    version: Annotated[int, Field(ge=1)]
+    expected: Annotated[int, Field(ge=1)] | None = None
+    """The version that the alias must point at now; left out, it is moved whatever it is."""
+
+
+class AliasBody(BaseModel):
+    task: str
+    alias: str
+    version: int
+
+
+class Live(BaseModel):
+    status: Literal["live"] = "live"
+
+
+class Ready(BaseModel):
+    status: Literal["ready", "not_ready"]
+    reason: str | None
+    backbone: BackboneRef
+    degraded: bool
+    """The registry cannot be read: what was known goes on answering."""
+    tasks: int
+    resident_adapters: int
+    queued_rows: int
+
+
+class ProblemBody(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    instance: str
+    request_id: str | None

@@ -1,0 +1,72 @@
+"""The server's settings: read once from the environment (`SUPERPOS_…`) in the entry point, passed down as values."""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def default_cache_dir() -> Path:
+    """Where converted backbones are kept unless a caller says otherwise."""
+    return platformdirs.user_cache_path("superpos")
+
+
+def default_registry() -> Path:
+    """The SQLite registry of this user."""
+    return platformdirs.user_data_path("superpos") / "registry.sqlite"
+
+
+class Settings(BaseSettings):
+    """Everything that a server process can be told."""
+
+    model_config = SettingsConfigDict(env_prefix="SUPERPOS_", frozen=True, extra="ignore")
+
+    backbone: str = "embedded"
+    """`embedded`, a directory, or a Hugging Face id."""
+    revision: str | None = None
+    offline: bool = False
+    device: str = "cpu"
+    cache_dir: Path = Field(default_factory=default_cache_dir)
+    registry: Path = Field(default_factory=default_registry)
+    bundled: bool = True
+    """Publish the bundled adapters into a registry that is empty."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads of the model; None leaves PyTorch's choice."""
+
+    max_batch_tokens: Annotated[int, Field(ge=1)] = 1_024
+    max_queue_rows: Annotated[int, Field(ge=1)] = 4_096
+    max_queue_tokens: Annotated[int, Field(ge=1)] = 131_072
+    max_rows_per_request: Annotated[int, Field(ge=1)] = 256
+    max_text_chars: Annotated[int, Field(ge=1)] = 100_000
+    max_body_bytes: Annotated[int, Field(ge=1)] = 2 << 20
+    max_upload_bytes: Annotated[int, Field(ge=1)] = 8 << 20
+    default_timeout_ms: Annotated[int, Field(ge=1)] = 30_000
+    max_timeout_ms: Annotated[int, Field(ge=1)] = 120_000
+    bank_bytes: Annotated[int, Field(ge=1 << 20)] = 256 << 20
+    """Device memory for resident prompts; the least recently used leave past it."""
+    max_loaded_adapters: Annotated[int, Field(ge=1)] = 20_000
+    poll_interval_s: Annotated[float, Field(gt=0)] = 0.25
+    """How often the registry is asked what changed."""
+    drain_timeout_s: Annotated[int, Field(ge=0)] = 30
+    log_format: Literal["json", "console"] = "console"
+
+    @field_validator("host")
+    @classmethod
+    def _loopback_only(cls, host: str) -> str:
+        """Without keys anybody who reaches the port may classify and upload: only this machine may reach it."""
+        if host != "localhost" and not _is_loopback(host):
+            raise ValueError("the server has no keys, so it binds to loopback only (127.0.0.1, ::1 or localhost)")
+        return host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,125 @@
+"""Everything a running server is made of, built from its settings in one place and taken down in the reverse order."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+import torch
+
+from adapters import DEFAULT_TENANT, Registry, SqliteRegistry
+from adapters.bundle import bundled_adapters
+from adapters.files import from_files
+from backbone import Backbone, load
+from service.admission import Admission
+from service.catalog import Catalog
+from service.classifier import Classifier
+from service.engine import Engine
+from service.follower import Follower
+from service.loaded import AdapterCache
+from service.metrics import Metrics
+from service.publisher import Publisher
+from service.settings import Settings
+
+_log = structlog.get_logger("service")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The parts that routes use."""
+
+    settings: Settings
+    backbone: Backbone
+    registry: Registry
+    catalog: Catalog
+    follower: Follower
+    adapters: AdapterCache
+    admission: Admission
+    engine: Engine
+    classifier: Classifier
+    publisher: Publisher
+
+
+@asynccontextmanager
+async def running(world: World) -> AsyncIterator[None]:
+    """Start the engine and the follower; stop them at the end, what was accepted answered first.
+
+    Raises:
+        RegistryUnavailable: the registry cannot be read
+    """
+    world.engine.start()
+    try:
+        await world.follower.start()
+        _log.info("ready", tasks=len(world.catalog), backbone=world.backbone.identity.id)
+        yield
+    finally:
+        await world.follower.stop()
+        await asyncio.to_thread(world.engine.stop)
+
+
+def build_world(settings: Settings, metrics: Metrics) -> World:
+    """Load the backbone and open the registry; nothing runs yet.
+
+    Raises:
+        backbone.BackboneError: the backbone cannot be loaded
+        RegistryUnavailable: the registry cannot be opened
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    registry = SqliteRegistry(settings.registry)
+    backbone = load(
+        settings.backbone,
+        cache_dir=settings.cache_dir,
+        revision=settings.revision,
+        offline=settings.offline,
+        device=settings.device,
+        say=lambda line: _log.info("backbone", message=line),
+    )
+    catalog = Catalog()
+    follower = Follower(registry, catalog, poll_interval_s=settings.poll_interval_s)
+    adapters = AdapterCache(registry, backbone, max_adapters=settings.max_loaded_adapters)
+    admission = Admission(max_rows=settings.max_queue_rows, max_tokens=settings.max_queue_tokens)
+    engine = Engine(
+        backbone,
+        max_batch_tokens=settings.max_batch_tokens,
+        bank_bytes=settings.bank_bytes,
+        on_batch=metrics.batch_done,
+    )
+    classifier = Classifier(backbone, engine, catalog, adapters, admission, max_text_chars=settings.max_text_chars)
+    publisher = Publisher(backbone, registry, adapters, classifier, follower)
+    if settings.bundled:
+        publish_bundled(registry, backbone)
+    world = World(settings, backbone, registry, catalog, follower, adapters, admission, engine, classifier, publisher)
+    _watch(metrics, world)
+    return world
+
+
+def publish_bundled(registry: Registry, backbone: Backbone) -> None:
+    """Publish the bundled adapters into a registry that has never held anything, where they fit the backbone."""
+    if registry.changes():
+        return
+    for task, files in bundled_adapters().items():
+        trained_for = from_files(files).manifest.backbone
+        if trained_for.fingerprint == backbone.identity.fingerprint:
+            registry.publish(DEFAULT_TENANT, task, files, actor="bundled")
+        else:
+            _log.info("bundled_adapter_skipped", task=task, reason=f"it was trained for {trained_for.id}")
+
+
+def _watch(metrics: Metrics, world: World) -> None:
+    """Gauges read at the scrape."""
+    metrics.gauge("superpos_queue_rows", "Rows admitted and not yet answered", lambda: world.admission.rows)
+    metrics.gauge("superpos_queue_tokens", "Their packed tokens", lambda: world.admission.tokens)
+    metrics.gauge("superpos_tasks", "Tasks in the catalog", lambda: len(world.catalog))
+    metrics.gauge("superpos_adapters_loaded", "Adapters in host memory", lambda: len(world.adapters))
+    metrics.gauge(
+        "superpos_adapters_resident",
+        "Adapters in the bank on the device",
+        lambda: world.engine.stats().resident_adapters,
+    )
+    metrics.gauge("superpos_registry_degraded", "1 while the registry cannot be read", lambda: world.follower.degraded)
+    metrics.gauge(
+        "superpos_registry_position", "Last entry of the registry's log that was seen", lambda: world.catalog.position
+    )
+    metrics.gauge("superpos_engine_alive", "1 while the model thread runs", lambda: world.engine.stats().alive)

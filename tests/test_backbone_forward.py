@@ -1,0 +1,145 @@
+"""Parity of the packed forward with `transformers`, and the promises that packing must keep."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_adapter
+from torch import Tensor
+from transformers import T5ForConditionalGeneration
+
+from backbone import Backbone, PackedRow, load, pack
+
+LABEL_SETS = [
+    ["negative", "positive"],
+    ["world", "world news", "world science", "sports"],
+    ["0.0", "0.2", "0.4", "1", "1 2"],
+    ["yes", "no", "yes or no"],
+]
+TEXTS = [
+    "a gripping film",
+    "flat and overlong " * 7,
+    "which city is the capital of France ?",
+    "x",
+    "the quick brown fox jumps over the lazy dog",
+]
+
+
+def reference_log_probs(
+    model: T5ForConditionalGeneration,
+    prompt: Tensor,  # [P, H]
+    token_ids: tuple[int, ...],
+    labels: list[list[int]],  # label words as token ids, end-of-sequence included
+) -> Tensor:
+    """One row alone in `transformers`: each label decoded by itself, a softmax over the trie's children a step."""
+    embeds = torch.cat([prompt[None], model.shared(torch.tensor([token_ids]))], dim=1)  # [1, P + T, H]
+    scores = []
+    for words in labels:
+        decoder_ids = torch.tensor([[model.config.decoder_start_token_id, *words[:-1]]])
+        logits = model(inputs_embeds=embeds, decoder_input_ids=decoder_ids).logits[0]
+        total = torch.zeros(())
+        for step, token in enumerate(words):
+            children = sorted({other[step] for other in labels if other[:step] == words[:step] and len(other) > step})
+            total = total + logits[step, token] - torch.logsumexp(logits[step, children], 0)
+        scores.append(total)
+    return torch.stack(scores)
+
+
+def mixed_rows(backbone: Backbone) -> tuple[list[PackedRow], Tensor, list[list[str]]]:
+    """Rows of different texts, prompts of different lengths, label sets of different depth."""
+    lengths = [10, 1, 20, 100, 3]
+    prompts = [
+        torch.from_numpy(make_adapter(backbone, seed=seed, num_virtual_tokens=length).prompt.copy())
+        for seed, length in enumerate(lengths)
+    ]
+    starts = [sum(lengths[:i]) for i in range(len(lengths))]
+    texts = backbone.tokenizer.tokenize(TEXTS, max_tokens=512, truncation="error")
+    rows = [
+        PackedRow(range(start, start + length), text.token_ids)
+        for start, length, text in zip(starts, lengths, texts, strict=True)
+    ]
+    return rows, torch.cat(prompts), [LABEL_SETS[i % len(LABEL_SETS)] for i in range(len(rows))]
+
+
+def largest_difference(backbone: Backbone, model: T5ForConditionalGeneration) -> float:
+    rows, table, label_sets = mixed_rows(backbone)
+    tries = [backbone.label_trie(labels) for labels in label_sets]
+    worst = 0.0
+    with torch.inference_mode():
+        scores = backbone.score(backbone.encode(pack(rows), table), tries)
+        for row, labels, ours in zip(rows, label_sets, scores, strict=True):
+            words = [[*pieces, backbone.architecture.eos_id] for pieces in backbone.tokenizer.pieces(labels)]
+            expected = reference_log_probs(model, table[list(row.prompt_rows)], tuple(row.token_ids), words)
+            worst = max(worst, float((ours[: len(labels)] - expected).abs().max()))
+            assert ours[: len(labels)].argmax() == expected.argmax()
+    return worst
+
+
+@pytest.mark.parametrize("folder", ["tiny_t5", "tiny_t5_v10"])
+def test_a_tiny_t5_scores_labels_as_transformers_does(
+    folder: str, cache_dir: Path, request: pytest.FixtureRequest
+) -> None:
+    path = str(request.getfixturevalue(folder))
+    model = T5ForConditionalGeneration.from_pretrained(path).eval()
+    assert largest_difference(load(path, cache_dir=cache_dir), model) <= 1e-4
+
+
+def test_the_embedded_backbone_scores_labels_as_transformers_does(embedded: Backbone, cache_dir: Path) -> None:
+    model = T5ForConditionalGeneration.from_pretrained(cache_dir / "embedded-0.2.0", dtype=torch.float32).eval()
+    assert largest_difference(embedded, model) <= 1e-4
+
+
+def test_a_mixed_batch_answers_each_row_as_if_alone(embedded: Backbone) -> None:
+    rows, table, label_sets = mixed_rows(embedded)
+    tries = [embedded.label_trie(labels) for labels in label_sets]
+    with torch.inference_mode():
+        together = embedded.score(embedded.encode(pack(rows), table), tries)
+        for i, (row, trie) in enumerate(zip(rows, tries, strict=True)):
+            alone = embedded.score(embedded.encode(pack([row]), table), [trie])[0]
+            assert alone.argmax() == together[i].argmax()
+            assert (alone - together[i, : trie.num_labels]).abs().max() <= 1e-4
+
+
+def test_label_scores_are_a_distribution(tiny: Backbone) -> None:
+    rows, table, label_sets = mixed_rows(tiny)
+    tries = [tiny.label_trie(labels) for labels in label_sets]
+    scores = tiny.score(tiny.encode(pack(rows), table), tries)
+    assert torch.allclose(scores.exp().sum(1), torch.ones(len(rows)), atol=1e-5)
+    for row, trie in zip(scores, tries, strict=True):
+        assert torch.isinf(row[trie.num_labels :]).all()
+
+
+def test_scattered_prompt_rows_mean_the_same_as_adjacent_ones(tiny: Backbone) -> None:
+    prompt = torch.from_numpy(make_adapter(tiny).prompt.copy())  # [10, H]
+    places = torch.tensor([7, 3, 19, 0, 11, 5, 2, 17, 13, 1])
+    table = torch.zeros(20, tiny.width).index_copy(0, places, prompt)
+    tokens = tiny.tokenizer.tokenize(["a gripping film"], max_tokens=64, truncation="error")[0].token_ids
+    trie = tiny.label_trie(["yes", "no"])
+    adjacent = tiny.score(tiny.encode(pack([PackedRow(range(10), tokens)]), prompt), [trie])
+    scattered = tiny.score(tiny.encode(pack([PackedRow(places.tolist(), tokens)]), table), [trie])
+    assert torch.equal(adjacent, scattered)
+
+
+def test_gradients_reach_the_prompt_rows_used_and_nothing_else(tiny: Backbone) -> None:
+    table = torch.randn(12, tiny.width, requires_grad=True)
+    tokens = tiny.tokenizer.tokenize(["a gripping film"], max_tokens=64, truncation="error")[0].token_ids
+    scores = tiny.score(tiny.encode(pack([PackedRow(range(2, 8), tokens)]), table), [tiny.label_trie(["yes", "no"])])
+    (-scores[0, 0]).backward()
+    assert table.grad is not None
+    used = table.grad.abs().sum(1) > 0
+    assert used.tolist() == [False] * 2 + [True] * 6 + [False] * 4
+    assert all(not tensor.requires_grad and tensor.grad is None for tensor in tiny.weights.tensors().values())
+
+
+def test_gradients_equal_those_of_transformers(tiny: Backbone, tiny_t5: Path) -> None:
+    model = T5ForConditionalGeneration.from_pretrained(tiny_t5).eval()
+    labels = ["world", "world news", "sports"]
+    words = [[*pieces, 1] for pieces in tiny.tokenizer.pieces(labels)]
+    tokens = tiny.tokenizer.tokenize(["the world of sports"], max_tokens=64, truncation="error")[0].token_ids
+    start = torch.from_numpy(make_adapter(tiny).prompt.copy())
+    ours, theirs = start.clone().requires_grad_(), start.clone().requires_grad_()
+    tiny.score(tiny.encode(pack([PackedRow(range(10), tokens)]), ours), [tiny.label_trie(labels)])[0, 1].backward()
+    reference_log_probs(model, theirs, tokens, words)[1].backward()
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert torch.allclose(ours.grad, theirs.grad, atol=1e-5, rtol=1e-4)

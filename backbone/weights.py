@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor, cat
+from torch import Tensor, cat, equal
 from transformers import T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5Attention, T5LayerFF
 
 from backbone.architecture import Architecture
+from backbone.errors import UnsupportedBackbone
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,15 @@ class T5Weights:
 
 
 def weights_of(model: T5ForConditionalGeneration, architecture: Architecture) -> T5Weights:
-    """Take the tensors out of a `transformers` model; attention and gate projections are fused."""
+    """Take the tensors out of a `transformers` model; attention and gate projections are fused.
+
+    Raises:
+        UnsupportedBackbone: encoder and decoder embed their tokens by different tables
+    """
     model.requires_grad_(False)
+    for stack in (model.encoder, model.decoder):
+        if not equal(stack.embed_tokens.weight, model.shared.weight):
+            raise UnsupportedBackbone("encoder and decoder have embedding tables of their own, expected a shared one")
     encoder, decoder = model.encoder, model.decoder
     return T5Weights(
         embedding=model.shared.weight.detach(),

@@ -1,6 +1,5 @@
-"""What tests share: tiny real T5s made on the spot, the embedded backbone, adapters for them, and real servers."""
+"""What tests share: tiny T5s, the embedded backbone, real rows, and real servers."""
 
-import dataclasses
 import os
 import threading
 import time
@@ -8,96 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
-import numpy as np
 import platformdirs
 import pytest
-import torch
 import uvicorn
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from support import RunningServer, make_t5
 
-from adapters import BackboneRef, Manifest, PromptAdapter, Provenance, TaskSpec
-from adapters.files import to_files
 from backbone import Backbone, load
 from service.app import create_app
 from service.settings import Settings
-
-SENTIMENT = TaskSpec(
-    template="sentence: {sentence}", labels={"negative": "negative", "positive": "positive"}, max_tokens=64
-)
-TOPIC = TaskSpec(
-    template="text: {text}",
-    labels={"world": "world news", "sports": "sports", "business": "business", "science": "world science"},
-    max_tokens=64,
-)
-PAIR = TaskSpec(
-    template="premise: {premise} hypothesis: {hypothesis}", labels={"yes": "yes", "no": "no"}, max_tokens=64
-)
-
-_CORPUS = [
-    "sentence: a gripping film that is positive and never negative",
-    "text: the world of sports and business and science news",
-    "premise: it rains hypothesis: it is wet yes or no",
-    "question: which city is the capital of France ?",
-    "flat and overlong , the quick brown fox jumps over the lazy dog 0123456789",
-]
-
-
-def make_tokenizer(folder: Path) -> int:
-    """Train a small sentencepiece-like tokenizer into a folder; its vocabulary's size comes back."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=200, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
-    )
-    tokenizer.train_from_iterator(_CORPUS * 20, trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
-    )
-    fast.save_pretrained(folder)
-    return tokenizer.get_vocab_size()
-
-
-def make_t5(folder: Path, *, gated: bool, width: int = 32, seed: int = 0, **changes: object) -> Path:
-    """A tiny T5 in `transformers`' format: v1.1 (gated, untied head) or v1.0 (relu, tied head)."""
-    vocab_size = make_tokenizer(folder)
-    torch.manual_seed(seed)
-    config = T5Config(
-        **{
-            "vocab_size": vocab_size + 5,
-            "d_model": width,
-            "d_kv": 8,
-            "d_ff": 48,
-            "num_layers": 2,
-            "num_decoder_layers": 3,
-            "num_heads": 3,
-            "feed_forward_proj": "gated-gelu" if gated else "relu",
-            "decoder_start_token_id": 0,
-            "eos_token_id": 1,
-            **changes,
-        },
-        **({"tie_word_embeddings": False} if gated else {}),
-    )
-    config.tie_word_embeddings = not gated
-    model = T5ForConditionalGeneration(config)
-    with torch.no_grad():  # the head's own start is so flat that every label would score alike
-        model.lm_head.weight.mul_(4.0)
-    model.save_pretrained(folder)
-    return folder
-
-
-def make_adapter(
-    backbone: Backbone, spec: TaskSpec = SENTIMENT, *, seed: int = 0, num_virtual_tokens: int = 10
-) -> PromptAdapter:
-    """An adapter with a random prompt in the backbone's scale."""
-    scale = float(backbone.weights.embedding.std())
-    prompt = np.random.default_rng(seed).normal(0, scale, (num_virtual_tokens, backbone.width)).astype(np.float32)
-    manifest = Manifest(
-        task=spec,
-        backbone=BackboneRef(**dataclasses.asdict(backbone.identity)),
-        provenance=Provenance(method="random", seed=seed),
-    )
-    return PromptAdapter(prompt, manifest)
 
 
 @pytest.fixture(scope="session")
@@ -136,27 +53,6 @@ def tiny(tiny_t5: Path, cache_dir: Path) -> Backbone:
 def embedded(cache_dir: Path) -> Backbone:
     """The embedded backbone, loaded."""
     return load("embedded", cache_dir=cache_dir)
-
-
-@dataclasses.dataclass
-class RunningServer:
-    """A real server on a real port, in a thread of this process."""
-
-    url: str
-    client: httpx2.Client
-    settings: Settings
-    app: object
-
-    def upload(self, task: str, adapter: PromptAdapter, **form: str) -> dict[str, object]:
-        """Publish an adapter over HTTP."""
-        parts = [("files", (name, data)) for name, data in to_files(adapter).items()]
-        response = self.client.post(f"/tasks/{task}/versions", files=parts, data=form)
-        assert response.is_success, response.text
-        return response.json()
-
-    def classify(self, ref: str, inputs: object, **body: object) -> httpx2.Response:
-        """Ask for predictions."""
-        return self.client.post(f"/classify/{ref}", json={"inputs": inputs, **body})
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_adapter
+from support import make_adapter
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 

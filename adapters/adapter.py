@@ -1,8 +1,7 @@
 """`PromptAdapter`: a task's prompt with everything needed to serve it, immutable, named by its digest."""
 
 import hashlib
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
@@ -64,7 +63,7 @@ class Manifest(_Frozen):
     provenance: Provenance
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PromptAdapter:
     """A prompt and its manifest.
 
@@ -74,12 +73,18 @@ class PromptAdapter:
 
     prompt: NDArray[np.float32]  # [P, H], read-only
     manifest: Manifest
+    digest: str = field(init=False)
+    """`sha256:…` over the manifest as canonical JSON (RFC 8785) and the prompt's shape and bytes.
+
+    Fields at their defaults are left out, so that a field added later leaves older digests as they are.
+    """
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt)
         frozen = np.ascontiguousarray(self.prompt, dtype="<f4").copy()
         frozen.setflags(write=False)
         object.__setattr__(self, "prompt", frozen)
+        object.__setattr__(self, "digest", _digest(frozen, self.manifest))
 
     @property
     def num_virtual_tokens(self) -> int:
@@ -94,16 +99,6 @@ class PromptAdapter:
     @property
     def spec(self) -> TaskSpec:
         return self.manifest.task
-
-    @cached_property
-    def digest(self) -> str:
-        """`sha256:…` over the manifest as canonical JSON (RFC 8785) and the prompt's shape and bytes.
-
-        Fields at their defaults are left out, so that a field added later leaves older digests as they are.
-        """
-        manifest = rfc8785.dumps(self.manifest.model_dump(mode="json", exclude_defaults=True))
-        header = f"superpos-adapter {len(manifest)} {self.num_virtual_tokens} {self.width}\n".encode()
-        return f"sha256:{hashlib.sha256(header + manifest + self.prompt.tobytes()).hexdigest()}"
 
     def check_backbone(self, *, fingerprint: str, width: int) -> None:
         """Refuse a prompt that was trained for another model.
@@ -134,3 +129,12 @@ def _check_prompt(prompt: NDArray[np.float32]) -> None:
         raise InvalidAdapter(
             "prompt row norm", f"{norms.max():.3g} in row {norms.argmax()}", f"at most {MAX_ROW_NORM:g}"
         )
+
+
+def _digest(prompt: NDArray[np.float32], manifest: Manifest) -> str:
+    try:
+        canonical = rfc8785.dumps(manifest.model_dump(mode="json", exclude_defaults=True))
+    except rfc8785.CanonicalizationError as exc:
+        raise InvalidAdapter("superpos.json", str(exc), "values that canonical JSON (RFC 8785) has") from exc
+    header = f"superpos-adapter {len(canonical)} {prompt.shape[0]} {prompt.shape[1]}\n".encode()
+    return f"sha256:{hashlib.sha256(header + canonical + prompt.tobytes()).hexdigest()}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydantic_core
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
@@ -120,9 +121,9 @@ def _check_names_and_sizes(files: Files, *, required: tuple[str, ...]) -> None:
 
 def _read_json(files: Files, name: str) -> dict[str, Any]:
     try:
-        value = json.loads(files[name])
-    except (ValueError, RecursionError) as exc:
-        raise InvalidAdapter(name, f"{str(exc)[:200]}", "a JSON object in UTF-8") from exc
+        value = pydantic_core.from_json(files[name], allow_inf_nan=False)
+    except ValueError as exc:
+        raise InvalidAdapter(name, str(exc)[:200], "a JSON object in UTF-8") from exc
     if not isinstance(value, dict):
         raise InvalidAdapter(name, type(value).__name__, "a JSON object")
     return value
@@ -152,7 +153,7 @@ def _read_prompt(files: Files) -> NDArray[np.float32]:
 
 def _read_tensor(data: bytes) -> NDArray[np.float32]:
     try:
-        entries = safetensors.deserialize(data)
+        entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as exc:
         raise InvalidAdapter(WEIGHTS, f"{_kind_of(data)} ({exc})", "a whole safetensors file") from exc
     names = [name for name, _ in entries]

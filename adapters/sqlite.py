@@ -73,15 +73,15 @@ class SqliteRegistry:
             )
             if known:
                 return Publication(int(known["version"]), digest, created=False)
-            version = self._next_version(db, tenant, task)
+            version = _next_version(db, tenant, task)
             db.execute("INSERT INTO versions VALUES (?,?,?,?,?,?)", (tenant, task, version, digest, actor, _now()))
             db.executemany(
                 "INSERT OR IGNORE INTO files VALUES (?,?,?)",
                 [(digest, name, data) for name, data in files.items()],
             )
-            _log(db, "published", tenant, task, version, digest, actor=actor)
+            _log(db, "published", (tenant, task), version, digest, actor=actor)
             for alias in aliases:
-                _point(db, tenant, task, alias, version, digest, actor=actor)
+                _point(db, (tenant, task), alias, version, digest, actor=actor)
         return Publication(version, digest, created=True)
 
     def get(self, digest: str) -> dict[str, bytes]:
@@ -105,7 +105,7 @@ class SqliteRegistry:
                 at = f"version {current}" if current else "nothing"
                 raise Conflict(f"{task}@{alias} points at {at}, expected version {expected}")
             if current != version:
-                _point(db, tenant, task, alias, version, digest, actor=actor)
+                _point(db, (tenant, task), alias, version, digest, actor=actor)
 
     def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str) -> None:
         with self._write() as db:
@@ -114,7 +114,7 @@ class SqliteRegistry:
                 raise NotFound(f"no {task}@{alias}")
             digest = _version_row(db, tenant, task, version)["digest"]
             db.execute("DELETE FROM aliases WHERE tenant=? AND task=? AND alias=?", (tenant, task, alias))
-            _log(db, "alias_deleted", tenant, task, version, digest, actor=actor, alias=alias)
+            _log(db, "alias_deleted", (tenant, task), version, digest, actor=actor, alias=alias)
 
     def list(self, tenant: str) -> Sequence[TaskInfo]:
         with self._open() as db:
@@ -143,22 +143,12 @@ class SqliteRegistry:
                 "DELETE FROM files WHERE digest=?1 AND NOT EXISTS (SELECT 1 FROM versions WHERE digest=?1)",
                 (digest,),
             )
-            _log(db, "version_deleted", tenant, task, version, digest, actor=actor)
+            _log(db, "version_deleted", (tenant, task), version, digest, actor=actor)
 
     def changes(self, since: int = 0) -> Sequence[Change]:
         with self._open() as db:
             rows = db.execute("SELECT * FROM changes WHERE position>? ORDER BY position", (since,)).fetchall()
         return [Change(**{**dict(row), "at": datetime.fromisoformat(row["at"])}) for row in rows]
-
-    def _next_version(self, db: sqlite3.Connection, tenant: str, task: str) -> int:
-        row = _one(
-            db,
-            "INSERT INTO tasks VALUES (?,?,1) "
-            "ON CONFLICT DO UPDATE SET last_version=last_version+1 RETURNING last_version",
-            (tenant, task),
-        )
-        assert row is not None
-        return int(row["last_version"])
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -187,6 +177,16 @@ def _one(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> sqlite
     return row
 
 
+def _next_version(db: sqlite3.Connection, tenant: str, task: str) -> int:
+    row = _one(
+        db,
+        "INSERT INTO tasks VALUES (?,?,1) ON CONFLICT DO UPDATE SET last_version=last_version+1 RETURNING last_version",
+        (tenant, task),
+    )
+    assert row is not None
+    return int(row["last_version"])
+
+
 def _version_row(db: sqlite3.Connection, tenant: str, task: str, version: int) -> sqlite3.Row:
     row = _one(db, "SELECT * FROM versions WHERE tenant=? AND task=? AND version=?", (tenant, task, version))
     if row is None:
@@ -199,17 +199,15 @@ def _alias_version(db: sqlite3.Connection, tenant: str, task: str, alias: str) -
     return None if row is None else int(row["version"])
 
 
-def _point(
-    db: sqlite3.Connection, tenant: str, task: str, alias: str, version: int, digest: str, *, actor: str
-) -> None:
-    db.execute("INSERT OR REPLACE INTO aliases VALUES (?,?,?,?)", (tenant, task, alias, version))
-    _log(db, "alias_set", tenant, task, version, digest, actor=actor, alias=alias)
+def _point(db: sqlite3.Connection, key: tuple[str, str], alias: str, version: int, digest: str, *, actor: str) -> None:
+    db.execute("INSERT OR REPLACE INTO aliases VALUES (?,?,?,?)", (*key, alias, version))
+    _log(db, "alias_set", key, version, digest, actor=actor, alias=alias)
 
 
 def _task_info(db: sqlite3.Connection, tenant: str, task: str) -> TaskInfo:
-    where = "WHERE tenant=? AND task=? ORDER BY version"
-    versions = db.execute(f"SELECT * FROM versions {where}", (tenant, task)).fetchall()
-    aliases = db.execute(f"SELECT * FROM aliases {where}, alias", (tenant, task)).fetchall()
+    key = (tenant, task)
+    versions = db.execute("SELECT * FROM versions WHERE tenant=? AND task=? ORDER BY version", key).fetchall()
+    aliases = db.execute("SELECT * FROM aliases WHERE tenant=? AND task=? ORDER BY alias", key).fetchall()
     return TaskInfo(
         tenant=tenant,
         task=task,
@@ -224,8 +222,7 @@ def _task_info(db: sqlite3.Connection, tenant: str, task: str) -> TaskInfo:
 def _log(
     db: sqlite3.Connection,
     kind: ChangeKind,
-    tenant: str,
-    task: str,
+    key: tuple[str, str],
     version: int,
     digest: str,
     *,
@@ -234,7 +231,7 @@ def _log(
 ) -> None:
     db.execute(
         "INSERT INTO changes (kind, tenant, task, version, digest, alias, actor, at) VALUES (?,?,?,?,?,?,?,?)",
-        (kind, tenant, task, version, digest, alias, actor, _now()),
+        (kind, *key, version, digest, alias, actor, _now()),
     )
 
 

@@ -29,6 +29,8 @@ class Template:
         """
         if len(text) > MAX_TEMPLATE_CHARS:
             raise InvalidTask(f"template has {len(text)} characters, expected at most {MAX_TEMPLATE_CHARS}")
+        if not _is_unicode(text):
+            raise InvalidTask(f"template {text!r} has half of a surrogate pair")
         parts = _FIELD.split(text)
         literals, slots = tuple(parts[::2]), tuple(parts[1::2])
         for literal in literals:
@@ -56,7 +58,10 @@ class Template:
         pieces = [self.literals[0]]
         for slot, literal in zip(self.slots, self.literals[1:], strict=True):
             pieces += [values[slot], literal]
-        return "".join(pieces)
+        text = "".join(pieces)
+        if not _is_unicode(text):
+            raise InvalidRow("text has half of a surrogate pair, expected Unicode text")
+        return text
 
     def _values(self, item: str | Mapping[str, str]) -> Mapping[str, str]:
         fields = self.fields
@@ -73,6 +78,15 @@ class Template:
             if not isinstance(item[name], str):
                 raise InvalidRow(f"field {name!r} is {item[name]!r}, expected a string")
         return item
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can spell half of a surrogate pair; nothing after it can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _names(fields: tuple[str, ...]) -> str:

@@ -5,6 +5,7 @@ A node sees itself and its ancestors, and its own row's encoder states; its posi
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from weakref import WeakKeyDictionary
 
 import torch
@@ -33,6 +34,7 @@ class TreeBias:
             bias = self._known[trie] = self._compute(trie)
         return bias
 
+    @torch.inference_mode(mode=False)  # kept for later calls, which may want gradients
     def _compute(self, trie: LabelTrie) -> Tensor:
         depths = torch.tensor(trie.node_depths, device=self._table.device)
         buckets = relative_buckets(
@@ -58,12 +60,12 @@ def decode(
     bias: TreeBias,
 ) -> Tensor:
     """The last hidden state of every row's trie nodes, rows end to end, [ΣM_i, H], ready for the head."""
-    lengths = [end - start for start, end in zip(offsets, offsets[1:], strict=False)]
+    lengths = [end - start for start, end in pairwise(offsets)]
     token_ids = torch.tensor([token for trie in tries for token in trie.node_tokens], device=encoded.device)
     x = weights.embedding[token_ids]  # [D, H], D = ΣM_i
     for layer in weights.decoder:
         x = x + _self_attention(x, layer.attention, architecture, tries, bias)
-        x = x + _cross_attention(x, encoded, layer.cross, architecture, tries, lengths)
+        x = x + _cross_attention(x, encoded, layer.cross, architecture, tries, lengths=lengths)
         x = x + feed_forward(x, layer.feed_forward, architecture)
     return rms_norm(x, weights.decoder_norm, architecture.norm_eps) * architecture.logit_scale
 
@@ -78,7 +80,7 @@ def _self_attention(
     qkv = F.linear(rms_norm(x, weights.norm, architecture.norm_eps), weights.qkv)  # [D, 3·A]
     qkv = qkv.view(-1, 3, architecture.num_heads, architecture.head_dim)
     mixed = []
-    for row, trie in zip(qkv.split([trie.num_nodes for trie in tries]), tries, strict=True):
+    for row, trie in zip(torch.split(qkv, [trie.num_nodes for trie in tries]), tries, strict=True):
         query, key, value = row.unbind(1)  # [M, heads, d] each
         # a lone node attends to itself with weight 1
         mixed.append(value.flatten(1) if trie.needs_one_step else attend(query, key, value, bias.of(trie)))
@@ -91,15 +93,15 @@ def _cross_attention(
     weights: CrossAttention,
     architecture: Architecture,
     tries: Sequence[LabelTrie],
+    *,
     lengths: list[int],  # [B]
 ) -> Tensor:
     heads, head_dim = architecture.num_heads, architecture.head_dim
     query = F.linear(rms_norm(x, weights.norm, architecture.norm_eps), weights.query).view(-1, heads, head_dim)
     key_value = F.linear(encoded, weights.key_value).view(-1, 2, heads, head_dim)  # [N, 2, heads, d]
-    mixed = [
-        attend(row_query, *row.unbind(1))
-        for row_query, row in zip(
-            query.split([trie.num_nodes for trie in tries]), key_value.split(lengths), strict=True
-        )
-    ]
+    queries = torch.split(query, [trie.num_nodes for trie in tries])  # B × [M_i, heads, d]
+    mixed = []
+    for row_query, row in zip(queries, torch.split(key_value, lengths), strict=True):
+        row_key, row_value = row.unbind(1)  # [L, heads, d] each
+        mixed.append(attend(row_query, row_key, row_value))
     return F.linear(torch.cat(mixed), weights.out)  # [D, H]

@@ -1,5 +1,7 @@
 """The packed encoder: one [N, H] matrix through every linear layer, attention within each row."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,7 +29,7 @@ def encode(
     bias: EncoderBias,
 ) -> Tensor:
     """The encoder's last hidden states, final norm applied, [N, H]."""
-    lengths = [end - start for start, end in zip(packed.offsets, packed.offsets[1:], strict=False)]
+    lengths = [end - start for start, end in pairwise(packed.offsets)]
     biases = [bias.for_length(length) for length in lengths]
     x = embed(packed, weights.embedding, prompts)
     for layer in weights.encoder:
@@ -45,5 +47,8 @@ def _self_attention(
 ) -> Tensor:
     qkv = F.linear(rms_norm(x, weights.norm, architecture.norm_eps), weights.qkv)  # [N, 3·A]
     qkv = qkv.view(-1, 3, architecture.num_heads, architecture.head_dim)
-    mixed = [attend(*row.unbind(1), bias) for row, bias in zip(qkv.split(lengths), biases, strict=True)]
+    mixed = []
+    for row, bias in zip(torch.split(qkv, lengths), biases, strict=True):
+        query, key, value = row.unbind(1)  # [L, heads, d] each
+        mixed.append(attend(query, key, value, bias))
     return F.linear(torch.cat(mixed), weights.out)  # [N, H]

@@ -3,6 +3,7 @@
 BackboneError
 ├── BackboneNotFound      no such directory, Hub id, revision, or wheel
 ├── UnsupportedBackbone   it was found, but is not a T5 that this package can run
+├── DeviceUnavailable     there is no such device here
 ├── BackboneCacheError    the cache folder cannot be written, or what lies there is damaged
 ├── InvalidLabels         label words that no trie can be built from
 └── TextTooLong           a text over its token limit, where cutting was not allowed
@@ -21,6 +22,10 @@ class UnsupportedBackbone(BackboneError):
     """The weights exist, but this package has no forward for them."""
 
 
+class DeviceUnavailable(BackboneError):
+    """The device named is none, or this machine has none of its kind."""
+
+
 class BackboneCacheError(BackboneError):
     """The converted weights cannot be written to, or read from, the cache folder."""
 
@@ -36,6 +41,6 @@ class InvalidLabels(BackboneError):
 class TextTooLong(BackboneError):
     """A text has more tokens than its task allows, and the caller asked not to cut it."""
 
-    def __init__(self, num_tokens: int, max_tokens: int) -> None:
-        super().__init__(f"text has {num_tokens} tokens, the task allows {max_tokens}")
-        self.num_tokens, self.max_tokens = num_tokens, max_tokens
+    def __init__(self, index: int, num_tokens: int, max_tokens: int) -> None:
+        super().__init__(f"inputs[{index}] has {num_tokens} tokens, the task allows {max_tokens}")
+        self.index, self.num_tokens, self.max_tokens = index, num_tokens, max_tokens

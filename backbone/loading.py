@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, T5Config, T5ForConditionalGeneration
 from transformers.utils import logging as transformers_logging
@@ -11,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 from backbone import embedded
 from backbone.architecture import Architecture
 from backbone.backbone import Backbone, BackboneId
-from backbone.errors import BackboneNotFound, UnsupportedBackbone
+from backbone.errors import BackboneNotFound, DeviceUnavailable, UnsupportedBackbone
 from backbone.fingerprint import fingerprint
 from backbone.text import TextTokenizer
 from backbone.weights import weights_of
@@ -43,7 +44,9 @@ def load(
         BackboneNotFound: nothing of that name, or no way to reach it
         UnsupportedBackbone: it is not a T5
         BackboneCacheError: `cache_dir` cannot be written
+        DeviceUnavailable: no such device on this machine
     """
+    _check_device(device)
     folder = str(embedded.prepare(cache_dir, say)) if source == EMBEDDED else source
     model, tokenizer = _from_transformers(folder, revision=revision, offline=offline)
     config = model.config
@@ -55,6 +58,18 @@ def load(
         fingerprint=fingerprint(weights.embedding, architecture),
     )
     return Backbone(identity, architecture, weights, TextTokenizer(tokenizer, eos_id=architecture.eos_id))
+
+
+def _check_device(device: str) -> None:
+    """Refuse a device now that would fail in the middle of loading."""
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as exc:
+        raise DeviceUnavailable(f"device {device!r} is none, expected 'cpu' or 'cuda'") from exc
+    if kind not in ("cpu", "cuda"):
+        raise DeviceUnavailable(f"device {device!r} is not supported, expected 'cpu' or 'cuda'")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise DeviceUnavailable(f"device {device!r} was asked for, but PyTorch finds no CUDA device")
 
 
 def _from_transformers(
@@ -72,7 +87,7 @@ def _from_transformers(
         model, report = T5ForConditionalGeneration.from_pretrained(
             source, config=config, dtype=torch.float32, output_loading_info=True, **where
         )
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, SafetensorError) as exc:
         raise BackboneNotFound(f"cannot load {source!r}: {_first_line(exc)}") from exc
     if report["missing_keys"] or report["mismatched_keys"]:
         wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))

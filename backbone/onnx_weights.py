@@ -45,8 +45,7 @@ def _graph_tensors(path: Path, prefix: str, replacement: str) -> Iterator[tuple[
             module = ".".join(node.name.strip("/").split("/")[:-1])
             weight = _dequantized(arrays, name)  # [in, out] in ONNX, [out, in] in PyTorch
             yield _renamed(f"{module}.weight", prefix, replacement), torch.from_numpy(weight.T.copy())
-    for name in [name for name in arrays if name.endswith(".weight_quantized")]:
-        name = name.removesuffix("_quantized")
+    for name in [name.removesuffix("_quantized") for name in arrays if name.endswith(".weight_quantized")]:
         yield _renamed(name, prefix, replacement), torch.from_numpy(_dequantized(arrays, name))
     for name in [name for name in arrays if name.endswith("norm.weight")]:
         yield _renamed(name, prefix, replacement), torch.from_numpy(arrays.pop(name).copy())

@@ -47,6 +47,7 @@ class EncoderBias:
             self._largest = self._compute(1 << (length - 1).bit_length())
         return self._largest[:, :length, :length]
 
+    @torch.inference_mode(mode=False)  # kept for later calls, which may want gradients
     def _compute(self, length: int) -> Tensor:
         positions = torch.arange(length, device=self._table.device)
         buckets = relative_buckets(

@@ -44,18 +44,18 @@ class TextTokenizer:
                 `end` its last.
 
         Raises:
-            TextTooLong: a longer text under `error`.
+            TextTooLong: a longer text under `error`; it says which.
         """
-        return [self._fit(ids, max_tokens, truncation) for ids in self.pieces(texts)]
+        return [self._fit(index, ids, max_tokens, truncation) for index, ids in enumerate(self.pieces(texts))]
 
     def piece_names(self, token_ids: Sequence[int]) -> list[str]:
         """The vocabulary's own spelling of each id, for people to read."""
         return [self._tokenizer.id_to_token(token_id) or f"<{token_id}>" for token_id in token_ids]
 
-    def _fit(self, ids: list[int], max_tokens: int, truncation: Truncation) -> TokenizedText:
+    def _fit(self, index: int, ids: list[int], max_tokens: int, truncation: Truncation) -> TokenizedText:
         if len(ids) < max_tokens:
             return TokenizedText((*ids, self._eos_id), truncated=False)
         if truncation == "error":
-            raise TextTooLong(len(ids) + 1, max_tokens)
+            raise TextTooLong(index, len(ids) + 1, max_tokens)
         kept = ids[: max_tokens - 1] if truncation == "end" else ids[len(ids) - max_tokens + 1 :]
         return TokenizedText((*kept, self._eos_id), truncated=True)

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from cli.backbones import load_backbone
 from cli.options import DEFAULT_SERVER, BackboneOption, CacheOption, FromOption, OfflineOption, RevisionOption, ToOption
-from cli.output import CommandError, one_line_errors, out
+from cli.output import CommandError, one_line_errors, out, show
 
 AliasesOption = Annotated[
     list[str] | None,
@@ -46,17 +46,23 @@ def list_tasks(source: FromOption = DEFAULT_SERVER) -> None:
         superpos list --from ./registry.sqlite
     """
     from adapters.errors import AdapterError
-    from cli.places import open_place
+    from cli.places import open_source
 
     with one_line_errors(AdapterError):
         table = Table("task", "version", "aliases", "adapter", "published", "by")
-        for info in open_place(source).tasks():
+        for info in open_source(source).tasks():
             for version in info.versions:
                 names = sorted(name for name, at in info.aliases.items() if at == version.version)
                 published = version.created_at.strftime("%Y-%m-%d %H:%M")
-                row = (str(version.version), ", ".join(names), version.digest[:19], published, version.actor)
+                row = (
+                    str(version.version),
+                    ", ".join(names),
+                    version.digest[:19],
+                    published,
+                    version.actor,
+                )
                 table.add_row(info.task, *row)
-        out.print(table)
+        show(table)
 
 
 def export(
@@ -72,12 +78,12 @@ def export(
     from adapters.errors import AdapterError
     from adapters.files import from_files, write_folder
     from adapters.names import Ref
-    from cli.places import open_place
+    from cli.places import open_source
 
     with one_line_errors(AdapterError, OSError):
         if folder.exists() and any(folder.iterdir()):
             raise CommandError(f"{folder} is not empty; name a folder that does not exist yet")
-        files = open_place(source).files(Ref.parse(ref))
+        files = open_source(source).files(Ref.parse(ref))
         write_folder(folder, files)
         out.print(f"{folder}: {ref}, {from_files(files).digest}", markup=False)
 

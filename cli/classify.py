@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from cli.options import DEFAULT_SERVER, ServerOption
-from cli.output import CommandError, one_line_errors, out
+from cli.output import CommandError, one_line_errors, out, show
 
 
 def classify(
@@ -42,7 +42,7 @@ def classify(
         table = Table("label", "score", "text", title=f"{answer['task']}@{answer['version']} {answer['adapter'][:19]}")
         for line, prediction in zip(lines, answer["predictions"], strict=True):
             table.add_row(prediction["label"], f"{prediction['score']:.3f}", line)
-        out.print(table)
+        show(table)
 
 
 def _item(line: str) -> object:

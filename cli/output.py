@@ -5,6 +5,9 @@ from contextlib import contextmanager
 
 import typer
 from rich.console import Console
+from rich.table import Table
+
+_PIPE_WIDTH = 1_000
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -12,6 +15,11 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 class CommandError(Exception):
     """Something that the command itself refuses."""
+
+
+def show(table: Table) -> None:
+    """Print a table; into a pipe at its full width, so that no name or digest is cut."""
+    (out if out.is_terminal else Console(width=_PIPE_WIDTH, highlight=False)).print(table)
 
 
 def say(line: str) -> None:
@@ -22,8 +30,9 @@ def say(line: str) -> None:
 @contextmanager
 def one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
     """End the command with status 1 and one line for the errors named, and for `CommandError`."""
+    refused: tuple[type[Exception], ...] = (CommandError, *kinds)
     try:
         yield
-    except (CommandError, *kinds) as exc:
+    except refused as exc:
         err.print(f"superpos: {exc}", style="red", markup=False)
         raise typer.Exit(1) from exc

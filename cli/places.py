@@ -41,6 +41,13 @@ def open_place(place: str) -> Place:
     return RegistryFile(Path(place))
 
 
+def open_source(place: str) -> Place:
+    """As `open_place`, for reading: a registry's file must be there already."""
+    if "://" not in place and not Path(place).is_file():
+        raise CommandError(f"registry {place}: no such file")
+    return open_place(place)
+
+
 class RegistryFile:
     """A SQLite registry on this machine."""
 
@@ -61,16 +68,19 @@ class Server:
     """A running server. Its problem details become `CommandError`s."""
 
     def __init__(self, address: str) -> None:
-        self._client = httpx2.Client(base_url=address, timeout=_TIMEOUT_S)
+        self._address = address
 
     def request(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
         """Send a request; raise `CommandError` with the server's own words where it refuses."""
         try:
-            response = self._client.request(method, path, **arguments)
+            with httpx2.Client(base_url=self._address, timeout=_TIMEOUT_S) as client:
+                response = client.request(method, path, **arguments)
+        except httpx2.InvalidURL as exc:
+            raise CommandError(f"{self._address!r} is not an address: {exc}") from exc
         except httpx2.HTTPError as exc:
-            raise CommandError(f"cannot reach {self._client.base_url}: {exc}; is 'superpos serve' running?") from exc
+            raise CommandError(f"cannot reach {self._address}: {exc}; is 'superpos serve' running?") from exc
         if response.is_error:
-            raise CommandError(f"{self._client.base_url} refused: {_detail(response)}")
+            raise CommandError(f"{self._address} refused: {_detail(response)}")
         return response
 
     def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str]) -> Publication:
@@ -85,7 +95,7 @@ class Server:
     def files(self, ref: Ref) -> dict[str, bytes]:
         task = next((info for info in self.tasks() if info.task == ref.task), None)
         if task is None:
-            raise CommandError(f"{self._client.base_url} has no task {ref.task!r}")
+            raise CommandError(f"{self._address} has no task {ref.task!r}")
         version = resolve_among(task, ref).version
         path = f"/tasks/{ref.task}/versions/{version}/files"
         names = self.request("GET", path).json()["files"]

@@ -1,6 +1,8 @@
 """`superpos serve`."""
 
+import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +38,7 @@ def serve(
     Every option, and the limits that have none, can be set as SUPERPOS_… in the environment
     (SUPERPOS_MAX_BATCH_TOKENS=512). Interactive documentation is at /docs.
     """
+    import structlog
     import uvicorn
     from pydantic import ValidationError
 
@@ -60,18 +63,28 @@ def serve(
     }
     with one_line_errors(AdapterError, BackboneError):
         try:
-            settings = Settings(**{name: value for name, value in given.items() if value is not None})
+            settings = Settings.model_validate({name: value for name, value in given.items() if value is not None})
         except ValidationError as exc:
             where, value, message = first_error(exc)
             raise CommandError(f"setting {where} is {value}: {message}") from exc
         configure_logging(settings.log_format)
         with _listen(settings.host, settings.port) as listener:
+            app = create_app(settings)
+            address = f"[{settings.host}]" if ":" in settings.host else settings.host
+            url = f"http://{address}:{listener.getsockname()[1]}"
+            structlog.get_logger("service").info(
+                "serving", url=url, docs=f"{url}/docs", registry=str(settings.registry)
+            )
             config = uvicorn.Config(
-                create_app(settings),
+                app,
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=settings.drain_timeout_s,
             )
+            # uvicorn drains, then raises the signal again for whoever handled it before: that a stop was asked for
+            # is no failure
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: sys.exit(0))
             uvicorn.Server(config).run(sockets=[listener])
 
 

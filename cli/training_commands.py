@@ -17,7 +17,7 @@ from cli.options import (
     RevisionOption,
     ThreadsOption,
 )
-from cli.output import CommandError, err, one_line_errors, out
+from cli.output import CommandError, err, one_line_errors, out, show
 
 if TYPE_CHECKING:
     from training.metrics import Metrics
@@ -152,14 +152,14 @@ def evaluate(
         )
         table = _metrics_table(f"{task.name}: {Path(path).name}")
         _add_metrics(table, adapter.digest[:19], evaluate_adapter(loaded, adapter, task, Path(path)))
-        out.print(table)
+        show(table)
 
 
 def _print_report(report: "RunReport", task: "TaskFile") -> None:
     table = _metrics_table(f"{task.name}, report rows, split {report.split}")
     _add_metrics(table, "untrained", report.untrained)
     _add_metrics(table, f"epoch {report.result.best_epoch}", report.trained)
-    out.print(table)
+    show(table)
     if report.result.stop != "finished":
         err.print(f"the run {report.result.stop}; kept the best epoch so far", style="yellow")
     if report.trained.collapsed:

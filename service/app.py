@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
+from starlette.routing import Route
 
 from service.body_limit import BodyLimit
 from service.context import RequestContext
@@ -37,10 +37,12 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     app = FastAPI(title="Superpos", version=version("superpos"), description=_DESCRIPTION, lifespan=lifespan)
+    own_routes = list(app.routes)
     for router in (classify.router, tasks.router, health_router(metrics)):
         app.include_router(router)
+        own_routes += router.routes
     install(app)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, max_upload_bytes=settings.max_upload_bytes)
     app.add_middleware(RequestContext, metrics=metrics)
-    metrics.register_routes([route.path for route in app.routes if isinstance(route, APIRoute)])
+    metrics.register_routes([route.path for route in own_routes if isinstance(route, Route)])
     return app

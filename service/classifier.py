@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapters import Calibration, InvalidRow, Ref, Resolution, TaskSpec
-from backbone import Backbone, TextTooLong, TokenizedText, Truncation
+from backbone import Backbone, TokenizedText, Truncation
 from service.admission import Admission
 from service.catalog import Catalog
 from service.engine import Engine, EngineRow, RowScores
@@ -55,9 +55,11 @@ class Classifier:
         admission: Admission,
         *,
         max_text_chars: int,
+        on_answered: Callable[[Sequence[Prediction]], None] = lambda predictions: None,
     ) -> None:
         self._backbone, self._engine, self._catalog = backbone, engine, catalog
         self._adapters, self._admission, self._max_text_chars = adapters, admission, max_text_chars
+        self._on_answered = on_answered
 
     async def classify(
         self,
@@ -86,6 +88,7 @@ class Classifier:
         except TimeoutError as exc:
             raise DeadlineExceeded(f"no answer within {timeout_s:g} s") from exc
         predictions = [_prediction(row, adapter, text, top_k) for row, text in zip(scores, texts, strict=True)]
+        self._on_answered(predictions)
         return Classification(resolution, predictions)
 
     async def try_out(self, adapter: LoadedAdapter, *, timeout_s: float) -> None:

@@ -8,7 +8,6 @@ from fastapi import Request
 
 from service.errors import ClientDisconnected
 
-
 T = TypeVar("T")
 
 

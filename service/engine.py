@@ -34,7 +34,7 @@ class EngineRow:
 
     @property
     def num_tokens(self) -> int:
-        return self.adapter.prompt.shape[0] + len(self.token_ids)
+        return len(self.adapter.prompt) + len(self.token_ids)
 
 
 RowScores = NDArray[np.float32]  # [K] log-probabilities in the order of the adapter's labels
@@ -175,7 +175,7 @@ class Engine:
         """Run rows together; where that fails, halve them until only the culprits fail."""
         try:
             scores = self._forward([entry.row for entry in entries])
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever a forward raises belongs to its row
             if len(entries) > 1:
                 half = len(entries) // 2
                 self._answer(entries[:half])

@@ -27,8 +27,11 @@ def configure_logging(log_format: Literal["json", "console"]) -> None:
     )
     # what libraries log (uvicorn, huggingface_hub) takes the same shape
     handler = logging.StreamHandler(sys.stderr)
-    final = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, renderer]
+    final: list[structlog.types.Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        renderer,
+    ]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=final))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for name in ("uvicorn.error", "service"):
-        logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger("service").setLevel(logging.INFO)

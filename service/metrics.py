@@ -17,34 +17,51 @@ class Metrics:
     """All series of one server. received = Σ answered + Σ cancelled + in flight, at any scrape."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        made = {"registry": self.registry}
-        self._received = Counter("superpos_requests_received", "Requests that arrived", **made)
-        self._in_flight = Gauge("superpos_requests_in_flight", "Requests that arrived and have not ended", **made)
+        self.registry = registry = CollectorRegistry()
+        self._received = Counter("superpos_requests_received", "Requests that arrived", registry=registry)
+        self._in_flight = Gauge(
+            "superpos_requests_in_flight", "Requests that arrived and have not ended", registry=registry
+        )
         self._answered = Counter(
-            "superpos_requests_answered", "Requests that got a response, by status", ["route", "status"], **made
+            "superpos_requests_answered",
+            "Requests that got a response, by status",
+            ["route", "status"],
+            registry=registry,
         )
         self._cancelled = Counter(
-            "superpos_requests_cancelled", "Requests whose caller hung up before the response", ["route"], **made
+            "superpos_requests_cancelled",
+            "Requests whose caller hung up before the response",
+            ["route"],
+            registry=registry,
         )
         self._seconds = Histogram(
             "superpos_request_duration_seconds",
             "From the request's arrival to its response",
             ["route"],
             buckets=_LATENCY_BUCKETS,
-            **made,
+            registry=registry,
         )
-        self.rows = Counter("superpos_rows", "Rows answered with a prediction", **made)
-        self.truncated_rows = Counter("superpos_rows_truncated", "Rows cut to their task's token limit", **made)
-        self._batch_rows = Histogram("superpos_batch_rows", "Rows in a model batch", buckets=_ROWS_BUCKETS, **made)
+        self._rows = Counter("superpos_rows", "Rows answered with a prediction", registry=registry)
+        self._rows_truncated = Counter(
+            "superpos_rows_truncated", "Rows cut to their task's token limit", registry=registry
+        )
+        self._batch_rows = Histogram(
+            "superpos_batch_rows", "Rows in a model batch", buckets=_ROWS_BUCKETS, registry=registry
+        )
         self._batch_tokens = Histogram(
-            "superpos_batch_tokens", "Packed tokens in a model batch, prompts counted", buckets=_TOKENS_BUCKETS, **made
+            "superpos_batch_tokens",
+            "Packed tokens in a model batch, prompts counted",
+            buckets=_TOKENS_BUCKETS,
+            registry=registry,
         )
         self._batch_adapters = Histogram(
-            "superpos_batch_adapters", "Distinct adapters in a model batch", buckets=_ROWS_BUCKETS, **made
+            "superpos_batch_adapters",
+            "Distinct adapters in a model batch",
+            buckets=_ROWS_BUCKETS,
+            registry=registry,
         )
         self._batch_seconds = Histogram(
-            "superpos_batch_duration_seconds", "One model batch", buckets=_LATENCY_BUCKETS, **made
+            "superpos_batch_duration_seconds", "One model batch", buckets=_LATENCY_BUCKETS, registry=registry
         )
 
     def register_routes(self, routes: list[str]) -> None:
@@ -74,6 +91,11 @@ class Metrics:
         """Count a caller who hung up."""
         self._in_flight.dec()
         self._cancelled.labels(route).inc()
+
+    def rows_answered(self, num_rows: int, num_truncated: int) -> None:
+        """Count predictions."""
+        self._rows.inc(num_rows)
+        self._rows_truncated.inc(num_truncated)
 
     def batch_done(self, done: BatchDone) -> None:
         """Count a model batch; called on the model thread."""

@@ -135,6 +135,6 @@ def _framework(request: Request, exc: Exception) -> JSONResponse:
     return response
 
 
-def _unforeseen(request: Request, exc: Exception) -> JSONResponse:
+def _unforeseen(request: Request, _: Exception) -> JSONResponse:
     """A bug: the log has the traceback, the caller a request id to quote."""
     return problem(request, 500, "internal_error", "the server failed at this request; quote the request id")

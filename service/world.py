@@ -86,7 +86,15 @@ def build_world(settings: Settings, metrics: Metrics) -> World:
         bank_bytes=settings.bank_bytes,
         on_batch=metrics.batch_done,
     )
-    classifier = Classifier(backbone, engine, catalog, adapters, admission, max_text_chars=settings.max_text_chars)
+    classifier = Classifier(
+        backbone,
+        engine,
+        catalog,
+        adapters,
+        admission,
+        max_text_chars=settings.max_text_chars,
+        on_answered=lambda rows: metrics.rows_answered(len(rows), sum(row.truncated for row in rows)),
+    )
     publisher = Publisher(backbone, registry, adapters, classifier, follower)
     if settings.bundled:
         publish_bundled(registry, backbone)

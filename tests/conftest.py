@@ -1,5 +1,6 @@
 """What tests share: tiny T5s, the embedded backbone, real rows, and real servers."""
 
+import logging
 import os
 import threading
 import time
@@ -14,7 +15,14 @@ from support import RunningServer, make_t5
 
 from backbone import Backbone, load
 from service.app import create_app
+from service.logs import configure_logging
 from service.settings import Settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logging() -> None:
+    configure_logging("json")
+    logging.getLogger("service").setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")

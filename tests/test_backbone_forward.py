@@ -143,3 +143,14 @@ def test_gradients_equal_those_of_transformers(tiny: Backbone, tiny_t5: Path) ->
     assert ours.grad is not None
     assert theirs.grad is not None
     assert torch.allclose(ours.grad, theirs.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_gradients_flow_after_longer_rows_were_seen_without_them(tiny_t5: Path, cache_dir: Path) -> None:
+    backbone = load(str(tiny_t5), cache_dir=cache_dir)
+    trie = backbone.label_trie(["world", "world news"])
+    table = torch.randn(10, backbone.width, requires_grad=True)
+    with torch.inference_mode():
+        backbone.score(backbone.encode(pack([PackedRow(range(10), (5,) * 300)]), table), [trie])
+    backbone.score(backbone.encode(pack([PackedRow(range(10), (5,) * 200)]), table), [trie])[0, 0].backward()
+    assert table.grad is not None
+    assert table.grad.abs().sum() > 0

@@ -78,7 +78,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
             continue
         try:
             row = json.loads(line.decode())
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise InvalidData(f"{path}: line {number}: not JSON in UTF-8: {exc}") from exc
         if not isinstance(row, dict):
             raise InvalidData(f"{path}: line {number}: {type(row).__name__}, expected an object")
@@ -89,10 +89,12 @@ def _csv_rows(path: Path, *, delimiter: str) -> Iterator[tuple[str, Mapping[str,
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+            columns = list(reader.fieldnames or ())
+            if len(set(columns)) < len(columns):
+                raise InvalidData(f"{path}: line 1: a column stands twice in the header {columns}")
             for row in reader:
                 if None in row or None in row.values():
-                    columns = len(reader.fieldnames or ())
-                    raise InvalidData(f"{path}: line {reader.line_num}: not {columns} columns as the header has")
+                    raise InvalidData(f"{path}: line {reader.line_num}: not {len(columns)} columns as the header has")
                 yield f"line {reader.line_num}", row
     except (csv.Error, UnicodeDecodeError) as exc:
         raise InvalidData(f"{path}: not CSV in UTF-8: {exc}") from exc

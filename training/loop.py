@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adapters.adapter import MAX_ROW_NORM
 from backbone import Backbone, LabelTrie
 from training.errors import InvalidArguments
 from training.evaluation import TokenizedRows, evaluate, label_scores
@@ -47,11 +48,14 @@ class TrainArguments:
             ("num_sampled_tokens", 1, NUM_ORDINARY_IDS - 3),
             ("epochs", 1, 100_000),
             ("batch_size", 1, 4_096),
+            ("seed", 0, 2**63 - 1),
         ):
             if not low <= getattr(self, name) <= high:
                 raise InvalidArguments(f"{name} is {getattr(self, name)}, expected {low} to {high}")
         if not 0 < self.lr <= 100:
             raise InvalidArguments(f"lr is {self.lr}, expected above 0 and at most 100")
+        if not 0 <= self.weight_decay <= 1:
+            raise InvalidArguments(f"weight_decay is {self.weight_decay}, expected 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,9 @@ def train(
             if loss is None:
                 stop = "diverged"
                 break
-            run.evaluate_epoch(epoch, loss)
+            if not run.evaluate_epoch(epoch, loss):
+                stop = "diverged"
+                break
     except KeyboardInterrupt:
         if not run.history:
             raise
@@ -184,9 +190,13 @@ class _Run:
             )
         return float(np.mean(losses))
 
-    def evaluate_epoch(self, epoch: int, train_loss: float | None) -> None:
+    def evaluate_epoch(self, epoch: int, train_loss: float | None) -> bool:
+        """Score the prompt as it is now; False where it is out of what an adapter may be, and so nothing to keep."""
         with torch.no_grad():
             prompt = self.method.prompt().detach().clone()
+        norms = prompt.norm(dim=1)  # [P]
+        if not bool((norms <= MAX_ROW_NORM).all()):
+            return False
         metrics = evaluate(self.backbone, prompt, self.trie, self.selection)
         is_best = not self.history or self._beats(metrics, self.history[self.best_epoch].metrics)
         if is_best:
@@ -194,6 +204,7 @@ class _Run:
         event = EpochEvent(epoch, train_loss, metrics, is_best, prompt.cpu().numpy(), self._elapsed())
         self.history.append(event)
         self.on_epoch(event)
+        return True
 
     def _beats(self, metrics: Metrics, best: Metrics) -> bool:
         chosen = self.arguments.metric
@@ -212,7 +223,7 @@ class _Run:
         labels = torch.from_numpy(self.rows.labels[batch]).to(scores.device)
         loss = -scores.gather(1, labels[:, None]).mean()
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         self._optimizer.step()
         return float(loss.detach())
 

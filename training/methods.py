@@ -4,10 +4,12 @@ SuperPos-Prompt (Sadraei et al. 2024, §2): each prompt vector is a superpositio
 p_i = E p'_i, without softmax, bias or non-linearity; E and p' are tuned together, weight decay on p' alone.
 """
 
-from typing import Literal, Protocol, TypedDict
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from training.errors import InvalidArguments
 
 Basis = Literal["per_token", "shared"]
 MethodName = Literal["superpos", "simple"]
@@ -18,11 +20,8 @@ NUM_ORDINARY_IDS = 32_000
 """T5's sentencepiece vocabulary; past it stand sentinels and rows that only pad the table."""
 
 
-class ParameterGroup(TypedDict):
-    """What one AdamW group takes from a method."""
-
-    params: list[nn.Parameter]
-    weight_decay: float
+ParameterGroup = dict[str, Any]
+"""What `torch.optim` calls a parameter group: `params` and `weight_decay`."""
 
 
 class Method(Protocol):
@@ -94,6 +93,12 @@ class Simple:
 
 
 def sample_token_ids(count: int, *, vocab_size: int, generator: torch.Generator) -> Tensor:
-    """`count` distinct ids of ordinary vocabulary pieces, [count] int64."""
+    """`count` distinct ids of ordinary vocabulary pieces, [count] int64.
+
+    Raises:
+        InvalidArguments: the vocabulary has not so many
+    """
     last = min(NUM_ORDINARY_IDS, vocab_size)
+    if count > last - FIRST_SAMPLED_ID:
+        raise InvalidArguments(f"{count} tokens cannot be sampled, the backbone has {last - FIRST_SAMPLED_ID}")
     return torch.randperm(last - FIRST_SAMPLED_ID, generator=generator)[:count] + FIRST_SAMPLED_ID

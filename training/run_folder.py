@@ -1,4 +1,4 @@
-"""The folder of a run: adapter, `metrics.jsonl`, `run.json`. Written as the run goes, so that nothing is lost."""
+"""The folder of a run: `run.json` at its start, `metrics.jsonl` as it goes, the adapter at its end."""
 
 import json
 from dataclasses import asdict
@@ -18,10 +18,9 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         if (path / "run.json").exists():
             raise InvalidArguments(f"{path} holds a run already; name another folder with --out, or remove it")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise InvalidArguments(f"cannot make the run folder {path}: {exc.strerror}") from exc
+        above = next(folder for folder in (path, *path.parents) if folder.exists())
+        if not above.is_dir():
+            raise InvalidArguments(f"cannot make the run folder {path}: {above} is not a directory")
         self.path = path
 
     @property
@@ -29,7 +28,11 @@ class RunFolder:
         return self.path / ADAPTER
 
     def write_arguments(self, task: TaskFile, arguments: TrainArguments) -> None:
-        """`run.json`: what the run was asked to do."""
+        """Make the folder, with `run.json`: what the run was asked to do."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise InvalidArguments(f"cannot make the run folder {self.path}: {exc.strerror}") from exc
         value = {"task": task.model_dump(mode="json"), "arguments": asdict(arguments)}
         (self.path / "run.json").write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

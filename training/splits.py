@@ -40,6 +40,8 @@ def read_split(task: TaskFile, *, split: Split, seed: int, limit: int | None = N
     Raises:
         InvalidData: a file or row is bad, or too few rows are left
     """
+    if limit is not None and limit < 1:
+        raise InvalidData(f"limit is {limit}, expected at least 1 row")
     train_file = read_examples(Path(task.data.train), task)
     rows = list(train_file.examples)
     random.Random(seed).shuffle(rows)

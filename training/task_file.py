@@ -1,7 +1,7 @@
 """Task files: YAML that names a task, its template and labels, and where its rows are."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -49,6 +49,18 @@ class TaskFile(BaseModel):
     data: DataSource
 
 
+class _TextLoader(yaml.BaseLoader):
+    """Reads every scalar as text and refuses a key that stands twice, where YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
 def load_task_file(path: Path, *, variables: Mapping[str, str]) -> TaskFile:
     """Read a task file. Paths in it are relative to the file; `${NAME}` stands for a variable.
 
@@ -58,7 +70,7 @@ def load_task_file(path: Path, *, variables: Mapping[str, str]) -> TaskFile:
         InvalidTaskFile: it cannot be read, a field is wrong, or a variable it uses is not set
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)  # noqa: S506 - str, list and dict
     except (OSError, UnicodeDecodeError) as exc:
         raise InvalidTaskFile(f"{path}: cannot be read: {exc}") from exc
     except yaml.YAMLError as exc:
@@ -73,17 +85,23 @@ def load_task_file(path: Path, *, variables: Mapping[str, str]) -> TaskFile:
         raise InvalidTaskFile(f"{path}: {where.removeprefix('spec.')}: {message} (got {value})") from exc
     except InvalidName as exc:
         raise InvalidTaskFile(f"{path}: name: {exc}") from exc
-    _check_label_values(task, path)
+    _check_data(task, path)
     return task.model_copy(update={"data": _placed(task.data, path, variables)})
 
 
 def _nested(raw: dict[str, object]) -> dict[str, object]:
     """The file is flat for its readers; the spec's keys go into one value."""
     spec = {key: value for key, value in raw.items() if key in _SPEC_KEYS}
-    return {key: value for key, value in raw.items() if key not in _SPEC_KEYS} | {"spec": spec}
+    rest = {key: value for key, value in raw.items() if key not in _SPEC_KEYS}
+    # a key called spec would be hidden by ours: under another name it is refused as unknown
+    return {("spec:" if key == "spec" else key): value for key, value in rest.items()} | {"spec": spec}
 
 
-def _check_label_values(task: TaskFile, path: Path) -> None:
+def _check_data(task: TaskFile, path: Path) -> None:
+    for field in task.data.columns:
+        if field not in task.spec.fields:
+            known = ", ".join(task.spec.fields)
+            raise InvalidTaskFile(f"{path}: data.columns.{field}: not a field of the template, expected one of {known}")
     for cell, name in task.data.label_values.items():
         if name not in task.spec.label_names:
             known = ", ".join(task.spec.label_names)

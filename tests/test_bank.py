@@ -1,0 +1,153 @@
+"""The bank: prompts land where their slots say, through growth, eviction and re-load."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import make_adapter
+
+from backbone import Backbone
+from service.bank import Bank
+from service.loaded import LoadedAdapter, load_adapter
+
+LENGTHS = [1, 10, 100, 3, 20, 7, 64, 2, 50, 33]
+FIRST_ROWS = 1_024
+SMALLEST = 1
+"""A limit in bytes under the table's first size, so that it never grows for more than one batch."""
+
+
+@pytest.fixture(scope="module")
+def prompts(tiny: Backbone) -> list[LoadedAdapter]:
+    """Adapters with prompts of many lengths."""
+    return [
+        load_adapter(make_adapter(tiny, seed=seed, num_virtual_tokens=LENGTHS[seed % len(LENGTHS)]), tiny)
+        for seed in range(30)
+    ]
+
+
+@pytest.fixture(scope="module")
+def long_prompts(tiny: Backbone) -> list[LoadedAdapter]:
+    """Adapters with prompts of a hundred rows: ten of them fill the first table but for 24 rows."""
+    return [load_adapter(make_adapter(tiny, seed=seed, num_virtual_tokens=100), tiny) for seed in range(24)]
+
+
+def bank_of(width: int, *, max_bytes: int) -> Bank:
+    return Bank(width=width, device=torch.device("cpu"), max_bytes=max_bytes)
+
+
+def assert_intact(bank: Bank, adapters: list[LoadedAdapter], slots: dict[str, tuple[int, ...]]) -> None:
+    """Each adapter's rows of the table are its prompt, and no row is two adapters'."""
+    assert set(slots) == {adapter.digest for adapter in adapters}
+    for adapter in adapters:
+        rows = list(slots[adapter.digest])
+        assert torch.equal(bank.table[rows], torch.from_numpy(adapter.prompt.copy()))
+    every = [row for rows in slots.values() for row in rows]
+    assert len(set(every)) == len(every)
+
+
+def test_prompts_of_many_lengths_land_intact(tiny: Backbone, prompts: list[LoadedAdapter]) -> None:
+    bank = bank_of(tiny.width, max_bytes=1 << 30)
+    assert_intact(bank, prompts, bank.slots(prompts))
+    assert len(bank) == len(prompts)
+
+
+def test_a_prompt_asked_for_again_keeps_its_slot(tiny: Backbone, prompts: list[LoadedAdapter]) -> None:
+    bank = bank_of(tiny.width, max_bytes=1 << 30)
+    first = bank.slots(prompts[:5])
+    table = bank.table.clone()
+    assert bank.slots(prompts[:5]) == first
+    assert torch.equal(bank.table, table)
+    assert len(bank) == 5
+
+
+def test_an_adapter_named_twice_in_a_batch_holds_one_slot(tiny: Backbone, prompts: list[LoadedAdapter]) -> None:
+    bank = bank_of(tiny.width, max_bytes=1 << 30)
+    slots = bank.slots([prompts[1], prompts[1], prompts[2]])
+    assert_intact(bank, prompts[1:3], slots)
+    assert len(bank) == 2
+
+
+def test_an_empty_batch_needs_no_slot(tiny: Backbone) -> None:
+    bank = bank_of(tiny.width, max_bytes=SMALLEST)
+    assert bank.slots([]) == {}
+    assert len(bank) == 0
+
+
+def test_growth_by_doubling_keeps_what_is_resident(tiny: Backbone, long_prompts: list[LoadedAdapter]) -> None:
+    bank = bank_of(tiny.width, max_bytes=1 << 30)
+    sizes = []
+    for adapter in long_prompts:
+        bank.slots([adapter])
+        sizes.append(len(bank.table))
+    assert sorted(set(sizes)) == [FIRST_ROWS, 2 * FIRST_ROWS, 4 * FIRST_ROWS]
+    assert len(bank) == len(long_prompts)
+    table = bank.table.clone()
+    assert_intact(bank, long_prompts, bank.slots(long_prompts))
+    assert torch.equal(bank.table, table)
+
+
+def test_growth_stops_at_the_limit_in_bytes(tiny: Backbone, long_prompts: list[LoadedAdapter]) -> None:
+    limit_rows = 1_500
+    bank = bank_of(tiny.width, max_bytes=4 * tiny.width * limit_rows)
+    for adapter in long_prompts:
+        assert_intact(bank, [adapter], bank.slots([adapter]))
+        assert len(bank.table) <= limit_rows
+    assert len(bank.table) == limit_rows
+    assert len(bank) == 15
+
+
+def test_past_the_limit_the_least_recently_used_prompt_leaves(
+    tiny: Backbone, long_prompts: list[LoadedAdapter]
+) -> None:
+    bank = bank_of(tiny.width, max_bytes=SMALLEST)
+    old = {adapter.digest: bank.slots([adapter])[adapter.digest] for adapter in long_prompts[:10]}
+    bank.slots([long_prompts[0]])  # the second is now the one that was not used for longest
+    new = set(bank.slots([long_prompts[10]])[long_prompts[10].digest])
+    assert len(bank) == 10
+    assert new & set(old[long_prompts[1].digest])
+    kept = [long_prompts[0], *long_prompts[2:10]]
+    for adapter in kept:
+        assert not new & set(old[adapter.digest])
+    assert bank.slots(kept) == {adapter.digest: old[adapter.digest] for adapter in kept}
+    assert_intact(bank, kept, bank.slots(kept))
+
+
+def test_what_the_batch_needs_is_never_evicted_for_it(tiny: Backbone, long_prompts: list[LoadedAdapter]) -> None:
+    bank = bank_of(tiny.width, max_bytes=SMALLEST)
+    for adapter in long_prompts[:10]:
+        bank.slots([adapter])
+    # the oldest residents and newcomers together: the oldest are the first that eviction would take
+    batch = [*long_prompts[10:13], *long_prompts[:3]]
+    assert_intact(bank, batch, bank.slots(batch))
+    assert len(bank.table) == FIRST_ROWS
+    assert len(bank) == 10
+
+
+def test_a_batch_larger_than_the_limit_has_all_its_prompts(tiny: Backbone, long_prompts: list[LoadedAdapter]) -> None:
+    bank = bank_of(tiny.width, max_bytes=SMALLEST)
+    assert_intact(bank, long_prompts, bank.slots(long_prompts))
+    assert len(bank) == len(long_prompts)
+
+
+def test_a_prompt_loaded_again_after_it_left_is_intact(tiny: Backbone, long_prompts: list[LoadedAdapter]) -> None:
+    bank = bank_of(tiny.width, max_bytes=SMALLEST)
+    for _ in range(3):
+        for adapter in long_prompts:
+            assert_intact(bank, [adapter], bank.slots([adapter]))
+    assert len(bank.table) == FIRST_ROWS
+    assert len(bank) == 10
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_every_batch_of_any_sequence_finds_its_prompts_intact(
+    tiny: Backbone, prompts: list[LoadedAdapter], long_prompts: list[LoadedAdapter], data: st.DataObject
+) -> None:
+    pool = [*prompts, *long_prompts]
+    limit_rows = data.draw(st.integers(FIRST_ROWS, 2_500))
+    bank = bank_of(tiny.width, max_bytes=4 * tiny.width * limit_rows)
+    batches = st.lists(st.sampled_from(pool), max_size=8, unique_by=lambda adapter: adapter.digest)
+    for batch in data.draw(st.lists(batches, max_size=20)):
+        assert_intact(bank, batch, bank.slots(batch))
+        assert len(bank.table) <= limit_rows
+        assert len(bank) >= len(batch)

@@ -1,0 +1,179 @@
+"""The engine by itself: containment, deadlines, cancellation, and a model thread that dies."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+import torch
+from support import PAIR, TOPIC, make_adapter
+
+from adapters import TaskSpec
+from backbone import Backbone, PackedRow, pack
+from service.engine import BatchDone, Engine, EngineRow, RowScores
+from service.errors import DeadlineExceeded, InferenceFailed, NotReady
+from service.loaded import LoadedAdapter, load_adapter
+
+FAR = 60.0
+
+
+def row(backbone: Backbone, adapter: LoadedAdapter, text: str, *, timeout_s: float = FAR) -> EngineRow:
+    tokens = backbone.tokenizer.tokenize([text], max_tokens=64, truncation="error")[0].token_ids
+    return EngineRow(adapter, tokens, time.monotonic() + timeout_s)
+
+
+def loaded(backbone: Backbone, spec: TaskSpec = TOPIC, *, seed: int = 0, num_virtual_tokens: int = 10) -> LoadedAdapter:
+    return load_adapter(make_adapter(backbone, spec, seed=seed, num_virtual_tokens=num_virtual_tokens), backbone)
+
+
+def alone(backbone: Backbone, asked: EngineRow) -> RowScores:
+    prompt = torch.from_numpy(asked.adapter.prompt.copy())
+    with torch.inference_mode():
+        encoded = backbone.encode(pack([PackedRow(range(len(prompt)), asked.token_ids)]), prompt)
+        return backbone.score(encoded, [asked.adapter.trie])[0].numpy()
+
+
+class Held:
+    """An engine whose model thread can be made to wait after a row, so that what follows queues."""
+
+    def __init__(self, backbone: Backbone, **changes: int) -> None:
+        self.batches: list[BatchDone] = []
+        values = {"max_batch_tokens": 4_096, "bank_bytes": 1 << 20, **changes}
+        self.engine = Engine(backbone, on_batch=self.batches.append, **values)
+        self.engine.start()
+        self._go_on = threading.Event()
+        self._held = threading.Event()
+
+    def hold(self, asked: EngineRow) -> None:
+        """Return once the model thread stands still."""
+
+        def wait(_: Future[RowScores]) -> None:
+            self._held.set()
+            assert self._go_on.wait(30)
+
+        self.engine.submit([asked])[0].add_done_callback(wait)
+        assert self._held.wait(30)
+
+    def release(self) -> None:
+        self._go_on.set()
+
+
+@pytest.fixture
+def held(tiny: Backbone) -> Iterator[Held]:
+    holder = Held(tiny)
+    yield holder
+    holder.release()
+    holder.engine.stop()
+
+
+def test_rows_of_many_tasks_in_one_batch_are_answered_as_if_alone(tiny: Backbone, held: Held) -> None:
+    adapters = [
+        loaded(tiny, spec, seed=seed, num_virtual_tokens=1 + 9 * seed) for seed, spec in enumerate([TOPIC, PAIR] * 4)
+    ]
+    rows = [row(tiny, adapter, text) for adapter in adapters for text in ("a film", "the world of sports")]
+    held.hold(rows[0])
+    futures = held.engine.submit(rows)
+    held.release()
+    for asked, future in zip(rows, futures, strict=True):
+        scores = future.result(30)
+        assert scores.shape == (asked.adapter.trie.num_labels,)
+        assert np.abs(scores - alone(tiny, asked)).max() <= 1e-4
+    assert held.batches[-1].num_rows == len(rows)
+    assert held.batches[-1].num_adapters == len(adapters)
+
+
+def test_a_batch_keeps_to_its_token_budget(tiny: Backbone) -> None:
+    held = Held(tiny, max_batch_tokens=64)
+    first = row(tiny, loaded(tiny), "a gripping film")
+    held.hold(first)
+    futures = held.engine.submit([first] * 20)
+    held.release()
+    for future in futures:
+        future.result(30)
+    held.engine.stop()
+    assert max(done.num_tokens for done in held.batches) <= 64
+    assert sum(done.num_rows for done in held.batches) == 21
+
+
+def test_a_row_that_is_no_number_fails_alone(tiny: Backbone, held: Held) -> None:
+    good, poisoned = loaded(tiny), loaded(tiny, seed=1)
+    prompt = poisoned.prompt.copy()
+    prompt[0, 0] = np.nan
+    bad = dataclasses.replace(poisoned, digest="poisoned", prompt=prompt)
+    held.hold(row(tiny, good, "x"))
+    before, culprit, after = held.engine.submit([row(tiny, adapter, "a film") for adapter in (good, bad, good)])
+    held.release()
+    assert np.isfinite(before.result(30)).all()
+    assert np.isfinite(after.result(30)).all()
+    with pytest.raises(InferenceFailed, match="not numbers"):
+        culprit.result(30)
+
+
+def test_a_row_that_raises_is_bisected_out_of_its_batch(tiny: Backbone, held: Held) -> None:
+    good = loaded(tiny)
+    bad = dataclasses.replace(loaded(tiny), digest="too wide", prompt=np.zeros((10, 64), np.float32))
+    held.hold(row(tiny, good, "x"))
+    rows = [row(tiny, good, "a film") for _ in range(9)]
+    rows[4] = row(tiny, bad, "a film")
+    futures = held.engine.submit(rows)
+    held.release()
+    for index, future in enumerate(futures):
+        if index == 4:
+            with pytest.raises(InferenceFailed, match="forward failed"):
+                future.result(30)
+        else:
+            assert np.abs(future.result(30) - alone(tiny, rows[index])).max() <= 1e-4
+
+
+def test_a_row_whose_deadline_passed_in_the_queue_is_not_run(tiny: Backbone, held: Held) -> None:
+    adapter = loaded(tiny)
+    held.hold(row(tiny, adapter, "x"))
+    late, fine = held.engine.submit([row(tiny, adapter, "a", timeout_s=-1), row(tiny, adapter, "b")])
+    held.release()
+    with pytest.raises(DeadlineExceeded):
+        late.result(30)
+    fine.result(30)
+    assert [done.num_rows for done in held.batches] == [1, 1]
+
+
+def test_a_cancelled_row_costs_nothing(tiny: Backbone, held: Held) -> None:
+    adapter = loaded(tiny)
+    held.hold(row(tiny, adapter, "x"))
+    gone, fine = held.engine.submit([row(tiny, adapter, "a"), row(tiny, adapter, "b")])
+    assert gone.cancel()
+    held.release()
+    fine.result(30)
+    assert [done.num_rows for done in held.batches] == [1, 1]
+
+
+def test_stop_answers_what_was_accepted(tiny: Backbone) -> None:
+    held = Held(tiny, max_batch_tokens=32)
+    asked = row(tiny, loaded(tiny), "a film")
+    held.hold(asked)
+    futures = held.engine.submit([asked] * 10)
+    held.release()
+    held.engine.stop()
+    assert all(np.isfinite(future.result(0)).all() for future in futures)
+    with pytest.raises(NotReady):
+        held.engine.submit([asked])[0].result(5)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_model_thread_leaves_nobody_waiting(tiny: Backbone) -> None:
+    def die(_: BatchDone) -> None:
+        raise SystemError("the model thread is killed by this test")
+
+    engine = Engine(tiny, max_batch_tokens=16, bank_bytes=1 << 20, on_batch=die)
+    asked = row(tiny, loaded(tiny), "a film")
+    futures = engine.submit([asked] * 5)
+    engine.start()
+    futures[0].result(30)
+    for future in futures[1:]:
+        with pytest.raises(NotReady):
+            future.result(30)
+    assert engine.stats().alive is False
+    with pytest.raises(NotReady):
+        engine.submit([asked])[0].result(5)

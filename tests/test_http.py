@@ -1,0 +1,219 @@
+"""The native routes over real HTTP: what they answer when they are asked well."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+
+import pytest
+from support import PAIR, SENTIMENT, TOPIC, RunningServer, make_adapter
+
+from adapters import Calibration, PromptAdapter
+from adapters.files import from_files, to_files
+from backbone import Backbone
+
+Serve = Callable[..., RunningServer]
+
+
+def test_a_string_a_list_and_an_object_are_all_inputs(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    server.upload("sentiment", make_adapter(tiny))
+    one = server.classify("sentiment", "a gripping film").json()["predictions"]
+    listed = server.classify("sentiment", ["a gripping film"]).json()["predictions"]
+    named = server.classify("sentiment", {"sentence": "a gripping film"}).json()["predictions"]
+    assert len(one) == 1
+    assert one == listed == named
+
+
+def test_an_answer_names_its_version_and_sums_to_one(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    adapter = make_adapter(tiny, TOPIC)
+    server.upload("topic", adapter)
+    body = server.classify("topic", ["the world of sports", "business news"]).json()
+    assert (body["task"], body["version"], body["adapter"]) == ("topic", 1, adapter.digest)
+    for prediction in body["predictions"]:
+        scores, logprobs = prediction["scores"], prediction["logprobs"]
+        assert set(scores) == set(TOPIC.label_names)
+        assert sum(scores.values()) == pytest.approx(1, abs=1e-6)
+        assert list(scores.values()) == sorted(scores.values(), reverse=True)
+        assert prediction["label"] == next(iter(scores))
+        assert prediction["score"] == scores[prediction["label"]]
+        assert all(math.exp(logprobs[name]) == pytest.approx(scores[name], abs=1e-6) for name in scores)
+        assert prediction["abstained"] is False
+        assert prediction["truncated"] is False
+
+
+def test_top_k_keeps_the_best_labels(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    server.upload("topic", make_adapter(tiny, TOPIC))
+    everything = server.classify("topic", "news").json()["predictions"][0]
+    best = server.classify("topic", "news", top_k=2).json()["predictions"][0]
+    assert list(best["scores"]) == list(everything["scores"])[:2]
+    assert list(best["logprobs"]) == list(best["scores"])
+
+
+def test_temperature_changes_scores_but_never_logprobs(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    plain = make_adapter(tiny)
+    calibration = Calibration(temperature=4.0, abstain_threshold=0.999)
+    cooled = PromptAdapter(plain.prompt, plain.manifest.model_copy(update={"calibration": calibration}))
+    server.upload("plain", plain)
+    server.upload("cooled", cooled)
+    first = server.classify("plain", "a gripping film").json()["predictions"][0]
+    second = server.classify("cooled", "a gripping film").json()["predictions"][0]
+    assert first["logprobs"] == pytest.approx(second["logprobs"], abs=1e-5)
+    weights = {name: math.exp(value / 4.0) for name, value in first["logprobs"].items()}
+    total = sum(weights.values())
+    assert second["scores"] == pytest.approx({name: weight / total for name, weight in weights.items()}, abs=1e-5)
+    assert second["abstained"] is True
+
+
+@pytest.mark.parametrize("selector", ["", "@1", "@production", "@canary", "@DIGEST"])
+def test_every_form_of_ref_finds_its_version(serve: Serve, tiny: Backbone, selector: str) -> None:
+    server = serve()
+    adapter = make_adapter(tiny)
+    server.upload("sentiment", adapter)
+    server.client.put("/tasks/sentiment/aliases/canary", json={"version": 1}).raise_for_status()
+    ref = "sentiment" + selector.replace("DIGEST", adapter.digest[:19])
+    assert server.classify(ref, "x").json()["adapter"] == adapter.digest
+
+
+def test_truncation_says_what_it_cut(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    server.upload("sentiment", make_adapter(tiny))
+    text = "flat " * 200 + "gripping"
+    cut = {
+        side: server.classify("sentiment", text, truncate=side).json()["predictions"][0] for side in ("start", "end")
+    }
+    for prediction in cut.values():
+        assert prediction["truncated"] is True
+        assert prediction["tokens"] == SENTIMENT.max_tokens
+    assert cut["start"]["logprobs"] != cut["end"]["logprobs"]
+
+
+def test_a_task_tells_its_spec_versions_and_aliases(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    first, second = make_adapter(tiny), make_adapter(tiny, seed=1)
+    server.upload("sentiment", first)
+    server.upload("sentiment", second, alias="canary")
+    task = server.client.get("/tasks/sentiment").json()
+    assert [version["adapter"] for version in task["versions"]] == [first.digest, second.digest]
+    assert task["aliases"] == {"production": 1, "canary": 2}
+    assert task["current"]["version"] == 1
+    assert task["current"]["spec"]["template"] == SENTIMENT.template
+    assert server.client.get("/tasks").json()["tasks"][0]["task"] == "sentiment"
+    assert server.client.get("/tasks/sentiment/versions/2").json()["adapter"] == second.digest
+
+
+def test_a_version_comes_back_byte_for_byte(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    files = to_files(make_adapter(tiny), card="# A card\n")
+    parts = [("files", (name, data)) for name, data in files.items()]
+    server.client.post("/tasks/sentiment/versions", files=parts).raise_for_status()
+    names = server.client.get("/tasks/sentiment/versions/1/files").json()["files"]
+    assert sorted(files) == names
+    back = {name: server.client.get(f"/tasks/sentiment/versions/1/files/{name}").content for name in names}
+    assert back == files
+    assert from_files(back).digest == make_adapter(tiny).digest
+
+
+def test_the_same_upload_twice_is_one_version(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    adapter = make_adapter(tiny)
+    assert server.upload("sentiment", adapter)["created"] is True
+    again = server.upload("sentiment", adapter)
+    assert (again["created"], again["version"]) == (False, 1)
+
+
+def test_aliases_move_by_compare_and_set_and_can_be_removed(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    for seed in range(2):
+        server.upload("sentiment", make_adapter(tiny, seed=seed))
+    path = "/tasks/sentiment/aliases/production"
+    stale = server.client.put(path, json={"version": 1, "expected": 1})
+    assert (stale.status_code, stale.json()["code"]) == (409, "conflict")
+    assert "points at version 2" in stale.json()["detail"]
+    server.client.put(path, json={"version": 1, "expected": 2}).raise_for_status()
+    assert server.classify("sentiment", "x").json()["version"] == 1
+    assert server.client.delete(path).status_code == 204
+    assert server.classify("sentiment", "x").status_code == 404
+    assert server.classify("sentiment@2", "x").status_code == 200
+
+
+def test_a_deleted_version_is_gone_and_its_number_too(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    for seed in range(2):
+        server.upload("sentiment", make_adapter(tiny, seed=seed))
+    assert server.client.delete("/tasks/sentiment/versions/2").status_code == 409
+    assert server.client.delete("/tasks/sentiment/versions/1").status_code == 204
+    assert server.classify("sentiment@1", "x").status_code == 404
+    assert server.upload("sentiment", make_adapter(tiny, seed=3))["version"] == 3
+
+
+def test_a_request_id_and_a_trace_are_echoed_and_a_bad_id_replaced(serve: Serve) -> None:
+    server = serve()
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    answer = server.client.get("/tasks", headers={"X-Request-ID": "abc-1", "traceparent": trace})
+    assert (answer.headers["X-Request-ID"], answer.headers["traceparent"]) == ("abc-1", trace)
+    answer = server.client.get("/tasks/none", headers={"X-Request-ID": "no spaces\tor tabs"})
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
+    assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
+
+
+def test_health_tells_what_is_served(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    server.upload("sentiment", make_adapter(tiny))
+    assert server.client.get("/healthz/live").json() == {"status": "live"}
+    ready = server.client.get("/healthz/ready").json()
+    assert (ready["status"], ready["degraded"], ready["tasks"]) == ("ready", False, 1)
+    assert ready["backbone"]["fingerprint"] == tiny.identity.fingerprint
+
+
+def test_the_documentation_describes_every_route_and_its_errors(serve: Serve) -> None:
+    server = serve()
+    assert "swagger" in server.client.get("/docs").text.lower()
+    paths = server.client.get("/openapi.json").json()["paths"]
+    classify = paths["/classify/{ref}"]["post"]
+    assert {"200", "400", "404", "413", "415", "422", "429", "503", "504"} <= set(classify["responses"])
+    assert "application/problem+json" in json.dumps(classify["responses"]["404"])
+    assert "/tasks/{task}/versions" in paths
+
+
+def scraped(server: RunningServer) -> dict[str, float]:
+    """Every sample of /metrics by name and labels."""
+    lines = [line for line in server.client.get("/metrics").text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_metrics_exist_before_traffic_and_add_up_after_it(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    before = scraped(server)
+    classify_ok = 'superpos_requests_answered_total{route="/classify/{ref}",status="200"}'
+    assert before[classify_ok] == 0
+    assert before['superpos_requests_cancelled_total{route="/classify/{ref}"}'] == 0
+    server.upload("sentiment", make_adapter(tiny))
+    for _ in range(3):
+        server.classify("sentiment", ["a", "b"])
+    server.classify("nothing-of-that-name", "a")
+    server.client.get("/no/such/route")
+    after = scraped(server)
+    assert after[classify_ok] == 3
+    assert after["superpos_rows_total"] == 6
+    assert after['superpos_requests_answered_total{route="unmatched",status="404"}'] == 1
+    answered = sum(value for name, value in after.items() if name.startswith("superpos_requests_answered_total"))
+    cancelled = sum(value for name, value in after.items() if name.startswith("superpos_requests_cancelled_total"))
+    in_flight = after["superpos_requests_in_flight"]  # this scrape itself
+    assert in_flight == 1
+    assert after["superpos_requests_received_total"] == answered + cancelled + in_flight
+    assert (after["superpos_queue_rows"], after["superpos_queue_tokens"]) == (0, 0)
+    assert not any("nothing-of-that-name" in name for name in after)
+
+
+def test_a_mixed_request_for_pairs_and_topics_shares_the_server(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    server.upload("pair", make_adapter(tiny, PAIR, num_virtual_tokens=3))
+    server.upload("topic", make_adapter(tiny, TOPIC, num_virtual_tokens=40))
+    pair = server.classify("pair", {"premise": "it rains", "hypothesis": "it is wet"}).json()
+    topic = server.classify("topic", "sports").json()
+    assert pair["predictions"][0]["label"] in PAIR.label_names
+    assert topic["predictions"][0]["label"] in TOPIC.label_names

@@ -1,0 +1,124 @@
+"""Metrics against values worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from training.metrics import Metrics, measure
+
+
+def log_probs(*rows: tuple[float, ...]) -> NDArray[np.float32]:
+    """Probabilities as what the scorer gives, [n, K]."""
+    return np.log(np.array(rows, dtype=np.float64)).astype(np.float32)
+
+
+def answers(predicted: list[int], *, num_labels: int) -> NDArray[np.float32]:
+    """Log-probabilities whose best labels are these, [n, K]."""
+    scores = np.full((len(predicted), num_labels), math.log(0.1 / max(1, num_labels - 1)), dtype=np.float32)
+    scores[np.arange(len(predicted)), predicted] = math.log(0.9)
+    return scores
+
+
+def labels(*values: int) -> NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)
+
+
+def test_a_small_table_gives_what_is_worked_out_by_hand() -> None:
+    # predicted 0 0 1 2 2, right 0 1 1 2 0
+    metrics = measure(
+        log_probs((0.7, 0.2, 0.1), (0.6, 0.3, 0.1), (0.2, 0.5, 0.3), (0.1, 0.1, 0.8), (0.25, 0.25, 0.5)),
+        labels(0, 1, 1, 2, 0),
+    )
+    assert metrics.accuracy == pytest.approx(3 / 5)
+    # F1 of 0: 2·1/(2+2), of 1: 2·1/(1+2), of 2: 2·1/(2+1)
+    assert metrics.macro_f1 == pytest.approx((1 / 2 + 2 / 3 + 2 / 3) / 3)
+    nats = -(math.log(0.7) + math.log(0.3) + math.log(0.5) + math.log(0.8) + math.log(0.25)) / 5
+    assert metrics.loss == pytest.approx(nats, rel=1e-6)
+    assert metrics.constant_accuracy == pytest.approx(2 / 5)
+    assert not metrics.collapsed
+
+
+def test_right_answers_for_every_row_are_worth_one() -> None:
+    metrics = measure(answers([0, 1, 2, 1], num_labels=3), labels(0, 1, 2, 1))
+    assert (metrics.accuracy, metrics.macro_f1, metrics.constant_accuracy) == (1.0, 1.0, 0.5)
+    assert metrics.loss == pytest.approx(-math.log(0.9), rel=1e-6)
+
+
+def test_wrong_answers_for_every_row_are_worth_nothing() -> None:
+    metrics = measure(answers([1, 0, 1], num_labels=2), labels(0, 1, 0))
+    assert (metrics.accuracy, metrics.macro_f1) == (0.0, 0.0)
+    assert metrics.loss == pytest.approx(-math.log(0.1), rel=1e-6)
+
+
+def test_one_answer_for_every_row_is_a_collapse_and_worth_the_constant() -> None:
+    metrics = measure(answers([1, 1, 1, 1], num_labels=2), labels(1, 1, 1, 0))
+    assert metrics.collapsed
+    assert metrics.accuracy == metrics.constant_accuracy == 0.75
+    # F1 of 1: 2·3/(4+3), of 0: 0
+    assert metrics.macro_f1 == pytest.approx(6 / 7 / 2)
+
+
+def test_a_label_that_is_neither_right_nor_answered_does_not_count() -> None:
+    three, ten = (measure(answers([0, 1, 0], num_labels=k), labels(0, 1, 1)) for k in (3, 10))
+    assert three.macro_f1 == ten.macro_f1 == pytest.approx(2 / 3)
+
+
+def test_a_label_that_is_only_answered_counts_as_zero() -> None:
+    # F1 of 0: 2·1/(1+2), of 2: 0
+    assert measure(answers([0, 2], num_labels=3), labels(0, 0)).macro_f1 == pytest.approx(1 / 3)
+
+
+def test_the_constant_answer_is_judged_by_the_commonest_label_not_the_commonest_answer() -> None:
+    metrics = measure(answers([0, 0, 0, 0, 1], num_labels=2), labels(1, 1, 1, 1, 0))
+    assert metrics.constant_accuracy == pytest.approx(4 / 5)
+    assert metrics.accuracy == 0.0
+
+
+def test_the_loss_of_many_rows_keeps_its_precision() -> None:
+    n = 200_000
+    scores = np.full((n, 2), math.log(0.5), dtype=np.float32)
+    assert measure(scores, np.zeros(n, dtype=np.int64)).loss == pytest.approx(math.log(2), abs=1e-7)
+
+
+def test_figures_are_the_numbers_by_name() -> None:
+    metrics = Metrics(accuracy=0.5, macro_f1=0.25, loss=1.5, constant_accuracy=0.75, collapsed=True)
+    assert metrics.figures() == {"accuracy": 0.5, "macro_f1": 0.25, "loss": 1.5, "constant_accuracy": 0.75}
+
+
+ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40)
+
+
+@given(ROWS)
+def test_figures_are_shares_and_do_not_depend_on_the_order_of_rows(rows: list[tuple[int, int]]) -> None:
+    predicted, right = [p for p, _ in rows], labels(*(r for _, r in rows))
+    metrics = measure(answers(predicted, num_labels=4), right)
+    assert 0 <= metrics.macro_f1 <= 1
+    assert 1 / 4 <= metrics.constant_accuracy <= 1
+    assert metrics.accuracy == pytest.approx(sum(p == r for p, r in rows) / len(rows))
+    assert metrics.collapsed == (len(set(predicted)) == 1)
+    turned = measure(answers(predicted[::-1], num_labels=4), right[::-1])
+    assert turned.figures() == pytest.approx(metrics.figures())
+
+
+@given(ROWS)
+def test_figures_do_not_depend_on_which_label_stands_first(rows: list[tuple[int, int]]) -> None:
+    figures = measure(answers([p for p, _ in rows], num_labels=4), labels(*(r for _, r in rows))).figures()
+    swapped = measure(answers([3 - p for p, _ in rows], num_labels=4), labels(*(3 - r for _, r in rows))).figures()
+    assert swapped == pytest.approx(figures)
+
+
+@given(ROWS)
+def test_macro_f1_of_two_labels_is_the_mean_of_precision_and_recall_pairs(rows: list[tuple[int, int]]) -> None:
+    pairs = [(p % 2, r % 2) for p, r in rows]
+    scores = []
+    for label in {value for pair in pairs for value in pair}:
+        hits = sum(p == r == label for p, r in pairs)
+        answered, wanted = sum(p == label for p, _ in pairs), sum(r == label for _, r in pairs)
+        precision, recall = hits / answered if answered else 0.0, hits / wanted if wanted else 0.0
+        scores.append(2 * precision * recall / (precision + recall) if hits else 0.0)
+    metrics = measure(answers([p for p, _ in pairs], num_labels=2), labels(*(r for _, r in pairs)))
+    assert metrics.macro_f1 == pytest.approx(sum(scores) / len(scores))

@@ -1,0 +1,104 @@
+"""PEFT reads what we export, and we read what PEFT saves: the same label scores either way."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel, PromptTuningConfig, TaskType, get_peft_model
+from support import SENTIMENT, TOPIC, make_adapter
+from torch import Tensor
+from transformers import T5ForConditionalGeneration
+
+from adapters import PromptAdapter, TaskSpec
+from adapters.files import from_files, from_peft_files, read_folder, to_files, write_folder
+from backbone import Backbone, PackedRow, pack
+
+TEXTS = ["a gripping film", "flat and overlong " * 7, "which city is the capital of France ?", "x"]
+
+
+def model_of(folder: Path) -> T5ForConditionalGeneration:
+    return T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def peft_log_probs(model: PeftModel, token_ids: tuple[int, ...], labels: list[list[int]]) -> Tensor:
+    """One row in PEFT: each label decoded by itself, a softmax over the trie's children a step; [K]."""
+    scores = []
+    for words in labels:
+        decoder_ids = torch.tensor([[model.config.decoder_start_token_id, *words[:-1]]])
+        logits = model(input_ids=torch.tensor([token_ids]), decoder_input_ids=decoder_ids).logits[0]
+        total = torch.zeros(())
+        for step, token in enumerate(words):
+            children = sorted({other[step] for other in labels if other[:step] == words[:step] and len(other) > step})
+            total = total + logits[step, token] - torch.logsumexp(logits[step, children], 0)
+        scores.append(total)
+    return torch.stack(scores)
+
+
+@torch.inference_mode()
+def largest_difference(backbone: Backbone, adapter: PromptAdapter, model: PeftModel) -> float:
+    """Between the label log-probabilities of PEFT and ours, over all texts and labels."""
+    spec = adapter.spec
+    texts = backbone.tokenizer.tokenize([spec.render(text) for text in TEXTS], max_tokens=512, truncation="error")
+    rows = [PackedRow(range(adapter.num_virtual_tokens), text.token_ids) for text in texts]
+    table = torch.from_numpy(adapter.prompt.copy())
+    tries = [backbone.label_trie(spec.label_words)] * len(rows)
+    ours = backbone.score(backbone.encode(pack(rows), table), tries)
+    words = [[*pieces, backbone.architecture.eos_id] for pieces in backbone.tokenizer.pieces(spec.label_words)]
+    theirs = torch.stack([peft_log_probs(model, text.token_ids, words) for text in texts])
+    assert torch.equal(ours.argmax(1), theirs.argmax(1))
+    return float((ours - theirs).abs().max())
+
+
+@pytest.mark.parametrize("spec", [SENTIMENT, TOPIC], ids=["sentiment", "topic"])
+@pytest.mark.parametrize("num_virtual_tokens", [1, 10, 100])
+def test_peft_gives_an_exported_adapters_label_scores_as_we_do(
+    tiny: Backbone, tiny_t5: Path, tmp_path: Path, spec: TaskSpec, num_virtual_tokens: int
+) -> None:
+    adapter = make_adapter(tiny, spec, num_virtual_tokens=num_virtual_tokens)
+    write_folder(tmp_path, to_files(adapter, card="# A card\n"))
+    model = PeftModel.from_pretrained(model_of(tiny_t5), tmp_path).eval()
+    assert largest_difference(tiny, adapter, model) <= 1e-5
+
+
+def test_peft_answers_otherwise_with_another_prompt(tiny: Backbone, tiny_t5: Path, tmp_path: Path) -> None:
+    write_folder(tmp_path, to_files(make_adapter(tiny, TOPIC, seed=1)))
+    model = PeftModel.from_pretrained(model_of(tiny_t5), tmp_path).eval()
+    exported = from_files(read_folder(tmp_path))
+    assert largest_difference(tiny, exported, model) <= 1e-5
+    with torch.no_grad():
+        model.prompt_encoder["default"].embedding.weight.mul_(-3)
+    words = [[*pieces, 1] for pieces in tiny.tokenizer.pieces(TOPIC.label_words)]
+    tokens = tiny.tokenizer.tokenize([TOPIC.render("x")], max_tokens=64, truncation="error")[0].token_ids
+    before = PeftModel.from_pretrained(model_of(tiny_t5), tmp_path).eval()
+    with torch.inference_mode():
+        change = peft_log_probs(model, tokens, words) - peft_log_probs(before, tokens, words)
+    assert change.abs().max() > 1e-3
+
+
+def test_peft_gives_an_exported_adapters_label_scores_as_the_embedded_backbone_does(
+    embedded: Backbone, cache_dir: Path, tmp_path: Path
+) -> None:
+    adapter = make_adapter(embedded, TOPIC)
+    write_folder(tmp_path, to_files(adapter))
+    model = PeftModel.from_pretrained(model_of(cache_dir / "embedded-0.2.0"), tmp_path).eval()
+    assert largest_difference(embedded, adapter, model) <= 1e-5
+
+
+@pytest.mark.parametrize("submodules", [1, 2, None])
+def test_a_folder_that_peft_saved_is_imported_and_scores_the_same(
+    tiny: Backbone, tiny_t5: Path, tmp_path: Path, submodules: int | None
+) -> None:
+    torch.manual_seed(0)
+    config = PromptTuningConfig(
+        task_type=TaskType.SEQ_2_SEQ_LM, num_virtual_tokens=10, num_transformer_submodules=submodules
+    )
+    model = get_peft_model(model_of(tiny_t5), config).eval()
+    model.save_pretrained(tmp_path)
+    files = read_folder(tmp_path)
+    adapter = from_peft_files(files, task=TOPIC, backbone=make_adapter(tiny).manifest.backbone)
+    adapter.check_backbone(fingerprint=tiny.identity.fingerprint, width=tiny.width)
+    assert adapter.num_virtual_tokens == 10
+    assert largest_difference(tiny, adapter, model) <= 1e-5
+    again = tmp_path / "again"
+    write_folder(again, to_files(adapter))
+    assert largest_difference(tiny, adapter, PeftModel.from_pretrained(model_of(tiny_t5), again).eval()) <= 1e-5

@@ -1,0 +1,149 @@
+"""The scheduler: order, token budget, and what leaves the queue without an answer."""
+
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.scheduler import Scheduler
+
+LATER = 1_000.0
+
+
+@dataclass(eq=False)
+class Row:
+    """A row that waits."""
+
+    num_tokens: int
+    deadline: float = LATER
+    gone: bool = False
+
+    def cancelled(self) -> bool:
+        return self.gone
+
+
+def queue_of(rows: list[Row], *, max_batch_tokens: int) -> Scheduler[Row]:
+    scheduler = Scheduler[Row](max_batch_tokens=max_batch_tokens)
+    scheduler.put(rows)
+    return scheduler
+
+
+def test_rows_leave_in_the_order_they_came() -> None:
+    rows = [Row(10) for _ in range(6)]
+    scheduler = queue_of(rows[:4], max_batch_tokens=20)
+    assert scheduler.next(0).entries == rows[:2]
+    scheduler.put(rows[4:])
+    assert scheduler.next(0).entries == rows[2:4]
+    assert scheduler.next(0).entries == rows[4:]
+    assert len(scheduler) == 0
+
+
+def test_a_batch_is_filled_to_the_budget_and_not_past_it() -> None:
+    rows = [Row(50), Row(50), Row(1), Row(99)]
+    scheduler = queue_of(rows, max_batch_tokens=100)
+    assert scheduler.next(0).entries == rows[:2]
+    assert scheduler.next(0).entries == rows[2:]
+
+
+def test_a_small_row_does_not_overtake_a_large_one() -> None:
+    rows = [Row(60), Row(60), Row(10)]
+    scheduler = queue_of(rows, max_batch_tokens=100)
+    assert scheduler.next(0).entries == rows[:1]
+    assert scheduler.next(0).entries == rows[1:]
+
+
+def test_a_row_larger_than_the_budget_goes_alone() -> None:
+    rows = [Row(10), Row(500), Row(10), Row(10)]
+    scheduler = queue_of(rows, max_batch_tokens=100)
+    assert scheduler.next(0).entries == [rows[0]]
+    assert scheduler.next(0).entries == [rows[1]]
+    assert scheduler.next(0).entries == rows[2:]
+
+
+def test_rows_past_their_deadline_come_back_as_expired_and_cost_no_tokens() -> None:
+    late, due, alive = Row(90, deadline=1.0), Row(90, deadline=2.0), Row(90, deadline=2.1)
+    batch = queue_of([late, due, alive], max_batch_tokens=100).next(2.0)
+    assert batch.expired == [late, due]
+    assert batch.entries == [alive]
+
+
+def test_cancelled_rows_vanish_whether_their_deadline_has_passed_or_not() -> None:
+    rows = [Row(90, gone=True), Row(90, deadline=1.0, gone=True), Row(90)]
+    scheduler = queue_of(rows, max_batch_tokens=100)
+    batch = scheduler.next(2.0)
+    assert batch.entries == [rows[2]]
+    assert batch.expired == []
+    assert len(scheduler) == 0
+
+
+def test_a_row_cancelled_while_it_waits_is_not_answered() -> None:
+    rows = [Row(90), Row(90)]
+    scheduler = queue_of(rows, max_batch_tokens=100)
+    assert scheduler.next(0).entries == [rows[0]]
+    rows[1].gone = True
+    assert scheduler.next(0).entries == []
+
+
+def test_an_empty_queue_gives_an_empty_batch() -> None:
+    batch = Scheduler[Row](max_batch_tokens=100).next(0)
+    assert (batch.entries, batch.expired) == ([], [])
+
+
+def test_draining_takes_everything_out_in_order() -> None:
+    rows = [Row(90), Row(90, deadline=0.0), Row(90)]
+    scheduler = queue_of(rows, max_batch_tokens=100)
+    scheduler.next(-1)
+    assert scheduler.drain() == rows[1:]
+    assert len(scheduler) == 0
+    assert scheduler.drain() == []
+
+
+arrivals = st.lists(
+    st.builds(Row, st.integers(1, 120), st.integers(0, 20).map(float), st.booleans()), min_size=0, max_size=6
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(arrivals, max_size=12), st.booleans())
+def test_no_row_is_lost_or_answered_twice_whatever_comes_when(steps: list[list[Row]], drained: bool) -> None:
+    scheduler = Scheduler[Row](max_batch_tokens=100)
+    answered: list[Row] = []
+    expired: list[Row] = []
+    now = 0.0
+    for rows in steps:
+        scheduler.put(rows)
+        now += 1
+        batch = scheduler.next(now)
+        assert all(row.deadline > now and not row.gone for row in batch.entries)
+        assert all(row.deadline <= now and not row.gone for row in batch.expired)
+        answered += batch.entries
+        expired += batch.expired
+    left = scheduler.drain() if drained else []
+    while len(scheduler):
+        waiting = len(scheduler)
+        batch = scheduler.next(now)
+        answered += batch.entries
+        expired += batch.expired
+        assert len(scheduler) < waiting
+    put = [row for rows in steps for row in rows]
+    seen = {id(row) for row in (*answered, *expired, *left)}
+    assert len(seen) == len(answered) + len(expired) + len(left)
+    assert {id(row) for row in put if not row.gone} <= seen <= {id(row) for row in put}
+    place = {id(row): i for i, row in enumerate(put)}
+    assert [place[id(row)] for row in answered] == sorted(place[id(row)] for row in answered)
+    assert [place[id(row)] for row in expired] == sorted(place[id(row)] for row in expired)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 150), max_size=30), st.integers(1, 150))
+def test_every_batch_is_within_the_budget_or_one_row_and_none_could_take_the_next_row(
+    sizes: list[int], max_batch_tokens: int
+) -> None:
+    scheduler = queue_of([Row(size) for size in sizes], max_batch_tokens=max_batch_tokens)
+    batches = []
+    while len(scheduler):
+        batches.append([row.num_tokens for row in scheduler.next(0).entries])
+    assert [size for batch in batches for size in batch] == sizes
+    assert all(sum(batch) <= max_batch_tokens or len(batch) == 1 for batch in batches)
+    for batch, after in zip(batches, batches[1:], strict=False):
+        assert sum(batch) + after[0] > max_batch_tokens

@@ -449,19 +449,20 @@ def train_spoiled(
 ) -> tuple[TrainResult, list[EpochEvent]]:
     """Train on 36 rows, 3 steps an epoch: each epoch asks for the prompt four times, the untrained one once.
 
-    `one_label` calls every selection row `sports`, label 0.
+    `one_label` turns the labels around and calls every selection row `business`, then label 0, which the untrained
+    prompt answers for none.
     """
     examples = [
         Example(f"text: {row['text']}", ["sports", "business"].index(row["label"])) for row in easy_rows(48, seed=3)
     ]
     held_out = [Example(example.text, 0 if one_label else example.label) for example in examples[36:]]
-    arguments = dataclasses.replace(QUICK, epochs=epochs, seed=4)
+    arguments = dataclasses.replace(QUICK, epochs=epochs)
     told: list[EpochEvent] = []
     result = train(
         backbone,
         Spoiled(make_method(arguments, backbone.weights.embedding), calls, value),
         arguments,
-        trie=backbone.label_trie(SPEC.label_words),
+        trie=backbone.label_trie(SPEC.label_words[::-1] if one_label else SPEC.label_words),
         rows=tokenize_examples(backbone, SPEC, examples[:36]),
         selection=tokenize_examples(backbone, SPEC, held_out),
         on_epoch=told.append,

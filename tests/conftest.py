@@ -84,7 +84,8 @@ def serve(tiny_t5: Path, tmp_path: Path, cache_dir: Path) -> Iterator[Callable[.
         thread.start()
         deadline = time.monotonic() + 60
         while not server.started:
-            assert thread.is_alive() and time.monotonic() < deadline, "the server did not start"
+            assert thread.is_alive(), "the server ended at its start"
+            assert time.monotonic() < deadline, "the server did not start"
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         url = f"http://127.0.0.1:{port}"

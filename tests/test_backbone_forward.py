@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
 from backbone import Backbone, PackedRow, load, pack
+from benchmarks.reference import reference_log_probs
 
 LABEL_SETS = [
     ["negative", "positive"],
@@ -23,26 +24,6 @@ TEXTS = [
     "x",
     "the quick brown fox jumps over the lazy dog",
 ]
-
-
-def reference_log_probs(
-    model: T5ForConditionalGeneration,
-    prompt: Tensor,  # [P, H]
-    token_ids: tuple[int, ...],
-    labels: list[list[int]],  # label words as token ids, end-of-sequence included
-) -> Tensor:
-    """One row alone in `transformers`: each label decoded by itself, a softmax over the trie's children a step."""
-    embeds = torch.cat([prompt[None], model.shared(torch.tensor([token_ids]))], dim=1)  # [1, P + T, H]
-    scores = []
-    for words in labels:
-        decoder_ids = torch.tensor([[model.config.decoder_start_token_id, *words[:-1]]])
-        logits = model(inputs_embeds=embeds, decoder_input_ids=decoder_ids).logits[0]
-        total = torch.zeros(())
-        for step, token in enumerate(words):
-            children = sorted({other[step] for other in labels if other[:step] == words[:step] and len(other) > step})
-            total = total + logits[step, token] - torch.logsumexp(logits[step, children], 0)
-        scores.append(total)
-    return torch.stack(scores)
 
 
 def mixed_rows(backbone: Backbone) -> tuple[list[PackedRow], Tensor, list[list[str]]]:

@@ -13,6 +13,9 @@ from adapters import PromptAdapter, TaskSpec
 from adapters.files import from_files, from_peft_files, read_folder, to_files, write_folder
 from backbone import Backbone, PackedRow, pack
 
+# PEFT asks transformers in the old way
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
 TEXTS = ["a gripping film", "flat and overlong " * 7, "which city is the capital of France ?", "x"]
 
 

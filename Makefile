@@ -1,0 +1,61 @@
+# Everything starts here: `make serve` and `make test` set up what they need, from a bare clone on.
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test check format bench acceptance bundled lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CACHE := $(CURDIR)/.cache
+
+# All that the project keeps outside its sources lies in .cache; `make clean` removes it.
+export SUPERPOS_CACHE_DIR ?= $(CACHE)/backbones
+SUPERPOS_REGISTRY ?= $(CACHE)/registry.sqlite
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+setup: $(VENV)/ready $(SUPERPOS_CACHE_DIR)/ready ## Make the environment and prepare the embedded backbone
+
+$(VENV)/ready: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "superpos needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version); name another: make PYTHON=python3.12"; exit 1; }
+	@echo "Making the environment in $(VENV) (once, some minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(SUPERPOS_CACHE_DIR)/ready: $(VENV)/ready
+	@$(BIN)/superpos backbone prepare
+	@touch $@
+
+serve: setup ## Serve the bundled tasks on http://127.0.0.1:8080
+	SUPERPOS_REGISTRY=$(SUPERPOS_REGISTRY) $(BIN)/superpos serve
+
+test: setup ## Run the tests
+	$(BIN)/pytest
+
+check: $(VENV)/ready ## Check format, lint, types and the import contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/ready ## Format the sources
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## Run the benchmarks
+	$(BIN)/python -m benchmarks.packing
+
+acceptance: setup ## Train, push, serve and compare with transformers on real rows (set SUPERPOS_DATA)
+	$(BIN)/python -m benchmarks.acceptance
+
+bundled: setup ## Train the bundled adapters again (set SUPERPOS_DATA)
+	$(BIN)/python -m benchmarks.bundled
+
+lock: $(VENV)/ready ## Resolve the locked requirements again
+	$(BIN)/python requirements/lock.py
+
+clean: ## Remove the environment, caches and the local registry
+	rm -rf $(VENV) $(CACHE) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info

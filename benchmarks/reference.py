@@ -1,0 +1,41 @@
+"""The yardstick: `transformers` computing one row alone, each label word decoded by itself."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from transformers import T5ForConditionalGeneration
+
+
+def reference_log_probs(
+    model: T5ForConditionalGeneration,
+    prompt: Tensor,  # [P, H]
+    token_ids: tuple[int, ...],  # [T], end-of-sequence included
+    labels: list[list[int]],  # K label words as token ids, end-of-sequence included
+) -> Tensor:
+    """[K] label log-probabilities of one row under constrained decoding, all by `transformers`."""
+    embeds = torch.cat([prompt[None], model.shared(torch.tensor([token_ids]))], dim=1)  # [1, P + T, H]
+    encoded = model.encoder(inputs_embeds=embeds)
+    return constrained_log_probs(
+        labels,
+        lambda decoder_ids: model(encoder_outputs=encoded, decoder_input_ids=decoder_ids).logits[0],
+        start_id=model.config.decoder_start_token_id,
+    )
+
+
+def constrained_log_probs(labels: list[list[int]], logits_of: Callable[[Tensor], Tensor], *, start_id: int) -> Tensor:
+    """[K] log-probabilities: at each step of a label a softmax over the tokens that some label has there.
+
+    Args:
+        labels: label words as token ids, end-of-sequence included
+        logits_of: from decoder inputs [1, S] to logits [S, V]
+    """
+    scores = []
+    for words in labels:
+        logits = logits_of(torch.tensor([[start_id, *words[:-1]]]))
+        total = torch.zeros(())
+        for step, token in enumerate(words):
+            children = sorted({other[step] for other in labels if len(other) > step and other[:step] == words[:step]})
+            total = total + logits[step, token] - torch.logsumexp(logits[step, children], 0)
+        scores.append(total)
+    return torch.stack(scores)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub
 import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
@@ -54,7 +55,7 @@ def load(
     weights = weights_of(model.to(device).eval(), architecture)
     identity = BackboneId(
         id=source,
-        revision=embedded.REVISION if source == EMBEDDED else getattr(config, "_commit_hash", None) or "local",
+        revision=embedded.REVISION if source == EMBEDDED else _commit(source, revision),
         fingerprint=fingerprint(weights.embedding, architecture),
     )
     return Backbone(identity, architecture, weights, TextTokenizer(tokenizer, eos_id=architecture.eos_id))
@@ -93,6 +94,14 @@ def _from_transformers(
         wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
         raise UnsupportedBackbone(f"{source!r} lacks tensors of a T5 or has them in another shape: {wrong[:5]}")
     return model, tokenizer.backend_tokenizer
+
+
+def _commit(source: str, revision: str | None) -> str:
+    """The Hub commit that was loaded, or `local` for a directory."""
+    if Path(source).is_dir():
+        return "local"
+    config = huggingface_hub.try_to_load_from_cache(source, "config.json", revision=revision)
+    return Path(config).parent.name if isinstance(config, str) else "unknown"
 
 
 def _first_line(exc: Exception) -> str:

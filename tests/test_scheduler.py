@@ -1,6 +1,7 @@
 """The scheduler: order, token budget, and what leaves the queue without an answer."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -145,5 +146,5 @@ def test_every_batch_is_within_the_budget_or_one_row_and_none_could_take_the_nex
         batches.append([row.num_tokens for row in scheduler.next(0).entries])
     assert [size for batch in batches for size in batch] == sizes
     assert all(sum(batch) <= max_batch_tokens or len(batch) == 1 for batch in batches)
-    for batch, after in zip(batches, batches[1:], strict=False):
+    for batch, after in pairwise(batches):
         assert sum(batch) + after[0] > max_batch_tokens

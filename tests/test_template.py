@@ -110,7 +110,7 @@ def test_an_item_with_a_field_missing_or_too_many_is_refused(item: dict[str, str
 
 @pytest.mark.parametrize("value", [None, 3, 1.5, True, b"bytes", ["text"], {"text": "text"}])
 def test_a_value_that_is_not_text_is_refused(value: object) -> None:
-    with pytest.raises(InvalidRow, match="field 'a' is .*, expected a string"):
+    with pytest.raises(InvalidRow, match=r"field 'a' is .*, expected a string"):
         Template.parse("{a}").render({"a": value})  # type: ignore[dict-item]
 
 

@@ -1,0 +1,150 @@
+"""Loading backbones: the embedded one's conversion, directories, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support import make_t5
+from transformers import AutoTokenizer, BertConfig, T5ForConditionalGeneration
+
+from backbone import Backbone, BackboneCacheError, BackboneNotFound, DeviceUnavailable, UnsupportedBackbone, load
+from backbone import embedded as embedded_module
+from backbone.embedded import prepare
+
+EMBEDDED_FINGERPRINT = "sha256:a07a71782fa5abceff322ae2672699ec844fed1b203d763b4a84f9d8c310a3f8"
+
+
+def test_the_embedded_weights_fill_every_parameter_of_a_t5_and_no_other(embedded: Backbone, cache_dir: Path) -> None:
+    folder = cache_dir / "embedded-0.2.0"
+    model, report = T5ForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert sum(parameter.numel() for parameter in model.parameters()) == 76_961_152
+    assert len(load_file(folder / "model.safetensors")) == 190
+    assert embedded.identity.fingerprint == EMBEDDED_FINGERPRINT
+
+
+def test_the_embedded_backbone_translates(embedded: Backbone, cache_dir: Path) -> None:
+    folder = cache_dir / "embedded-0.2.0"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = T5ForConditionalGeneration.from_pretrained(folder).eval()
+    text = "translate English to German: The house is wonderful."
+    ids = tokenizer(text, return_tensors="pt").input_ids
+    assert tokenizer.decode(model.generate(ids, max_new_tokens=20)[0], skip_special_tokens=True) == (
+        "Das Haus ist wunderbar."
+    )
+    ours = embedded.tokenizer.tokenize([text], max_tokens=64, truncation="error")[0].token_ids
+    assert list(ours) == ids[0].tolist()
+
+
+def test_preparing_again_does_nothing_and_damage_is_mended(tmp_path: Path) -> None:
+    told: list[str] = []
+    folder = prepare(tmp_path, told.append)
+    assert len(told) == 2
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    prepare(tmp_path, told.append)
+    assert len(told) == 2
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.seek(1_000_000)
+        file.write(b"damage")
+    prepare(tmp_path, told.append)
+    assert len(told) == 4
+    assert load("embedded", cache_dir=tmp_path).identity.fingerprint == EMBEDDED_FINGERPRINT
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["embedded-0.2.0", "embedded.lock"]
+
+
+def test_a_missing_wheel_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_module, "WHEEL", "a-wheel-that-is-not-installed")
+    with pytest.raises(BackboneNotFound, match=r"a-wheel-that-is-not-installed .* pip install"):
+        prepare(tmp_path, lambda line: None)
+
+
+def test_an_unwritable_cache_names_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BackboneCacheError, match="file/cache"):
+        prepare(tmp_path / "file" / "cache", lambda line: None)
+
+
+def test_fingerprints_tell_models_of_one_width_apart(tmp_path: Path, cache_dir: Path, tiny: Backbone) -> None:
+    other = load(str(make_t5(tmp_path / "other", gated=True, seed=1)), cache_dir=cache_dir)
+    same = load(str(make_t5(tmp_path / "same", gated=True, seed=0)), cache_dir=cache_dir)
+    assert other.width == tiny.width
+    assert other.identity.fingerprint != tiny.identity.fingerprint
+    assert same.identity.fingerprint == tiny.identity.fingerprint
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path, cache_dir: Path) -> None:
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedBackbone, match="'bert' model, expected 't5'"):
+        load(str(tmp_path), cache_dir=cache_dir)
+
+
+def test_an_activation_that_t5_never_had_is_refused(tmp_path: Path, cache_dir: Path) -> None:
+    folder = make_t5(tmp_path, gated=True, feed_forward_proj="gated-silu")
+    with pytest.raises(UnsupportedBackbone, match="gated-silu"):
+        load(str(folder), cache_dir=cache_dir)
+
+
+def test_a_checkpoint_that_lacks_a_tensor_is_refused(tiny_t5: Path, tmp_path: Path, cache_dir: Path) -> None:
+    folder = Path(shutil.copytree(tiny_t5, tmp_path / "t5"))
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["decoder.block.1.layer.1.EncDecAttention.k.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UnsupportedBackbone, match=r"decoder\.block\.1\.layer\.1\.EncDecAttention\.k\.weight"):
+        load(str(folder), cache_dir=cache_dir)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_an_incomplete_directory_is_refused_by_name(
+    tiny_t5: Path, tmp_path: Path, cache_dir: Path, missing: str
+) -> None:
+    folder = Path(shutil.copytree(tiny_t5, tmp_path / "t5"))
+    (folder / missing).unlink()
+    with pytest.raises(BackboneNotFound, match=str(folder)):
+        load(str(folder), cache_dir=cache_dir)
+
+
+def test_a_hub_id_that_is_not_here_is_refused_offline(cache_dir: Path) -> None:
+    with pytest.raises(BackboneNotFound, match="google/t5-of-no-such-size"):
+        load("google/t5-of-no-such-size", cache_dir=cache_dir, offline=True)
+
+
+@pytest.mark.parametrize("device", ["quantum", "meta"])
+def test_a_device_that_cannot_run_it_is_refused(tiny_t5: Path, cache_dir: Path, device: str) -> None:
+    with pytest.raises(DeviceUnavailable, match=device):
+        load(str(tiny_t5), cache_dir=cache_dir, device=device)
+
+
+def test_a_hub_snapshot_loads_offline_with_its_commit_as_revision(
+    tiny_t5: Path, tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--somebody--tiny-t5"
+    shutil.copytree(tiny_t5, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    backbone = load("somebody/tiny-t5", cache_dir=cache_dir, offline=True)
+    assert backbone.identity.revision == commit
+
+
+def test_every_tensor_is_frozen(tiny: Backbone) -> None:
+    tensors = tiny.weights.tensors()
+    assert len(tensors) == 6 + 2 * 6 + 3 * 10
+    assert not any(tensor.requires_grad for tensor in tensors.values())
+    assert all(tensor.dtype == torch.float32 for tensor in tensors.values())
+
+
+def test_the_config_in_the_cache_is_what_transformers_writes_for_flan_t5_small(cache_dir: Path) -> None:
+    prepare(cache_dir, lambda line: None)
+    config = json.loads((cache_dir / "embedded-0.2.0" / "config.json").read_text())
+    assert (config["d_model"], config["num_heads"], config["d_kv"], config["feed_forward_proj"]) == (
+        512,
+        6,
+        64,
+        "gated-gelu",
+    )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 import rfc8785
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from adapters.errors import InvalidAdapter
 from adapters.names import DIGEST_PATTERN
@@ -44,7 +44,7 @@ class Provenance(_Frozen):
 
     method: Annotated[str, Field(max_length=64)]
     seed: int | None = None
-    sampled_token_ids: tuple[int, ...] = ()
+    sampled_token_ids: Annotated[tuple[int, ...], FailFast()] = ()
     """SuperPos: the vocabulary ids whose embeddings were superposed (m of them)."""
     hyperparameters: dict[str, str | int | float | bool | None] = {}
     metrics: dict[str, float] = {}

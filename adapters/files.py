@@ -137,7 +137,7 @@ def _read_prompt(files: Files) -> NDArray[np.float32]:
         if config.get(key) != expected:
             raise InvalidAdapter(f"{CONFIG}: {key}", config.get(key, "nothing"), expected)
     count = config.get("num_virtual_tokens")
-    if not isinstance(count, int) or not 1 <= count <= MAX_VIRTUAL_TOKENS:
+    if type(count) is not int or not 1 <= count <= MAX_VIRTUAL_TOKENS:
         raise InvalidAdapter(f"{CONFIG}: num_virtual_tokens", count, f"an integer from 1 to {MAX_VIRTUAL_TOKENS}")
     tensor = _read_tensor(files[WEIGHTS])
     # PEFT without num_transformer_submodules: 1 stores n rows for the encoder and n that it never uses

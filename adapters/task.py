@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, field_validator, model_validator
 
 from adapters.errors import InvalidTask
 from adapters.template import Template
@@ -35,7 +35,7 @@ class TaskSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
     template: str
-    labels: tuple[Label, ...]
+    labels: Annotated[tuple[Label, ...], FailFast()]
     max_tokens: Annotated[int, Field(ge=2, le=MAX_TASK_TOKENS)] = 256
     """The longest text, its end-of-sequence token counted and the prompt not."""
     truncation_side: Literal["start", "end"] = "end"

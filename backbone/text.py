@@ -48,10 +48,6 @@ class TextTokenizer:
         """
         return [self._fit(index, ids, max_tokens, truncation) for index, ids in enumerate(self.pieces(texts))]
 
-    def piece_names(self, token_ids: Sequence[int]) -> list[str]:
-        """The vocabulary's own spelling of each id, for people to read."""
-        return [self._tokenizer.id_to_token(token_id) or f"<{token_id}>" for token_id in token_ids]
-
     def _fit(self, index: int, ids: list[int], max_tokens: int, truncation: Truncation) -> TokenizedText:
         if len(ids) < max_tokens:
             return TokenizedText((*ids, self._eos_id), truncated=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from service.catalog import Catalog
 TENANTS = ["acme", "zeta"]
 TASKS = ["sst2", "trec"]
 ALIASES = ["production", "canary"]
+NO_TIME = datetime.min
 Uploads = list[dict[str, bytes]]
 
 
@@ -35,7 +37,8 @@ def registry(tmp_path: Path) -> SqliteRegistry:
 def timeless(tasks: Sequence[TaskInfo]) -> list[TaskInfo]:
     """Tasks without the times of their versions, which have a test of their own."""
     return [
-        replace(task, versions=tuple(replace(version, created_at=None) for version in task.versions)) for task in tasks
+        replace(task, versions=tuple(replace(version, created_at=NO_TIME) for version in task.versions))
+        for task in tasks
     ]
 
 

@@ -1,6 +1,6 @@
 """Runs a prompt over tokenised rows with the serving scorer, so that training reports what serving will answer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,15 +52,11 @@ def predict(
     prompt: Tensor,  # [P, H]
     trie: LabelTrie,
     token_ids: Sequence[Sequence[int]],
-    *,
-    on_rows: Callable[[int], None] = lambda count: None,
 ) -> NDArray[np.float32]:
-    """Label log-probabilities of any number of rows, [n, K]; `on_rows` is told how many each batch added."""
-    scores = []
+    """Label log-probabilities of any number of rows, [n, K]."""
     with torch.inference_mode():
-        for batch in _batches(token_ids, prompt.shape[0]):
-            scores.append(label_scores(backbone, prompt, trie, batch).cpu())
-            on_rows(len(batch))
+        batches = _batches(token_ids, prompt.shape[0])
+        scores = [label_scores(backbone, prompt, trie, batch).cpu() for batch in batches]
     return torch.cat(scores).numpy()
 
 
@@ -69,11 +65,9 @@ def evaluate(
     prompt: Tensor,  # [P, H]
     trie: LabelTrie,
     rows: TokenizedRows,
-    *,
-    on_rows: Callable[[int], None] = lambda count: None,
 ) -> Metrics:
     """The metrics of a prompt over rows."""
-    return measure(predict(backbone, prompt, trie, rows.token_ids, on_rows=on_rows), rows.labels)
+    return measure(predict(backbone, prompt, trie, rows.token_ids), rows.labels)
 
 
 def _batches(token_ids: Sequence[Sequence[int]], prompt_length: int) -> Iterator[list[Sequence[int]]]:

@@ -1,13 +1,14 @@
 """`PromptAdapter`: a task's prompt with everything needed to serve it, immutable, named by its digest."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
 import rfc8785
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from adapters.errors import InvalidAdapter
 from adapters.names import DIGEST_PATTERN
@@ -17,11 +18,23 @@ MAX_VIRTUAL_TOKENS = 100
 MAX_ROW_NORM = 1e5
 """Far above any trained prompt (token embeddings of T5 have norms of some hundred), far below an overflow."""
 
+_MAX_ITEMS = 256
+
 Digest = Annotated[str, Field(pattern=f"^{DIGEST_PATTERN}$")]
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _check_size(value: object) -> object:
+    """Refuse a large mapping before each of its items is looked at."""
+    if isinstance(value, Mapping) and len(value) > _MAX_ITEMS:
+        raise ValueError(f"{len(value)} items, at most {_MAX_ITEMS} are allowed")
+    return value
+
+
+Small = BeforeValidator(_check_size)
 
 
 class BackboneRef(_Frozen):
@@ -46,11 +59,11 @@ class Provenance(_Frozen):
     seed: int | None = None
     sampled_token_ids: Annotated[tuple[int, ...], FailFast()] = ()
     """SuperPos: the vocabulary ids whose embeddings were superposed (m of them)."""
-    hyperparameters: dict[str, str | int | float | bool | None] = {}
-    metrics: dict[str, float] = {}
-    data: dict[str, str | int] = {}
+    hyperparameters: Annotated[dict[str, str | int | float | bool | None], Small] = {}
+    metrics: Annotated[dict[str, float], Small] = {}
+    data: Annotated[dict[str, str | int], Small] = {}
     """Which rows: file names, row counts and sha256 sums."""
-    software: dict[str, str] = {}
+    software: Annotated[dict[str, str], Small] = {}
 
 
 class Manifest(_Frozen):

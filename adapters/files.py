@@ -78,7 +78,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     """The files of an adapter's folder; other files there are left alone, none is read past its size limit.
 
     Raises:
-        InvalidAdapter: no such folder, or a file over its limit
+        InvalidAdapter: no such folder
     """
     if not folder.is_dir():
         raise InvalidAdapter("adapter folder", str(folder), "a directory")
@@ -141,11 +141,13 @@ def _read_prompt(files: Files) -> NDArray[np.float32]:
         raise InvalidAdapter(f"{CONFIG}: num_virtual_tokens", count, f"an integer from 1 to {MAX_VIRTUAL_TOKENS}")
     tensor = _read_tensor(files[WEIGHTS])
     # PEFT without num_transformer_submodules: 1 stores n rows for the encoder and n that it never uses
-    submodules = config.get("num_transformer_submodules", 1)
-    if submodules in (2, None) and tensor.shape[0] == 2 * count:
-        tensor = tensor[:count]
-    if tensor.shape[0] != count:
-        raise InvalidAdapter(f"{WEIGHTS}: rows of {TENSOR}", tensor.shape[0], f"{count}, as {CONFIG} says")
+    submodules = config.get("num_transformer_submodules", 2)
+    if submodules not in (1, 2, None) or isinstance(submodules, bool):
+        raise InvalidAdapter(f"{CONFIG}: num_transformer_submodules", submodules, "1 or 2")
+    rows = count if submodules == 1 else 2 * count
+    if tensor.shape[0] != rows:
+        raise InvalidAdapter(f"{WEIGHTS}: rows of {TENSOR}", tensor.shape[0], f"{rows}, as {CONFIG} says")
+    tensor = tensor[:count]
     if config.get("token_dim") != tensor.shape[1]:
         raise InvalidAdapter(f"{CONFIG}: token_dim", config.get("token_dim"), f"{tensor.shape[1]}, the tensor's width")
     return tensor

@@ -48,6 +48,10 @@ class Ref:
     alias: str | None = None
     digest: str | None = None
 
+    def __post_init__(self) -> None:
+        if sum(selector is not None for selector in (self.version, self.alias, self.digest)) != 1:
+            raise InvalidName("ref", str(self), "exactly one of version, alias and digest")
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a ref.

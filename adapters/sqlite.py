@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from adapters.errors import Conflict, NotFound, RegistryUnavailable
 from adapters.files import from_files
@@ -65,7 +66,7 @@ class SqliteRegistry:
         for alias in aliases:
             check_alias(alias)
         digest = from_files(files).digest
-        with self._write() as db:
+        with self._transaction("IMMEDIATE") as db:
             known = _one(
                 db,
                 "SELECT version FROM versions WHERE tenant=? AND task=? AND digest=?",
@@ -74,12 +75,13 @@ class SqliteRegistry:
             if known:
                 return Publication(int(known["version"]), digest, created=False)
             version = _next_version(db, tenant, task)
-            db.execute("INSERT INTO versions VALUES (?,?,?,?,?,?)", (tenant, task, version, digest, actor, _now()))
+            at = _now()
+            db.execute("INSERT INTO versions VALUES (?,?,?,?,?,?)", (tenant, task, version, digest, actor, at))
             db.executemany(
                 "INSERT OR IGNORE INTO files VALUES (?,?,?)",
                 [(digest, name, data) for name, data in files.items()],
             )
-            _log(db, "published", (tenant, task), version, digest, actor=actor)
+            _log(db, "published", (tenant, task), version, digest, actor=actor, at=at)
             for alias in aliases:
                 _point(db, (tenant, task), alias, version, digest, actor=actor)
         return Publication(version, digest, created=True)
@@ -98,7 +100,7 @@ class SqliteRegistry:
         self, tenant: str, task: str, alias: str, version: int, *, actor: str, expected: int | None = None
     ) -> None:
         check_alias(alias)
-        with self._write() as db:
+        with self._transaction("IMMEDIATE") as db:
             digest = _version_row(db, tenant, task, version)["digest"]
             current = _alias_version(db, tenant, task, alias)
             if expected is not None and current != expected:
@@ -108,7 +110,7 @@ class SqliteRegistry:
                 _point(db, (tenant, task), alias, version, digest, actor=actor)
 
     def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str) -> None:
-        with self._write() as db:
+        with self._transaction("IMMEDIATE") as db:
             version = _alias_version(db, tenant, task, alias)
             if version is None:
                 raise NotFound(f"no {task}@{alias}")
@@ -117,19 +119,19 @@ class SqliteRegistry:
             _log(db, "alias_deleted", (tenant, task), version, digest, actor=actor, alias=alias)
 
     def list(self, tenant: str) -> Sequence[TaskInfo]:
-        with self._open() as db:
+        with self._transaction("DEFERRED") as db:
             names = db.execute("SELECT DISTINCT task FROM versions WHERE tenant=? ORDER BY task", (tenant,)).fetchall()
             return [_task_info(db, tenant, row["task"]) for row in names]
 
     def describe(self, tenant: str, task: str) -> TaskInfo:
-        with self._open() as db:
+        with self._transaction("DEFERRED") as db:
             info = _task_info(db, tenant, task)
         if not info.versions:
             raise NotFound(f"no task {task!r}")
         return info
 
     def delete(self, tenant: str, task: str, version: int, *, actor: str) -> None:
-        with self._write() as db:
+        with self._transaction("IMMEDIATE") as db:
             digest = _version_row(db, tenant, task, version)["digest"]
             pointing = _one(
                 db,
@@ -160,10 +162,10 @@ class SqliteRegistry:
             raise RegistryUnavailable(f"registry {self.path}: {exc}") from exc
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction that holds the write lock from its first read on."""
+    def _transaction(self, kind: Literal["DEFERRED", "IMMEDIATE"]) -> Iterator[sqlite3.Connection]:
+        """One snapshot to read from; an immediate one holds the write lock from its first read on."""
         with self._open() as db:
-            db.execute("BEGIN IMMEDIATE")
+            db.execute(f"BEGIN {kind}")
             try:
                 yield db
             except BaseException:
@@ -228,10 +230,11 @@ def _log(
     *,
     actor: str,
     alias: str | None = None,
+    at: str | None = None,
 ) -> None:
     db.execute(
         "INSERT INTO changes (kind, tenant, task, version, digest, alias, actor, at) VALUES (?,?,?,?,?,?,?,?)",
-        (kind, *key, version, digest, alias, actor, _now()),
+        (kind, *key, version, digest, alias, actor, at or _now()),
     )
 
 

@@ -151,7 +151,8 @@ def evaluate(
             backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
         )
         table = _metrics_table(f"{task.name}: {Path(path).name}")
-        _add_metrics(table, adapter.digest[:19], evaluate_adapter(loaded, adapter, task, Path(path)))
+        with err.status(f"scoring the rows of {path}"):
+            _add_metrics(table, adapter.digest[:19], evaluate_adapter(loaded, adapter, task, Path(path)))
         show(table)
 
 

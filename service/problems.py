@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from adapters import Conflict, InvalidAdapter, InvalidName, InvalidRow, NotFound, RegistryUnavailable
 from backbone import InvalidLabels, TextTooLong
@@ -51,6 +52,7 @@ MEANINGS: Mapping[type[Exception], Meaning] = {
     InvalidAdapter: Meaning(422, "invalid_adapter"),
     InvalidLabels: Meaning(422, "invalid_adapter"),
     QueueFull: Meaning(429, "queue_full", retry_after_s=1),
+    ClientDisconnect: Meaning(CLIENT_CLOSED_REQUEST, "client_closed_request"),  # while the body was read
     ClientDisconnected: Meaning(CLIENT_CLOSED_REQUEST, "client_closed_request"),
     InferenceFailed: Meaning(500, "inference_failed"),
     NotReady: Meaning(503, "not_ready", retry_after_s=1),

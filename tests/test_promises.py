@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -213,3 +214,13 @@ def sample(server: RunningServer, name: str) -> float:
 def rows_run(server: RunningServer) -> float:
     """Rows that the model thread has put through the model, smoke forwards and all."""
     return sample(server, "superpos_batch_rows_sum")
+
+
+def test_a_caller_who_leaves_in_the_middle_of_the_body_is_counted_as_gone(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    port = int(server.url.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port)) as half:
+        head = "POST /classify/x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
+        half.sendall(f"{head}\r\n".encode() + b'{"inputs": ')
+        eventually(lambda: sample(server, "superpos_requests_in_flight") == 2)
+    eventually(lambda: sample(server, 'superpos_requests_cancelled_total{route="/classify/{ref}"}') == 1)

@@ -18,7 +18,7 @@ RUNS = {
     "sst2": ("--limit", "8000", "--epochs", "4"),
     "ag_news": ("--limit", "4000", "--epochs", "3"),
     "trec": ("--epochs", "7"),
-    "rte": ("--epochs", "7"),
+    "rte": ("--epochs", "4"),
 }
 
 

@@ -31,6 +31,7 @@ from adapters import PromptAdapter
 from adapters.files import from_files
 from backbone import Backbone, load
 from benchmarks.reference import reference_log_probs
+from cli.output import show
 from training.task_file import TaskFile, load_task_file
 
 TASKS = ("sst2", "ag_news", "trec")
@@ -113,7 +114,7 @@ def print_curve(run: Path) -> None:
         epoch = json.loads(line)
         loss = "untrained" if epoch["train_loss"] is None else f"{epoch['train_loss']:.4f}"
         table.add_row(str(epoch["epoch"]), loss, f"{epoch['accuracy']:.4f}", f"{epoch['loss']:.4f}")
-    console.print(table)
+    show(table)
 
 
 def read_rows(task: TaskFile) -> list[Row]:
@@ -240,7 +241,7 @@ def report(
             f"{seen.largest_difference:.1e}",
             "yes" if holds else "NO",
         )
-    console.print(table)
+    show(table)
     console.print(f"distinct adapters in a batch: {mixed:.2f} on average")
     console.print("accepted" if not failed else "NOT accepted", style="bold green" if not failed else "bold red")
     return int(failed)

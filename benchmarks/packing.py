@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 import torch
-from rich.console import Console
 from rich.table import Table
 from transformers import T5ForConditionalGeneration
 
 from backbone import Backbone, PackedRow, load, pack
+from cli.output import show
 
 ROUNDS = 7
 PROMPT_LENGTH = 10
@@ -46,9 +46,9 @@ def main(batch_sizes: tuple[int, ...] = (1, 8, 32)) -> None:
         )
         table.add_row(str(num_rows), str(lengths.sum()), f"{generate / ours:.2f}×", f"{one_step / ours:.2f}×")
         results.append({"rows": num_rows, "generate": generate / ours, "one_step": one_step / ours})
-    Console().print(table)
+    show(table)
     machine = {"torch": torch.__version__, "transformers": version("transformers"), "threads": torch.get_num_threads()}
-    print(json.dumps({"ratios": results, "cpu": platform.processor(), **machine}))
+    print(json.dumps({"ratios": results, "cpu": platform.machine(), **machine}))
 
 
 def medians(*variants: Callable[[], object]) -> list[float]:

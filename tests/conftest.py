@@ -1,22 +1,32 @@
-"""What tests share: tiny T5s, the embedded backbone, real rows, and real servers."""
+"""What tests share: tiny T5s, the embedded backbone, real rows, real servers, and runs that are done."""
 
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 import platformdirs
 import pytest
+import torch
 import uvicorn
-from support import RunningServer, make_t5
+from support import PAIR, RunningServer, make_adapter, make_t5
+from support_cli import QUICK as QUICK_OPTIONS
+from support_cli import TASK, Desk, superpos
+from support_registry import Store, Uploads
+from support_training import Finished, easy_rows, easy_task, run, write_rows
+from torch import Tensor
 
+from adapters import PromptAdapter, Registry, SqliteRegistry
+from adapters.files import to_files
 from backbone import Backbone, load
 from service.app import create_app
 from service.logs import configure_logging
 from service.settings import Settings
+from training.task_file import TaskFile
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -99,3 +109,98 @@ def serve(tiny_t5: Path, tmp_path: Path, cache_dir: Path) -> Iterator[Callable[.
         server.should_exit = True
         thread.join(timeout=30)
         assert not thread.is_alive(), "the server did not stop"
+
+
+@pytest.fixture
+def server(serve: Callable[..., RunningServer], tiny: Backbone) -> RunningServer:
+    """A server with one task of one field and one of two."""
+    started = serve()
+    started.upload("sentiment", make_adapter(tiny))
+    started.upload("pair", make_adapter(tiny, PAIR))
+    return started
+
+
+@pytest.fixture
+def still_answers(server: RunningServer) -> Iterator[None]:
+    """Every test that uses this ends with the server still answering."""
+    yield
+    assert server.classify("sentiment", "a gripping film").status_code == 200
+    assert server.client.get("/healthz/ready").json()["queued_rows"] == 0
+
+
+@contextmanager
+def _on_one_thread() -> Iterator[None]:
+    # the number of threads is a setting of the whole process: put it back
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """A model as small as ours is quickest on one thread."""
+    with _on_one_thread():
+        yield
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> TaskFile:
+    """A task that a prompt learns in seconds."""
+    return easy_task(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def untouched(tiny: Backbone) -> dict[str, Tensor]:
+    """Every tensor of the backbone as it was before the finished run."""
+    return {name: tensor.clone() for name, tensor in tiny.weights.tensors().items()}
+
+
+@pytest.fixture(scope="session")
+def finished(tiny: Backbone, untouched: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """One run with QUICK's arguments, for the tests that look at what it left."""
+    folder = tmp_path_factory.mktemp("finished")
+    with _on_one_thread():
+        return run(tiny, easy_task(folder), folder / "run")
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory, tiny_t5: Path) -> Desk:
+    """A folder with a task, its rows and a run of it by the command."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "topic.yaml").write_text(TASK, encoding="utf-8")
+    write_rows(folder / "train.jsonl", easy_rows(120, seed=1))
+    write_rows(folder / "validation.jsonl", easy_rows(60, seed=2))
+    with _on_one_thread():
+        trained = superpos(
+            "train", folder / "topic.yaml", "--backbone", tiny_t5, "--out", folder / "run", *QUICK_OPTIONS
+        )
+    return Desk(folder, tiny_t5, trained)
+
+
+@pytest.fixture(params=["sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty place for a registry, of each implementation."""
+    assert request.param == "sqlite"
+    path = tmp_path / "registry" / "registry.sqlite"
+    return Store(lambda: SqliteRegistry(path), f"SqliteRegistry(Path({str(path)!r}))")
+
+
+@pytest.fixture
+def registry(store: Store) -> Registry:
+    """An empty registry."""
+    return store.open()
+
+
+@pytest.fixture(scope="session")
+def published(tiny: Backbone) -> list[PromptAdapter]:
+    """Adapters that differ."""
+    return [make_adapter(tiny, seed=seed, num_virtual_tokens=2) for seed in range(130)]
+
+
+@pytest.fixture(scope="session")
+def uploads(published: list[PromptAdapter]) -> Uploads:
+    """The files of each of them."""
+    return [to_files(adapter, card=f"# {adapter.digest}\n") for adapter in published]

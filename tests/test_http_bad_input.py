@@ -1,51 +1,10 @@
 """Everything that a caller can get wrong: each refusal is a problem body that names the value, and nothing breaks."""
 
-import io
-import json
-import zipfile
-from collections.abc import Callable
-
-import httpx2
-import numpy as np
 import pytest
-import safetensors.numpy
-import torch
-from support import PAIR, SENTIMENT, RunningServer, make_adapter
+from support import SENTIMENT, RunningServer
+from support_http import check_problem
 
-from adapters import SqliteRegistry
-from adapters.files import CONFIG, MANIFEST, WEIGHTS, to_files
-from backbone import Backbone
-
-Serve = Callable[..., RunningServer]
-Files = dict[str, bytes]
-
-
-@pytest.fixture
-def server(serve: Serve, tiny: Backbone) -> RunningServer:
-    """A server with one task of one field and one of two; every test ends with it still answering."""
-    started = serve()
-    started.upload("sentiment", make_adapter(tiny))
-    started.upload("pair", make_adapter(tiny, PAIR))
-    return started
-
-
-@pytest.fixture(autouse=True)
-def _still_answers(server: RunningServer) -> object:
-    yield
-    assert server.classify("sentiment", "a gripping film").status_code == 200
-    assert server.client.get("/healthz/ready").json()["queued_rows"] == 0
-
-
-def check_problem(response: httpx2.Response, status: int, code: str, *mentions: str) -> None:
-    assert response.status_code == status, response.text
-    assert response.headers["Content-Type"] == "application/problem+json"
-    body = response.json()
-    assert body["status"] == status
-    assert body["code"] == code
-    assert body["type"] == f"urn:superpos:problem:{code}"
-    assert body["request_id"] == response.headers["X-Request-ID"]
-    for mention in mentions:
-        assert mention in body["detail"], body["detail"]
+pytestmark = pytest.mark.usefixtures("still_answers")
 
 
 @pytest.mark.parametrize(
@@ -166,119 +125,6 @@ def test_an_unknown_route_and_method_are_problems_too(server: RunningServer) -> 
     check_problem(server.client.get("/classify/sentiment"), 405, "method_not_allowed")
 
 
-def _with_prompt(files: Files, prompt: np.ndarray) -> Files:
-    config = json.loads(files[CONFIG]) | {"num_virtual_tokens": prompt.shape[0], "token_dim": prompt.shape[1]}
-    weights = safetensors.numpy.save({"prompt_embeddings": prompt})
-    return files | {WEIGHTS: weights, CONFIG: json.dumps(config).encode()}
-
-
-def _pickle(files: Files) -> Files:
-    buffer = io.BytesIO()
-    torch.save({"prompt_embeddings": torch.zeros(10, 32)}, buffer, _use_new_zipfile_serialization=False)
-    return files | {WEIGHTS: buffer.getvalue()}
-
-
-def _zip(files: Files) -> Files:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("data.pkl", b"x")
-    return files | {WEIGHTS: buffer.getvalue()}
-
-
-def _wrong_key(files: Files) -> Files:
-    return files | {WEIGHTS: safetensors.numpy.save({"prompt": np.zeros((10, 32), np.float32)})}
-
-
-def _nan(files: Files) -> Files:
-    prompt = np.zeros((10, 32), np.float32)
-    prompt[3, 4] = np.nan
-    return _with_prompt(files, prompt)
-
-
-def _other_fingerprint(files: Files) -> Files:
-    manifest = json.loads(files[MANIFEST])
-    manifest["backbone"]["fingerprint"] = "sha256:" + "ab" * 32
-    return files | {MANIFEST: json.dumps(manifest).encode()}
-
-
-def _without_task_type(files: Files) -> Files:
-    config = json.loads(files[CONFIG])
-    del config["task_type"]
-    return files | {CONFIG: json.dumps(config).encode()}
-
-
-def _format_attack(files: Files) -> Files:
-    manifest = json.loads(files[MANIFEST])
-    manifest["task"]["template"] = "{sentence.__class__}"
-    return files | {MANIFEST: json.dumps(manifest).encode()}
-
-
-def _same_tokens(files: Files) -> Files:
-    manifest = json.loads(files[MANIFEST])
-    manifest["task"]["labels"] = [{"name": "a", "words": "yes"}, {"name": "b", "words": " yes"}]
-    return files | {MANIFEST: json.dumps(manifest).encode()}
-
-
-@pytest.mark.parametrize(
-    ("spoil", "mentions"),
-    [
-        (_pickle, ["pickle", "safetensors"]),
-        (_zip, ["zip archive", "safetensors"]),
-        (lambda files: files | {WEIGHTS: files[WEIGHTS][:-100]}, [WEIGHTS, "safetensors"]),
-        (_wrong_key, ["got prompt", "prompt_embeddings"]),
-        (lambda files: _with_prompt(files, np.zeros((10, 64), np.float32)), ["prompt width", "64", "32"]),
-        (_nan, ["nan at [3, 4]", "finite"]),
-        (lambda files: _with_prompt(files, np.zeros((200, 32), np.float32)), ["200", "1 to 100"]),
-        (_other_fingerprint, ["fingerprint", "sha256:abab"]),
-        (_without_task_type, ["task_type", "nothing", "SEQ_2_SEQ_LM"]),
-        (_format_attack, ["template", "{sentence.__class__}"]),
-        (_same_tokens, ["label words"]),
-        (lambda files: files | {"evil.py": b"import os"}, ["evil.py"]),
-        (lambda files: {WEIGHTS: files[WEIGHTS]}, [CONFIG]),
-        (lambda files: files | {MANIFEST: b"{"}, [MANIFEST]),
-        (lambda files: files | {"README.md": b"x" * (2 << 20)}, ["README.md", "2097152"]),
-    ],
-)
-def test_a_bad_upload_is_refused_with_check_value_and_expectation(
-    server: RunningServer, tiny: Backbone, spoil: Callable[[Files], Files], mentions: list[str]
-) -> None:
-    files = spoil(to_files(make_adapter(tiny, seed=5)))
-    parts = [("files", (name, data)) for name, data in files.items()]
-    response = server.client.post("/tasks/sentiment/versions", files=parts)
-    check_problem(response, 422, "invalid_adapter", *mentions)
-    assert {"check", "value", "expected"} <= set(response.json())
-    assert len(server.client.get("/tasks/sentiment").json()["versions"]) == 1
-
-
-def test_an_upload_of_fifty_megabytes_is_refused_before_it_is_read(server: RunningServer) -> None:
-    response = server.client.post("/tasks/sentiment/versions", files=[("files", (WEIGHTS, b"x" * 50_000_000))])
-    check_problem(response, 413, "body_too_large", "8388608")
-
-
-def test_an_upload_without_files_or_under_a_bad_name_is_refused(server: RunningServer, tiny: Backbone) -> None:
-    empty = server.client.post("/tasks/sentiment/versions", files=[("other", ("x", b"y"))])
-    check_problem(empty, 422, "invalid_request", "files")
-    parts = [("files", (name, data)) for name, data in to_files(make_adapter(tiny)).items()]
-    check_problem(server.client.post("/tasks/Bad_Name!/versions", files=parts), 400, "invalid_name", "Bad_Name!")
-    twice = server.client.post("/tasks/new/versions", files=[*parts, parts[0]])
-    check_problem(twice, 422, "invalid_adapter", "twice")
-    numbered = server.client.post("/tasks/new/versions", files=parts, data={"alias": "12"})
-    check_problem(numbered, 400, "invalid_name", "'12'")
-    assert server.client.get("/tasks/new").status_code == 404
-
-
-def test_a_prompt_that_makes_the_model_answer_nonsense_never_becomes_visible(
-    server: RunningServer, tiny: Backbone
-) -> None:
-    adapter = make_adapter(tiny)
-    huge = np.full_like(adapter.prompt, 3e38)
-    files = _with_prompt(to_files(adapter), huge)
-    parts = [("files", (name, data)) for name, data in files.items()]
-    response = server.client.post("/tasks/huge/versions", files=parts)
-    check_problem(response, 422, "invalid_adapter", "norm")
-    assert server.client.get("/tasks/huge").status_code == 404
-
-
 def test_aliases_and_versions_that_do_not_exist_are_refused(server: RunningServer) -> None:
     set_alias = server.client.put("/tasks/sentiment/aliases/canary", json={"version": 9})
     check_problem(set_alias, 404, "not_found", "sentiment@9")
@@ -288,15 +134,3 @@ def test_aliases_and_versions_that_do_not_exist_are_refused(server: RunningServe
     check_problem(server.client.delete("/tasks/sentiment/versions/9"), 404, "not_found", "sentiment@9")
     check_problem(server.client.get("/tasks/sentiment/versions/1/files/nope"), 404, "not_found", "'nope'")
     check_problem(server.client.get("/tasks/sentiment/versions/x"), 422, "invalid_request", "version", "x")
-
-
-def test_an_adapter_of_another_backbone_in_the_registry_is_a_conflict_when_asked(
-    server: RunningServer, tiny: Backbone
-) -> None:
-    files = _other_fingerprint(to_files(make_adapter(tiny)))
-    SqliteRegistry(server.settings.registry).publish("default", "foreign", files, actor="test")
-    for _ in range(500):
-        response = server.classify("foreign", "x")
-        if response.status_code != 404:
-            break
-    check_problem(response, 409, "backbone_mismatch", "sha256:abab")

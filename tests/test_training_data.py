@@ -1,27 +1,21 @@
-"""Labelled rows out of files, and their division into roles."""
+"""Labelled rows out of files: the four formats, and what each is refused with."""
 
 import csv
 import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from support_data import Row, jsonl_with, task_of, write_jsonl
 
 from adapters import TaskSpec
 from training.data import Example, read_examples
 from training.errors import InvalidData
-from training.splits import MAX_HELD_OUT, Split, SplitRows, read_split
-from training.task_file import DataSource, TaskFile
 
-Row = Mapping[str, object]
 Write = Callable[[Path, Sequence[Row]], None]
-
-WEATHER = TaskSpec(template="text: {text}", labels={"sun": "sunny", "rain": "rainy"}, max_tokens=32)
 PLACE = TaskSpec(template="{where}: {what} in {where}", labels={"sun": "sunny", "rain": "rainy"}, max_tokens=32)
-
 ROWS: list[Row] = [
     {"text": 'clear, "blue" sky', "label": "sun"},
     {"text": "größte Wolken ☔\nall day", "label": "rain"},
@@ -30,18 +24,8 @@ ROWS: list[Row] = [
 ]
 
 
-def task_of(train: Path, validation: Path | None = None, *, spec: TaskSpec = WEATHER, **source: object) -> TaskFile:
-    """A task whose rows are these files'."""
-    paths = {"train": str(train), "validation": None if validation is None else str(validation)}
-    return TaskFile(name="weather", spec=spec, data=DataSource.model_validate({**paths, **source}))
-
-
 def write_parquet(path: Path, rows: Sequence[Row]) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), path)
-
-
-def write_jsonl(path: Path, rows: Sequence[Row]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
@@ -59,13 +43,6 @@ def refusal(path: Path, **source: object) -> str:
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
     return message.removeprefix(f"{path}: ")
-
-
-def jsonl_with(path: Path, line: bytes) -> Path:
-    """A file of JSON lines whose third line is this one."""
-    good = b'{"text": "clear", "label": "sun"}\n'
-    path.write_bytes(good * 2 + line + b"\n" + good)
-    return path
 
 
 # --- the four formats
@@ -276,137 +253,3 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "rows.csv") == "no such file"
     (tmp_path / "folder.csv").mkdir()
     assert refusal(tmp_path / "folder.csv") == "no such file"
-
-
-# --- splits
-
-
-def numbered(path: Path, count: int, *, start: int = 0) -> Path:
-    """Rows that tell each other apart by a number."""
-    write_jsonl(path, [{"text": f"{start + n}", "label": "sun" if n % 2 else "rain"} for n in range(count)])
-    return path
-
-
-@pytest.fixture
-def two_files(tmp_path: Path) -> TaskFile:
-    """A task of 60 training and 25 validation rows."""
-    return task_of(numbered(tmp_path / "train.jsonl", 60), numbered(tmp_path / "val.jsonl", 25, start=1_000))
-
-
-@pytest.fixture
-def one_file(tmp_path: Path) -> TaskFile:
-    """A task of 100 training rows and no validation file."""
-    return task_of(numbered(tmp_path / "train.jsonl", 100))
-
-
-def all_examples(path: str, task: TaskFile) -> tuple[Example, ...]:
-    return read_examples(Path(path), task).examples
-
-
-def test_honest_chooses_on_training_rows_held_out_and_reports_on_validation(two_files: TaskFile) -> None:
-    rows = read_split(two_files, split="honest", seed=0)
-    train, report = (all_examples(str(path), two_files) for path in (two_files.data.train, two_files.data.validation))
-    assert rows.report == report
-    assert (len(rows.train), len(rows.selection)) == (54, 6)
-    assert set(rows.train) | set(rows.selection) == set(train)
-    assert set(rows.train).isdisjoint(rows.selection)
-
-
-def test_paper_chooses_on_the_rows_it_reports(two_files: TaskFile) -> None:
-    rows = read_split(two_files, split="paper", seed=0)
-    assert rows.selection == rows.report
-    assert len(rows.report) == 25
-    assert set(rows.train) == set(all_examples(two_files.data.train, two_files))
-
-
-@pytest.mark.parametrize(("split", "sizes"), [("honest", (81, 9, 10)), ("paper", (90, 10, 10))])
-def test_without_a_validation_file_one_is_carved_out_of_training(
-    one_file: TaskFile, split: Split, sizes: tuple[int, int, int]
-) -> None:
-    rows = read_split(one_file, split=split, seed=0)
-    assert (len(rows.train), len(rows.selection), len(rows.report)) == sizes
-    assert set(rows.train) | set(rows.selection) | set(rows.report) == set(all_examples(one_file.data.train, one_file))
-    assert set(rows.train).isdisjoint(rows.report)
-    assert set(rows.train).isdisjoint(rows.selection)
-    if split == "honest":
-        assert set(rows.selection).isdisjoint(rows.report)
-
-
-@pytest.mark.parametrize("split", ["honest", "paper"])
-def test_one_seed_draws_the_same_rows_and_another_draws_others(one_file: TaskFile, split: Split) -> None:
-    first, again, other = (read_split(one_file, split=split, seed=seed) for seed in (3, 3, 4))
-    assert first == again
-    assert first.train != other.train
-    assert set(first.report) != set(other.report)
-
-
-def test_held_out_rows_are_drawn_and_not_the_first(two_files: TaskFile) -> None:
-    rows = read_split(two_files, split="honest", seed=0)
-    assert set(rows.selection) != set(all_examples(two_files.data.train, two_files)[:6])
-
-
-def test_a_limit_cuts_training_rows_alone(two_files: TaskFile) -> None:
-    whole, cut = (read_split(two_files, split="honest", seed=5, limit=limit) for limit in (None, 20))
-    assert len(cut.train) == 20
-    assert set(cut.train) < set(whole.train)
-    assert (cut.selection, cut.report) == (whole.selection, whole.report)
-    assert cut.described["train_rows"] == 20
-    assert cut.described["train_sha256"] == whole.described["train_sha256"]
-
-
-def test_a_limit_beyond_the_rows_changes_nothing(two_files: TaskFile) -> None:
-    assert read_split(two_files, split="honest", seed=5, limit=10_000) == read_split(two_files, split="honest", seed=5)
-
-
-@pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_that_leaves_no_row_to_train_on_is_refused(two_files: TaskFile, limit: int) -> None:
-    with pytest.raises(InvalidData):
-        read_split(two_files, split="honest", seed=0, limit=limit)
-
-
-def test_held_out_rows_are_capped(tmp_path: Path) -> None:
-    task = task_of(numbered(tmp_path / "train.jsonl", MAX_HELD_OUT * 10 + 2_000))
-    rows = read_split(task, split="honest", seed=0)
-    assert len(rows.selection) == len(rows.report) == MAX_HELD_OUT
-
-
-@pytest.mark.parametrize("split", ["honest", "paper"])
-def test_too_few_rows_to_hold_any_out_are_refused(tmp_path: Path, split: Split) -> None:
-    path = numbered(tmp_path / "train.jsonl", 9)
-    with pytest.raises(InvalidData) as caught:
-        read_split(task_of(path), split=split, seed=0)
-    assert str(caught.value).startswith(f"{path}: 9 rows are too few")
-
-
-def test_few_rows_are_enough_where_none_is_held_out(tmp_path: Path) -> None:
-    task = task_of(numbered(tmp_path / "train.jsonl", 3), numbered(tmp_path / "val.jsonl", 1, start=10))
-    rows = read_split(task, split="paper", seed=0)
-    assert (len(rows.train), len(rows.report)) == (3, 1)
-
-
-def test_what_a_split_is_made_of_is_described_with_checksums(two_files: TaskFile) -> None:
-    rows = read_split(two_files, split="honest", seed=0)
-    assert two_files.data.validation is not None
-    assert rows.described == {
-        "split": "honest",
-        "train_file": "train.jsonl",
-        "train_sha256": hashlib.sha256(Path(two_files.data.train).read_bytes()).hexdigest(),
-        "validation_file": "val.jsonl",
-        "validation_sha256": hashlib.sha256(Path(two_files.data.validation).read_bytes()).hexdigest(),
-        "train_rows": 54,
-        "selection_rows": 6,
-        "report_rows": 25,
-    }
-
-
-def test_a_split_of_one_file_describes_no_other(one_file: TaskFile) -> None:
-    rows: SplitRows = read_split(one_file, split="paper", seed=0)
-    assert rows.described["split"] == "paper"
-    assert not any(key.startswith("validation") for key in rows.described)
-
-
-def test_a_bad_validation_row_is_refused_by_its_own_file(tmp_path: Path) -> None:
-    bad = jsonl_with(tmp_path / "val.jsonl", b'{"text": "wet", "label": "snow"}')
-    with pytest.raises(InvalidData) as caught:
-        read_split(task_of(numbered(tmp_path / "train.jsonl", 30), bad), split="honest", seed=0)
-    assert str(caught.value).startswith(f"{bad}: line 3: field 'label' is 'snow'")

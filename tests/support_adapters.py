@@ -1,0 +1,89 @@
+"""What tests of adapters build with: a small one made by hand, and the ways to spoil its files."""
+
+import io
+import json
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import torch
+from numpy.typing import NDArray
+
+from adapters import BackboneRef, Manifest, PromptAdapter, Provenance, TaskSpec
+from adapters.files import CONFIG, MANIFEST, TENSOR, WEIGHTS
+
+WIDTH = 8
+FINGERPRINT = "sha256:" + "0f" * 32
+BACKBONE = BackboneRef(id="some/t5", revision="main", fingerprint=FINGERPRINT)
+TASK = TaskSpec(template="sentence: {sentence}", labels={"negative": "bad", "positive": "good"})
+Files = dict[str, bytes]
+Change = Callable[[Files], Files]
+
+
+def a_prompt(num_virtual_tokens: int = 10, width: int = WIDTH) -> NDArray[np.float32]:
+    numbers = np.arange(num_virtual_tokens * width, dtype=np.float32).reshape(num_virtual_tokens, width)
+    return (numbers - np.float32(30)) / np.float32(7)
+
+
+def an_adapter(prompt: NDArray[Any] | None = None, **changes: Any) -> PromptAdapter:
+    values = {"task": TASK, "backbone": BACKBONE, "provenance": Provenance(method="superpos", seed=1), **changes}
+    return PromptAdapter(a_prompt() if prompt is None else prompt, Manifest(**values))
+
+
+def edited(files: Files, name: str, edit: Callable[[dict[str, Any]], object]) -> Files:
+    """The files with one of the JSON files changed in place."""
+    value = json.loads(files[name])
+    edit(value)
+    return files | {name: json.dumps(value).encode()}
+
+
+def config(**changes: object) -> Change:
+    return lambda files: edited(files, CONFIG, lambda value: value.update(changes))
+
+
+def manifest(*path: str, value: object) -> Change:
+    """Sets one place of `superpos.json`."""
+
+    def edit(root: dict[str, Any]) -> None:
+        for key in path[:-1]:
+            root = root[key]
+        root[path[-1]] = value
+
+    return lambda files: edited(files, MANIFEST, edit)
+
+
+def without(name: str, key: str) -> Change:
+    return lambda files: edited(files, name, lambda value: value.pop(key))
+
+
+def file(name: str, data: bytes) -> Change:
+    return lambda files: files | {name: data}
+
+
+def tensors(**arrays: NDArray[Any]) -> Change:
+    return file(WEIGHTS, safetensors.numpy.save(arrays))
+
+
+def header_only(*shape: int, dtype: str = "F32", size: int = 0) -> Change:
+    """A safetensors file with a header of our choice and zeros behind it."""
+    header = json.dumps({TENSOR: {"dtype": dtype, "shape": shape, "data_offsets": [0, size]}}).encode()
+    return file(WEIGHTS, struct.pack("<Q", len(header)) + header + bytes(size))
+
+
+def saved_by_torch(*, legacy: bool) -> bytes:
+    buffer = io.BytesIO()
+    value = {TENSOR: torch.from_numpy(a_prompt())}
+    torch.save(value, buffer, _use_new_zipfile_serialization=not legacy)
+    return buffer.getvalue()
+
+
+def with_value(value: float) -> NDArray[np.float32]:
+    prompt = a_prompt()
+    prompt[3, 5] = value
+    return prompt
+
+
+def nested(depth: int, opening: str = "[", closing: str = "]") -> bytes:
+    return b'{"schema_version": ' + (opening * depth + "1" + closing * depth).encode() + b"}"

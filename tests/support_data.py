@@ -1,0 +1,28 @@
+"""What tests of rows and their splits build with: a task about the weather, and files of its rows."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from adapters import TaskSpec
+from training.task_file import DataSource, TaskFile
+
+Row = Mapping[str, object]
+WEATHER = TaskSpec(template="text: {text}", labels={"sun": "sunny", "rain": "rainy"}, max_tokens=32)
+
+
+def task_of(train: Path, validation: Path | None = None, *, spec: TaskSpec = WEATHER, **source: object) -> TaskFile:
+    """A task whose rows are these files'."""
+    paths = {"train": str(train), "validation": None if validation is None else str(validation)}
+    return TaskFile(name="weather", spec=spec, data=DataSource.model_validate({**paths, **source}))
+
+
+def write_jsonl(path: Path, rows: Sequence[Row]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def jsonl_with(path: Path, line: bytes) -> Path:
+    """A file of JSON lines whose third line is this one."""
+    good = b'{"text": "clear", "label": "sun"}\n'
+    path.write_bytes(good * 2 + line + b"\n" + good)
+    return path

@@ -1,0 +1,44 @@
+"""The `superpos` command in a process of its own: whose `adapters` it imports, and how it exits."""
+
+import socket
+from pathlib import Path
+
+from support_cli import Desk, superpos_process
+
+import adapters
+import cli
+
+
+def test_the_adapters_package_that_is_imported_is_ours() -> None:
+    assert adapters.SUPERPOS
+    assert adapters.__file__ is not None
+    assert cli.__file__ is not None
+    assert Path(adapters.__file__).parent.parent == Path(cli.__file__).parent.parent
+
+
+def test_another_package_of_that_name_is_refused_by_its_place(tmp_path: Path) -> None:
+    other = tmp_path / "adapters" / "__init__.py"
+    other.parent.mkdir()
+    other.write_text("__version__ = '1.0.0'\n")
+    answer = superpos_process("list", PYTHONPATH=str(tmp_path))
+    message = answer.refusal()
+    assert str(other) in message
+    assert "pip uninstall adapters" in message
+    assert answer.stdout == ""
+
+
+def test_a_refusal_in_a_shell_is_one_line_and_status_1(tmp_path: Path) -> None:
+    answer = superpos_process("train", tmp_path / "none.yaml")
+    assert answer.refusal().startswith(f"{tmp_path / 'none.yaml'}: cannot be read")
+    assert answer.stderr.count("\n") == 1
+    assert answer.stdout == ""
+
+
+def test_a_port_in_use_is_refused_before_the_registry_is_made(desk: Desk, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["--port", port, "--backbone", desk.tiny_t5, "--registry", tmp_path / "registry.sqlite"]
+        message = superpos_process("serve", *words).refusal()
+    assert message.startswith(f"cannot listen on 127.0.0.1:{port}: ")
+    assert "--port" in message
+    assert not (tmp_path / "registry.sqlite").exists()

@@ -177,3 +177,4 @@ def test_a_dead_model_thread_leaves_nobody_waiting(tiny: Backbone) -> None:
     assert engine.stats().alive is False
     with pytest.raises(NotReady):
         engine.submit([asked])[0].result(5)
+    engine.stop()  # the thread's last words belong to this test

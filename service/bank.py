@@ -50,10 +50,10 @@ class Bank:
     def _write(self, adapter: LoadedAdapter, needed: Collection[str]) -> tuple[int, ...]:
         count = adapter.prompt.shape[0]
         self._make_room(count, needed)
-        rows = tuple(self._free.pop() for _ in range(count))
-        prompt = torch.from_numpy(adapter.prompt.copy()).to(self._table.device)  # [P, H]
-        self._table[list(rows)] = prompt
-        return rows
+        rows = self._free[-count:]
+        self._table[rows] = torch.from_numpy(adapter.prompt.copy()).to(self._table.device)  # [P, H]
+        del self._free[-count:]  # only now: a prompt that cannot be written takes no rows
+        return tuple(rows)
 
     def _make_room(self, count: int, needed: Collection[str]) -> None:
         while len(self._free) < count:

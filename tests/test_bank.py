@@ -1,5 +1,8 @@
 """The bank: prompts land where their slots say, through growth, eviction and re-load."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -151,3 +154,14 @@ def test_every_batch_of_any_sequence_finds_its_prompts_intact(
         assert_intact(bank, batch, bank.slots(batch))
         assert len(bank.table) <= limit_rows
         assert len(bank) >= len(batch)
+
+
+def test_a_prompt_that_cannot_be_written_takes_no_rows(tiny: Backbone, prompts: list[LoadedAdapter]) -> None:
+    bank = bank_of(tiny.width, max_bytes=1 << 20)
+    wide = dataclasses.replace(prompts[0], digest="wide", prompt=np.zeros((100, tiny.width + 1), np.float32))
+    for _ in range(50):
+        with pytest.raises(RuntimeError):
+            bank.slots([wide])
+    assert len(bank) == 0
+    assert_intact(bank, prompts, bank.slots(prompts))
+    assert len(bank.table) == 1_024

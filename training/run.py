@@ -88,22 +88,17 @@ def run_training(
     )
     untrained = _evaluate(backbone, result.epochs[0].prompt, trie, rows.report)
     trained = _evaluate(backbone, result.prompt, trie, rows.report)
-    adapter = PromptAdapter(
-        result.prompt,
-        Manifest(
-            task=task.spec,
-            backbone=_backbone_ref(backbone),
-            provenance=Provenance(
-                method=arguments.method,
-                seed=arguments.seed,
-                sampled_token_ids=method.sampled_token_ids,
-                hyperparameters=_hyperparameters(arguments, result),
-                metrics=_figures(result, untrained, trained),
-                data=rows.described,
-                software=_software(),
-            ),
-        ),
+    provenance = Provenance(
+        method=arguments.method,
+        seed=arguments.seed,
+        sampled_token_ids=method.sampled_token_ids,
+        hyperparameters=_hyperparameters(arguments, result),
+        metrics=_figures(result, untrained, trained),
+        data=rows.described,
+        software=_software(),
     )
+    manifest = Manifest(task=task.spec, backbone=_backbone_ref(backbone), provenance=provenance)
+    adapter = PromptAdapter(result.prompt, manifest)
     folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
     return RunReport(folder.path, adapter, result, untrained, trained, split, rows.train.num_truncated)
 

@@ -17,7 +17,7 @@ def embed(packed: PackedBatch, embedding: Tensor, prompts: Tensor) -> Tensor:
     """Token embeddings and prompt rows in their places, [N, H]. Only `prompts` [R, H] can receive a gradient."""
     x = embedding.new_empty(packed.num_tokens, embedding.shape[1])  # [N, H]
     x = x.index_copy(0, packed.token_positions, embedding[packed.token_ids])
-    return x.index_copy(0, packed.prompt_positions, prompts[packed.prompt_rows])
+    return x.index_copy(0, packed.prompt_positions, prompts.index_select(0, packed.prompt_rows))
 
 
 def encode(

@@ -1,4 +1,8 @@
-"""From trie-node states to label log-probabilities: a softmax over each node's children, summed along each path."""
+"""From trie-node states to label log-probabilities: a softmax over each node's children, summed along each path.
+
+Gathers that carry a gradient are `index_select`: the backward of plain indexing adds in the order that threads happen
+to run, and a run would not be the same twice.
+"""
 
 from collections.abc import Sequence
 
@@ -32,10 +36,12 @@ def label_log_probs(
         path_edges.extend(first_edge + edge for edge in trie.path_edges)
         first_node += trie.num_nodes
     at = torch.tensor(edge_nodes, device=nodes.device)  # [E]
-    logits = (nodes[at] * head[torch.tensor(edge_tokens, device=nodes.device)]).sum(-1)  # [E]
+    logits = (nodes.index_select(0, at) * head[torch.tensor(edge_tokens, device=nodes.device)]).sum(-1)  # [E]
     edges = _log_softmax_by_node(logits, at, num_nodes=nodes.shape[0])  # [E]
     scores = edges.new_zeros(len(tries) * width).index_add(
-        0, torch.tensor(path_cells, device=nodes.device), edges[torch.tensor(path_edges, device=nodes.device)]
+        0,
+        torch.tensor(path_cells, device=nodes.device),
+        edges.index_select(0, torch.tensor(path_edges, device=nodes.device)),
     )
     counts = torch.tensor([trie.num_labels for trie in tries], device=nodes.device)
     absent = torch.arange(width, device=nodes.device)[None, :] >= counts[:, None]  # [B, K]
@@ -47,4 +53,4 @@ def _log_softmax_by_node(logits: Tensor, at: Tensor, *, num_nodes: int) -> Tenso
     peak = logits.detach().new_full((num_nodes,), float("-inf")).scatter_reduce(0, at, logits.detach(), "amax")
     shifted = logits - peak[at]
     total = torch.zeros_like(peak).index_add(0, at, shifted.exp())  # [D]
-    return shifted - total[at].log()
+    return shifted - total.index_select(0, at).log()

@@ -135,3 +135,19 @@ def test_gradients_flow_after_longer_rows_were_seen_without_them(tiny_t5: Path, 
     backbone.score(backbone.encode(pack([PackedRow(range(10), (5,) * 200)]), table), [trie])[0, 0].backward()
     assert table.grad is not None
     assert table.grad.abs().sum() > 0
+
+
+def test_the_same_batch_gives_the_same_gradient_to_the_bit(embedded: Backbone) -> None:
+    trie = embedded.label_trie(["world", "sports", "business", "technology"])
+    generator = torch.Generator().manual_seed(0)
+    texts = torch.randint(3, 30_000, (32, 40), generator=generator).tolist()
+    start = torch.randn(10, embedded.width, generator=generator) * 13
+    gradients = []
+    for _ in range(3):
+        prompt = start.clone().requires_grad_()
+        packed = pack([PackedRow(range(10), ids) for ids in texts])
+        (-embedded.score(embedded.encode(packed, prompt), [trie] * 32)[:, 0].mean()).backward()
+        assert prompt.grad is not None
+        gradients.append(prompt.grad)
+    assert torch.equal(gradients[0], gradients[1])
+    assert torch.equal(gradients[0], gradients[2])

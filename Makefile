@@ -5,16 +5,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CACHE := $(CURDIR)/.cache
-
-# All that the project keeps outside its sources lies in .cache; `make clean` removes it.
-export SUPERPOS_CACHE_DIR ?= $(CACHE)/backbones
-SUPERPOS_REGISTRY ?= $(CACHE)/registry.sqlite
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-setup: $(VENV)/ready $(SUPERPOS_CACHE_DIR)/ready ## Make the environment and prepare the embedded backbone
+setup: $(VENV)/ready $(VENV)/backbone ## Make the environment and prepare the embedded backbone
 
 $(VENV)/ready: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -25,12 +20,12 @@ $(VENV)/ready: requirements/dev.txt pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-$(SUPERPOS_CACHE_DIR)/ready: $(VENV)/ready
+$(VENV)/backbone: $(VENV)/ready
 	@$(BIN)/superpos backbone prepare
 	@touch $@
 
 serve: setup ## Serve the bundled tasks on http://127.0.0.1:8080
-	SUPERPOS_REGISTRY=$(SUPERPOS_REGISTRY) $(BIN)/superpos serve
+	@exec $(BIN)/superpos serve
 
 test: setup ## Run the tests
 	$(BIN)/pytest
@@ -57,5 +52,5 @@ bundled: setup ## Train the bundled adapters again (set SUPERPOS_DATA)
 lock: $(VENV)/ready ## Resolve the locked requirements again
 	$(BIN)/python requirements/lock.py
 
-clean: ## Remove the environment, caches and the local registry
-	rm -rf $(VENV) $(CACHE) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+clean: ## Remove the environment and the caches of the tools (not your registry)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from adapters.names import PRODUCTION, Ref
+from adapters.names import Ref
 
 ChangeKind = Literal["published", "alias_set", "alias_deleted", "version_deleted"]
 
@@ -20,7 +20,7 @@ class Publication:
     version: int
     digest: str
     created: bool
-    """False where the task already had a version with this digest: nothing changed, no alias moved."""
+    """False where the task already had a version with this digest: no version was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,12 @@ class Registry(Protocol):
         files: Mapping[str, bytes],
         *,
         actor: str,
-        aliases: Sequence[str] = (PRODUCTION,),
+        aliases: Sequence[str] | None = None,
     ) -> Publication:
-        """Store an adapter's files as the task's next version and point `aliases` at it. Idempotent by digest.
+        """Store an adapter's files as the task's next version. Idempotent by digest.
+
+        Args:
+            aliases: point these at the version, whether it is new or known; None points `production` at a new one
 
         Raises:
             InvalidAdapter: the files fail a check

@@ -59,11 +59,11 @@ class SqliteRegistry:
         files: Mapping[str, bytes],
         *,
         actor: str,
-        aliases: Sequence[str] = (PRODUCTION,),
+        aliases: Sequence[str] | None = None,
     ) -> Publication:
         check_name("tenant", tenant)
         check_name("task", task)
-        for alias in aliases:
+        for alias in aliases or ():
             check_alias(alias)
         digest = from_files(files).digest
         with self._transaction("IMMEDIATE") as db:
@@ -73,7 +73,11 @@ class SqliteRegistry:
                 (tenant, task, digest),
             )
             if known:
-                return Publication(int(known["version"]), digest, created=False)
+                version = int(known["version"])
+                for alias in aliases or ():
+                    if _alias_version(db, tenant, task, alias) != version:
+                        _point(db, (tenant, task), alias, version, digest, actor=actor)
+                return Publication(version, digest, created=False)
             version = _next_version(db, tenant, task)
             at = _now()
             db.execute("INSERT INTO versions VALUES (?,?,?,?,?,?)", (tenant, task, version, digest, actor, at))
@@ -82,7 +86,7 @@ class SqliteRegistry:
                 [(digest, name, data) for name, data in files.items()],
             )
             _log(db, "published", (tenant, task), version, digest, actor=actor, at=at)
-            for alias in aliases:
+            for alias in (PRODUCTION,) if aliases is None else aliases:
                 _point(db, (tenant, task), alias, version, digest, actor=actor)
         return Publication(version, digest, created=True)
 

@@ -137,12 +137,11 @@ def import_folder(
 
 
 def _publish(files: dict[str, bytes], task: str, to: str, alias: list[str] | None, no_alias: bool) -> None:
-    from adapters.names import PRODUCTION
     from cli.places import open_place
 
     if alias and no_alias:
         raise CommandError("--alias and --no-alias contradict each other")
-    aliases = [] if no_alias else alias or [PRODUCTION]
-    done = open_place(to).publish(task, files, aliases)
-    state = "published" if done.created else "already there, nothing changed:"
+    done = open_place(to).publish(task, files, [] if no_alias else alias)
+    moved = f"only {', '.join(alias)} moved" if alias else "nothing changed"
+    state = "published" if done.created else f"already there, {moved}:"
     out.print(f"{state} {task}@{done.version} {done.digest}", markup=False)

@@ -19,7 +19,7 @@ _TIMEOUT_S = 60.0
 class Place(Protocol):
     """Somewhere that holds adapters."""
 
-    def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str]) -> Publication:
+    def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str] | None) -> Publication:
         """Add an adapter as a task's next version."""
         ...
 
@@ -54,7 +54,7 @@ class RegistryFile:
     def __init__(self, path: Path) -> None:
         self._registry = SqliteRegistry(path)
 
-    def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str]) -> Publication:
+    def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str] | None) -> Publication:
         return self._registry.publish(DEFAULT_TENANT, task, files, actor="cli", aliases=aliases)
 
     def tasks(self) -> Sequence[TaskInfo]:
@@ -83,9 +83,9 @@ class Server:
             raise CommandError(f"{self._address} refused: {_detail(response)}")
         return response
 
-    def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str]) -> Publication:
+    def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str] | None) -> Publication:
         parts = [("files", (name, data)) for name, data in files.items()]
-        form = {"alias": list(aliases) or [""]}
+        form = {} if aliases is None else {"alias": list(aliases) or [""]}
         body = self.request("POST", f"/tasks/{task}/versions", files=parts, data=form).json()
         return Publication(body["version"], body["adapter"], body["created"])
 

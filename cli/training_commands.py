@@ -162,7 +162,7 @@ def _print_report(report: "RunReport", task: "TaskFile") -> None:
     _add_metrics(table, f"epoch {report.result.best_epoch}", report.trained)
     show(table)
     if report.result.stop != "finished":
-        err.print(f"the run {report.result.stop}; kept the best epoch so far", style="yellow")
+        err.print(f"the run was stopped ({report.result.stop}): kept the best epoch so far", style="yellow")
     if report.trained.collapsed:
         err.print("every row got the same answer: the run collapsed", style="yellow")
     if report.num_truncated:

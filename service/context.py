@@ -8,7 +8,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.metrics import UNMATCHED, Metrics
+from service.metrics import OTHER_ROUTE, Metrics
 from service.problems import CLIENT_CLOSED_REQUEST
 
 REQUEST_ID = "X-Request-ID"
@@ -62,7 +62,7 @@ class _Exchange:
         """Count and log; without a status the application raised, which its caller turns into a 500."""
         seconds = time.monotonic() - self._started
         status = self._status or 500
-        route = getattr(self._scope.get("route"), "path", UNMATCHED)
+        route = getattr(self._scope.get("route"), "path", OTHER_ROUTE)
         if status == CLIENT_CLOSED_REQUEST:
             self._metrics.request_cancelled(route)
         else:

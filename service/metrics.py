@@ -6,7 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.engine import BatchDone
 
-UNMATCHED = "unmatched"
+OTHER_ROUTE = "other"
+"""Whatever is no route of the API: the documentation, and paths that nothing answers."""
 STATUSES = ("200", "201", "204", "400", "404", "405", "409", "413", "415", "422", "429", "500", "503", "504")
 _LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -66,7 +67,7 @@ class Metrics:
 
     def register_routes(self, routes: list[str]) -> None:
         """Make the series of every route, so that none is absent before traffic."""
-        for route in (*routes, UNMATCHED):
+        for route in (*routes, OTHER_ROUTE):
             self._cancelled.labels(route)
             self._seconds.labels(route)
             for status in STATUSES:

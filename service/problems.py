@@ -124,6 +124,9 @@ def _framework(request: Request, exc: Exception) -> JSONResponse:
     cause = exc.__cause__
     if cause is not None and type(cause) in MEANINGS and isinstance(cause, Exception):
         return _known(request, cause)
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if cause is not None and encoding != "identity":
+        return _known(request, UnsupportedMediaType(f"Content-Encoding is {encoding!r}, expected none"))
     if isinstance(cause, UnicodeDecodeError):
         wrong = f"byte 0x{cause.object[cause.start]:02x} at position {cause.start}"
         return problem(request, 400, "malformed_json", f"the body is not UTF-8: {wrong}")

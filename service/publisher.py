@@ -25,7 +25,7 @@ class Publisher:
         self._classifier, self._follower = classifier, follower
 
     async def publish(
-        self, tenant: str, task: str, files: Mapping[str, bytes], *, aliases: Sequence[str], actor: str
+        self, tenant: str, task: str, files: Mapping[str, bytes], *, aliases: Sequence[str] | None, actor: str
     ) -> Publication:
         """Check, try out, store, and make visible here at once.
 
@@ -34,7 +34,7 @@ class Publisher:
             RegistryUnavailable: it could not be stored
         """
         check_name("task", task)
-        for alias in aliases:
+        for alias in aliases or ():
             check_alias(alias)
         adapter = await asyncio.to_thread(self._load, files)
         try:

@@ -153,7 +153,7 @@ class PublishResponse(BaseModel):
     version: int
     adapter: str
     created: bool
-    """False where the task had this very adapter already: nothing changed and no alias moved."""
+    """False where the task had this very adapter already: only aliases that were named moved."""
 
 
 class AliasRequest(BaseModel):

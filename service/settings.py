@@ -40,8 +40,8 @@ class Settings(BaseSettings):
     """CPU threads of the model; None leaves PyTorch's choice."""
 
     max_batch_tokens: Annotated[int, Field(ge=1)] = 1_024
-    max_queue_rows: Annotated[int, Field(ge=1)] = 4_096
-    max_queue_tokens: Annotated[int, Field(ge=1)] = 131_072
+    max_queue_rows: Annotated[int, Field(ge=1)] = 1_024
+    max_queue_tokens: Annotated[int, Field(ge=1)] = 32_768
     max_rows_per_request: Annotated[int, Field(ge=1)] = 256
     max_text_chars: Annotated[int, Field(ge=1)] = 100_000
     max_body_bytes: Annotated[int, Field(ge=1)] = 2 << 20

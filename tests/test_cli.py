@@ -97,6 +97,9 @@ def test_a_push_without_an_alias_leaves_production_where_it_is(desk: Desk, tmp_p
     two = superpos("push", desk.run, "also", "--to", place, "--alias", "canary", "--alias", "blue")
     assert two.code == 0
     assert SqliteRegistry(place).describe(DEFAULT_TENANT, "also").aliases == {"canary": 1, "blue": 1}
+    again = superpos("push", tmp_path / "newer", "topic", "--to", place, "--alias", "production")
+    assert again.stdout == f"already there, only production moved: topic@2 {newer.digest}\n"
+    assert SqliteRegistry(place).describe(DEFAULT_TENANT, "topic").aliases == {"production": 2}
 
 
 def test_training_can_publish_its_result(desk: Desk, tmp_path: Path) -> None:

@@ -193,11 +193,11 @@ def test_sigterm_answers_what_was_accepted_and_exits_cleanly(tiny: Backbone, tin
         assert process.stderr is not None
         url = next(json.loads(line)["url"] for line in process.stderr if '"serving"' in line)
         threading.Thread(target=process.stderr.read, daemon=True).start()
-        inputs = ["a gripping film that is positive and never negative"] * 256
+        inputs = ["a gripping film that is positive and never negative"] * 64
         with ThreadPoolExecutor(4) as pool, httpx2.Client(base_url=url, timeout=60) as http:
             http.post("/classify/sentiment", json={"inputs": "warm"}).raise_for_status()
             answers = [pool.submit(http.post, "/classify/sentiment", json={"inputs": inputs}) for _ in range(4)]
-            eventually(lambda: http.get("/healthz/ready").json()["queued_rows"] >= 256)
+            eventually(lambda: http.get("/healthz/ready").json()["queued_rows"] >= 64)
             process.send_signal(signal.SIGTERM)
             codes = [answer.result(60).status_code for answer in answers]
         assert 200 in codes

@@ -51,10 +51,25 @@ def test_the_same_adapter_again_is_the_same_version_and_moves_nothing(registry: 
     first = registry.publish("acme", "sst2", uploads[0], actor="ann")
     registry.publish("acme", "sst2", uploads[1], actor="ann")
     position = registry.changes()[-1].position
-    again = registry.publish("acme", "sst2", uploads[0], actor="bob", aliases=("production", "canary"))
+    again = registry.publish("acme", "sst2", uploads[0], actor="bob")
     assert again == Publication(1, first.digest, created=False)
     assert registry.describe("acme", "sst2").aliases == {"production": 2}
     assert registry.changes(position) == []
+
+
+def test_the_same_adapter_again_moves_the_aliases_that_are_named(registry: Registry, uploads: Uploads) -> None:
+    for upload in uploads[:2]:
+        registry.publish("acme", "sst2", upload, actor="ann")
+    position = registry.changes()[-1].position
+    again = registry.publish("acme", "sst2", uploads[0], actor="bob", aliases=("production", "canary"))
+    assert (again.version, again.created) == (1, False)
+    assert registry.describe("acme", "sst2").aliases == {"production": 1, "canary": 1}
+    assert [(change.kind, change.alias) for change in registry.changes(position)] == [
+        ("alias_set", "production"),
+        ("alias_set", "canary"),
+    ]
+    registry.publish("acme", "sst2", uploads[0], actor="bob", aliases=("production",))
+    assert len(registry.changes(position)) == 2
 
 
 def test_the_same_adapter_in_other_bytes_is_the_same_version(registry: Registry, uploads: Uploads) -> None:

@@ -16,7 +16,7 @@ class RunFolder:
     """One run's files. A folder that holds a run already is refused."""
 
     def __init__(self, path: Path) -> None:
-        if (path / "run.json").exists():
+        if (path / ADAPTER).exists():
             raise InvalidArguments(f"{path} holds a run already; name another folder with --out, or remove it")
         above = next(folder for folder in (path, *path.parents) if folder.exists())
         if not above.is_dir():
@@ -33,6 +33,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise InvalidArguments(f"cannot make the run folder {self.path}: {exc.strerror}") from exc
+        (self.path / "metrics.jsonl").unlink(missing_ok=True)  # of a run that ended before its first result
         value = {"task": task.model_dump(mode="json"), "arguments": asdict(arguments)}
         (self.path / "run.json").write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -15,11 +15,13 @@ def health_router(metrics: Metrics) -> APIRouter:
     """The routes that operators and scrapers ask."""
     router = APIRouter(tags=["operations"])
 
+    @router.head("/healthz/live", include_in_schema=False)
     @router.get("/healthz/live")
     async def live() -> Live:
         """The process answers."""
         return Live()
 
+    @router.head("/healthz/ready", include_in_schema=False)
     @router.get("/healthz/ready", responses={503: {"model": Ready}})
     async def ready(world: Running, response: Response) -> Ready:
         """Whether requests can be answered now; 503 where not."""

@@ -55,9 +55,10 @@ async def publish_version(
 ) -> PublishResponse:
     """Upload an adapter as the task's next version: 201, or 200 where the task has this very adapter already.
 
-    `production` moves to the new version unless `alias` names others; one empty `alias` moves none.
+    `production` moves to a new version unless `alias` names others, which move to it new or known; one empty `alias`
+    moves none.
     """
-    aliases = [PRODUCTION] if alias is None else [name for name in alias if name]
+    aliases = None if alias is None else [name for name in alias if name]
     publication = await world.publisher.publish(tenant, task, await read_uploads(files), aliases=aliases, actor=ACTOR)
     response.status_code = 201 if publication.created else 200
     return PublishResponse(

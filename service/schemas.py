@@ -44,30 +44,6 @@ class ClassifyRequest(BaseModel):
     timeout_ms: Annotated[int, Field(ge=1)] | None = None
 
 
-class PredictionBody(BaseModel):
-    """One input's answer; scores and logprobs hold the `top_k` best labels, best first."""
-
-    label: str
-    score: float
-    scores: dict[str, float]
-    logprobs: dict[str, float]
-    abstained: bool
-    tokens: int
-    truncated: bool
-
-    @classmethod
-    def of(cls, prediction: Prediction) -> "PredictionBody":
-        return cls.model_construct(
-            label=prediction.label,
-            score=prediction.score,
-            scores=prediction.scores,
-            logprobs=prediction.logprobs,
-            abstained=prediction.abstained,
-            tokens=prediction.tokens,
-            truncated=prediction.truncated,
-        )
-
-
 class ClassifyResponse(BaseModel):
     """The answers in the order of the inputs, and the version that gave them all."""
 
@@ -75,7 +51,7 @@ class ClassifyResponse(BaseModel):
     version: int
     adapter: str
     backbone: str
-    predictions: list[PredictionBody]
+    predictions: list[Prediction]
 
     @classmethod
     def of(cls, classification: Classification, backbone: str) -> "ClassifyResponse":
@@ -84,7 +60,7 @@ class ClassifyResponse(BaseModel):
             version=classification.resolution.version,
             adapter=classification.resolution.digest,
             backbone=backbone,
-            predictions=[PredictionBody.of(prediction) for prediction in classification.predictions],
+            predictions=classification.predictions,
         )
 
 

@@ -10,7 +10,17 @@ from adapters.adapter import BackboneRef, Calibration, Provenance
 from service.classifier import Classification, Prediction
 from service.loaded import LoadedAdapter
 
-Item = str | dict[str, str]
+
+def _check_item(value: object) -> object:
+    """One message where pydantic would have one for each kind of item."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and all(isinstance(text, str) for text in value.values()):
+        return value
+    raise ValueError("expected a string, or an object whose values are strings")
+
+
+Item = Annotated[str | dict[str, str], BeforeValidator(_check_item)]
 
 
 def _as_list(value: object) -> object:

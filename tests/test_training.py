@@ -59,7 +59,7 @@ def test_training_lowers_the_loss_and_beats_the_untrained_prompt(finished: Finis
 def test_other_methods_and_bases_learn_too(
     tiny: Backbone, task: TaskFile, tmp_path: Path, method: MethodName, lr: float
 ) -> None:
-    arguments = dataclasses.replace(QUICK, method=method, basis="shared", lr=lr, epochs=3)
+    arguments = dataclasses.replace(QUICK, method=method, basis="shared", lr=lr, epochs=12)
     report = run(tiny, task, tmp_path / "run", arguments).report
     assert report.trained.accuracy > report.untrained.accuracy + 0.2
     provenance = report.adapter.manifest.provenance

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock, Timeout
+
 from adapters.errors import Conflict, NotFound, RegistryUnavailable
 from adapters.files import from_files
 from adapters.names import PRODUCTION, Ref, check_alias, check_name
@@ -48,7 +50,7 @@ class SqliteRegistry:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise RegistryUnavailable(f"cannot make the registry's folder {path.parent}: {exc.strerror}") from exc
-        with self._open() as db:
+        with self._creation_lock(), self._open() as db:
             db.execute("PRAGMA journal_mode=WAL")
             db.executescript(_SCHEMA)
 
@@ -155,6 +157,17 @@ class SqliteRegistry:
         with self._open() as db:
             rows = db.execute("SELECT * FROM changes WHERE position>? ORDER BY position", (since,)).fetchall()
         return [Change(**{**dict(row), "at": datetime.fromisoformat(row["at"])}) for row in rows]
+
+    @contextmanager
+    def _creation_lock(self) -> Iterator[None]:
+        """One opener at a time: SQLite does not wait, it fails, where two switch a new file to WAL at once."""
+        lock_path = self.path.with_name(self.path.name + ".lock")
+        lock = FileLock(lock_path, timeout=_BUSY_TIMEOUT_S, poll_interval=0.005)
+        try:
+            with lock:
+                yield
+        except (OSError, Timeout) as exc:
+            raise RegistryUnavailable(f"registry {self.path}: {exc}") from exc
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

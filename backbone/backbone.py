@@ -2,25 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from backbone.architecture import Architecture
-from backbone.decoder import TreeBias, decode
+from backbone.best_first import best_first
+from backbone.decoder import TrieNodes, decode
 from backbone.encoder import encode
 from backbone.errors import InvalidLabels
+from backbone.node_passes import passes
 from backbone.packing import PackedBatch
 from backbone.relative_bias import EncoderBias
 from backbone.scoring import label_log_probs
 from backbone.text import TextTokenizer
+from backbone.tree_bias import TreeBias
 from backbone.trie import LabelTrie, build_trie
 from backbone.weights import T5Weights
+
+_SMALL_TRIE = 4
+"""Tries of so few nodes are decoded whole: a second pass would cost more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The encoder's answer to a packed batch."""
+    """The encoder's answer to a packed batch, for `score` alone: the weight of the last norm is folded into that."""
 
     hidden: Tensor  # [N, H]
     offsets: tuple[int, ...]  # [B + 1], row i is offsets[i] : offsets[i + 1]
@@ -77,14 +84,58 @@ class Backbone:
         hidden = encode(packed, prompts, weights=self.weights, architecture=self.architecture, bias=self._encoder_bias)
         return Encoded(hidden, packed.offsets)
 
-    def score(self, encoded: Encoded, tries: Sequence[LabelTrie]) -> Tensor:
-        """Each row's label log-probabilities under constrained decoding, [B, K]; −inf past a row's own labels."""
-        nodes = decode(
-            encoded.hidden,
-            encoded.offsets,
-            tries,
+    def score(
+        self,
+        encoded: Encoded,
+        tries: Sequence[LabelTrie],  # [B]
+        *,
+        top_k: Sequence[int | None] | None = None,  # [B]
+    ) -> Tensor:
+        """Each row's label log-probabilities under constrained decoding, [B, K]; −inf past a row's own labels.
+
+        With `top_k`, a row that asks for its best k labels has at least those, exactly, and −inf for labels that
+        were not needed to tell. Without, or for a small trie, it has them all.
+        """
+        asked = top_k or [None] * len(tries)
+        searching = [
+            i
+            for i, (trie, k) in enumerate(zip(tries, asked, strict=True))
+            if k is not None and k < trie.num_labels and trie.num_nodes > _SMALL_TRIE
+        ]
+        if not searching:
+            return self._score_all(encoded, range(len(tries)), tries)
+        whole = [i for i in range(len(tries)) if i not in set(searching)]
+        width = max(trie.num_labels for trie in tries)
+        scores = encoded.hidden.new_full((len(tries), width), float("-inf"), dtype=torch.float32)
+        if whole:
+            part = self._score_all(encoded, whole, [tries[i] for i in whole])
+            scores[whole, : part.shape[1]] = part
+        part = best_first(
+            lambda rows, nodes: self._decode(encoded, [searching[row] for row in rows], nodes),
+            self.weights.head,
+            [tries[i] for i in searching],
+            [cast(int, asked[i]) for i in searching],
+        )
+        scores[searching, : part.shape[1]] = part
+        return scores
+
+    def _score_all(self, encoded: Encoded, rows: Sequence[int], tries: Sequence[LabelTrie]) -> Tensor:
+        """[B, K] over whole tries."""
+        states: list[Tensor] = []
+        for parts in passes(tries):
+            decoded = self._decode(encoded, [rows[part.row] for part in parts], [part.nodes for part in parts])
+            for part, decoded_part in zip(
+                parts, torch.split(decoded, [part.nodes.num_nodes for part in parts]), strict=True
+            ):
+                states.append(decoded_part[part.nodes.num_nodes - part.num_new :])
+        return label_log_probs(torch.cat(states), self.weights.head, tries)
+
+    def _decode(self, encoded: Encoded, rows: Sequence[int], nodes: Sequence[TrieNodes]) -> Tensor:
+        """States of the nodes wanted of each of the rows named, [ΣM_i, H]."""
+        return decode(
+            [encoded.hidden[encoded.offsets[row] : encoded.offsets[row + 1]] for row in rows],
+            nodes,
             weights=self.weights,
             architecture=self.architecture,
             bias=self._tree_bias,
         )
-        return label_log_probs(nodes, self.weights.head, tries)

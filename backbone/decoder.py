@@ -1,107 +1,136 @@
-"""The tree decoder: every node of every row's label trie in one pass.
+"""The tree decoder: chosen nodes of every row's label trie in one pass.
 
 A node sees itself and its ancestors, and its own row's encoder states; its position is its depth. That is what
 `transformers` computes when it decodes each label word by itself, prefixes computed once.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
-from weakref import WeakKeyDictionary
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.architecture import Architecture
 from backbone.layers import attend, feed_forward, rms_norm
-from backbone.relative_bias import relative_buckets
+from backbone.tree_bias import TreeBias
 from backbone.trie import LabelTrie
-from backbone.weights import CrossAttention, SelfAttention, T5Weights
+from backbone.weights import DecoderLayer, T5Weights
+
+_MIN_NODES = 4
+"""Matrix kernels for fewer rows add in another order: a row alone would differ in its last bits from the same row
+in a batch (docs/decisions.md)."""
 
 
-class TreeBias:
-    """The decoder's self-attention bias over each trie's nodes, kept as long as the trie lives."""
+@dataclass(frozen=True, slots=True)
+class TrieNodes:
+    """Nodes of one row's trie, ascending, every one's ancestors among them."""
 
-    def __init__(self, table: Tensor, *, num_buckets: int, max_distance: int) -> None:
-        self._table = table  # [buckets, heads]
-        self._num_buckets, self._max_distance = num_buckets, max_distance
-        self._known: WeakKeyDictionary[LabelTrie, Tensor] = WeakKeyDictionary()
+    trie: LabelTrie
+    nodes: tuple[int, ...]  # [M]
 
-    def of(self, trie: LabelTrie) -> Tensor:
-        """[heads, M, M]: T5's bias for the difference in depth, −inf where the key is no ancestor."""
-        bias = self._known.get(trie)
-        if bias is None:
-            bias = self._known[trie] = self._compute(trie)
-        return bias
+    @property
+    def num_nodes(self) -> int:
+        return len(self.nodes)
 
-    @torch.inference_mode(mode=False)  # kept for later calls, which may want gradients
-    def _compute(self, trie: LabelTrie) -> Tensor:
-        depths = torch.tensor(trie.node_depths, device=self._table.device)
-        buckets = relative_buckets(
-            depths[None, :] - depths[:, None],
-            bidirectional=False,
-            num_buckets=self._num_buckets,
-            max_distance=self._max_distance,
-        )
-        sees = torch.eye(trie.num_nodes, dtype=torch.bool)  # [M, M]
-        for node, parent in enumerate(trie.node_parents[1:], start=1):
-            sees[node] |= sees[parent]
-        bias = self._table[buckets].permute(2, 0, 1)  # [heads, M, M]
-        return bias.masked_fill(~sees.to(bias.device), float("-inf")).contiguous()
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        tokens = self.trie.node_tokens
+        return tuple(tokens[node] for node in self.nodes)
 
 
 def decode(
-    encoded: Tensor,  # [N, H], the encoder's last hidden states
-    offsets: Sequence[int],  # [B + 1]
-    tries: Sequence[LabelTrie],  # [B]
+    states: Sequence[Tensor],  # B × [L_i, H], the encoder's last hidden states
+    rows: Sequence[TrieNodes],  # [B]
     *,
     weights: T5Weights,
     architecture: Architecture,
     bias: TreeBias,
 ) -> Tensor:
-    """The last hidden state of every row's trie nodes, rows end to end, [ΣM_i, H], ready for the head."""
-    lengths = [end - start for start, end in pairwise(offsets)]
-    token_ids = torch.tensor([token for trie in tries for token in trie.node_tokens], device=encoded.device)
-    x = weights.embedding[token_ids]  # [D, H], D = ΣM_i
+    """The last hidden state of every row's nodes, rows end to end, [D, H], D = ΣM_i, ready for the head."""
+    device = weights.embedding.device
+    counts = [row.num_nodes for row in rows]
+    total = sum(counts)
+    token_ids = [token for row in rows for token in row.token_ids]
+    token_ids += [architecture.start_id] * (_MIN_NODES - total)
+    trees = _trees(rows, bias, device=device)
+    x = weights.embedding[torch.tensor(token_ids, device=device)]  # [D, H]
     for layer in weights.decoder:
-        x = x + _self_attention(x, layer.attention, architecture, tries, bias)
-        x = x + _cross_attention(x, encoded, layer.cross, architecture, tries, lengths=lengths)
-        x = x + feed_forward(x, layer.feed_forward, architecture)
-    return rms_norm(x, weights.decoder_norm, architecture.norm_eps) * architecture.logit_scale
+        x = _self_attention(x, layer, architecture, trees)
+        x = _cross_attention(x, states, layer, architecture, counts)
+        x = feed_forward(x, layer.feed_forward, architecture)
+    return rms_norm(x[:total], architecture.norm_eps) * (weights.decoder_norm * architecture.logit_scale)
 
 
-def _self_attention(
-    x: Tensor,  # [D, H]
-    weights: SelfAttention,
-    architecture: Architecture,
-    tries: Sequence[LabelTrie],
-    bias: TreeBias,
-) -> Tensor:
-    qkv = F.linear(rms_norm(x, weights.norm, architecture.norm_eps), weights.qkv)  # [D, 3·A]
-    qkv = qkv.view(-1, 3, architecture.num_heads, architecture.head_dim)
-    mixed = []
-    for row, trie in zip(torch.split(qkv, [trie.num_nodes for trie in tries]), tries, strict=True):
-        query, key, value = row.unbind(1)  # [M, heads, d] each
-        # a lone node attends to itself with weight 1
-        mixed.append(value.flatten(1) if trie.needs_one_step else attend(query, key, value, bias.of(trie)))
-    return F.linear(torch.cat(mixed), weights.out)  # [D, H]
+@dataclass(frozen=True, slots=True)
+class _Trees:
+    """The rows with more than one node."""
+
+    positions: Tensor  # [D_t] of their nodes among D
+    counts: list[int]  # nodes of each
+    biases: list[Tensor]  # [heads, M, M] of each
+
+
+def _trees(rows: Sequence[TrieNodes], bias: TreeBias, *, device: torch.device) -> _Trees | None:
+    positions: list[int] = []
+    first = 0
+    trees = [row for row in rows if row.num_nodes > 1]
+    if not trees:
+        return None
+    for row in rows:
+        if row.num_nodes > 1:
+            positions.extend(range(first, first + row.num_nodes))
+        first += row.num_nodes
+    return _Trees(
+        torch.tensor(positions, device=device),
+        [row.num_nodes for row in trees],
+        [bias.of(row.trie, row.nodes) for row in trees],
+    )
+
+
+def _self_attention(x: Tensor, layer: DecoderLayer, architecture: Architecture, trees: _Trees | None) -> Tensor:
+    """X plus the self-attention block, [D, H]. A lone node attends to itself with weight 1: it takes its value."""
+    normed = rms_norm(x, architecture.norm_eps)
+    mixed = layer.value(normed)  # [D, A]
+    if trees is not None:
+        heads, head_dim = architecture.num_heads, architecture.head_dim
+        query_key = layer.query_key(_at_least_four(normed.index_select(0, trees.positions)))  # [D_t, 2·A]
+        query_key = query_key[: len(trees.positions)].view(-1, 2, heads, head_dim)
+        value = mixed.index_select(0, trees.positions).view(-1, heads, head_dim)
+        parts = [
+            attend(row[:, 0], row[:, 1], row_value, row_bias)
+            for row, row_value, row_bias in zip(
+                torch.split(query_key, trees.counts), torch.split(value, trees.counts), trees.biases, strict=True
+            )
+        ]
+        mixed = mixed.index_copy(0, trees.positions, torch.cat(parts))
+    return layer.out(mixed, plus=x)
 
 
 def _cross_attention(
     x: Tensor,  # [D, H]
-    encoded: Tensor,  # [N, H]
-    weights: CrossAttention,
+    states: Sequence[Tensor],  # B × [L_i, H]
+    layer: DecoderLayer,
     architecture: Architecture,
-    tries: Sequence[LabelTrie],
-    *,
-    lengths: list[int],  # [B]
+    counts: list[int],  # [B]
 ) -> Tensor:
-    heads, head_dim = architecture.num_heads, architecture.head_dim
-    query = F.linear(rms_norm(x, weights.norm, architecture.norm_eps), weights.query).view(-1, heads, head_dim)
-    key_value = F.linear(encoded, weights.key_value).view(-1, 2, heads, head_dim)  # [N, 2, heads, d]
-    queries = torch.split(query, [trie.num_nodes for trie in tries])  # B × [M_i, heads, d]
-    mixed = []
-    for row_query, row in zip(queries, torch.split(key_value, lengths), strict=True):
-        row_key, row_value = row.unbind(1)  # [L, heads, d] each
-        mixed.append(attend(row_query, row_key, row_value))
-    return F.linear(torch.cat(mixed), weights.out)  # [D, H]
+    """X plus the cross-attention block, [D, H].
+
+    Keys and values are never computed: q·(W_k h) = (W_kᵀ q)·h, and Σ p W_v h = W_v Σ p h. The D queries and the D
+    mixtures go through the two matrices, not the N states.
+    """
+    heads = architecture.num_heads
+    query = layer.cross_query(rms_norm(x, architecture.norm_eps)).view(len(x), heads, -1).transpose(0, 1)
+    query = torch.bmm(query, layer.cross_key).transpose(0, 1)  # [D, heads, H]
+    parts = []
+    for row, hidden in zip(torch.split(query[: sum(counts)], counts), states, strict=True):
+        scores = row.flatten(0, 1) @ hidden.T  # [M·heads, L]
+        parts.append(torch.softmax(scores, dim=-1) @ hidden)
+    parts.append(x.new_zeros((len(x) - sum(counts)) * heads, x.shape[1]))
+    mixed = torch.cat(parts).view(len(x), heads, -1).transpose(0, 1)  # [heads, D, H]
+    mixed = torch.bmm(mixed, layer.cross_value)  # [heads, D, d]
+    return layer.cross_out(mixed.transpose(0, 1).flatten(1), plus=x)
+
+
+def _at_least_four(x: Tensor) -> Tensor:
+    missing = _MIN_NODES - len(x)
+    return x if missing <= 0 else torch.cat([x, x[:1].expand(missing, -1)])

@@ -3,14 +3,13 @@
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.architecture import Architecture
 from backbone.layers import attend, feed_forward, rms_norm
 from backbone.packing import PackedBatch
 from backbone.relative_bias import EncoderBias
-from backbone.weights import SelfAttention, T5Weights
+from backbone.weights import EncoderLayer, T5Weights
 
 
 def embed(packed: PackedBatch, embedding: Tensor, prompts: Tensor) -> Tensor:
@@ -28,27 +27,28 @@ def encode(
     architecture: Architecture,
     bias: EncoderBias,
 ) -> Tensor:
-    """The encoder's last hidden states, final norm applied, [N, H]."""
+    """The encoder's last hidden states, [N, H], normed; the weight of that norm is folded into the decoder."""
     lengths = [end - start for start, end in pairwise(packed.offsets)]
     biases = [bias.for_length(length) for length in lengths]
     x = embed(packed, weights.embedding, prompts)
     for layer in weights.encoder:
-        x = x + _self_attention(x, layer.attention, architecture, lengths, biases)
-        x = x + feed_forward(x, layer.feed_forward, architecture)
-    return rms_norm(x, weights.encoder_norm, architecture.norm_eps)
+        x = _self_attention(x, layer, architecture, lengths, biases)
+        x = feed_forward(x, layer.feed_forward, architecture)
+    return rms_norm(x, architecture.norm_eps)
 
 
 def _self_attention(
     x: Tensor,  # [N, H]
-    weights: SelfAttention,
+    layer: EncoderLayer,
     architecture: Architecture,
     lengths: list[int],  # [B]
     biases: list[Tensor],  # B × [heads, L_i, L_i]
 ) -> Tensor:
-    qkv = F.linear(rms_norm(x, weights.norm, architecture.norm_eps), weights.qkv)  # [N, 3·A]
+    """X plus the attention block, [N, H]."""
+    qkv = layer.qkv(rms_norm(x, architecture.norm_eps))  # [N, 3·A]
     qkv = qkv.view(-1, 3, architecture.num_heads, architecture.head_dim)
     mixed = []
     for row, bias in zip(torch.split(qkv, lengths), biases, strict=True):
         query, key, value = row.unbind(1)  # [L, heads, d] each
         mixed.append(attend(query, key, value, bias))
-    return F.linear(torch.cat(mixed), weights.out)  # [N, H]
+    return layer.out(torch.cat(mixed), plus=x)

@@ -1,6 +1,5 @@
 """The parts that encoder and decoder share: norm, feed-forward, attention within one row."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -8,40 +7,35 @@ from backbone.architecture import Architecture
 from backbone.weights import FeedForward
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """T5's layer norm: no mean, no bias. [N, H] → [N, H]."""
-    return F.rms_norm(x, (x.shape[-1],), weight, eps)
+def rms_norm(x: Tensor, eps: float) -> Tensor:
+    """T5's layer norm without its weight, which is folded into what reads it. [N, H] → [N, H]."""
+    return F.rms_norm(x, (x.shape[-1],), None, eps)
 
 
 def feed_forward(x: Tensor, weights: FeedForward, architecture: Architecture) -> Tensor:
-    """The feed-forward block without its residual. [N, H] → [N, H]."""
-    inner = F.linear(rms_norm(x, weights.norm, architecture.norm_eps), weights.inner)  # [N, F] or [N, 2·F]
-    if not architecture.gated:
-        return F.linear(_activate(inner, architecture), weights.out)
-    gate, linear = inner.chunk(2, dim=-1)  # [N, F] each
-    return F.linear(_activate(gate, architecture) * linear, weights.out)
+    """X plus the feed-forward block. [N, H] → [N, H]."""
+    normed = rms_norm(x, architecture.norm_eps)
+    if weights.gate is None:
+        return weights.out(weights.inner(normed, activation=architecture.activation), plus=x)
+    gate = weights.gate(normed, activation=architecture.activation)  # [N, F]
+    return weights.out(weights.inner(normed, times=gate), plus=x)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     """Attention of one row; T5 does not scale its scores.
 
     Args:
-        query: [Q, heads, d]
-        key, value: [L, heads, d]
-        bias: [heads, Q, L], added to the scores
+        query, key, value: [L, heads, d]
+        bias: [heads, L, L], added to the scores
 
     Returns:
-        [Q, heads·d]
+        [L, heads·d]
     """
     mixed = F.scaled_dot_product_attention(
         query.transpose(0, 1)[None],
         key.transpose(0, 1)[None],
         value.transpose(0, 1)[None],
-        attn_mask=None if bias is None else bias[None],
+        attn_mask=bias[None],
         scale=1.0,
-    )  # [1, heads, Q, d]
+    )  # [1, heads, L, d]
     return mixed[0].transpose(0, 1).flatten(1)
-
-
-def _activate(x: Tensor, architecture: Architecture) -> Tensor:
-    return torch.relu(x) if architecture.activation == "relu" else F.gelu(x, approximate="tanh")

@@ -13,7 +13,7 @@ from backbone.trie import LabelTrie
 
 
 def label_log_probs(
-    nodes: Tensor,  # [D, H], D = ΣM_i, from `decode`
+    nodes: Tensor,  # [D, H], D = ΣM_i: every node of every trie
     head: Tensor,  # [V, H]
     tries: Sequence[LabelTrie],  # [B]
 ) -> Tensor:
@@ -35,9 +35,7 @@ def label_log_probs(
         path_cells.extend(row * width + label for label in trie.path_labels)
         path_edges.extend(first_edge + edge for edge in trie.path_edges)
         first_node += trie.num_nodes
-    at = torch.tensor(edge_nodes, device=nodes.device)  # [E]
-    logits = (nodes.index_select(0, at) * head[torch.tensor(edge_tokens, device=nodes.device)]).sum(-1)  # [E]
-    edges = _log_softmax_by_node(logits, at, num_nodes=nodes.shape[0])  # [E]
+    edges = edge_log_probs(nodes, head, edge_nodes, edge_tokens)  # [E]
     scores = edges.new_zeros(len(tries) * width).index_add(
         0,
         torch.tensor(path_cells, device=nodes.device),
@@ -48,9 +46,18 @@ def label_log_probs(
     return scores.view(len(tries), width).masked_fill(absent, float("-inf"))
 
 
-def _log_softmax_by_node(logits: Tensor, at: Tensor, *, num_nodes: int) -> Tensor:
-    """Log-softmax over the edges that leave the same node. logits, at: [E] → [E]."""
-    peak = logits.detach().new_full((num_nodes,), float("-inf")).scatter_reduce(0, at, logits.detach(), "amax")
+def edge_log_probs(nodes: Tensor, head: Tensor, edge_nodes: Sequence[int], edge_tokens: Sequence[int]) -> Tensor:
+    """Log-softmax of each edge among those that leave the same node, [E].
+
+    Args:
+        nodes: [D, H] states
+        head: [V, H]; only the rows of `edge_tokens` are read
+        edge_nodes, edge_tokens: [E], the row of `nodes` that an edge leaves, the token that it spells
+    """
+    at = torch.tensor(edge_nodes, device=nodes.device)  # [E]
+    rows = head[torch.tensor(edge_tokens, device=nodes.device)]  # [E, H]
+    logits = (nodes.index_select(0, at) * rows).sum(-1, dtype=torch.float32)  # [E]
+    peak = logits.detach().new_full((len(nodes),), float("-inf")).scatter_reduce(0, at, logits.detach(), "amax")
     shifted = logits - peak[at]
     total = torch.zeros_like(peak).index_add(0, at, shifted.exp())  # [D]
     return shifted - total.index_select(0, at).log()

@@ -5,8 +5,10 @@ node where there is a choice. `log p(label)` is the sum of its edges' log-probab
 children of one node: an edge without a sibling costs nothing and is left out.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from backbone.errors import InvalidLabels
 
@@ -36,6 +38,8 @@ class LabelTrie:
     edge_tokens: tuple[int, ...]  # [E], the token it spells
     path_labels: tuple[int, ...]  # [Q], with path_edges: edge path_edges[i] lies on label path_labels[i]
     path_edges: tuple[int, ...]  # [Q]
+    edge_labels: tuple[int, ...]  # [E], the label where an edge was the last choice, else −1
+    edge_targets: tuple[int, ...]  # [E], the node of the next choice, else −1
 
     @property
     def num_nodes(self) -> int:
@@ -45,6 +49,20 @@ class LabelTrie:
     def needs_one_step(self) -> bool:
         """Whether the labels differ in their first token, so that one decoder position scores them all."""
         return self.num_nodes == 1
+
+    def edges_of(self, node: int) -> range:
+        """The edges that leave a node; none where there is no choice."""
+        return range(bisect_left(self.edge_nodes, node), bisect_right(self.edge_nodes, node))
+
+    def with_ancestors(self, nodes: Iterable[int]) -> tuple[int, ...]:
+        """The nodes and every ancestor of theirs, ascending."""
+        found: set[int] = set()
+        for start in nodes:
+            node = start
+            while node >= 0 and node not in found:
+                found.add(node)
+                node = self.node_parents[node]
+        return tuple(sorted(found))
 
 
 def build_trie(labels: Sequence[Sequence[int]], *, start_id: int, eos_id: int) -> LabelTrie:
@@ -113,7 +131,25 @@ def _flatten(root: _Branch, *, num_labels: int, start_id: int) -> LabelTrie:
         edge_tokens=tuple(token for _, token in edges),
         path_labels=tuple(label for label, _ in paths),
         path_edges=tuple(edge for _, edge in paths),
+        edge_labels=_edge_labels(paths, len(edges)),
+        edge_targets=_edge_targets(paths, edges),
     )
+
+
+def _edge_labels(paths: Sequence[tuple[int, int]], num_edges: int) -> tuple[int, ...]:
+    last = dict(paths)  # paths are in order: the last edge of each label stays
+    labels = [-1] * num_edges
+    for label, edge in last.items():
+        labels[edge] = label
+    return tuple(labels)
+
+
+def _edge_targets(paths: Sequence[tuple[int, int]], edges: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    targets = [-1] * len(edges)
+    for (label, edge), (next_label, next_edge) in pairwise(paths):
+        if label == next_label:
+            targets[edge] = edges[next_edge][0]
+    return tuple(targets)
 
 
 def _end_without_choice(branch: _Branch) -> int | None:

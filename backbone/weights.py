@@ -1,47 +1,47 @@
-"""A T5's frozen tensors, laid out for the packed forward. Owns no computation."""
+"""A T5's frozen tensors, laid out for the packed forward. Owns no computation.
 
+What can be folded is folded here, once: the weight of a norm into the layers that read the norm (T5's norm has no
+bias, so diag(g) moves into their columns), and the encoder's last norm into the decoder's keys and values.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, cat, equal
 from transformers import T5ForConditionalGeneration
-from transformers.models.t5.modeling_t5 import T5Attention, T5LayerFF
+from transformers.models.t5.modeling_t5 import T5Block, T5LayerFF
 
 from backbone.architecture import Architecture
 from backbone.errors import UnsupportedBackbone
+from backbone.linear import FloatLinear, Linear
 
-
-@dataclass(frozen=True, slots=True)
-class SelfAttention:
-    norm: Tensor  # [H]
-    qkv: Tensor  # [3·A, H], A = heads × head width
-    out: Tensor  # [H, A]
-
-
-@dataclass(frozen=True, slots=True)
-class CrossAttention:
-    norm: Tensor  # [H]
-    query: Tensor  # [A, H]
-    key_value: Tensor  # [2·A, H]
-    out: Tensor  # [H, A]
+MakeLinear = Callable[[str, Tensor], Linear]
+"""From a layer's path (`encoder.3.feed_forward.out`) and its folded weight [out, in] to the layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedForward:
-    norm: Tensor  # [H]
-    inner: Tensor  # [F, H], gated: [2·F, H], gate above linear
-    out: Tensor  # [H, F]
+    gate: Linear | None  # [F, H], the activated half of a gated T5
+    inner: Linear  # [F, H]
+    out: Linear  # [H, F]
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderLayer:
-    attention: SelfAttention
+    qkv: Linear  # [3·A, H], A = heads × head width
+    out: Linear  # [H, A]
     feed_forward: FeedForward
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderLayer:
-    attention: SelfAttention
-    cross: CrossAttention
+    query_key: Linear  # [2·A, H]
+    value: Linear  # [A, H], apart: a lone node's attention is its value
+    out: Linear  # [H, A]
+    cross_query: Linear  # [A, H]
+    cross_key: Tensor  # [heads, d, H], taken by the query's side: keys are never computed
+    cross_value: Tensor  # [heads, H, d], taken by the output's side
+    cross_out: Linear  # [H, A]
     feed_forward: FeedForward
 
 
@@ -52,21 +52,24 @@ class T5Weights:
     embedding: Tensor  # [V, H]
     encoder_bias: Tensor  # [buckets, heads]
     encoder: tuple[EncoderLayer, ...]
-    encoder_norm: Tensor  # [H]
     decoder_bias: Tensor  # [buckets, heads]
     decoder: tuple[DecoderLayer, ...]
     decoder_norm: Tensor  # [H]
     head: Tensor  # [V, H]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by its path (`encoder.0.attention.qkv`), for checks that compare them all."""
+        """Every tensor by its path (`encoder.0.feed_forward.out`), for checks that compare them all."""
         found: dict[str, Tensor] = {}
         _collect(self, "", found)
         return found
 
 
-def weights_of(model: T5ForConditionalGeneration, architecture: Architecture) -> T5Weights:
-    """Take the tensors out of a `transformers` model; attention and gate projections are fused.
+def weights_of(
+    model: T5ForConditionalGeneration,
+    architecture: Architecture,
+    make: MakeLinear = lambda path, weight: FloatLinear(weight),
+) -> T5Weights:
+    """Take the tensors out of a `transformers` model, folded and fused.
 
     Raises:
         UnsupportedBackbone: encoder and decoder embed their tokens by different tables
@@ -80,49 +83,81 @@ def weights_of(model: T5ForConditionalGeneration, architecture: Architecture) ->
         embedding=model.shared.weight.detach(),
         encoder_bias=encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.detach(),
         encoder=tuple(
-            EncoderLayer(
-                _self_attention(block.layer[0].SelfAttention, block.layer[0].layer_norm.weight),
-                _feed_forward(block.layer[1], architecture),
-            )
-            for block in encoder.block
+            _encoder_layer(block, architecture, _under(f"encoder.{i}", make)) for i, block in enumerate(encoder.block)
         ),
-        encoder_norm=encoder.final_layer_norm.weight.detach(),
         decoder_bias=decoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.detach(),
         decoder=tuple(
-            DecoderLayer(
-                _self_attention(block.layer[0].SelfAttention, block.layer[0].layer_norm.weight),
-                _cross_attention(block.layer[1].EncDecAttention, block.layer[1].layer_norm.weight),
-                _feed_forward(block.layer[2], architecture),
+            _decoder_layer(
+                block,
+                architecture,
+                _under(f"decoder.{i}", make),
+                encoder_norm=encoder.final_layer_norm.weight.detach(),
             )
-            for block in decoder.block
+            for i, block in enumerate(decoder.block)
         ),
         decoder_norm=decoder.final_layer_norm.weight.detach(),
         head=model.lm_head.weight.detach(),
     )
 
 
-def _self_attention(module: T5Attention, norm: Tensor) -> SelfAttention:
-    qkv = cat([module.q.weight, module.k.weight, module.v.weight])
-    return SelfAttention(norm.detach(), qkv.detach(), module.o.weight.detach())
+def _under(prefix: str, make: MakeLinear) -> MakeLinear:
+    return lambda name, weight: make(f"{prefix}.{name}", weight)
 
 
-def _cross_attention(module: T5Attention, norm: Tensor) -> CrossAttention:
-    key_value = cat([module.k.weight, module.v.weight])
-    return CrossAttention(norm.detach(), module.q.weight.detach(), key_value.detach(), module.o.weight.detach())
+def _encoder_layer(block: T5Block, architecture: Architecture, make: MakeLinear) -> EncoderLayer:
+    attention, norm = block.layer[0].SelfAttention, block.layer[0].layer_norm.weight.detach()
+    return EncoderLayer(
+        qkv=make("qkv", cat([attention.q.weight, attention.k.weight, attention.v.weight]).detach() * norm),
+        out=make("out", attention.o.weight.detach()),
+        feed_forward=_feed_forward(block.layer[1], architecture, make),
+    )
 
 
-def _feed_forward(module: T5LayerFF, architecture: Architecture) -> FeedForward:
-    dense = module.DenseReluDense
-    inner = cat([dense.wi_0.weight, dense.wi_1.weight]) if architecture.gated else dense.wi.weight
-    return FeedForward(module.layer_norm.weight.detach(), inner.detach(), dense.wo.weight.detach())
+def _decoder_layer(
+    block: T5Block, architecture: Architecture, make: MakeLinear, *, encoder_norm: Tensor
+) -> DecoderLayer:
+    own, norm = block.layer[0].SelfAttention, block.layer[0].layer_norm.weight.detach()
+    cross, cross_norm = block.layer[1].EncDecAttention, block.layer[1].layer_norm.weight.detach()
+    return DecoderLayer(
+        query_key=make("query_key", cat([own.q.weight, own.k.weight]).detach() * norm),
+        value=make("value", own.v.weight.detach() * norm),
+        out=make("out", own.o.weight.detach()),
+        cross_query=make("cross_query", cross.q.weight.detach() * cross_norm),
+        cross_key=_by_head(cross.k.weight.detach() * encoder_norm, architecture),
+        cross_value=_by_head(cross.v.weight.detach() * encoder_norm, architecture).transpose(1, 2).contiguous(),
+        cross_out=make("cross_out", cross.o.weight.detach()),
+        feed_forward=_feed_forward(block.layer[2], architecture, make),
+    )
+
+
+def _by_head(weight: Tensor, architecture: Architecture) -> Tensor:
+    """[A, H] → [heads, d, H]."""
+    return weight.view(architecture.num_heads, architecture.head_dim, -1)
+
+
+def _feed_forward(module: T5LayerFF, architecture: Architecture, make: MakeLinear) -> FeedForward:
+    dense, norm = module.DenseReluDense, module.layer_norm.weight.detach()
+    gate, inner = (dense.wi_0, dense.wi_1) if architecture.gated else (None, dense.wi)
+    return FeedForward(
+        gate=None if gate is None else make("feed_forward.gate", gate.weight.detach() * norm),
+        inner=make("feed_forward.inner", inner.weight.detach() * norm),
+        out=make("feed_forward.out", dense.wo.weight.detach()),
+    )
 
 
 def _collect(value: object, path: str, found: dict[str, Tensor]) -> None:
+    if value is None:
+        return
     if isinstance(value, Tensor):
         found[path] = value
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
             _collect(item, f"{path}.{index}", found)
-    else:
-        for name in value.__slots__:  # type: ignore[attr-defined]  # every other node is a slotted dataclass
+    elif isinstance(value, _PARTS):
+        for name in value.__slots__:
             _collect(getattr(value, name), f"{path}.{name}".lstrip("."), found)
+    else:
+        _collect(value.weight, path, found)  # type: ignore[attr-defined]  # a layer, of whatever precision
+
+
+_PARTS = (T5Weights, EncoderLayer, DecoderLayer, FeedForward)

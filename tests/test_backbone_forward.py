@@ -151,3 +151,37 @@ def test_the_same_batch_gives_the_same_gradient_to_the_bit(embedded: Backbone) -
         gradients.append(prompt.grad)
     assert torch.equal(gradients[0], gradients[1])
     assert torch.equal(gradients[0], gradients[2])
+
+
+def test_fp32_answers_are_the_same_to_the_bit_whatever_else_is_in_the_batch(embedded: Backbone) -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths = [3, 90, 17, 40, 8, 61, 25, 33, 5, 74, 12, 50]
+    rows = [
+        PackedRow(range(7 * i % 40, 7 * i % 40 + 1 + i), torch.randint(3, 30_000, (n,), generator=generator).tolist())
+        for i, n in enumerate(lengths)
+    ]
+    table = torch.randn(60, embedded.width, generator=generator) * 13
+    tries = [embedded.label_trie(LABEL_SETS[i % len(LABEL_SETS)]) for i in range(len(rows))]
+    with torch.inference_mode():
+        alone = [
+            embedded.score(embedded.encode(pack([row]), table), [trie]) for row, trie in zip(rows, tries, strict=True)
+        ]
+            embedded.score(embedded.encode(pack([row]), table), [trie]) for row, trie in zip(rows, tries, strict=True)
+        ]
+        for chosen in ([0, 1], [2, 3, 4], list(range(12)), list(range(11, -1, -1)), [5, 5, 5, 5, 5], [1, 9, 0]):
+            scores = embedded.score(embedded.encode(pack([rows[i] for i in chosen]), table), [tries[i] for i in chosen])
+            for place, i in enumerate(chosen):
+                assert torch.equal(scores[place, : tries[i].num_labels], alone[i][0])
+
+
+@pytest.mark.parametrize("folder", ["tiny_t5", "tiny_t5_v10"])
+def test_the_forward_that_serves_and_the_one_that_trains_are_the_same_function(
+    folder: str, cache_dir: Path, request: pytest.FixtureRequest
+) -> None:
+    backbone = load(str(request.getfixturevalue(folder)), cache_dir=cache_dir)
+    rows, table, label_sets = mixed_rows(backbone)
+    tries = [backbone.label_trie(labels) for labels in label_sets]
+    trains = backbone.score(backbone.encode(pack(rows), table.requires_grad_()), tries).detach()
+    with torch.inference_mode():
+        serves = backbone.score(backbone.encode(pack(rows), table), tries)
+    torch.testing.assert_close(serves, trains, atol=1e-5, rtol=1e-5)

@@ -166,8 +166,6 @@ def test_fp32_answers_are_the_same_to_the_bit_whatever_else_is_in_the_batch(embe
         alone = [
             embedded.score(embedded.encode(pack([row]), table), [trie]) for row, trie in zip(rows, tries, strict=True)
         ]
-            embedded.score(embedded.encode(pack([row]), table), [trie]) for row, trie in zip(rows, tries, strict=True)
-        ]
         for chosen in ([0, 1], [2, 3, 4], list(range(12)), list(range(11, -1, -1)), [5, 5, 5, 5, 5], [1, 9, 0]):
             scores = embedded.score(embedded.encode(pack([rows[i] for i in chosen]), table), [tries[i] for i in chosen])
             for place, i in enumerate(chosen):

@@ -14,6 +14,7 @@ from backbone.encoder import encode
 from backbone.errors import InvalidLabels
 from backbone.node_passes import passes
 from backbone.packing import PackedBatch
+from backbone.precision import Precision, in_precision
 from backbone.relative_bias import EncoderBias
 from backbone.scoring import label_log_probs
 from backbone.text import TextTokenizer
@@ -46,12 +47,24 @@ class Backbone:
     """One T5 in memory. Its tensors never change; one thread at a time may call `encode` and `score`."""
 
     def __init__(
-        self, identity: BackboneId, architecture: Architecture, weights: T5Weights, tokenizer: TextTokenizer
+        self,
+        identity: BackboneId,
+        architecture: Architecture,
+        weights: T5Weights,
+        tokenizer: TextTokenizer,
+        *,
+        precision: Precision = "fp32",
     ) -> None:
-        self.identity, self.architecture, self.weights, self.tokenizer = identity, architecture, weights, tokenizer
+        """Put a backbone together from float32 weights; they are turned to `precision` here."""
+        self.identity, self.architecture, self.tokenizer, self.precision = identity, architecture, tokenizer, precision
+        self.weights = weights = in_precision(weights, precision)
         buckets, distance = architecture.relative_buckets, architecture.relative_max_distance
         self._encoder_bias = EncoderBias(weights.encoder_bias, num_buckets=buckets, max_distance=distance)
         self._tree_bias = TreeBias(weights.decoder_bias, num_buckets=buckets, max_distance=distance)
+
+    def in_int8(self) -> "Backbone":
+        """This float32 backbone in int8 beside it; what int8 does not touch is shared."""
+        return Backbone(self.identity, self.architecture, self.weights, self.tokenizer, precision="int8")
 
     @property
     def width(self) -> int:

@@ -122,10 +122,11 @@ def _cross_attention(
     query = layer.cross_query(rms_norm(x, architecture.norm_eps)).view(len(x), heads, -1).transpose(0, 1)
     query = torch.bmm(query, layer.cross_key).transpose(0, 1)  # [D, heads, H]
     parts = []
-    for row, hidden in zip(torch.split(query[: sum(counts)], counts), states, strict=True):
+    for row, state in zip(torch.split(query[: sum(counts)], counts), states, strict=True):
+        hidden = state.to(query.dtype)  # [L, H]
         scores = row.flatten(0, 1) @ hidden.T  # [M·heads, L]
-        parts.append(torch.softmax(scores, dim=-1) @ hidden)
-    parts.append(x.new_zeros((len(x) - sum(counts)) * heads, x.shape[1]))
+        parts.append(torch.softmax(scores, dim=-1, dtype=torch.float32).to(hidden.dtype) @ hidden)
+    parts.append(query.new_zeros((len(x) - sum(counts)) * heads, x.shape[1]))
     mixed = torch.cat(parts).view(len(x), heads, -1).transpose(0, 1)  # [heads, D, H]
     mixed = torch.bmm(mixed, layer.cross_value)  # [heads, D, d]
     return layer.cross_out(mixed.transpose(0, 1).flatten(1), plus=x)

@@ -15,10 +15,12 @@ from backbone.architecture import Architecture
 from backbone.backbone import Backbone, BackboneId
 from backbone.errors import BackboneNotFound, DeviceUnavailable, UnsupportedBackbone
 from backbone.fingerprint import fingerprint
+from backbone.precision import Precision
 from backbone.text import TextTokenizer
 from backbone.weights import weights_of
 
 EMBEDDED = "embedded"
+_DEVICE_FOR: dict[Precision, str] = {"int8": "cpu", "bf16": "cuda"}
 
 
 def load(
@@ -28,9 +30,10 @@ def load(
     revision: str | None = None,
     offline: bool = False,
     device: str = "cpu",
+    precision: Precision = "fp32",
     say: Callable[[str], None] = lambda line: None,
 ) -> Backbone:
-    """Load a T5 in float32, frozen.
+    """Load a T5, frozen.
 
     Args:
         source: `embedded`, a directory in `transformers`' format, or a Hugging Face id (`google/flan-t5-small`).
@@ -39,15 +42,16 @@ def load(
         revision: a Hub branch, tag or commit
         offline: use nothing but what is on this machine
         device: a `torch` device, `cpu` or `cuda`
+        precision: `fp32`; `int8` on a CPU; `bf16` on CUDA. There is no fp16: T5's activations overflow it.
         say: told what is being done, a line each
 
     Raises:
         BackboneNotFound: nothing of that name, or no way to reach it
         UnsupportedBackbone: it is not a T5
         BackboneCacheError: `cache_dir` cannot be written
-        DeviceUnavailable: no such device on this machine
+        DeviceUnavailable: no such device on this machine, or not for this precision
     """
-    _check_device(device)
+    _check_device(device, precision)
     folder = str(embedded.prepare(cache_dir, say)) if source == EMBEDDED else source
     model, tokenizer = _from_transformers(folder, revision=revision, offline=offline)
     config = model.config
@@ -58,10 +62,11 @@ def load(
         revision=embedded.REVISION if source == EMBEDDED else _commit(source, revision),
         fingerprint=fingerprint(weights.embedding, architecture),
     )
-    return Backbone(identity, architecture, weights, TextTokenizer(tokenizer, eos_id=architecture.eos_id))
+    text_tokenizer = TextTokenizer(tokenizer, eos_id=architecture.eos_id)
+    return Backbone(identity, architecture, weights, text_tokenizer, precision=precision)
 
 
-def _check_device(device: str) -> None:
+def _check_device(device: str, precision: Precision) -> None:
     """Refuse a device now that would fail in the middle of loading."""
     try:
         kind = torch.device(device).type
@@ -71,6 +76,9 @@ def _check_device(device: str) -> None:
         raise DeviceUnavailable(f"device {device!r} is not supported, expected 'cpu' or 'cuda'")
     if kind == "cuda" and not torch.cuda.is_available():
         raise DeviceUnavailable(f"device {device!r} was asked for, but PyTorch finds no CUDA device")
+    needed = _DEVICE_FOR.get(precision, kind)
+    if kind != needed:
+        raise DeviceUnavailable(f"precision {precision!r} runs on device {needed!r}, not on {device!r}")
 
 
 def _from_transformers(

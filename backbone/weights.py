@@ -4,7 +4,6 @@ What can be folded is folded here, once: the weight of a norm into the layers th
 bias, so diag(g) moves into their columns), and the encoder's last norm into the decoder's keys and values.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, cat, equal
@@ -14,9 +13,6 @@ from transformers.models.t5.modeling_t5 import T5Block, T5LayerFF
 from backbone.architecture import Architecture
 from backbone.errors import UnsupportedBackbone
 from backbone.linear import FloatLinear, Linear
-
-MakeLinear = Callable[[str, Tensor], Linear]
-"""From a layer's path (`encoder.3.feed_forward.out`) and its folded weight [out, in] to the layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +60,7 @@ class T5Weights:
         return found
 
 
-def weights_of(
-    model: T5ForConditionalGeneration,
-    architecture: Architecture,
-    make: MakeLinear = lambda path, weight: FloatLinear(weight),
-) -> T5Weights:
+def weights_of(model: T5ForConditionalGeneration, architecture: Architecture) -> T5Weights:
     """Take the tensors out of a `transformers` model, folded and fused.
 
     Raises:
@@ -82,51 +74,38 @@ def weights_of(
     return T5Weights(
         embedding=model.shared.weight.detach(),
         encoder_bias=encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.detach(),
-        encoder=tuple(
-            _encoder_layer(block, architecture, _under(f"encoder.{i}", make)) for i, block in enumerate(encoder.block)
-        ),
+        encoder=tuple(_encoder_layer(block, architecture) for block in encoder.block),
         decoder_bias=decoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.detach(),
         decoder=tuple(
-            _decoder_layer(
-                block,
-                architecture,
-                _under(f"decoder.{i}", make),
-                encoder_norm=encoder.final_layer_norm.weight.detach(),
-            )
-            for i, block in enumerate(decoder.block)
+            _decoder_layer(block, architecture, encoder_norm=encoder.final_layer_norm.weight.detach())
+            for block in decoder.block
         ),
         decoder_norm=decoder.final_layer_norm.weight.detach(),
         head=model.lm_head.weight.detach(),
     )
 
 
-def _under(prefix: str, make: MakeLinear) -> MakeLinear:
-    return lambda name, weight: make(f"{prefix}.{name}", weight)
-
-
-def _encoder_layer(block: T5Block, architecture: Architecture, make: MakeLinear) -> EncoderLayer:
+def _encoder_layer(block: T5Block, architecture: Architecture) -> EncoderLayer:
     attention, norm = block.layer[0].SelfAttention, block.layer[0].layer_norm.weight.detach()
     return EncoderLayer(
-        qkv=make("qkv", cat([attention.q.weight, attention.k.weight, attention.v.weight]).detach() * norm),
-        out=make("out", attention.o.weight.detach()),
-        feed_forward=_feed_forward(block.layer[1], architecture, make),
+        qkv=FloatLinear(cat([attention.q.weight, attention.k.weight, attention.v.weight]).detach() * norm),
+        out=FloatLinear(attention.o.weight.detach()),
+        feed_forward=_feed_forward(block.layer[1], architecture),
     )
 
 
-def _decoder_layer(
-    block: T5Block, architecture: Architecture, make: MakeLinear, *, encoder_norm: Tensor
-) -> DecoderLayer:
+def _decoder_layer(block: T5Block, architecture: Architecture, *, encoder_norm: Tensor) -> DecoderLayer:
     own, norm = block.layer[0].SelfAttention, block.layer[0].layer_norm.weight.detach()
     cross, cross_norm = block.layer[1].EncDecAttention, block.layer[1].layer_norm.weight.detach()
     return DecoderLayer(
-        query_key=make("query_key", cat([own.q.weight, own.k.weight]).detach() * norm),
-        value=make("value", own.v.weight.detach() * norm),
-        out=make("out", own.o.weight.detach()),
-        cross_query=make("cross_query", cross.q.weight.detach() * cross_norm),
+        query_key=FloatLinear(cat([own.q.weight, own.k.weight]).detach() * norm),
+        value=FloatLinear(own.v.weight.detach() * norm),
+        out=FloatLinear(own.o.weight.detach()),
+        cross_query=FloatLinear(cross.q.weight.detach() * cross_norm),
         cross_key=_by_head(cross.k.weight.detach() * encoder_norm, architecture),
         cross_value=_by_head(cross.v.weight.detach() * encoder_norm, architecture).transpose(1, 2).contiguous(),
-        cross_out=make("cross_out", cross.o.weight.detach()),
-        feed_forward=_feed_forward(block.layer[2], architecture, make),
+        cross_out=FloatLinear(cross.o.weight.detach()),
+        feed_forward=_feed_forward(block.layer[2], architecture),
     )
 
 
@@ -135,13 +114,13 @@ def _by_head(weight: Tensor, architecture: Architecture) -> Tensor:
     return weight.view(architecture.num_heads, architecture.head_dim, -1)
 
 
-def _feed_forward(module: T5LayerFF, architecture: Architecture, make: MakeLinear) -> FeedForward:
+def _feed_forward(module: T5LayerFF, architecture: Architecture) -> FeedForward:
     dense, norm = module.DenseReluDense, module.layer_norm.weight.detach()
     gate, inner = (dense.wi_0, dense.wi_1) if architecture.gated else (None, dense.wi)
     return FeedForward(
-        gate=None if gate is None else make("feed_forward.gate", gate.weight.detach() * norm),
-        inner=make("feed_forward.inner", inner.weight.detach() * norm),
-        out=make("feed_forward.out", dense.wo.weight.detach()),
+        gate=None if gate is None else FloatLinear(gate.weight.detach() * norm),
+        inner=FloatLinear(inner.weight.detach() * norm),
+        out=FloatLinear(dense.wo.weight.detach()),
     )
 
 

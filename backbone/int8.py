@@ -1,0 +1,66 @@
+"""A linear layer in int8: a scale for each row of activations and for each row of weights, products in oneDNN.
+
+The scale of a row comes from that row alone. One scale for the whole matrix would save nothing worth having, and a
+row's answer would depend on its neighbours (docs/decisions.md).
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from backbone.architecture import Activation
+from backbone.linear import follow
+
+_ZERO = 128
+"""What stands for 0 in the unsigned activations."""
+_SMALLEST = 1e-30
+
+
+class Int8Linear:
+    """y = x·Wᵀ, W rounded to int8 and x to int8, summed in int32, given in float32. Carries no gradients."""
+
+    __slots__ = ("_levels", "_packed", "_scales", "_zeros", "twice", "weight")
+
+    def __init__(self, weight: Tensor, *, twice: bool = False) -> None:
+        """Round a float weight [out, in], each of its rows by its own largest value.
+
+        Args:
+            twice: round x to int8, and what that left over to int8 again: two products, for a layer whose input has
+                values so large that the rest of their row would round to nothing
+        """
+        self._scales = weight.abs().amax(1).clamp_min(_SMALLEST) / 127  # [out]
+        self.weight = (weight / self._scales[:, None]).round().to(torch.int8)
+        self.twice = twice
+        self._packed = torch.ops.onednn.qlinear_prepack(self.weight, None)
+        self._zeros = torch.zeros(len(weight), dtype=torch.int64)
+        # without VNNI the kernel adds pairs of products in 16 bits, which 8-bit activations could overflow
+        self._levels = 127.0 if torch.cpu._is_vnni_supported() else 63.0
+
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        activation: Activation | None = None,
+        times: Tensor | None = None,
+        plus: Tensor | None = None,
+    ) -> Tensor:
+        largest = torch.maximum(x.amax(1, keepdim=True), x.amin(1, keepdim=True).neg_()).clamp_min_(_SMALLEST)
+        scaled = x * (self._levels / largest)  # [N, in], in −levels … levels
+        rounded = scaled.round()
+        y = self._product(rounded, 1.0)
+        if self.twice:
+            left = scaled.sub_(rounded).mul_(2 * self._levels).round_()  # of −½ … ½
+            y += self._product(left, 0.5 / self._levels)
+        scale = largest / self._levels  # [N, 1]
+        if plus is not None:
+            return torch.addcmul(plus, y, scale)
+        return follow(y.mul_(scale), activation, times, None)
+
+    def _product(self, whole: Tensor, step: float) -> Tensor:
+        """Step · (whole · Wᵀ) for whole numbers in −127 … 127, [N, in] → [N, out]."""
+        unsigned = whole.to(torch.int8).view(torch.uint8).bitwise_xor_(_ZERO)
+        y = torch.ops.onednn.qlinear_pointwise(
+            unsigned, step, _ZERO, self._packed, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return cast(Tensor, y)

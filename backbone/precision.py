@@ -1,0 +1,75 @@
+"""The precisions that a backbone can run in, and how its float32 weights get there."""
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+
+from backbone.int8 import Int8Linear
+from backbone.linear import FloatLinear, Linear
+from backbone.weights import DecoderLayer, EncoderLayer, FeedForward, T5Weights
+
+Precision = Literal["fp32", "int8", "bf16"]
+
+TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "int8": 1e-4, "bf16": 0.1}
+"""How far a row's log-probabilities in a batch may lie from those of the row alone."""
+
+
+def in_precision(weights: T5Weights, precision: Precision) -> T5Weights:
+    """The same model with other linear layers; the float32 weights are left as they are.
+
+    int8: the encoder's layers, which do nearly all of the work. The decoder, a few rows of each batch, and whatever is
+    not a linear layer stay in float32. bf16: every matrix; the residual stream, the norms and the label scores stay in
+    float32.
+    """
+    if precision == "int8":
+        return replace(weights, encoder=tuple(map(_int8_layer, weights.encoder)))
+    if precision == "bf16":
+        return replace(
+            weights,
+            encoder_bias=weights.encoder_bias.bfloat16(),
+            encoder=tuple(map(_bf16_encoder_layer, weights.encoder)),
+            decoder_bias=weights.decoder_bias.bfloat16(),
+            decoder=tuple(map(_bf16_decoder_layer, weights.decoder)),
+        )
+    return weights
+
+
+def _int8_layer(layer: EncoderLayer) -> EncoderLayer:
+    feed_forward = layer.feed_forward
+    return EncoderLayer(
+        qkv=Int8Linear(layer.qkv.weight),
+        out=Int8Linear(layer.out.weight),
+        feed_forward=FeedForward(
+            gate=None if feed_forward.gate is None else Int8Linear(feed_forward.gate.weight),
+            inner=Int8Linear(feed_forward.inner.weight),
+            # where T5's outliers are: 8 bits for the whole row would leave the rest of it nothing
+            out=Int8Linear(feed_forward.out.weight, twice=True),
+        ),
+    )
+
+
+def _bf16(layer: Linear) -> FloatLinear:
+    return FloatLinear(layer.weight.to(torch.bfloat16))
+
+
+def _bf16_feed_forward(layer: FeedForward) -> FeedForward:
+    gate = None if layer.gate is None else _bf16(layer.gate)
+    return FeedForward(gate=gate, inner=_bf16(layer.inner), out=_bf16(layer.out))
+
+
+def _bf16_encoder_layer(layer: EncoderLayer) -> EncoderLayer:
+    return EncoderLayer(_bf16(layer.qkv), _bf16(layer.out), _bf16_feed_forward(layer.feed_forward))
+
+
+def _bf16_decoder_layer(layer: DecoderLayer) -> DecoderLayer:
+    return DecoderLayer(
+        query_key=_bf16(layer.query_key),
+        value=_bf16(layer.value),
+        out=_bf16(layer.out),
+        cross_query=_bf16(layer.cross_query),
+        cross_key=layer.cross_key.bfloat16(),
+        cross_value=layer.cross_value.bfloat16(),
+        cross_out=_bf16(layer.cross_out),
+        feed_forward=_bf16_feed_forward(layer.feed_forward),
+    )

@@ -38,5 +38,5 @@ class Unanswered(Generic[T]):
 
     def fail(self, error: Exception) -> None:
         """End all that are held now with an error."""
-        for future in tuple(self._futures):  # copied in one step: other threads add and discard meanwhile
+        for future in self._futures.copy():  # in one step: other threads add and discard meanwhile
             settle(future, error)

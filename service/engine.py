@@ -63,7 +63,7 @@ class EngineStats:
     failure: str | None
     """Why the model thread ended, where nobody asked it to."""
     busy_s: float
-    """Since when the model thread has been at one piece of work; 0 while it waits for rows."""
+    """How long the model thread has been at one forward; 0 while it waits for rows."""
     resident_adapters: int
     tripped_adapters: int
     self_test: SelfTest | None
@@ -154,8 +154,11 @@ class Engine:
             refusal = self._refusal(entry.row)
             if refusal is not None:
                 settle(entry.future, refusal)
-        self._inbox.put(waiting)
-        if self._refused is not None:
+        if self._refused is None:
+            self._inbox.put(waiting)
+        if (
+            self._refused is not None
+        ):  # now, or since the line above: whoever refuses sees these rows, or this line does
             self._unanswered.fail(NotReady(self._refused))
         return futures
 
@@ -198,11 +201,12 @@ class Engine:
 
     def _run_preparation(self) -> None:
         self._busy_since = time.monotonic()
-        self._self_test = self._prepare(self._containment)
+        found = self._prepare(self._containment)
         self._forward.bank.clear()
+        if found is not None and not found.passed:
+            self._refuse(f"the self-test failed: {found}")
         self._prepared = True
-        if self._self_test is not None and not self._self_test.passed:
-            self._refuse(f"the self-test failed: {self._self_test}")
+        self._self_test = found
 
     def _receive(self) -> bool:
         """Move arrivals into the scheduler, waiting for one if there is nothing else to do; False to end."""

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     """Failed rows in a row after which an adapter is refused for a while."""
     trip_cool_down_s: Annotated[float, Field(gt=0)] = 30.0
     stuck_after_s: Annotated[float, Field(gt=0)] = 60.0
-    """How long one batch may run before the process gives up and ends."""
+    """How long one forward may run before the process gives up and ends with status 1."""
     drain_timeout_s: Annotated[int, Field(ge=0)] = 30
     log_format: Literal["json", "console"] = "console"
 

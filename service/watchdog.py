@@ -19,7 +19,7 @@ def failure_of(stats: EngineStats, *, stuck_after_s: float) -> str | None:
     if stats.failure is not None:
         return stats.failure
     if stats.busy_s > stuck_after_s:
-        return f"the model thread is stuck: one batch runs for more than {stuck_after_s:g} s"
+        return f"the model thread is stuck: one forward runs for more than {stuck_after_s:g} s"
     return None
 
 

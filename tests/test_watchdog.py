@@ -61,7 +61,7 @@ def stuck_engine(backbone: Backbone) -> Iterator[tuple[Engine, Stuck]]:
     [
         (WORKING, None),
         (replace(WORKING, busy_s=59.9), None),
-        (replace(WORKING, busy_s=60.1), "stuck: one batch runs for more than 60 s"),
+        (replace(WORKING, busy_s=60.1), "stuck: one forward runs for more than 60 s"),
         (replace(WORKING, alive=False), None),  # it was asked to stop
         (replace(WORKING, not_ready="the self-test failed"), None),
         (replace(WORKING, alive=False, failure="died of KeyError"), "died of KeyError"),
@@ -134,7 +134,7 @@ async def watched(engine: Engine, **options: float) -> list[str]:
 def test_the_watchdog_gives_a_stuck_engine_up(tiny: Backbone) -> None:
     with stuck_engine(tiny) as (engine, _):
         (future,) = engine.submit([row(tiny, loaded(tiny), "a film")])
-        assert asyncio.run(watched(engine)) == ["the model thread is stuck: one batch runs for more than 0.2 s"]
+        assert asyncio.run(watched(engine)) == ["the model thread is stuck: one forward runs for more than 0.2 s"]
         assert isinstance(future.exception(0), NotReady)
 
 
@@ -191,7 +191,7 @@ def test_a_stuck_model_thread_turns_readiness_off_and_answers_503(
         check_problem(answer, 503, "not_ready", "stuck")
     ready = server.client.get("/healthz/ready")
     assert ready.status_code == 503
-    assert ready.json()["reason"] == "the model thread is stuck: one batch runs for more than 2 s"
+    assert ready.json()["reason"] == "the model thread is stuck: one forward runs for more than 2 s"
     assert ready.json()["queued_rows"] == 0
     assert server.client.get("/healthz/live").status_code == 200
     stuck.go_on.set()
@@ -215,7 +215,7 @@ main()
     ("doom", "reason"),
     [
         ("raise SystemExit('killed')", "the model thread died of SystemExit: killed"),
-        ("threading.Event().wait()", "the model thread is stuck: one batch runs for more than 3 s"),
+        ("threading.Event().wait()", "the model thread is stuck: one forward runs for more than 3 s"),
     ],
 )
 def test_a_process_whose_model_thread_is_lost_answers_503_and_exits_with_1(

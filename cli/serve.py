@@ -1,15 +1,19 @@
 """`superpos serve`."""
 
+import os
 import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.options import CacheOption, OfflineOption, RevisionOption, ThreadsOption
-from cli.output import CommandError, one_line_errors
+from cli.output import CommandError, err, one_line_errors
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 
 def serve(
@@ -38,14 +42,11 @@ def serve(
     Every option, and the limits that have none, can be set as SUPERPOS_… in the environment
     (SUPERPOS_MAX_BATCH_TOKENS=512). Interactive documentation is at /docs.
     """
-    import structlog
-    import uvicorn
     from pydantic import ValidationError
 
     from adapters.errors import AdapterError
     from adapters.validation import first_error
     from backbone import BackboneError
-    from service.app import create_app
     from service.logs import configure_logging
     from service.settings import Settings
 
@@ -69,23 +70,46 @@ def serve(
             raise CommandError(f"setting {where} is {value}: {message}") from exc
         configure_logging(settings.log_format)
         with _listen(settings.host, settings.port) as listener:
-            app = create_app(settings)
-            address = f"[{settings.host}]" if ":" in settings.host else settings.host
-            url = f"http://{address}:{listener.getsockname()[1]}"
-            structlog.get_logger("service").info(
-                "serving", url=url, docs=f"{url}/docs", registry=str(settings.registry)
-            )
-            config = uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                timeout_graceful_shutdown=settings.drain_timeout_s,
-            )
-            # uvicorn drains, then raises the signal again for whoever handled it before: that a stop was asked for
-            # is no failure
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: sys.exit(0))
-            uvicorn.Server(config).run(sockets=[listener])
+            _run(settings, listener)
+
+
+def _run(settings: "Settings", listener: socket.socket) -> None:
+    """Serve until a signal, or until the model is lost."""
+    import structlog
+    import uvicorn
+
+    from service.app import create_app
+
+    lost: list[str] = []
+
+    def drain(reason: str) -> None:
+        lost.append(reason)
+        server.should_exit = True
+
+    app = create_app(settings, on_model_failure=drain)
+    address = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{address}:{listener.getsockname()[1]}"
+    structlog.get_logger("service").info("serving", url=url, docs=f"{url}/docs", registry=str(settings.registry))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=settings.drain_timeout_s)
+    )
+    # uvicorn drains, then raises the signal again for whoever handled it before: that a stop was asked for
+    # is no failure
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: _leave(lost))
+    server.run(sockets=[listener])
+    if not server.started:
+        raise CommandError("the server could not start; its log says why")
+    _leave(lost)
+
+
+def _leave(lost: list[str]) -> None:
+    """End the process: with status 1 where the model was lost, so that a supervisor starts another."""
+    if not lost:
+        sys.exit(0)
+    err.print(f"superpos: {lost[0]}", style="red", markup=False)
+    # a thread that is stuck in native code, or a device that does not answer, can hold up the interpreter's own end
+    os._exit(1)
 
 
 def _listen(host: str, port: int) -> socket.socket:

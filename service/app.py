@@ -1,6 +1,6 @@
 """`create_app`: the FastAPI application of one server. Importing this does nothing."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -23,15 +23,19 @@ _DESCRIPTION = """Many small text classifiers on one frozen T5: each task is a s
 tasks share a batch. Errors are RFC 9457 problem details with a stable `code`."""
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, *, on_model_failure: Callable[[str], None] = lambda reason: None) -> FastAPI:
     """The application of a world built here; its engine runs from the application's start to its stop.
+
+    Args:
+        settings: everything that the server can be told
+        on_model_failure: told, on the event loop, why no request can be answered by this process any more
 
     Raises:
         backbone.BackboneError: the backbone cannot be loaded
         adapters.RegistryUnavailable: the registry cannot be opened
     """
     metrics = Metrics()
-    world = build_world(settings, metrics)
+    world = build_world(settings, metrics, on_model_failure=on_model_failure)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -47,6 +47,12 @@ class Bank:
                 self._slots[digest] = self._write(adapter, needed)
         return {digest: self._slots[digest] for digest in needed}
 
+    def clear(self) -> None:
+        """Let every prompt go."""
+        for rows in self._slots.values():
+            self._free.extend(rows)
+        self._slots.clear()
+
     def _write(self, adapter: LoadedAdapter, needed: Collection[str]) -> tuple[int, ...]:
         count = adapter.prompt.shape[0]
         self._make_room(count, needed)

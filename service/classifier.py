@@ -12,8 +12,9 @@ from adapters import Calibration, InvalidRow, Ref, Resolution, TaskSpec
 from backbone import Backbone, TokenizedText, Truncation
 from service.admission import Admission
 from service.catalog import Catalog
-from service.engine import Engine, EngineRow, RowScores
+from service.engine import Engine, EngineRow
 from service.errors import DeadlineExceeded
+from service.forward import RowScores
 from service.loaded import AdapterCache, LoadedAdapter
 
 Item = str | Mapping[str, str]

@@ -1,6 +1,7 @@
 """The engine: rows in, futures out. One model thread, which alone touches the device and writes the bank.
 
-While a batch runs, arrivals queue: that is the batching. Nothing of HTTP comes in, nothing of torch goes out.
+While a batch runs, arrivals queue: that is the batching. Nothing of HTTP comes in, nothing of torch goes out. Whatever
+happens to the model thread, every future that was given out ends.
 """
 
 import threading
@@ -10,15 +11,17 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from backbone import Backbone
-from service.errors import DeadlineExceeded, InferenceFailed, NotReady
-from service.forward import BatchForward
+from service.breaker import Breaker
+from service.containment import Containment, Outcome
+from service.errors import AdapterTripped, DeadlineExceeded, InferenceFailed, NotReady, ServiceError
+from service.forward import BatchForward, Row, RowScores
 from service.loaded import LoadedAdapter
 from service.scheduler import Scheduler
+from service.self_test import SelfTest
+from service.unanswered import Unanswered, settle
 
 _log = structlog.get_logger("service")
 
@@ -37,9 +40,6 @@ class EngineRow:
         return len(self.adapter.prompt) + len(self.token_ids)
 
 
-RowScores = NDArray[np.float32]  # [K] log-probabilities in the order of the adapter's labels
-
-
 @dataclass(frozen=True, slots=True)
 class BatchDone:
     """What the model thread tells after each batch."""
@@ -47,6 +47,8 @@ class BatchDone:
     num_rows: int
     num_tokens: int
     num_adapters: int
+    num_trips: int
+    """Adapters that the circuit breaker tripped for this batch's failures."""
     infer_s: float
 
 
@@ -55,7 +57,16 @@ class EngineStats:
     """The engine as a caller may look at it from any thread; a moment's values."""
 
     alive: bool
+    """The model thread runs."""
+    not_ready: str | None
+    """Why no row would be answered now; None where rows are."""
+    failure: str | None
+    """Why the model thread ended, where nobody asked it to."""
+    busy_s: float
+    """How long the model thread has been at one forward; 0 while it waits for rows."""
     resident_adapters: int
+    tripped_adapters: int
+    self_test: SelfTest | None
 
 
 @dataclass(slots=True, eq=False)
@@ -72,11 +83,17 @@ class _Waiting:
         return self.row.deadline
 
     def cancelled(self) -> bool:
-        return self.future.cancelled()
+        """Whether nobody needs an answer any more: the caller has left, or was refused meanwhile."""
+        return self.future.done()
 
 
 class Engine:
-    """Owns the model thread. `submit` may be called from any thread."""
+    """Owns the model thread. `submit`, `stats` and `abandon` may be called from any thread.
+
+    Args:
+        prepare: run once on the model thread before any row; where its report has not passed, all rows are refused
+        on_batch: told of each batch, on the model thread
+    """
 
     def __init__(
         self,
@@ -84,58 +101,121 @@ class Engine:
         *,
         max_batch_tokens: int,
         bank_bytes: int,
+        trip_after: int = 3,
+        cool_down_s: float = 30.0,
+        prepare: Callable[[Containment], SelfTest | None] = lambda containment: None,
         on_batch: Callable[[BatchDone], None] = lambda done: None,
     ) -> None:
         self._forward = BatchForward(backbone, bank_bytes=bank_bytes)
+        self._breaker = Breaker(trip_after=trip_after, cool_down_s=cool_down_s)
+        self._containment = Containment(self._run_forward, refusal=self._refusal)
         self._scheduler: Scheduler[_Waiting] = Scheduler(max_batch_tokens=max_batch_tokens)
         self._inbox: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
-        self._on_batch = on_batch
+        self._unanswered: Unanswered[RowScores] = Unanswered()
+        self._prepare, self._on_batch = prepare, on_batch
         self._thread = threading.Thread(target=self._run, name="superpos-model", daemon=True)
-        self._ended = False
+        self._over = threading.Event()  # nobody is to wait for the model thread any more
+        self._abandoned = False
+        self._busy_since: float | None = None
+        self._prepared = False
+        self._self_test: SelfTest | None = None
+        self._refused: str | None = None  # why no row is taken any more
+        self._failure: str | None = None
 
     def start(self) -> None:
         """Start the model thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer what was accepted, then end the thread."""
+        """Answer what was accepted, then end the thread; one that was abandoned is not waited for."""
         self._inbox.put(None)
-        self._thread.join()
+        self._over.wait()
+        if not self._abandoned:
+            self._thread.join()
+
+    def abandon(self, reason: str) -> None:
+        """Give the model thread up: end every future that waits with `NotReady`, take no more."""
+        self._abandoned = True
+        self._refuse(reason)
+        self._inbox.put(None)  # should it ever come back, it ends
+        self._over.set()
 
     def submit(self, rows: Sequence[EngineRow]) -> list[Future[RowScores]]:
         """Queue rows.
 
         Returns:
-            a future a row: its label log-probabilities, or `DeadlineExceeded`, `InferenceFailed` or `NotReady`.
-            Cancelling one before its batch begins spares its work.
+            a future a row: its label log-probabilities, or `DeadlineExceeded`, `InferenceFailed`, `AdapterTripped`,
+            `OutOfMemory` or `NotReady`. Cancelling one before its batch begins spares its work.
         """
         waiting = [_Waiting(row) for row in rows]
-        self._inbox.put(waiting)
-        if self._ended:
-            self._refuse_waiting()
-        return [entry.future for entry in waiting]
+        futures = [entry.future for entry in waiting]
+        self._unanswered.add(futures)
+        for entry in waiting:
+            refusal = self._refusal(entry.row)
+            if refusal is not None:
+                settle(entry.future, refusal)
+        if self._refused is None:
+            self._inbox.put(waiting)
+        if (
+            self._refused is not None
+        ):  # now, or since the line above: whoever refuses sees these rows, or this line does
+            self._unanswered.fail(NotReady(self._refused))
+        return futures
 
     def stats(self) -> EngineStats:
         """The engine's state now."""
+        now, busy_since = time.monotonic(), self._busy_since
+        starting = None if self._prepared else "the self-test has not ended"
         return EngineStats(
-            alive=self._thread.is_alive() and not self._ended,
+            alive=self._thread.is_alive() and not self._over.is_set(),
+            not_ready=self._refused or starting,
+            failure=self._failure,
+            busy_s=0.0 if busy_since is None else now - busy_since,
             resident_adapters=len(self._forward.bank),
+            tripped_adapters=self._breaker.num_tripped(now),
+            self_test=self._self_test,
         )
+
+    def _refuse(self, reason: str) -> None:
+        """Take no more rows, and leave nobody waiting."""
+        self._refused = self._refused or reason
+        self._unanswered.fail(NotReady(self._refused))
+
+    def _refusal(self, row: Row) -> ServiceError | None:
+        return self._breaker.refusal(row.adapter.digest, time.monotonic())
 
     def _run(self) -> None:
         """The model thread. Whatever ends it, nobody is left waiting."""
         try:
+            self._run_preparation()
             while self._receive():
                 self._run_batch()
+        except BaseException as exc:
+            self._failure = f"the model thread died of {type(exc).__name__}: {exc}"
+            _log.critical("model_thread_died", exc_info=True)
+            raise
         finally:
-            self._ended = True
-            self._refuse_waiting()
+            self._busy_since = None
+            self._refuse(self._failure or "the model thread has ended")
+            self._over.set()
+
+    def _run_preparation(self) -> None:
+        self._busy_since = time.monotonic()
+        found = self._prepare(self._containment)
+        self._forward.bank.clear()
+        if found is not None and not found.passed:
+            self._refuse(f"the self-test failed: {found}")
+        self._prepared = True
+        self._self_test = found
 
     def _receive(self) -> bool:
         """Move arrivals into the scheduler, waiting for one if there is nothing else to do; False to end."""
         while True:
+            idle = len(self._scheduler) == 0
+            if idle:
+                self._busy_since = None
             try:
-                arrived = self._inbox.get(block=len(self._scheduler) == 0)
+                arrived = self._inbox.get(block=idle)
             except Empty:
                 return True
             if arrived is None:
@@ -148,51 +228,54 @@ class Engine:
             self._run_batch()
 
     def _run_batch(self) -> None:
-        batch = self._scheduler.next(time.monotonic())
+        started = self._busy_since = time.monotonic()
+        batch = self._scheduler.next(started)
         for entry in batch.expired:
-            if entry.future.set_running_or_notify_cancel():
-                entry.future.set_exception(DeadlineExceeded("the deadline passed before the row's turn came"))
-        entries = [entry for entry in batch.entries if entry.future.set_running_or_notify_cancel()]
-        if not entries:
-            return
-        started = time.monotonic()
-        self._answer(entries)
-        self._on_batch(
-            BatchDone(
-                num_rows=len(entries),
-                num_tokens=sum(entry.num_tokens for entry in entries),
-                num_adapters=len({entry.row.adapter.digest for entry in entries}),
-                infer_s=time.monotonic() - started,
+            settle(entry.future, DeadlineExceeded("the deadline passed before the row's turn came"))
+        trips_before = self._breaker.trips
+        ran = self._answer([entry for entry in batch.entries if not entry.future.done()])
+        if ran:
+            self._on_batch(
+                BatchDone(
+                    num_rows=len(ran),
+                    num_tokens=sum(entry.num_tokens for entry in ran),
+                    num_adapters=len({entry.row.adapter.digest for entry in ran}),
+                    num_trips=self._breaker.trips - trips_before,
+                    infer_s=time.monotonic() - started,
+                )
             )
-        )
 
-    def _answer(self, entries: list[_Waiting]) -> None:
-        """Run rows together; where that fails, halve them until only the culprits fail."""
-        try:
-            scores = self._forward([entry.row for entry in entries])
-        except Exception as exc:  # noqa: BLE001 - whatever a forward raises belongs to its row
-            if len(entries) > 1:
-                half = len(entries) // 2
-                self._answer(entries[:half])
-                self._answer(entries[half:])
-                return
-            _log.exception("row_failed", adapter=entries[0].row.adapter.digest)
-            failure = InferenceFailed(f"the forward failed on this row: {type(exc).__name__}: {exc}")
-            entries[0].future.set_exception(failure)
-            return
-        for entry, row in zip(entries, scores, strict=True):
-            if np.isnan(row).any():
-                entry.future.set_exception(InferenceFailed("the scores of this row are not numbers"))
+    def _answer(self, entries: Sequence[_Waiting]) -> list[_Waiting]:
+        """Run rows, those that are on trial alone and first; which of them ran, and were not refused, comes back."""
+        ran: list[_Waiting] = []
+        for part in self._trials_first(entries):
+            for index, outcome in self._containment.run([entry.row for entry in part]):
+                self._note(part[index].row, outcome)
+                settle(part[index].future, outcome)
+                if not isinstance(outcome, AdapterTripped):
+                    ran.append(part[index])
+        return ran
+
+    def _trials_first(self, entries: Sequence[_Waiting]) -> list[list[_Waiting]]:
+        """One row of each adapter that has cooled down stands alone: its outcome decides about the others."""
+        now = time.monotonic()
+        trials: dict[str, _Waiting] = {}
+        others: list[_Waiting] = []
+        for entry in entries:
+            digest = entry.row.adapter.digest
+            if digest not in trials and self._breaker.is_half_open(digest, now):
+                trials[digest] = entry
             else:
-                entry.future.set_result(row)
+                others.append(entry)
+        return [*([entry] for entry in trials.values()), others]
 
-    def _refuse_waiting(self) -> None:
-        left = self._scheduler.drain()
-        while True:
-            try:
-                left.extend(self._inbox.get_nowait() or [])
-            except Empty:
-                break
-        for entry in left:
-            if entry.future.set_running_or_notify_cancel():
-                entry.future.set_exception(NotReady("the model thread has ended"))
+    def _note(self, row: EngineRow, outcome: Outcome) -> None:
+        """Tell the breaker, before the caller knows; that memory ran out is no adapter's fault."""
+        if isinstance(outcome, InferenceFailed):
+            self._breaker.failed(row.adapter.digest, time.monotonic())
+        elif not isinstance(outcome, ServiceError):
+            self._breaker.succeeded(row.adapter.digest)
+
+    def _run_forward(self, rows: Sequence[Row]) -> list[RowScores]:
+        self._busy_since = time.monotonic()
+        return self._forward(rows)

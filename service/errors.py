@@ -5,6 +5,8 @@ ServiceError
 ├── DeadlineExceeded    the caller's time ran out before the answer
 ├── NotReady            the model thread is not running, or the server is shutting down
 ├── InferenceFailed     the model could not answer this row
+├── AdapterTripped      the adapter's rows failed again and again: it is refused for a while
+├── OutOfMemory         the row does not fit in memory, not even alone
 ├── ClientDisconnected  the caller hung up
 ├── BodyTooLarge        more bytes than the route takes
 ├── UnsupportedMediaType
@@ -35,6 +37,18 @@ class NotReady(ServiceError):
 
 class InferenceFailed(ServiceError):
     """The forward of this row raised, or its scores are no numbers."""
+
+
+class AdapterTripped(ServiceError):
+    """The circuit breaker refuses the adapter."""
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class OutOfMemory(ServiceError):
+    """There was no memory for this row; its adapter is not to blame."""
 
 
 class ClientDisconnected(ServiceError):

@@ -1,6 +1,6 @@
 """One batch through the frozen model: bank, pack, encode, score. Runs on the model thread."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +21,13 @@ class Row(Protocol):
     @property
     def token_ids(self) -> tuple[int, ...]: ...
 
+    @property
+    def num_tokens(self) -> int: ...
+
+
+RowScores = NDArray[np.float32]  # [K] log-probabilities in the order of the adapter's labels
+Forward = Callable[[Sequence[Row]], list[RowScores]]
+
 
 class BatchForward:
     """Rows of any mix of tasks in, each row's label log-probabilities out."""
@@ -29,7 +36,7 @@ class BatchForward:
         self._backbone = backbone
         self.bank = Bank(width=backbone.width, device=backbone.device, max_bytes=bank_bytes)
 
-    def __call__(self, rows: Sequence[Row]) -> list[NDArray[np.float32]]:
+    def __call__(self, rows: Sequence[Row]) -> list[RowScores]:
         """Log-probabilities [K_i] of each row in its own task's label order."""
         with torch.inference_mode():
             slots = self.bank.slots([row.adapter for row in rows])

@@ -61,6 +61,9 @@ class Metrics:
             buckets=_ROWS_BUCKETS,
             registry=registry,
         )
+        self._trips = Counter(
+            "superpos_adapter_trips", "Times that the circuit breaker tripped an adapter", registry=registry
+        )
         self._batch_seconds = Histogram(
             "superpos_batch_duration_seconds", "One model batch", buckets=_LATENCY_BUCKETS, registry=registry
         )
@@ -104,3 +107,4 @@ class Metrics:
         self._batch_tokens.observe(done.num_tokens)
         self._batch_adapters.observe(done.num_adapters)
         self._batch_seconds.observe(done.infer_s)
+        self._trips.inc(done.num_trips)

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from adapters import Conflict, InvalidAdapter, InvalidName, InvalidRow, NotFound, RegistryUnavailable
 from backbone import InvalidLabels, TextTooLong
 from service.errors import (
+    AdapterTripped,
     BackboneMismatch,
     BodyTooLarge,
     ClientDisconnected,
@@ -21,6 +22,7 @@ from service.errors import (
     InferenceFailed,
     InvalidRequest,
     NotReady,
+    OutOfMemory,
     QueueFull,
     UnsupportedMediaType,
 )
@@ -56,6 +58,8 @@ MEANINGS: Mapping[type[Exception], Meaning] = {
     ClientDisconnected: Meaning(CLIENT_CLOSED_REQUEST, "client_closed_request"),
     InferenceFailed: Meaning(500, "inference_failed"),
     NotReady: Meaning(503, "not_ready", retry_after_s=1),
+    AdapterTripped: Meaning(503, "adapter_tripped"),  # the error itself says when to come again
+    OutOfMemory: Meaning(503, "out_of_memory", retry_after_s=5),
     RegistryUnavailable: Meaning(503, "registry_unavailable", retry_after_s=5),
     DeadlineExceeded: Meaning(504, "deadline_exceeded"),
 }

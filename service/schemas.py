@@ -1,5 +1,6 @@
 """The JSON of the native routes."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from adapters import TaskInfo, TaskSpec, VersionInfo
 from adapters.adapter import BackboneRef, Calibration, Provenance
 from service.classifier import Classification, Prediction
 from service.loaded import LoadedAdapter
+from service.self_test import SelfTest
 
 
 def _check_item(value: object) -> object:
@@ -160,14 +162,34 @@ class Live(BaseModel):
     status: Literal["live"] = "live"
 
 
+class SelfTestBody(BaseModel):
+    """What the batch-invariance test at the start found."""
+
+    rows: int
+    batches: int
+    max_difference: float
+    """The largest |Δ log p| of a row between alone and in a batch; null where scores were no numbers."""
+    tolerance: float
+    bit_identical: bool
+
+    @classmethod
+    def of(cls, found: SelfTest | None) -> "SelfTestBody | None":
+        if found is None:
+            return None
+        return cls(**asdict(found), bit_identical=found.bit_identical)
+
+
 class Ready(BaseModel):
     status: Literal["ready", "not_ready"]
     reason: str | None
+    self_test: SelfTestBody | None
     backbone: BackboneRef
     degraded: bool
     """The registry cannot be read: what was known goes on answering."""
     tasks: int
     resident_adapters: int
+    tripped_adapters: int
+    """Adapters that the circuit breaker refuses now."""
     queued_rows: int
 
 

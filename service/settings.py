@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     max_loaded_adapters: Annotated[int, Field(ge=1)] = 20_000
     poll_interval_s: Annotated[float, Field(gt=0)] = 0.25
     """How often the registry is asked what changed."""
+    trip_after_failures: Annotated[int, Field(ge=1)] = 3
+    """Failed rows in a row after which an adapter is refused for a while."""
+    trip_cool_down_s: Annotated[float, Field(gt=0)] = 30.0
+    stuck_after_s: Annotated[float, Field(gt=0)] = 60.0
+    """How long one forward may run before the process gives up and ends with status 1."""
     drain_timeout_s: Annotated[int, Field(ge=0)] = 30
     log_format: Literal["json", "console"] = "console"
 

@@ -1,9 +1,9 @@
 """Everything a running server is made of, built from its settings in one place and taken down in the reverse order."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import structlog
 import torch
@@ -15,12 +15,16 @@ from backbone import Backbone, load
 from service.admission import Admission
 from service.catalog import Catalog
 from service.classifier import Classifier
+from service.containment import Containment
 from service.engine import Engine
 from service.follower import Follower
 from service.loaded import AdapterCache
 from service.metrics import Metrics
 from service.publisher import Publisher
+from service.self_test import SelfTest, run_self_test
 from service.settings import Settings
+from service.warm_up import warm_up
+from service.watchdog import Watchdog
 
 _log = structlog.get_logger("service")
 
@@ -37,6 +41,7 @@ class World:
     adapters: AdapterCache
     admission: Admission
     engine: Engine
+    watchdog: Watchdog
     classifier: Classifier
     publisher: Publisher
 
@@ -49,17 +54,24 @@ async def running(world: World) -> AsyncIterator[None]:
         RegistryUnavailable: the registry cannot be read
     """
     world.engine.start()
+    world.watchdog.start()
     try:
         await world.follower.start()
-        _log.info("ready", tasks=len(world.catalog), backbone=world.backbone.identity.id)
+        _log.info("started", tasks=len(world.catalog), backbone=world.backbone.identity.id)
         yield
     finally:
         await world.follower.stop()
         await asyncio.to_thread(world.engine.stop)
+        await world.watchdog.stop()  # last: until then it sees to it that a stuck engine can be stopped
 
 
-def build_world(settings: Settings, metrics: Metrics) -> World:
+def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Callable[[str], None]) -> World:
     """Load the backbone and open the registry; nothing runs yet.
+
+    Args:
+        settings: where everything is, and how much of it there may be
+        metrics: told of batches and predictions
+        on_model_failure: told why the model thread is gone for good
 
     Raises:
         backbone.BackboneError: the backbone cannot be loaded
@@ -84,8 +96,12 @@ def build_world(settings: Settings, metrics: Metrics) -> World:
         backbone,
         max_batch_tokens=settings.max_batch_tokens,
         bank_bytes=settings.bank_bytes,
+        trip_after=settings.trip_after_failures,
+        cool_down_s=settings.trip_cool_down_s,
+        prepare=lambda containment: _prepare(containment, backbone, max_batch_tokens=settings.max_batch_tokens),
         on_batch=metrics.batch_done,
     )
+    watchdog = Watchdog(engine, stuck_after_s=settings.stuck_after_s, on_failure=on_model_failure)
     classifier = Classifier(
         backbone,
         engine,
@@ -98,9 +114,20 @@ def build_world(settings: Settings, metrics: Metrics) -> World:
     publisher = Publisher(backbone, registry, adapters, classifier, follower)
     if settings.bundled:
         publish_bundled(registry, backbone)
-    world = World(settings, backbone, registry, catalog, follower, adapters, admission, engine, classifier, publisher)
+    world = World(
+        settings, backbone, registry, catalog, follower, adapters, admission, engine, watchdog, classifier, publisher
+    )
     _watch(metrics, world)
     return world
+
+
+def _prepare(containment: Containment, backbone: Backbone, *, max_batch_tokens: int) -> SelfTest:
+    """What the model thread does before its first batch."""
+    warm_up(containment, backbone, max_batch_tokens=max_batch_tokens)
+    found = run_self_test(containment.forward, backbone, precision="fp32")
+    log = _log.info if found.passed else _log.critical
+    log("self_test", **asdict(found), bit_identical=found.bit_identical, passed=found.passed)
+    return found
 
 
 def publish_bundled(registry: Registry, backbone: Backbone) -> None:
@@ -125,6 +152,11 @@ def _watch(metrics: Metrics, world: World) -> None:
         "superpos_adapters_resident",
         "Adapters in the bank on the device",
         lambda: world.engine.stats().resident_adapters,
+    )
+    metrics.gauge(
+        "superpos_adapters_tripped",
+        "Adapters that the circuit breaker refuses now",
+        lambda: world.engine.stats().tripped_adapters,
     )
     metrics.gauge("superpos_registry_degraded", "1 while the registry cannot be read", lambda: world.follower.degraded)
     metrics.gauge(

@@ -97,6 +97,9 @@ def serve(tiny_t5: Path, tmp_path: Path, cache_dir: Path) -> Iterator[Callable[.
             assert thread.is_alive(), "the server ended at its start"
             assert time.monotonic() < deadline, "the server did not start"
             time.sleep(0.01)
+        while app.state.world.engine.stats().self_test is None:
+            assert time.monotonic() < deadline, "the self-test did not end"
+            time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         url = f"http://127.0.0.1:{port}"
         client = httpx2.Client(base_url=url, timeout=60)

@@ -1,6 +1,8 @@
 """What tests build with: tiny real T5s made on the spot, adapters for them, and a server's client."""
 
 import dataclasses
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -109,3 +111,17 @@ class RunningServer:
     def classify(self, ref: str, inputs: object, **body: object) -> httpx2.Response:
         """Ask for predictions."""
         return self.client.post(f"/classify/{ref}", json={"inputs": inputs, **body})
+
+
+def sample(server: RunningServer, name: str) -> float:
+    """One sample of /metrics."""
+    lines = server.client.get("/metrics").text.splitlines()
+    return float(next(line for line in lines if line.startswith(name + " ")).rpartition(" ")[2])
+
+
+def eventually(condition: Callable[[], bool], *, within_s: float = 20) -> None:
+    """Wait for something that another thread or process is about to do."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)

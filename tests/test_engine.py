@@ -1,64 +1,16 @@
 """The engine by itself: containment, deadlines, cancellation, and a model thread that dies."""
 
 import dataclasses
-import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 
 import numpy as np
 import pytest
-import torch
-from support import PAIR, TOPIC, make_adapter
+from support import PAIR, TOPIC
+from support_engine import Held, alone, loaded, row
 
-from adapters import TaskSpec
-from backbone import Backbone, PackedRow, pack
-from service.engine import BatchDone, Engine, EngineRow, RowScores
+from backbone import Backbone
+from service.engine import BatchDone, Engine
 from service.errors import DeadlineExceeded, InferenceFailed, NotReady
-from service.loaded import LoadedAdapter, load_adapter
-
-FAR = 60.0
-
-
-def row(backbone: Backbone, adapter: LoadedAdapter, text: str, *, timeout_s: float = FAR) -> EngineRow:
-    tokens = backbone.tokenizer.tokenize([text], max_tokens=64, truncation="error")[0].token_ids
-    return EngineRow(adapter, tokens, time.monotonic() + timeout_s)
-
-
-def loaded(backbone: Backbone, spec: TaskSpec = TOPIC, *, seed: int = 0, num_virtual_tokens: int = 10) -> LoadedAdapter:
-    return load_adapter(make_adapter(backbone, spec, seed=seed, num_virtual_tokens=num_virtual_tokens), backbone)
-
-
-def alone(backbone: Backbone, asked: EngineRow) -> RowScores:
-    prompt = torch.from_numpy(asked.adapter.prompt.copy())
-    with torch.inference_mode():
-        encoded = backbone.encode(pack([PackedRow(range(len(prompt)), asked.token_ids)]), prompt)
-        return backbone.score(encoded, [asked.adapter.trie])[0].numpy()
-
-
-class Held:
-    """An engine whose model thread can be made to wait after a row, so that what follows queues."""
-
-    def __init__(self, backbone: Backbone, **changes: int) -> None:
-        self.batches: list[BatchDone] = []
-        values = {"max_batch_tokens": 4_096, "bank_bytes": 1 << 20, **changes}
-        self.engine = Engine(backbone, on_batch=self.batches.append, **values)
-        self.engine.start()
-        self._go_on = threading.Event()
-        self._held = threading.Event()
-
-    def hold(self, asked: EngineRow) -> None:
-        """Return once the model thread stands still."""
-
-        def wait(_: Future[RowScores]) -> None:
-            self._held.set()
-            assert self._go_on.wait(30)
-
-        self.engine.submit([asked])[0].add_done_callback(wait)
-        assert self._held.wait(30)
-
-    def release(self) -> None:
-        self._go_on.set()
 
 
 @pytest.fixture
@@ -175,6 +127,7 @@ def test_a_dead_model_thread_leaves_nobody_waiting(tiny: Backbone) -> None:
         with pytest.raises(NotReady):
             future.result(30)
     assert engine.stats().alive is False
+    assert engine.stats().failure == "the model thread died of SystemError: the model thread is killed by this test"
     with pytest.raises(NotReady):
         engine.submit([asked])[0].result(5)
     engine.stop()  # the thread's last words belong to this test

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import torch
-from support import SENTIMENT, RunningServer, make_adapter
+from support import SENTIMENT, RunningServer, eventually, make_adapter, sample
 
 from adapters import PromptAdapter, SqliteRegistry
 from adapters.files import to_files
@@ -25,14 +25,6 @@ from service.engine import EngineRow, RowScores
 from service.loaded import load_adapter
 
 Serve = Callable[..., RunningServer]
-
-
-def eventually(condition: Callable[[], bool], *, within_s: float = 20) -> None:
-    """Wait for something that another thread or process is about to do."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def expected_log_probs(backbone: Backbone, adapter: PromptAdapter, text: str) -> dict[str, float]:
@@ -203,12 +195,6 @@ def test_sigterm_answers_what_was_accepted_and_exits_cleanly(tiny: Backbone, tin
         assert 200 in codes
         assert set(codes) <= {200}
         assert process.wait(30) == 0
-
-
-def sample(server: RunningServer, name: str) -> float:
-    """One sample of /metrics."""
-    lines = server.client.get("/metrics").text.splitlines()
-    return float(next(line for line in lines if line.startswith(name + " ")).rpartition(" ")[2])
 
 
 def rows_run(server: RunningServer) -> float:

@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from adapters import BackboneRef
 from service.metrics import Metrics
 from service.routes.common import Running
-from service.schemas import Live, Ready
+from service.schemas import Live, Ready, SelfTestBody
 
 
 def health_router(metrics: Metrics) -> APIRouter:
@@ -26,15 +26,17 @@ def health_router(metrics: Metrics) -> APIRouter:
     async def ready(world: Running, response: Response) -> Ready:
         """Whether requests can be answered now; 503 where not."""
         stats = world.engine.stats()
-        if not stats.alive:
+        if stats.not_ready is not None:
             response.status_code = 503
         return Ready(
-            status="ready" if stats.alive else "not_ready",
-            reason=None if stats.alive else "the model thread has ended",
+            status="ready" if stats.not_ready is None else "not_ready",
+            reason=stats.not_ready,
+            self_test=SelfTestBody.of(stats.self_test),
             backbone=BackboneRef(**asdict(world.backbone.identity)),
             degraded=world.follower.degraded,
             tasks=len(world.catalog),
             resident_adapters=stats.resident_adapters,
+            tripped_adapters=stats.tripped_adapters,
             queued_rows=world.admission.rows,
         )
 

@@ -12,11 +12,13 @@ from backbone.errors import (
 )
 from backbone.loading import EMBEDDED, load
 from backbone.packing import PackedBatch, PackedRow, pack
+from backbone.precision import TOLERANCES, Precision
 from backbone.text import TextTokenizer, TokenizedText, Truncation
 from backbone.trie import LabelTrie
 
 __all__ = [
     "EMBEDDED",
+    "TOLERANCES",
     "Backbone",
     "BackboneCacheError",
     "BackboneError",
@@ -28,6 +30,7 @@ __all__ = [
     "LabelTrie",
     "PackedBatch",
     "PackedRow",
+    "Precision",
     "TextTokenizer",
     "TextTooLong",
     "TokenizedText",

@@ -6,15 +6,12 @@ once: what holds on one machine is measured again on each.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from backbone import Backbone
+from backbone import TOLERANCES, Backbone
 from service.forward import Forward, RowScores
 from service.synthetic import Shape, synthetic_rows
-
-Precision = Literal["fp32", "int8", "bf16"]
 
 _SHAPES = (
     Shape(num_virtual_tokens=10, num_text_tokens=12, label_tokens=(1, 1)),
@@ -52,12 +49,7 @@ class SelfTest:
         )
 
 
-def tolerance(precision: Precision) -> float:
-    """How much |Δ log p| a row's neighbours may make."""
-    return {"fp32": 1e-4, "int8": 1e-4, "bf16": 0.1}[precision]
-
-
-def run_self_test(forward: Forward, backbone: Backbone, *, precision: Precision) -> SelfTest:
+def run_self_test(forward: Forward, backbone: Backbone) -> SelfTest:
     """Run rows alone and in batches of different neighbours, and compare. On the model thread."""
     rows = synthetic_rows(backbone, _SHAPES)
     alone = [forward([row])[0] for row in rows]
@@ -66,7 +58,7 @@ def run_self_test(forward: Forward, backbone: Backbone, *, precision: Precision)
     for batch in batches:
         together = forward([rows[index] for index in batch])
         worst = max(worst, *(_difference(alone[i], scores) for i, scores in zip(batch, together, strict=True)))
-    return SelfTest(len(rows), len(batches), worst, tolerance(precision))
+    return SelfTest(len(rows), len(batches), worst, TOLERANCES[backbone.precision])
 
 
 def _batches(indices: Sequence[int]) -> list[Sequence[int]]:

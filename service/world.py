@@ -124,7 +124,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
 def _prepare(containment: Containment, backbone: Backbone, *, max_batch_tokens: int) -> SelfTest:
     """What the model thread does before its first batch."""
     warm_up(containment, backbone, max_batch_tokens=max_batch_tokens)
-    found = run_self_test(containment.forward, backbone, precision="fp32")
+    found = run_self_test(containment.forward, backbone)
     log = _log.info if found.passed else _log.critical
     log("self_test", **asdict(found), bit_identical=found.bit_identical, passed=found.passed)
     return found

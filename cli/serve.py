@@ -4,12 +4,15 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.options import CacheOption, OfflineOption, RevisionOption, ThreadsOption
 from cli.output import CommandError, one_line_errors
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 
 def serve(
@@ -25,6 +28,9 @@ def serve(
     revision: RevisionOption = None,
     offline: OfflineOption = False,
     threads: ThreadsOption = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes behind the port, the cores shared among them. (default: 1)")
+    ] = None,
 ) -> None:
     """Serve every task of a registry over HTTP.
 
@@ -38,14 +44,10 @@ def serve(
     Every option, and the limits that have none, can be set as SUPERPOS_… in the environment
     (SUPERPOS_MAX_BATCH_TOKENS=512). Interactive documentation is at /docs.
     """
-    import structlog
-    import uvicorn
     from pydantic import ValidationError
 
-    from adapters.errors import AdapterError
     from adapters.validation import first_error
-    from backbone import BackboneError
-    from service.app import create_app
+    from cli.workers import serve_with_workers
     from service.logs import configure_logging
     from service.settings import Settings
 
@@ -60,42 +62,68 @@ def serve(
         "revision": revision,
         "offline": offline or None,
         "threads": threads,
+        "workers": workers,
     }
-    with one_line_errors(AdapterError, BackboneError):
+    with one_line_errors():
         try:
             settings = Settings.model_validate({name: value for name, value in given.items() if value is not None})
         except ValidationError as exc:
             where, value, message = first_error(exc)
             raise CommandError(f"setting {where} is {value}: {message}") from exc
         configure_logging(settings.log_format)
-        with _listen(settings.host, settings.port) as listener:
-            app = create_app(settings)
-            address = f"[{settings.host}]" if ":" in settings.host else settings.host
-            url = f"http://{address}:{listener.getsockname()[1]}"
-            structlog.get_logger("service").info(
-                "serving", url=url, docs=f"{url}/docs", registry=str(settings.registry)
-            )
-            config = uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                timeout_graceful_shutdown=settings.drain_timeout_s,
-            )
-            # uvicorn drains, then raises the signal again for whoever handled it before: that a stop was asked for
-            # is no failure
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: sys.exit(0))
-            uvicorn.Server(config).run(sockets=[listener])
+        with _take_port(settings) as held:
+            if settings.workers > 1:
+                serve_with_workers(settings, held, on_serving=lambda: _tell(settings, held))
+            else:
+                _serve_alone(settings, held)
+
+
+def _serve_alone(settings: "Settings", listener: socket.socket) -> None:
+    import uvicorn
+
+    from adapters.errors import AdapterError
+    from backbone import BackboneError
+    from service.app import create_app
+
+    with one_line_errors(AdapterError, BackboneError):
+        app = create_app(settings)
+    _tell(settings, listener)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=settings.drain_timeout_s)
+    # uvicorn drains, then raises the signal again for whoever handled it before: that a stop was asked for is no
+    # failure
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _tell(settings: "Settings", listener: socket.socket) -> None:
+    import structlog
+
+    address = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{address}:{listener.getsockname()[1]}"
+    structlog.get_logger("service").info(
+        "serving", url=url, docs=f"{url}/docs", registry=str(settings.registry), workers=settings.workers
+    )
+
+
+def _take_port(settings: "Settings") -> socket.socket:
+    """Take the port before anything slow is loaded."""
+    from cli.workers import hold_port
+
+    if settings.workers > 1 and sys.platform != "linux":
+        raise CommandError(f"setting workers is {settings.workers}: more than one needs Linux")
+    take = hold_port if settings.workers > 1 else _listen
+    try:
+        return take(settings.host, settings.port)
+    except OSError as exc:
+        where = f"{settings.host}:{settings.port}"
+        raise CommandError(f"cannot listen on {where}: {exc.strerror}; choose another with --port") from exc
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Take the port before anything slow is loaded."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2_048)
-    except OSError as exc:
-        raise CommandError(f"cannot listen on {host}:{port}: {exc.strerror}; choose another with --port") from exc
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(2_048)
     return listener

@@ -17,26 +17,31 @@ from service.routes import classify, tasks
 from service.routes.common import problems
 from service.routes.health import health_router
 from service.settings import Settings
+from service.shared_metrics import SharedFolder
 from service.world import build_world, running
 
 _DESCRIPTION = """Many small text classifiers on one frozen T5: each task is a soft prompt, and requests of all
 tasks share a batch. Errors are RFC 9457 problem details with a stable `code`."""
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, shared: SharedFolder | None = None) -> FastAPI:
     """The application of a world built here; its engine runs from the application's start to its stop.
+
+    Args:
+        settings: all that it can be told
+        shared: where it keeps its metrics if it is one of several workers
 
     Raises:
         backbone.BackboneError: the backbone cannot be loaded
         adapters.RegistryUnavailable: the registry cannot be opened
     """
-    metrics = Metrics()
+    metrics = Metrics(shared)
     world = build_world(settings, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.world = world
-        async with running(world):
+        async with running(world), metrics.refreshing():
             yield
 
     app: FastAPI = FastAPIOffline(  # /docs without a content delivery network

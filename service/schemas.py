@@ -169,6 +169,8 @@ class Ready(BaseModel):
     tasks: int
     resident_adapters: int
     queued_rows: int
+    workers: int
+    """Processes behind this port; the rest of this answer is about the one that got the request."""
 
 
 class ProblemBody(BaseModel):

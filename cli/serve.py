@@ -108,22 +108,13 @@ def _tell(settings: "Settings", listener: socket.socket) -> None:
 
 def _take_port(settings: "Settings") -> socket.socket:
     """Take the port before anything slow is loaded."""
-    from cli.workers import hold_port
+    from cli.ports import hold, listen
 
     if settings.workers > 1 and sys.platform != "linux":
         raise CommandError(f"setting workers is {settings.workers}: more than one needs Linux")
-    take = hold_port if settings.workers > 1 else _listen
+    take = hold if settings.workers > 1 else listen
     try:
         return take(settings.host, settings.port)
     except OSError as exc:
         where = f"{settings.host}:{settings.port}"
         raise CommandError(f"cannot listen on {where}: {exc.strerror}; choose another with --port") from exc
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    listener.listen(2_048)
-    return listener

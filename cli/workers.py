@@ -23,6 +23,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from cli.output import CommandError
+from cli.ports import share
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -61,27 +62,6 @@ def serve_with_workers(settings: Settings, holder: socket.socket, *, on_serving:
         workers.run()
     if workers.failure is not None:
         raise CommandError(workers.failure)
-
-
-def hold_port(host: str, port: int) -> socket.socket:
-    """Take a port for workers to share (`OSError` where anybody has it). Who connects before they listen is refused."""
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    holder = socket.socket(family)
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    holder.bind((host, port))
-    # only now: bound like this from the start it would share the port of another server's workers
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    return holder
-
-
-def share_port(holder: socket.socket) -> socket.socket:
-    """Another socket on the port that is held, for one worker to listen on."""
-    listener = socket.socket(holder.family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind(holder.getsockname())
-    return listener
 
 
 def num_cores() -> int:
@@ -159,7 +139,7 @@ class Workers(Multiprocess):
     handle_ttin = handle_ttou = handle_hup
 
     def _start(self) -> Process:
-        with share_port(self._holder) as listener:  # the worker's alone, so that it closes when the worker dies
+        with share(self._holder) as listener:  # the worker's alone, so that it closes when the worker dies
             process = Process(self.config, [listener])
             process.start()
         return process

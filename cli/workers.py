@@ -142,6 +142,9 @@ class Workers(Multiprocess):
         with share(self._holder) as listener:  # the worker's alone, so that it closes when the worker dies
             process = Process(self.config, [listener])
             process.start()
+        assert process.pid is not None
+        self._buried.discard(process.pid)  # a system gives ids again
+        self._asked_at.pop(process.pid, None)
         return process
 
     def _lives(self, process: Process) -> bool:

@@ -96,7 +96,7 @@ def serving(
         [*command, "--backbone", str(backbone), "--registry", str(registry)],
         stderr=subprocess.PIPE,
         text=True,
-        env={**kept, **cache, "SUPERPOS_POLL_INTERVAL_S": "0.05", **environment},
+        env={**kept, **cache, "TMPDIR": str(registry.parent), "SUPERPOS_POLL_INTERVAL_S": "0.05", **environment},
     ) as process:
         lines: list[str] = []
         assert process.stderr is not None

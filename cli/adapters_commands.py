@@ -1,4 +1,4 @@
-"""`superpos push | list | export | import`: adapters between folders, registries and servers."""
+"""`superpos push | list | alias | export | import`: adapters between folders, registries and servers."""
 
 from pathlib import Path
 from typing import Annotated
@@ -63,6 +63,29 @@ def list_tasks(source: FromOption = DEFAULT_SERVER) -> None:
                 )
                 table.add_row(info.task, *row)
         show(table)
+
+
+def alias(
+    task: Annotated[str, typer.Argument(help="The task.")],
+    name: Annotated[str, typer.Argument(metavar="ALIAS", help="The alias to point; production is the bare task name.")],
+    version: Annotated[int, typer.Argument(help="The version it shall point at.")],
+    expected: Annotated[
+        int | None, typer.Option(help="Move it only if it points at this version now, else refuse.")
+    ] = None,
+    to: ToOption = DEFAULT_SERVER,
+) -> None:
+    """Point an alias at a version: release it, or roll back.
+
+    \b
+        superpos alias sst2 production 3
+        superpos alias sst2 production 2 --expected 3
+    """
+    from adapters.errors import AdapterError
+    from cli.places import open_source
+
+    with one_line_errors(AdapterError):
+        open_source(to).set_alias(task, name, version, expected)
+        out.print(f"{task}@{name} is version {version}", markup=False)
 
 
 def export(

@@ -1,11 +1,14 @@
 """The `superpos` command's tree and entry point."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from cli import adapters_commands, backbones, training_commands
 from cli.classify import classify
+from cli.output import out
 from cli.serve import serve
 
 app = typer.Typer(
@@ -17,11 +20,27 @@ app = typer.Typer(
     help="Thousands of small text classifiers on one frozen T5: train a soft prompt, push it, ask it.",
     epilog="Start with: superpos serve, then superpos classify sst2 'a gripping film'",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(f"superpos {version('superpos')}", markup=False)
+        raise typer.Exit
+
+
+@app.callback()
+def superpos(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """What every command shares: nothing but the version."""
+
+
 app.command()(serve)
 app.command()(training_commands.train)
 app.command()(training_commands.evaluate)
 app.command()(adapters_commands.push)
 app.command("list")(adapters_commands.list_tasks)
+app.command()(adapters_commands.alias)
 app.command()(classify)
 app.command()(adapters_commands.export)
 app.command("import")(adapters_commands.import_folder)

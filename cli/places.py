@@ -23,6 +23,10 @@ class Place(Protocol):
         """Add an adapter as a task's next version."""
         ...
 
+    def set_alias(self, task: str, alias: str, version: int, expected: int | None) -> None:
+        """Point an alias at a version; with `expected`, only if it points there now."""
+        ...
+
     def tasks(self) -> Sequence[TaskInfo]:
         """Every task."""
         ...
@@ -42,7 +46,7 @@ def open_place(place: str) -> Place:
 
 
 def open_source(place: str) -> Place:
-    """As `open_place`, for reading: a registry's file must be there already."""
+    """As `open_place`, for what is there already: a registry's file must exist."""
     if "://" not in place and not Path(place).is_file():
         raise CommandError(f"registry {place}: no such file")
     return open_place(place)
@@ -56,6 +60,9 @@ class RegistryFile:
 
     def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str] | None) -> Publication:
         return self._registry.publish(DEFAULT_TENANT, task, files, actor="cli", aliases=aliases)
+
+    def set_alias(self, task: str, alias: str, version: int, expected: int | None) -> None:
+        self._registry.set_alias(DEFAULT_TENANT, task, alias, version, actor="cli", expected=expected)
 
     def tasks(self) -> Sequence[TaskInfo]:
         return self._registry.list(DEFAULT_TENANT)
@@ -88,6 +95,9 @@ class Server:
         form = {} if aliases is None else {"alias": list(aliases) or [""]}
         body = self.request("POST", f"/tasks/{task}/versions", files=parts, data=form).json()
         return Publication(body["version"], body["adapter"], body["created"])
+
+    def set_alias(self, task: str, alias: str, version: int, expected: int | None) -> None:
+        self.request("PUT", f"/tasks/{task}/aliases/{alias}", json={"version": version, "expected": expected})
 
     def tasks(self) -> Sequence[TaskInfo]:
         return [_task_info(task) for task in self.request("GET", "/tasks").json()["tasks"]]

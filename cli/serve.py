@@ -29,6 +29,9 @@ def serve(
     revision: RevisionOption = None,
     offline: OfflineOption = False,
     threads: ThreadsOption = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes behind the port, the cores shared among them. (default: 1)")
+    ] = None,
 ) -> None:
     """Serve every task of a registry over HTTP.
 
@@ -44,9 +47,8 @@ def serve(
     """
     from pydantic import ValidationError
 
-    from adapters.errors import AdapterError
     from adapters.validation import first_error
-    from backbone import BackboneError
+    from cli.workers import serve_with_workers
     from service.logs import configure_logging
     from service.settings import Settings
 
@@ -61,23 +63,27 @@ def serve(
         "revision": revision,
         "offline": offline or None,
         "threads": threads,
+        "workers": workers,
     }
-    with one_line_errors(AdapterError, BackboneError):
+    with one_line_errors():
         try:
             settings = Settings.model_validate({name: value for name, value in given.items() if value is not None})
         except ValidationError as exc:
             where, value, message = first_error(exc)
             raise CommandError(f"setting {where} is {value}: {message}") from exc
         configure_logging(settings.log_format)
-        with _listen(settings.host, settings.port) as listener:
-            _run(settings, listener)
+        with _take_port(settings) as held:
+            if settings.workers > 1:
+                serve_with_workers(settings, held, on_serving=lambda: _tell(settings, held))
+            else:
+                _serve_alone(settings, held)
 
 
-def _run(settings: "Settings", listener: socket.socket) -> None:
-    """Serve until a signal, or until the model is lost."""
-    import structlog
+def _serve_alone(settings: "Settings", listener: socket.socket) -> None:
     import uvicorn
 
+    from adapters.errors import AdapterError
+    from backbone import BackboneError
     from service.app import create_app
 
     lost: list[str] = []
@@ -86,15 +92,14 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
         lost.append(reason)
         server.should_exit = True
 
-    app = create_app(settings, on_model_failure=drain)
-    address = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{address}:{listener.getsockname()[1]}"
-    structlog.get_logger("service").info("serving", url=url, docs=f"{url}/docs", registry=str(settings.registry))
+    with one_line_errors(AdapterError, BackboneError):
+        app = create_app(settings, on_model_failure=drain)
+    _tell(settings, listener)
     server = uvicorn.Server(
         uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=settings.drain_timeout_s)
     )
-    # uvicorn drains, then raises the signal again for whoever handled it before: that a stop was asked for
-    # is no failure
+    # uvicorn drains, then raises the signal again for whoever handled it before: that a stop was asked for is no
+    # failure
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _leave(lost))
     server.run(sockets=[listener])
@@ -112,14 +117,25 @@ def _leave(lost: list[str]) -> None:
     os._exit(1)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _tell(settings: "Settings", listener: socket.socket) -> None:
+    import structlog
+
+    address = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{address}:{listener.getsockname()[1]}"
+    structlog.get_logger("service").info(
+        "serving", url=url, docs=f"{url}/docs", registry=str(settings.registry), workers=settings.workers
+    )
+
+
+def _take_port(settings: "Settings") -> socket.socket:
     """Take the port before anything slow is loaded."""
+    from cli.ports import hold, listen
+
+    if settings.workers > 1 and sys.platform != "linux":
+        raise CommandError(f"setting workers is {settings.workers}: more than one needs Linux")
+    take = hold if settings.workers > 1 else listen
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2_048)
+        return take(settings.host, settings.port)
     except OSError as exc:
-        raise CommandError(f"cannot listen on {host}:{port}: {exc.strerror}; choose another with --port") from exc
-    return listener
+        where = f"{settings.host}:{settings.port}"
+        raise CommandError(f"cannot listen on {where}: {exc.strerror}; choose another with --port") from exc

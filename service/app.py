@@ -17,30 +17,37 @@ from service.routes import classify, tasks
 from service.routes.common import problems
 from service.routes.health import health_router
 from service.settings import Settings
+from service.shared_metrics import SharedFolder
 from service.world import build_world, running
 
 _DESCRIPTION = """Many small text classifiers on one frozen T5: each task is a soft prompt, and requests of all
 tasks share a batch. Errors are RFC 9457 problem details with a stable `code`."""
 
 
-def create_app(settings: Settings, *, on_model_failure: Callable[[str], None] = lambda reason: None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    shared: SharedFolder | None = None,
+    on_model_failure: Callable[[str], None] = lambda reason: None,
+) -> FastAPI:
     """The application of a world built here; its engine runs from the application's start to its stop.
 
     Args:
         settings: everything that the server can be told
+        shared: where it keeps its metrics if it is one of several workers
         on_model_failure: told, on the event loop, why no request can be answered by this process any more
 
     Raises:
         backbone.BackboneError: the backbone cannot be loaded
         adapters.RegistryUnavailable: the registry cannot be opened
     """
-    metrics = Metrics()
+    metrics = Metrics(shared)
     world = build_world(settings, metrics, on_model_failure=on_model_failure)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.world = world
-        async with running(world):
+        async with running(world), metrics.refreshing():
             yield
 
     app: FastAPI = FastAPIOffline(  # /docs without a content delivery network

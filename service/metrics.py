@@ -1,10 +1,16 @@
 """Prometheus metrics, on a registry of their own: every series exists from the start, no label is a caller's word."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from service.engine import BatchDone
+from service.shared_metrics import SharedFolder
 
 OTHER_ROUTE = "other"
 """Whatever is no route of the API: the documentation, and paths that nothing answers."""
@@ -12,17 +18,26 @@ STATUSES = ("200", "201", "204", "400", "404", "405", "409", "413", "415", "422"
 _LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _TOKENS_BUCKETS = (32, 64, 128, 256, 512, 1_024, 2_048, 4_096)
+_REFRESH_S = 1.0
+_RECEIVED = "superpos_requests_received"
+_ENDED = ("superpos_requests_answered", "superpos_requests_cancelled", "superpos_requests_lost")
 
 
 class Metrics:
-    """All series of one server. received = Σ answered + Σ cancelled + in flight, at any scrape."""
+    """All series of one server. received = Σ answered + Σ cancelled + lost + in flight, at any scrape.
 
-    def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        self._received = Counter("superpos_requests_received", "Requests that arrived", registry=registry)
-        self._in_flight = Gauge(
-            "superpos_requests_in_flight", "Requests that arrived and have not ended", registry=registry
-        )
+    One process keeps its numbers in memory. One of several keeps them in a folder that all share, and a scrape of any
+    gives them together: counters summed, gauges as each says.
+    """
+
+    _received: Counter
+
+    def __init__(self, shared: SharedFolder | None = None) -> None:
+        self._own = registry = CollectorRegistry()
+        self._shared = shared
+        self._gauges: list[tuple[Gauge, Callable[[], float]]] = []
+        self.registry = CollectorRegistry()
+        self.registry.register(_Scrape(self._refresh, registry.collect if shared is None else shared.collect))
         self._answered = Counter(
             "superpos_requests_answered",
             "Requests that got a response, by status",
@@ -34,6 +49,9 @@ class Metrics:
             "Requests whose caller hung up before the response",
             ["route"],
             registry=registry,
+        )
+        self._lost = Counter(
+            "superpos_requests_lost", "Requests whose worker died before the response", registry=registry
         )
         self._seconds = Histogram(
             "superpos_request_duration_seconds",
@@ -75,25 +93,46 @@ class Metrics:
             self._seconds.labels(route)
             for status in STATUSES:
                 self._answered.labels(route, status)
+        # made last, it stands last in a worker's file and is read last from it, while that worker goes on counting:
+        # no answer is seen whose request is not
+        self._received = Counter(_RECEIVED, "Requests that arrived", registry=self._own)
+        self._lost.inc(_num_in_flight(self._own.collect()))  # of a worker that died, whose numbers go on here
 
-    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """A gauge that is read when it is scraped."""
-        Gauge(name, text, registry=self.registry).set_function(read)
+    def gauge(
+        self,
+        name: str,
+        text: str,
+        read: Callable[[], float],
+        *,
+        over_workers: Literal["livesum", "livemin", "livemax"] = "livesum",
+    ) -> None:
+        """A gauge that is read when it is scraped, and every second where another worker may be scraped."""
+        self._gauges.append((Gauge(name, text, registry=self._own, multiprocess_mode=over_workers), read))
+
+    @asynccontextmanager
+    async def refreshing(self) -> AsyncIterator[None]:
+        """Keep the gauges fresh for scrapes of other workers; alone there is nothing to do."""
+        if self._shared is None:
+            yield
+            return
+        task = asyncio.create_task(self._refresh_always(), name="metrics-refresh")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def request_received(self) -> None:
         """Count an arrival."""
         self._received.inc()
-        self._in_flight.inc()
 
     def request_answered(self, route: str, status: int, seconds: float) -> None:
         """Count a response."""
-        self._in_flight.dec()
         self._answered.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def request_cancelled(self, route: str) -> None:
         """Count a caller who hung up."""
-        self._in_flight.dec()
         self._cancelled.labels(route).inc()
 
     def rows_answered(self, num_rows: int, num_truncated: int) -> None:
@@ -108,3 +147,38 @@ class Metrics:
         self._batch_adapters.observe(done.num_adapters)
         self._batch_seconds.observe(done.infer_s)
         self._trips.inc(done.num_trips)
+
+    def _refresh(self) -> None:
+        for gauge, read in self._gauges:
+            gauge.set(read())
+
+    async def _refresh_always(self) -> None:
+        while True:
+            self._refresh()
+            await asyncio.sleep(_REFRESH_S)
+
+
+class _Scrape(Collector):
+    """What a scrape gives: every series as it is now, and the requests in flight, which follow from the others."""
+
+    def __init__(self, refresh: Callable[[], None], read: Callable[[], Iterable[Metric]]) -> None:
+        self._refresh, self._read = refresh, read
+
+    def collect(self) -> Iterator[Metric]:
+        self._refresh()
+        families = list(self._read())
+        yield from families
+        yield GaugeMetricFamily(
+            "superpos_requests_in_flight",
+            "Requests that arrived and have not ended",
+            value=_num_in_flight(families),
+        )
+
+
+def _num_in_flight(families: Iterable[Metric]) -> float:
+    totals = {
+        family.name: sum(sample.value for sample in family.samples if sample.name.endswith("_total"))
+        for family in families
+        if family.type == "counter"
+    }
+    return totals[_RECEIVED] - sum(totals[name] for name in _ENDED)

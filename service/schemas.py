@@ -191,6 +191,8 @@ class Ready(BaseModel):
     tripped_adapters: int
     """Adapters that the circuit breaker refuses now."""
     queued_rows: int
+    workers: int
+    """Processes behind this port; the rest of this answer is about the one that got the request."""
 
 
 class ProblemBody(BaseModel):

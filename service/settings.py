@@ -37,7 +37,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     threads: Annotated[int, Field(ge=1)] | None = None
-    """CPU threads of the model; None leaves PyTorch's choice."""
+    """CPU threads of the model in each process; None leaves PyTorch's choice, or shares the cores among the workers."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes behind the one port, each with the whole model, a queue and a bank of its own."""
 
     max_batch_tokens: Annotated[int, Field(ge=1)] = 1_024
     max_queue_rows: Annotated[int, Field(ge=1)] = 1_024

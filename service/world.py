@@ -146,7 +146,7 @@ def _watch(metrics: Metrics, world: World) -> None:
     """Gauges read at the scrape."""
     metrics.gauge("superpos_queue_rows", "Rows admitted and not yet answered", lambda: world.admission.rows)
     metrics.gauge("superpos_queue_tokens", "Their packed tokens", lambda: world.admission.tokens)
-    metrics.gauge("superpos_tasks", "Tasks in the catalog", lambda: len(world.catalog))
+    metrics.gauge("superpos_tasks", "Tasks in the catalog", lambda: len(world.catalog), over_workers="livemax")
     metrics.gauge("superpos_adapters_loaded", "Adapters in host memory", lambda: len(world.adapters))
     metrics.gauge(
         "superpos_adapters_resident",
@@ -158,8 +158,22 @@ def _watch(metrics: Metrics, world: World) -> None:
         "Adapters that the circuit breaker refuses now",
         lambda: world.engine.stats().tripped_adapters,
     )
-    metrics.gauge("superpos_registry_degraded", "1 while the registry cannot be read", lambda: world.follower.degraded)
     metrics.gauge(
-        "superpos_registry_position", "Last entry of the registry's log that was seen", lambda: world.catalog.position
+        "superpos_registry_degraded",
+        "1 while the registry cannot be read",
+        lambda: world.follower.degraded,
+        over_workers="livemax",
     )
-    metrics.gauge("superpos_engine_alive", "1 while the model thread runs", lambda: world.engine.stats().alive)
+    metrics.gauge(
+        "superpos_registry_position",
+        "Last entry of the registry's log that was seen",
+        lambda: world.catalog.position,
+        over_workers="livemin",
+    )
+    metrics.gauge(
+        "superpos_engine_alive",
+        "1 while the model thread runs",
+        lambda: world.engine.stats().alive,
+        over_workers="livemin",
+    )
+    metrics.gauge("superpos_workers", "Processes that answer", lambda: 1)

@@ -3,6 +3,7 @@
 import gc
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,32 @@ def test_pushing_what_is_there_already_changes_nothing_and_says_so(desk: Desk, t
     again = superpos("push", desk.run, "topic", "--to", place)
     assert (again.code, again.stdout) == (0, f"already there, nothing changed: topic@1 {desk.adapter.digest}\n")
     assert SqliteRegistry(place).changes() == before
+
+
+def test_an_alias_is_moved_forth_and_back_and_only_from_where_it_is_expected(
+    desk: Desk, tmp_path: Path, serve: Callable[..., RunningServer]
+) -> None:
+    server = serve()
+    registry = server.settings.registry
+    adapter = desk.adapter
+    other = PromptAdapter(adapter.prompt + np.float32(1), adapter.manifest)
+    write_folder(tmp_path / "other", to_files(other))
+    for folder in (desk.run, tmp_path / "other"):
+        assert superpos("push", folder, "topic", "--to", server.url).code == 0
+    for place in (server.url, str(registry)):
+        moved = superpos("alias", "topic", "production", "1", "--expected", "2", "--to", place)
+        assert (moved.code, moved.stdout) == (0, "topic@production is version 1\n")
+        refused = superpos("alias", "topic", "production", "2", "--expected", "2", "--to", place).refusal()
+        assert "topic@production points at version 1, expected version 2" in refused
+        assert "topic@7" in superpos("alias", "topic", "canary", "7", "--to", place).refusal()
+        assert superpos("alias", "topic", "production", "2", "--to", place).code == 0
+    nowhere = tmp_path / "none.sqlite"
+    assert str(nowhere) in superpos("alias", "topic", "production", "1", "--to", nowhere).refusal()
+    assert not nowhere.exists()
+
+
+def test_the_version_is_the_packages() -> None:
+    assert superpos("--version").stdout == f"superpos {version('superpos')}\n"
 
 
 def test_a_push_without_an_alias_leaves_production_where_it_is(desk: Desk, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
         "evaluate",
         "push",
         "list",
+        "alias",
         "classify",
         "export",
         "import",

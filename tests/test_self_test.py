@@ -14,7 +14,7 @@ from service.containment import Containment
 from service.engine import Engine
 from service.errors import NotReady
 from service.forward import BatchForward, Forward, Row, RowScores
-from service.self_test import SelfTest, run_self_test, tolerance
+from service.self_test import SelfTest, run_self_test
 from service.synthetic import Shape, synthetic_rows
 from service.warm_up import warm_up
 
@@ -36,7 +36,7 @@ def leaking(backbone: Backbone, share: float) -> Forward:
 
 
 def test_the_tiny_model_passes(tiny: Backbone) -> None:
-    found = run_self_test(forward_of(tiny), tiny, precision="fp32")
+    found = run_self_test(forward_of(tiny), tiny)
     assert found.passed
     assert found.max_difference <= 1e-4
     assert (found.rows, found.batches) == (7, 5)
@@ -44,27 +44,26 @@ def test_the_tiny_model_passes(tiny: Backbone) -> None:
 
 
 def test_the_embedded_model_passes(embedded: Backbone) -> None:
-    assert run_self_test(forward_of(embedded), embedded, precision="fp32").passed
+    assert run_self_test(forward_of(embedded), embedded).passed
 
 
 def test_rows_that_depend_on_their_neighbours_do_not_pass(tiny: Backbone) -> None:
-    found = run_self_test(leaking(tiny, 0.01), tiny, precision="fp32")
+    found = run_self_test(leaking(tiny, 0.01), tiny)
     assert not found.passed
     assert 1e-4 < found.max_difference < 1
     assert f"differ by up to {found.max_difference:.3g}" in str(found)
 
 
 def test_scores_that_are_no_numbers_do_not_pass(tiny: Backbone) -> None:
-    found = run_self_test(leaking(tiny, np.nan), tiny, precision="bf16")
+    found = run_self_test(leaking(tiny, np.nan), tiny)
     assert found.max_difference == float("inf")
     assert not found.passed
 
 
-def test_a_coarser_precision_is_allowed_more(tiny: Backbone) -> None:
-    assert tolerance("fp32") == 1e-4
-    assert tolerance("int8") == 1e-4
-    assert tolerance("bf16") == 0.1
-    assert run_self_test(leaking(tiny, 0.001), tiny, precision="bf16").passed
+def test_an_int8_backbone_is_held_to_the_same_bound(tiny: Backbone) -> None:
+    int8 = tiny.in_int8()
+    assert run_self_test(forward_of(int8), int8).tolerance == 1e-4
+    assert run_self_test(forward_of(int8), int8).passed
 
 
 def test_synthetic_rows_have_the_shapes_asked_for_and_are_the_same_each_time(tiny: Backbone) -> None:

@@ -24,7 +24,7 @@ def health_router(metrics: Metrics) -> APIRouter:
     @router.head("/healthz/ready", include_in_schema=False)
     @router.get("/healthz/ready", responses={503: {"model": Ready}})
     async def ready(world: Running, response: Response) -> Ready:
-        """Whether requests can be answered now; 503 where not."""
+        """Whether the worker that got this request can answer others now; 503 where not."""
         stats = world.engine.stats()
         if stats.not_ready is not None:
             response.status_code = 503
@@ -38,11 +38,12 @@ def health_router(metrics: Metrics) -> APIRouter:
             resident_adapters=stats.resident_adapters,
             tripped_adapters=stats.tripped_adapters,
             queued_rows=world.admission.rows,
+            workers=world.settings.workers,
         )
 
     @router.get("/metrics", response_class=Response)
     async def scrape() -> Response:
-        """Prometheus' text format."""
+        """Prometheus' text format; all workers' numbers together, whichever of them answers."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -44,6 +44,7 @@ format: $(VENV)/ready ## Format the sources
 bench: setup ## Run every benchmark, quick (SUPERPOS_DATA: on real rows)
 	$(BIN)/python -m benchmarks.packing
 	$(BIN)/python -m benchmarks.serving --quick
+	$(BIN)/python -m benchmarks.adapters --quick
 
 bench-peers: setup $(PEERS)/ready ## Compare with FastAPI, LitServe and Ray Serve before PEFT
 	$(BIN)/python -m benchmarks.serving --quick --peers --peers-python $(PEERS)/bin/python

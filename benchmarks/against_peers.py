@@ -100,7 +100,7 @@ async def duel(
 async def agreement(*sides: tuple[str, Sequence[Call]]) -> float:
     """The share of a sample of single texts on which both sides give the same label."""
     labels = [[await label(url, call) for call in calls[:SAMPLE]] for url, calls in sides]
-    same = [a == b for a, b in zip(*labels, strict=True)]
+    same: list[bool] = [a == b for a, b in zip(*labels, strict=True)]
     return sum(same) / len(same)
 
 

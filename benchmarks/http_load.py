@@ -6,6 +6,7 @@ On a machine whose cores the server needs, whatever the generator burns is missi
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._head_end = -1
         self._reply: asyncio.Future[Reply] | None = None
         self._transport: asyncio.Transport | None = None
+        self.lost = False
 
     @classmethod
     async def open(cls, url: str) -> "Connection":
@@ -79,6 +81,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
         if self._reply is not None and not self._reply.done():
             self._reply.set_exception(ConnectionError(f"the server hung up: {exc}"))
 
@@ -133,39 +136,65 @@ async def ask(url: str, request: Call) -> Reply:
         connection.close()
 
 
+class Client:
+    """A caller that keeps its connection, and takes a new one where the server has closed it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: Connection | None = None
+
+    async def ask(self, request: Call) -> Reply | None:
+        """The reply, or None where the server hung up twice.
+
+        Servers close a connection that was idle for some seconds, perhaps just as a request is on its way: once is no
+        failure.
+        """
+        for _ in range(2):
+            if self._connection is None or self._connection.lost:
+                self._connection = await Connection.open(self._url)
+            with suppress(ConnectionError):
+                return await self._connection.ask(request)
+        return None
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._connection is not None:
+            self._connection.close()
+
+
 async def closed_loop(url: str, calls: Sequence[Call], *, clients: int, seconds: float, first: int = 0) -> Load:
     """`load.closed_loop` over HTTP, a connection a client; after the last call comes the first again."""
-    connections = [await Connection.open(url) for _ in range(clients)]
+    callers = [Client(url) for _ in range(clients)]
 
-    def client(connection: Connection) -> load.Ask:
+    def asking(client: Client) -> load.Ask:
         async def ask(number: int) -> int | None:
             request = calls[number % len(calls)]
-            return _rows(request, await connection.ask(request))
+            return _rows(request, await client.ask(request))
 
         return ask
 
-    result = await load.closed_loop(list(map(client, connections)), seconds=seconds, first=first)
-    for connection in connections:
-        connection.close()
+    result = await load.closed_loop(list(map(asking, callers)), seconds=seconds, first=first)
+    for client in callers:
+        client.close()
     return result
 
 
 async def open_loop(url: str, calls: Sequence[Call], arrivals: Sequence[float], *, first: int = 0) -> Load:
-    """`load.open_loop` over HTTP: a request takes a free connection, or opens one more."""
-    idle = [await Connection.open(url) for _ in range(8)]
+    """`load.open_loop` over HTTP: a request takes a free client's connection, or opens one more."""
+    idle: list[Client] = []
 
     async def ask(number: int) -> int | None:
         request = calls[number % len(calls)]
-        connection = idle.pop() if idle else await Connection.open(url)
-        reply = await connection.ask(request)
-        idle.append(connection)
+        client = idle.pop() if idle else Client(url)
+        reply = await client.ask(request)
+        idle.append(client)
         return _rows(request, reply)
 
     result = await load.open_loop(ask, arrivals, first=first)
-    for connection in idle:
-        connection.close()
+    for client in idle:
+        client.close()
     return result
 
 
-def _rows(request: Call, reply: Reply) -> int | None:
-    return request.rows if reply.status == 200 else None
+def _rows(request: Call, reply: Reply | None) -> int | None:
+    return request.rows if reply is not None and reply.status == 200 else None

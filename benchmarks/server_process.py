@@ -130,8 +130,12 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+class DoesNotAnswer(Exception):
+    """A server that was started gave no answer in time."""
+
+
 async def until_it_answers(url: str, request: Call, *, log: Path, timeout_s: float = 180) -> Reply:
-    """Ask again and again until a server that starts gives its first 200."""
+    """Ask again and again until a server that starts gives its first 200 (`DoesNotAnswer` where it never does)."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         with suppress(OSError, TimeoutError):
@@ -140,7 +144,7 @@ async def until_it_answers(url: str, request: Call, *, log: Path, timeout_s: flo
             if reply.status == 200:
                 return reply
         await asyncio.sleep(0.2)
-    raise SystemExit(f"{url} did not answer within {timeout_s:g} s, see what it said:\n{tail(log)}")
+    raise DoesNotAnswer(f"no answer within {timeout_s:g} s; it said: {tail(log)}")
 
 
 def tail(log: Path) -> str:

@@ -41,6 +41,7 @@ from benchmarks.in_process import in_process
 from benchmarks.schedule import CHOICES, Choice, draw
 from benchmarks.server_process import (
     NUM_PEERS,
+    DoesNotAnswer,
     Question,
     Server,
     missing,
@@ -162,10 +163,12 @@ async def against_peer(
     if reason:
         results.not_run[peer.name] = reason
         return
-    say = done(peer.name)
-    results.duels.append(
-        await duel(peer, *ours, asked, rounds=plan.peer_rounds, seconds=plan.seconds, log=log, done=say)
-    )
+    say, seconds = done(peer.name), plan.seconds
+    try:
+        met = await duel(peer, *ours, asked, rounds=plan.peer_rounds, seconds=seconds, log=log, done=say)
+        results.duels.append(met)
+    except DoesNotAnswer as exc:
+        results.not_run[peer.name] = str(exc)
 
 
 def write_backbone_and_adapters(folder: Path, adapters: Mapping[str, PromptAdapter]) -> None:

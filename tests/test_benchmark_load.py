@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from benchmarks import load, serving, workload
 from benchmarks.against_peers import Duel
-from benchmarks.http_load import Connection, ask, call, closed_loop
+from benchmarks.http_load import Client, Connection, ask, call, closed_loop
 from benchmarks.http_shares import mixed
 from benchmarks.schedule import draw, percentile, poisson_arrivals, popularity
 from benchmarks.server_process import Question
@@ -21,7 +21,13 @@ from benchmarks.server_process import Question
 def test_the_help_of_serving_says_what_its_figures_mean() -> None:
     shown = CliRunner().invoke(serving.app, ["--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"})
     assert shown.exit_code == 0
-    for figure in ("http_share_batch8", "http_share_single", "http_overhead_ms_p50", "open_loop_p99_ms", "vs_best_peer"):
+    for figure in (
+        "http_share_batch8",
+        "http_share_single",
+        "http_overhead_ms_p50",
+        "open_loop_p99_ms",
+        "vs_best_peer",
+    ):
         assert figure in shown.output
 
 
@@ -140,6 +146,27 @@ def test_replies_other_than_200_are_failures() -> None:
     result = asyncio.run(run())
     assert result.rows == 0
     assert result.failures > 0
+
+
+def test_a_connection_that_the_server_has_closed_is_opened_again() -> None:
+    closing = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+
+    async def run() -> list[int]:
+        async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b'{"inputs": []}')
+            writer.write(closing)
+            writer.close()
+            await writer.wait_closed()
+
+        server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+        async with server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            client = Client(url)
+            replies = [await client.ask(call(url, "/", b'{"inputs": []}', rows=1)) for _ in range(3)]
+            client.close()
+        return [reply.status for reply in replies if reply is not None]
+
+    assert asyncio.run(run()) == [200, 200, 200]
 
 
 def loads(rows: int, latency_s: float) -> list[load.Load]:

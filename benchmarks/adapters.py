@@ -7,7 +7,7 @@ and the same texts, so that nothing but their number differs. Every number gets 
 - `adapters10000_throughput_vs_1`: rows/s of 64 clients over 10,000 adapters ÷ over one, uniform choice. One is the best
   case for anything that caches or groups by adapter.
 - `adapters10000_p99_vs_1`: the same of the 99th percentile of latency under Poisson arrivals at half of one adapter's
-  saturation rate, from the scheduled arrival.
+  saturation rate, from the scheduled arrival; the median of the rounds' ratios.
 - `adapter_resident_bytes`: growth of this process's resident memory from one adapter to 10,000, each loaded and in the
   bank, a head: prompt, trie, template, catalog entry, allocator's slack. A prompt of 10 × 512 float32 has 20,480.
 - `cold_extra_ms`: what the first request for an adapter takes longer than the second, in a freshly started server that
@@ -62,7 +62,7 @@ class Plan:
 
 
 FULL = Plan(rounds=6, seconds=4, half_seconds=10, cold=200, publications=30)
-QUICK = Plan(rounds=2, seconds=2, half_seconds=4, cold=40, publications=8)
+QUICK = Plan(rounds=3, seconds=1.5, half_seconds=3, cold=40, publications=8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ def main(path: Path) -> None:
         axis.set_ylim(0, max(1.5, 1.1 * max(max(curve[values]) for curve in curves.values())))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", alpha=0.3)
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axis.minorticks_off()
     axes[0].legend(frameon=False, loc="lower left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None, "Creator": None})

@@ -1,5 +1,6 @@
 """Superpos beside one peer at a time, on the same questions, in turn."""
 
+import asyncio
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ PEER_CLIENTS = 64
 """Enough to fill the batches of the peers that batch."""
 OUR_CLIENTS = (64, 32, 16)
 SAMPLE = 200
+SIDE_BY_SIDE = 20
 MIN_AGREEMENT = 0.98
 
 
@@ -99,9 +101,17 @@ async def duel(
 
 async def agreement(*sides: tuple[str, Sequence[Call]]) -> float:
     """The share of a sample of single texts on which both sides give the same label."""
-    labels = [[await label(url, call) for call in calls[:SAMPLE]] for url, calls in sides]
-    same: list[bool] = [a == b for a, b in zip(*labels, strict=True)]
+    ours, theirs = [await labels(url, calls[:SAMPLE]) for url, calls in sides]
+    same = [a == b for a, b in zip(ours, theirs, strict=True)]
     return sum(same) / len(same)
+
+
+async def labels(url: str, calls: Sequence[Call]) -> list[str]:
+    """The label of each single text, some asked side by side."""
+    found: list[str] = []
+    for first in range(0, len(calls), SIDE_BY_SIDE):
+        found += await asyncio.gather(*(label(url, call) for call in calls[first : first + SIDE_BY_SIDE]))
+    return found
 
 
 async def label(url: str, call: Call) -> str:

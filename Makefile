@@ -1,13 +1,14 @@
 # Everything starts here: `make serve` and `make test` set up what they need, from a bare clone on.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench acceptance bundled lock clean
+.PHONY: help setup serve test check format bench bench-peers acceptance bundled lock clean
 
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(VENV)/ready $(VENV)/backbone ## Make the environment and prepare the embedded backbone
 
@@ -40,8 +41,19 @@ format: $(VENV)/ready ## Format the sources
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## Run the benchmarks
+bench: setup ## Run every benchmark, quick (SUPERPOS_DATA: on real rows)
 	$(BIN)/python -m benchmarks.packing
+	$(BIN)/python -m benchmarks.serving --quick
+	$(BIN)/python -m benchmarks.adapters --quick
+
+bench-peers: setup $(PEERS)/ready ## Compare with FastAPI, LitServe and Ray Serve before PEFT
+	$(BIN)/python -m benchmarks.serving --quick --peers --peers-python $(PEERS)/bin/python
+
+$(PEERS)/ready: requirements/peers.txt
+	@echo "Making the peers' environment in $(PEERS) (once, some minutes)"
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r requirements/peers.txt
+	@touch $@
 
 acceptance: setup ## Train, push, serve and compare with transformers on real rows (set SUPERPOS_DATA)
 	$(BIN)/python -m benchmarks.acceptance
@@ -53,4 +65,4 @@ lock: $(VENV)/ready ## Resolve the locked requirements again
 	$(BIN)/python requirements/lock.py
 
 clean: ## Remove the environment and the caches of the tools (not your registry)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info

@@ -1,0 +1,55 @@
+"""LitServe in front of PEFT: its batching worker, which groups what it has by task.
+
+LitServe parses in one process and runs the model in another. A batch is whatever came within the timeout; rows of one
+task share a padded forward, the tasks of a batch take turns.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import litserve
+from peft_model import Answer, PeftClassifiers
+
+MAX_BATCH = 32
+BATCH_TIMEOUT_S = 0.005
+
+
+class Classifiers(litserve.LitAPI):
+    """The worker."""
+
+    def __init__(self, backbone: Path, adapters: Path, threads: int) -> None:
+        super().__init__(max_batch_size=MAX_BATCH, batch_timeout=BATCH_TIMEOUT_S)
+        self._arguments = (backbone, adapters, threads)
+
+    def setup(self, device: str) -> None:  # noqa: ARG002
+        backbone, adapters, threads = self._arguments
+        self._classifiers = PeftClassifiers(backbone, adapters, threads=threads)
+        self._classifiers.load_all()
+
+    def decode_request(self, request: dict[str, Any], **_: object) -> tuple[str, list[str]]:
+        return request["task"], request["inputs"]
+
+    def batch(self, inputs: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+        return inputs
+
+    def predict(self, inputs: list[tuple[str, list[str]]], **_: object) -> list[list[Answer]]:
+        return self._classifiers.classify_groups(inputs)
+
+    def unbatch(self, output: list[list[Answer]]) -> list[list[Answer]]:
+        return output
+
+    def encode_response(self, output: list[Answer], **_: object) -> dict[str, list[Answer]]:
+        return {"predictions": output}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", type=Path, required=True)
+    parser.add_argument("--adapters", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    options = parser.parse_args()
+    worker = Classifiers(options.backbone, options.adapters, options.threads)
+    server = litserve.LitServer(worker, accelerator="cpu", timeout=120)
+    server.run(host="127.0.0.1", port=options.port, generate_client_file=False, log_level="warning")

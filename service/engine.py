@@ -34,10 +34,21 @@ class EngineRow:
 
     @property
     def num_tokens(self) -> int:
-        return len(self.adapter.prompt) + len(self.token_ids)
+        return self.adapter.num_virtual_tokens + len(self.token_ids)
 
 
 RowScores = NDArray[np.float32]  # [K] log-probabilities in the order of the adapter's labels
+
+
+@dataclass(frozen=True, slots=True)
+class RowAnswer:
+    """A row's scores, and where its time went."""
+
+    scores: RowScores
+    queued_s: float
+    """From its submission to the begin of its batch."""
+    infer_s: float
+    """Its batch in the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,8 @@ class EngineStats:
 @dataclass(slots=True, eq=False)
 class _Waiting:
     row: EngineRow
-    future: Future[RowScores] = field(default_factory=Future)
+    future: Future[RowAnswer] = field(default_factory=Future)
+    submitted: float = field(default_factory=time.monotonic)
 
     @property
     def num_tokens(self) -> int:
@@ -102,11 +114,11 @@ class Engine:
         self._inbox.put(None)
         self._thread.join()
 
-    def submit(self, rows: Sequence[EngineRow]) -> list[Future[RowScores]]:
+    def submit(self, rows: Sequence[EngineRow]) -> list[Future[RowAnswer]]:
         """Queue rows.
 
         Returns:
-            a future a row: its label log-probabilities, or `DeadlineExceeded`, `InferenceFailed` or `NotReady`.
+            a future a row: its answer, or `DeadlineExceeded`, `InferenceFailed` or `NotReady`.
             Cancelling one before its batch begins spares its work.
         """
         waiting = [_Waiting(row) for row in rows]
@@ -168,6 +180,7 @@ class Engine:
 
     def _answer(self, entries: list[_Waiting]) -> None:
         """Run rows together; where that fails, halve them until only the culprits fail."""
+        started = time.monotonic()
         try:
             scores = self._forward([entry.row for entry in entries])
         except Exception as exc:  # noqa: BLE001 - whatever a forward raises belongs to its row
@@ -180,11 +193,12 @@ class Engine:
             failure = InferenceFailed(f"the forward failed on this row: {type(exc).__name__}: {exc}")
             entries[0].future.set_exception(failure)
             return
+        infer_s = time.monotonic() - started
         for entry, row in zip(entries, scores, strict=True):
             if np.isnan(row).any():
                 entry.future.set_exception(InferenceFailed("the scores of this row are not numbers"))
             else:
-                entry.future.set_result(row)
+                entry.future.set_result(RowAnswer(row, started - entry.submitted, infer_s))
 
     def _refuse_waiting(self) -> None:
         left = self._scheduler.drain()

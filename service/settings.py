@@ -51,7 +51,9 @@ class Settings(BaseSettings):
     bank_bytes: Annotated[int, Field(ge=1 << 20)] = 256 << 20
     """Device memory for resident prompts; the least recently used leave past it."""
     max_loaded_adapters: Annotated[int, Field(ge=1)] = 20_000
-    poll_interval_s: Annotated[float, Field(gt=0)] = 0.25
+    result_cache_bytes: Annotated[int, Field(ge=0)] = 0
+    """Host memory for answers that may be given again without the model; 0 computes every row."""
+    poll_interval_s: Annotated[float, Field(gt=0)] = 0.1
     """How often the registry is asked what changed."""
     drain_timeout_s: Annotated[int, Field(ge=0)] = 30
     log_format: Literal["json", "console"] = "console"

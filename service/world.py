@@ -20,7 +20,9 @@ from service.engine import Engine
 from service.follower import Follower
 from service.loaded import AdapterCache
 from service.metrics import Metrics
+from service.prefetch import Prefetch
 from service.publisher import Publisher
+from service.result_cache import ResultCache
 from service.settings import Settings
 
 _log = structlog.get_logger("service")
@@ -36,6 +38,8 @@ class World:
     catalog: Catalog
     follower: Follower
     adapters: AdapterCache
+    prefetch: Prefetch
+    results: ResultCache
     admission: Admission
     engine: Engine
     classifier: Classifier
@@ -58,6 +62,8 @@ async def running(world: World) -> AsyncIterator[None]:
     finally:
         gc.unfreeze()
         await world.follower.stop()
+        await world.prefetch.stop()
+        world.adapters.stop()
         await asyncio.to_thread(world.engine.stop)
 
 
@@ -80,8 +86,9 @@ def build_world(settings: Settings, metrics: Metrics) -> World:
         say=lambda line: _log.info("backbone", message=line),
     )
     catalog = Catalog()
-    follower = Follower(registry, catalog, poll_interval_s=settings.poll_interval_s)
     adapters = AdapterCache(registry, backbone, max_adapters=settings.max_loaded_adapters)
+    prefetch = Prefetch(adapters)
+    follower = Follower(registry, catalog, poll_interval_s=settings.poll_interval_s, announce=prefetch.announce)
     admission = Admission(max_rows=settings.max_queue_rows, max_tokens=settings.max_queue_tokens)
     engine = Engine(
         backbone,
@@ -89,19 +96,34 @@ def build_world(settings: Settings, metrics: Metrics) -> World:
         bank_bytes=settings.bank_bytes,
         on_batch=metrics.batch_done,
     )
+    results = ResultCache(max_bytes=settings.result_cache_bytes)
     classifier = Classifier(
         backbone,
         engine,
         catalog,
         adapters,
         admission,
+        results=results,
         max_text_chars=settings.max_text_chars,
-        on_answered=lambda rows: metrics.rows_answered(len(rows), sum(row.truncated for row in rows)),
+        on_answered=metrics.classified,
     )
     publisher = Publisher(backbone, registry, adapters, classifier, follower)
     if settings.bundled:
         publish_bundled(registry, backbone)
-    world = World(settings, backbone, registry, catalog, follower, adapters, admission, engine, classifier, publisher)
+    world = World(
+        settings,
+        backbone,
+        registry,
+        catalog,
+        follower,
+        adapters,
+        prefetch,
+        results,
+        admission,
+        engine,
+        classifier,
+        publisher,
+    )
     _watch(metrics, world)
     return world
 
@@ -129,6 +151,7 @@ def _watch(metrics: Metrics, world: World) -> None:
         "Adapters in the bank on the device",
         lambda: world.engine.stats().resident_adapters,
     )
+    metrics.gauge("superpos_result_cache_bytes", "Answers that are remembered", lambda: world.results.size_bytes)
     metrics.gauge("superpos_registry_degraded", "1 while the registry cannot be read", lambda: world.follower.degraded)
     metrics.gauge(
         "superpos_registry_position", "Last entry of the registry's log that was seen", lambda: world.catalog.position

@@ -9,15 +9,18 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from support import PAIR, TOPIC, make_adapter
 
 from adapters import TaskSpec
 from backbone import Backbone, PackedRow, pack
-from service.engine import BatchDone, Engine, EngineRow, RowScores
+from service.engine import BatchDone, Engine, EngineRow, RowAnswer, RowScores
 from service.errors import DeadlineExceeded, InferenceFailed, NotReady
 from service.loaded import LoadedAdapter, load_adapter
 
 FAR = 60.0
+PROMPTS: dict[str, NDArray[np.float32]] = {}
+"""Of the adapters loaded here, by digest."""
 
 
 def row(backbone: Backbone, adapter: LoadedAdapter, text: str, *, timeout_s: float = FAR) -> EngineRow:
@@ -26,11 +29,14 @@ def row(backbone: Backbone, adapter: LoadedAdapter, text: str, *, timeout_s: flo
 
 
 def loaded(backbone: Backbone, spec: TaskSpec = TOPIC, *, seed: int = 0, num_virtual_tokens: int = 10) -> LoadedAdapter:
-    return load_adapter(make_adapter(backbone, spec, seed=seed, num_virtual_tokens=num_virtual_tokens), backbone)
+    adapter = load_adapter(make_adapter(backbone, spec, seed=seed, num_virtual_tokens=num_virtual_tokens), backbone)
+    assert adapter.prompt is not None
+    PROMPTS[adapter.digest] = adapter.prompt  # the bank will have it
+    return adapter
 
 
 def alone(backbone: Backbone, asked: EngineRow) -> RowScores:
-    prompt = torch.from_numpy(asked.adapter.prompt.copy())
+    prompt = torch.from_numpy(PROMPTS[asked.adapter.digest].copy())
     with torch.inference_mode():
         encoded = backbone.encode(pack([PackedRow(range(len(prompt)), asked.token_ids)]), prompt)
         return backbone.score(encoded, [asked.adapter.trie])[0].numpy()
@@ -50,7 +56,7 @@ class Held:
     def hold(self, asked: EngineRow) -> None:
         """Return once the model thread stands still."""
 
-        def wait(_: Future[RowScores]) -> None:
+        def wait(_: Future[RowAnswer]) -> None:
             self._held.set()
             assert self._go_on.wait(30)
 
@@ -78,7 +84,7 @@ def test_rows_of_many_tasks_in_one_batch_are_answered_as_if_alone(tiny: Backbone
     futures = held.engine.submit(rows)
     held.release()
     for asked, future in zip(rows, futures, strict=True):
-        scores = future.result(30)
+        scores = future.result(30).scores
         assert scores.shape == (asked.adapter.trie.num_labels,)
         assert np.abs(scores - alone(tiny, asked)).max() <= 1e-4
     assert held.batches[-1].num_rows == len(rows)
@@ -106,8 +112,8 @@ def test_a_row_that_is_no_number_fails_alone(tiny: Backbone, held: Held) -> None
     held.hold(row(tiny, good, "x"))
     before, culprit, after = held.engine.submit([row(tiny, adapter, "a film") for adapter in (good, bad, good)])
     held.release()
-    assert np.isfinite(before.result(30)).all()
-    assert np.isfinite(after.result(30)).all()
+    assert np.isfinite(before.result(30).scores).all()
+    assert np.isfinite(after.result(30).scores).all()
     with pytest.raises(InferenceFailed, match="not numbers"):
         culprit.result(30)
 
@@ -125,7 +131,7 @@ def test_a_row_that_raises_is_bisected_out_of_its_batch(tiny: Backbone, held: He
             with pytest.raises(InferenceFailed, match="forward failed"):
                 future.result(30)
         else:
-            assert np.abs(future.result(30) - alone(tiny, rows[index])).max() <= 1e-4
+            assert np.abs(future.result(30).scores - alone(tiny, rows[index])).max() <= 1e-4
 
 
 def test_a_row_whose_deadline_passed_in_the_queue_is_not_run(tiny: Backbone, held: Held) -> None:
@@ -156,7 +162,7 @@ def test_stop_answers_what_was_accepted(tiny: Backbone) -> None:
     futures = held.engine.submit([asked] * 10)
     held.release()
     held.engine.stop()
-    assert all(np.isfinite(future.result(0)).all() for future in futures)
+    assert all(np.isfinite(future.result(0).scores).all() for future in futures)
     with pytest.raises(NotReady):
         held.engine.submit([asked])[0].result(5)
 

@@ -10,7 +10,6 @@ from service.errors import UnsupportedMediaType
 from service.schemas import ProblemBody
 from service.world import World
 
-
 # dependencies are coroutines: FastAPI would run each plain function in a thread of its own, at 0.1 ms a hop
 
 

@@ -85,5 +85,7 @@ class Bank:
         """Double the table; the prompts of one batch have a place even past the limit."""
         old = len(self._table)
         new = min(2 * old, self._max_rows) if old < self._max_rows else 2 * old
-        self._table = torch.cat([self._table, self._table.new_zeros(new - old, self._table.shape[1])])
+        table = self._table.new_empty(new, self._table.shape[1])  # rows without a slot are never read nor, so, resident
+        table[:old] = self._table
+        self._table = table
         self._free.extend(range(new - 1, old - 1, -1))

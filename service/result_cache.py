@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from backbone import Truncation
 from service.predictions import RowResult
 
-_ENTRY_BYTES = 120
+_ENTRY_BYTES = 150
 """An entry's place in the table, beside the objects it holds."""
 
 
@@ -37,8 +37,6 @@ class ResultCache:
         self._max_bytes = max_bytes
         self._results: OrderedDict[Question, RowResult] = OrderedDict()
         self.size_bytes = 0
-        self.hits = 0
-        self.misses = 0
 
     def __len__(self) -> int:
         return len(self._results)
@@ -53,9 +51,7 @@ class ResultCache:
             result = self._results.get(question)
             if result is not None:
                 self._results.move_to_end(question)
-                self.hits += 1
                 return result
-        self.misses += 1
         return None
 
     def put(self, digest: str, text: str, truncation: Truncation, result: RowResult) -> None:

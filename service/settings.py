@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     max_loaded_adapters: Annotated[int, Field(ge=1)] = 20_000
     result_cache_bytes: Annotated[int, Field(ge=0)] = 0
     """Host memory for answers that may be given again without the model; 0 computes every row."""
-    poll_interval_s: Annotated[float, Field(gt=0)] = 0.1
+    poll_interval_s: Annotated[float, Field(gt=0)] = 0.05
     """How often the registry is asked what changed."""
     drain_timeout_s: Annotated[int, Field(ge=0)] = 30
     log_format: Literal["json", "console"] = "console"

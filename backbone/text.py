@@ -46,9 +46,10 @@ class TextTokenizer:
         Raises:
             TextTooLong: a longer text under `error`; it says which.
         """
-        return [self._fit(index, ids, max_tokens, truncation) for index, ids in enumerate(self.pieces(texts))]
+        return [self.fit(index, ids, max_tokens, truncation) for index, ids in enumerate(self.pieces(texts))]
 
-    def _fit(self, index: int, ids: list[int], max_tokens: int, truncation: Truncation) -> TokenizedText:
+    def fit(self, index: int, ids: list[int], max_tokens: int, truncation: Truncation) -> TokenizedText:
+        """One text's pieces ended, cut or refused as `tokenize` does; `index` is for the refusal alone."""
         if len(ids) < max_tokens:
             return TokenizedText((*ids, self._eos_id), truncated=False)
         if truncation == "error":

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,18 +12,27 @@ from service.loaded import LoadedAdapter
 _FIRST_ROWS = 1_024
 
 
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """The rows that one prompt holds, and the adapter that it was taken from."""
+
+    rows: tuple[int, ...]
+    adapter: LoadedAdapter
+
+
 class Bank:
     """Prompts by digest in one table [R, H] that grows by doubling up to a limit in bytes.
 
-    A slot is the rows that one prompt holds; they need not stand together, so prompts of any length share the table
-    without gaps. Past the limit the least recently used leave, never one that the coming batch needs.
+    A slot's rows need not stand together, so prompts of any length share the table without gaps. Past the limit the
+    least recently used leave, never one that the coming batch needs. A prompt is kept once: the adapter gives its
+    copy up when it moves in and has it back when it moves out, so that no row can find its prompt nowhere.
     """
 
     def __init__(self, *, width: int, device: torch.device, max_bytes: int) -> None:
         self._max_rows = max(_FIRST_ROWS, max_bytes // (4 * width))
         self._table = torch.zeros(_FIRST_ROWS, width, device=device)  # [R, H]
         self._free = list(range(_FIRST_ROWS - 1, -1, -1))
-        self._slots: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+        self._slots: OrderedDict[str, _Slot] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -44,22 +54,29 @@ class Bank:
                 self._slots.move_to_end(digest)
         for digest, adapter in needed.items():
             if digest not in self._slots:
-                self._slots[digest] = self._write(adapter, needed)
-        return {digest: self._slots[digest] for digest in needed}
+                self._slots[digest] = self._move_in(adapter, needed)
+        return {digest: self._slots[digest].rows for digest in needed}
 
     def clear(self) -> None:
         """Let every prompt go."""
-        for rows in self._slots.values():
-            self._free.extend(rows)
-        self._slots.clear()
+        for digest in list(self._slots):
+            self._move_out(digest)
 
-    def _write(self, adapter: LoadedAdapter, needed: Collection[str]) -> tuple[int, ...]:
-        count = adapter.prompt.shape[0]
+    def _move_in(self, adapter: LoadedAdapter, needed: Collection[str]) -> _Slot:
+        assert adapter.prompt is not None, "a prompt that is not in the bank is on the host"
+        count = len(adapter.prompt)
         self._make_room(count, needed)
         rows = self._free[-count:]
         self._table[rows] = torch.from_numpy(adapter.prompt.copy()).to(self._table.device)  # [P, H]
         del self._free[-count:]  # only now: a prompt that cannot be written takes no rows
-        return tuple(rows)
+        adapter.prompt = None
+        return _Slot(tuple(rows), adapter)
+
+    def _move_out(self, digest: str) -> None:
+        slot = self._slots[digest]
+        slot.adapter.prompt = self._table[list(slot.rows)].cpu().numpy()  # [P, H]
+        del self._slots[digest]
+        self._free.extend(slot.rows)
 
     def _make_room(self, count: int, needed: Collection[str]) -> None:
         while len(self._free) < count:
@@ -67,11 +84,13 @@ class Bank:
             if len(self._table) < self._max_rows or oldest is None or oldest in needed:
                 self._grow()
             else:
-                self._free.extend(self._slots.pop(oldest))
+                self._move_out(oldest)
 
     def _grow(self) -> None:
         """Double the table; the prompts of one batch have a place even past the limit."""
         old = len(self._table)
         new = min(2 * old, self._max_rows) if old < self._max_rows else 2 * old
-        self._table = torch.cat([self._table, self._table.new_zeros(new - old, self._table.shape[1])])
+        table = self._table.new_empty(new, self._table.shape[1])  # rows without a slot are never read nor, so, resident
+        table[:old] = self._table
+        self._table = table
         self._free.extend(range(new - 1, old - 1, -1))

@@ -5,35 +5,30 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from adapters import Calibration, InvalidRow, Ref, Resolution, TaskSpec
-from backbone import Backbone, TokenizedText, Truncation
+from adapters import InvalidRow, Ref, Resolution
+from backbone import Backbone, TextTooLong, TokenizedText, Truncation
 from service.admission import Admission
 from service.catalog import Catalog
-from service.engine import Engine, EngineRow
+from service.engine import Engine, EngineRow, RowAnswer
 from service.errors import DeadlineExceeded
-from service.forward import RowScores
+from service.gathering import gather_answers
 from service.loaded import AdapterCache, LoadedAdapter
+from service.predictions import Prediction, RowResult, predict
+from service.result_cache import ResultCache
+from service.tokenization import Tokenization
 
 Item = str | Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
-    """One row's answer."""
+class Stages:
+    """Where a request's time went; zero for what it did not need."""
 
-    label: str
-    score: float
-    scores: dict[str, float]
-    """Calibrated probabilities of the best labels, best first."""
-    logprobs: dict[str, float]
-    """Raw log-probabilities of the same labels, before calibration."""
-    abstained: bool
-    tokens: int
-    """Tokens of the text as the model read it, end-of-sequence counted, the prompt not."""
-    truncated: bool
+    tokenize_s: float = 0.0
+    queue_s: float = 0.0
+    """Until its first row's batch began."""
+    infer_s: float = 0.0
+    """From there until its last row's batch ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +37,11 @@ class Classification:
 
     resolution: Resolution
     predictions: list[Prediction]
+    stages: Stages
 
 
 class Classifier:
-    """Resolve, render, tokenize, admit, run, calibrate."""
+    """Resolve, render, look up, tokenize, admit, run, calibrate."""
 
     def __init__(
         self,
@@ -55,12 +51,14 @@ class Classifier:
         adapters: AdapterCache,
         admission: Admission,
         *,
+        results: ResultCache,
         max_text_chars: int,
-        on_answered: Callable[[Sequence[Prediction]], None] = lambda predictions: None,
+        on_answered: Callable[[Classification], None] = lambda classification: None,
     ) -> None:
         self._backbone, self._engine, self._catalog = backbone, engine, catalog
-        self._adapters, self._admission, self._max_text_chars = adapters, admission, max_text_chars
-        self._on_answered = on_answered
+        self._adapters, self._admission, self._results = adapters, admission, results
+        self._tokenization = Tokenization(backbone.tokenizer)
+        self._max_text_chars, self._on_answered = max_text_chars, on_answered
 
     async def classify(
         self,
@@ -84,26 +82,27 @@ class Classifier:
             async with asyncio.timeout(timeout_s):
                 resolution = self._catalog.resolve(tenant, ref)
                 adapter = await self._adapters.get(resolution.digest)
-                texts = await self._tokenize(adapter.spec, items, truncation)
-                scores = await self._run(adapter, texts, deadline)
+                texts = [self._render(adapter, index, item) for index, item in enumerate(items)]
+                known = [self._results.get(adapter.digest, text, truncation) for text in texts]
+                fresh, stages = await self._compute(adapter, texts, known, truncation, deadline)
         except TimeoutError as exc:
             raise DeadlineExceeded(f"no answer within {timeout_s:g} s") from exc
-        predictions = [_prediction(row, adapter, text, top_k) for row, text in zip(scores, texts, strict=True)]
-        self._on_answered(predictions)
-        return Classification(resolution, predictions)
+        computed = iter(fresh)
+        predictions = [
+            predict(result or next(computed), adapter, top_k=top_k, cached=result is not None) for result in known
+        ]
+        classification = Classification(resolution, predictions, stages)
+        self._on_answered(classification)
+        return classification
 
     async def try_out(self, adapter: LoadedAdapter, *, timeout_s: float) -> None:
         """One real forward of an adapter that nobody can name yet; raises what `classify` would."""
         token_ids = (self._backbone.architecture.eos_id,)
         await self._run(adapter, [TokenizedText(token_ids, truncated=False)], time.monotonic() + timeout_s)
 
-    async def _tokenize(self, spec: TaskSpec, items: Sequence[Item], truncation: Truncation) -> list[TokenizedText]:
-        texts = [self._render(spec, index, item) for index, item in enumerate(items)]
-        return await asyncio.to_thread(self._fit, texts, spec.max_tokens, truncation)
-
-    def _render(self, spec: TaskSpec, index: int, item: Item) -> str:
+    def _render(self, adapter: LoadedAdapter, index: int, item: Item) -> str:
         try:
-            text = spec.render(item)
+            text = adapter.template.render(item)
         except InvalidRow as exc:
             raise InvalidRow(f"inputs[{index}]: {exc}") from exc
         if len(text) > self._max_text_chars:
@@ -112,36 +111,44 @@ class Classifier:
             )
         return text
 
-    def _fit(self, texts: list[str], max_tokens: int, truncation: Truncation) -> list[TokenizedText]:
-        return self._backbone.tokenizer.tokenize(texts, max_tokens=max_tokens, truncation=truncation)
+    async def _compute(
+        self,
+        adapter: LoadedAdapter,
+        texts: Sequence[str],
+        known: Sequence[RowResult | None],
+        truncation: Truncation,
+        deadline: float,
+    ) -> tuple[list[RowResult], Stages]:
+        """Results of the texts that are not known, in their order; they are known from then on."""
+        indices = [index for index, result in enumerate(known) if result is None]
+        if not indices:
+            return [], Stages()
+        started = time.monotonic()
+        try:
+            tokenized = await self._tokenization.tokenize(
+                [texts[index] for index in indices], max_tokens=adapter.max_tokens, truncation=truncation
+            )
+        except TextTooLong as exc:
+            raise TextTooLong(indices[exc.index], exc.num_tokens, exc.max_tokens) from exc
+        tokenize_s = time.monotonic() - started
+        answers = await self._run(adapter, tokenized, deadline)
+        fresh = [
+            RowResult(answer.scores, row.num_tokens, row.truncated)
+            for answer, row in zip(answers, tokenized, strict=True)
+        ]
+        for index, result in zip(indices, fresh, strict=True):
+            self._results.put(adapter.digest, texts[index], truncation, result)
+        return fresh, _stages(tokenize_s, answers)
 
-    async def _run(self, adapter: LoadedAdapter, texts: Sequence[TokenizedText], deadline: float) -> list[RowScores]:
+    async def _run(self, adapter: LoadedAdapter, texts: Sequence[TokenizedText], deadline: float) -> list[RowAnswer]:
         rows = [EngineRow(adapter, text.token_ids, deadline) for text in texts]
         with self._admission.admit(rows=len(rows), tokens=sum(row.num_tokens for row in rows)):
             # cancelled here (deadline, caller gone), the rows that wait are cancelled in the queue
-            return await asyncio.gather(*map(asyncio.wrap_future, self._engine.submit(rows)))
+            return await gather_answers(self._engine.submit(rows))
 
 
-def _prediction(log_probs: RowScores, adapter: LoadedAdapter, text: TokenizedText, top_k: int | None) -> Prediction:
-    names = adapter.spec.label_names
-    scores = _calibrated(log_probs, adapter.calibration)  # [K]
-    order = np.argsort(-log_probs, kind="stable")[:top_k]
-    best = int(order[0])
-    threshold = adapter.calibration.abstain_threshold
-    return Prediction(
-        label=names[best],
-        score=float(scores[best]),
-        scores={names[i]: float(scores[i]) for i in order},
-        logprobs={names[i]: float(log_probs[i]) for i in order},
-        abstained=threshold is not None and bool(scores[best] < threshold),
-        tokens=text.num_tokens,
-        truncated=text.truncated,
-    )
-
-
-def _calibrated(log_probs: RowScores, calibration: Calibration) -> NDArray[np.float64]:
-    """softmax(log p / temperature), [K]."""
-    scaled = log_probs.astype(np.float64) / calibration.temperature
-    weights = np.exp(scaled - scaled.max())
-    result: NDArray[np.float64] = weights / weights.sum()
-    return result
+def _stages(tokenize_s: float, answers: Sequence[RowAnswer]) -> Stages:
+    """A request's rows were submitted together: their times share a beginning."""
+    queue_s = min(answer.queued_s for answer in answers)
+    ended_s = max(answer.queued_s + answer.infer_s for answer in answers)
+    return Stages(tokenize_s, queue_s, ended_s - queue_s)

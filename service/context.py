@@ -1,8 +1,8 @@
 """The outermost ASGI layer: request id, trace context, metrics and one log line a request."""
 
 import re
+import secrets
 import time
-import uuid
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -40,12 +40,12 @@ class _Exchange:
     def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
         headers = Headers(scope=scope)
         given = headers.get(REQUEST_ID, "")
-        self._request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        self._request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         trace = headers.get(TRACEPARENT, "")
         self._traceparent = trace if _TRACEPARENT.fullmatch(trace) else None
-        scope.setdefault("state", {})["request_id"] = self._request_id
-        self._scope, self._send, self._metrics = scope, send, metrics
         self._started = time.monotonic()
+        scope.setdefault("state", {}).update(request_id=self._request_id, received_at=self._started)
+        self._scope, self._send, self._metrics = scope, send, metrics
         metrics.request_received()
         self._status: int | None = None
 

@@ -16,17 +16,26 @@ async def while_connected(request: Request, work: Coroutine[object, object, T]) 
 
     To be called after the body has been read.
     """
-    working = asyncio.create_task(work)
+    working = asyncio.current_task()
+    assert working is not None
+    waiting, left = True, False
+
+    def leave(_: asyncio.Task[None]) -> None:
+        nonlocal left
+        if waiting:
+            left = working.cancel()
+
     watching = asyncio.create_task(_hung_up(request))
+    watching.add_done_callback(leave)
     try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnected("the caller hung up")
-        return await working
+        return await work
+    except asyncio.CancelledError:
+        if not left or working.uncancel():
+            raise  # somebody else cancelled this task
+        raise ClientDisconnected("the caller hung up") from None
     finally:
-        working.cancel()
+        waiting = False
         watching.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
 
 
 async def _hung_up(request: Request) -> None:

@@ -37,7 +37,18 @@ class EngineRow:
 
     @property
     def num_tokens(self) -> int:
-        return len(self.adapter.prompt) + len(self.token_ids)
+        return self.adapter.num_virtual_tokens + len(self.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class RowAnswer:
+    """A row's scores, and where its time went."""
+
+    scores: RowScores
+    queued_s: float
+    """From its submission to the begin of its batch."""
+    infer_s: float
+    """Its batch in the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +83,8 @@ class EngineStats:
 @dataclass(slots=True, eq=False)
 class _Waiting:
     row: EngineRow
-    future: Future[RowScores] = field(default_factory=Future)
+    future: Future[RowAnswer] = field(default_factory=Future)
+    submitted: float = field(default_factory=time.monotonic)
 
     @property
     def num_tokens(self) -> int:
@@ -111,7 +123,7 @@ class Engine:
         self._containment = Containment(self._run_forward, refusal=self._refusal)
         self._scheduler: Scheduler[_Waiting] = Scheduler(max_batch_tokens=max_batch_tokens)
         self._inbox: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
-        self._unanswered: Unanswered[RowScores] = Unanswered()
+        self._unanswered: Unanswered[RowAnswer] = Unanswered()
         self._prepare, self._on_batch = prepare, on_batch
         self._thread = threading.Thread(target=self._run, name="superpos-model", daemon=True)
         self._over = threading.Event()  # nobody is to wait for the model thread any more
@@ -140,11 +152,11 @@ class Engine:
         self._inbox.put(None)  # should it ever come back, it ends
         self._over.set()
 
-    def submit(self, rows: Sequence[EngineRow]) -> list[Future[RowScores]]:
+    def submit(self, rows: Sequence[EngineRow]) -> list[Future[RowAnswer]]:
         """Queue rows.
 
         Returns:
-            a future a row: its label log-probabilities, or `DeadlineExceeded`, `InferenceFailed`, `AdapterTripped`,
+            a future a row: its answer, or `DeadlineExceeded`, `InferenceFailed`, `AdapterTripped`,
             `OutOfMemory` or `NotReady`. Cancelling one before its batch begins spares its work.
         """
         waiting = [_Waiting(row) for row in rows]
@@ -249,11 +261,16 @@ class Engine:
         """Run rows, those that are on trial alone and first; which of them ran, and were not refused, comes back."""
         ran: list[_Waiting] = []
         for part in self._trials_first(entries):
+            started = time.monotonic()
             for index, outcome in self._containment.run([entry.row for entry in part]):
-                self._note(part[index].row, outcome)
-                settle(part[index].future, outcome)
+                entry = part[index]
+                self._note(entry.row, outcome)
+                if isinstance(outcome, Exception):
+                    settle(entry.future, outcome)
+                else:
+                    settle(entry.future, RowAnswer(outcome, started - entry.submitted, time.monotonic() - started))
                 if not isinstance(outcome, AdapterTripped):
-                    ran.append(part[index])
+                    ran.append(entry)
         return ran
 
     def _trials_first(self, entries: Sequence[_Waiting]) -> list[list[_Waiting]]:

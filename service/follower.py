@@ -1,10 +1,11 @@
 """Keeps the catalog at the registry's heels: one task that asks for changes, again and again."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 import structlog
 
-from adapters import Registry, RegistryUnavailable
+from adapters import Change, Registry, RegistryUnavailable
 from service.catalog import Catalog
 
 _log = structlog.get_logger("service")
@@ -13,14 +14,22 @@ _log = structlog.get_logger("service")
 class Follower:
     """Polls a registry's log. `degraded` is true while the registry cannot be read."""
 
-    def __init__(self, registry: Registry, catalog: Catalog, *, poll_interval_s: float) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        catalog: Catalog,
+        *,
+        poll_interval_s: float,
+        announce: Callable[[Sequence[Change]], None] = lambda changes: None,
+    ) -> None:
         self._registry, self._catalog, self._poll_interval_s = registry, catalog, poll_interval_s
+        self._announce = announce
         self._task: asyncio.Task[None] | None = None
         self.degraded = False
 
     async def start(self) -> None:
-        """Read the whole log once (`RegistryUnavailable` where that fails), then follow it."""
-        await self.refresh()
+        """Read the whole log once (`RegistryUnavailable` where that fails), then follow it and announce what is new."""
+        self._catalog.apply(await self._changes())
         self._task = asyncio.create_task(self._follow(), name="registry-follower")
 
     async def stop(self) -> None:
@@ -31,7 +40,12 @@ class Follower:
 
     async def refresh(self) -> None:
         """Bring the catalog up to now (`RegistryUnavailable` where the registry cannot be read)."""
-        self._catalog.apply(await asyncio.to_thread(self._registry.changes, self._catalog.position))
+        changes = await self._changes()
+        self._catalog.apply(changes)
+        self._announce(changes)
+
+    async def _changes(self) -> Sequence[Change]:
+        return await asyncio.to_thread(self._registry.changes, self._catalog.position)
 
     async def _follow(self) -> None:
         while True:

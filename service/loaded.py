@@ -1,4 +1,4 @@
-"""Adapters in host memory, ready for the model thread: parsed, checked against the backbone, their trie built.
+"""Adapters ready for the model thread: parsed, checked against the backbone, their trie built.
 
 `AdapterCache` belongs to the event loop. Each digest is loaded once however many ask for it, and nobody waits
 behind another's load.
@@ -7,30 +7,40 @@ behind another's load.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters import BackboneRef, Calibration, PromptAdapter, Registry, TaskSpec
-from adapters.adapter import Provenance
+from adapters import PromptAdapter, Registry
 from adapters.errors import InvalidAdapter
 from adapters.files import from_files
+from adapters.template import Template
 from backbone import Backbone, LabelTrie
 from service.errors import BackboneMismatch
 
+_MAX_LOADS = 32
+"""Loads at a time; more than a registry that hangs will be asked for before it is noticed."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, eq=False)
 class LoadedAdapter:
-    """What one version needs to be served."""
+    """What answering needs of one version, and no more: ten thousand of them are in memory."""
 
     digest: str
-    prompt: NDArray[np.float32]  # [P, H]
-    spec: TaskSpec
+    prompt: NDArray[np.float32] | None
+    """[P, H] while it is on the host; None while the bank has it, which gives it back when it needs the place.
+
+    Once the adapter's first row was submitted this is the model thread's.
+    """
+    num_virtual_tokens: int
+    template: Template
+    label_names: tuple[str, ...]
     trie: LabelTrie
-    calibration: Calibration
-    backbone: BackboneRef
-    provenance: Provenance
+    max_tokens: int
+    temperature: float
+    abstain_threshold: float | None
 
 
 def load_adapter(adapter: PromptAdapter, backbone: Backbone) -> LoadedAdapter:
@@ -41,14 +51,17 @@ def load_adapter(adapter: PromptAdapter, backbone: Backbone) -> LoadedAdapter:
         backbone.InvalidLabels: label words that the tokenizer cannot tell apart
     """
     adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
+    calibration = adapter.manifest.calibration
     return LoadedAdapter(
         digest=adapter.digest,
         prompt=adapter.prompt,
-        spec=adapter.spec,
+        num_virtual_tokens=adapter.num_virtual_tokens,
+        template=adapter.spec.parsed_template,
+        label_names=adapter.spec.label_names,
         trie=backbone.label_trie(adapter.spec.label_words),
-        calibration=adapter.manifest.calibration,
-        backbone=adapter.manifest.backbone,
-        provenance=adapter.manifest.provenance,
+        max_tokens=adapter.spec.max_tokens,
+        temperature=calibration.temperature,
+        abstain_threshold=calibration.abstain_threshold,
     )
 
 
@@ -58,10 +71,14 @@ class AdapterCache:
     def __init__(self, registry: Registry, backbone: Backbone, *, max_adapters: int) -> None:
         self._registry, self._backbone, self._max_adapters = registry, backbone, max_adapters
         self._loaded: OrderedDict[str, LoadedAdapter] = OrderedDict()
-        self._loading: dict[str, asyncio.Task[LoadedAdapter]] = {}
+        self._loading: dict[str, asyncio.Future[LoadedAdapter]] = {}
+        self._threads = ThreadPoolExecutor(_MAX_LOADS, thread_name_prefix="superpos-load")
 
     def __len__(self) -> int:
         return len(self._loaded)
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._loaded or digest in self._loading
 
     async def get(self, digest: str) -> LoadedAdapter:
         """The adapter, from memory or from the registry.
@@ -77,7 +94,8 @@ class AdapterCache:
             return adapter
         loading = self._loading.get(digest)
         if loading is None:
-            loading = self._loading[digest] = asyncio.create_task(asyncio.to_thread(self._load, digest))
+            loop = asyncio.get_running_loop()
+            loading = self._loading[digest] = loop.run_in_executor(self._threads, self._load, digest)
             loading.add_done_callback(lambda task: self._keep(digest, task))
         # a caller who hangs up must not end the load that others wait for
         return await asyncio.shield(loading)
@@ -96,7 +114,11 @@ class AdapterCache:
         except InvalidAdapter as exc:
             raise BackboneMismatch(f"adapter {digest} cannot run on this server: {exc}") from exc
 
-    def _keep(self, digest: str, task: asyncio.Task[LoadedAdapter]) -> None:
+    def stop(self) -> None:
+        """Load no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _keep(self, digest: str, task: asyncio.Future[LoadedAdapter]) -> None:
         del self._loading[digest]
         if not task.cancelled() and task.exception() is None:
             self.add(task.result())

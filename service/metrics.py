@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.classifier import Classification
 from service.engine import BatchDone
 from service.shared_metrics import SharedFolder
 
@@ -16,6 +17,7 @@ OTHER_ROUTE = "other"
 """Whatever is no route of the API: the documentation, and paths that nothing answers."""
 STATUSES = ("200", "201", "204", "400", "404", "405", "409", "413", "415", "422", "429", "500", "503", "504")
 _LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_STAGE_BUCKETS = (0.0001, 0.0005, 0.001, 0.002, *_LATENCY_BUCKETS)
 _ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _TOKENS_BUCKETS = (32, 64, 128, 256, 512, 1_024, 2_048, 4_096)
 _REFRESH_S = 1.0
@@ -63,6 +65,21 @@ class Metrics:
         self._rows = Counter("superpos_rows", "Rows answered with a prediction", registry=registry)
         self._rows_truncated = Counter(
             "superpos_rows_truncated", "Rows cut to their task's token limit", registry=registry
+        )
+        self._rows_cached = Counter(
+            "superpos_rows_cached", "Rows answered from the result cache, without the model", registry=registry
+        )
+        self._tokenize_seconds = Histogram(
+            "superpos_tokenize_duration_seconds",
+            "A classified request's texts to token ids",
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
+        self._queue_seconds = Histogram(
+            "superpos_queue_duration_seconds",
+            "From a classified request's rows in the queue to the begin of its first batch",
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
         )
         self._batch_rows = Histogram(
             "superpos_batch_rows", "Rows in a model batch", buckets=_ROWS_BUCKETS, registry=registry
@@ -135,10 +152,14 @@ class Metrics:
         """Count a caller who hung up."""
         self._cancelled.labels(route).inc()
 
-    def rows_answered(self, num_rows: int, num_truncated: int) -> None:
-        """Count predictions."""
-        self._rows.inc(num_rows)
-        self._rows_truncated.inc(num_truncated)
+    def classified(self, answered: Classification) -> None:
+        """Count a request's predictions, and where its time went."""
+        rows = answered.predictions
+        self._rows.inc(len(rows))
+        self._rows_truncated.inc(sum(row.truncated for row in rows))
+        self._rows_cached.inc(sum(row.cached for row in rows))
+        self._tokenize_seconds.observe(answered.stages.tokenize_s)
+        self._queue_seconds.observe(answered.stages.queue_s)
 
     def batch_done(self, done: BatchDone) -> None:
         """Count a model batch; called on the model thread."""

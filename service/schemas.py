@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from adapters import TaskInfo, TaskSpec, VersionInfo
+from adapters import PromptAdapter, TaskInfo, TaskSpec, VersionInfo
 from adapters.adapter import BackboneRef, Calibration, Provenance
-from service.classifier import Classification, Prediction
-from service.loaded import LoadedAdapter
+from service.classifier import Classification
+from service.predictions import Prediction
 from service.self_test import SelfTest
 
 
@@ -115,15 +115,15 @@ class AdapterBody(BaseModel):
     provenance: Provenance
 
     @classmethod
-    def of(cls, version: int, adapter: LoadedAdapter) -> "AdapterBody":
+    def of(cls, version: int, adapter: PromptAdapter) -> "AdapterBody":
         return cls(
             version=version,
             adapter=adapter.digest,
             spec=adapter.spec,
-            num_virtual_tokens=adapter.prompt.shape[0],
-            backbone=adapter.backbone,
-            calibration=adapter.calibration,
-            provenance=adapter.provenance,
+            num_virtual_tokens=adapter.num_virtual_tokens,
+            backbone=adapter.manifest.backbone,
+            calibration=adapter.manifest.calibration,
+            provenance=adapter.manifest.provenance,
         )
 
 

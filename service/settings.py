@@ -53,7 +53,9 @@ class Settings(BaseSettings):
     bank_bytes: Annotated[int, Field(ge=1 << 20)] = 256 << 20
     """Device memory for resident prompts; the least recently used leave past it."""
     max_loaded_adapters: Annotated[int, Field(ge=1)] = 20_000
-    poll_interval_s: Annotated[float, Field(gt=0)] = 0.25
+    result_cache_bytes: Annotated[int, Field(ge=0)] = 0
+    """Host memory for answers that may be given again without the model; 0 computes every row."""
+    poll_interval_s: Annotated[float, Field(gt=0)] = 0.05
     """How often the registry is asked what changed."""
     trip_after_failures: Annotated[int, Field(ge=1)] = 3
     """Failed rows in a row after which an adapter is refused for a while."""

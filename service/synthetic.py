@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapters import BackboneRef, Calibration, TaskSpec
-from adapters.adapter import Provenance
+from adapters.template import Template
 from backbone import Backbone
 from backbone.trie import build_trie
 from service.loaded import LoadedAdapter
@@ -23,7 +22,7 @@ class SyntheticRow:
 
     @property
     def num_tokens(self) -> int:
-        return len(self.adapter.prompt) + len(self.token_ids)
+        return self.adapter.num_virtual_tokens + len(self.token_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +53,15 @@ def _row(backbone: Backbone, shape: Shape, digest: str, random: np.random.Genera
         for index, length in enumerate(shape.label_tokens)
     ]
     architecture = backbone.architecture
-    identity = backbone.identity
     adapter = LoadedAdapter(
         digest=digest,
         prompt=embedding[prompt_ids].float().cpu().numpy(),
-        spec=TaskSpec(template="{text}", labels={str(index): str(index) for index in range(len(labels))}),
+        num_virtual_tokens=shape.num_virtual_tokens,
+        template=Template.parse("{text}"),
+        label_names=tuple(str(index) for index in range(len(labels))),
         trie=build_trie(labels, start_id=architecture.start_id, eos_id=architecture.eos_id),
-        calibration=Calibration(),
-        backbone=BackboneRef(id=identity.id, revision=identity.revision, fingerprint=identity.fingerprint),
-        provenance=Provenance(method="synthetic"),
+        max_tokens=shape.num_text_tokens,
+        temperature=1.0,
+        abstain_threshold=None,
     )
     return SyntheticRow(adapter, (*text_ids, architecture.eos_id))

@@ -1,6 +1,7 @@
 """Everything a running server is made of, built from its settings in one place and taken down in the reverse order."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -20,7 +21,9 @@ from service.engine import Engine
 from service.follower import Follower
 from service.loaded import AdapterCache
 from service.metrics import Metrics
+from service.prefetch import Prefetch
 from service.publisher import Publisher
+from service.result_cache import ResultCache
 from service.self_test import SelfTest, run_self_test
 from service.settings import Settings
 from service.warm_up import warm_up
@@ -39,6 +42,8 @@ class World:
     catalog: Catalog
     follower: Follower
     adapters: AdapterCache
+    prefetch: Prefetch
+    results: ResultCache
     admission: Admission
     engine: Engine
     watchdog: Watchdog
@@ -57,10 +62,14 @@ async def running(world: World) -> AsyncIterator[None]:
     world.watchdog.start()
     try:
         await world.follower.start()
+        gc.freeze()  # torch's and transformers' half million objects: each full collection stopped the server for 0.2 s
         _log.info("started", tasks=len(world.catalog), backbone=world.backbone.identity.id)
         yield
     finally:
+        gc.unfreeze()
         await world.follower.stop()
+        await world.prefetch.stop()
+        world.adapters.stop()
         await asyncio.to_thread(world.engine.stop)
         await world.watchdog.stop()  # last: until then it sees to it that a stuck engine can be stopped
 
@@ -89,8 +98,9 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         say=lambda line: _log.info("backbone", message=line),
     )
     catalog = Catalog()
-    follower = Follower(registry, catalog, poll_interval_s=settings.poll_interval_s)
     adapters = AdapterCache(registry, backbone, max_adapters=settings.max_loaded_adapters)
+    prefetch = Prefetch(adapters)
+    follower = Follower(registry, catalog, poll_interval_s=settings.poll_interval_s, announce=prefetch.announce)
     admission = Admission(max_rows=settings.max_queue_rows, max_tokens=settings.max_queue_tokens)
     engine = Engine(
         backbone,
@@ -101,6 +111,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         prepare=lambda containment: _prepare(containment, backbone, max_batch_tokens=settings.max_batch_tokens),
         on_batch=metrics.batch_done,
     )
+    results = ResultCache(max_bytes=settings.result_cache_bytes)
     watchdog = Watchdog(engine, stuck_after_s=settings.stuck_after_s, on_failure=on_model_failure)
     classifier = Classifier(
         backbone,
@@ -108,14 +119,27 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         catalog,
         adapters,
         admission,
+        results=results,
         max_text_chars=settings.max_text_chars,
-        on_answered=lambda rows: metrics.rows_answered(len(rows), sum(row.truncated for row in rows)),
+        on_answered=metrics.classified,
     )
     publisher = Publisher(backbone, registry, adapters, classifier, follower)
     if settings.bundled:
         publish_bundled(registry, backbone)
     world = World(
-        settings, backbone, registry, catalog, follower, adapters, admission, engine, watchdog, classifier, publisher
+        settings,
+        backbone,
+        registry,
+        catalog,
+        follower,
+        adapters,
+        prefetch,
+        results,
+        admission,
+        engine,
+        watchdog,
+        classifier,
+        publisher,
     )
     _watch(metrics, world)
     return world
@@ -153,6 +177,7 @@ def _watch(metrics: Metrics, world: World) -> None:
         "Adapters in the bank on the device",
         lambda: world.engine.stats().resident_adapters,
     )
+    metrics.gauge("superpos_result_cache_bytes", "Answers that are remembered", lambda: world.results.size_bytes)
     metrics.gauge(
         "superpos_adapters_tripped",
         "Adapters that the circuit breaker refuses now",

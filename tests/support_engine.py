@@ -8,15 +8,18 @@ from concurrent.futures import Future
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from support import TOPIC, make_adapter
 
 from adapters import TaskSpec
 from backbone import Backbone, Encoded, PackedBatch, PackedRow, pack
-from service.engine import BatchDone, Engine, EngineRow
+from service.engine import BatchDone, Engine, EngineRow, RowAnswer
 from service.forward import RowScores
 from service.loaded import LoadedAdapter, load_adapter
 
 FAR = 60.0
+PROMPTS: dict[str, NDArray[np.float32]] = {}
+"""Of the adapters loaded here, by digest."""
 
 
 def row(backbone: Backbone, adapter: LoadedAdapter, text: str, *, timeout_s: float = FAR) -> EngineRow:
@@ -25,11 +28,14 @@ def row(backbone: Backbone, adapter: LoadedAdapter, text: str, *, timeout_s: flo
 
 
 def loaded(backbone: Backbone, spec: TaskSpec = TOPIC, *, seed: int = 0, num_virtual_tokens: int = 10) -> LoadedAdapter:
-    return load_adapter(make_adapter(backbone, spec, seed=seed, num_virtual_tokens=num_virtual_tokens), backbone)
+    adapter = load_adapter(make_adapter(backbone, spec, seed=seed, num_virtual_tokens=num_virtual_tokens), backbone)
+    assert adapter.prompt is not None
+    PROMPTS[adapter.digest] = adapter.prompt  # the bank will have it
+    return adapter
 
 
 def alone(backbone: Backbone, asked: EngineRow) -> RowScores:
-    prompt = torch.from_numpy(asked.adapter.prompt.copy())
+    prompt = torch.from_numpy(PROMPTS[asked.adapter.digest].copy())
     with torch.inference_mode():
         encoded = backbone.encode(pack([PackedRow(range(len(prompt)), asked.token_ids)]), prompt)
         return backbone.score(encoded, [asked.adapter.trie])[0].numpy()
@@ -49,7 +55,7 @@ class Held:
     def hold(self, asked: EngineRow) -> None:
         """Return once the model thread stands still."""
 
-        def wait(_: Future[RowScores]) -> None:
+        def wait(_: Future[RowAnswer]) -> None:
             self._held.set()
             assert self._go_on.wait(30)
 

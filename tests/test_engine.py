@@ -30,7 +30,7 @@ def test_rows_of_many_tasks_in_one_batch_are_answered_as_if_alone(tiny: Backbone
     futures = held.engine.submit(rows)
     held.release()
     for asked, future in zip(rows, futures, strict=True):
-        scores = future.result(30)
+        scores = future.result(30).scores
         assert scores.shape == (asked.adapter.trie.num_labels,)
         assert np.abs(scores - alone(tiny, asked)).max() <= 1e-4
     assert held.batches[-1].num_rows == len(rows)
@@ -58,8 +58,8 @@ def test_a_row_that_is_no_number_fails_alone(tiny: Backbone, held: Held) -> None
     held.hold(row(tiny, good, "x"))
     before, culprit, after = held.engine.submit([row(tiny, adapter, "a film") for adapter in (good, bad, good)])
     held.release()
-    assert np.isfinite(before.result(30)).all()
-    assert np.isfinite(after.result(30)).all()
+    assert np.isfinite(before.result(30).scores).all()
+    assert np.isfinite(after.result(30).scores).all()
     with pytest.raises(InferenceFailed, match="not numbers"):
         culprit.result(30)
 
@@ -77,7 +77,7 @@ def test_a_row_that_raises_is_bisected_out_of_its_batch(tiny: Backbone, held: He
             with pytest.raises(InferenceFailed, match="forward failed"):
                 future.result(30)
         else:
-            assert np.abs(future.result(30) - alone(tiny, rows[index])).max() <= 1e-4
+            assert np.abs(future.result(30).scores - alone(tiny, rows[index])).max() <= 1e-4
 
 
 def test_a_row_whose_deadline_passed_in_the_queue_is_not_run(tiny: Backbone, held: Held) -> None:
@@ -108,7 +108,7 @@ def test_stop_answers_what_was_accepted(tiny: Backbone) -> None:
     futures = held.engine.submit([asked] * 10)
     held.release()
     held.engine.stop()
-    assert all(np.isfinite(future.result(0)).all() for future in futures)
+    assert all(np.isfinite(future.result(0).scores).all() for future in futures)
     with pytest.raises(NotReady):
         held.engine.submit([asked])[0].result(5)
 

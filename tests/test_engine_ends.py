@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support_engine import assert_as_if_alone, loaded, row, sabotaged, token_of
 
 from backbone import Backbone, PackedBatch
-from service.engine import Engine, EngineRow
+from service.engine import Engine, EngineRow, RowAnswer
 from service.errors import NotReady, ServiceError
 from service.forward import RowScores
 from service.loaded import LoadedAdapter
@@ -56,9 +56,9 @@ class Fate:
                 raise SystemExit("killed")
 
 
-def ended(future: Future[RowScores]) -> RowScores | BaseException:
+def ended(future: Future[RowAnswer]) -> RowScores | BaseException:
     try:
-        return future.result(30)
+        return future.result(30).scores
     except (ServiceError, CancelledError) as exc:
         return exc
 

@@ -220,3 +220,26 @@ def test_a_mixed_request_for_pairs_and_topics_shares_the_server(serve: Serve, ti
     topic = server.classify("topic", "sports").json()
     assert pair["predictions"][0]["label"] in PAIR.label_names
     assert topic["predictions"][0]["label"] in TOPIC.label_names
+
+
+def test_an_answer_tells_where_its_time_went(serve: Serve, tiny: Backbone) -> None:
+    server = serve()
+    server.upload("sentiment", make_adapter(tiny))
+    before = scraped(server)
+    header = server.classify("sentiment", ["a", "b"]).headers["Server-Timing"]
+    stages = dict(re.findall(r"(\w+);dur=(\d+\.\d\d)(?:, |$)", header))
+    assert list(stages) == ["queue", "tokenize", "infer", "total"]
+    durations = {stage: float(milliseconds) for stage, milliseconds in stages.items()}
+    assert 0 < durations["infer"] < durations["total"]
+    assert sum(durations.values()) - durations["total"] <= durations["total"] + 0.02
+    after = scraped(server)
+    for stage in ("queue", "tokenize"):
+        name = f"superpos_{stage}_duration_seconds"
+        assert after[f"{name}_count"] - before[f"{name}_count"] == 1
+        spent_ms = 1_000 * (after[f"{name}_sum"] - before[f"{name}_sum"])
+        assert spent_ms == pytest.approx(durations[stage], abs=0.006)
+
+
+def test_a_refusal_tells_no_timing(serve: Serve) -> None:
+    server = serve()
+    assert "Server-Timing" not in server.classify("nothing", "x").headers

@@ -21,7 +21,7 @@ from support import SENTIMENT, RunningServer, eventually, make_adapter, sample
 from adapters import PromptAdapter, SqliteRegistry
 from adapters.files import to_files
 from backbone import Backbone, PackedRow, pack
-from service.engine import EngineRow, RowScores
+from service.engine import EngineRow, RowAnswer
 from service.loaded import load_adapter
 
 Serve = Callable[..., RunningServer]
@@ -42,7 +42,7 @@ def held_model_thread(server: RunningServer, backbone: Backbone) -> Iterator[Non
     world = server.app.state.world
     held, go_on = threading.Event(), threading.Event()
 
-    def wait(_: Future[RowScores]) -> None:
+    def wait(_: Future[RowAnswer]) -> None:
         held.set()
         assert go_on.wait(30)
 

@@ -127,7 +127,7 @@ def test_an_engine_is_not_ready_before_its_self_test_and_rows_wait_for_it(tiny: 
     assert not future.done()
     prepare.found = SelfTest(rows=1, batches=1, max_difference=0.0, tolerance=1e-4)
     prepare.go_on.set()
-    assert np.isfinite(future.result(30)).all()
+    assert np.isfinite(future.result(30).scores).all()
     assert engine.stats().not_ready is None
     assert engine.stats().self_test == prepare.found
     assert prepare.thread == "superpos-model"

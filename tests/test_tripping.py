@@ -69,7 +69,7 @@ def test_a_tripped_adapter_is_refused_at_once_and_no_other(broken: Broken, held:
     assert isinstance(refused.exception(0), AdapterTripped)  # while the model thread stands still
     assert held.engine.stats().tripped_adapters == 1
     held.release()
-    assert np.isfinite(good.result(30)).all()
+    assert np.isfinite(good.result(30).scores).all()
     assert sum(done.num_trips for done in held.batches) == 1
 
 
@@ -79,7 +79,7 @@ def test_rows_that_queued_before_the_trip_cost_no_forward_each(broken: Broken, t
     broken.forwards = 0
     *bad, good = held.engine.submit([*(broken.bad_row() for _ in range(64)), broken.good_row()])
     held.release()
-    assert np.isfinite(good.result(30)).all()
+    assert np.isfinite(good.result(30).scores).all()
     errors = [type(future.exception(30)) for future in bad]
     assert errors == [InferenceFailed] * 3 + [AdapterTripped] * 61
     assert broken.forwards <= 12  # halving 65 rows down to three, and the good one; all 64 would be 129
@@ -94,7 +94,7 @@ def test_after_the_cool_down_one_row_is_tried_and_its_failure_refuses_the_others
     broken.forwards = 0
     *bad, good = held.engine.submit([*(broken.bad_row() for _ in range(5)), broken.good_row()])
     held.release()
-    assert np.isfinite(good.result(30)).all()
+    assert np.isfinite(good.result(30).scores).all()
     assert [type(future.exception(30)) for future in bad] == [InferenceFailed] + [AdapterTripped] * 4
     assert broken.forwards == 2  # the trial alone, and the good row
     assert held.engine.stats().tripped_adapters == 1
@@ -106,7 +106,7 @@ def test_a_trial_that_succeeds_lets_the_others_of_its_batch_through(broken: Brok
     broken.active = False
     futures = held.engine.submit([broken.bad_row() for _ in range(5)])
     held.release()
-    assert all(np.isfinite(future.result(30)).all() for future in futures)
+    assert all(np.isfinite(future.result(30).scores).all() for future in futures)
     assert held.engine.stats().tripped_adapters == 0
 
 

@@ -1,8 +1,11 @@
 """`POST /classify/{ref}`."""
 
-from fastapi import APIRouter, Request
+import time
+
+from fastapi import APIRouter, Request, Response
 
 from adapters import Ref
+from service.classifier import Stages
 from service.disconnect import while_connected
 from service.errors import InvalidRequest
 from service.routes.common import JSON_BODY, Running, Tenant, problems
@@ -18,7 +21,7 @@ router = APIRouter(tags=["classify"])
     responses=problems(400, 404, 409, 413, 415, 422, 429, 500, 503, 504),
 )
 async def classify(
-    ref: str, body: ClassifyRequest, request: Request, world: Running, tenant: Tenant
+    ref: str, body: ClassifyRequest, request: Request, response: Response, world: Running, tenant: Tenant
 ) -> ClassifyResponse:
     """Classify one or more inputs with the adapter that `ref` names.
 
@@ -34,7 +37,20 @@ async def classify(
         top_k=body.top_k,
         timeout_s=(body.timeout_ms or world.settings.default_timeout_ms) / 1_000,
     )
-    return ClassifyResponse.of(await while_connected(request, work), world.backbone.identity.id)
+    classification = await while_connected(request, work)
+    response.headers["Server-Timing"] = _server_timing(classification.stages, since=request.state.received_at)
+    return ClassifyResponse.of(classification, world.backbone.identity.id)
+
+
+def _server_timing(stages: Stages, *, since: float) -> str:
+    """W3C Server Timing, in milliseconds; `total` counts from the request's head to here."""
+    durations_s = {
+        "queue": stages.queue_s,
+        "tokenize": stages.tokenize_s,
+        "infer": stages.infer_s,
+        "total": time.monotonic() - since,
+    }
+    return ", ".join(f"{stage};dur={1_000 * seconds:.2f}" for stage, seconds in durations_s.items())
 
 
 def _check_size(body: ClassifyRequest, settings: Settings) -> None:

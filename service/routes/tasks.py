@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Response, UploadFile
 
 from adapters import PRODUCTION, NotFound, Ref
+from adapters.files import from_files
 from service.routes.common import JSON_BODY, MULTIPART_BODY, Running, Tenant, problems
 from service.schemas import (
     AdapterBody,
@@ -113,7 +114,8 @@ async def delete_alias(task: str, alias: str, world: Running, tenant: Tenant) ->
 
 async def _describe(world: Running, tenant: str, ref: Ref) -> AdapterBody:
     resolution = world.catalog.resolve(tenant, ref)
-    return AdapterBody.of(resolution.version, await world.adapters.get(resolution.digest))
+    files = await asyncio.to_thread(world.registry.get, resolution.digest)
+    return AdapterBody.of(resolution.version, await asyncio.to_thread(from_files, files))
 
 
 async def _files(world: Running, tenant: str, task: str, version: int) -> dict[str, bytes]:

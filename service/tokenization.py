@@ -1,0 +1,123 @@
+"""Texts to token ids, without holding up the event loop: the texts that wait are tokenized together in a thread.
+
+Belongs to the event loop. One batch is in flight at a time, and what arrives meanwhile makes the next one: nobody
+waits for a batch to fill.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from backbone import TextTokenizer, TextTooLong, TokenizedText, Truncation
+
+INLINE_CHARS = 1_000
+"""Up to here a request is tokenized where it stands: 9 µs for one short text against 53 in a thread, 0.1 ms at most."""
+MAX_BATCH_CHARS = 65_536
+"""What one batch takes, 8 ms: a request of millions of characters goes on behind those that came after it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One request's texts, and how many of them are tokenized."""
+
+    texts: Sequence[str]
+    max_tokens: int
+    truncation: Truncation
+    future: asyncio.Future[list[TokenizedText]]
+    tokenized: list[TokenizedText] = field(default_factory=list)
+
+    @property
+    def begun(self) -> int:
+        return len(self.tokenized)
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """The texts of one job that are in a batch."""
+
+    job: _Job
+    texts: Sequence[str]
+
+
+_Outcome = list[TokenizedText] | Exception
+
+
+class Tokenization:
+    """The one way from rendered texts to token ids."""
+
+    def __init__(
+        self, tokenizer: TextTokenizer, *, inline_chars: int = INLINE_CHARS, max_batch_chars: int = MAX_BATCH_CHARS
+    ) -> None:
+        self._tokenizer, self._inline_chars, self._max_batch_chars = tokenizer, inline_chars, max_batch_chars
+        self._waiting: deque[_Job] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    async def tokenize(self, texts: Sequence[str], *, max_tokens: int, truncation: Truncation) -> list[TokenizedText]:
+        """What `TextTokenizer.tokenize` gives, in its turn.
+
+        Raises:
+            TextTooLong: one of these texts, under `error`
+        """
+        if sum(map(len, texts)) <= self._inline_chars:
+            return self._tokenizer.tokenize(texts, max_tokens=max_tokens, truncation=truncation)
+        job = _Job(texts, max_tokens, truncation, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work(), name="tokenizer")
+        return await job.future
+
+    async def _work(self) -> None:
+        while batch := self._next_batch():
+            outcomes = await asyncio.to_thread(self._tokenize, batch)
+            for share, outcome in zip(batch, outcomes, strict=True):
+                self._settle(share.job, outcome)
+        self._worker = None
+
+    def _next_batch(self) -> list[_Share]:
+        """From each job in turn what still fits; a text larger than a batch goes alone."""
+        batch: list[_Share] = []
+        room = self._max_batch_chars
+        while self._waiting and room > 0:
+            job = self._waiting.popleft()
+            if job.future.done():  # its caller has left
+                continue
+            end = job.begun
+            while end < len(job.texts) and (room >= len(job.texts[end]) or not (batch or end > job.begun)):
+                room -= len(job.texts[end])
+                end += 1
+            if end == job.begun:
+                self._waiting.appendleft(job)
+                break
+            batch.append(_Share(job, job.texts[job.begun : end]))
+        return batch
+
+    def _settle(self, job: _Job, outcome: _Outcome) -> None:
+        if job.future.done():
+            return
+        if isinstance(outcome, Exception):
+            job.future.set_exception(outcome)
+            return
+        job.tokenized += outcome
+        if job.begun == len(job.texts):
+            job.future.set_result(job.tokenized)
+        else:
+            self._waiting.append(job)
+
+    def _tokenize(self, batch: Sequence[_Share]) -> list[_Outcome]:
+        """In a thread: one call for the texts of all, an outcome for each."""
+        try:
+            pieces = iter(self._tokenizer.pieces([text for share in batch for text in share.texts]))
+        except Exception as exc:  # noqa: BLE001 - whatever a tokenizer raises belongs to those who wait for it
+            return [exc] * len(batch)
+        return [self._fit(share, [next(pieces) for _ in share.texts]) for share in batch]
+
+    def _fit(self, share: _Share, pieces: Sequence[list[int]]) -> _Outcome:
+        job = share.job
+        try:
+            return [
+                self._tokenizer.fit(index, ids, job.max_tokens, job.truncation)
+                for index, ids in enumerate(pieces, start=job.begun)
+            ]
+        except TextTooLong as exc:
+            return exc

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from support_engine import Held, assert_as_if_alone, loaded, row, sabotaged, token_of
+from support_engine import PROMPTS, Held, assert_as_if_alone, loaded, row, sabotaged, token_of
 from torch import Tensor
 
 from backbone import Backbone, PackedBatch
@@ -20,7 +20,7 @@ from service.loaded import LoadedAdapter
 
 def with_prompt(adapter: LoadedAdapter, value: float, *, digest: str = "bad") -> LoadedAdapter:
     """An adapter that no upload check would let through."""
-    prompt = np.full_like(adapter.prompt, value)
+    prompt = np.full_like(PROMPTS[adapter.digest], value)
     prompt[1::2] *= -1
     return dataclasses.replace(adapter, digest=digest, prompt=prompt)
 
@@ -88,13 +88,12 @@ def test_rows_that_raise_fail_alone(tiny: Backbone, culprits: tuple[int, ...]) -
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3e38, 1e30, 1e19])
 def test_a_prompt_past_all_bounds_changes_no_bit_of_its_neighbours(tiny: Backbone, value: float) -> None:
-    good = loaded(tiny)
-
     def answers_beside(neighbour: LoadedAdapter) -> list[object]:
+        good = loaded(tiny)
         some = [row(tiny, adapter, "a film") for adapter in (good, neighbour, good, neighbour, good)]
         return outcomes(contained(tiny), some)
 
-    clean, beside = answers_beside(loaded(tiny, seed=1)), answers_beside(with_prompt(good, value))
+    clean, beside = answers_beside(loaded(tiny, seed=1)), answers_beside(with_prompt(loaded(tiny), value))
     for number in (0, 2, 4):
         assert np.array_equal(clean[number], beside[number])
     for number in (1, 3):

@@ -9,15 +9,15 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from adapters import DEFAULT_TENANT, Ref
 from benchmarks.server_process import Question
+from service.app import create_app
 from service.engine import EngineRow
 from service.logs import configure_logging
-from service.metrics import Metrics
 from service.settings import Settings
-from service.world import World, build_world, running
+from service.world import World
 
 Rows = Sequence[EngineRow]
 
@@ -27,9 +27,9 @@ async def in_process(registry: Path) -> AsyncIterator[World]:
     """A running world on a registry, built as the server builds it."""
     configure_logging("json")
     logging.getLogger("service").setLevel(logging.WARNING)
-    world = build_world(Settings(registry=registry, bundled=False), Metrics())
-    async with running(world):
-        yield world
+    app = create_app(Settings(registry=registry, bundled=False))
+    async with app.router.lifespan_context(app):
+        yield cast(World, app.state.world)
 
 
 async def engine_rows(world: World, question: Question) -> Rows:

@@ -13,9 +13,9 @@ Times say something about one machine only; the figures are ratios of variants t
 - `open_loop_p50_ms`, `open_loop_p99_ms`: Poisson arrivals of single texts at half the saturation rate, Zipf tasks; each
   latency from the *scheduled* arrival. They hold for one machine.
 - `vs_best_peer` (with --peers): our rows/s ÷ a peer's, both saturated by single texts of Zipf tasks, taking turns.
-  64 clients ask the peer, which fills its batches; we are asked by as many, of those tried, as keep our p99 at or under
-  the peer's. The lowest ratio over the peers is the figure: the best peer's. A peer counts if it failed no request and
-  at least 98 % of a sample's labels are ours too.
+  64 clients ask the peer, which fills its batches; we are asked by the most, of 64, 32 and 16, that keep our p99 at or
+  under the peer's. The lowest ratio over the peers is the figure: the best peer's. A peer counts if it failed no
+  request and at least 98 % of a sample's labels are ours too.
 """
 
 import asyncio

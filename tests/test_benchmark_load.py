@@ -173,9 +173,9 @@ def loads(rows: int, latency_s: float) -> list[load.Load]:
     return [load.Load(wall_s=1, rows=rows, latencies=[latency_s] * 10) for _ in range(3)]
 
 
-def test_a_peer_is_compared_with_our_highest_rate_whose_p99_is_no_worse() -> None:
+def test_a_peer_is_compared_at_the_most_clients_that_keep_our_p99_no_worse() -> None:
     duel = Duel("peer", agreement=1.0, theirs=loads(10, 1.0))
-    duel.ours = {64: loads(40, 1.1), 32: loads(30, 0.9), 16: loads(20, 0.5)}
+    duel.ours = {64: loads(40, 1.1), 32: loads(30, 0.9), 16: loads(50, 0.5)}
     assert duel.clients == 32
     assert duel.ratio == 3
     assert duel.counts

@@ -1,6 +1,6 @@
 """The frozen T5 as one value: its identity, its tokenizer, and the one forward for serving and training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -87,14 +87,22 @@ class Backbone:
         pieces = self.tokenizer.pieces(labels)
         return build_trie(pieces, start_id=self.architecture.start_id, eos_id=self.architecture.eos_id)
 
-    def encode(self, packed: PackedBatch, prompts: Tensor) -> Encoded:
+    def encode(self, packed: PackedBatch, prompts: Tensor, *, pause: Callable[[], None] = lambda: None) -> Encoded:
         """Run the encoder over packed rows.
 
         Args:
             packed: the rows, indices into `prompts` among them
             prompts: the prompt table [R, H]; it alone can receive a gradient
+            pause: called again and again on the way, when `prompts` has been read; may encode and score other rows
         """
-        hidden = encode(packed, prompts, weights=self.weights, architecture=self.architecture, bias=self._encoder_bias)
+        hidden = encode(
+            packed,
+            prompts,
+            weights=self.weights,
+            architecture=self.architecture,
+            bias=self._encoder_bias,
+            pause=pause,
+        )
         return Encoded(hidden, packed.offsets)
 
     def score(

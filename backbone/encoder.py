@@ -1,5 +1,6 @@
 """The packed encoder: one [N, H] matrix through every linear layer, attention within each row."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -26,13 +27,19 @@ def encode(
     weights: T5Weights,
     architecture: Architecture,
     bias: EncoderBias,
+    pause: Callable[[], None],
 ) -> Tensor:
-    """The encoder's last hidden states, [N, H], normed; the weight of that norm is folded into the decoder."""
+    """The encoder's last hidden states, [N, H], normed; the weight of that norm is folded into the decoder.
+
+    Calls `pause` before each half of a layer: `prompts` has been read by then.
+    """
     lengths = [end - start for start, end in pairwise(packed.offsets)]
     biases = [bias.for_length(length) for length in lengths]
     x = embed(packed, weights.embedding, prompts)
     for layer in weights.encoder:
+        pause()
         x = _self_attention(x, layer, architecture, lengths, biases)
+        pause()
         x = feed_forward(x, layer.feed_forward, architecture)
     return rms_norm(x, architecture.norm_eps)
 

@@ -14,8 +14,8 @@ from typing import Any, cast
 from adapters import DEFAULT_TENANT, Ref
 from benchmarks.server_process import Question
 from service.app import create_app
-from service.engine import EngineRow
 from service.logs import configure_logging
+from service.rows import EngineRow
 from service.settings import Settings
 from service.world import World
 

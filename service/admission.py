@@ -1,41 +1,91 @@
-"""Admission: how much may wait. Counts rows and tokens between a request's admission and its end.
+"""Admission: how much may wait, in all and of each tenant. Counts from a request's admission to its end.
 
 Belongs to the event loop, so it needs no lock.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from service.errors import QueueFull
 
+ALPHA = 2
+"""A tenant may hold at most this times what is free.
+
+One flooding tenant then stops at two thirds of the room. With 1, a tenant alone could use half of what the server was
+told to hold; with 4, a flood would leave 204 of the default 1,024 rows free, which is no room for the largest request
+(256 rows); with 2 it leaves 341. N floods settle at 2 ÷ (1 + 2·N) of the room each and leave 1 ÷ (1 + 2·N) free, 48
+rows beside ten; until their queues have turned over once, those who came first hold more, and less is free.
+"""
+
+
+@dataclass(slots=True)
+class _Room:
+    """One bound, on rows or on tokens, and who holds how much of it."""
+
+    what: str
+    limit: int
+    held: int = 0
+    of: dict[str, int] = field(default_factory=dict)
+    """What each tenant holds; tenants that hold nothing are not in it."""
+
+    def counted(self, asked: int) -> int:
+        """What a request counts for: no more than one tenant may hold by itself."""
+        return min(asked, max(1, ALPHA * self.limit // (1 + ALPHA)))
+
+    def check(self, tenant: str, more: int) -> None:
+        free = self.limit - self.held
+        if more > free:
+            raise QueueFull(f"{self.held} {self.what} wait already, the server takes {self.limit}", retry_after_s=1)
+        own = self.of.get(tenant, 0)
+        if own and own + more > ALPHA * (free - more):
+            raise QueueFull(
+                f"{own} {self.what} of tenant {tenant!r} wait already, its share is {ALPHA} times what it leaves free "
+                f"({free} of {self.limit} are free)",
+                retry_after_s=1,
+            )
+
+    def add(self, tenant: str, more: int) -> None:
+        self.held += more
+        self.of[tenant] = self.of.get(tenant, 0) + more
+        if not self.of[tenant]:
+            del self.of[tenant]
+
 
 class Admission:
-    """A bound on the rows and tokens in the server."""
+    """A bound on the rows and tokens in the server that no tenant can fill for the others.
+
+    The dynamic threshold of shared-memory switches (Choudhury and Hahne 1998, "Dynamic queue length thresholds for
+    shared-memory packet switches"): a tenant that holds something may hold `ALPHA` times what is free after it. A
+    tenant that holds nothing is taken wherever there is room, and on an empty server whatever it asks: a request counts
+    for no more than one tenant may hold, so the largest leaves room for others too.
+    """
 
     def __init__(self, *, max_rows: int, max_tokens: int) -> None:
-        self._max_rows, self._max_tokens = max_rows, max_tokens
+        self._row_room, self._token_room = _Room("rows", max_rows), _Room("tokens", max_tokens)
         self.rows = 0
         self.tokens = 0
 
     @contextmanager
-    def admit(self, *, rows: int, tokens: int) -> Iterator[None]:
+    def admit(self, tenant: str, *, rows: int, tokens: int) -> Iterator[None]:
         """Hold a request's place while it is worked on.
 
         Raises:
-            QueueFull: the server holds other work and this would not fit beside it
+            QueueFull: this would not fit beside what the server, or the tenant, holds already; says which
         """
-        # one request alone is always taken, however large its limits allow it to be
-        if self.rows:
-            self._check("rows", self.rows, rows, self._max_rows)
-            self._check("tokens", self.tokens, tokens, self._max_tokens)
-        self.rows += rows
-        self.tokens += tokens
+        asked = ((self._row_room, self._row_room.counted(rows)), (self._token_room, self._token_room.counted(tokens)))
+        for room, more in asked:
+            room.check(tenant, more)
+        self._add(rows, tokens)
+        for room, more in asked:
+            room.add(tenant, more)
         try:
             yield
         finally:
-            self.rows -= rows
-            self.tokens -= tokens
+            self._add(-rows, -tokens)
+            for room, more in asked:
+                room.add(tenant, -more)
 
-    def _check(self, what: str, waiting: int, more: int, limit: int) -> None:
-        if waiting + more > limit:
-            raise QueueFull(what, waiting, limit, retry_after_s=1)
+    def _add(self, rows: int, tokens: int) -> None:
+        self.rows += rows
+        self.tokens += tokens

@@ -9,12 +9,13 @@ from adapters import InvalidRow, Ref, Resolution
 from backbone import Backbone, TextTooLong, TokenizedText, Truncation
 from service.admission import Admission
 from service.catalog import Catalog
-from service.engine import Engine, EngineRow, RowAnswer
+from service.engine import Engine
 from service.errors import DeadlineExceeded
 from service.gathering import gather_answers
 from service.loaded import AdapterCache, LoadedAdapter
 from service.predictions import Prediction, RowResult, predict
 from service.result_cache import ResultCache
+from service.rows import EngineRow, RowAnswer
 from service.tokenization import Tokenization
 
 Item = str | Mapping[str, str]
@@ -84,7 +85,7 @@ class Classifier:
                 adapter = await self._adapters.get(resolution.digest)
                 texts = [self._render(adapter, index, item) for index, item in enumerate(items)]
                 known = [self._results.get(adapter.digest, text, truncation) for text in texts]
-                fresh, stages = await self._compute(adapter, texts, known, truncation, deadline)
+                fresh, stages = await self._compute(tenant, adapter, texts, known, truncation, deadline)
         except TimeoutError as exc:
             raise DeadlineExceeded(f"no answer within {timeout_s:g} s") from exc
         computed = iter(fresh)
@@ -95,10 +96,10 @@ class Classifier:
         self._on_answered(classification)
         return classification
 
-    async def try_out(self, adapter: LoadedAdapter, *, timeout_s: float) -> None:
+    async def try_out(self, tenant: str, adapter: LoadedAdapter, *, timeout_s: float) -> None:
         """One real forward of an adapter that nobody can name yet; raises what `classify` would."""
         token_ids = (self._backbone.architecture.eos_id,)
-        await self._run(adapter, [TokenizedText(token_ids, truncated=False)], time.monotonic() + timeout_s)
+        await self._run(tenant, adapter, [TokenizedText(token_ids, truncated=False)], time.monotonic() + timeout_s)
 
     def _render(self, adapter: LoadedAdapter, index: int, item: Item) -> str:
         try:
@@ -113,6 +114,7 @@ class Classifier:
 
     async def _compute(
         self,
+        tenant: str,
         adapter: LoadedAdapter,
         texts: Sequence[str],
         known: Sequence[RowResult | None],
@@ -131,7 +133,7 @@ class Classifier:
         except TextTooLong as exc:
             raise TextTooLong(indices[exc.index], exc.num_tokens, exc.max_tokens) from exc
         tokenize_s = time.monotonic() - started
-        answers = await self._run(adapter, tokenized, deadline)
+        answers = await self._run(tenant, adapter, tokenized, deadline)
         fresh = [
             RowResult(answer.scores, row.num_tokens, row.truncated)
             for answer, row in zip(answers, tokenized, strict=True)
@@ -140,9 +142,11 @@ class Classifier:
             self._results.put(adapter.digest, texts[index], truncation, result)
         return fresh, _stages(tokenize_s, answers)
 
-    async def _run(self, adapter: LoadedAdapter, texts: Sequence[TokenizedText], deadline: float) -> list[RowAnswer]:
-        rows = [EngineRow(adapter, text.token_ids, deadline) for text in texts]
-        with self._admission.admit(rows=len(rows), tokens=sum(row.num_tokens for row in rows)):
+    async def _run(
+        self, tenant: str, adapter: LoadedAdapter, texts: Sequence[TokenizedText], deadline: float
+    ) -> list[RowAnswer]:
+        rows = [EngineRow(adapter, text.token_ids, deadline, tenant) for text in texts]
+        with self._admission.admit(tenant, rows=len(rows), tokens=sum(row.num_tokens for row in rows)):
             # cancelled here (deadline, caller gone), the rows that wait are cancelled in the queue
             return await gather_answers(self._engine.submit(rows))
 

@@ -1,14 +1,15 @@
 """The engine: rows in, futures out. One model thread, which alone touches the device and writes the bank.
 
-While a batch runs, arrivals queue: that is the batching. Nothing of HTTP comes in, nothing of torch goes out. Whatever
-happens to the model thread, every future that was given out ends.
+While a batch runs, arrivals queue: that is the batching. A heavy batch pauses for light rows that come meanwhile.
+Nothing of HTTP comes in, nothing of torch goes out. Whatever happens to the model thread, every future that was given
+out ends.
 """
 
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 import structlog
@@ -18,37 +19,12 @@ from service.breaker import Breaker
 from service.containment import Containment, Outcome
 from service.errors import AdapterTripped, DeadlineExceeded, InferenceFailed, NotReady, ServiceError
 from service.forward import BatchForward, Row, RowScores
-from service.loaded import LoadedAdapter
-from service.scheduler import Scheduler
+from service.rows import EngineRow, RowAnswer, Waiting
+from service.scheduler import Batch, Scheduler
 from service.self_test import SelfTest
 from service.unanswered import Unanswered, settle
 
 _log = structlog.get_logger("service")
-
-
-@dataclass(frozen=True, slots=True)
-class EngineRow:
-    """One tokenised text, to be classified by one adapter."""
-
-    adapter: LoadedAdapter
-    token_ids: tuple[int, ...]
-    deadline: float
-    """On `time.monotonic`'s clock."""
-
-    @property
-    def num_tokens(self) -> int:
-        return self.adapter.num_virtual_tokens + len(self.token_ids)
-
-
-@dataclass(frozen=True, slots=True)
-class RowAnswer:
-    """A row's scores, and where its time went."""
-
-    scores: RowScores
-    queued_s: float
-    """From its submission to the begin of its batch."""
-    infer_s: float
-    """Its batch in the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,25 +56,6 @@ class EngineStats:
     self_test: SelfTest | None
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    row: EngineRow
-    future: Future[RowAnswer] = field(default_factory=Future)
-    submitted: float = field(default_factory=time.monotonic)
-
-    @property
-    def num_tokens(self) -> int:
-        return self.row.num_tokens
-
-    @property
-    def deadline(self) -> float:
-        return self.row.deadline
-
-    def cancelled(self) -> bool:
-        """Whether nobody needs an answer any more: the caller has left, or was refused meanwhile."""
-        return self.future.done()
-
-
 class Engine:
     """Owns the model thread. `submit`, `stats` and `abandon` may be called from any thread.
 
@@ -118,17 +75,19 @@ class Engine:
         prepare: Callable[[Containment], SelfTest | None] = lambda containment: None,
         on_batch: Callable[[BatchDone], None] = lambda done: None,
     ) -> None:
-        self._forward = BatchForward(backbone, bank_bytes=bank_bytes)
+        self._forward = BatchForward(backbone, bank_bytes=bank_bytes, pause=self._let_light_rows_pass)
         self._breaker = Breaker(trip_after=trip_after, cool_down_s=cool_down_s)
         self._containment = Containment(self._run_forward, refusal=self._refusal)
-        self._scheduler: Scheduler[_Waiting] = Scheduler(max_batch_tokens=max_batch_tokens)
-        self._inbox: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
+        self._scheduler: Scheduler[Waiting] = Scheduler(max_batch_tokens=max_batch_tokens)
+        self._inbox: SimpleQueue[list[Waiting] | None] = SimpleQueue()
         self._unanswered: Unanswered[RowAnswer] = Unanswered()
         self._prepare, self._on_batch = prepare, on_batch
         self._thread = threading.Thread(target=self._run, name="superpos-model", daemon=True)
         self._over = threading.Event()  # nobody is to wait for the model thread any more
         self._abandoned = False
         self._busy_since: float | None = None
+        self._stopping = False
+        self._passed: list[BatchDone] | None = None  # what went ahead of the batch that runs; None while none runs
         self._prepared = False
         self._self_test: SelfTest | None = None
         self._refused: str | None = None  # why no row is taken any more
@@ -159,7 +118,7 @@ class Engine:
             a future a row: its answer, or `DeadlineExceeded`, `InferenceFailed`, `AdapterTripped`,
             `OutOfMemory` or `NotReady`. Cancelling one before its batch begins spares its work.
         """
-        waiting = [_Waiting(row) for row in rows]
+        waiting = [Waiting(row) for row in rows]
         futures = [entry.future for entry in waiting]
         self._unanswered.add(futures)
         for entry in waiting:
@@ -222,44 +181,68 @@ class Engine:
 
     def _receive(self) -> bool:
         """Move arrivals into the scheduler, waiting for one if there is nothing else to do; False to end."""
-        while True:
+        while not self._stopping:
             idle = len(self._scheduler) == 0
             if idle:
                 self._busy_since = None
             try:
-                arrived = self._inbox.get(block=idle)
+                self._take_in(self._inbox.get(block=idle))
             except Empty:
                 return True
-            if arrived is None:
-                self._finish_scheduled()
-                return False
-            self._scheduler.put(arrived)
-
-    def _finish_scheduled(self) -> None:
         while len(self._scheduler):
             self._run_batch()
+        return False
+
+    def _take_in(self, arrived: list[Waiting] | None) -> None:
+        if arrived is None:
+            self._stopping = True
+        else:
+            self._scheduler.put(arrived)
 
     def _run_batch(self) -> None:
+        self._passed = []
+        done = self._run_rows(self._scheduler.next(time.monotonic()))
+        passed, self._passed = self._passed, None
+        for each in (*passed, done):
+            if each is not None:
+                self._on_batch(each)
+
+    def _let_light_rows_pass(self) -> None:
+        """Between two layers of a heavy batch: run the light rows that came meanwhile, as a batch of their own."""
+        passed, self._passed = self._passed, None  # None: those who pass are not passed themselves
+        if passed is None:
+            return
+        try:
+            while not (self._stopping or self._inbox.empty()):
+                self._take_in(self._inbox.get())
+            batch = self._scheduler.next_light(time.monotonic())
+            done = self._run_rows(batch) if batch.entries or batch.expired else None
+            if done is not None:
+                passed.append(done)
+        finally:
+            self._passed = passed
+
+    def _run_rows(self, batch: Batch[Waiting]) -> BatchDone | None:
+        """Answer a batch of the scheduler's; None where there was nothing to run."""
         started = self._busy_since = time.monotonic()
-        batch = self._scheduler.next(started)
         for entry in batch.expired:
             settle(entry.future, DeadlineExceeded("the deadline passed before the row's turn came"))
         trips_before = self._breaker.trips
         ran = self._answer([entry for entry in batch.entries if not entry.future.done()])
-        if ran:
-            self._on_batch(
-                BatchDone(
-                    num_rows=len(ran),
-                    num_tokens=sum(entry.num_tokens for entry in ran),
-                    num_adapters=len({entry.row.adapter.digest for entry in ran}),
-                    num_trips=self._breaker.trips - trips_before,
-                    infer_s=time.monotonic() - started,
-                )
-            )
+        if not ran:
+            return None
+        passed = self._passed or ()
+        return BatchDone(
+            num_rows=len(ran),
+            num_tokens=sum(entry.num_tokens for entry in ran),
+            num_adapters=len({entry.row.adapter.digest for entry in ran}),
+            num_trips=self._breaker.trips - trips_before - sum(done.num_trips for done in passed),
+            infer_s=time.monotonic() - started - sum(done.infer_s for done in passed),
+        )
 
-    def _answer(self, entries: Sequence[_Waiting]) -> list[_Waiting]:
+    def _answer(self, entries: Sequence[Waiting]) -> list[Waiting]:
         """Run rows, those that are on trial alone and first; which of them ran, and were not refused, comes back."""
-        ran: list[_Waiting] = []
+        ran: list[Waiting] = []
         for part in self._trials_first(entries):
             started = time.monotonic()
             for index, outcome in self._containment.run([entry.row for entry in part]):
@@ -273,11 +256,11 @@ class Engine:
                     ran.append(entry)
         return ran
 
-    def _trials_first(self, entries: Sequence[_Waiting]) -> list[list[_Waiting]]:
+    def _trials_first(self, entries: Sequence[Waiting]) -> list[list[Waiting]]:
         """One row of each adapter that has cooled down stands alone: its outcome decides about the others."""
         now = time.monotonic()
-        trials: dict[str, _Waiting] = {}
-        others: list[_Waiting] = []
+        trials: dict[str, Waiting] = {}
+        others: list[Waiting] = []
         for entry in entries:
             digest = entry.row.adapter.digest
             if digest not in trials and self._breaker.is_half_open(digest, now):

@@ -20,10 +20,10 @@ class ServiceError(Exception):
 
 
 class QueueFull(ServiceError):
-    """Admission refused the request."""
+    """Admission refused the request; the message says by whose limit, the tenant's or the server's."""
 
-    def __init__(self, what: str, waiting: int, limit: int, *, retry_after_s: int) -> None:
-        super().__init__(f"{waiting} {what} wait already, the server takes {limit}")
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
         self.retry_after_s = retry_after_s
 
 

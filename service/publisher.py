@@ -38,7 +38,7 @@ class Publisher:
             check_alias(alias)
         adapter = await asyncio.to_thread(self._load, files)
         try:
-            await self._classifier.try_out(adapter, timeout_s=_SMOKE_TIMEOUT_S)
+            await self._classifier.try_out(tenant, adapter, timeout_s=_SMOKE_TIMEOUT_S)
         except InferenceFailed as exc:
             raise InvalidAdapter("smoke forward", str(exc), "finite label scores") from exc
         publication = await asyncio.to_thread(self._registry.publish, tenant, task, files, actor=actor, aliases=aliases)

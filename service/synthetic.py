@@ -19,6 +19,7 @@ class SyntheticRow:
 
     adapter: LoadedAdapter
     token_ids: tuple[int, ...]
+    top_k: int | None = None
 
     @property
     def num_tokens(self) -> int:

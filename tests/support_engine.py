@@ -13,9 +13,10 @@ from support import TOPIC, make_adapter
 
 from adapters import TaskSpec
 from backbone import Backbone, Encoded, PackedBatch, PackedRow, pack
-from service.engine import BatchDone, Engine, EngineRow, RowAnswer
+from service.engine import BatchDone, Engine
 from service.forward import RowScores
 from service.loaded import LoadedAdapter, load_adapter
+from service.rows import EngineRow, RowAnswer
 
 FAR = 60.0
 PROMPTS: dict[str, NDArray[np.float32]] = {}
@@ -70,9 +71,9 @@ def sabotaged(backbone: Backbone, before: Callable[[PackedBatch], None]) -> Back
     """The same model, but something happens before each batch: it may raise, or wait."""
     broken, sound = copy.copy(backbone), backbone.encode
 
-    def encode(packed: PackedBatch, prompts: torch.Tensor) -> Encoded:
+    def encode(packed: PackedBatch, prompts: torch.Tensor, *, pause: Callable[[], None]) -> Encoded:
         before(packed)
-        return sound(packed, prompts)
+        return sound(packed, prompts, pause=pause)
 
     broken.encode = encode
     return broken

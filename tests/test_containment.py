@@ -12,10 +12,10 @@ from torch import Tensor
 
 from backbone import Backbone, PackedBatch
 from service.containment import Containment
-from service.engine import EngineRow
 from service.errors import InferenceFailed, NotReady, OutOfMemory
 from service.forward import BatchForward, Row, RowScores
 from service.loaded import LoadedAdapter
+from service.rows import EngineRow
 
 
 def with_prompt(adapter: LoadedAdapter, value: float, *, digest: str = "bad") -> LoadedAdapter:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from support_engine import assert_as_if_alone, loaded, row, sabotaged, token_of
 
 from backbone import Backbone, PackedBatch
-from service.engine import Engine, EngineRow, RowAnswer
+from service.engine import Engine
 from service.errors import NotReady, ServiceError
 from service.forward import RowScores
 from service.loaded import LoadedAdapter
+from service.rows import EngineRow, RowAnswer
 
 MODEL_EVENTS = st.sampled_from(["works", "works", "works", "raises", "no memory", "dies"])
 ROWS = st.lists(

@@ -21,8 +21,8 @@ from support import SENTIMENT, RunningServer, eventually, make_adapter, sample
 from adapters import PromptAdapter, SqliteRegistry
 from adapters.files import to_files
 from backbone import Backbone, PackedRow, pack
-from service.engine import EngineRow, RowAnswer
 from service.loaded import load_adapter
+from service.rows import EngineRow, RowAnswer
 
 Serve = Callable[..., RunningServer]
 
@@ -104,7 +104,7 @@ def test_a_version_published_by_another_process_is_served_without_a_restart(serv
 
 
 def test_a_full_queue_refuses_with_retry_after_and_loses_nothing(serve: Serve, tiny: Backbone) -> None:
-    server = serve(max_queue_rows=4)
+    server = serve(max_queue_rows=6)  # of which one tenant may hold 4
     server.upload("sentiment", make_adapter(tiny))
     server.classify("sentiment", "warm")
     with ThreadPoolExecutor(4) as pool:
@@ -114,7 +114,7 @@ def test_a_full_queue_refuses_with_retry_after_and_loses_nothing(serve: Serve, t
             refused = server.classify("sentiment", "one too many")
             assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
             assert int(refused.headers["Retry-After"]) >= 1
-            assert "4 rows wait" in refused.json()["detail"]
+            assert "4 rows of tenant 'default' wait" in refused.json()["detail"]
         assert [future.result(30).status_code for future in waiting] == [200] * 4
     assert server.client.get("/healthz/ready").json()["queued_rows"] == 0
 

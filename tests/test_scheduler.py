@@ -1,26 +1,12 @@
 """The scheduler: order, token budget, and what leaves the queue without an answer."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support_scheduler import Row
 
 from service.scheduler import Scheduler
-
-LATER = 1_000.0
-
-
-@dataclass(eq=False)
-class Row:
-    """A row that waits."""
-
-    num_tokens: int
-    deadline: float = LATER
-    gone: bool = False
-
-    def cancelled(self) -> bool:
-        return self.gone
 
 
 def queue_of(rows: list[Row], *, max_batch_tokens: int) -> Scheduler[Row]:
@@ -100,25 +86,36 @@ def test_draining_takes_everything_out_in_order() -> None:
 
 
 arrivals = st.lists(
-    st.builds(Row, st.integers(1, 120), st.integers(0, 20).map(float), st.booleans()), min_size=0, max_size=6
+    st.builds(
+        Row,
+        st.integers(1, 120),
+        st.integers(0, 20).map(float),
+        st.booleans(),
+        st.sampled_from("abc"),
+        st.sampled_from([0.5, 1.0, 3.0]),
+    ),
+    max_size=6,
 )
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(arrivals, max_size=12), st.booleans())
-def test_no_row_is_lost_or_answered_twice_whatever_comes_when(steps: list[list[Row]], drained: bool) -> None:
+@given(st.lists(st.tuples(arrivals, arrivals), max_size=12), st.booleans())
+def test_no_row_is_lost_or_answered_twice_whatever_comes_when(
+    steps: list[tuple[list[Row], list[Row]]], drained: bool
+) -> None:
     scheduler = Scheduler[Row](max_batch_tokens=100)
     answered: list[Row] = []
     expired: list[Row] = []
     now = 0.0
-    for rows in steps:
-        scheduler.put(rows)
+    for before, meanwhile in steps:
         now += 1
-        batch = scheduler.next(now)
-        assert all(row.deadline > now and not row.gone for row in batch.entries)
-        assert all(row.deadline <= now and not row.gone for row in batch.expired)
-        answered += batch.entries
-        expired += batch.expired
+        for rows, take in ((before, scheduler.next), (meanwhile, scheduler.next_light)):
+            scheduler.put(rows)
+            batch = take(now)
+            assert all(row.deadline > now and not row.gone for row in batch.entries)
+            assert all(row.deadline <= now and not row.gone for row in batch.expired)
+            answered += batch.entries
+            expired += batch.expired
     left = scheduler.drain() if drained else []
     while len(scheduler):
         waiting = len(scheduler)
@@ -126,13 +123,15 @@ def test_no_row_is_lost_or_answered_twice_whatever_comes_when(steps: list[list[R
         answered += batch.entries
         expired += batch.expired
         assert len(scheduler) < waiting
-    put = [row for rows in steps for row in rows]
+    put = [row for step in steps for rows in step for row in rows]
     seen = {id(row) for row in (*answered, *expired, *left)}
     assert len(seen) == len(answered) + len(expired) + len(left)
     assert {id(row) for row in put if not row.gone} <= seen <= {id(row) for row in put}
     place = {id(row): i for i, row in enumerate(put)}
-    assert [place[id(row)] for row in answered] == sorted(place[id(row)] for row in answered)
-    assert [place[id(row)] for row in expired] == sorted(place[id(row)] for row in expired)
+    for tenant in "abc":
+        for rows in (answered, expired):
+            order = [place[id(row)] for row in rows if row.tenant == tenant]
+            assert order == sorted(order)
 
 
 @settings(max_examples=100, deadline=None)

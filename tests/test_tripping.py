@@ -10,8 +10,8 @@ from support_engine import Clock, Held, loaded, row, sabotaged, token_of
 from support_http import check_problem
 
 from backbone import Backbone, PackedBatch
-from service.engine import EngineRow
 from service.errors import AdapterTripped, InferenceFailed, OutOfMemory
+from service.rows import EngineRow
 
 COOL_DOWN_S = 30.0  # the engine's default
 

@@ -24,6 +24,9 @@ def serve(
     ] = None,
     registry: Annotated[Path | None, typer.Option(help="SQLite file that holds the adapters.")] = None,
     device: Annotated[str | None, typer.Option(help="'cpu' or 'cuda'. (default: cpu)")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="'fp32', 'int8' on a CPU, 'bf16' on CUDA. (default: fp32)")
+    ] = None,
     log_format: Annotated[str | None, typer.Option(help="'console' or 'json'. (default: console)")] = None,
     cache_dir: CacheOption = None,
     revision: RevisionOption = None,
@@ -58,6 +61,7 @@ def serve(
         "backbone": backbone,
         "registry": registry,
         "device": device,
+        "precision": precision,
         "log_format": log_format,
         "cache_dir": cache_dir,
         "revision": revision,

@@ -122,6 +122,12 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="An adapter's folder, or a run's folder with one in it.")],
     task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="Names the rows to evaluate on.")],
     rows: Annotated[Literal["validation", "train"], typer.Option(help="Which of the task's files.")] = "validation",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also in int8: accuracy, and whether labels agree.")
+    ] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write what --int8 found into the adapter; its digest changes.")
+    ] = False,
     backbone: BackboneOption = "embedded",
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
@@ -133,27 +139,51 @@ def evaluate(
 
     \b
         superpos evaluate runs/tickets-superpos-seed0 examples/tasks/tickets.yaml
+
+    A server in int8 (SUPERPOS_PRECISION=int8) serves only adapters that were compared there and agree on 98 % of the
+    rows. Training on a CPU compares by itself; for an adapter from elsewhere:
+
+    \b
+        superpos evaluate my-adapter examples/tasks/tickets.yaml --int8 --record
     """
     from adapters.errors import AdapterError
-    from adapters.files import from_files, read_folder
+    from adapters.files import from_files, read_folder, to_files, write_folder
     from backbone import BackboneError
     from training.errors import TrainingError
-    from training.run import evaluate_adapter
+    from training.int8 import compare_int8, recorded
+    from training.run import adapter_rows, evaluate_adapter
+
+    if record and not int8:
+        raise CommandError("--record writes what --int8 found: name both")
+    if int8 and device != "cpu":
+        raise CommandError(f"--int8 runs on device 'cpu', not on {device!r}")
 
     with one_line_errors(AdapterError, BackboneError, TrainingError):
         task = read_task_file(task_file)
         path = task.data.train if rows == "train" else task.data.validation
         if path is None:
             raise CommandError(f"{task_file} names no validation file; evaluate on --rows train")
-        inner = folder / "adapter"
-        adapter = from_files(read_folder(inner if inner.is_dir() else folder))
+        folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
+        files = read_folder(folder)
+        adapter = from_files(files)
         loaded = load_backbone(
             backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
         )
         table = _metrics_table(f"{task.name}: {Path(path).name}")
         with err.status(f"scoring the rows of {path}"):
-            _add_metrics(table, adapter.digest[:19], evaluate_adapter(loaded, adapter, task, Path(path)))
+            if not int8:
+                _add_metrics(table, adapter.digest[:19], evaluate_adapter(loaded, adapter, task, Path(path)))
+                show(table)
+                return
+            found = compare_int8(loaded, adapter, adapter_rows(loaded, adapter, task, Path(path)))
+        _add_metrics(table, adapter.digest[:19], found.fp32)
+        _add_metrics(table, "the same in int8", found.int8)
         show(table)
+        out.print(f"{100 * found.label_agreement:.2f} % of the rows get the same label in int8")
+        if record:
+            adapter = recorded(adapter, found)
+            write_folder(folder, to_files(adapter, card=files.get("README.md", b"").decode()))
+            out.print(f"{folder} {adapter.digest}", markup=False)
 
 
 def _print_report(report: "RunReport", task: "TaskFile") -> None:

@@ -13,7 +13,7 @@ from service.engine import Engine
 from service.errors import DeadlineExceeded
 from service.gathering import gather_answers
 from service.loaded import AdapterCache, LoadedAdapter
-from service.predictions import Prediction, RowResult, predict
+from service.predictions import Prediction, RowResult, num_searched, num_wanted, predict
 from service.result_cache import ResultCache
 from service.rows import EngineRow, RowAnswer
 from service.tokenization import Tokenization
@@ -39,6 +39,18 @@ class Classification:
     resolution: Resolution
     predictions: list[Prediction]
     stages: Stages
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What all rows of a request have in common."""
+
+    tenant: str
+    adapter: LoadedAdapter
+    truncation: Truncation
+    top_k: int | None
+    """How many of the best labels the model looks for, None for all."""
+    deadline: float
 
 
 class Classifier:
@@ -83,14 +95,16 @@ class Classifier:
             async with asyncio.timeout(timeout_s):
                 resolution = self._catalog.resolve(tenant, ref)
                 adapter = await self._adapters.get(resolution.digest)
+                wanted = num_wanted(adapter, top_k)
+                asked = _Asked(tenant, adapter, truncation, num_searched(adapter, wanted), deadline)
                 texts = [self._render(adapter, index, item) for index, item in enumerate(items)]
-                known = [self._results.get(adapter.digest, text, truncation) for text in texts]
-                fresh, stages = await self._compute(tenant, adapter, texts, known, truncation, deadline)
+                known = [self._results.get(adapter.digest, text, truncation, top_k=asked.top_k) for text in texts]
+                fresh, stages = await self._compute(asked, texts, known)
         except TimeoutError as exc:
             raise DeadlineExceeded(f"no answer within {timeout_s:g} s") from exc
         computed = iter(fresh)
         predictions = [
-            predict(result or next(computed), adapter, top_k=top_k, cached=result is not None) for result in known
+            predict(result or next(computed), adapter, top_k=wanted, cached=result is not None) for result in known
         ]
         classification = Classification(resolution, predictions, stages)
         self._on_answered(classification)
@@ -99,7 +113,8 @@ class Classifier:
     async def try_out(self, tenant: str, adapter: LoadedAdapter, *, timeout_s: float) -> None:
         """One real forward of an adapter that nobody can name yet; raises what `classify` would."""
         token_ids = (self._backbone.architecture.eos_id,)
-        await self._run(tenant, adapter, [TokenizedText(token_ids, truncated=False)], time.monotonic() + timeout_s)
+        asked = _Asked(tenant, adapter, "error", None, time.monotonic() + timeout_s)
+        await self._run(asked, [TokenizedText(token_ids, truncated=False)])
 
     def _render(self, adapter: LoadedAdapter, index: int, item: Item) -> str:
         try:
@@ -113,13 +128,7 @@ class Classifier:
         return text
 
     async def _compute(
-        self,
-        tenant: str,
-        adapter: LoadedAdapter,
-        texts: Sequence[str],
-        known: Sequence[RowResult | None],
-        truncation: Truncation,
-        deadline: float,
+        self, asked: "_Asked", texts: Sequence[str], known: Sequence[RowResult | None]
     ) -> tuple[list[RowResult], Stages]:
         """Results of the texts that are not known, in their order; they are known from then on."""
         indices = [index for index, result in enumerate(known) if result is None]
@@ -128,25 +137,25 @@ class Classifier:
         started = time.monotonic()
         try:
             tokenized = await self._tokenization.tokenize(
-                [texts[index] for index in indices], max_tokens=adapter.max_tokens, truncation=truncation
+                [texts[index] for index in indices], max_tokens=asked.adapter.max_tokens, truncation=asked.truncation
             )
         except TextTooLong as exc:
             raise TextTooLong(indices[exc.index], exc.num_tokens, exc.max_tokens) from exc
         tokenize_s = time.monotonic() - started
-        answers = await self._run(tenant, adapter, tokenized, deadline)
+        answers = await self._run(asked, tokenized)
         fresh = [
             RowResult(answer.scores, row.num_tokens, row.truncated)
             for answer, row in zip(answers, tokenized, strict=True)
         ]
         for index, result in zip(indices, fresh, strict=True):
-            self._results.put(adapter.digest, texts[index], truncation, result)
+            self._results.put(asked.adapter.digest, texts[index], asked.truncation, result, top_k=asked.top_k)
         return fresh, _stages(tokenize_s, answers)
 
-    async def _run(
-        self, tenant: str, adapter: LoadedAdapter, texts: Sequence[TokenizedText], deadline: float
-    ) -> list[RowAnswer]:
-        rows = [EngineRow(adapter, text.token_ids, deadline, tenant) for text in texts]
-        with self._admission.admit(tenant, rows=len(rows), tokens=sum(row.num_tokens for row in rows)):
+    async def _run(self, asked: "_Asked", texts: Sequence[TokenizedText]) -> list[RowAnswer]:
+        rows = [
+            EngineRow(asked.adapter, text.token_ids, asked.deadline, asked.tenant, top_k=asked.top_k) for text in texts
+        ]
+        with self._admission.admit(asked.tenant, rows=len(rows), tokens=sum(row.num_tokens for row in rows)):
             # cancelled here (deadline, caller gone), the rows that wait are cancelled in the queue
             return await gather_answers(self._engine.submit(rows))
 

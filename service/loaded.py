@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from adapters import PromptAdapter, Registry
 from adapters.errors import InvalidAdapter
 from adapters.files import from_files
+from adapters.precision import check_int8
 from adapters.template import Template
 from backbone import Backbone, LabelTrie
 from service.errors import BackboneMismatch
@@ -41,16 +42,25 @@ class LoadedAdapter:
     max_tokens: int
     temperature: float
     abstain_threshold: float | None
+    values: tuple[float, ...] | None = None
+    """Ordinal tasks: each label's number."""
 
 
-def load_adapter(adapter: PromptAdapter, backbone: Backbone) -> LoadedAdapter:
+def load_adapter(adapter: PromptAdapter, backbone: Backbone, *, force_precision: bool = False) -> LoadedAdapter:
     """Check an adapter against the backbone and build its trie.
 
+    Args:
+        adapter: with its manifest
+        backbone: what is to serve it
+        force_precision: serve it in int8 though it was not validated there
+
     Raises:
-        InvalidAdapter: another width or fingerprint
+        InvalidAdapter: another width or fingerprint, or not validated in the backbone's precision
         backbone.InvalidLabels: label words that the tokenizer cannot tell apart
     """
     adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
+    if backbone.precision == "int8" and not force_precision:
+        check_int8(adapter)
     calibration = adapter.manifest.calibration
     return LoadedAdapter(
         digest=adapter.digest,
@@ -62,14 +72,18 @@ def load_adapter(adapter: PromptAdapter, backbone: Backbone) -> LoadedAdapter:
         max_tokens=adapter.spec.max_tokens,
         temperature=calibration.temperature,
         abstain_threshold=calibration.abstain_threshold,
+        values=tuple(map(float, adapter.spec.label_names)) if adapter.spec.kind == "ordinal" else None,
     )
 
 
 class AdapterCache:
     """Loaded adapters by digest, the least recently asked for dropped past a limit."""
 
-    def __init__(self, registry: Registry, backbone: Backbone, *, max_adapters: int) -> None:
+    def __init__(
+        self, registry: Registry, backbone: Backbone, *, max_adapters: int, force_precision: bool = False
+    ) -> None:
         self._registry, self._backbone, self._max_adapters = registry, backbone, max_adapters
+        self._force_precision = force_precision
         self._loaded: OrderedDict[str, LoadedAdapter] = OrderedDict()
         self._loading: dict[str, asyncio.Future[LoadedAdapter]] = {}
         self._threads = ThreadPoolExecutor(_MAX_LOADS, thread_name_prefix="superpos-load")
@@ -85,7 +99,7 @@ class AdapterCache:
 
         Raises:
             NotFound: the registry has it no more
-            BackboneMismatch: it was trained for another backbone
+            BackboneMismatch: it was trained for another backbone, or not validated in this one's precision
             RegistryUnavailable: it is not in memory and the registry cannot be read
         """
         adapter = self._loaded.get(digest)
@@ -107,10 +121,14 @@ class AdapterCache:
         while len(self._loaded) > self._max_adapters:
             self._loaded.popitem(last=False)
 
+    def parse(self, files: Mapping[str, bytes]) -> LoadedAdapter:
+        """An adapter's files, ready to be served here; raises as `load_adapter` and `from_files`. For any thread."""
+        return load_adapter(from_files(files), self._backbone, force_precision=self._force_precision)
+
     def _load(self, digest: str) -> LoadedAdapter:
         files: Mapping[str, bytes] = self._registry.get(digest)
         try:
-            return load_adapter(from_files(files), self._backbone)
+            return self.parse(files)
         except InvalidAdapter as exc:
             raise BackboneMismatch(f"adapter {digest} cannot run on this server: {exc}") from exc
 

@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 from service.forward import RowScores
 from service.loaded import LoadedAdapter
 
+FEW_LABELS = 20
+"""A task with more labels answers its best `DEFAULT_TOP_K` unless the caller says how many."""
+DEFAULT_TOP_K = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -16,6 +20,8 @@ class Prediction:
 
     label: str
     score: float
+    value: float | None
+    """Ordinal tasks: the expected value, the sum of each label's number times its probability. Else null."""
     scores: dict[str, float]
     """Calibrated probabilities of the best labels, best first."""
     logprobs: dict[str, float]
@@ -41,8 +47,25 @@ class RowResult:
         return replace(self, scores=self.scores.copy())
 
 
-def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int | None, cached: bool) -> Prediction:
-    """Calibrate and order a row's labels."""
+def num_wanted(adapter: LoadedAdapter, top_k: int | None) -> int:
+    """How many labels an answer has."""
+    num_labels = adapter.trie.num_labels
+    if top_k is None:
+        return num_labels if num_labels <= FEW_LABELS else DEFAULT_TOP_K
+    return min(top_k, num_labels)
+
+
+def num_searched(adapter: LoadedAdapter, wanted: int) -> int | None:
+    """How many of the best labels the model must find for an answer with `wanted`; None for all.
+
+    A temperature rescales every label's probability by all the others', and an expected value is made of all.
+    """
+    whole = wanted == adapter.trie.num_labels or adapter.temperature != 1 or adapter.values is not None
+    return None if whole else wanted
+
+
+def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int, cached: bool) -> Prediction:
+    """Calibrate and order a row's labels, the best `top_k` of them."""
     log_probs, names = result.scores, adapter.label_names
     scores = _calibrated(log_probs, adapter.temperature)  # [K]
     order = np.argsort(-log_probs, kind="stable")[:top_k].tolist()
@@ -52,6 +75,7 @@ def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int | None, cac
     return Prediction(
         label=names[order[0]],
         score=best,
+        value=None if adapter.values is None else float(scores @ np.array(adapter.values)),
         scores={names[i]: probabilities[i] for i in order},
         logprobs={names[i]: raw[i] for i in order},
         abstained=threshold is not None and best < threshold,
@@ -62,7 +86,9 @@ def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int | None, cac
 
 
 def _calibrated(log_probs: RowScores, temperature: float) -> NDArray[np.float64]:
-    """softmax(log p / temperature), [K]."""
+    """softmax(log p / temperature), [K]; at temperature 1 that is p itself, also where only the best are known."""
+    if temperature == 1:
+        return np.exp(log_probs.astype(np.float64))
     scaled = log_probs.astype(np.float64) / temperature
     weights = np.exp(scaled - scaled.max())
     result: NDArray[np.float64] = weights / weights.sum()

@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from adapters import InvalidAdapter, Publication, Registry
-from adapters.files import from_files
 from adapters.names import check_alias, check_name
-from backbone import Backbone
 from service.classifier import Classifier
 from service.errors import InferenceFailed
 from service.follower import Follower
-from service.loaded import AdapterCache, LoadedAdapter, load_adapter
+from service.loaded import AdapterCache
 
 _SMOKE_TIMEOUT_S = 30.0
 
@@ -18,10 +16,8 @@ _SMOKE_TIMEOUT_S = 30.0
 class Publisher:
     """Takes untrusted files to a visible version, or refuses them."""
 
-    def __init__(
-        self, backbone: Backbone, registry: Registry, adapters: AdapterCache, classifier: Classifier, follower: Follower
-    ) -> None:
-        self._backbone, self._registry, self._adapters = backbone, registry, adapters
+    def __init__(self, registry: Registry, adapters: AdapterCache, classifier: Classifier, follower: Follower) -> None:
+        self._registry, self._adapters = registry, adapters
         self._classifier, self._follower = classifier, follower
 
     async def publish(
@@ -36,7 +32,7 @@ class Publisher:
         check_name("task", task)
         for alias in aliases or ():
             check_alias(alias)
-        adapter = await asyncio.to_thread(self._load, files)
+        adapter = await asyncio.to_thread(self._adapters.parse, files)
         try:
             await self._classifier.try_out(tenant, adapter, timeout_s=_SMOKE_TIMEOUT_S)
         except InferenceFailed as exc:
@@ -45,6 +41,3 @@ class Publisher:
         self._adapters.add(adapter)
         await self._follower.refresh()
         return publication
-
-    def _load(self, files: Mapping[str, bytes]) -> LoadedAdapter:
-        return load_adapter(from_files(files), self._backbone)

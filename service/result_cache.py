@@ -24,10 +24,12 @@ class Question:
     """Of the rendered text, 20 bytes."""
     cut: Truncation | None
     """Which end the text lost, None where it is whole: then it is the same question under every `truncate`."""
+    top_k: int | None
+    """How many of the best labels were looked for, None for all."""
 
     @classmethod
-    def of(cls, digest: str, text: str, cut: Truncation | None) -> "Question":
-        return cls(digest, hashlib.blake2b(text.encode(), digest_size=20).digest(), cut)
+    def of(cls, digest: str, text: str, cut: Truncation | None, top_k: int | None) -> "Question":
+        return cls(digest, hashlib.blake2b(text.encode(), digest_size=20).digest(), cut, top_k)
 
 
 class ResultCache:
@@ -41,12 +43,12 @@ class ResultCache:
     def __len__(self) -> int:
         return len(self._results)
 
-    def get(self, digest: str, text: str, truncation: Truncation) -> RowResult | None:
+    def get(self, digest: str, text: str, truncation: Truncation, *, top_k: int | None = None) -> RowResult | None:
         """What this adapter answered to this text, where it is known."""
         if not self._max_bytes:
             return None
-        whole = Question.of(digest, text, None)
-        cut = Question(digest, whole.text_hash, truncation)
+        whole = Question.of(digest, text, None, top_k)
+        cut = Question(digest, whole.text_hash, truncation, top_k)
         for question in (whole,) if truncation == "error" else (whole, cut):
             result = self._results.get(question)
             if result is not None:
@@ -54,11 +56,13 @@ class ResultCache:
                 return result
         return None
 
-    def put(self, digest: str, text: str, truncation: Truncation, result: RowResult) -> None:
+    def put(
+        self, digest: str, text: str, truncation: Truncation, result: RowResult, *, top_k: int | None = None
+    ) -> None:
         """Keep an answer; one larger than the whole cache is not kept."""
         if not self._max_bytes:
             return
-        question = Question.of(digest, text, truncation if result.truncated else None)
+        question = Question.of(digest, text, truncation if result.truncated else None, top_k)
         if question in self._results:
             return
         self._results[question] = result.detached()

@@ -53,6 +53,7 @@ class ClassifyRequest(BaseModel):
     inputs: Inputs
     truncate: Literal["error", "start", "end"] = "error"
     top_k: Annotated[int, Field(ge=1)] | None = None
+    """How many of the best labels to answer; left out, all of up to 20, else 5."""
     timeout_ms: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -184,6 +185,7 @@ class Ready(BaseModel):
     reason: str | None
     self_test: SelfTestBody | None
     backbone: BackboneRef
+    precision: Literal["fp32", "int8", "bf16"]
     degraded: bool
     """The registry cannot be read: what was known goes on answering."""
     tasks: int

@@ -29,6 +29,10 @@ class Settings(BaseSettings):
     revision: str | None = None
     offline: bool = False
     device: str = "cpu"
+    precision: Literal["fp32", "int8", "bf16"] = "fp32"
+    """`int8` on a CPU, `bf16` on CUDA; a choice, never made for you."""
+    force_precision: bool = False
+    """Serve in int8 also adapters that were not validated there."""
     cache_dir: Path = Field(default_factory=default_cache_dir)
     registry: Path = Field(default_factory=default_registry)
     bundled: bool = True
@@ -64,6 +68,13 @@ class Settings(BaseSettings):
     """How long one forward may run before the process gives up and ends with status 1."""
     drain_timeout_s: Annotated[int, Field(ge=0)] = 30
     log_format: Literal["json", "console"] = "console"
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _no_fp16(cls, precision: object) -> object:
+        if precision in ("fp16", "float16", "half"):
+            raise ValueError("T5's activations overflow 16-bit floats of this kind; use bf16 on CUDA, int8 on a CPU")
+        return precision
 
     @field_validator("host")
     @classmethod

@@ -95,10 +95,16 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         revision=settings.revision,
         offline=settings.offline,
         device=settings.device,
+        precision=settings.precision,
         say=lambda line: _log.info("backbone", message=line),
     )
     catalog = Catalog()
-    adapters = AdapterCache(registry, backbone, max_adapters=settings.max_loaded_adapters)
+    adapters = AdapterCache(
+        registry,
+        backbone,
+        max_adapters=settings.max_loaded_adapters,
+        force_precision=settings.force_precision,
+    )
     prefetch = Prefetch(adapters)
     follower = Follower(registry, catalog, poll_interval_s=settings.poll_interval_s, announce=prefetch.announce)
     admission = Admission(max_rows=settings.max_queue_rows, max_tokens=settings.max_queue_tokens)
@@ -123,7 +129,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         max_text_chars=settings.max_text_chars,
         on_answered=metrics.classified,
     )
-    publisher = Publisher(backbone, registry, adapters, classifier, follower)
+    publisher = Publisher(registry, adapters, classifier, follower)
     if settings.bundled:
         publish_bundled(registry, backbone)
     world = World(

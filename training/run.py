@@ -16,6 +16,7 @@ from backbone import Backbone, LabelTrie
 from training.card import model_card
 from training.data import read_examples
 from training.evaluation import TokenizedRows, evaluate, tokenize_examples
+from training.int8 import compare_int8, recorded
 from training.loop import EpochEvent, StepEvent, TrainArguments, TrainResult, make_method, train
 from training.metrics import Metrics
 from training.run_folder import RunFolder
@@ -99,6 +100,8 @@ def run_training(
     )
     manifest = Manifest(task=task.spec, backbone=_backbone_ref(backbone), provenance=provenance)
     adapter = PromptAdapter(result.prompt, manifest)
+    if backbone.device.type == "cpu":
+        adapter = recorded(adapter, compare_int8(backbone, adapter, rows.report))
     folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
     return RunReport(folder.path, adapter, result, untrained, trained, split, rows.train.num_truncated)
 
@@ -147,7 +150,17 @@ def evaluate_adapter(backbone: Backbone, adapter: PromptAdapter, task: TaskFile,
         InvalidAdapter: it was trained for another backbone
         InvalidData: the file is bad, or its labels are not the adapter's
     """
+    rows = adapter_rows(backbone, adapter, task, path)
+    return _evaluate(backbone, adapter.prompt, backbone.label_trie(adapter.spec.label_words), rows)
+
+
+def adapter_rows(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, path: Path) -> TokenizedRows:
+    """The rows of a file, under the adapter's own template, labels and token limit; raises as `evaluate_adapter`.
+
+    Raises:
+        InvalidAdapter: it was trained for another backbone
+        InvalidData: the file is bad, or its labels are not the adapter's
+    """
     adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
     rows = read_examples(path, task.model_copy(update={"spec": adapter.spec}))
-    trie = backbone.label_trie(adapter.spec.label_words)
-    return _evaluate(backbone, adapter.prompt, trie, tokenize_examples(backbone, adapter.spec, rows.examples))
+    return tokenize_examples(backbone, adapter.spec, rows.examples)

@@ -33,6 +33,7 @@ def health_router(metrics: Metrics) -> APIRouter:
             reason=stats.not_ready,
             self_test=SelfTestBody.of(stats.self_test),
             backbone=BackboneRef(**asdict(world.backbone.identity)),
+            precision=world.backbone.precision,
             degraded=world.follower.degraded,
             tasks=len(world.catalog),
             resident_adapters=stats.resident_adapters,

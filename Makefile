@@ -42,7 +42,6 @@ format: $(VENV)/ready ## Format the sources
 	$(BIN)/ruff check --fix .
 
 bench: setup ## Run every benchmark, quick (SUPERPOS_DATA: on real rows)
-	$(BIN)/python -m benchmarks.packing
 	$(BIN)/python -m benchmarks.engine --quick
 	$(BIN)/python -m benchmarks.fairness --quick
 	$(BIN)/python -m benchmarks.serving --quick

@@ -1,6 +1,6 @@
 """The frozen T5: weights, tokenizer, packed forward, label scoring. Knows nothing of adapters, training or HTTP."""
 
-from backbone.backbone import Backbone, BackboneId, Encoded
+from backbone.backbone import SMALL_TRIE, Backbone, BackboneId, Encoded
 from backbone.errors import (
     BackboneCacheError,
     BackboneError,
@@ -18,6 +18,7 @@ from backbone.trie import LabelTrie
 
 __all__ = [
     "EMBEDDED",
+    "SMALL_TRIE",
     "TOLERANCES",
     "Backbone",
     "BackboneCacheError",

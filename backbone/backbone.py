@@ -22,7 +22,7 @@ from backbone.tree_bias import TreeBias
 from backbone.trie import LabelTrie, build_trie
 from backbone.weights import T5Weights
 
-_SMALL_TRIE = 4
+SMALL_TRIE = 4
 """Tries of so few nodes are decoded whole: a second pass would cost more."""
 
 
@@ -121,7 +121,7 @@ class Backbone:
         searching = [
             i
             for i, (trie, k) in enumerate(zip(tries, asked, strict=True))
-            if k is not None and k < trie.num_labels and trie.num_nodes > _SMALL_TRIE
+            if k is not None and k < trie.num_labels and trie.num_nodes > SMALL_TRIE
         ]
         if not searching:
             return self._score_all(encoded, range(len(tries)), tries)

@@ -34,7 +34,7 @@ from service.settings import Settings
 
 FLOOD_FACTOR = 50
 TEXT_TOKENS = (8, 96)
-"""Text lengths of both tenants, uniform, as in `benchmarks/packing.py`; every row has a prompt of 10 tokens besides."""
+"""Text lengths of both tenants, uniform, as in `benchmarks/engine.py`; every row has a prompt of 10 tokens besides."""
 TIMEOUT_S = 60.0
 SETTLE_S = 0.5
 """The flood has begun this long before the first row of a flooded phase is sent."""

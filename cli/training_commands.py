@@ -122,9 +122,7 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="An adapter's folder, or a run's folder with one in it.")],
     task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="Names the rows to evaluate on.")],
     rows: Annotated[Literal["validation", "train"], typer.Option(help="Which of the task's files.")] = "validation",
-    int8: Annotated[
-        bool, typer.Option("--int8", help="Also in int8: accuracy, and whether labels agree.")
-    ] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Also in int8: accuracy, and whether labels agree.")] = False,
     record: Annotated[
         bool, typer.Option("--record", help="Write what --int8 found into the adapter; its digest changes.")
     ] = False,

@@ -86,7 +86,7 @@ class Metrics:
         )
         self._batch_tokens = Histogram(
             "superpos_batch_tokens",
-            "Packed tokens in a model batch, prompts counted",
+            "Tokens in a model batch: prompts, texts, and label trie nodes past the first",
             buckets=_TOKENS_BUCKETS,
             registry=registry,
         )

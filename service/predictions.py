@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from backbone import SMALL_TRIE
 from service.forward import RowScores
 from service.loaded import LoadedAdapter
 
@@ -56,12 +57,14 @@ def num_wanted(adapter: LoadedAdapter, top_k: int | None) -> int:
 
 
 def num_searched(adapter: LoadedAdapter, wanted: int) -> int | None:
-    """How many of the best labels the model must find for an answer with `wanted`; None for all.
+    """How many of the best labels the model looks for, where `wanted` are to be answered; None for all.
 
     A temperature rescales every label's probability by all the others', and an expected value is made of all.
     """
-    whole = wanted == adapter.trie.num_labels or adapter.temperature != 1 or adapter.values is not None
-    return None if whole else wanted
+    trie = adapter.trie
+    if wanted == trie.num_labels or trie.num_nodes <= SMALL_TRIE:
+        return None
+    return wanted if adapter.temperature == 1 and adapter.values is None else None
 
 
 def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int, cached: bool) -> Prediction:

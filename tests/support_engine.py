@@ -35,6 +35,11 @@ def loaded(backbone: Backbone, spec: TaskSpec = TOPIC, *, seed: int = 0, num_vir
     return adapter
 
 
+def packed_tokens(*rows: EngineRow) -> int:
+    """What rows add to a packed batch, the decoder's nodes not counted."""
+    return sum(asked.adapter.num_virtual_tokens + len(asked.token_ids) for asked in rows)
+
+
 def alone(backbone: Backbone, asked: EngineRow) -> RowScores:
     prompt = torch.from_numpy(PROMPTS[asked.adapter.digest].copy())
     with torch.inference_mode():

@@ -7,7 +7,7 @@ from support_cli import Desk, superpos_process
 
 import adapters
 import cli
-from cli.serve import _listen
+from cli.ports import listen
 
 
 def test_the_adapters_package_that_is_imported_is_ours() -> None:
@@ -46,7 +46,7 @@ def test_a_port_in_use_is_refused_before_the_registry_is_made(desk: Desk, tmp_pa
 
 
 def test_answers_do_not_wait_for_the_callers_acknowledgement() -> None:
-    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

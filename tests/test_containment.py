@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from support_engine import PROMPTS, Held, assert_as_if_alone, loaded, row, sabotaged, token_of
+from support_engine import PROMPTS, Held, assert_as_if_alone, loaded, packed_tokens, row, sabotaged, token_of
 from torch import Tensor
 
 from backbone import Backbone, PackedBatch
@@ -166,7 +166,7 @@ def test_what_did_not_fit_is_not_tried_again_and_memory_that_returns_is_used(
     outcomes(containment, some)
     assert max(memory.asked) <= 60
     memory.num_tokens = 10_000
-    together = sum(asked.num_tokens for asked in some)
+    together = packed_tokens(*some)
     batches = 0
     while memory.asked[-1] < together:
         outcomes(containment, some)
@@ -189,7 +189,7 @@ def test_a_row_too_large_for_memory_fails_alone_and_cuts_nobody_elses_batch(
         assert_as_if_alone(tiny, asked, outcome)
     memory.asked.clear()
     outcomes(containment, few)
-    assert memory.asked == [sum(asked.num_tokens for asked in few)]
+    assert memory.asked == [packed_tokens(*few)]
 
 
 def test_the_memory_of_a_failed_batch_is_free_before_its_parts_are_tried(tiny: Backbone, rows: list[EngineRow]) -> None:

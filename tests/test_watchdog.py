@@ -201,10 +201,10 @@ DOOMED = """
 import os, pathlib, threading
 from backbone import Backbone
 sound, armed = Backbone.encode, pathlib.Path(os.environ["ARMED"])
-def encode(self, packed, prompts):
+def encode(self, packed, prompts, **options):
     if armed.exists():
         {doom}
-    return sound(self, packed, prompts)
+    return sound(self, packed, prompts, **options)
 Backbone.encode = encode
 from cli.main import main
 main()

@@ -1,0 +1,138 @@
+"""int8: close to fp32, the same for a row whatever its neighbours, and served only where it was validated."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from support import RunningServer, make_adapter
+from support_http import check_problem
+from support_training import Finished
+from test_backbone_forward import mixed_rows
+
+from adapters import PromptAdapter
+from adapters.adapter import Provenance
+from adapters.precision import INT8_LABEL_AGREEMENT
+from backbone import Backbone, DeviceUnavailable, load, pack
+from backbone.int8 import Int8Linear
+from backbone.linear import FloatLinear
+from backbone.precision import in_precision
+from service.settings import Settings
+
+Serve = Callable[..., RunningServer]
+
+
+def with_agreement(adapter: PromptAdapter, agreement: float) -> PromptAdapter:
+    provenance = Provenance(method="test", metrics={INT8_LABEL_AGREEMENT: agreement})
+    return replace(adapter, manifest=adapter.manifest.model_copy(update={"provenance": provenance}))
+
+
+def test_rounding_activations_twice_keeps_what_an_outlier_leaves_of_its_row() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(48, 64, generator=generator), torch.randn(9, 64, generator=generator)
+    x[:, 7] *= 100
+    once, twice = Int8Linear(weight), Int8Linear(weight, twice=True)
+    exact = x @ (once.weight * (weight.abs().amax(1, keepdim=True) / 127)).T  # with the weights as they were rounded
+    with torch.inference_mode():
+        coarse, fine = (float((layer(x) - exact).abs().max()) for layer in (once, twice))
+    assert fine < coarse / 50
+    assert fine < 1e-3 * float(exact.abs().max())
+
+
+def test_what_follows_an_int8_layer_is_what_follows_a_float_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(48, 64, generator=generator), torch.randn(9, 64, generator=generator)
+    other = torch.randn(9, 48, generator=generator)
+    int8, fp32 = Int8Linear(weight, twice=True), FloatLinear(weight)
+    with torch.inference_mode():
+        for options in ({"activation": "relu"}, {"activation": "gelu_new"}, {"times": other}, {"plus": other}, {}):
+            torch.testing.assert_close(int8(x, **options), fp32(x, **options), atol=0.5, rtol=0.05)
+        assert torch.allclose(int8(x, plus=other), int8(x) + other, atol=1e-4)
+
+
+def test_rows_of_a_layer_in_int8_do_not_depend_on_each_other() -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = Int8Linear(torch.randn(48, 64, generator=generator))
+    x = torch.randn(12, 64, generator=generator)
+    with torch.inference_mode():
+        together = layer(x)
+        x[6:] *= 1_000
+        assert torch.equal(layer(x)[:6], together[:6])
+
+
+def test_a_value_that_is_no_number_stays_in_its_row() -> None:
+    layer = Int8Linear(torch.ones(8, 16))
+    x = torch.ones(5, 16)
+    x[2, 3] = torch.nan
+    with torch.inference_mode():
+        y = layer(x)
+    assert y[2].isnan().all()
+    assert torch.isfinite(y[[0, 1, 3, 4]]).all()
+
+
+def test_int8_answers_are_the_same_to_the_bit_in_any_batch(embedded: Backbone) -> None:
+    int8 = embedded.in_int8()
+    rows, table, label_sets = mixed_rows(embedded)
+    tries = [int8.label_trie(labels) for labels in label_sets]
+    with torch.inference_mode():
+        together = int8.score(int8.encode(pack(rows), table), tries)
+        backwards = int8.score(int8.encode(pack(rows[::-1]), table), tries[::-1])
+        assert torch.equal(together, backwards.flip(0))
+        for i, (row, trie) in enumerate(zip(rows, tries, strict=True)):
+            alone = int8.score(int8.encode(pack([row] * 4), table), [trie] * 4)
+            assert torch.equal(alone[0], together[i, : trie.num_labels])
+
+
+def test_bf16_matrices_leave_scores_near_those_of_fp32(tiny: Backbone) -> None:
+    rows, table, label_sets = mixed_rows(tiny)
+    tries = [tiny.label_trie(labels) for labels in label_sets]
+    bf16 = Backbone(tiny.identity, tiny.architecture, in_precision(tiny.weights, "bf16"), tiny.tokenizer)
+    with torch.inference_mode():
+        exact = tiny.score(tiny.encode(pack(rows), table), tries)
+        rough = bf16.score(bf16.encode(pack(rows), table), tries)
+    known = torch.isfinite(exact)
+    assert rough.dtype == torch.float32
+    assert 0 < (rough - exact)[known].abs().max() < 0.5
+
+
+@pytest.mark.parametrize(("precision", "device", "needed"), [("bf16", "cpu", "cuda")])
+def test_a_precision_on_the_wrong_device_is_refused(
+    tiny_t5: Path, cache_dir: Path, precision: str, device: str, needed: str
+) -> None:
+    with pytest.raises(DeviceUnavailable, match=f"'{precision}' runs on device '{needed}', not on '{device}'"):
+        load(str(tiny_t5), cache_dir=cache_dir, device=device, precision=precision)
+
+
+def test_fp16_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match="overflow"):
+        Settings(precision="fp16")
+
+
+def test_a_server_in_int8_takes_what_was_validated_there(serve: Serve, tiny: Backbone) -> None:
+    server = serve(precision="int8")
+    server.upload("good", with_agreement(make_adapter(tiny), 0.985))
+    assert server.classify("good", "a film").status_code == 200
+    assert server.client.get("/healthz/ready").json()["precision"] == "int8"
+
+
+@pytest.mark.parametrize(("agreement", "said"), [(None, "not measured"), (0.97, "0.97")])
+def test_a_server_in_int8_refuses_what_was_not(
+    serve: Serve, tiny: Backbone, agreement: float | None, said: str
+) -> None:
+    adapter = make_adapter(tiny) if agreement is None else with_agreement(make_adapter(tiny), agreement)
+    exact = serve()
+    exact.upload("task", adapter)
+    assert exact.classify("task", "a film").status_code == 200
+    server = serve(precision="int8")  # the same registry
+    refused = server.classify("task", "a film")
+    check_problem(refused, 409, "backbone_mismatch", "at least 0.98")
+    assert said in refused.json()["detail"]
+    forced = serve(precision="int8", force_precision=True)
+    assert forced.classify("task", "a film").status_code == 200
+
+
+def test_training_compares_with_int8_and_says_so(finished: Finished) -> None:
+    metrics = finished.report.adapter.manifest.provenance.metrics
+    assert 0 <= metrics[INT8_LABEL_AGREEMENT] <= 1
+    assert 0 <= metrics["int8_accuracy"] <= 1

@@ -18,13 +18,15 @@ from service.engine import BatchDone, Engine
 from service.errors import InferenceFailed
 from service.forward import BatchForward, RowScores
 from service.loaded import LoadedAdapter, load_adapter
-from service.rows import EngineRow
+from service.rows import EngineRow, RowAnswer
 
 MAX_BATCH_TOKENS = 200
 
 
 def rows_of(adapter: LoadedAdapter, tenant: str, *, num_tokens: int, count: int = 1) -> list[EngineRow]:
-    ids = tuple(5 + i % 40 for i in range(num_tokens - len(adapter.prompt)))
+    """Rows that cost `num_tokens` each."""
+    overhead = EngineRow(adapter, (), 0).num_tokens
+    ids = tuple(5 + i % 40 for i in range(num_tokens - overhead))
     return [EngineRow(adapter, ids, time.monotonic() + 60, tenant) for _ in range(count)]
 
 
@@ -55,12 +57,12 @@ def engine_that_meets(
     assert done.is_set()
 
 
-def answered(futures: Sequence[Future[RowScores]]) -> bool:
-    return all(np.isfinite(future.result(30)).all() for future in futures)
+def answered(futures: Sequence[Future[RowAnswer]]) -> bool:
+    return all(np.isfinite(future.result(30).scores).all() for future in futures)
 
 
 def test_a_light_row_is_answered_before_the_heavy_batch_that_it_met(tiny: Backbone, adapter: LoadedAdapter) -> None:
-    light: list[Future[RowScores]] = []
+    light: list[Future[RowAnswer]] = []
     batches: list[BatchDone] = []
     heavy_done_before_light: list[bool] = []
 
@@ -78,7 +80,7 @@ def test_a_light_row_is_answered_before_the_heavy_batch_that_it_met(tiny: Backbo
 
 
 def test_more_rows_of_the_heavy_tenant_do_not_go_ahead_of_it(tiny: Backbone, adapter: LoadedAdapter) -> None:
-    more: list[Future[RowScores]] = []
+    more: list[Future[RowAnswer]] = []
     batches: list[BatchDone] = []
 
     def send(engine: Engine) -> None:
@@ -92,7 +94,7 @@ def test_more_rows_of_the_heavy_tenant_do_not_go_ahead_of_it(tiny: Backbone, ada
 
 def test_a_light_row_that_fails_does_not_fail_the_heavy_batch(tiny: Backbone, adapter: LoadedAdapter) -> None:
     wide = dataclasses.replace(adapter, digest="too wide", prompt=np.zeros((10, 64), np.float32))
-    light: list[Future[RowScores]] = []
+    light: list[Future[RowAnswer]] = []
     batches: list[BatchDone] = []
 
     def send(engine: Engine) -> None:
@@ -108,7 +110,7 @@ def test_a_light_row_that_fails_does_not_fail_the_heavy_batch(tiny: Backbone, ad
 def test_stopping_in_the_middle_of_a_heavy_batch_answers_what_was_accepted(
     tiny: Backbone, adapter: LoadedAdapter
 ) -> None:
-    light: list[Future[RowScores]] = []
+    light: list[Future[RowAnswer]] = []
     stopping: list[threading.Thread] = []
     batches: list[BatchDone] = []
 
@@ -126,24 +128,27 @@ def test_stopping_in_the_middle_of_a_heavy_batch_answers_what_was_accepted(
 def test_a_forward_that_another_one_interrupts_gives_the_same_scores_to_the_bit(
     tiny: Backbone, adapter: LoadedAdapter
 ) -> None:
-    others = [load_adapter(make_adapter(tiny, TOPIC, seed=seed), tiny) for seed in range(1, 4)]
+    def light_row(seed: int) -> list[EngineRow]:
+        # loaded anew: an adapter's prompt is in one bank at a time
+        return rows_of(load_adapter(make_adapter(tiny, TOPIC, seed=seed), tiny), "light", num_tokens=30)
+
     pauses: list[int] = []
-    inner: list[np.ndarray] = []
+    inner: list[RowScores] = []
 
     def pause() -> None:
         pauses.append(len(pauses))
-        if len(pauses) <= len(others):
-            inner.append(forward(rows_of(others[len(pauses) - 1], "light", num_tokens=30))[0])
+        if len(pauses) <= 3:
+            inner.append(forward(light_row(len(pauses)))[0])
 
     forward = BatchForward(tiny, bank_bytes=1 << 20, pause=pause)
-    rows = rows_of(adapter, "heavy", num_tokens=40, count=4)
-    interrupted = forward(rows)
+    interrupted = forward(rows_of(adapter, "heavy", num_tokens=40, count=4))
     assert len(pauses) >= 2 * tiny.architecture.num_encoder_layers
     alone = BatchForward(tiny, bank_bytes=1 << 20)
-    for scores, expected in zip(interrupted, alone(rows), strict=True):
+    again = load_adapter(make_adapter(tiny, TOPIC), tiny)
+    for scores, expected in zip(interrupted, alone(rows_of(again, "heavy", num_tokens=40, count=4)), strict=True):
         assert np.array_equal(scores, expected)
-    for other, scores in zip(others, reversed(inner), strict=True):
-        assert np.array_equal(scores, alone(rows_of(other, "light", num_tokens=30))[0])
+    for seed, scores in zip((3, 2, 1), inner, strict=True):  # each pauses too: the last to begin ends first
+        assert np.array_equal(scores, alone(light_row(seed))[0])
 
 
 def overwrite(prompts: torch.Tensor) -> None:

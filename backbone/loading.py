@@ -16,6 +16,7 @@ from backbone.backbone import Backbone, BackboneId
 from backbone.errors import BackboneNotFound, DeviceUnavailable, UnsupportedBackbone
 from backbone.fingerprint import fingerprint
 from backbone.precision import Precision
+from backbone.sharing import shared
 from backbone.text import TextTokenizer
 from backbone.weights import weights_of
 
@@ -31,6 +32,7 @@ def load(
     offline: bool = False,
     device: str = "cpu",
     precision: Precision = "fp32",
+    share_weights: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Backbone:
     """Load a T5, frozen.
@@ -43,6 +45,7 @@ def load(
         offline: use nothing but what is on this machine
         device: a `torch` device, `cpu` or `cuda`
         precision: `fp32`; `int8` on a CPU; `bf16` on CUDA. There is no fp16: T5's activations overflow it.
+        share_weights: map the weights from a file in `cache_dir`, so that processes on a CPU have them in memory once
         say: told what is being done, a line each
 
     Raises:
@@ -57,6 +60,9 @@ def load(
     config = model.config
     architecture = Architecture.of(config)
     weights = weights_of(model.to(device).eval(), architecture)
+    del model
+    if share_weights and weights.embedding.device.type == "cpu":
+        weights = shared(weights, cache_dir / "shared")
     identity = BackboneId(
         id=source,
         revision=embedded.REVISION if source == EMBEDDED else _commit(source, revision),

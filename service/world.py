@@ -96,6 +96,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         offline=settings.offline,
         device=settings.device,
         precision=settings.precision,
+        share_weights=settings.workers > 1,
         say=lambda line: _log.info("backbone", message=line),
     )
     catalog = Catalog()

@@ -88,7 +88,7 @@ def _trees(rows: Sequence[TrieNodes], bias: TreeBias, *, device: torch.device) -
 
 
 def _self_attention(x: Tensor, layer: DecoderLayer, architecture: Architecture, trees: _Trees | None) -> Tensor:
-    """X plus the self-attention block, [D, H]. A lone node attends to itself with weight 1: it takes its value."""
+    """The input plus the self-attention block, [D, H]. A lone node attends to itself alone: it takes its value."""
     normed = rms_norm(x, architecture.norm_eps)
     mixed = layer.value(normed)  # [D, A]
     if trees is not None:
@@ -113,7 +113,7 @@ def _cross_attention(
     architecture: Architecture,
     counts: list[int],  # [B]
 ) -> Tensor:
-    """X plus the cross-attention block, [D, H].
+    """The input plus the cross-attention block, [D, H].
 
     Keys and values are never computed: q·(W_k h) = (W_kᵀ q)·h, and Σ p W_v h = W_v Σ p h. The D queries and the D
     mixtures go through the two matrices, not the N states.

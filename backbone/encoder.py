@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from itertools import pairwise
 
-import torch
 from torch import Tensor
 
 from backbone.architecture import Architecture
-from backbone.layers import attend, feed_forward, rms_norm
+from backbone.layers import feed_forward, rms_norm
 from backbone.packing import PackedBatch
 from backbone.relative_bias import EncoderBias
-from backbone.weights import EncoderLayer, T5Weights
+from backbone.row_attention import Padded, RowByRow
+from backbone.weights import T5Weights
 
 
 def embed(packed: PackedBatch, embedding: Tensor, prompts: Tensor) -> Tensor:
@@ -34,28 +34,14 @@ def encode(
     Calls `pause` before each half of a layer: `prompts` has been read by then.
     """
     lengths = [end - start for start, end in pairwise(packed.offsets)]
-    biases = [bias.for_length(length) for length in lengths]
+    device = weights.embedding.device
+    attend = RowByRow(lengths, bias) if device.type == "cpu" else Padded(lengths, bias, device=device)
     x = embed(packed, weights.embedding, prompts)
     for layer in weights.encoder:
         pause()
-        x = _self_attention(x, layer, architecture, lengths, biases)
+        qkv = layer.qkv(rms_norm(x, architecture.norm_eps))  # [N, 3·A]
+        mixed = attend(qkv.view(-1, 3, architecture.num_heads, architecture.head_dim))  # [N, A]
+        x = layer.out(mixed, plus=x)
         pause()
         x = feed_forward(x, layer.feed_forward, architecture)
     return rms_norm(x, architecture.norm_eps)
-
-
-def _self_attention(
-    x: Tensor,  # [N, H]
-    layer: EncoderLayer,
-    architecture: Architecture,
-    lengths: list[int],  # [B]
-    biases: list[Tensor],  # B × [heads, L_i, L_i]
-) -> Tensor:
-    """X plus the attention block, [N, H]."""
-    qkv = layer.qkv(rms_norm(x, architecture.norm_eps))  # [N, 3·A]
-    qkv = qkv.view(-1, 3, architecture.num_heads, architecture.head_dim)
-    mixed = []
-    for row, bias in zip(torch.split(qkv, lengths), biases, strict=True):
-        query, key, value = row.unbind(1)  # [L, heads, d] each
-        mixed.append(attend(query, key, value, bias))
-    return layer.out(torch.cat(mixed), plus=x)

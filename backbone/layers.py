@@ -13,7 +13,7 @@ def rms_norm(x: Tensor, eps: float) -> Tensor:
 
 
 def feed_forward(x: Tensor, weights: FeedForward, architecture: Architecture) -> Tensor:
-    """X plus the feed-forward block. [N, H] → [N, H]."""
+    """The input plus the feed-forward block. [N, H] → [N, H]."""
     normed = rms_norm(x, architecture.norm_eps)
     if weights.gate is None:
         return weights.out(weights.inner(normed, activation=architecture.activation), plus=x)

@@ -70,7 +70,7 @@ def _generate2(folder: Path, scratch: Path, kind: str) -> Variant:
     def workload(token_ids: TokenIds) -> Run:
         @torch.inference_mode()
         def run() -> Any:
-            model.generate(**_padded(token_ids), max_new_tokens=2, min_new_tokens=2, do_sample=False)
+            model.generate(**padded(token_ids), max_new_tokens=2, min_new_tokens=2, do_sample=False)
 
         return run
 
@@ -88,7 +88,7 @@ def _one_step(folder: Path, scratch: Path, kind: str) -> Variant:
 
         @torch.inference_mode()
         def run() -> Any:
-            logits = model(**_padded(token_ids), decoder_input_ids=start).logits[:, 0, labels]
+            logits = model(**padded(token_ids), decoder_input_ids=start).logits[:, 0, labels]
             return torch.log_softmax(logits, -1)
 
         return run
@@ -96,7 +96,7 @@ def _one_step(folder: Path, scratch: Path, kind: str) -> Variant:
     return workload
 
 
-def _padded(token_ids: TokenIds) -> dict[str, Any]:
+def padded(token_ids: TokenIds) -> dict[str, Any]:
     import torch
 
     rows = [torch.tensor(ids) for ids in token_ids]
@@ -159,7 +159,7 @@ def _onnxruntime(folder: Path, scratch: Path, precision: str) -> Variant:
 
     def workload(token_ids: TokenIds) -> Run:
         def run() -> Any:
-            inputs = {name: value.numpy() for name, value in _padded(token_ids).items()}
+            inputs = {name: value.numpy() for name, value in padded(token_ids).items()}
             (logits,) = session.run(None, inputs)
             return torch.log_softmax(torch.from_numpy(logits[:, labels]), -1)
 
@@ -187,7 +187,7 @@ def _export(folder: Path, target: Path) -> None:
             ).logits[:, 0]
 
     rows, columns = torch.export.Dim("rows"), torch.export.Dim("columns")
-    example = _padded([range(3, 20), range(3, 12), range(3, 15)])
+    example = padded([range(3, 20), range(3, 12), range(3, 15)])
     torch.onnx.export(
         OneStep(),
         (example["input_ids"], example["attention_mask"]),

@@ -9,6 +9,8 @@ from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
 from backbone import Backbone, PackedRow, load, pack
+from backbone.relative_bias import EncoderBias
+from backbone.row_attention import Padded, RowByRow
 from benchmarks.reference import reference_log_probs
 
 LABEL_SETS = [
@@ -183,3 +185,12 @@ def test_the_forward_that_serves_and_the_one_that_trains_are_the_same_function(
     with torch.inference_mode():
         serves = backbone.score(backbone.encode(pack(rows), table), tries)
     torch.testing.assert_close(serves, trains, atol=1e-5, rtol=1e-5)
+
+
+def test_padded_attention_is_the_same_as_row_by_row() -> None:
+    generator = torch.Generator().manual_seed(0)
+    bias = EncoderBias(torch.randn(32, 3, generator=generator), num_buckets=32, max_distance=128)
+    for lengths in ([5], [1, 1, 1], [7, 40, 1, 23], [64, 3]):
+        qkv = torch.randn(sum(lengths), 3, 3, 8, generator=generator)
+        padded = Padded(lengths, bias, device=torch.device("cpu"))
+        torch.testing.assert_close(padded(qkv), RowByRow(lengths, bias)(qkv), atol=1e-5, rtol=1e-5)

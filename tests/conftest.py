@@ -35,6 +35,15 @@ def _logging() -> None:
     logging.getLogger("service").setLevel(logging.WARNING)
 
 
+@pytest.fixture(autouse=True)
+def _model_threads_end() -> Iterator[None]:
+    """A thread that a test made to die says so within that test, not in the next one."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "superpos-model":
+            thread.join(30)
+
+
 @pytest.fixture(scope="session")
 def cache_dir() -> Path:
     """Where the embedded backbone's weights are kept between test runs."""

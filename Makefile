@@ -47,7 +47,8 @@ bench: setup ## Run every benchmark, quick (SUPERPOS_DATA: on real rows)
 	$(BIN)/python -m benchmarks.serving --quick
 	$(BIN)/python -m benchmarks.adapters --quick
 
-bench-peers: setup $(PEERS)/ready ## Compare with FastAPI, LitServe and Ray Serve before PEFT
+bench-peers: setup $(PEERS)/ready ## Compare with CTranslate2, ONNX Runtime; FastAPI, LitServe, Ray Serve before PEFT
+	$(BIN)/python -m benchmarks.engine --quick --peers-python $(PEERS)/bin/python
 	$(BIN)/python -m benchmarks.serving --quick --peers --peers-python $(PEERS)/bin/python
 
 $(PEERS)/ready: requirements/peers.txt

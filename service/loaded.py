@@ -20,12 +20,9 @@ from adapters.precision import check_int8
 from adapters.template import Template
 from backbone import Backbone, LabelTrie
 from service.errors import BackboneMismatch
-from service.heap import release_free_pages
 
 _MAX_LOADS = 32
 """Loads at a time; more than a registry that hangs will be asked for before it is noticed."""
-_LOADS_A_RELEASE = 256
-"""Loads after which freed memory goes back to the system."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +84,6 @@ class AdapterCache:
     ) -> None:
         self._registry, self._backbone, self._max_adapters = registry, backbone, max_adapters
         self._force_precision = force_precision
-        self._loads, self._stopped = 0, False
         self._loaded: OrderedDict[str, LoadedAdapter] = OrderedDict()
         self._loading: dict[str, asyncio.Future[LoadedAdapter]] = {}
         self._threads = ThreadPoolExecutor(_MAX_LOADS, thread_name_prefix="superpos-load")
@@ -138,13 +134,9 @@ class AdapterCache:
 
     def stop(self) -> None:
         """Load no more."""
-        self._stopped = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _keep(self, digest: str, task: asyncio.Future[LoadedAdapter]) -> None:
         del self._loading[digest]
-        self._loads += 1
-        if self._loads % _LOADS_A_RELEASE == 0 and not self._stopped:
-            self._threads.submit(release_free_pages)
         if not task.cancelled() and task.exception() is None:
             self.add(task.result())

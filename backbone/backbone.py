@@ -125,7 +125,7 @@ class Backbone:
         ]
         if not searching:
             return self._score_all(encoded, range(len(tries)), tries)
-        whole = [i for i in range(len(tries)) if i not in set(searching)]
+        whole = sorted(set(range(len(tries))) - set(searching))
         width = max(trie.num_labels for trie in tries)
         scores = encoded.hidden.new_full((len(tries), width), float("-inf"), dtype=torch.float32)
         if whole:

@@ -58,7 +58,7 @@ class Int8Linear:
         return follow(y.mul_(scale), activation, times, None)
 
     def _product(self, whole: Tensor, step: float) -> Tensor:
-        """Step · (whole · Wᵀ) for whole numbers in −127 … 127, [N, in] → [N, out]."""
+        """`step` · (whole · Wᵀ) for whole numbers in −127 … 127, [N, in] → [N, out]."""
         unsigned = whole.to(torch.int8).view(torch.uint8).bitwise_xor_(_ZERO)
         y = torch.ops.onednn.qlinear_pointwise(
             unsigned, step, _ZERO, self._packed, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""

@@ -1,7 +1,7 @@
 """Tensors in one file that processes map instead of copying: their pages are in memory once for all of them.
 
-Knows nothing of what the tensors mean. Who writes names the file after all that its content follows from (the
-backbone's fingerprint and the version of the layout), so that a file that is there is the right one.
+Knows nothing of what the tensors mean. Who writes names the file after its content, so that a file that is there is the
+right one.
 """
 
 import os

@@ -4,13 +4,11 @@ What most people write first. The request's rows are its batch; requests never s
 that parsing goes on while the model works.
 """
 
-import argparse
-from pathlib import Path
 from threading import Lock
 
 import uvicorn
 from fastapi import FastAPI
-from peft_model import Answer, PeftClassifiers
+from peft_model import Answer, PeftClassifiers, read_options
 from pydantic import BaseModel
 
 
@@ -35,12 +33,7 @@ def create_app(classifiers: PeftClassifiers) -> FastAPI:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", type=Path, required=True)
-    parser.add_argument("--adapters", type=Path, required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    options = parser.parse_args()
+    options = read_options(__doc__)
     loaded = PeftClassifiers(options.backbone, options.adapters, threads=options.threads)
     loaded.load_all()
     uvicorn.run(create_app(loaded), port=options.port, access_log=False, log_level="warning")

@@ -4,12 +4,11 @@ LitServe parses in one process and runs the model in another. A batch is whateve
 task share a padded forward, the tasks of a batch take turns.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import litserve
-from peft_model import Answer, PeftClassifiers
+from peft_model import Answer, PeftClassifiers, read_options
 
 MAX_BATCH = 32
 BATCH_TIMEOUT_S = 0.005
@@ -44,12 +43,7 @@ class Classifiers(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", type=Path, required=True)
-    parser.add_argument("--adapters", type=Path, required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    options = parser.parse_args()
+    options = read_options(__doc__)
     worker = Classifiers(options.backbone, options.adapters, options.threads)
     server = litserve.LitServer(worker, accelerator="cpu", timeout=120)
     server.run(host="127.0.0.1", port=options.port, generate_client_file=False, log_level="warning")

@@ -5,6 +5,7 @@ do in every task here, and it is checked). `generate` would do the same work twi
 so it imports nothing of Superpos.
 """
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,16 @@ from peft import PeftModel
 from transformers import AutoTokenizer, T5ForConditionalGeneration
 
 Answer = dict[str, str | float]
+
+
+def read_options(description: str | None) -> argparse.Namespace:
+    """What every peer is told: `backbone` and `adapters` folders, `port`, `threads`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", type=Path, required=True)
+    parser.add_argument("--adapters", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    return parser.parse_args()
 
 
 class PeftClassifiers:

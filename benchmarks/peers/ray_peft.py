@@ -4,11 +4,10 @@ The task is Ray's multiplexed model id (a header), the replica keeps up to 100 a
 by task as in the LitServe peer. Ray's own processes (head, raylet, proxy) share the machine, as they would in use.
 """
 
-import argparse
 from pathlib import Path
 
 import ray
-from peft_model import Answer, PeftClassifiers
+from peft_model import Answer, PeftClassifiers, read_options
 from ray import serve
 from starlette.requests import Request
 
@@ -40,12 +39,7 @@ class Classifiers:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", type=Path, required=True)
-    parser.add_argument("--adapters", type=Path, required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    options = parser.parse_args()
+    options = read_options(__doc__)
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     serve.start(http_options={"host": "127.0.0.1", "port": options.port})
     serve.run(Classifiers.bind(options.backbone, options.adapters, options.threads), blocking=True)

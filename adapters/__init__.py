@@ -11,12 +11,22 @@ from adapters.errors import (
     InvalidName,
     InvalidRow,
     InvalidTask,
+    InvalidTraffic,
     NotFound,
     RegistryError,
     RegistryUnavailable,
 )
 from adapters.names import DEFAULT_TENANT, PRODUCTION, Ref
-from adapters.registry import Change, Publication, Registry, Resolution, TaskInfo, VersionInfo
+from adapters.registry import (
+    NO_TRAFFIC,
+    Change,
+    Publication,
+    Registry,
+    Resolution,
+    TaskInfo,
+    Traffic,
+    VersionInfo,
+)
 from adapters.sqlite import SqliteRegistry
 from adapters.task import Label, TaskSpec
 
@@ -24,6 +34,7 @@ SUPERPOS = True
 
 __all__ = [
     "DEFAULT_TENANT",
+    "NO_TRAFFIC",
     "PRODUCTION",
     "SUPERPOS",
     "AdapterError",
@@ -35,6 +46,7 @@ __all__ = [
     "InvalidName",
     "InvalidRow",
     "InvalidTask",
+    "InvalidTraffic",
     "Label",
     "Manifest",
     "NotFound",
@@ -49,5 +61,6 @@ __all__ = [
     "SqliteRegistry",
     "TaskInfo",
     "TaskSpec",
+    "Traffic",
     "VersionInfo",
 ]

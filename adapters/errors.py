@@ -3,6 +3,7 @@
 AdapterError
 ├── InvalidName           a tenant, task, alias or ref that is not well formed
 ├── InvalidTask           a task specification that cannot be built
+├── InvalidTraffic        a canary percentage that cannot be
 ├── InvalidRow            an input that does not fit its task's fields
 ├── InvalidAdapter        files that are not one of our adapters; says which check, the value, what was expected
 └── RegistryError
@@ -26,6 +27,10 @@ class InvalidName(AdapterError):
 
 class InvalidTask(AdapterError):
     """A task specification that breaks a rule."""
+
+
+class InvalidTraffic(AdapterError):
+    """A traffic split that cannot be carried out."""
 
 
 class InvalidRow(AdapterError):

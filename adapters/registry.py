@@ -8,9 +8,36 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
+from adapters.errors import InvalidTraffic
 from adapters.names import Ref
 
-ChangeKind = Literal["published", "alias_set", "alias_deleted", "version_deleted"]
+ChangeKind = Literal["published", "alias_set", "alias_deleted", "version_deleted", "traffic_set"]
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How a task's bare name is answered besides its `production` version."""
+
+    canary: int | None = None
+    """The version that answers `percent` of the requests."""
+    percent: float = 0.0
+    """0 to 100; of the sticky keys that callers give, or of the requests that give none."""
+    shadow: int | None = None
+    """The version that computes the same rows, whose answers are only counted."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.percent <= 100:
+            raise InvalidTraffic(f"percent is {self.percent:g}, expected 0 to 100")
+        if self.canary is None and self.percent:
+            raise InvalidTraffic(f"percent is {self.percent:g} without a canary version, expected 0")
+
+    @property
+    def versions(self) -> frozenset[int]:
+        """The versions that it needs."""
+        return frozenset(version for version in (self.canary, self.shadow) if version is not None)
+
+
+NO_TRAFFIC = Traffic()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +75,15 @@ class TaskInfo:
     task: str
     versions: tuple[VersionInfo, ...]
     aliases: Mapping[str, int]
+    traffic: Traffic = NO_TRAFFIC
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry of the log; `position` rises by at least one with each."""
+    """One entry of the log; `position` rises by at least one with each.
+
+    Of a `traffic_set`, `version` and `digest` are 0 and empty.
+    """
 
     position: int
     kind: ChangeKind
@@ -63,6 +94,7 @@ class Change:
     alias: str | None
     actor: str
     at: datetime
+    traffic: Traffic | None = None
 
 
 class Registry(Protocol):
@@ -117,6 +149,14 @@ class Registry(Protocol):
         """Remove an alias (`NotFound` where there is none)."""
         ...
 
+    def set_traffic(self, tenant: str, task: str, traffic: Traffic, *, actor: str) -> None:
+        """Say how a task's bare name is answered; `NO_TRAFFIC` by production alone.
+
+        Raises:
+            NotFound: no such task, or it lacks a version that the traffic needs
+        """
+        ...
+
     def list(self, tenant: str) -> Sequence[TaskInfo]:
         """The tenant's tasks by name."""
         ...
@@ -126,7 +166,7 @@ class Registry(Protocol):
         ...
 
     def delete(self, tenant: str, task: str, version: int, *, actor: str) -> None:
-        """Remove a version; its number is never given again (`Conflict` while an alias points at it)."""
+        """Remove a version; its number is never given again (`Conflict` while an alias or traffic needs it)."""
         ...
 
     def changes(self, since: int = 0) -> Sequence[Change]:

@@ -1,8 +1,10 @@
 """The embedded registry: one SQLite file in WAL mode, shared safely by threads and processes of one machine."""
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -12,7 +14,16 @@ from filelock import FileLock, Timeout
 from adapters.errors import Conflict, NotFound, RegistryUnavailable
 from adapters.files import from_files
 from adapters.names import PRODUCTION, Ref, check_alias, check_name
-from adapters.registry import Change, ChangeKind, Publication, Resolution, TaskInfo, VersionInfo
+from adapters.registry import (
+    NO_TRAFFIC,
+    Change,
+    ChangeKind,
+    Publication,
+    Resolution,
+    TaskInfo,
+    Traffic,
+    VersionInfo,
+)
 from adapters.resolution import resolve_among
 
 _SCHEMA = """
@@ -29,12 +40,15 @@ CREATE TABLE IF NOT EXISTS aliases (
     tenant TEXT NOT NULL, task TEXT NOT NULL, alias TEXT NOT NULL, version INTEGER NOT NULL,
     PRIMARY KEY (tenant, task, alias)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS traffic (
+    tenant TEXT NOT NULL, task TEXT NOT NULL, traffic TEXT NOT NULL, PRIMARY KEY (tenant, task)
+) STRICT;
 CREATE TABLE IF NOT EXISTS files (
     digest TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (digest, name)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS changes (
     position INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, tenant TEXT NOT NULL, task TEXT NOT NULL,
-    version INTEGER NOT NULL, digest TEXT NOT NULL, alias TEXT, actor TEXT NOT NULL, at TEXT NOT NULL
+    version INTEGER NOT NULL, digest TEXT NOT NULL, alias TEXT, actor TEXT NOT NULL, at TEXT NOT NULL, traffic TEXT
 ) STRICT;
 """
 _BUSY_TIMEOUT_S = 10.0
@@ -53,6 +67,8 @@ class SqliteRegistry:
         with self._creation_lock(), self._open() as db:
             db.execute("PRAGMA journal_mode=WAL")
             db.executescript(_SCHEMA)
+            if not _one(db, "SELECT 1 FROM pragma_table_info('changes') WHERE name='traffic'", ()):
+                db.execute("ALTER TABLE changes ADD COLUMN traffic TEXT")  # a file of version 0.1
 
     def publish(
         self,
@@ -124,6 +140,18 @@ class SqliteRegistry:
             db.execute("DELETE FROM aliases WHERE tenant=? AND task=? AND alias=?", (tenant, task, alias))
             _log(db, "alias_deleted", (tenant, task), version, digest, actor=actor, alias=alias)
 
+    def set_traffic(self, tenant: str, task: str, traffic: Traffic, *, actor: str) -> None:
+        with self._transaction("IMMEDIATE") as db:
+            current = _task_info(db, tenant, task)
+            if not current.versions:
+                raise NotFound(f"no task {task!r}")
+            for version in sorted(traffic.versions):
+                _version_row(db, tenant, task, version)
+            if traffic != current.traffic:
+                value = json.dumps(asdict(traffic))
+                db.execute("INSERT OR REPLACE INTO traffic VALUES (?,?,?)", (tenant, task, value))
+                _log(db, "traffic_set", (tenant, task), 0, "", actor=actor, traffic=value)
+
     def list(self, tenant: str) -> Sequence[TaskInfo]:
         with self._transaction("DEFERRED") as db:
             names = db.execute("SELECT DISTINCT task FROM versions WHERE tenant=? ORDER BY task", (tenant,)).fetchall()
@@ -146,6 +174,8 @@ class SqliteRegistry:
             )
             if pointing:
                 raise Conflict(f"{task}@{pointing['alias']} points at version {version}, move it first")
+            if version in _task_info(db, tenant, task).traffic.versions:
+                raise Conflict(f"the traffic of {task} needs version {version}, change that first")
             db.execute("DELETE FROM versions WHERE tenant=? AND task=? AND version=?", (tenant, task, version))
             db.execute(
                 "DELETE FROM files WHERE digest=?1 AND NOT EXISTS (SELECT 1 FROM versions WHERE digest=?1)",
@@ -156,7 +186,7 @@ class SqliteRegistry:
     def changes(self, since: int = 0) -> Sequence[Change]:
         with self._open() as db:
             rows = db.execute("SELECT * FROM changes WHERE position>? ORDER BY position", (since,)).fetchall()
-        return [Change(**{**dict(row), "at": datetime.fromisoformat(row["at"])}) for row in rows]
+        return [_change(row) for row in rows]
 
     @contextmanager
     def _creation_lock(self) -> Iterator[None]:
@@ -227,6 +257,7 @@ def _task_info(db: sqlite3.Connection, tenant: str, task: str) -> TaskInfo:
     key = (tenant, task)
     versions = db.execute("SELECT * FROM versions WHERE tenant=? AND task=? ORDER BY version", key).fetchall()
     aliases = db.execute("SELECT * FROM aliases WHERE tenant=? AND task=? ORDER BY alias", key).fetchall()
+    traffic = _one(db, "SELECT traffic FROM traffic WHERE tenant=? AND task=?", key)
     return TaskInfo(
         tenant=tenant,
         task=task,
@@ -235,7 +266,13 @@ def _task_info(db: sqlite3.Connection, tenant: str, task: str) -> TaskInfo:
             for row in versions
         ),
         aliases={row["alias"]: row["version"] for row in aliases},
+        traffic=NO_TRAFFIC if traffic is None else Traffic(**json.loads(traffic["traffic"])),
     )
+
+
+def _change(row: sqlite3.Row) -> Change:
+    traffic = None if row["traffic"] is None else Traffic(**json.loads(row["traffic"]))
+    return Change(**{**dict(row), "at": datetime.fromisoformat(row["at"]), "traffic": traffic})
 
 
 def _log(
@@ -248,10 +285,12 @@ def _log(
     actor: str,
     alias: str | None = None,
     at: str | None = None,
+    traffic: str | None = None,
 ) -> None:
     db.execute(
-        "INSERT INTO changes (kind, tenant, task, version, digest, alias, actor, at) VALUES (?,?,?,?,?,?,?,?)",
-        (kind, *key, version, digest, alias, actor, at or _now()),
+        "INSERT INTO changes (kind, tenant, task, version, digest, alias, actor, at, traffic) "
+        "VALUES (?,?,?,?,?,?,?,?,?)",
+        (kind, *key, version, digest, alias, actor, at or _now(), traffic),
     )
 
 

@@ -6,7 +6,7 @@ Belongs to the event loop. When the registry is away, the catalog answers with w
 from collections.abc import Sequence
 from dataclasses import replace
 
-from adapters import Change, NotFound, Ref, Resolution, TaskInfo, VersionInfo
+from adapters import NO_TRAFFIC, Change, NotFound, Ref, Resolution, TaskInfo, VersionInfo
 from adapters.resolution import resolve_among
 
 
@@ -57,6 +57,8 @@ class Catalog:
             case "alias_deleted":
                 left = {name: version for name, version in info.aliases.items() if name != change.alias}
                 info = replace(info, aliases=left)
+            case "traffic_set":
+                info = replace(info, traffic=change.traffic or NO_TRAFFIC)
         if info.versions:
             self._tasks[key] = info
         else:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from adapters import Conflict, InvalidAdapter, InvalidName, InvalidRow, NotFound, RegistryUnavailable
+from adapters import Conflict, InvalidAdapter, InvalidName, InvalidRow, InvalidTraffic, NotFound, RegistryUnavailable
 from backbone import InvalidLabels, TextTooLong
 from service.errors import (
     AdapterTripped,
@@ -50,6 +50,7 @@ MEANINGS: Mapping[type[Exception], Meaning] = {
     UnsupportedMediaType: Meaning(415, "unsupported_media_type"),
     InvalidRow: Meaning(422, "invalid_input"),
     TextTooLong: Meaning(422, "text_too_long"),
+    InvalidTraffic: Meaning(422, "invalid_traffic"),
     InvalidRequest: Meaning(422, "invalid_request"),
     InvalidAdapter: Meaning(422, "invalid_adapter"),
     InvalidLabels: Meaning(422, "invalid_adapter"),

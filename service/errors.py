@@ -3,6 +3,8 @@
 ServiceError
 ├── QueueFull           more work waits than the server takes
 ├── DeadlineExceeded    the caller's time ran out before the answer
+├── Unauthenticated     no key, or none that is valid now
+├── Forbidden           the key's role does not reach so far
 ├── NotReady            the model thread is not running, or the server is shutting down
 ├── InferenceFailed     the model could not answer this row
 ├── AdapterTripped      the adapter's rows failed again and again: it is refused for a while
@@ -33,6 +35,14 @@ class DeadlineExceeded(ServiceError):
 
 class NotReady(ServiceError):
     """No answer can come now."""
+
+
+class Unauthenticated(ServiceError):
+    """The request shows no key that is valid now."""
+
+
+class Forbidden(ServiceError):
+    """The key is valid, and its role does not reach so far."""
 
 
 class InferenceFailed(ServiceError):

@@ -15,7 +15,25 @@ from service.shared_metrics import SharedFolder
 
 OTHER_ROUTE = "other"
 """Whatever is no route of the API: the documentation, and paths that nothing answers."""
-STATUSES = ("200", "201", "204", "400", "404", "405", "409", "413", "415", "422", "429", "500", "503", "504")
+STATUSES = (
+    "200",
+    "201",
+    "204",
+    "400",
+    "401",
+    "403",
+    "404",
+    "405",
+    "409",
+    "412",
+    "413",
+    "415",
+    "422",
+    "429",
+    "500",
+    "503",
+    "504",
+)
 _LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STAGE_BUCKETS = (0.0001, 0.0005, 0.001, 0.002, *_LATENCY_BUCKETS)
 _ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -19,11 +19,13 @@ from service.errors import (
     BodyTooLarge,
     ClientDisconnected,
     DeadlineExceeded,
+    Forbidden,
     InferenceFailed,
     InvalidRequest,
     NotReady,
     OutOfMemory,
     QueueFull,
+    Unauthenticated,
     UnsupportedMediaType,
 )
 
@@ -43,6 +45,8 @@ class Meaning:
 
 MEANINGS: Mapping[type[Exception], Meaning] = {
     InvalidName: Meaning(400, "invalid_name"),
+    Unauthenticated: Meaning(401, "unauthenticated"),
+    Forbidden: Meaning(403, "forbidden"),
     NotFound: Meaning(404, "not_found"),
     Conflict: Meaning(409, "conflict"),
     BackboneMismatch: Meaning(409, "backbone_mismatch"),

@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     force_precision: bool = False
     """Serve in int8 also adapters that were not validated there."""
     cache_dir: Path = Field(default_factory=default_cache_dir)
-    registry: Path = Field(default_factory=default_registry)
+    registry: str = Field(default_factory=lambda: str(default_registry()))
+    """A SQLite file, or a Redis server's URL (redis://, rediss://, unix://)."""
     bundled: bool = True
     """Publish the bundled adapters into a registry that is empty."""
 
@@ -75,6 +76,11 @@ class Settings(BaseSettings):
         if precision in ("fp16", "float16", "half"):
             raise ValueError("T5's activations overflow 16-bit floats of this kind; use bf16 on CUDA, int8 on a CPU")
         return precision
+
+    @field_validator("registry", mode="before")
+    @classmethod
+    def _path_as_text(cls, registry: object) -> object:
+        return str(registry) if isinstance(registry, Path) else registry
 
     @field_validator("host")
     @classmethod

@@ -5,6 +5,7 @@ import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import structlog
 import torch
@@ -88,7 +89,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    registry = SqliteRegistry(settings.registry)
+    registry = SqliteRegistry(Path(settings.registry))
     backbone = load(
         settings.backbone,
         cache_dir=settings.cache_dir,

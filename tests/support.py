@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-from adapters import BackboneRef, Manifest, PromptAdapter, Provenance, TaskSpec
+from adapters import BackboneRef, Manifest, PromptAdapter, Provenance, SqliteRegistry, TaskSpec
 from adapters.files import to_files
 from backbone import Backbone
 from service.settings import Settings
@@ -100,6 +100,11 @@ class RunningServer:
     client: httpx2.Client
     settings: Settings
     app: object
+
+    @property
+    def registry(self) -> SqliteRegistry:
+        """Its registry, opened a second time: what another process would do."""
+        return SqliteRegistry(Path(self.settings.registry))
 
     def upload(self, task: str, adapter: PromptAdapter, **form: str) -> dict[str, object]:
         """Publish an adapter over HTTP."""

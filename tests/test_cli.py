@@ -91,7 +91,7 @@ def test_an_alias_is_moved_forth_and_back_and_only_from_where_it_is_expected(
     desk: Desk, tmp_path: Path, serve: Callable[..., RunningServer]
 ) -> None:
     server = serve()
-    registry = server.settings.registry
+    registry = Path(server.settings.registry)
     adapter = desk.adapter
     other = PromptAdapter(adapter.prompt + np.float32(1), adapter.manifest)
     write_folder(tmp_path / "other", to_files(other))

@@ -12,7 +12,6 @@ import torch
 from support import RunningServer, make_adapter
 from support_http import check_problem
 
-from adapters import SqliteRegistry
 from adapters.files import CONFIG, MANIFEST, WEIGHTS, to_files
 from backbone import Backbone
 
@@ -138,7 +137,7 @@ def test_an_adapter_of_another_backbone_in_the_registry_is_a_conflict_when_asked
     server: RunningServer, tiny: Backbone
 ) -> None:
     files = _other_fingerprint(to_files(make_adapter(tiny)))
-    SqliteRegistry(server.settings.registry).publish("default", "foreign", files, actor="test")
+    server.registry.publish("default", "foreign", files, actor="test")
     for _ in range(500):
         response = server.classify("foreign", "x")
         if response.status_code != 404:

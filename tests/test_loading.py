@@ -126,7 +126,7 @@ def test_stopping_gives_up_what_is_not_loaded(registry: Held, tiny: Backbone) ->
 
 def test_a_version_published_elsewhere_is_loaded_before_it_is_asked_for(serve: Serve, tiny: Backbone) -> None:
     server = serve()
-    SqliteRegistry(server.settings.registry).publish("default", "late", to_files(make_adapter(tiny)), actor="test")
+    server.registry.publish("default", "late", to_files(make_adapter(tiny)), actor="test")
     eventually(lambda: sample(server, "superpos_adapters_loaded") == 1)
     assert server.classify("late", "x").status_code == 200
 

@@ -99,7 +99,7 @@ def test_a_second_version_arrives_under_load_without_a_failed_request(serve: Ser
 
 def test_a_version_published_by_another_process_is_served_without_a_restart(serve: Serve, tiny: Backbone) -> None:
     server = serve()
-    SqliteRegistry(server.settings.registry).publish("default", "late", to_files(make_adapter(tiny)), actor="test")
+    server.registry.publish("default", "late", to_files(make_adapter(tiny)), actor="test")
     eventually(lambda: server.classify("late", "x").status_code == 200)
 
 
@@ -149,7 +149,7 @@ def test_a_caller_who_hangs_up_frees_the_place_and_is_counted(serve: Serve, tiny
 def test_a_broken_registry_degrades_the_server_and_its_return_is_noticed(serve: Serve, tiny: Backbone) -> None:
     server = serve()
     server.upload("sentiment", make_adapter(tiny))
-    path = server.settings.registry
+    path = Path(server.settings.registry)
     whole = {file: file.read_bytes() for file in path.parent.glob(path.name + "*")}
     for file in whole:
         file.unlink()

@@ -5,7 +5,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from adapters import DEFAULT_TENANT
+from service.caller import ANYBODY, Caller, Role
 from service.errors import UnsupportedMediaType
 from service.schemas import ProblemBody
 from service.world import World
@@ -18,13 +18,31 @@ async def world_of(request: Request) -> World:
     return cast(World, request.app.state.world)
 
 
+async def caller_of(request: Request) -> Caller:
+    """Who asks; a server without keys takes everybody for its one tenant."""
+    return ANYBODY
+
+
+def requires(role: Role) -> Callable[[Request], Awaitable[Caller]]:
+    """A dependency: the caller, refused without the role (`Unauthenticated`, `Forbidden`)."""
+
+    async def check(request: Request) -> Caller:
+        caller = await caller_of(request)
+        caller.require(role)
+        return caller
+
+    return check
+
+
 async def tenant_of(request: Request) -> str:
-    """Whose tasks the caller may use: a server without keys has one tenant."""
-    return DEFAULT_TENANT
+    """Whose tasks the caller may use."""
+    return (await caller_of(request)).tenant
 
 
 Running = Annotated[World, Depends(world_of)]
 Tenant = Annotated[str, Depends(tenant_of)]
+Publishing = Annotated[Caller, Depends(requires("publish"))]
+Administering = Annotated[Caller, Depends(requires("admin"))]
 
 
 def media_type(expected: str) -> Callable[[Request], Awaitable[None]]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, File, Form, Response, UploadFile
 
 from adapters import PRODUCTION, NotFound, Ref
 from adapters.files import from_files
-from service.routes.common import JSON_BODY, MULTIPART_BODY, Running, Tenant, problems
+from service.routes.common import JSON_BODY, MULTIPART_BODY, Publishing, Running, Tenant, problems
 from service.schemas import (
     AdapterBody,
     AliasBody,
@@ -21,8 +21,6 @@ from service.schemas import (
 from service.uploads import read_uploads
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
-
-ACTOR = "http"
 
 
 @router.get("")
@@ -51,7 +49,7 @@ async def publish_version(
     files: Annotated[list[UploadFile], File(description="the adapter's files, each under its own file name")],
     response: Response,
     world: Running,
-    tenant: Tenant,
+    caller: Publishing,
     alias: Annotated[list[str] | None, Form(description="aliases to point at the new version")] = None,
 ) -> PublishResponse:
     """Upload an adapter as the task's next version: 201, or 200 where the task has this very adapter already.
@@ -60,7 +58,9 @@ async def publish_version(
     moves none.
     """
     aliases = None if alias is None else [name for name in alias if name]
-    publication = await world.publisher.publish(tenant, task, await read_uploads(files), aliases=aliases, actor=ACTOR)
+    publication = await world.publisher.publish(
+        caller.tenant, task, await read_uploads(files), aliases=aliases, actor=caller.actor
+    )
     response.status_code = 201 if publication.created else 200
     return PublishResponse(
         task=task, version=publication.version, adapter=publication.digest, created=publication.created
@@ -89,26 +89,26 @@ async def read_file(task: str, version: int, name: str, world: Running, tenant: 
 
 
 @router.delete("/{task}/versions/{version}", status_code=204, responses=problems(404, 409, 503))
-async def delete_version(task: str, version: int, world: Running, tenant: Tenant) -> None:
+async def delete_version(task: str, version: int, world: Running, caller: Publishing) -> None:
     """Remove a version that no alias points at. Its number is never given again."""
-    await asyncio.to_thread(world.registry.delete, tenant, task, version, actor=ACTOR)
+    await asyncio.to_thread(world.registry.delete, caller.tenant, task, version, actor=caller.actor)
     await world.follower.refresh()
 
 
 @router.put("/{task}/aliases/{alias}", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 415, 422, 503))
-async def set_alias(task: str, alias: str, body: AliasRequest, world: Running, tenant: Tenant) -> AliasBody:
+async def set_alias(task: str, alias: str, body: AliasRequest, world: Running, caller: Publishing) -> AliasBody:
     """Point an alias at a version; with `expected`, only if it points there now."""
     await asyncio.to_thread(
-        world.registry.set_alias, tenant, task, alias, body.version, actor=ACTOR, expected=body.expected
+        world.registry.set_alias, caller.tenant, task, alias, body.version, actor=caller.actor, expected=body.expected
     )
     await world.follower.refresh()
     return AliasBody(task=task, alias=alias, version=body.version)
 
 
 @router.delete("/{task}/aliases/{alias}", status_code=204, responses=problems(404, 503))
-async def delete_alias(task: str, alias: str, world: Running, tenant: Tenant) -> None:
+async def delete_alias(task: str, alias: str, world: Running, caller: Publishing) -> None:
     """Remove an alias."""
-    await asyncio.to_thread(world.registry.delete_alias, tenant, task, alias, actor=ACTOR)
+    await asyncio.to_thread(world.registry.delete_alias, caller.tenant, task, alias, actor=caller.actor)
     await world.follower.refresh()
 
 

@@ -17,6 +17,7 @@ from support import PAIR, RunningServer, make_adapter, make_t5
 from support_cli import QUICK as QUICK_OPTIONS
 from support_cli import TASK, Desk, superpos
 from support_registry import Store, Uploads
+from support_tools import caddy, prometheus, promtool  # noqa: F401, as fixtures
 from support_training import Finished, easy_rows, easy_task, run, write_rows
 from torch import Tensor
 

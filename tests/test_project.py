@@ -8,7 +8,7 @@ import adapters
 import backbone
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("backbone", "adapters", "training", "service", "cli", "benchmarks")
+PACKAGES = ("backbone", "adapters", "training", "service", "cli", "benchmarks", "deploy")
 
 
 def modules() -> list[Path]:

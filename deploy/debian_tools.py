@@ -1,0 +1,102 @@
+"""Programs out of Debian's packages (Caddy, Prometheus), kept in the project's cache. Nothing is installed.
+
+What is on PATH comes first. `python -m deploy.debian_tools caddy promtool` prints where they are.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import MappingProxyType
+
+from filelock import FileLock
+
+CACHE = Path(__file__).parent.parent / ".cache" / "debian"
+PACKAGES = MappingProxyType({"caddy": "caddy", "prometheus": "prometheus", "promtool": "prometheus"})
+"""The package of each program. Their own files are enough: none needs another package's."""
+_TIMEOUT_S = 300
+
+
+class ToolUnavailable(RuntimeError):
+    """A program is neither on PATH nor to be had from Debian's packages here."""
+
+
+def find(name: str, *, cache: Path = CACHE) -> Path:
+    """The path of a program: on PATH, in the cache, or put there now.
+
+    Args:
+        name: one of `PACKAGES`
+        cache: where packages are unpacked, a folder each
+
+    Raises:
+        ToolUnavailable: it is not on PATH, and apt cannot fetch it (no apt, no network, no such package)
+    """
+    package = PACKAGES[name]
+    on_path = shutil.which(name)
+    if on_path is not None:
+        return Path(on_path)
+    program = cache / package / "usr" / "bin" / name
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{package}.lock"):
+        if not program.exists():
+            _unpack(package, into=cache / package, cache=cache, wanted=name)
+    return program
+
+
+def _unpack(package: str, *, into: Path, cache: Path, wanted: str) -> None:
+    missing = [command for command in ("apt-get", "dpkg-deb") if shutil.which(command) is None]
+    if missing:
+        raise ToolUnavailable(
+            f"{wanted} is not on PATH and there is no {missing[0]} to fetch it with; install {wanted}"
+        )
+    with tempfile.TemporaryDirectory(dir=cache) as name:
+        folder = Path(name)
+        archive = _download(package, folder=folder, wanted=wanted)
+        _run(["dpkg-deb", "--extract", str(archive), str(folder / "tree")], folder=folder, wanted=wanted)
+        shutil.rmtree(into, ignore_errors=True)
+        (folder / "tree").rename(into)
+
+
+def _download(package: str, *, folder: Path, wanted: str) -> Path:
+    """The package's archive: by the system's lists of packages, by lists of our own where those are absent or stale."""
+    unsandboxed = ["-o", "APT::Sandbox::User=root"]  # apt's own user may not write here; without root there is none
+    try:
+        _run(["apt-get", *unsandboxed, "download", package], folder=folder, wanted=wanted)
+    except ToolUnavailable:
+        lists = folder / "lists"
+        (lists / "partial").mkdir(parents=True, exist_ok=True)
+        ours = [*unsandboxed, "-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={folder}"]
+        _run(["apt-get", *ours, "update"], folder=folder, wanted=wanted)
+        _run(["apt-get", *ours, "download", package], folder=folder, wanted=wanted)
+    return next(folder.glob(f"{package}_*.deb"))
+
+
+def _run(command: list[str], *, folder: Path, wanted: str) -> None:
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        subprocess.run(
+            command, cwd=folder, env=environment, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise ToolUnavailable(f"{wanted} cannot be fetched: {command[0]} took more than {_TIMEOUT_S} s") from exc
+    except subprocess.CalledProcessError as exc:
+        last = (exc.stderr.strip() or exc.stdout.strip() or f"status {exc.returncode}").splitlines()[-1]
+        raise ToolUnavailable(f"{wanted} cannot be fetched: {command[0]}: {last}") from exc
+
+
+def main() -> None:
+    """Print the path of each program that is named; of all without a name."""
+    unknown = [name for name in sys.argv[1:] if name not in PACKAGES]
+    if unknown:
+        sys.exit(f"program is {unknown[0]!r}, expected one of {', '.join(PACKAGES)}")
+    try:
+        for name in sys.argv[1:] or PACKAGES:
+            print(find(name))
+    except ToolUnavailable as exc:
+        sys.exit(str(exc))
+
+
+if __name__ == "__main__":
+    main()

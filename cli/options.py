@@ -28,6 +28,6 @@ ThreadsOption = Annotated[
     int | None, typer.Option(min=1, envvar="SUPERPOS_THREADS", help="CPU threads; PyTorch's choice if left out.")
 ]
 ServerOption = Annotated[str, typer.Option(envvar="SUPERPOS_SERVER", help="The server's address.")]
-_PLACE = "A server's address (http://…) or the path of a SQLite registry."
+_PLACE = "A server's address (http://…), a SQLite registry's path, or Redis (redis://…)."
 ToOption = Annotated[str, typer.Option("--to", envvar="SUPERPOS_SERVER", help=_PLACE)]
 FromOption = Annotated[str, typer.Option("--from", envvar="SUPERPOS_SERVER", help=_PLACE)]

@@ -1,4 +1,4 @@
-"""Where adapters go to and come from: a running server over HTTP, or a registry's file. One face for both."""
+"""Where adapters go to and come from: a running server over HTTP, or a registry itself. One face for both."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import httpx2
 
 from adapters.names import DEFAULT_TENANT, Ref
-from adapters.registry import Publication, TaskInfo, VersionInfo
+from adapters.opening import open_registry
+from adapters.registry import Publication, Registry, TaskInfo, VersionInfo
 from adapters.resolution import resolve_among
-from adapters.sqlite import SqliteRegistry
 from cli.output import CommandError
 
 _TIMEOUT_S = 60.0
@@ -37,12 +37,10 @@ class Place(Protocol):
 
 
 def open_place(place: str) -> Place:
-    """A server where the text is an http address, else a registry's file."""
+    """A server where the text is an http address, else a registry: a file, or Redis by its URL."""
     if place.startswith(("http://", "https://")):
         return Server(place)
-    if "://" in place:
-        raise CommandError(f"{place!r} is neither an http(s) address nor a file path")
-    return RegistryFile(Path(place))
+    return OpenRegistry(open_registry(place))
 
 
 def open_source(place: str) -> Place:
@@ -52,11 +50,11 @@ def open_source(place: str) -> Place:
     return open_place(place)
 
 
-class RegistryFile:
-    """A SQLite registry on this machine."""
+class OpenRegistry:
+    """A registry, reached with no server between."""
 
-    def __init__(self, path: Path) -> None:
-        self._registry = SqliteRegistry(path)
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
 
     def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str] | None) -> Publication:
         return self._registry.publish(DEFAULT_TENANT, task, files, actor="cli", aliases=aliases)

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +21,9 @@ def serve(
     backbone: Annotated[
         str | None, typer.Option(help="'embedded', a directory, or a Hugging Face id. (default: embedded)")
     ] = None,
-    registry: Annotated[Path | None, typer.Option(help="SQLite file that holds the adapters.")] = None,
+    registry: Annotated[
+        str | None, typer.Option(help="What holds the adapters: a SQLite file, or a Redis server (redis://…).")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="'cpu' or 'cuda'. (default: cpu)")] = None,
     precision: Annotated[
         str | None, typer.Option(help="'fp32', 'int8' on a CPU, 'bf16' on CUDA. (default: fp32)")
@@ -124,10 +125,12 @@ def _leave(lost: list[str]) -> None:
 def _tell(settings: "Settings", listener: socket.socket) -> None:
     import structlog
 
+    from adapters.opening import shown
+
     address = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{address}:{listener.getsockname()[1]}"
     structlog.get_logger("service").info(
-        "serving", url=url, docs=f"{url}/docs", registry=str(settings.registry), workers=settings.workers
+        "serving", url=url, docs=f"{url}/docs", registry=shown(settings.registry), workers=settings.workers
     )
 
 

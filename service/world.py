@@ -5,14 +5,14 @@ import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import structlog
 import torch
 
-from adapters import DEFAULT_TENANT, Registry, SqliteRegistry
+from adapters import DEFAULT_TENANT, Registry
 from adapters.bundle import bundled_adapters
 from adapters.files import from_files
+from adapters.opening import open_registry
 from backbone import Backbone, load
 from service.admission import Admission
 from service.catalog import Catalog
@@ -89,7 +89,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    registry = SqliteRegistry(Path(settings.registry))
+    registry = open_registry(settings.registry)
     backbone = load(
         settings.backbone,
         cache_dir=settings.cache_dir,

@@ -16,6 +16,7 @@ import uvicorn
 from support import PAIR, RunningServer, make_adapter, make_t5
 from support_cli import QUICK as QUICK_OPTIONS
 from support_cli import TASK, Desk, superpos
+from support_redis import RedisServer
 from support_registry import Store, Uploads
 from support_tools import caddy, prometheus, promtool  # noqa: F401, as fixtures
 from support_training import Finished, easy_rows, easy_task, run, write_rows
@@ -191,6 +192,32 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_t5: Path) -> Desk:
             "train", folder / "topic.yaml", "--backbone", tiny_t5, "--out", folder / "run", *QUICK_OPTIONS
         )
     return Desk(folder, tiny_t5, trained)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis server for all tests, each at a place of its own; who stops it starts it again."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def start_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Starts Redis servers for one test, with options of its configuration: to stop, to kill, to fill."""
+    started: list[RedisServer] = []
+
+    def start(*options: str) -> RedisServer:
+        folder = tmp_path / f"redis-{len(started)}"
+        folder.mkdir()
+        started.append(RedisServer(folder, options=options))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
 
 
 @pytest.fixture(params=["sqlite"])

@@ -11,8 +11,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-from adapters import BackboneRef, Manifest, PromptAdapter, Provenance, SqliteRegistry, TaskSpec
+from adapters import BackboneRef, Manifest, PromptAdapter, Provenance, Registry, TaskSpec
 from adapters.files import to_files
+from adapters.opening import open_registry
 from backbone import Backbone
 from service.settings import Settings
 
@@ -102,9 +103,9 @@ class RunningServer:
     app: object
 
     @property
-    def registry(self) -> SqliteRegistry:
+    def registry(self) -> Registry:
         """Its registry, opened a second time: what another process would do."""
-        return SqliteRegistry(Path(self.settings.registry))
+        return open_registry(self.settings.registry)
 
     def upload(self, task: str, adapter: PromptAdapter, **form: str) -> dict[str, object]:
         """Publish an adapter over HTTP."""

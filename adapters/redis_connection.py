@@ -1,0 +1,96 @@
+"""One Redis server as a place to store things: client, key prefix, short timeouts, errors without passwords.
+
+Commands are never sent twice: a write whose answer was lost may have happened, and whoever made it is told
+`RegistryUnavailable`. A pooled connection that died meanwhile is noticed before it is used.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlencode
+
+import redis
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+
+from adapters.errors import InvalidName, RegistryUnavailable
+
+SCHEMES = ("redis://", "rediss://", "unix://")
+DEFAULT_PREFIX = "superpos"
+
+_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}|\{[A-Za-z0-9._-]{1,64}\}")
+_PREFIX_RULE = "1 to 64 letters, digits, '.', '_', '-'; in braces where Redis is a cluster"
+_URL_RULE = "redis://[user:password@]host[:port][/db][?prefix=…], its special characters percent-encoded"
+_CONNECT_TIMEOUT_S = 1.0
+_READ_TIMEOUT_S = 1.0
+_CHECK_AFTER_IDLE_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RedisStore:
+    """Keys under one prefix of one server. Callable from any thread; connects at the first command."""
+
+    client: redis.Redis
+    """Answers in bytes."""
+    prefix: str
+    """No key of ours begins otherwise. A hash tag like `{superpos}` keeps all of them on one node of a cluster."""
+    address: str
+    """Where it is, without user or password: for logs and errors."""
+
+    def key(self, *parts: str) -> str:
+        """A key under the prefix."""
+        return ":".join((self.prefix, *parts))
+
+    @contextmanager
+    def reaching(self) -> Iterator[None]:
+        """Turn what Redis and the way to it raise within into `RegistryUnavailable`."""
+        try:
+            yield
+        except (redis.RedisError, OSError) as exc:
+            raise RegistryUnavailable(f"registry {self.address}: {exc}") from exc
+
+
+def connect(url: str) -> RedisStore:
+    """Read a URL; nothing is sent yet.
+
+    Args:
+        url: as redis-py reads it (`rediss://` for TLS, user and password, `?db=`, `?socket_timeout=` in seconds,
+            `?ssl_ca_certs=`), and `?prefix=`
+
+    Raises:
+        InvalidName: it is no such URL; no part of it is repeated, for it may hold a password
+    """
+    try:
+        bare, prefix = _without_prefix(url)
+        client = redis.Redis.from_url(
+            bare,
+            socket_connect_timeout=_CONNECT_TIMEOUT_S,
+            socket_timeout=_READ_TIMEOUT_S,
+            health_check_interval=_CHECK_AFTER_IDLE_S,
+            retry=Retry(NoBackoff(), 0),
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),  # Redis Cloud's; a round trip each
+        )
+        client.connection_pool.make_connection()  # refuses options that no connection has
+    except (ValueError, TypeError, AttributeError, redis.RedisError):
+        raise InvalidName("registry", f"{url.partition('://')[0]}://…", _URL_RULE) from None
+    if not _PREFIX.fullmatch(prefix):
+        raise InvalidName("prefix", prefix, _PREFIX_RULE)
+    return RedisStore(client, prefix, _address(url, client, prefix))
+
+
+def _without_prefix(url: str) -> tuple[str, str]:
+    """The URL as redis-py knows it, and our prefix."""
+    bare, _, query = url.partition("?")
+    options = parse_qs(query, keep_blank_values=True)
+    prefix = options.pop("prefix", [DEFAULT_PREFIX])[0]
+    return f"{bare}?{urlencode(options, doseq=True)}", prefix
+
+
+def _address(url: str, client: redis.Redis, prefix: str) -> str:
+    options = client.connection_pool.connection_kwargs
+    host = options.get("host", "localhost")
+    place = options.get("path") or f"{f'[{host}]' if ':' in host else host}:{options.get('port', 6379)}"
+    suffix = "" if prefix == DEFAULT_PREFIX else f"?prefix={prefix}"
+    return f"{url.partition('://')[0]}://{place}/{options.get('db', 0)}{suffix}"

@@ -2,16 +2,12 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
-from filelock import FileLock, Timeout
-
-from adapters.errors import Conflict, NotFound, RegistryUnavailable
+from adapters.errors import Conflict, NotFound
 from adapters.files import from_files
 from adapters.names import PRODUCTION, Ref, check_alias, check_name
 from adapters.registry import (
@@ -25,6 +21,7 @@ from adapters.registry import (
     VersionInfo,
 )
 from adapters.resolution import resolve_among
+from adapters.sqlite_file import SqliteFile
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS tasks (
@@ -51,22 +48,16 @@ CREATE TABLE IF NOT EXISTS changes (
     version INTEGER NOT NULL, digest TEXT NOT NULL, alias TEXT, actor TEXT NOT NULL, at TEXT NOT NULL, traffic TEXT
 ) STRICT;
 """
-_BUSY_TIMEOUT_S = 10.0
 
 
 class SqliteRegistry:
-    """A `Registry` in one file. Each call opens its own connection (0.1 ms), so any thread may make it."""
+    """A `Registry` in one file. Any thread may make any call."""
 
     def __init__(self, path: Path) -> None:
         """Open the registry, made with its folder if missing (`RegistryUnavailable` where that fails)."""
         self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise RegistryUnavailable(f"cannot make the registry's folder {path.parent}: {exc.strerror}") from exc
-        with self._creation_lock(), self._open() as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.executescript(_SCHEMA)
+        self._file = SqliteFile(path, _SCHEMA)
+        with self._file.transaction("IMMEDIATE") as db:
             if not _one(db, "SELECT 1 FROM pragma_table_info('changes') WHERE name='traffic'", ()):
                 db.execute("ALTER TABLE changes ADD COLUMN traffic TEXT")  # a file of version 0.1
 
@@ -84,7 +75,7 @@ class SqliteRegistry:
         for alias in aliases or ():
             check_alias(alias)
         digest = from_files(files).digest
-        with self._transaction("IMMEDIATE") as db:
+        with self._file.transaction("IMMEDIATE") as db:
             known = _one(
                 db,
                 "SELECT version FROM versions WHERE tenant=? AND task=? AND digest=?",
@@ -109,7 +100,7 @@ class SqliteRegistry:
         return Publication(version, digest, created=True)
 
     def get(self, digest: str) -> dict[str, bytes]:
-        with self._open() as db:
+        with self._file.open() as db:
             rows = db.execute("SELECT name, data FROM files WHERE digest=?", (digest,)).fetchall()
         if not rows:
             raise NotFound(f"no adapter {digest}")
@@ -122,7 +113,7 @@ class SqliteRegistry:
         self, tenant: str, task: str, alias: str, version: int, *, actor: str, expected: int | None = None
     ) -> None:
         check_alias(alias)
-        with self._transaction("IMMEDIATE") as db:
+        with self._file.transaction("IMMEDIATE") as db:
             digest = _version_row(db, tenant, task, version)["digest"]
             current = _alias_version(db, tenant, task, alias)
             if expected is not None and current != expected:
@@ -132,7 +123,7 @@ class SqliteRegistry:
                 _point(db, (tenant, task), alias, version, digest, actor=actor)
 
     def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str) -> None:
-        with self._transaction("IMMEDIATE") as db:
+        with self._file.transaction("IMMEDIATE") as db:
             version = _alias_version(db, tenant, task, alias)
             if version is None:
                 raise NotFound(f"no {task}@{alias}")
@@ -141,7 +132,7 @@ class SqliteRegistry:
             _log(db, "alias_deleted", (tenant, task), version, digest, actor=actor, alias=alias)
 
     def set_traffic(self, tenant: str, task: str, traffic: Traffic, *, actor: str) -> None:
-        with self._transaction("IMMEDIATE") as db:
+        with self._file.transaction("IMMEDIATE") as db:
             current = _task_info(db, tenant, task)
             if not current.versions:
                 raise NotFound(f"no task {task!r}")
@@ -153,19 +144,19 @@ class SqliteRegistry:
                 _log(db, "traffic_set", (tenant, task), 0, "", actor=actor, traffic=value)
 
     def list(self, tenant: str) -> Sequence[TaskInfo]:
-        with self._transaction("DEFERRED") as db:
+        with self._file.transaction("DEFERRED") as db:
             names = db.execute("SELECT DISTINCT task FROM versions WHERE tenant=? ORDER BY task", (tenant,)).fetchall()
             return [_task_info(db, tenant, row["task"]) for row in names]
 
     def describe(self, tenant: str, task: str) -> TaskInfo:
-        with self._transaction("DEFERRED") as db:
+        with self._file.transaction("DEFERRED") as db:
             info = _task_info(db, tenant, task)
         if not info.versions:
             raise NotFound(f"no task {task!r}")
         return info
 
     def delete(self, tenant: str, task: str, version: int, *, actor: str) -> None:
-        with self._transaction("IMMEDIATE") as db:
+        with self._file.transaction("IMMEDIATE") as db:
             digest = _version_row(db, tenant, task, version)["digest"]
             pointing = _one(
                 db,
@@ -184,41 +175,9 @@ class SqliteRegistry:
             _log(db, "version_deleted", (tenant, task), version, digest, actor=actor)
 
     def changes(self, since: int = 0) -> Sequence[Change]:
-        with self._open() as db:
+        with self._file.open() as db:
             rows = db.execute("SELECT * FROM changes WHERE position>? ORDER BY position", (since,)).fetchall()
         return [_change(row) for row in rows]
-
-    @contextmanager
-    def _creation_lock(self) -> Iterator[None]:
-        """One opener at a time: SQLite does not wait, it fails, where two switch a new file to WAL at once."""
-        lock_path = self.path.with_name(self.path.name + ".lock")
-        lock = FileLock(lock_path, timeout=_BUSY_TIMEOUT_S, poll_interval=0.005)
-        try:
-            with lock:
-                yield
-        except (OSError, Timeout) as exc:
-            raise RegistryUnavailable(f"registry {self.path}: {exc}") from exc
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as db:
-                db.row_factory = sqlite3.Row
-                yield db
-        except sqlite3.Error as exc:
-            raise RegistryUnavailable(f"registry {self.path}: {exc}") from exc
-
-    @contextmanager
-    def _transaction(self, kind: Literal["DEFERRED", "IMMEDIATE"]) -> Iterator[sqlite3.Connection]:
-        """One snapshot to read from; an immediate one holds the write lock from its first read on."""
-        with self._open() as db:
-            db.execute(f"BEGIN {kind}")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
 
 
 def _one(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> sqlite3.Row | None:

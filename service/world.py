@@ -14,10 +14,13 @@ from adapters.bundle import bundled_adapters
 from adapters.files import from_files
 from adapters.opening import open_registry
 from backbone import Backbone, load
+from service.account_changes import Accounts
+from service.accounts_sqlite import SqliteAccounts
 from service.admission import Admission
 from service.catalog import Catalog
 from service.classifier import Classifier
 from service.containment import Containment
+from service.directory import Directory
 from service.engine import Engine
 from service.follower import Follower
 from service.loaded import AdapterCache
@@ -42,6 +45,8 @@ class World:
     registry: Registry
     catalog: Catalog
     follower: Follower
+    accounts: Accounts
+    directory: Directory
     adapters: AdapterCache
     prefetch: Prefetch
     results: ResultCache
@@ -63,11 +68,13 @@ async def running(world: World) -> AsyncIterator[None]:
     world.watchdog.start()
     try:
         await world.follower.start()
+        await world.directory.start()
         gc.freeze()  # torch's and transformers' half million objects: each full collection stopped the server for 0.2 s
         _log.info("started", tasks=len(world.catalog), backbone=world.backbone.identity.id)
         yield
     finally:
         gc.unfreeze()
+        await world.directory.stop()
         await world.follower.stop()
         await world.prefetch.stop()
         world.adapters.stop()
@@ -109,6 +116,8 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
     )
     prefetch = Prefetch(adapters)
     follower = Follower(registry, catalog, poll_interval_s=settings.poll_interval_s, announce=prefetch.announce)
+    accounts = Accounts(SqliteAccounts(Path(settings.registry)))
+    directory = Directory(accounts.store, poll_interval_s=settings.poll_interval_s)
     admission = Admission(max_rows=settings.max_queue_rows, max_tokens=settings.max_queue_tokens)
     engine = Engine(
         backbone,
@@ -140,6 +149,8 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         registry,
         catalog,
         follower,
+        accounts,
+        directory,
         adapters,
         prefetch,
         results,

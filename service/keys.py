@@ -1,0 +1,76 @@
+"""Keys as text: `sp_<id>_<secret>`. Made here, hashed here, and recognised here; nothing else sees a secret."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from service.accounts import KeyInfo
+from service.caller import Caller
+from service.errors import InvalidRequest, Unauthenticated
+
+_KEY = re.compile(r"sp_([a-z0-9]{1,32})_([A-Za-z0-9_-]{32,256})")
+_NOBODYS_HASH = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
+RULE = "sp_<id>_<secret>, the id 1 to 32 of a-z and 0-9, the secret 32 to 256 of A-Z, a-z, 0-9, '-' and '_'"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyText:
+    """A key as its owner has it. Its secret is in no `repr`, and `text` is called where it is shown, once."""
+
+    id: str
+    secret: str = field(repr=False)
+
+    @classmethod
+    def new(cls, key_id: str | None = None) -> "KeyText":
+        """A key that nobody can guess: 256 random bits."""
+        return cls(key_id or secrets.token_hex(6), secrets.token_urlsafe(32))
+
+    @classmethod
+    def parse(cls, text: str) -> "KeyText | None":
+        """The key that a text is, if it has a key's form."""
+        match = _KEY.fullmatch(text)
+        return None if match is None else cls(match[1], match[2])
+
+    @classmethod
+    def given(cls, text: str) -> "KeyText":
+        """As `parse`, for a key that an operator has chosen (`InvalidRequest` where it has not a key's form)."""
+        key = cls.parse(text)
+        if key is None:
+            raise InvalidRequest(f"the administrator's key is not of the form {RULE}")
+        return key
+
+    @property
+    def text(self) -> str:
+        """What its owner sends."""
+        return f"sp_{self.id}_{self.secret}"
+
+    @property
+    def sha256(self) -> str:
+        """What is stored of it."""
+        return hashlib.sha256(self.secret.encode()).hexdigest()
+
+
+def caller_by_key(text: str, find: Callable[[str], KeyInfo | None], *, now: datetime) -> Caller:
+    """Whose key a text is.
+
+    Args:
+        text: what the caller sent
+        find: a key that is good, by its id
+        now: for keys that end
+
+    Raises:
+        Unauthenticated: it is nobody's, or not any more; the same words whatever is wrong with it
+    """
+    key = KeyText.parse(text)
+    known = None if key is None else find(key.id)
+    hashes = [] if known is None else known.hashes(now)
+    given = "" if key is None else key.sha256
+    # something is compared for an unknown id too, and every hash of a known one: time tells nothing
+    matches = [hmac.compare_digest(given, sha256) for sha256 in hashes or [_NOBODYS_HASH]]
+    if known is None or not any(matches):
+        raise Unauthenticated("the key is not valid, or not any more")
+    return Caller(known.tenant, known.role, known.id)

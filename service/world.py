@@ -15,7 +15,7 @@ from adapters.files import from_files
 from adapters.opening import open_registry
 from backbone import Backbone, load
 from service.account_changes import Accounts
-from service.accounts_sqlite import SqliteAccounts
+from service.accounts_opening import open_accounts
 from service.admission import Admission
 from service.catalog import Catalog
 from service.classifier import Classifier
@@ -116,7 +116,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
     )
     prefetch = Prefetch(adapters)
     follower = Follower(registry, catalog, poll_interval_s=settings.poll_interval_s, announce=prefetch.announce)
-    accounts = Accounts(SqliteAccounts(Path(settings.registry)))
+    accounts = open_accounts(settings.registry)
     directory = Directory(accounts.store, poll_interval_s=settings.poll_interval_s)
     admission = Admission(max_rows=settings.max_queue_rows, max_tokens=settings.max_queue_tokens)
     engine = Engine(

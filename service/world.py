@@ -23,6 +23,7 @@ from service.containment import Containment
 from service.directory import Directory
 from service.engine import Engine
 from service.follower import Follower
+from service.ledger_opening import open_ledger
 from service.loaded import AdapterCache
 from service.metrics import Metrics
 from service.prefetch import Prefetch
@@ -30,6 +31,7 @@ from service.publisher import Publisher
 from service.result_cache import ResultCache
 from service.self_test import SelfTest, run_self_test
 from service.settings import Settings
+from service.tally import Tally
 from service.warm_up import warm_up
 from service.watchdog import Watchdog
 
@@ -55,6 +57,7 @@ class World:
     watchdog: Watchdog
     classifier: Classifier
     publisher: Publisher
+    tally: Tally
 
 
 @asynccontextmanager
@@ -69,6 +72,7 @@ async def running(world: World) -> AsyncIterator[None]:
     try:
         await world.follower.start()
         await world.directory.start()
+        world.tally.start()
         gc.freeze()  # torch's and transformers' half million objects: each full collection stopped the server for 0.2 s
         _log.info("started", tasks=len(world.catalog), backbone=world.backbone.identity.id)
         yield
@@ -79,7 +83,8 @@ async def running(world: World) -> AsyncIterator[None]:
         await world.prefetch.stop()
         world.adapters.stop()
         await asyncio.to_thread(world.engine.stop)
-        await world.watchdog.stop()  # last: until then it sees to it that a stuck engine can be stopped
+        await world.watchdog.stop()  # after the engine: until then it sees to it that a stuck engine can be stopped
+        await world.tally.stop()  # whatever was answered is counted by now
 
 
 def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Callable[[str], None]) -> World:
@@ -141,6 +146,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         on_answered=metrics.classified,
     )
     publisher = Publisher(registry, adapters, classifier, follower)
+    tally = Tally(open_ledger(settings.registry))
     if settings.bundled:
         publish_bundled(registry, backbone)
     world = World(
@@ -159,6 +165,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         watchdog,
         classifier,
         publisher,
+        tally,
     )
     _watch(metrics, world)
     return world
@@ -213,6 +220,10 @@ def _watch(metrics: Metrics, world: World) -> None:
         "Last entry of the registry's log that was seen",
         lambda: world.catalog.position,
         over_workers="livemin",
+    )
+    metrics.gauge("superpos_ledger_waiting", "Counters that wait for the ledger", lambda: len(world.tally))
+    metrics.gauge(
+        "superpos_ledger_dropped", "Sum of the counts for which no place was left", lambda: world.tally.dropped
     )
     metrics.gauge(
         "superpos_engine_alive",

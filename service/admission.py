@@ -6,6 +6,7 @@ Belongs to the event loop, so it needs no lock.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from service.errors import QueueFull
 
@@ -23,7 +24,7 @@ rows beside ten; until their queues have turned over once, those who came first 
 class _Room:
     """One bound, on rows or on tokens, and who holds how much of it."""
 
-    what: str
+    what: Literal["rows", "tokens"]
     limit: int
     held: int = 0
     of: dict[str, int] = field(default_factory=dict)
@@ -36,13 +37,18 @@ class _Room:
     def check(self, tenant: str, more: int) -> None:
         free = self.limit - self.held
         if more > free:
-            raise QueueFull(f"{self.held} {self.what} wait already, the server takes {self.limit}", retry_after_s=1)
+            raise QueueFull(
+                f"{self.held} {self.what} wait already, the server takes {self.limit}",
+                retry_after_s=1,
+                reason=self.what,
+            )
         own = self.of.get(tenant, 0)
         if own and own + more > ALPHA * (free - more):
             raise QueueFull(
                 f"{own} {self.what} of tenant {tenant!r} wait already, its share is {ALPHA} times what it leaves free "
                 f"({free} of {self.limit} are free)",
                 retry_after_s=1,
+                reason="tenant_rows" if self.what == "rows" else "tenant_tokens",
             )
 
     def add(self, tenant: str, more: int) -> None:

@@ -11,6 +11,7 @@ from service.admission import Admission
 from service.catalog import Catalog
 from service.engine import Engine
 from service.errors import DeadlineExceeded
+from service.facts import current_facts
 from service.gathering import gather_answers
 from service.loaded import AdapterCache, LoadedAdapter
 from service.predictions import Prediction, RowResult, num_searched, num_wanted, predict
@@ -23,19 +24,24 @@ Item = str | Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Where a request's time went; zero for what it did not need."""
+    """Where a request's time went, and what it cost the model; zero for what it did not need."""
 
+    began: float = 0.0
+    """When tokenizing began, on `time.monotonic`'s clock; the queue follows, then the model."""
     tokenize_s: float = 0.0
     queue_s: float = 0.0
     """Until its first row's batch began."""
     infer_s: float = 0.0
     """From there until its last row's batch ended."""
+    packed_tokens: int = 0
+    """Prompts, texts and further trie nodes of the rows that the model ran."""
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
     """The answers to one request, all by the one version named."""
 
+    tenant: str
     resolution: Resolution
     predictions: list[Prediction]
     stages: Stages
@@ -94,6 +100,7 @@ class Classifier:
         try:
             async with asyncio.timeout(timeout_s):
                 resolution = self._catalog.resolve(tenant, ref)
+                current_facts().resolved.append(resolution)
                 adapter = await self._adapters.get(resolution.digest)
                 wanted = num_wanted(adapter, top_k)
                 asked = _Asked(tenant, adapter, truncation, num_searched(adapter, wanted), deadline)
@@ -106,7 +113,7 @@ class Classifier:
         predictions = [
             predict(result or next(computed), adapter, top_k=wanted, cached=result is not None) for result in known
         ]
-        classification = Classification(resolution, predictions, stages)
+        classification = Classification(tenant, resolution, predictions, stages)
         self._on_answered(classification)
         return classification
 
@@ -114,7 +121,7 @@ class Classifier:
         """One real forward of an adapter that nobody can name yet; raises what `classify` would."""
         token_ids = (self._backbone.architecture.eos_id,)
         asked = _Asked(tenant, adapter, "error", None, time.monotonic() + timeout_s)
-        await self._run(asked, [TokenizedText(token_ids, truncated=False)])
+        await self._run(asked, _rows(asked, [TokenizedText(token_ids, truncated=False)]))
 
     def _render(self, adapter: LoadedAdapter, index: int, item: Item) -> str:
         try:
@@ -142,26 +149,28 @@ class Classifier:
         except TextTooLong as exc:
             raise TextTooLong(indices[exc.index], exc.num_tokens, exc.max_tokens) from exc
         tokenize_s = time.monotonic() - started
-        answers = await self._run(asked, tokenized)
+        rows = _rows(asked, tokenized)
+        answers = await self._run(asked, rows)
         fresh = [
             RowResult(answer.scores, row.num_tokens, row.truncated)
             for answer, row in zip(answers, tokenized, strict=True)
         ]
         for index, result in zip(indices, fresh, strict=True):
             self._results.put(asked.adapter.digest, texts[index], asked.truncation, result, top_k=asked.top_k)
-        return fresh, _stages(tokenize_s, answers)
+        return fresh, _stages(started, tokenize_s, rows, answers)
 
-    async def _run(self, asked: "_Asked", texts: Sequence[TokenizedText]) -> list[RowAnswer]:
-        rows = [
-            EngineRow(asked.adapter, text.token_ids, asked.deadline, asked.tenant, top_k=asked.top_k) for text in texts
-        ]
+    async def _run(self, asked: "_Asked", rows: Sequence[EngineRow]) -> list[RowAnswer]:
         with self._admission.admit(asked.tenant, rows=len(rows), tokens=sum(row.num_tokens for row in rows)):
             # cancelled here (deadline, caller gone), the rows that wait are cancelled in the queue
             return await gather_answers(self._engine.submit(rows))
 
 
-def _stages(tokenize_s: float, answers: Sequence[RowAnswer]) -> Stages:
+def _rows(asked: "_Asked", texts: Sequence[TokenizedText]) -> list[EngineRow]:
+    return [EngineRow(asked.adapter, text.token_ids, asked.deadline, asked.tenant, top_k=asked.top_k) for text in texts]
+
+
+def _stages(began: float, tokenize_s: float, rows: Sequence[EngineRow], answers: Sequence[RowAnswer]) -> Stages:
     """A request's rows were submitted together: their times share a beginning."""
     queue_s = min(answer.queued_s for answer in answers)
     ended_s = max(answer.queued_s + answer.infer_s for answer in answers)
-    return Stages(tokenize_s, queue_s, ended_s - queue_s)
+    return Stages(began, tokenize_s, queue_s, ended_s - queue_s, sum(row.num_tokens for row in rows))

@@ -8,8 +8,10 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.metrics import OTHER_ROUTE, Metrics
+from service.facts import begin_facts
+from service.metrics import Metrics
 from service.problems import CLIENT_CLOSED_REQUEST
+from service.request_metrics import OTHER_ROUTE
 
 REQUEST_ID = "X-Request-ID"
 TRACEPARENT = "traceparent"
@@ -46,6 +48,7 @@ class _Exchange:
         self._started = time.monotonic()
         scope.setdefault("state", {}).update(request_id=self._request_id, received_at=self._started)
         self._scope, self._send, self._metrics = scope, send, metrics
+        self._facts = begin_facts()
         metrics.request_received()
         self._status: int | None = None
 
@@ -64,9 +67,9 @@ class _Exchange:
         status = self._status or 500
         route = getattr(self._scope.get("route"), "path", OTHER_ROUTE)
         if status == CLIENT_CLOSED_REQUEST:
-            self._metrics.request_cancelled(route)
+            self._metrics.request_cancelled(route, self._facts)
         else:
-            self._metrics.request_answered(route, status, seconds)
+            self._metrics.request_answered(route, status, seconds, self._facts)
         _log.info(
             "request",
             request_id=self._request_id,

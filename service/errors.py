@@ -16,6 +16,15 @@ ServiceError
 └── BackboneMismatch    the adapter belongs to another backbone than the one served
 """
 
+from typing import Literal, get_args
+
+AdmissionReason = Literal["rows", "tokens", "tenant_rows", "tenant_tokens", "rate", "token_rate", "concurrency"]
+"""Whose bound a refused request met: the queue's, its tenant's share of it, or one of its tenant's limits."""
+ADMISSION_REASONS: tuple[AdmissionReason, ...] = get_args(AdmissionReason)
+AuthenticationReason = Literal["missing", "malformed", "unknown", "expired", "revoked"]
+"""What is wrong with a key: none was shown, it is no key at all, or none that is valid now."""
+AUTHENTICATION_REASONS: tuple[AuthenticationReason, ...] = get_args(AuthenticationReason)
+
 
 class ServiceError(Exception):
     """Anything that the server refuses or fails at."""
@@ -24,9 +33,9 @@ class ServiceError(Exception):
 class QueueFull(ServiceError):
     """Admission refused the request; the message says by whose limit, the tenant's or the server's."""
 
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
+    def __init__(self, message: str, *, retry_after_s: int, reason: AdmissionReason = "rows") -> None:
         super().__init__(message)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s, self.reason = retry_after_s, reason
 
 
 class DeadlineExceeded(ServiceError):
@@ -39,6 +48,10 @@ class NotReady(ServiceError):
 
 class Unauthenticated(ServiceError):
     """The request shows no key that is valid now."""
+
+    def __init__(self, message: str, *, reason: AuthenticationReason = "unknown") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Forbidden(ServiceError):

@@ -1,6 +1,7 @@
 """Keeps the catalog at the registry's heels: one task that asks for changes, again and again."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -25,7 +26,13 @@ class Follower:
         self._registry, self._catalog, self._poll_interval_s = registry, catalog, poll_interval_s
         self._announce = announce
         self._task: asyncio.Task[None] | None = None
+        self._read_at: float | None = None
         self.degraded = False
+
+    @property
+    def lag_s(self) -> float:
+        """How long ago the registry last told what changed; 0 before the first time."""
+        return 0.0 if self._read_at is None else time.monotonic() - self._read_at
 
     async def start(self) -> None:
         """Read the whole log once (`RegistryUnavailable` where that fails), then follow it and announce what is new."""
@@ -45,7 +52,10 @@ class Follower:
         self._announce(changes)
 
     async def _changes(self) -> Sequence[Change]:
-        return await asyncio.to_thread(self._registry.changes, self._catalog.position)
+        asked_at = time.monotonic()
+        changes = await asyncio.to_thread(self._registry.changes, self._catalog.position)
+        self._read_at = asked_at
+        return changes
 
     async def _follow(self) -> None:
         while True:

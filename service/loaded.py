@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,7 +110,9 @@ class AdapterCache:
         loading = self._loading.get(digest)
         if loading is None:
             loop = asyncio.get_running_loop()
-            loading = self._loading[digest] = loop.run_in_executor(self._threads, self._load, digest)
+            loading = self._loading[digest] = loop.run_in_executor(
+                self._threads, copy_context().run, self._load, digest
+            )
             loading.add_done_callback(lambda task: self._keep(digest, task))
         # a caller who hangs up must not end the load that others wait for
         return await asyncio.shield(loading)

@@ -1,137 +1,51 @@
-"""Prometheus metrics, on a registry of their own: every series exists from the start, no label is a caller's word."""
+"""Prometheus metrics, on a registry of their own: every series exists from the start, no label is a caller's word.
+
+The series stand in modules by what they count (`…_metrics.py`); this one owns how they are kept and scraped.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from service.classifier import Classification
-from service.engine import BatchDone
+from service.facts import Facts
+from service.model_metrics import ModelMetrics
+from service.refusal_metrics import RefusalMetrics
+from service.registry_metrics import RegistryMetrics
+from service.request_metrics import RequestMetrics, num_in_flight
 from service.shared_metrics import SharedFolder
+from service.tenant_metrics import TenantMetrics
 
-OTHER_ROUTE = "other"
-"""Whatever is no route of the API: the documentation, and paths that nothing answers."""
-STATUSES = (
-    "200",
-    "201",
-    "204",
-    "400",
-    "401",
-    "403",
-    "404",
-    "405",
-    "409",
-    "412",
-    "413",
-    "415",
-    "422",
-    "429",
-    "500",
-    "503",
-    "504",
-)
-_LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-_STAGE_BUCKETS = (0.0001, 0.0005, 0.001, 0.002, *_LATENCY_BUCKETS)
-_ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-_TOKENS_BUCKETS = (32, 64, 128, 256, 512, 1_024, 2_048, 4_096)
 _REFRESH_S = 1.0
-_RECEIVED = "superpos_requests_received"
-_ENDED = ("superpos_requests_answered", "superpos_requests_cancelled", "superpos_requests_lost")
 
 
 class Metrics:
-    """All series of one server. received = Σ answered + Σ cancelled + lost + in flight, at any scrape.
+    """All series of one server.
 
     One process keeps its numbers in memory. One of several keeps them in a folder that all share, and a scrape of any
     gives them together: counters summed, gauges as each says.
     """
 
-    _received: Counter
-
     def __init__(self, shared: SharedFolder | None = None) -> None:
-        self._own = registry = CollectorRegistry()
+        self._own = own = CollectorRegistry()
         self._shared = shared
         self._gauges: list[tuple[Gauge, Callable[[], float]]] = []
         self.registry = CollectorRegistry()
-        self.registry.register(_Scrape(self._refresh, registry.collect if shared is None else shared.collect))
-        self._answered = Counter(
-            "superpos_requests_answered",
-            "Requests that got a response, by status",
-            ["route", "status"],
-            registry=registry,
-        )
-        self._cancelled = Counter(
-            "superpos_requests_cancelled",
-            "Requests whose caller hung up before the response",
-            ["route"],
-            registry=registry,
-        )
-        self._lost = Counter(
-            "superpos_requests_lost", "Requests whose worker died before the response", registry=registry
-        )
-        self._seconds = Histogram(
-            "superpos_request_duration_seconds",
-            "From the request's arrival to its response",
-            ["route"],
-            buckets=_LATENCY_BUCKETS,
-            registry=registry,
-        )
-        self._rows = Counter("superpos_rows", "Rows answered with a prediction", registry=registry)
-        self._rows_truncated = Counter(
-            "superpos_rows_truncated", "Rows cut to their task's token limit", registry=registry
-        )
-        self._rows_cached = Counter(
-            "superpos_rows_cached", "Rows answered from the result cache, without the model", registry=registry
-        )
-        self._tokenize_seconds = Histogram(
-            "superpos_tokenize_duration_seconds",
-            "A classified request's texts to token ids",
-            buckets=_STAGE_BUCKETS,
-            registry=registry,
-        )
-        self._queue_seconds = Histogram(
-            "superpos_queue_duration_seconds",
-            "From a classified request's rows in the queue to the begin of its first batch",
-            buckets=_STAGE_BUCKETS,
-            registry=registry,
-        )
-        self._batch_rows = Histogram(
-            "superpos_batch_rows", "Rows in a model batch", buckets=_ROWS_BUCKETS, registry=registry
-        )
-        self._batch_tokens = Histogram(
-            "superpos_batch_tokens",
-            "Tokens in a model batch: prompts, texts, and label trie nodes past the first",
-            buckets=_TOKENS_BUCKETS,
-            registry=registry,
-        )
-        self._batch_adapters = Histogram(
-            "superpos_batch_adapters",
-            "Distinct adapters in a model batch",
-            buckets=_ROWS_BUCKETS,
-            registry=registry,
-        )
-        self._trips = Counter(
-            "superpos_adapter_trips", "Times that the circuit breaker tripped an adapter", registry=registry
-        )
-        self._batch_seconds = Histogram(
-            "superpos_batch_duration_seconds", "One model batch", buckets=_LATENCY_BUCKETS, registry=registry
-        )
+        self.registry.register(_Scrape(self._refresh, own.collect if shared is None else shared.collect))
+        self.model = ModelMetrics(own)
+        self.tenants = TenantMetrics(own)
+        self.refusals = RefusalMetrics(own)
+        self.registry_calls = RegistryMetrics(own)
+        self._requests = RequestMetrics(own)
 
-    def register_routes(self, routes: list[str]) -> None:
-        """Make the series of every route, so that none is absent before traffic."""
-        for route in (*routes, OTHER_ROUTE):
-            self._cancelled.labels(route)
-            self._seconds.labels(route)
-            for status in STATUSES:
-                self._answered.labels(route, status)
-        # made last, it stands last in a worker's file and is read last from it, while that worker goes on counting:
-        # no answer is seen whose request is not
-        self._received = Counter(_RECEIVED, "Requests that arrived", registry=self._own)
-        self._lost.inc(_num_in_flight(self._own.collect()))  # of a worker that died, whose numbers go on here
+    def register_routes(self, routes: Iterable[str]) -> None:
+        """Make the series of every route. Called last, when everything that counts is registered."""
+        self._requests.register_routes(routes)
 
     def gauge(
         self,
@@ -159,33 +73,28 @@ class Metrics:
 
     def request_received(self) -> None:
         """Count an arrival."""
-        self._received.inc()
+        self._requests.received()
 
-    def request_answered(self, route: str, status: int, seconds: float) -> None:
+    def request_answered(self, route: str, status: int, seconds: float, facts: Facts) -> None:
         """Count a response."""
-        self._answered.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        self._requests.answered(route, status, seconds)
+        self._ended(facts, f"{status // 100}xx")
 
-    def request_cancelled(self, route: str) -> None:
+    def request_cancelled(self, route: str, facts: Facts) -> None:
         """Count a caller who hung up."""
-        self._cancelled.labels(route).inc()
+        self._requests.cancelled(route)
+        self._ended(facts, "cancelled")
 
     def classified(self, answered: Classification) -> None:
-        """Count a request's predictions, and where its time went."""
-        rows = answered.predictions
-        self._rows.inc(len(rows))
-        self._rows_truncated.inc(sum(row.truncated for row in rows))
-        self._rows_cached.inc(sum(row.cached for row in rows))
-        self._tokenize_seconds.observe(answered.stages.tokenize_s)
-        self._queue_seconds.observe(answered.stages.queue_s)
+        """Count a request's predictions, and what they cost."""
+        self.model.classified(answered)
+        self.tenants.classified(answered)
 
-    def batch_done(self, done: BatchDone) -> None:
-        """Count a model batch; called on the model thread."""
-        self._batch_rows.observe(done.num_rows)
-        self._batch_tokens.observe(done.num_tokens)
-        self._batch_adapters.observe(done.num_adapters)
-        self._batch_seconds.observe(done.infer_s)
-        self._trips.inc(done.num_trips)
+    def _ended(self, facts: Facts, outcome: str) -> None:
+        if facts.tenant is not None:
+            self.tenants.ended(facts.tenant, outcome)
+        if facts.error is not None:
+            self.refusals.refused(facts.error)
 
     def _refresh(self) -> None:
         for gauge, read in self._gauges:
@@ -210,14 +119,5 @@ class _Scrape(Collector):
         yield GaugeMetricFamily(
             "superpos_requests_in_flight",
             "Requests that arrived and have not ended",
-            value=_num_in_flight(families),
+            value=num_in_flight(families),
         )
-
-
-def _num_in_flight(families: Iterable[Metric]) -> float:
-    totals = {
-        family.name: sum(sample.value for sample in family.samples if sample.name.endswith("_total"))
-        for family in families
-        if family.type == "counter"
-    }
-    return totals[_RECEIVED] - sum(totals[name] for name in _ENDED)

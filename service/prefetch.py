@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import Context
 
 import structlog
 
@@ -29,7 +30,7 @@ class Prefetch:
             if wanted and len(self._waiting) < self._max_waiting:
                 self._waiting[change.digest] = None
         for _ in range(min(len(self._waiting), self._concurrency) - len(self._workers)):
-            worker = asyncio.create_task(self._work(), name="prefetch")
+            worker = asyncio.create_task(self._work(), name="prefetch", context=Context())  # no request's
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 

@@ -28,6 +28,7 @@ from service.errors import (
     Unauthenticated,
     UnsupportedMediaType,
 )
+from service.facts import current_facts
 
 MEDIA_TYPE = "application/problem+json"
 CLIENT_CLOSED_REQUEST = 499
@@ -81,6 +82,7 @@ def install(app: FastAPI) -> None:
 
 def problem(request: Request, status: int, code: str, detail: str, **extra: object) -> JSONResponse:
     """A problem response; `extra` members stand beside the standard ones."""
+    current_facts().code = code
     title = "Client Closed Request" if status == CLIENT_CLOSED_REQUEST else HTTPStatus(status).phrase
     body = {
         "type": TYPE_PREFIX + code,
@@ -100,6 +102,7 @@ def _known(request: Request, exc: Exception) -> JSONResponse:
     extra = {}
     if isinstance(exc, InvalidAdapter | InvalidLabels):
         extra = {"check": exc.check, "value": str(exc.value)[:200], "expected": exc.expected}
+    current_facts().error = exc
     response = problem(request, meaning.status, meaning.code, str(exc), **extra)
     retry_after_s = getattr(exc, "retry_after_s", meaning.retry_after_s)
     if retry_after_s is not None:

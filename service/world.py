@@ -18,14 +18,16 @@ from service.account_changes import Accounts
 from service.accounts_opening import open_accounts
 from service.admission import Admission
 from service.catalog import Catalog
-from service.classifier import Classifier
+from service.classifier import Classification, Classifier
 from service.containment import Containment
 from service.directory import Directory
 from service.engine import Engine
+from service.facts import current_facts
 from service.follower import Follower
 from service.ledger_opening import open_ledger
 from service.loaded import AdapterCache
 from service.metrics import Metrics
+from service.observed_registry import ObservedRegistry, RegistryCall
 from service.prefetch import Prefetch
 from service.publisher import Publisher
 from service.result_cache import ResultCache
@@ -101,7 +103,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    registry = open_registry(settings.registry)
+    registry = ObservedRegistry(open_registry(settings.registry), lambda call: _called(metrics, call))
     backbone = load(
         settings.backbone,
         cache_dir=settings.cache_dir,
@@ -131,7 +133,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         trip_after=settings.trip_after_failures,
         cool_down_s=settings.trip_cool_down_s,
         prepare=lambda containment: _prepare(containment, backbone, max_batch_tokens=settings.max_batch_tokens),
-        on_batch=metrics.batch_done,
+        on_batch=metrics.model.batch_done,
     )
     results = ResultCache(max_bytes=settings.result_cache_bytes)
     watchdog = Watchdog(engine, stuck_after_s=settings.stuck_after_s, on_failure=on_model_failure)
@@ -143,7 +145,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         admission,
         results=results,
         max_text_chars=settings.max_text_chars,
-        on_answered=metrics.classified,
+        on_answered=lambda answered: _answered(metrics, answered),
     )
     publisher = Publisher(registry, adapters, classifier, follower)
     tally = Tally(open_ledger(settings.registry))
@@ -192,6 +194,16 @@ def publish_bundled(registry: Registry, backbone: Backbone) -> None:
             _log.info("bundled_adapter_skipped", task=task, reason=f"it was trained for {trained_for.id}")
 
 
+def _called(metrics: Metrics, call: RegistryCall) -> None:
+    metrics.registry_calls.called(call)
+    current_facts().calls.append(call)
+
+
+def _answered(metrics: Metrics, answered: Classification) -> None:
+    metrics.classified(answered)
+    current_facts().answered.append(answered)
+
+
 def _watch(metrics: Metrics, world: World) -> None:
     """Gauges read at the scrape."""
     metrics.gauge("superpos_queue_rows", "Rows admitted and not yet answered", lambda: world.admission.rows)
@@ -213,6 +225,12 @@ def _watch(metrics: Metrics, world: World) -> None:
         "superpos_registry_degraded",
         "1 while the registry cannot be read",
         lambda: world.follower.degraded,
+        over_workers="livemax",
+    )
+    metrics.gauge(
+        "superpos_registry_lag_seconds",
+        "Since the registry was last asked what changed, and answered",
+        lambda: world.follower.lag_s,
         over_workers="livemax",
     )
     metrics.gauge(

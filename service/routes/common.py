@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from service.caller import ANYBODY, Caller, Role
 from service.errors import UnsupportedMediaType
+from service.facts import current_facts
 from service.schemas import ProblemBody
 from service.world import World
 
@@ -20,6 +21,7 @@ async def world_of(request: Request) -> World:
 
 async def caller_of(request: Request) -> Caller:
     """Who asks; a server without keys takes everybody for its one tenant."""
+    current_facts().tenant = ANYBODY.tenant
     return ANYBODY
 
 

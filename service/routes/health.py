@@ -1,9 +1,11 @@
 """`/healthz/live`, `/healthz/ready`, `/metrics`."""
 
 from dataclasses import asdict
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Header, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from adapters import BackboneRef
 from service.metrics import Metrics
@@ -43,8 +45,10 @@ def health_router(metrics: Metrics) -> APIRouter:
         )
 
     @router.get("/metrics", response_class=Response)
-    async def scrape() -> Response:
-        """Prometheus' text format; all workers' numbers together, whichever of them answers."""
+    async def scrape(accept: Annotated[str, Header()] = "") -> Response:
+        """Prometheus' text format, or OpenMetrics where asked for; all workers' numbers, whichever of them answers."""
+        if "application/openmetrics-text" in accept:
+            return Response(openmetrics.generate_latest(metrics.registry), media_type=openmetrics.CONTENT_TYPE_LATEST)
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router

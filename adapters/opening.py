@@ -4,6 +4,7 @@ from pathlib import Path
 
 from adapters.errors import InvalidName
 from adapters.redis_connection import SCHEMES, connect
+from adapters.redis_registry import RedisRegistry
 from adapters.registry import Registry
 from adapters.sqlite import SqliteRegistry
 
@@ -21,7 +22,7 @@ def open_registry(place: str) -> Registry:
         RegistryUnavailable: the file cannot be opened
     """
     if is_redis(place):
-        raise InvalidName("registry", shown(place), "a file: a registry in Redis is not built yet")
+        return RedisRegistry(connect(place))
     if "://" in place:
         raise InvalidName("registry", shown(place), "a file, or redis://, rediss:// or unix:// and a server")
     return SqliteRegistry(Path(place))

@@ -22,7 +22,7 @@ from support_tools import caddy, prometheus, promtool  # noqa: F401, as fixtures
 from support_training import Finished, easy_rows, easy_task, run, write_rows
 from torch import Tensor
 
-from adapters import PromptAdapter, Registry, SqliteRegistry
+from adapters import PromptAdapter, Registry
 from adapters.files import to_files
 from backbone import Backbone, load
 from service.app import create_app
@@ -220,12 +220,13 @@ def start_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
         server.close()
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty place for a registry, of each implementation."""
-    assert request.param == "sqlite"
-    path = tmp_path / "registry" / "registry.sqlite"
-    return Store(lambda: SqliteRegistry(path), f"SqliteRegistry(Path({str(path)!r}))")
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        return Store(server.place())
+    return Store(str(tmp_path / "registry" / "registry.sqlite"))
 
 
 @pytest.fixture

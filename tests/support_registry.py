@@ -1,17 +1,20 @@
 """What tests of the registry share: the place of one, and the files that are published to it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from adapters import Registry
+from adapters.opening import open_registry
 
 
 @dataclass(frozen=True)
 class Store:
-    """One registry's place: opened from here, or from another process by an expression."""
+    """One registry's place, to be opened from here or from another process."""
 
-    open: Callable[[], Registry]
-    expression: str
+    place: str
+
+    def open(self) -> Registry:
+        """A handle of its own."""
+        return open_registry(self.place)
 
 
 Uploads = list[dict[str, bytes]]

@@ -70,10 +70,10 @@ def test_eight_threads_that_publish_the_same_adapter_make_one_version(store: Sto
 PUBLISH = """
 import sys
 from pathlib import Path
-from adapters import SqliteRegistry
+from adapters.opening import open_registry
 from adapters.files import read_folder
 
-registry = {expression}
+registry = open_registry(sys.argv[2])
 uploads = [read_folder(folder) for folder in sorted(Path(sys.argv[1]).iterdir())]
 print("ready", flush=True)
 sys.stdin.readline()
@@ -85,10 +85,9 @@ def test_two_processes_publish_distinct_versions_with_no_gaps(store: Store, uplo
     registry = store.open()
     for number, files in enumerate(uploads[:40]):
         write_folder(tmp_path / f"process-{number % 2}" / f"{number:02}", files)
-    script = PUBLISH.format(expression=store.expression)
 
     def start(number: int) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", script, str(tmp_path / f"process-{number}")]
+        command = [sys.executable, "-c", PUBLISH, str(tmp_path / f"process-{number}"), store.place]
         return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     with start(0) as first, start(1) as second:

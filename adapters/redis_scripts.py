@@ -1,0 +1,176 @@
+"""The Redis registry's writes: one Lua script each, which Redis runs whole or not at all.
+
+The first write of a script decides. Redis refuses it where memory is spent (`maxmemory`), the server is a replica or
+its disk is full, and once it has passed, every other passes: so no script stops half way. A script that gives memory
+back begins with a command that is allowed even then; every other begins with one that needs memory.
+
+Keys, under the prefix of the place (`Keys` in `redis_registry.py`):
+
+- `task:<tenant>:<task>`, a hash: `last` number given, `live` versions, of each version `digest:<n>`, `actor:<n>` and
+  `at:<n>` (microseconds since 1970), `known:<digest>` → number, `alias:<name>` → number, `traffic` as JSON
+- `tenants` and `tasks:<tenant>`, sets of every name ever used
+- `files:<digest>`, a hash of names and bytes; `uses:<digest>`, the set of tasks that have it
+- `changes`, a stream with the ids `<position>-0`; `position`, the last one
+"""
+
+_PRELUDE = """
+local task_key, position_key, changes_key, tenants_key, tasks_key, files_key, uses_key = unpack(KEYS)
+local tenant, task, actor = ARGV[1], ARGV[2], ARGV[3]
+local user = tenant .. ':' .. task
+
+local function at_now()
+  local now = redis.call('TIME')
+  return now[1] .. string.format('%03d', math.floor(tonumber(now[2]) / 1000)) .. '000'
+end
+
+local function log(kind, version, digest, at, alias, traffic)
+  local position = redis.call('INCR', position_key)
+  local entry = {'kind', kind, 'tenant', tenant, 'task', task, 'version', version, 'digest', digest,
+                 'actor', actor, 'at', at}
+  if alias then table.insert(entry, 'alias') table.insert(entry, alias) end
+  if traffic then table.insert(entry, 'traffic') table.insert(entry, traffic) end
+  redis.call('XADD', changes_key, string.format('%.0f-0', position), unpack(entry))
+end
+
+local function point(alias, version, digest, at)
+  redis.call('HSET', task_key, 'alias:' .. alias, version)
+  log('alias_set', version, digest, at, alias)
+end
+
+local function add_version(version, digest, by, at, first_file)
+  redis.call('HSET', task_key, 'digest:' .. version, digest, 'actor:' .. version, by, 'at:' .. version, at,
+             'known:' .. digest, version)
+  redis.call('HINCRBY', task_key, 'live', 1)
+  redis.call('SADD', tenants_key, tenant)
+  redis.call('SADD', tasks_key, task)
+  redis.call('SADD', uses_key, user)
+  for i = first_file, #ARGV, 2 do redis.call('HSETNX', files_key, ARGV[i], ARGV[i + 1]) end
+end
+"""
+
+PUBLISH = (
+    _PRELUDE
+    + """
+local digest, for_known, for_new = ARGV[4], cjson.decode(ARGV[5]), cjson.decode(ARGV[6])
+local at = at_now()
+local known = redis.call('HGET', task_key, 'known:' .. digest)
+if known then
+  for _, alias in ipairs(for_known) do
+    if redis.call('HGET', task_key, 'alias:' .. alias) ~= known then point(alias, known, digest, at) end
+  end
+  return {tonumber(known), 0}
+end
+local version = string.format('%.0f', redis.call('HINCRBY', task_key, 'last', 1))
+add_version(version, digest, actor, at, 7)
+log('published', version, digest, at)
+for _, alias in ipairs(for_new) do point(alias, version, digest, at) end
+return {tonumber(version), 1}
+"""
+)
+
+SET_ALIAS = (
+    _PRELUDE
+    + """
+local alias, version, expected = ARGV[4], ARGV[5], ARGV[6]
+local digest = redis.call('HGET', task_key, 'digest:' .. version)
+if not digest then return {'missing'} end
+local current = redis.call('HGET', task_key, 'alias:' .. alias)
+if expected ~= '' and current ~= expected then return {'elsewhere', current or ''} end
+if current ~= version then point(alias, version, digest, at_now()) end
+return {'done'}
+"""
+)
+
+DELETE_ALIAS = (
+    _PRELUDE
+    + """
+local alias = ARGV[4]
+local version = redis.call('HGET', task_key, 'alias:' .. alias)
+if not version then return {'missing'} end
+redis.call('HDEL', task_key, 'alias:' .. alias)
+log('alias_deleted', version, redis.call('HGET', task_key, 'digest:' .. version), at_now(), alias)
+return {'done'}
+"""
+)
+
+SET_TRAFFIC = (
+    _PRELUDE
+    + """
+local traffic, no_traffic, needed = ARGV[4], ARGV[5], cjson.decode(ARGV[6])
+if (redis.call('HGET', task_key, 'live') or '0') == '0' then return {'no task'} end
+for _, version in ipairs(needed) do
+  if redis.call('HEXISTS', task_key, 'digest:' .. version) == 0 then return {'missing', version} end
+end
+if (redis.call('HGET', task_key, 'traffic') or no_traffic) ~= traffic then
+  redis.call('HSET', task_key, 'traffic', traffic)
+  log('traffic_set', '0', '', at_now(), nil, traffic)
+end
+return {'done'}
+"""
+)
+
+DELETE_VERSION = (
+    _PRELUDE
+    + """
+local version = ARGV[4]
+local digest = redis.call('HGET', task_key, 'digest:' .. version)
+if not digest then return {'missing'} end
+local fields = redis.call('HGETALL', task_key)
+local pointing, needed
+for i = 1, #fields, 2 do
+  local alias = string.match(fields[i], '^alias:(.*)')
+  if alias and fields[i + 1] == version and (not pointing or alias < pointing) then pointing = alias end
+  if fields[i] == 'traffic' then
+    local traffic = cjson.decode(fields[i + 1])
+    needed = tostring(traffic.canary) == version or tostring(traffic.shadow) == version
+  end
+end
+if pointing then return {'aliased', pointing} end
+if needed then return {'in traffic'} end
+redis.call('HDEL', task_key, 'digest:' .. version, 'actor:' .. version, 'at:' .. version, 'known:' .. digest)
+redis.call('HINCRBY', task_key, 'live', -1)
+redis.call('SREM', uses_key, user)
+if redis.call('SCARD', uses_key) == 0 then redis.call('UNLINK', files_key) end
+log('version_deleted', version, digest, at_now())
+return {'done'}
+"""
+)
+
+RESTORE_VERSION = (
+    _PRELUDE
+    + """
+local version, digest, at = ARGV[4], ARGV[5], ARGV[6]
+if redis.call('HEXISTS', task_key, 'digest:' .. version) == 1
+   or redis.call('HEXISTS', task_key, 'known:' .. digest) == 1 then return {'taken'} end
+if tonumber(redis.call('HGET', task_key, 'last') or 0) < tonumber(version) then
+  redis.call('HSET', task_key, 'last', version)
+end
+add_version(version, digest, actor, at, 7)
+return {'done'}
+"""
+)
+
+RESTORE_TASK = (
+    _PRELUDE
+    + """
+local last, traffic, aliases = ARGV[4], ARGV[5], cjson.decode(ARGV[6])
+for _, pair in ipairs(aliases) do
+  if redis.call('HEXISTS', task_key, 'digest:' .. pair[2]) == 0 then return {'missing', pair[2]} end
+end
+redis.call('HSET', task_key, 'last', last, 'traffic', traffic)
+redis.call('SADD', tenants_key, tenant)
+redis.call('SADD', tasks_key, task)
+for _, pair in ipairs(aliases) do redis.call('HSET', task_key, 'alias:' .. pair[1], pair[2]) end
+return {'done'}
+"""
+)
+
+RESTORE_LOG = """
+local position_key, changes_key = KEYS[1], KEYS[2]
+local entries = cjson.decode(ARGV[1])
+local position = redis.call('GET', position_key) or '0'
+if tonumber(position) >= tonumber(entries[1][1]) then return {'past', position} end
+redis.call('SET', position_key, entries[#entries][1])
+for _, entry in ipairs(entries) do redis.call('XADD', changes_key, entry[1] .. '-0', unpack(entry[2])) end
+return {'done'}
+"""

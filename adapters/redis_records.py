@@ -6,7 +6,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
-from adapters.registry import NO_TRAFFIC, Change, ChangeKind, TaskInfo, TaskRecord, Traffic, VersionInfo
+from adapters.archive import TaskRecord
+from adapters.registry import NO_TRAFFIC, Change, ChangeKind, TaskInfo, Traffic, VersionInfo
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

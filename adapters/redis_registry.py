@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from adapters import redis_scripts as scripts
+from adapters.archive import TaskRecord, check_restored
 from adapters.errors import Conflict, NotFound
 from adapters.files import from_files
 from adapters.names import PRODUCTION, Ref, check_alias, check_name
@@ -20,12 +21,10 @@ from adapters.registry import (
     Publication,
     Resolution,
     TaskInfo,
-    TaskRecord,
     Traffic,
     VersionInfo,
 )
 from adapters.resolution import resolve_among
-from adapters.restoring import check_restored
 
 _PAGE = 500
 """Tasks or log entries a command: some 100 KB of answer, some milliseconds of the server."""

@@ -79,14 +79,6 @@ class TaskInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskRecord:
-    """A task as it is stored, for a copy: also one with no version left, whose numbers are not given again."""
-
-    info: TaskInfo
-    last_version: int
-
-
-@dataclass(frozen=True, slots=True)
 class Change:
     """One entry of the log; `position` rises by at least one with each.
 
@@ -105,44 +97,7 @@ class Change:
     traffic: Traffic | None = None
 
 
-class Archive(Protocol):
-    """What a copy reads from one place and writes to another, lossless: versions, then tasks, then the log."""
-
-    def records(self) -> Sequence[TaskRecord]:
-        """Every tenant's tasks, by tenant and name."""
-        ...
-
-    def get(self, digest: str) -> dict[str, bytes]:
-        """The files of an adapter (`NotFound` where no version has that digest)."""
-        ...
-
-    def changes(self, since: int = 0) -> Sequence[Change]:
-        """The log's entries after a position, oldest first."""
-        ...
-
-    def restore_version(self, tenant: str, task: str, version: VersionInfo, files: Mapping[str, bytes]) -> None:
-        """Store a version as it was elsewhere: number, time and actor. Leaves no change in the log.
-
-        Raises:
-            InvalidAdapter: the files fail a check, or are not those of the version's digest
-            Conflict: the task has that number or that digest
-        """
-        ...
-
-    def restore_task(self, record: TaskRecord) -> None:
-        """Give a task its aliases, traffic and last number, its versions restored before (`NotFound` without)."""
-        ...
-
-    def restore_log(self, changes: Sequence[Change]) -> None:
-        """Append a log with its positions; the last step, by which followers see what was restored.
-
-        Raises:
-            Conflict: the place has a log that reaches the first position
-        """
-        ...
-
-
-class Registry(Archive, Protocol):
+class Registry(Protocol):
     """Adapters by tenant and task. Callable from any thread.
 
     Every method raises `RegistryUnavailable` when the store behind it cannot be reached.
@@ -166,6 +121,10 @@ class Registry(Archive, Protocol):
             InvalidAdapter: the files fail a check
             InvalidName: a tenant, task or alias that is not well formed
         """
+        ...
+
+    def get(self, digest: str) -> dict[str, bytes]:
+        """The files of an adapter (`NotFound` where no version has that digest)."""
         ...
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
@@ -208,4 +167,8 @@ class Registry(Archive, Protocol):
 
     def delete(self, tenant: str, task: str, version: int, *, actor: str) -> None:
         """Remove a version; its number is never given again (`Conflict` while an alias or traffic needs it)."""
+        ...
+
+    def changes(self, since: int = 0) -> Sequence[Change]:
+        """The log's entries after a position, oldest first."""
         ...

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from adapters.archive import TaskRecord, check_restored
 from adapters.errors import Conflict, NotFound
 from adapters.files import from_files
 from adapters.names import PRODUCTION, Ref, check_alias, check_name
@@ -13,12 +14,10 @@ from adapters.registry import (
     Publication,
     Resolution,
     TaskInfo,
-    TaskRecord,
     Traffic,
     VersionInfo,
 )
 from adapters.resolution import resolve_among
-from adapters.restoring import check_restored
 from adapters.sqlite_file import SqliteFile
 from adapters.sqlite_rows import (
     SCHEMA,

@@ -1,6 +1,7 @@
 """Classification as a use case: from a ref and inputs to predictions. Nothing of HTTP in it."""
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from service.gathering import gather_answers
 from service.loaded import AdapterCache, LoadedAdapter
 from service.predictions import Prediction, RowResult, num_searched, num_wanted, predict
 from service.result_cache import ResultCache
+from service.routing import route
 from service.rows import EngineRow, RowAnswer
 from service.tokenization import Tokenization
 
@@ -88,8 +90,12 @@ class Classifier:
         truncation: Truncation,
         top_k: int | None,
         timeout_s: float,
+        sticky_key: str | None = None,
     ) -> Classification:
-        """Answer every item, or none.
+        """Answer every item, or none, all by one version.
+
+        Args:
+            sticky_key: requests with the same one get the same version of a bare task name, while its traffic is as is
 
         Raises:
             NotFound, Conflict, BackboneMismatch: what the ref means cannot be served
@@ -99,7 +105,8 @@ class Classifier:
         deadline = time.monotonic() + timeout_s
         try:
             async with asyncio.timeout(timeout_s):
-                resolution = self._catalog.resolve(tenant, ref)
+                task = self._catalog.task(tenant, ref.task)
+                resolution = route(task, ref, sticky_key=sticky_key, draw=random.random).primary
                 current_facts().resolved.append(resolution)
                 adapter = await self._adapters.get(resolution.digest)
                 wanted = num_wanted(adapter, top_k)

@@ -10,6 +10,7 @@ from adapters import PromptAdapter, TaskInfo, TaskSpec, VersionInfo
 from adapters.adapter import BackboneRef, Calibration, Provenance
 from service.classifier import Classification
 from service.predictions import Prediction
+from service.routing import MAX_STICKY_KEY_CHARS
 from service.self_test import SelfTest
 
 
@@ -55,6 +56,8 @@ class ClassifyRequest(BaseModel):
     top_k: Annotated[int, Field(ge=1)] | None = None
     """How many of the best labels to answer; left out, all of up to 20, else 5."""
     timeout_ms: Annotated[int, Field(ge=1)] | None = None
+    sticky_key: Annotated[str, Field(min_length=1, max_length=MAX_STICKY_KEY_CHARS)] | None = None
+    """Requests with the same key get the same version while a canary has a share of the task; a user's id, say."""
 
 
 class ClassifyResponse(BaseModel):

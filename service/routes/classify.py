@@ -36,6 +36,7 @@ async def classify(
         truncation=body.truncate,
         top_k=body.top_k,
         timeout_s=(body.timeout_ms or world.settings.default_timeout_ms) / 1_000,
+        sticky_key=body.sticky_key,
     )
     classification = await while_connected(request, work)
     response.headers["Server-Timing"] = _server_timing(classification.stages, since=request.state.received_at)

@@ -4,17 +4,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.routing import BaseRoute
 
 from service.body_limit import BodyLimit
 from service.context import RequestContext
+from service.gate import Gate
 from service.metrics import Metrics
 from service.problems import install
-from service.routes import classify, tasks
-from service.routes.common import problems
+from service.routes import admin, classify, tasks
+from service.routes.common import caller_of, problems
 from service.routes.health import health_router
 from service.settings import Settings
 from service.shared_metrics import SharedFolder
@@ -59,10 +60,14 @@ def create_app(
         redirect_slashes=False,
     )
     own_routes: list[BaseRoute] = []
-    for router in (classify.router, tasks.router, health_router(metrics)):
+    for router in (classify.router, tasks.router, admin.router):
+        app.include_router(router, dependencies=[Depends(caller_of)], responses=problems(401, 403, 429))
+        own_routes += router.routes
+    for router in (health_router(metrics),):
         app.include_router(router)
         own_routes += router.routes
     install(app)
+    app.add_middleware(Gate, directory=world.directory, require_keys=settings.require_keys)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, max_upload_bytes=settings.max_upload_bytes)
     app.add_middleware(RequestContext, metrics=metrics)
     metrics.register_routes([route.path for route in own_routes if isinstance(route, APIRoute)])

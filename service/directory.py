@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from adapters import RegistryUnavailable
-from service.accounts import NOTHING, AccountStore, KeyInfo, TenantInfo
+from service.accounts import NOTHING, AccountStore, KeyInfo, TenantInfo, is_known
 
 _log = structlog.get_logger("service")
 MAX_POLL_INTERVAL_S = 0.25
@@ -27,6 +27,10 @@ class Directory:
     def tenant(self, tenant: str) -> TenantInfo:
         """A tenant's weight and limits; those of a tenant without any where it is unknown."""
         return self._known.tenant(tenant)
+
+    def knows(self, tenant: str) -> bool:
+        """Whether the tenant was made, or is the one of a server without keys."""
+        return is_known(self._known, tenant)
 
     def tenants(self) -> list[TenantInfo]:
         """All that were made, by name."""

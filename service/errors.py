@@ -21,7 +21,7 @@ from typing import Literal, get_args
 AdmissionReason = Literal["rows", "tokens", "tenant_rows", "tenant_tokens", "rate", "token_rate", "concurrency"]
 """Whose bound a refused request met: the queue's, its tenant's share of it, or one of its tenant's limits."""
 ADMISSION_REASONS: tuple[AdmissionReason, ...] = get_args(AdmissionReason)
-AuthenticationReason = Literal["missing", "malformed", "unknown", "expired", "revoked"]
+AuthenticationReason = Literal["missing", "malformed", "unknown", "expired"]
 """What is wrong with a key: none was shown, it is no key at all, or none that is valid now."""
 AUTHENTICATION_REASONS: tuple[AuthenticationReason, ...] = get_args(AuthenticationReason)
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from adapters import InvalidName
 from service.accounts import KeyInfo
 from service.caller import Caller
-from service.errors import InvalidRequest, Unauthenticated
+from service.errors import AuthenticationReason, Unauthenticated
 
 _KEY = re.compile(r"sp_([a-z0-9]{1,32})_([A-Za-z0-9_-]{32,256})")
 _NOBODYS_HASH = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
@@ -37,10 +38,10 @@ class KeyText:
 
     @classmethod
     def given(cls, text: str) -> "KeyText":
-        """As `parse`, for a key that an operator has chosen (`InvalidRequest` where it has not a key's form)."""
+        """As `parse`, for a key that an operator has chosen (`InvalidName` where it has not a key's form)."""
         key = cls.parse(text)
         if key is None:
-            raise InvalidRequest(f"the administrator's key is not of the form {RULE}")
+            raise InvalidName("admin_key", "…", RULE)
         return key
 
     @property
@@ -72,5 +73,8 @@ def caller_by_key(text: str, find: Callable[[str], KeyInfo | None], *, now: date
     # something is compared for an unknown id too, and every hash of a known one: time tells nothing
     matches = [hmac.compare_digest(given, sha256) for sha256 in hashes or [_NOBODYS_HASH]]
     if known is None or not any(matches):
-        raise Unauthenticated("the key is not valid, or not any more")
+        reason: AuthenticationReason = "malformed" if key is None else "unknown"
+        if known is not None and not hashes:
+            reason = "expired"
+        raise Unauthenticated("the key is not valid, or not any more", reason=reason)
     return Caller(known.tenant, known.role, known.id)

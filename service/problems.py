@@ -42,11 +42,13 @@ class Meaning:
     status: int
     code: str
     retry_after_s: int | None = None
+    challenge: str | None = None
+    """The `WWW-Authenticate` field: how to show who one is."""
 
 
 MEANINGS: Mapping[type[Exception], Meaning] = {
     InvalidName: Meaning(400, "invalid_name"),
-    Unauthenticated: Meaning(401, "unauthenticated"),
+    Unauthenticated: Meaning(401, "unauthenticated", challenge="Bearer"),
     Forbidden: Meaning(403, "forbidden"),
     NotFound: Meaning(404, "not_found"),
     Conflict: Meaning(409, "conflict"),
@@ -107,6 +109,8 @@ def _known(request: Request, exc: Exception) -> JSONResponse:
     retry_after_s = getattr(exc, "retry_after_s", meaning.retry_after_s)
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(retry_after_s)
+    if meaning.challenge is not None:
+        response.headers["WWW-Authenticate"] = meaning.challenge
     return response
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -39,7 +39,14 @@ class Settings(BaseSettings):
     bundled: bool = True
     """Publish the bundled adapters into a registry that is empty."""
 
+    require_keys: bool = False
+    """Answer nobody without a key. Without this everybody who reaches the port is the one tenant's administrator."""
+    admin_key: SecretStr | None = None
+    """An administrator's key that is there from the start: `sp_<id>_<secret>`."""
+    admin_key_file: Path | None = None
+    """A file with that key, as container engines mount secrets."""
     host: str = "127.0.0.1"
+    """Beyond loopback only with keys."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads of the model in each process; None leaves PyTorch's choice, or shares the cores among the workers."""
@@ -84,11 +91,21 @@ class Settings(BaseSettings):
 
     @field_validator("host")
     @classmethod
-    def _loopback_only(cls, host: str) -> str:
+    def _loopback_without_keys(cls, host: str, info: ValidationInfo) -> str:
         """Without keys anybody who reaches the port may classify and upload: only this machine may reach it."""
-        if host != "localhost" and not _is_loopback(host):
-            raise ValueError("the server has no keys, so it binds to loopback only (127.0.0.1, ::1 or localhost)")
+        if not info.data.get("require_keys") and host != "localhost" and not _is_loopback(host):
+            raise ValueError(
+                "without keys the server binds to loopback only (127.0.0.1, ::1 or localhost); "
+                "set require_keys to be reached from elsewhere"
+            )
         return host
+
+    @field_validator("admin_key_file")
+    @classmethod
+    def _one_admin_key(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        if file is not None and info.data.get("admin_key") is not None:
+            raise ValueError("admin_key is set too, expected one of the two")
+        return file
 
 
 def _is_loopback(host: str) -> bool:

@@ -17,6 +17,7 @@ from backbone import Backbone, load
 from service.account_changes import Accounts
 from service.accounts_opening import open_accounts
 from service.admission import Admission
+from service.bootstrap import ensure_admin_key
 from service.catalog import Catalog
 from service.classifier import Classification, Classifier
 from service.containment import Containment
@@ -124,6 +125,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
     prefetch = Prefetch(adapters)
     follower = Follower(registry, catalog, poll_interval_s=settings.poll_interval_s, announce=prefetch.announce)
     accounts = open_accounts(settings.registry)
+    ensure_admin_key(accounts, settings.admin_key, settings.admin_key_file)
     directory = Directory(accounts.store, poll_interval_s=settings.poll_interval_s)
     admission = Admission(max_rows=settings.max_queue_rows, max_tokens=settings.max_queue_tokens)
     engine = Engine(
@@ -206,6 +208,7 @@ def _answered(metrics: Metrics, answered: Classification) -> None:
 
 def _watch(metrics: Metrics, world: World) -> None:
     """Gauges read at the scrape."""
+    metrics.tenants.know(world.directory.knows)
     metrics.gauge("superpos_queue_rows", "Rows admitted and not yet answered", lambda: world.admission.rows)
     metrics.gauge("superpos_queue_tokens", "Their packed tokens", lambda: world.admission.tokens)
     metrics.gauge("superpos_tasks", "Tasks in the catalog", lambda: len(world.catalog), over_workers="livemax")

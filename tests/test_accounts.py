@@ -227,7 +227,7 @@ def test_a_tenants_key_is_not_replaced_by_that_of_the_settings(accounts: Account
     shown = accounts.create_key("acme", "classify", actor="ann")
     with pytest.raises(Conflict, match="is taken by tenant 'acme'"):
         accounts.ensure_admin_key(KeyText.new(shown.info.id), actor="settings")
-    with pytest.raises(InvalidRequest, match="not of the form sp_<id>_<secret>") as caught:
+    with pytest.raises(InvalidName, match="admin_key '…' is not valid, expected sp_<id>_<secret>") as caught:
         KeyText.given("hunter2")
     assert "hunter2" not in str(caught.value)
 

@@ -5,9 +5,10 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from service.caller import ANYBODY, Caller, Role
+from service.caller import Caller, Role
 from service.errors import UnsupportedMediaType
 from service.facts import current_facts
+from service.gate import VISIT, Visit
 from service.schemas import ProblemBody
 from service.world import World
 
@@ -20,9 +21,10 @@ async def world_of(request: Request) -> World:
 
 
 async def caller_of(request: Request) -> Caller:
-    """Who asks; a server without keys takes everybody for its one tenant."""
-    current_facts().tenant = ANYBODY.tenant
-    return ANYBODY
+    """Who asks (`Unauthenticated`); a server without keys takes everybody for its one tenant."""
+    caller = await cast(Visit, getattr(request.state, VISIT)).enter()
+    current_facts().tenant = caller.tenant
+    return caller
 
 
 def requires(role: Role) -> Callable[[Request], Awaitable[Caller]]:

@@ -14,15 +14,21 @@ def is_redis(place: str) -> bool:
     return place.startswith(SCHEMES)
 
 
-def open_registry(place: str) -> Registry:
-    """The registry at a place; a SQLite file is made if missing, a Redis server is asked nothing yet.
+def open_registry(place: str, *, wait_s: float = 0.0) -> Registry:
+    """The registry at a place; a SQLite file is made if missing.
+
+    Args:
+        place: what names it
+        wait_s: how long a Redis server is waited for that is not there yet, or still reads what it had written
 
     Raises:
         InvalidName: the place is neither
-        RegistryUnavailable: the file cannot be opened
+        RegistryUnavailable: the file cannot be opened, or the server did not answer
     """
     if is_redis(place):
-        return RedisRegistry(connect(place))
+        store = connect(place)
+        store.wait(wait_s)
+        return RedisRegistry(store)
     if "://" in place:
         raise InvalidName("registry", shown(place), "a file, or redis://, rediss:// or unix:// and a server")
     return SqliteRegistry(Path(place))

@@ -5,6 +5,7 @@ Commands are never sent twice: a write whose answer was lost may have happened, 
 """
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from urllib.parse import parse_qs, urlencode
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthorizationError
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
@@ -26,6 +28,9 @@ _URL_RULE = "redis://[user:password@]host[:port][/db][?prefix=…], its special 
 _CONNECT_TIMEOUT_S = 1.0
 _READ_TIMEOUT_S = 1.0
 _CHECK_AFTER_IDLE_S = 10
+_PAUSE_S = 0.1
+_PASSING = (redis.ConnectionError, redis.TimeoutError, OSError)
+_REFUSED = (redis.AuthenticationError, AuthorizationError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,24 @@ class RedisStore:
             yield
         except (redis.RedisError, OSError) as exc:
             raise RegistryUnavailable(f"registry {self.address}: {exc}") from exc
+
+    def wait(self, limit_s: float) -> None:
+        """Return once the server answers.
+
+        Raises:
+            RegistryUnavailable: it does not in time, or at once where it answers that we may not
+        """
+        end = time.monotonic() + limit_s
+        while True:
+            try:
+                with self.reaching():
+                    self.client.ping()
+                return
+            except RegistryUnavailable as exc:
+                passing = isinstance(exc.__cause__, _PASSING) and not isinstance(exc.__cause__, _REFUSED)
+                if not passing or time.monotonic() >= end:
+                    raise
+            time.sleep(_PAUSE_S)
 
 
 def connect(url: str) -> RedisStore:

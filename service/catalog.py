@@ -14,18 +14,29 @@ class Catalog:
     """Every tenant's tasks, versions and aliases as of one position of the log."""
 
     def __init__(self) -> None:
-        self.position = 0
+        self.last: Change | None = None
+        """The entry that was replayed last."""
         self._tasks: dict[tuple[str, str], TaskInfo] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    @property
+    def position(self) -> int:
+        """How far the log was replayed."""
+        return 0 if self.last is None else self.last.position
+
+    def replace(self, log: Sequence[Change]) -> None:
+        """Forget everything and replay a whole log."""
+        self.last, self._tasks = None, {}
+        self.apply(log)
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Replay entries of the log; those at or before `position` are known already."""
         for change in changes:
             if change.position > self.position:
                 self._apply(change)
-                self.position = change.position
+                self.last = change
 
     def task(self, tenant: str, task: str) -> TaskInfo:
         """One task (`NotFound` where the tenant has none of that name)."""

@@ -27,8 +27,9 @@ class Publisher:
 
         Raises:
             InvalidName, InvalidAdapter, backbone.InvalidLabels: the upload is refused; says which check
-            RegistryUnavailable: it could not be stored
+            RegistryUnavailable: it could not be stored, or the registry has lost what it had
         """
+        self._follower.require()
         check_name("task", task)
         for alias in aliases or ():
             check_alias(alias)

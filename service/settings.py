@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(default_factory=default_cache_dir)
     registry: str = Field(default_factory=lambda: str(default_registry()))
     """A SQLite file, or a Redis server's URL (redis://, rediss://, unix://)."""
+    registry_wait_s: Annotated[float, Field(ge=0)] = 30.0
+    """How long a start waits for a Redis server that does not answer yet."""
     bundled: bool = True
     """Publish the bundled adapters into a registry that is empty."""
 

@@ -104,7 +104,9 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    registry = ObservedRegistry(open_registry(settings.registry), lambda call: _called(metrics, call))
+    registry = ObservedRegistry(
+        open_registry(settings.registry, wait_s=settings.registry_wait_s), lambda call: _called(metrics, call)
+    )
     backbone = load(
         settings.backbone,
         cache_dir=settings.cache_dir,

@@ -1,0 +1,92 @@
+"""A TCP proxy on loopback whose way can be cut and mended: a server's network, as a test wants it."""
+
+import selectors
+import socket
+import threading
+from typing import Literal
+
+
+class Proxy:
+    """Passes bytes to a port of this machine while its way is open."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._way: Literal["open", "cut", "silent"] = "open"
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._other: dict[socket.socket, socket.socket] = {}
+        self._ended = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
+        self._thread.start()
+
+    def cut(self) -> None:
+        """Close every connection and refuse new ones."""
+        with self._lock:
+            self._way = "cut"
+            for end in list(self._other):
+                self._close(end)
+
+    def silence(self) -> None:
+        """Keep connections and accept new ones, but let nothing through."""
+        self._way = "silent"
+
+    def mend(self) -> None:
+        """Pass bytes again; what was held back is passed too."""
+        self._way = "open"
+
+    def close(self) -> None:
+        """End it."""
+        self._ended = True
+        self._thread.join(10)
+        self.cut()
+        self._listener.close()
+        self._selector.close()
+
+    def _run(self) -> None:
+        while not self._ended:
+            for key, _ in self._selector.select(timeout=0.05):
+                with self._lock:
+                    if key.fileobj is self._listener:
+                        self._accept()
+                    elif isinstance(key.fileobj, socket.socket) and key.fileobj in self._other:
+                        self._pass(key.fileobj)
+            if self._way == "silent":
+                threading.Event().wait(0.005)  # what is held back is readable all the time
+
+    def _accept(self) -> None:
+        near, _ = self._listener.accept()
+        if self._way == "cut":
+            near.close()
+            return
+        try:
+            far = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:
+            near.close()
+            return
+        self._other |= {near: far, far: near}
+        for end in (near, far):
+            self._selector.register(end, selectors.EVENT_READ)
+
+    def _pass(self, end: socket.socket) -> None:
+        if self._way == "silent":
+            return
+        try:
+            data = end.recv(1 << 16)
+            if data:
+                self._other[end].sendall(data)
+                return
+        except OSError:
+            pass
+        self._close(end)
+
+    def _close(self, end: socket.socket) -> None:
+        other = self._other.pop(end, None)
+        if other is None:
+            return
+        del self._other[other]
+        for one in (end, other):
+            self._selector.unregister(one)
+            one.close()

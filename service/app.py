@@ -7,11 +7,14 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute
 
 from service.body_limit import BodyLimit
+from service.content_coding import Gunzip
 from service.context import RequestContext
 from service.gate import Gate
+from service.host_check import HostCheck
 from service.metrics import Metrics
 from service.problems import install
 from service.routes import admin, classify, tasks
@@ -20,6 +23,10 @@ from service.routes.health import health_router
 from service.settings import Settings
 from service.shared_metrics import SharedFolder
 from service.world import build_world, running
+
+GZIP_FROM_BYTES = 4_096
+"""Smaller answers fit into two or three packets anyway."""
+GZIP_LEVEL = 1
 
 _DESCRIPTION = """Many small text classifiers on one frozen T5: each task is a soft prompt, and requests of all
 tasks share a batch. Errors are RFC 9457 problem details with a stable `code`."""
@@ -68,7 +75,18 @@ def create_app(
         own_routes += router.routes
     install(app)
     app.add_middleware(Gate, directory=world.directory, require_keys=settings.require_keys)
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, max_upload_bytes=settings.max_upload_bytes)
+    _add_layers(app, settings)
     app.add_middleware(RequestContext, metrics=metrics)
     metrics.register_routes([route.path for route in own_routes if isinstance(route, APIRoute)])
     return app
+
+
+def _add_layers(app: FastAPI, settings: Settings) -> None:
+    """What stands around the routes, from the inside out."""
+    limits = {"max_body_bytes": settings.max_body_bytes, "max_upload_bytes": settings.max_upload_bytes}
+    app.add_middleware(BodyLimit, **limits)  # what comes out of a gzipped body
+    app.add_middleware(Gunzip)
+    app.add_middleware(BodyLimit, **limits)  # what comes in
+    if not settings.require_keys:
+        app.add_middleware(HostCheck, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=GZIP_LEVEL)

@@ -11,7 +11,11 @@ ServiceError
 ├── OutOfMemory         the row does not fit in memory, not even alone
 ├── ClientDisconnected  the caller hung up
 ├── BodyTooLarge        more bytes than the route takes
+├── MalformedBody       bytes that are not what their headers say
 ├── UnsupportedMediaType
+├── UnsupportedEncoding a content coding that is not read
+├── PreconditionFailed  the alias is not in the state that If-Match or If-None-Match asks for
+├── Misdirected         the Host header names no host that the server answers for
 ├── InvalidRequest      well-formed JSON that asks for something impossible
 └── BackboneMismatch    the adapter belongs to another backbone than the one served
 """
@@ -84,6 +88,22 @@ class BodyTooLarge(ServiceError):
 
 class UnsupportedMediaType(ServiceError):
     """The body is of a type that the route does not read."""
+
+
+class MalformedBody(ServiceError):
+    """The body's bytes cannot be read as their headers announce them."""
+
+
+class UnsupportedEncoding(ServiceError):
+    """The body comes in a content coding that the server does not read."""
+
+
+class PreconditionFailed(ServiceError):
+    """What the request's If-Match or If-None-Match asks for does not hold."""
+
+
+class Misdirected(ServiceError):
+    """The request is addressed to a host that is not this server."""
 
 
 class InvalidRequest(ServiceError):

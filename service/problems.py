@@ -1,7 +1,10 @@
-"""The one table from errors to HTTP: RFC 9457 problem details with a stable `type`, `code` and `request_id`."""
+"""The one table from errors to HTTP: RFC 9457 problem details with a stable `type`, `code` and `request_id`.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+A compatibility face says the same problem in the words of its protocol: its `Face` only shapes the body.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from json import JSONDecodeError
 
@@ -22,10 +25,14 @@ from service.errors import (
     Forbidden,
     InferenceFailed,
     InvalidRequest,
+    MalformedBody,
+    Misdirected,
     NotReady,
     OutOfMemory,
+    PreconditionFailed,
     QueueFull,
     Unauthenticated,
+    UnsupportedEncoding,
     UnsupportedMediaType,
 )
 from service.facts import current_facts
@@ -42,19 +49,23 @@ class Meaning:
     status: int
     code: str
     retry_after_s: int | None = None
-    challenge: str | None = None
-    """The `WWW-Authenticate` field: how to show who one is."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Fields that the response always has."""
 
 
 MEANINGS: Mapping[type[Exception], Meaning] = {
     InvalidName: Meaning(400, "invalid_name"),
-    Unauthenticated: Meaning(401, "unauthenticated", challenge="Bearer"),
+    MalformedBody: Meaning(400, "malformed_body"),
+    Unauthenticated: Meaning(401, "unauthenticated", headers={"WWW-Authenticate": "Bearer"}),
     Forbidden: Meaning(403, "forbidden"),
     NotFound: Meaning(404, "not_found"),
     Conflict: Meaning(409, "conflict"),
     BackboneMismatch: Meaning(409, "backbone_mismatch"),
+    PreconditionFailed: Meaning(412, "precondition_failed"),
     BodyTooLarge: Meaning(413, "body_too_large"),
     UnsupportedMediaType: Meaning(415, "unsupported_media_type"),
+    UnsupportedEncoding: Meaning(415, "unsupported_encoding", headers={"Accept-Encoding": "gzip"}),
+    Misdirected: Meaning(421, "misdirected"),
     InvalidRow: Meaning(422, "invalid_input"),
     TextTooLong: Meaning(422, "text_too_long"),
     InvalidTraffic: Meaning(422, "invalid_traffic"),
@@ -72,58 +83,106 @@ MEANINGS: Mapping[type[Exception], Meaning] = {
     DeadlineExceeded: Meaning(504, "deadline_exceeded"),
 }
 
+FRAMEWORK_CODES: Mapping[int, str] = {400: "malformed", 404: "not_found", 405: "method_not_allowed"}
+"""What Starlette refuses by itself."""
 
-def install(app: FastAPI) -> None:
-    """Answer every error of the table, of the framework and of nobody's foresight with problem details."""
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One refusal, before it is a body."""
+
+    status: int
+    code: str
+    detail: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, object] = field(default_factory=dict)
+    """Members beside the standard ones."""
+
+    @property
+    def title(self) -> str:
+        """The status in words."""
+        return "Client Closed Request" if self.status == CLIENT_CLOSED_REQUEST else HTTPStatus(self.status).phrase
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """How the paths of another protocol say a problem."""
+
+    prefixes: tuple[str, ...]
+    shape: Callable[[Problem], Mapping[str, object]]
+    media_type: str = "application/json"
+
+    def has(self, path: str) -> bool:
+        """Whether a path is one of its own."""
+        return any(path == prefix or path.startswith(prefix + "/") for prefix in self.prefixes)
+
+
+def install(app: FastAPI, faces: Sequence[Face] = ()) -> None:
+    """Answer every error of the table, of the framework and of nobody's foresight with a problem."""
+    app.state.faces = tuple(faces)
     for error in MEANINGS:
-        app.add_exception_handler(error, _known)
+        app.add_exception_handler(error, refuse)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(Exception, _unforeseen)
 
 
-def problem(request: Request, status: int, code: str, detail: str, **extra: object) -> JSONResponse:
-    """A problem response; `extra` members stand beside the standard ones."""
-    current_facts().code = code
-    title = "Client Closed Request" if status == CLIENT_CLOSED_REQUEST else HTTPStatus(status).phrase
-    body = {
-        "type": TYPE_PREFIX + code,
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "instance": request.url.path,
-        "request_id": request.scope.get("state", {}).get("request_id"),
-        **extra,
-    }
-    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE)
-
-
-def _known(request: Request, exc: Exception) -> JSONResponse:
+def problem_of(exc: Exception) -> Problem:
+    """What an error of the table is to a caller."""
     meaning = next(MEANINGS[error] for error in type(exc).__mro__ if error in MEANINGS)
+    headers = dict(meaning.headers)
+    retry_after_s = getattr(exc, "retry_after_s", meaning.retry_after_s)
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(retry_after_s)
     extra = {}
     if isinstance(exc, InvalidAdapter | InvalidLabels):
         extra = {"check": exc.check, "value": str(exc.value)[:200], "expected": exc.expected}
+    return Problem(meaning.status, meaning.code, str(exc), headers, extra)
+
+
+def problem_body(request: Request, problem: Problem) -> dict[str, object]:
+    """RFC 9457's members and ours."""
+    return {
+        "type": TYPE_PREFIX + problem.code,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "instance": request.url.path,
+        "request_id": request.scope.get("state", {}).get("request_id"),
+        **problem.extra,
+    }
+
+
+def respond(request: Request, problem: Problem) -> JSONResponse:
+    """A problem in the words of the face that was asked."""
+    current_facts().code = problem.code
+    for face in request.app.state.faces:
+        if face.has(request.url.path):
+            body, media_type = face.shape(problem), face.media_type
+            break
+    else:
+        body, media_type = problem_body(request, problem), MEDIA_TYPE
+    return JSONResponse(body, status_code=problem.status, media_type=media_type, headers=dict(problem.headers))
+
+
+def refuse(request: Request, exc: Exception) -> JSONResponse:
+    """The response to an error of the table."""
     current_facts().error = exc
-    response = problem(request, meaning.status, meaning.code, str(exc), **extra)
-    retry_after_s = getattr(exc, "retry_after_s", meaning.retry_after_s)
-    if retry_after_s is not None:
-        response.headers["Retry-After"] = str(retry_after_s)
-    if meaning.challenge is not None:
-        response.headers["WWW-Authenticate"] = meaning.challenge
-    return response
+    return respond(request, problem_of(exc))
 
 
 def _invalid(request: Request, exc: Exception) -> JSONResponse:
     """A body or parameter that pydantic refused: 400 where it is no JSON, else 422 with every place."""
     assert isinstance(exc, RequestValidationError)
     errors = [_plain(error) for error in exc.errors()]
+    extra = {"errors": errors}
     if exc.errors()[0]["type"] == "json_invalid":
         cause = exc.errors()[0].get("ctx", {}).get("error", "not JSON")
-        return problem(request, 400, "malformed_json", f"the body is not JSON: {cause}", errors=errors)
+        return respond(request, Problem(400, "malformed_json", f"the body is not JSON: {cause}", extra=extra))
     first = errors[0]
     detail = f"{first['location']}: {first['message']} (got {first['value']})"
-    return problem(request, 422, "invalid_request", detail, errors=errors)
+    return respond(request, Problem(422, "invalid_request", detail, extra=extra))
 
 
 def _plain(error: Mapping[str, object]) -> dict[str, str]:
@@ -138,24 +197,18 @@ def _framework(request: Request, exc: Exception) -> JSONResponse:
     """An `HTTPException` of the framework; what it hides of the body's reading is its cause."""
     assert isinstance(exc, HTTPException)
     cause = exc.__cause__
-    if cause is not None and type(cause) in MEANINGS and isinstance(cause, Exception):
-        return _known(request, cause)
-    encoding = request.headers.get("Content-Encoding", "identity")
-    if cause is not None and encoding != "identity":
-        return _known(request, UnsupportedMediaType(f"Content-Encoding is {encoding!r}, expected none"))
+    if isinstance(cause, Exception) and type(cause) in MEANINGS:
+        return refuse(request, cause)
     if isinstance(cause, UnicodeDecodeError):
         wrong = f"byte 0x{cause.object[cause.start]:02x} at position {cause.start}"
-        return problem(request, 400, "malformed_json", f"the body is not UTF-8: {wrong}")
+        return respond(request, Problem(400, "malformed_json", f"the body is not UTF-8: {wrong}"))
     if isinstance(cause, JSONDecodeError | RecursionError):
-        return problem(request, 400, "malformed_json", f"the body is not JSON: {cause}")
-    codes = {400: "malformed", 404: "not_found", 405: "method_not_allowed"}
-    code = codes.get(exc.status_code, "http_error")
+        return respond(request, Problem(400, "malformed_json", f"the body is not JSON: {cause}"))
+    code = FRAMEWORK_CODES.get(exc.status_code, "http_error")
     detail = f"no route {request.url.path}" if exc.status_code == 404 else str(exc.detail)
-    response = problem(request, exc.status_code, code, detail)
-    response.headers.update(exc.headers or {})
-    return response
+    return respond(request, Problem(exc.status_code, code, detail, exc.headers or {}))
 
 
 def _unforeseen(request: Request, _: Exception) -> JSONResponse:
     """A bug: the log has the traceback, the caller a request id to quote."""
-    return problem(request, 500, "internal_error", "the server failed at this request; quote the request id")
+    return respond(request, Problem(500, "internal_error", "the server failed at this request; quote the request id"))

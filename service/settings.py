@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 def default_cache_dir() -> Path:
@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     """Beyond loopback only with keys."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Further names that a server without keys may be asked under, beside localhost and loopback addresses."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads of the model in each process; None leaves PyTorch's choice, or shares the cores among the workers."""
     workers: Annotated[int, Field(ge=1)] = 1
@@ -85,6 +87,11 @@ class Settings(BaseSettings):
         if precision in ("fp16", "float16", "half"):
             raise ValueError("T5's activations overflow 16-bit floats of this kind; use bf16 on CUDA, int8 on a CPU")
         return precision
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, hosts: object) -> object:
+        return tuple(host.strip() for host in hosts.split(",") if host.strip()) if isinstance(hosts, str) else hosts
 
     @field_validator("registry", mode="before")
     @classmethod

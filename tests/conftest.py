@@ -40,9 +40,10 @@ def _logging() -> None:
 @pytest.fixture(autouse=True)
 def _model_threads_end() -> Iterator[None]:
     """A thread that a test made to die says so within that test, not in the next one."""
+    before = set(threading.enumerate())  # a server for all tests of a module outlives each of them
     yield
     for thread in threading.enumerate():
-        if thread.name == "superpos-model":
+        if thread.name == "superpos-model" and thread not in before:
             thread.join(30)
 
 
@@ -84,16 +85,15 @@ def embedded(cache_dir: Path) -> Backbone:
     return load("embedded", cache_dir=cache_dir)
 
 
-@pytest.fixture
-def serve(tiny_t5: Path, tmp_path: Path, cache_dir: Path) -> Iterator[Callable[..., RunningServer]]:
-    """Starts servers; they stop, everything accepted answered, when the test ends."""
+@contextmanager
+def _servers(tiny_t5: Path, folder: Path, cache_dir: Path) -> Iterator[Callable[..., RunningServer]]:
     started: list[tuple[uvicorn.Server, threading.Thread, httpx2.Client]] = []
 
     def start(**changes: object) -> RunningServer:
         values = {
             "backbone": str(tiny_t5),
             "cache_dir": cache_dir,
-            "registry": tmp_path / "registry.sqlite",
+            "registry": folder / "registry.sqlite",
             "port": 0,
             "poll_interval_s": 0.02,
             **changes,
@@ -123,6 +123,25 @@ def serve(tiny_t5: Path, tmp_path: Path, cache_dir: Path) -> Iterator[Callable[.
         server.should_exit = True
         thread.join(timeout=30)
         assert not thread.is_alive(), "the server did not stop"
+
+
+@pytest.fixture
+def serve(tiny_t5: Path, tmp_path: Path, cache_dir: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Starts servers; they stop, everything accepted answered, when the test ends."""
+    with _servers(tiny_t5, tmp_path, cache_dir) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def shared_server(
+    tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, tiny: Backbone
+) -> Iterator[RunningServer]:
+    """The same as `server`, one for all tests of a module: they leave these tasks as they are."""
+    with _servers(tiny_t5, tmp_path_factory.mktemp("shared"), cache_dir) as start:
+        started = start()
+        started.upload("sentiment", make_adapter(tiny))
+        started.upload("pair", make_adapter(tiny, PAIR))
+        yield started
 
 
 @pytest.fixture

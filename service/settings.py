@@ -1,12 +1,19 @@
 """The server's settings: read once from the environment (`SUPERPOS_…`) in the entry point, passed down as values."""
 
+import os
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 
 def default_cache_dir() -> Path:
@@ -80,6 +87,20 @@ class Settings(BaseSettings):
     """How long one forward may run before the process gives up and ends with status 1."""
     drain_timeout_s: Annotated[int, Field(ge=0)] = 30
     log_format: Literal["json", "console"] = "console"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """First what is given, then the environment, then files named after settings, in SUPERPOS_SECRETS_DIR."""
+        folder = os.environ.get("SUPERPOS_SECRETS_DIR")
+        files = (SecretsSettingsSource(settings_cls, folder),) if folder else ()
+        return init_settings, env_settings, *files
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -27,6 +27,12 @@ def test_the_embedded_weights_fill_every_parameter_of_a_t5_and_no_other(embedded
     assert embedded.identity.fingerprint == EMBEDDED_FINGERPRINT
 
 
+def test_a_backbone_that_is_prepared_is_used_without_writing_into_its_folder(cache_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "embedded-0.2.0").symlink_to(cache_dir / "embedded-0.2.0")
+    assert prepare(tmp_path, pytest.fail) == tmp_path / "embedded-0.2.0"
+    assert [path.name for path in tmp_path.iterdir()] == ["embedded-0.2.0"]
+
+
 def test_the_embedded_backbone_translates(embedded: Backbone, cache_dir: Path) -> None:
     folder = cache_dir / "embedded-0.2.0"
     tokenizer = AutoTokenizer.from_pretrained(folder)

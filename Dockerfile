@@ -1,0 +1,115 @@
+# The image of server and trainer. Nothing in it is secret, nothing of it is written at run time.
+#
+#   docker build --build-arg TORCH_INDEX_URL=<PyTorch's CPU wheel index> -t superpos .
+#   docker build --target trainer … -t superpos-trainer .
+#
+# Stages go from what changes least to what changes most, so that a change of the source makes one small layer anew.
+
+ARG BASE=debian:12.12-slim
+
+FROM ${BASE} AS python
+# the base is pinned; what it is short of comes from the same release
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends ca-certificates python3 \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
+
+FROM python AS builder
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3-venv \
+ && rm -rf /var/lib/apt/lists/* \
+ && python3 -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /build
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+
+# What the server imports. The trainer's and the converter's packages are theirs alone.
+FROM builder AS dependencies
+COPY requirements/lock.txt ./
+# one version of torch, several builds: without an index of its own pip takes PyPI's, which on x86-64 carries CUDA
+ARG TORCH_INDEX_URL=
+# hadolint ignore=DL3013
+RUN pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$(grep '^torch==' lock.txt)" \
+ && grep -vE '^(ml-dtypes|onnx|pyarrow|traceforge-title-model)==' lock.txt > server.txt \
+ && pip install --requirement server.txt \
+ && packages="$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+ && rm -rf "$packages/torch/include" "$packages/torch/share" "$packages/torch/test" \
+ && find "$packages" -type d \( -name tests -o -name test \) -path '*/site-packages/*' \
+      -not -path '*/torch/*' -prune -exec rm -rf {} + \
+ && find "$packages" -name '*.a' -delete
+
+# The embedded backbone, converted once: what the conversion needs is not needed after it.
+FROM dependencies AS backbone
+RUN grep -E '^(ml-dtypes|onnx|traceforge-title-model)==' lock.txt > converter.txt \
+ && pip install --no-deps --requirement converter.txt
+COPY backbone ./backbone
+# another model is baked in by its Hugging Face id
+ARG BACKBONE=embedded
+ENV HF_HOME=/opt/cache/huggingface
+RUN mkdir -p /opt/cache/superpos \
+ && python -c 'import sys, pathlib, backbone; backbone.load(sys.argv[1], cache_dir=pathlib.Path(sys.argv[2]), say=print)' \
+      "$BACKBONE" /opt/cache/superpos
+
+FROM builder AS training
+COPY requirements/lock.txt ./
+RUN grep -E '^pyarrow==' lock.txt > training.txt \
+ && pip install --no-deps --target /opt/training --requirement training.txt \
+ && rm -rf /opt/training/pyarrow/include /opt/training/pyarrow/tests
+
+FROM builder AS application
+RUN pip install hatchling==1.27.0
+COPY pyproject.toml README.md LICENSE ./
+COPY backbone ./backbone
+COPY adapters ./adapters
+COPY training ./training
+COPY service ./service
+COPY cli ./cli
+RUN pip install --no-deps --no-build-isolation --target /opt/superpos .
+
+FROM python AS server
+RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent superpos \
+ && install --directory --owner superpos --group superpos --mode 0750 /var/lib/superpos
+COPY --from=dependencies /opt/venv /opt/venv
+COPY --from=backbone /opt/cache /opt/cache
+COPY --from=application /opt/superpos /opt/superpos
+ARG BACKBONE=embedded
+ENV PATH=/opt/superpos/bin:/opt/venv/bin:$PATH \
+    PYTHONPATH=/opt/superpos \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HF_HOME=/opt/cache/huggingface \
+    SUPERPOS_BACKBONE=${BACKBONE} \
+    SUPERPOS_CACHE_DIR=/opt/cache/superpos \
+    SUPERPOS_OFFLINE=true \
+    SUPERPOS_REGISTRY=/var/lib/superpos/registry.sqlite \
+    SUPERPOS_HOST=0.0.0.0 \
+    SUPERPOS_LOG_FORMAT=json
+USER 10001:10001
+WORKDIR /var/lib/superpos
+VOLUME /var/lib/superpos
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=90s --retries=3 \
+  CMD ["python", "-Ic", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/healthz/ready', timeout=4)"]
+ENTRYPOINT ["superpos"]
+CMD ["serve"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="superpos" \
+      org.opencontainers.image.description="Thousands of text classifiers on one frozen T5" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# The server's image and what reads rows.
+FROM server AS trainer
+COPY --from=training /opt/training /opt/training
+ENV PYTHONPATH=/opt/superpos:/opt/training
+HEALTHCHECK NONE
+CMD ["train", "--help"]
+
+# the last stage is what a build without --target makes
+FROM server

@@ -1,0 +1,146 @@
+"""Builds images without an engine: Debian's Buildah with a storage of its own, and a base that debootstrap makes."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+SUITE = "bookworm"
+_TOOLS = ("buildah", "debootstrap")
+_SLIM = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/lib/apt/lists", "var/cache/apt")
+"""What Debian's own slim image leaves out, too."""
+
+
+class BuildFailed(RuntimeError):
+    """An image cannot be built, or a tool for it is missing."""
+
+
+class Buildah:
+    """Buildah on a storage of its own.
+
+    Args:
+        storage: the folder of its images and layers
+        driver: `overlay`, or `vfs` where overlays cannot be mounted, which copies every layer
+    """
+
+    def __init__(self, storage: Path, *, driver: str) -> None:
+        missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+        if missing:
+            raise BuildFailed(f"no {missing[0]}: apt-get install {' '.join(_TOOLS)}, or use a machine with Docker")
+        if os.geteuid() != 0:
+            raise BuildFailed("building without an engine needs root: debootstrap and chroot do")
+        self._storage, self._driver = storage, driver
+
+    def _command(self, *words: str | Path) -> list[str]:
+        roots = ["--root", self._storage / "storage", "--runroot", self._storage / "run"]
+        return [str(word) for word in ("buildah", *roots, "--storage-driver", self._driver, *words)]
+
+    def ask(self, *words: str | Path) -> str:
+        """What a command answers (`BuildFailed` where it fails)."""
+        done = subprocess.run(self._command(*words), capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise BuildFailed(f"buildah {words[0]}: {done.stderr.strip() or done.returncode}")
+        return done.stdout.strip()
+
+    def has(self, image: str) -> bool:
+        """Whether an image is in the storage."""
+        return subprocess.run(self._command("inspect", image), capture_output=True, check=False).returncode == 0
+
+    def make_base(self, image: str) -> None:
+        """A stand-in for Debian's slim image, under its name."""
+        with self.mounted("scratch") as (container, root):
+            command = ["debootstrap", "--variant=minbase", SUITE, str(root)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+            if done.returncode != 0:
+                raise BuildFailed(f"debootstrap: {done.stdout.splitlines()[-1]}")
+            for folder in _SLIM:
+                for entry in (root / folder).iterdir():
+                    shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            self.ask("commit", "--format", "docker", container, image)
+
+    def build(self, context: Path, *, tag: str, target: str, arguments: Mapping[str, str], pip: Path) -> str:
+        """Build a stage of a context's Dockerfile, layers kept; its log is shown as it comes, and comes back.
+
+        Args:
+            context: the folder with the Dockerfile
+            tag: the image's name
+            target: the stage
+            arguments: of the build
+            pip: a folder for this machine's own configuration of pip, which the build sees
+        """
+        words = ["bud", "--isolation", "chroot", "--pull-never", "--layers", "--format", "docker", "--tag", tag]
+        words += ["--target", target]
+        for source, place in pip_mounts(pip):
+            words += ["--volume", f"{source}:{place}:ro"]
+        for name, value in arguments.items():
+            words += ["--build-arg", f"{name}={value}"]
+        with subprocess.Popen(
+            self._command(*words, context), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            assert process.stdout is not None
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if re.match(r"\[\d+/\d+\] |STEP |--> ", line):
+                    print(line.rstrip(), flush=True)
+        if process.returncode != 0:
+            raise BuildFailed("the build failed: " + "".join(lines[-15:]).strip())
+        return "".join(lines)
+
+    def size(self, image: str) -> int:
+        """Bytes of an image's files, all layers."""
+        found = json.loads(self.ask("images", "--json", image))
+        with self.mounted(image) as (_, root):
+            listed = subprocess.run(["du", "-sb", root], capture_output=True, text=True, check=True).stdout
+        assert found
+        return int(listed.split()[0])
+
+    def config(self, image: str) -> dict[str, object]:
+        """How an image is run: `User`, `Env`, `Entrypoint`, `Cmd`, `Healthcheck` and more."""
+        found: dict[str, dict[str, object]] = json.loads(self.ask("inspect", "--type", "image", image))["Docker"]
+        return found["config"]
+
+    @contextmanager
+    def mounted(self, image: str) -> Iterator[tuple[str, Path]]:
+        """A container of an image and the folder of its files; both gone with the block."""
+        container = self.ask("from", "--pull-never", image)
+        try:
+            yield container, Path(self.ask("mount", container))
+        finally:
+            self.ask("rm", container)
+
+
+def pip_mounts(folder: Path) -> list[tuple[str, str]]:
+    """What lets pip in a build reach what pip reaches here: its configuration, and the files and folders that it names.
+
+    Files are mounted elsewhere, so that the build can write its own in their place.
+    """
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    values = dict(re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", listed, flags=re.MULTILINE))
+    mounts: dict[str, str] = {}
+
+    def seen(match: re.Match[str]) -> str:
+        path = Path(match[0])
+        if path.is_file():
+            return mounts.setdefault(str(path), f"/mnt/pip/{len(mounts)}")
+        if path.is_dir():
+            # the links of an index lead out of its folder, to where its files are
+            mounted = path.parent if path.name == "simple" else path
+            mounts[str(mounted)] = str(mounted)
+        return match[0]
+
+    lines = [
+        f"{name} = {re.sub(r'(?<!/)/[^/ ][^ ]*', seen, value.replace('file://', 'file://|'))}"
+        for name, value in values.items()
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pip.conf").write_text(
+        "\n".join(["[global]", *lines, ""]).replace("file://|", "file://"), encoding="utf-8"
+    )
+    return [*mounts.items(), (str(folder / "pip.conf"), "/etc/pip.conf")]

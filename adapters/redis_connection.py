@@ -6,6 +6,7 @@ Commands are never sent twice: a write whose answer was lost may have happened, 
 
 import re
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ def connect(url: str) -> RedisStore:
             maint_notifications_config=MaintNotificationsConfig(enabled=False),  # Redis Cloud's; a round trip each
         )
         client.connection_pool.make_connection()  # refuses options that no connection has
+        weakref.finalize(client, client.connection_pool.disconnect)  # also where it ends as part of a cycle
     except (ValueError, TypeError, AttributeError, redis.RedisError):
         raise InvalidName("registry", f"{url.partition('://')[0]}://…", _URL_RULE) from None
     if not _PREFIX.fullmatch(prefix):

@@ -94,7 +94,7 @@ class Follower:
             try:
                 await self.refresh()
             except RegistryUnavailable as exc:
-                if not self.degraded:
+                if not self.degraded or self._reason != str(exc):
                     _log.warning("registry_unavailable", reason=str(exc))
                 self.degraded, self._reason = True, str(exc)
             else:

@@ -13,6 +13,7 @@ from adapters.errors import (
     InvalidTask,
     InvalidTraffic,
     NotFound,
+    PromotionRefused,
     RegistryError,
     RegistryUnavailable,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "Label",
     "Manifest",
     "NotFound",
+    "PromotionRefused",
     "PromptAdapter",
     "Provenance",
     "Publication",

@@ -9,6 +9,7 @@ AdapterError
 └── RegistryError
     ├── NotFound          no such tenant's task, version, alias or digest
     ├── Conflict          the registry is not in the state that the caller expected
+    ├── PromotionRefused  a version whose figures are worse than production's, or missing
     └── RegistryUnavailable   the store behind it cannot be read or written
 """
 
@@ -55,6 +56,16 @@ class NotFound(RegistryError):
 
 class Conflict(RegistryError):
     """The change would break what the registry holds, or what the caller expected of it."""
+
+
+class PromotionRefused(RegistryError):
+    """A version that does not show that it is as good as production's; None where a card lacks the figure."""
+
+    def __init__(self, metric: str, *, candidate: float | None, current: float | None) -> None:
+        offered = "has none" if candidate is None else f"has {candidate:g}"
+        held = "has none" if current is None else f"{current:g}"
+        super().__init__(f"{metric}: the version {offered}, production {held}; a promotion may be forced")
+        self.metric, self.candidate, self.current = metric, candidate, current
 
 
 class RegistryUnavailable(RegistryError):

@@ -17,7 +17,7 @@ from service.gate import Gate
 from service.host_check import HostCheck
 from service.metrics import Metrics
 from service.problems import install
-from service.routes import admin, classify, tasks
+from service.routes import admin, classify, rollouts, tasks
 from service.routes.common import caller_of, problems
 from service.routes.health import health_router
 from service.settings import Settings
@@ -67,7 +67,7 @@ def create_app(
         redirect_slashes=False,
     )
     own_routes: list[BaseRoute] = []
-    for router in (classify.router, tasks.router, admin.router):
+    for router in (classify.router, tasks.router, rollouts.router, admin.router):
         app.include_router(router, dependencies=[Depends(caller_of)], responses=problems(401, 403, 429))
         own_routes += router.routes
     for router in (health_router(metrics),):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from adapters import NO_TRAFFIC, Change, NotFound, Ref, Resolution, TaskInfo, VersionInfo
+from adapters.alias_history import AliasHistory
 from adapters.resolution import resolve_among
 
 
@@ -16,6 +17,7 @@ class Catalog:
     def __init__(self) -> None:
         self.last: Change | None = None
         """The entry that was replayed last."""
+        self.history = AliasHistory()
         self._tasks: dict[tuple[str, str], TaskInfo] = {}
 
     def __len__(self) -> int:
@@ -28,7 +30,7 @@ class Catalog:
 
     def replace(self, log: Sequence[Change]) -> None:
         """Forget everything and replay a whole log."""
-        self.last, self._tasks = None, {}
+        self.last, self.history, self._tasks = None, AliasHistory(), {}
         self.apply(log)
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -36,6 +38,7 @@ class Catalog:
         for change in changes:
             if change.position > self.position:
                 self._apply(change)
+                self.history.apply([change])
                 self.last = change
 
     def task(self, tenant: str, task: str) -> TaskInfo:

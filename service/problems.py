@@ -14,7 +14,16 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from adapters import Conflict, InvalidAdapter, InvalidName, InvalidRow, InvalidTraffic, NotFound, RegistryUnavailable
+from adapters import (
+    Conflict,
+    InvalidAdapter,
+    InvalidName,
+    InvalidRow,
+    InvalidTraffic,
+    NotFound,
+    PromotionRefused,
+    RegistryUnavailable,
+)
 from backbone import InvalidLabels, TextTooLong
 from service.errors import (
     AdapterTripped,
@@ -60,6 +69,7 @@ MEANINGS: Mapping[type[Exception], Meaning] = {
     Forbidden: Meaning(403, "forbidden"),
     NotFound: Meaning(404, "not_found"),
     Conflict: Meaning(409, "conflict"),
+    PromotionRefused: Meaning(409, "promotion_refused"),
     BackboneMismatch: Meaning(409, "backbone_mismatch"),
     PreconditionFailed: Meaning(412, "precondition_failed"),
     BodyTooLarge: Meaning(413, "body_too_large"),
@@ -134,9 +144,11 @@ def problem_of(exc: Exception) -> Problem:
     retry_after_s = getattr(exc, "retry_after_s", meaning.retry_after_s)
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
-    extra = {}
+    extra: dict[str, object] = {}
     if isinstance(exc, InvalidAdapter | InvalidLabels):
         extra = {"check": exc.check, "value": str(exc.value)[:200], "expected": exc.expected}
+    if isinstance(exc, PromotionRefused):
+        extra = {"metric": exc.metric, "candidate": exc.candidate, "current": exc.current}
     return Problem(meaning.status, meaning.code, str(exc), headers, extra)
 
 

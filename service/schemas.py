@@ -10,6 +10,7 @@ from adapters import PromptAdapter, TaskInfo, TaskSpec, VersionInfo
 from adapters.adapter import BackboneRef, Calibration, Provenance
 from service.classifier import Classification
 from service.predictions import Prediction
+from service.rollout_schemas import TrafficBody
 from service.routing import MAX_STICKY_KEY_CHARS
 from service.self_test import SelfTest
 
@@ -94,12 +95,16 @@ class VersionBody(BaseModel):
 class TaskSummary(BaseModel):
     task: str
     aliases: dict[str, int]
+    traffic: TrafficBody
     versions: list[VersionBody]
 
     @classmethod
     def of(cls, info: TaskInfo) -> "TaskSummary":
         return cls(
-            task=info.task, aliases=dict(info.aliases), versions=[VersionBody.of(version) for version in info.versions]
+            task=info.task,
+            aliases=dict(info.aliases),
+            traffic=TrafficBody.of(info.traffic),
+            versions=[VersionBody.of(version) for version in info.versions],
         )
 
 

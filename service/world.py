@@ -32,6 +32,7 @@ from service.observed_registry import ObservedRegistry, RegistryCall
 from service.prefetch import Prefetch
 from service.publisher import Publisher
 from service.result_cache import ResultCache
+from service.rollouts import Rollouts
 from service.self_test import SelfTest, run_self_test
 from service.settings import Settings
 from service.tally import Tally
@@ -60,6 +61,7 @@ class World:
     watchdog: Watchdog
     classifier: Classifier
     publisher: Publisher
+    rollouts: Rollouts
     tally: Tally
 
 
@@ -171,6 +173,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         watchdog,
         classifier,
         publisher,
+        Rollouts(registry, catalog, follower),
         tally,
     )
     _watch(metrics, world)

@@ -45,11 +45,11 @@ class Template:
         """The distinct fields in the order of their first use."""
         return tuple(dict.fromkeys(self.slots))
 
-    def render(self, item: str | Mapping[str, str]) -> str:
+    def render(self, item: str | Mapping[str, str] | tuple[str, ...]) -> str:
         """The text of one input. Values go in as they are: braces in them mean nothing.
 
         Args:
-            item: the fields' values, or the one value of a template with one field
+            item: the fields' values by name or in the fields' order, or the one value of a template with one field
 
         Raises:
             InvalidRow: a field missing, one too many, or a value that is not text
@@ -63,8 +63,12 @@ class Template:
             raise InvalidRow("text has half of a surrogate pair, expected Unicode text")
         return text
 
-    def _values(self, item: str | Mapping[str, str]) -> Mapping[str, str]:
+    def _values(self, item: str | Mapping[str, str] | tuple[str, ...]) -> Mapping[str, str]:
         fields = self.fields
+        if isinstance(item, tuple):
+            if len(item) != len(fields):
+                raise InvalidRow(f"{len(item)} texts were given, the task's fields are {_names(fields)}")
+            return dict(zip(fields, item, strict=True))
         if isinstance(item, str):
             if len(fields) > 1:
                 raise InvalidRow(f"a plain string was given, the task needs an object with {_names(fields)}")

@@ -4,11 +4,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.routing import BaseRoute
 
 from service.body_limit import BodyLimit
 from service.content_coding import Gunzip
@@ -17,8 +16,8 @@ from service.gate import Gate
 from service.host_check import HostCheck
 from service.metrics import Metrics
 from service.problems import install
-from service.routes import admin, classify, rollouts, tasks
-from service.routes.common import caller_of, problems
+from service.routes import admin, classify, open_inference, rollouts, tasks, tei, vllm
+from service.routes.common import caller_of, errors, problems
 from service.routes.health import health_router
 from service.settings import Settings
 from service.shared_metrics import SharedFolder
@@ -66,19 +65,30 @@ def create_app(
         responses=problems(422),
         redirect_slashes=False,
     )
-    own_routes: list[BaseRoute] = []
-    for router in (classify.router, tasks.router, rollouts.router, admin.router):
-        app.include_router(router, dependencies=[Depends(caller_of)], responses=problems(401, 403, 429))
-        own_routes += router.routes
-    for router in (health_router(metrics),):
-        app.include_router(router)
-        own_routes += router.routes
-    install(app)
+    routers = _include_routers(app, health_router(metrics))
+    install(app, faces=[tei.FACE, vllm.FACE, open_inference.FACE])
     app.add_middleware(Gate, directory=world.directory, require_keys=settings.require_keys)
     _add_layers(app, settings)
     app.add_middleware(RequestContext, metrics=metrics)
-    metrics.register_routes([route.path for route in own_routes if isinstance(route, APIRoute)])
+    metrics.register_routes(
+        [route.path for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    )
     return app
+
+
+def _include_routers(app: FastAPI, health: APIRouter) -> list[APIRouter]:
+    """All routes; those of tenants take a key."""
+    keyed = Depends(caller_of)
+    native = [classify.router, tasks.router, rollouts.router, admin.router]
+    for router in native:
+        app.include_router(router, dependencies=[keyed], responses=problems(401, 403, 421, 429))
+    app.include_router(health, responses=problems(403, 421))
+    faces = (tei, vllm, open_inference)
+    for face in faces:
+        app.include_router(face.router, dependencies=[keyed], responses=errors(face.ERROR, 401, 403, 421, 422, 429))
+    for open_face in (tei, open_inference):
+        app.include_router(open_face.open_router, responses=errors(open_face.ERROR, 403, 421))
+    return [*native, health, *(face.router for face in faces), tei.open_router, open_inference.open_router]
 
 
 def _add_layers(app: FastAPI, settings: Settings) -> None:

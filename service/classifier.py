@@ -21,7 +21,8 @@ from service.routing import route
 from service.rows import EngineRow, RowAnswer
 from service.tokenization import Tokenization
 
-Item = str | Mapping[str, str]
+Item = str | Mapping[str, str] | tuple[str, ...]
+"""A text, or the texts of the task's fields: by name, or in the fields' order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Classification:
     resolution: Resolution
     predictions: list[Prediction]
     stages: Stages
+    label_names: tuple[str, ...]
+    """All of the task, in its own order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ class Classifier:
         predictions = [
             predict(result or next(computed), adapter, top_k=wanted, cached=result is not None) for result in known
         ]
-        classification = Classification(tenant, resolution, predictions, stages)
+        classification = Classification(tenant, resolution, predictions, stages, adapter.label_names)
         self._on_answered(classification)
         return classification
 

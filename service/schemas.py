@@ -81,6 +81,37 @@ class ClassifyResponse(BaseModel):
         )
 
 
+class FanOutRequest(ClassifyRequest):
+    """The same inputs for several tasks: a string fits every task with one field, an object those with its fields."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"tasks": ["sst2", "ag_news@canary"], "inputs": ["a gripping film"]}]}
+    )
+
+    tasks: Annotated[list[str], Field(min_length=1)]
+    """Refs; each is answered as `POST /classify/{ref}` would."""
+
+
+class FanOutAnswer(ClassifyResponse):
+    """What `POST /classify/{ref}` answers."""
+
+    ref: str
+    """As the caller wrote it."""
+
+
+class FanOutRefusal(BaseModel):
+    """Why this task has no answer; the others have theirs."""
+
+    ref: str
+    problem: "ProblemBody"
+
+
+class FanOutResponse(BaseModel):
+    """The results in the order of `tasks`."""
+
+    results: list[FanOutAnswer | FanOutRefusal]
+
+
 class VersionBody(BaseModel):
     version: int
     adapter: str

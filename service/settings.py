@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     """A SQLite file, or a Redis server's URL (redis://, rediss://, unix://)."""
     registry_wait_s: Annotated[float, Field(ge=0)] = 30.0
     """How long a start waits for a Redis server that does not answer yet."""
+    default_task: str | None = None
+    """The ref that TEI's bare routes (`/predict`, `/info`) mean; None where each request must name one."""
     bundled: bool = True
     """Publish the bundled adapters into a registry that is empty."""
 
@@ -71,6 +73,7 @@ class Settings(BaseSettings):
     max_text_chars: Annotated[int, Field(ge=1)] = 100_000
     max_body_bytes: Annotated[int, Field(ge=1)] = 2 << 20
     max_upload_bytes: Annotated[int, Field(ge=1)] = 8 << 20
+    max_tasks_per_request: Annotated[int, Field(ge=1)] = 32
     default_timeout_ms: Annotated[int, Field(ge=1)] = 30_000
     max_timeout_ms: Annotated[int, Field(ge=1)] = 120_000
     bank_bytes: Annotated[int, Field(ge=1 << 20)] = 256 << 20

@@ -1,25 +1,30 @@
-"""`POST /classify/{ref}`."""
-
-import time
+"""`POST /classify/{ref}`, and `POST /classify` for several refs at once."""
 
 from fastapi import APIRouter, Request, Response
 
 from adapters import Ref
-from service.classifier import Stages
 from service.disconnect import while_connected
 from service.errors import InvalidRequest
+from service.fan_out import Part, fan_out
+from service.problems import problem_body, problem_of
+from service.routes.asking import Question, ask, server_timing, work
 from service.routes.common import JSON_BODY, Running, Tenant, problems
-from service.schemas import ClassifyRequest, ClassifyResponse
+from service.schemas import (
+    ClassifyRequest,
+    ClassifyResponse,
+    FanOutAnswer,
+    FanOutRefusal,
+    FanOutRequest,
+    FanOutResponse,
+    ProblemBody,
+)
 from service.settings import Settings
 
 router = APIRouter(tags=["classify"])
+_PROBLEMS = problems(400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
 
 
-@router.post(
-    "/classify/{ref}",
-    dependencies=[JSON_BODY],
-    responses=problems(400, 404, 409, 413, 415, 422, 429, 500, 503, 504),
-)
+@router.post("/classify/{ref}", dependencies=[JSON_BODY], responses=_PROBLEMS)
 async def classify(
     ref: str, body: ClassifyRequest, request: Request, response: Response, world: Running, tenant: Tenant
 ) -> ClassifyResponse:
@@ -28,34 +33,51 @@ async def classify(
     A ref is `task` (its production version), `task@3`, `task@alias` or `task@sha256:…`. Texts longer than the task's
     limit are an error unless `truncate` says which end to cut.
     """
-    _check_size(body, world.settings)
-    work = world.classifier.classify(
-        tenant,
-        Ref.parse(ref),
-        body.inputs,
-        truncation=body.truncate,
-        top_k=body.top_k,
-        timeout_s=(body.timeout_ms or world.settings.default_timeout_ms) / 1_000,
-        sticky_key=body.sticky_key,
-    )
-    classification = await while_connected(request, work)
-    response.headers["Server-Timing"] = _server_timing(classification.stages, since=request.state.received_at)
+    classification = await ask(request, world, tenant, Ref.parse(ref), _question(body))
+    response.headers["Server-Timing"] = server_timing([classification.stages], since=request.state.received_at)
     return ClassifyResponse.of(classification, world.backbone.identity.id)
 
 
-def _server_timing(stages: Stages, *, since: float) -> str:
-    """W3C Server Timing, in milliseconds; `total` counts from the request's head to here."""
-    durations_s = {
-        "queue": stages.queue_s,
-        "tokenize": stages.tokenize_s,
-        "infer": stages.infer_s,
-        "total": time.monotonic() - since,
-    }
-    return ", ".join(f"{stage};dur={1_000 * seconds:.2f}" for stage, seconds in durations_s.items())
+@router.post("/classify", dependencies=[JSON_BODY], responses=_PROBLEMS)
+async def classify_by_several(
+    body: FanOutRequest, request: Request, response: Response, world: Running, tenant: Tenant
+) -> FanOutResponse:
+    """Classify the same inputs with several tasks, which share the model's batches.
+
+    The results stand in the order of `tasks`. A task that fails has its `problem` in its place, and the others their
+    answers; where all fail, the response is the first one's problem.
+    """
+    question = _question(body)
+    question.check(world.settings, num_tasks=len(body.tasks))
+    _check_tasks(body, world.settings)
+    parts = await while_connected(
+        request, fan_out(body.tasks, lambda ref: work(world, tenant, Ref.parse(ref), question))
+    )
+    stages = [part.answer.stages for part in parts if part.answer is not None]
+    response.headers["Server-Timing"] = server_timing(stages, since=request.state.received_at)
+    backbone = world.backbone.identity.id
+    return FanOutResponse(results=[_result(request, part, backbone) for part in parts])
 
 
-def _check_size(body: ClassifyRequest, settings: Settings) -> None:
-    if len(body.inputs) > settings.max_rows_per_request:
-        raise InvalidRequest(f"inputs has {len(body.inputs)} items, expected at most {settings.max_rows_per_request}")
-    if (body.timeout_ms or 0) > settings.max_timeout_ms:
-        raise InvalidRequest(f"timeout_ms is {body.timeout_ms}, expected at most {settings.max_timeout_ms}")
+def _question(body: ClassifyRequest) -> Question:
+    return Question(
+        body.inputs,
+        truncation=body.truncate,
+        top_k=body.top_k,
+        timeout_ms=body.timeout_ms,
+        sticky_key=body.sticky_key,
+    )
+
+
+def _check_tasks(body: FanOutRequest, settings: Settings) -> None:
+    if len(body.tasks) > settings.max_tasks_per_request:
+        raise InvalidRequest(f"tasks has {len(body.tasks)} refs, expected at most {settings.max_tasks_per_request}")
+
+
+def _result(request: Request, part: Part, backbone: str) -> FanOutAnswer | FanOutRefusal:
+    if part.answer is not None:
+        return FanOutAnswer(ref=part.ref, **dict(ClassifyResponse.of(part.answer, backbone)))
+    assert part.refusal is not None
+    return FanOutRefusal(
+        ref=part.ref, problem=ProblemBody.model_validate(problem_body(request, problem_of(part.refusal)))
+    )

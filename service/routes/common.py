@@ -1,12 +1,14 @@
 """What handlers share: the world, the tenant, and the media types that a body may have."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, cast
+from http import HTTPStatus
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
+from pydantic import BaseModel
 
 from service.caller import Caller, Role
-from service.errors import UnsupportedMediaType
+from service.errors import NotReady, UnsupportedMediaType
 from service.facts import current_facts
 from service.gate import VISIT, Visit
 from service.schemas import ProblemBody
@@ -49,12 +51,12 @@ Publishing = Annotated[Caller, Depends(requires("publish"))]
 Administering = Annotated[Caller, Depends(requires("admin"))]
 
 
-def media_type(expected: str) -> Callable[[Request], Awaitable[None]]:
+def media_type(expected: str, *, or_none: bool = False) -> Callable[[Request], Awaitable[None]]:
     """A dependency that refuses a body of any other type (`UnsupportedMediaType`)."""
 
     async def check(request: Request) -> None:
         given = request.headers.get("Content-Type", "")
-        if given.partition(";")[0].strip().lower() != expected:
+        if not (or_none and not given) and given.partition(";")[0].strip().lower() != expected:
             raise UnsupportedMediaType(f"Content-Type is {given!r}, expected {expected!r}")
 
     return check
@@ -64,7 +66,21 @@ JSON_BODY = Depends(media_type("application/json"))
 MULTIPART_BODY = Depends(media_type("multipart/form-data"))
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, object]]:
+def require_ready(world: World) -> None:
+    """Refuse what only a server that can answer may say (`NotReady`)."""
+    reason = world.engine.stats().not_ready
+    if reason is not None:
+        raise NotReady(reason)
+
+
+def errors(body: type[BaseModel], *statuses: int, media_type: str = "application/json") -> dict[int | str, Any]:
     """OpenAPI's description of a route's errors."""
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
-    return {status: {"model": ProblemBody, "content": content} for status in statuses}
+    content = {media_type: {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}}
+    return {
+        status: {"model": body, "description": HTTPStatus(status).phrase, "content": content} for status in statuses
+    }
+
+
+def problems(*statuses: int) -> dict[int | str, Any]:
+    """The same of a native route."""
+    return errors(ProblemBody, *statuses, media_type="application/problem+json")

@@ -1,0 +1,74 @@
+"""What every route that classifies does around the classifier: limits, the caller's connection, where the time went."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from adapters import Ref
+from adapters.task import MAX_LABELS
+from backbone import Truncation
+from service.classifier import Classification, Item, Stages
+from service.disconnect import while_connected
+from service.errors import InvalidRequest
+from service.settings import Settings
+from service.world import World
+
+ALL_LABELS = MAX_LABELS
+"""`top_k` of the protocols whose answers have every label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, whichever protocol it came by."""
+
+    items: Sequence[Item]
+    truncation: Truncation = "error"
+    top_k: int | None = ALL_LABELS
+    timeout_ms: int | None = None
+    """None for the server's own."""
+    sticky_key: str | None = None
+
+    def timeout_s(self, settings: Settings) -> float:
+        """How long the caller waits."""
+        return (self.timeout_ms or settings.default_timeout_ms) / 1_000
+
+    def check(self, settings: Settings, *, num_tasks: int = 1) -> None:
+        """Hold it against the server's limits (`InvalidRequest`)."""
+        rows, most = len(self.items) * num_tasks, settings.max_rows_per_request
+        if rows > most:
+            times = f" for {num_tasks} tasks, {rows} rows" if num_tasks > 1 else ""
+            raise InvalidRequest(f"inputs has {len(self.items)} items{times}, expected at most {most}")
+        if (self.timeout_ms or 0) > settings.max_timeout_ms:
+            raise InvalidRequest(f"timeout_ms is {self.timeout_ms}, expected at most {settings.max_timeout_ms}")
+
+
+async def ask(request: Request, world: World, tenant: str, ref: Ref, question: Question) -> Classification:
+    """The answer to one task's question; the work ends where the caller hangs up."""
+    question.check(world.settings)
+    return await while_connected(request, work(world, tenant, ref, question))
+
+
+async def work(world: World, tenant: str, ref: Ref, question: Question) -> Classification:
+    """The same, whoever waits for it."""
+    return await world.classifier.classify(
+        tenant,
+        ref,
+        question.items,
+        truncation=question.truncation,
+        top_k=question.top_k,
+        timeout_s=question.timeout_s(world.settings),
+        sticky_key=question.sticky_key,
+    )
+
+
+def server_timing(stages: Sequence[Stages], *, since: float) -> str:
+    """W3C Server Timing, in milliseconds, the longest of each; `total` counts from the request's head to here."""
+    durations_s = {
+        "queue": max(stage.queue_s for stage in stages),
+        "tokenize": max(stage.tokenize_s for stage in stages),
+        "infer": max(stage.infer_s for stage in stages),
+        "total": time.monotonic() - since,
+    }
+    return ", ".join(f"{stage};dur={1_000 * seconds:.2f}" for stage, seconds in durations_s.items())

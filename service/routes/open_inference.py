@@ -1,0 +1,165 @@
+"""The Open Inference Protocol (`/v2`), as KServe and Triton speak it: a task is a model, its fields are its inputs."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+
+from adapters import Ref, Resolution
+from service.classifier import Classification
+from service.loaded import LoadedAdapter
+from service.open_inference_schemas import (
+    Datatype,
+    OipError,
+    OipInferRequest,
+    OipInferResponse,
+    OipLive,
+    OipModel,
+    OipModelReady,
+    OipOutput,
+    OipReady,
+    OipServer,
+    OipTensorInfo,
+    OutputName,
+)
+from service.problems import Face, Problem
+from service.routes.asking import Question, ask
+from service.routes.common import Running, Tenant, errors, media_type, require_ready
+from service.world import World
+
+
+def shape(problem: Problem) -> OipError:
+    """A problem as the protocol says it."""
+    return OipError(error=problem.detail)
+
+
+ERROR = OipError
+FACE = Face(("/v2",), lambda problem: shape(problem).model_dump())
+
+# Triton's client names no media type
+router = APIRouter(prefix="/v2/models/{model}", tags=["Open Inference Protocol"], strict_content_type=False)
+open_router = APIRouter(prefix="/v2", tags=router.tags)
+_BODY = Depends(media_type("application/json", or_none=True))
+_MODEL = errors(OipError, 400, 404, 409, 422, 503)
+_INFER = errors(OipError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
+
+Version = Annotated[int, Path(ge=1, le=999_999_999)]
+
+
+@open_router.get("")
+async def server_metadata() -> OipServer:
+    """Which server this is."""
+    return OipServer(version=version("superpos"))
+
+
+@open_router.get("/health/live")
+async def live() -> OipLive:
+    """The process answers."""
+    return OipLive()
+
+
+@open_router.get("/health/ready", responses=errors(OipError, 503))
+async def ready(world: Running) -> OipReady:
+    """It can answer others now."""
+    require_ready(world)
+    return OipReady()
+
+
+@router.get("", responses=_MODEL)
+async def describe(model: str, world: Running, tenant: Tenant) -> OipModel:
+    """The task's fields as inputs, and what it answers."""
+    return await _describe(world, tenant, Ref.parse(model))
+
+
+@router.get("/versions/{version}", responses=_MODEL)
+async def describe_version(model: str, version: Version, world: Running, tenant: Tenant) -> OipModel:
+    """The same of one version."""
+    return await _describe(world, tenant, Ref(model, version=version))
+
+
+@router.get("/ready", responses=_MODEL)
+async def model_ready(model: str, world: Running, tenant: Tenant) -> OipModelReady:
+    """The task is there, and the server can answer."""
+    return await _ready(world, tenant, Ref.parse(model))
+
+
+@router.get("/versions/{version}/ready", responses=_MODEL)
+async def version_ready(model: str, version: Version, world: Running, tenant: Tenant) -> OipModelReady:
+    """The same of one version."""
+    return await _ready(world, tenant, Ref(model, version=version))
+
+
+@router.post("/infer", dependencies=[_BODY], responses=_INFER, response_model_exclude_none=True)
+async def infer(
+    model: str, body: OipInferRequest, request: Request, world: Running, tenant: Tenant
+) -> OipInferResponse:
+    """Classify the rows of the input tensors."""
+    return _answer(body, await ask(request, world, tenant, Ref.parse(model), _question(body)))
+
+
+@router.post("/versions/{version}/infer", dependencies=[_BODY], responses=_INFER, response_model_exclude_none=True)
+async def infer_version(
+    model: str, version: Version, body: OipInferRequest, request: Request, world: Running, tenant: Tenant
+) -> OipInferResponse:
+    """The same by one version."""
+    return _answer(body, await ask(request, world, tenant, Ref(model, version=version), _question(body)))
+
+
+def _question(body: OipInferRequest) -> Question:
+    timeout_us = body.parameters.timeout
+    timeout_ms = None if timeout_us is None else max(1, timeout_us // 1_000)
+    return Question(body.rows, truncation=body.parameters.truncate, timeout_ms=timeout_ms)
+
+
+def _answer(body: OipInferRequest, classification: Classification) -> OipInferResponse:
+    asked = None if body.outputs is None else {output.name for output in body.outputs}
+    outputs = [output for output in _outputs(classification) if asked is None or output.name in asked]
+    return OipInferResponse(
+        model_name=classification.resolution.task,
+        model_version=str(classification.resolution.version),
+        id=body.id,
+        outputs=outputs,
+    )
+
+
+def _outputs(classification: Classification) -> list[OipOutput]:
+    rows, names = classification.predictions, classification.label_names
+    probs = [row.scores[name] for row in rows for name in names]
+    outputs = [
+        OipOutput(name="label", datatype="BYTES", shape=[len(rows)], data=[row.label for row in rows]),
+        OipOutput(name="score", datatype="FP32", shape=[len(rows)], data=[row.score for row in rows]),
+        OipOutput(name="probs", datatype="FP32", shape=[len(rows), len(names)], data=probs),
+    ]
+    values = [row.value for row in rows if row.value is not None]  # of an ordinal task every row has one
+    if values:
+        outputs.append(OipOutput(name="value", datatype="FP32", shape=[len(rows)], data=values))
+    return outputs
+
+
+async def _describe(world: World, tenant: str, ref: Ref) -> OipModel:
+    info = world.catalog.task(tenant, ref.task)
+    adapter = await _loaded(world, world.catalog.resolve(tenant, ref))
+    outputs: list[tuple[OutputName, Datatype, list[int]]] = [
+        ("label", "BYTES", [-1]),
+        ("score", "FP32", [-1]),
+        ("probs", "FP32", [-1, len(adapter.label_names)]),
+    ]
+    if adapter.values is not None:
+        outputs.append(("value", "FP32", [-1]))
+    return OipModel(
+        name=ref.task,
+        versions=[str(known.version) for known in info.versions],
+        inputs=[OipTensorInfo(name=field, datatype="BYTES", shape=[-1]) for field in adapter.template.fields],
+        outputs=[OipTensorInfo(name=name, datatype=datatype, shape=dims) for name, datatype, dims in outputs],
+        parameters={"labels": list(adapter.label_names)},
+    )
+
+
+async def _ready(world: World, tenant: str, ref: Ref) -> OipModelReady:
+    await _loaded(world, world.catalog.resolve(tenant, ref))
+    require_ready(world)
+    return OipModelReady(name=ref.task)
+
+
+async def _loaded(world: World, resolution: Resolution) -> LoadedAdapter:
+    return await world.adapters.get(resolution.digest)

@@ -1,0 +1,139 @@
+"""Text Embeddings Inference's routes for classifiers: `/predict`, `/info`, `/health`.
+
+TEI serves one model. Here a task's are below `/tei/{ref}`; the bare ones mean the task that the header
+`X-Superpos-Task` names, else the server's `default_task`.
+"""
+
+from importlib.metadata import version
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+
+from adapters import Ref
+from backbone import Truncation
+from service.classifier import Classification
+from service.errors import InvalidRequest
+from service.loaded import LoadedAdapter
+from service.predictions import Prediction
+from service.problems import Face, Problem
+from service.routes.asking import ALL_LABELS, Question, ask
+from service.routes.common import JSON_BODY, Running, Tenant, errors, require_ready
+from service.tei_schemas import ErrorType, Info, LabelIds, ModelType, PredictRequest, Scored, TeiError
+from service.world import World
+
+
+def shape(problem: Problem) -> TeiError:
+    """A problem as TEI says it."""
+    error_type: ErrorType = "Backend"
+    if problem.code == "not_ready":
+        error_type = "Unhealthy"
+    elif problem.status == 429:
+        error_type = "Overloaded"
+    elif problem.status < 500:
+        error_type = "Validation"
+    return TeiError(error=problem.detail, error_type=error_type)
+
+
+ERROR = TeiError
+FACE = Face(("/predict", "/info", "/health", "/tei"), lambda problem: shape(problem).model_dump())
+
+router = APIRouter(tags=["compatible with Text Embeddings Inference"])
+open_router = APIRouter(tags=router.tags)
+_PREDICT = errors(TeiError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
+_INFO = errors(TeiError, 400, 404, 409, 422, 503)
+
+
+async def _named(
+    world: Running,
+    task: Annotated[str | None, Header(alias="X-Superpos-Task", description="the ref; else the server's own")] = None,
+) -> str:
+    ref = task or world.settings.default_task
+    if ref is None:
+        raise InvalidRequest("no task is named: send X-Superpos-Task, or ask /tei/<task>/predict")
+    return ref
+
+
+Named = Annotated[str, Depends(_named)]
+
+
+@router.post("/predict", dependencies=[JSON_BODY], responses=_PREDICT)
+async def predict(
+    ref: Named, body: PredictRequest, request: Request, world: Running, tenant: Tenant
+) -> list[Scored] | list[list[Scored]]:
+    """Every label with its score, best first, for the task that a header or a setting names."""
+    return _answer(body, await ask(request, world, tenant, Ref.parse(ref), _question(body)))
+
+
+@router.post("/tei/{ref}", dependencies=[JSON_BODY], responses=_PREDICT)
+@router.post("/tei/{ref}/predict", dependencies=[JSON_BODY], responses=_PREDICT)
+async def predict_task(
+    ref: str, body: PredictRequest, request: Request, world: Running, tenant: Tenant
+) -> list[Scored] | list[list[Scored]]:
+    """Every label with its score, best first."""
+    return _answer(body, await ask(request, world, tenant, Ref.parse(ref), _question(body)))
+
+
+@router.get("/info", responses=_INFO)
+async def info(ref: Named, world: Running, tenant: Tenant) -> Info:
+    """The task that a header or a setting names, as TEI describes its model."""
+    return await _info(world, tenant, ref)
+
+
+@router.get("/tei/{ref}/info", responses=_INFO)
+async def info_of_task(ref: str, world: Running, tenant: Tenant) -> Info:
+    """A task as TEI describes its model."""
+    return await _info(world, tenant, ref)
+
+
+@open_router.get("/health", response_class=Response, responses=errors(TeiError, 503))
+@open_router.get("/tei/{ref}/health", response_class=Response, responses=errors(TeiError, 503))
+async def health(world: Running) -> Response:
+    """Empty where the server can answer, whatever the task."""
+    require_ready(world)
+    return Response()
+
+
+def _question(body: PredictRequest) -> Question:
+    side: Truncation = "start" if body.truncation_direction.lower() == "left" else "end"
+    top_k = body.parameters.top_k if body.parameters is not None else None
+    return Question(body.sequences, truncation=side if body.truncate else "error", top_k=top_k or ALL_LABELS)
+
+
+def _answer(body: PredictRequest, classification: Classification) -> list[Scored] | list[list[Scored]]:
+    raw = body.raw_scores or (body.parameters is not None and body.parameters.function_to_apply == "none")
+    rows = [_scored(prediction, raw=raw) for prediction in classification.predictions]
+    return rows if body.is_batch or body.parameters is not None else rows[0]
+
+
+def _scored(prediction: Prediction, *, raw: bool) -> list[Scored]:
+    values = prediction.logprobs if raw else prediction.scores
+    return [Scored(label=label, score=score) for label, score in values.items()]
+
+
+async def _info(world: World, tenant: str, ref: str) -> Info:
+    resolution = world.catalog.resolve(tenant, Ref.parse(ref))
+    return _described(ref, await world.adapters.get(resolution.digest), world)
+
+
+def _described(ref: str, adapter: LoadedAdapter, world: World) -> Info:
+    settings, names = world.settings, adapter.label_names
+    labels = LabelIds(
+        id2label={str(index): name for index, name in enumerate(names)},
+        label2id={name: index for index, name in enumerate(names)},
+    )
+    return Info(
+        model_id=ref,
+        model_sha=adapter.digest,
+        model_dtype={"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}[world.backbone.precision],
+        model_type=ModelType(classifier=labels),
+        max_concurrent_requests=settings.max_queue_rows,
+        max_input_length=adapter.max_tokens,
+        max_batch_tokens=settings.max_batch_tokens,
+        max_batch_requests=None,
+        max_client_batch_size=settings.max_rows_per_request,
+        auto_truncate=False,
+        tokenization_workers=1,
+        version=version("superpos"),
+        sha=None,
+        docker_label=None,
+    )

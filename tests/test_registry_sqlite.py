@@ -1,12 +1,14 @@
 """What is the SQLite registry's alone: its file, and what happens when that is lost or spoiled."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from support_registry import Uploads
 
-from adapters import Ref, RegistryUnavailable, SqliteRegistry
+from adapters import Ref, RegistryUnavailable, SqliteRegistry, Traffic
 
 
 def test_a_file_that_is_no_registry_is_unavailable_by_its_path(tmp_path: Path) -> None:
@@ -67,3 +69,16 @@ def test_a_registry_makes_its_folders_and_is_found_there_again(tmp_path: Path, u
     path = tmp_path / "a" / "b" / "registry.sqlite"
     publication = SqliteRegistry(path).publish("acme", "sst2", uploads[0], actor="ann")
     assert SqliteRegistry(path).resolve("acme", Ref.parse("sst2")).digest == publication.digest
+
+
+def test_a_file_from_before_there_was_traffic_is_opened_and_goes_on(tmp_path: Path, uploads: Uploads) -> None:
+    path = tmp_path / "registry.sqlite"
+    before = SqliteRegistry(path)
+    before.publish("acme", "sst2", uploads[0], actor="ann")
+    told = before.changes()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("DROP TABLE traffic; ALTER TABLE changes DROP COLUMN traffic")
+    registry = SqliteRegistry(path)
+    assert registry.changes() == told
+    registry.set_traffic("acme", "sst2", Traffic(shadow=1), actor="ann")
+    assert registry.describe("acme", "sst2").traffic == registry.changes()[-1].traffic == Traffic(shadow=1)

@@ -23,6 +23,8 @@ class EngineRow:
 
     top_k: int | None = None
     """How many of the best labels are wanted; None for all."""
+    background: bool = False
+    """Nobody waits for it: it is run while nothing else is to be."""
 
     @property
     def num_tokens(self) -> int:
@@ -65,6 +67,10 @@ class Waiting:
     @property
     def deadline(self) -> float:
         return self.row.deadline
+
+    @property
+    def background(self) -> bool:
+        return self.row.background
 
     def cancelled(self) -> bool:
         """Whether nobody needs an answer any more: the caller has left, or was refused meanwhile."""

@@ -1,7 +1,8 @@
 """The scheduler: which rows make the next batch. Pure: no torch, no asyncio, no clock, no thread.
 
 Weighted fair between tenants by packed tokens, first come first served within a tenant, cut by a token budget.
-Entries that were cancelled or whose deadline has passed leave without being charged to their tenant.
+Entries that were cancelled or whose deadline has passed leave without being charged to their tenant. Background
+entries are taken while nobody else waits, in small batches of their own.
 """
 
 from collections import deque
@@ -38,6 +39,11 @@ class Entry(Protocol):
     @property
     def deadline(self) -> float:
         """When it is no longer worth doing, on the clock that `next` is given."""
+        ...
+
+    @property
+    def background(self) -> bool:
+        """Whether nobody waits for it: any entry that is not goes first."""
         ...
 
     def cancelled(self) -> bool:
@@ -88,6 +94,9 @@ class Scheduler(Generic[E]):
     A tenant is heavy from when more than a quarter of a batch waits until nothing does. A batch holds one kind of
     tenants, that of whose turn it is: a heavy batch lasts many times as long as a light row would. While one runs,
     `next_light` gives the rows that may go ahead of the rest of it.
+
+    Background entries wait in one line, first come first served, and are charged to nobody. A batch of them is at most
+    a quarter of the budget, and light rows may go ahead of it too.
     """
 
     def __init__(self, *, max_batch_tokens: int) -> None:
@@ -98,19 +107,23 @@ class Scheduler(Generic[E]):
         ] = []  # heap of lines with rows, also of some that grew heavy here
         self._heavy: list[tuple[float, int, _Line[E]]] = []
         self._arrived: list[_Line[E]] = []  # lines that got their first row since the last batch, not in the heap yet
+        self._background: deque[E] = deque()
         self._turns = count()  # of two lines due at once, the one that came first
         self._present = 0.0  # virtual time
         self._num_entries = 0
         self._sweep_at = _UNSWEPT
         self._heavy_tenants: set[str] = set()  # whose rows the last batch was made of, if it was heavy
-        self._may_pass = 0  # tokens that may still go ahead of it
+        self._may_pass = 0  # tokens that may still go ahead of it, where it was heavy or of the background
 
     def __len__(self) -> int:
-        return self._num_entries
+        return self._num_entries + len(self._background)
 
     def put(self, entries: Sequence[E]) -> None:
         """Queue rows, each behind those of its tenant."""
         for entry in entries:
+            if entry.background:
+                self._background.append(entry)
+                continue
             line = self._lines.get(entry.tenant)
             if line is None:
                 line = self._lines[entry.tenant] = _Line(self._present)
@@ -119,13 +132,13 @@ class Scheduler(Generic[E]):
                 self._arrived.append(line)
             line.append(entry)
             line.heavy |= line.num_tokens > self._max_batch_tokens // _LIGHT
-        self._num_entries += len(entries)
+            self._num_entries += 1
 
     def next(self, now: float) -> Batch[E]:
         """Take the next batch; a row larger than the budget goes alone."""
         ahead = self.next_light(now)
         if ahead.entries:
-            self._heavy_tenants = set()
+            self._heavy_tenants, self._may_pass = set(), 0
             return ahead
         for line in self._arrived:
             heappush(self._heavy if line.heavy else self._light, (line.start, next(self._turns), line))
@@ -139,19 +152,20 @@ class Scheduler(Generic[E]):
         if not self._num_entries:
             self._lines.clear()  # nobody waits: all are even again
         self._heavy_tenants = {entry.tenant for entry in entries} if heap is self._heavy else set()
-        self._may_pass = self._max_batch_tokens
-        return Batch(entries, expired)
+        background = [] if entries else self._fill_from_background(now, expired)
+        self._may_pass = self._max_batch_tokens if self._heavy_tenants or background else 0
+        return Batch(entries or background, expired)
 
     def next_light(self, now: float) -> Batch[E]:
         """Take the rows that may go ahead of what is left of the last batch.
 
         They are of light tenants that had nothing waiting when it was taken, are at most a batch ahead of their share,
-        and are no more than the batch itself, so that it is held up by its own length at most. None, where the last
-        batch was light itself.
+        and are no more than a full batch, so that it is held up by that at most. None, where the last batch was light
+        itself.
         """
         entries: list[E] = []
         expired: list[E] = []
-        if not self._heavy_tenants or not self._arrived:
+        if not self._may_pass or not self._arrived:
             return Batch(entries, expired)
         latest = self._present + self._max_batch_tokens
         for line in self._arrived:
@@ -165,7 +179,8 @@ class Scheduler(Generic[E]):
 
     def drain(self) -> list[E]:
         """Everything that waits, taken out, tenant by tenant."""
-        entries = [entry for line in self._lines.values() for entry in line.entries]
+        entries = [entry for line in self._lines.values() for entry in line.entries] + list(self._background)
+        self._background.clear()
         self._lines.clear()
         self._light.clear()
         self._heavy.clear()
@@ -196,6 +211,21 @@ class Scheduler(Generic[E]):
                     heappop(heap)
         return entries
 
+    def _fill_from_background(self, now: float, expired: list[E]) -> list[E]:
+        """Take background entries, up to a quarter of a batch; a larger one goes alone."""
+        entries: list[E] = []
+        room = self._max_batch_tokens // _LIGHT
+        while self._background and not (entries and self._background[0].num_tokens > room):
+            entry = self._background.popleft()
+            if entry.cancelled():
+                continue
+            if entry.deadline <= now:
+                expired.append(entry)
+            else:
+                entries.append(entry)
+                room -= entry.num_tokens
+        return entries
+
     def _first(self, line: _Line[E], now: float, expired: list[E]) -> E | None:
         """The first living row of a line; the dead before it leave, without charge."""
         while line.entries:
@@ -223,8 +253,11 @@ class Scheduler(Generic[E]):
         Waits until what is held has doubled, which makes it O(1) a row.
         """
         expired: list[E] = []
-        if self._num_entries + len(self._lines) < self._sweep_at:
+        if len(self) + len(self._lines) < self._sweep_at:
             return expired
+        waiting = [entry for entry in self._background if not entry.cancelled()]
+        expired += [entry for entry in waiting if entry.deadline <= now]
+        self._background = deque(entry for entry in waiting if entry.deadline > now)
         for line in self._lines.values():
             for entry in [line.pop() for _ in range(len(line.entries))]:
                 if entry.cancelled():
@@ -238,5 +271,5 @@ class Scheduler(Generic[E]):
             heap[:] = [item for item in heap if item[2].entries]
             heapify(heap)
         self._num_entries = sum(len(line.entries) for line in self._lines.values())
-        self._sweep_at = _UNSWEPT + 2 * (self._num_entries + len(self._lines))
+        self._sweep_at = _UNSWEPT + 2 * (len(self) + len(self._lines))
         return expired

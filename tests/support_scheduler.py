@@ -14,6 +14,7 @@ class Row:
     gone: bool = False
     tenant: str = "a"
     weight: float = 1.0
+    background: bool = False
 
     def cancelled(self) -> bool:
         return self.gone

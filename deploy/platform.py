@@ -9,6 +9,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from deploy.debian_tools import ToolUnavailable
 from deploy.program import ProgramFailed
 from deploy.stack import HOST, Ports, Stack, make_stack
@@ -68,10 +70,14 @@ def main(words: Sequence[str] | None = None) -> None:
     asked = _parse(words)
     stopping = threading.Event()
 
-    own = {name: value for name, value in os.environ.items() if name.startswith("SUPERPOS_")}
+    settings = {
+        "SUPERPOS_CACHE_DIR": str(user_cache_path("superpos")),
+        "SUPERPOS_THREADS": str(max(1, (os.cpu_count() or 1) // asked.replicas)),
+        **{name: value for name, value in os.environ.items() if name.startswith("SUPERPOS_")},
+    }
     try:
         ports = choose_ports(gateway=asked.port, prometheus=asked.prometheus_port, replicas=asked.replicas)
-        stack = make_stack(asked.folder.resolve(), ports, sink=_say, settings=own)
+        stack = make_stack(asked.folder.resolve(), ports, sink=_say, settings=settings)
         stack.start()
     except OSError as exc:
         sys.exit(f"platform: {exc.strerror}: choose other ports with --port and --prometheus-port")

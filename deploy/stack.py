@@ -19,6 +19,8 @@ from deploy.secret_files import ADMIN_KEY, REDIS_AUTH, REGISTRY, make_secrets
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
+_IN_FILES = ("SUPERPOS_REGISTRY", "SUPERPOS_ADMIN_KEY", "SUPERPOS_ADMIN_KEY_FILE")
+"""What the servers have from the secrets' files, whatever the environment says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,8 @@ def _server(folder: Path, name: str, port: int, sink: Sink, settings: Mapping[st
     own = folder / name
     own.mkdir(exist_ok=True)
     environment = {
+        **{key: value for key, value in settings.items() if key not in _IN_FILES},
+        "PYTHONPATH": str(HERE.parent),  # the servers are of this checkout, whatever else is installed
         "HOME": str(own),
         "TMPDIR": str(own),
         "SUPERPOS_SECRETS_DIR": str(folder / "secrets"),
@@ -162,7 +166,6 @@ def _server(folder: Path, name: str, port: int, sink: Sink, settings: Mapping[st
         "SUPERPOS_HOST": HOST,
         "SUPERPOS_PORT": str(port),
         "SUPERPOS_LOG_FORMAT": "json",
-        **settings,
     }
     command: Sequence[str | Path] = [Path(sys.executable).with_name("superpos"), "serve"]
     return Program(name, command, environment, _answers(f"{_url(port)}/healthz/ready"), sink)

@@ -1,13 +1,16 @@
 """What tests of the whole platform build with: callers that never stop asking, and the platform's own clients."""
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx2
+import yaml
 from support import make_adapter
 
 from adapters.files import to_files
@@ -15,6 +18,7 @@ from backbone import Backbone
 from deploy.stack import Stack
 
 TEXT = "a gripping film that is positive and never negative"
+DEPLOY = Path(__file__).parent.parent / "deploy"
 BROKEN = 0
 """The status of a request without an answer."""
 
@@ -79,3 +83,16 @@ def digest_at(stack: Stack, server: int, task: str) -> str | None:
     with client_of(stack.server_urls[server], stack.admin_key) as client:
         answer = client.post(f"/classify/{task}", json={"inputs": TEXT})
     return str(answer.json()["adapter"]) if answer.status_code == 200 else None
+
+
+def dashboard_expressions() -> list[str]:
+    """What the dashboard asks Prometheus, its variables filled in."""
+    dashboard = json.loads((DEPLOY / "grafana/dashboards/superpos.json").read_text(encoding="utf-8"))
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    return [text.replace("$__rate_interval", "1m").replace("$instance", ".*") for text in asked]
+
+
+def rule_expressions() -> list[str]:
+    """What the rules ask."""
+    groups = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text(encoding="utf-8"))["groups"]
+    return [rule["expr"] for group in groups for rule in group["rules"]]

@@ -8,7 +8,15 @@ from pathlib import Path
 import httpx2
 import pytest
 from support import eventually
-from support_platform import BROKEN, callers, client_of, digest_at, upload
+from support_platform import (
+    BROKEN,
+    callers,
+    client_of,
+    dashboard_expressions,
+    digest_at,
+    rule_expressions,
+    upload,
+)
 
 from backbone import Backbone
 from deploy.platform import free_ports
@@ -111,9 +119,7 @@ def test_redis_killed_and_started_again_under_load_fails_no_classify(
         stack.redis.wait_ready()
         eventually(lambda: upload(client, "later", tiny, seed=2).status_code in {200, 201})
         eventually(lambda: None not in [digest_at(stack, server, "later") for server in (0, 1)])
-    from collections import Counter
 
-    print(Counter(asking.refusals), asking.statuses)
     assert asking.refusals == []
 
 
@@ -138,3 +144,16 @@ def test_prometheus_sees_both_servers_and_the_gateway(stack: Stack) -> None:
     eventually(lambda: query(stack, 'up{job="superpos"}') == dict.fromkeys(servers, 1.0))
     eventually(lambda: set(query(stack, "superpos_rows_total > 0")) == servers)
     assert query(stack, 'up{job="gateway"}') == {f"127.0.0.1:{stack.ports.gateway_metrics}": 1.0}
+
+
+def test_every_query_of_the_dashboard_and_the_rules_names_metrics_that_are_there(stack: Stack) -> None:
+    places = [*stack.server_urls, f"http://127.0.0.1:{stack.ports.gateway_metrics}"]
+    scraped = "\n".join(httpx2.get(f"{place}/metrics", timeout=30).text for place in places)
+    existing = set(re.findall(r"^(\w+)[{ ]", scraped, flags=re.MULTILINE))
+    expressions = dashboard_expressions() + rule_expressions()
+    assert len(expressions) > 40
+    for expression in expressions:
+        named = set(re.findall(r"\b(?:superpos|caddy)_\w+", expression))
+        assert named <= existing, expression
+        answer = httpx2.get(f"{stack.prometheus_url}/api/v1/query", params={"query": expression}, timeout=30)
+        assert answer.json()["status"] == "success", answer.text

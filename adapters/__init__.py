@@ -19,6 +19,7 @@ from adapters.errors import (
 )
 from adapters.names import DEFAULT_TENANT, PRODUCTION, Ref
 from adapters.registry import (
+    ABSENT,
     NO_TRAFFIC,
     Change,
     Publication,
@@ -34,6 +35,7 @@ from adapters.task import Label, TaskSpec
 SUPERPOS = True
 
 __all__ = [
+    "ABSENT",
     "DEFAULT_TENANT",
     "NO_TRAFFIC",
     "PRODUCTION",

@@ -23,6 +23,7 @@ from adapters.registry import (
     TaskInfo,
     Traffic,
     VersionInfo,
+    check_expected,
 )
 from adapters.resolution import resolve_among
 
@@ -84,12 +85,15 @@ class RedisRegistry:
             case ["missing"]:
                 raise NotFound(f"no {task}@{version}")
             case ["elsewhere", current]:
-                at = f"version {current}" if current else "nothing"
-                raise Conflict(f"{task}@{alias} points at {at}, expected version {expected}")
+                check_expected(f"{task}@{alias}", int(current), expected)
 
-    def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str) -> None:
-        if self._run(self._delete_alias, tenant, task, [tenant, task, actor, alias]) == ["missing"]:
-            raise NotFound(f"no {task}@{alias}")
+    def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str, expected: int | None = None) -> None:
+        arguments = [tenant, task, actor, alias, "" if expected is None else expected]
+        match self._run(self._delete_alias, tenant, task, arguments):
+            case ["missing"]:
+                raise NotFound(f"no {task}@{alias}")
+            case ["elsewhere", current]:
+                check_expected(f"{task}@{alias}", int(current), expected)
 
     def set_traffic(self, tenant: str, task: str, traffic: Traffic, *, actor: str) -> None:
         needed = json.dumps([str(version) for version in sorted(traffic.versions)])

@@ -75,7 +75,7 @@ local alias, version, expected = ARGV[4], ARGV[5], ARGV[6]
 local digest = redis.call('HGET', task_key, 'digest:' .. version)
 if not digest then return {'missing'} end
 local current = redis.call('HGET', task_key, 'alias:' .. alias)
-if expected ~= '' and current ~= expected then return {'elsewhere', current or ''} end
+if expected ~= '' and (current or '0') ~= expected then return {'elsewhere', current or '0'} end
 if current ~= version then point(alias, version, digest, at_now()) end
 return {'done'}
 """
@@ -84,9 +84,10 @@ return {'done'}
 DELETE_ALIAS = (
     _PRELUDE
     + """
-local alias = ARGV[4]
+local alias, expected = ARGV[4], ARGV[5]
 local version = redis.call('HGET', task_key, 'alias:' .. alias)
 if not version then return {'missing'} end
+if expected ~= '' and version ~= expected then return {'elsewhere', version} end
 redis.call('HDEL', task_key, 'alias:' .. alias)
 log('alias_deleted', version, redis.call('HGET', task_key, 'digest:' .. version), at_now(), alias)
 return {'done'}

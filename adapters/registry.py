@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from adapters.errors import InvalidTraffic
+from adapters.errors import Conflict, InvalidTraffic
 from adapters.names import Ref
 
 ChangeKind = Literal["published", "alias_set", "alias_deleted", "version_deleted", "traffic_set"]
@@ -38,6 +38,8 @@ class Traffic:
 
 
 NO_TRAFFIC = Traffic()
+ABSENT = 0
+"""Where an alias is expected to point that must not exist: no version has this number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,16 @@ class Change:
     traffic: Traffic | None = None
 
 
+def check_expected(alias: str, current: int, expected: int | None) -> None:
+    """Refuse a move of an alias that points elsewhere than expected (`Conflict`)."""
+    if expected is not None and current != expected:
+        raise Conflict(f"{alias} points at {_place(current)}, expected {_place(expected)}")
+
+
+def _place(version: int) -> str:
+    return "nothing" if version == ABSENT else f"version {version}"
+
+
 class Registry(Protocol):
     """Adapters by tenant and task. Callable from any thread.
 
@@ -137,7 +149,7 @@ class Registry(Protocol):
         """Point an alias at a version.
 
         Args:
-            expected: the version that the alias must point at now; None sets it whatever it is
+            expected: the version that the alias must point at now, or `ABSENT`; None sets it whatever it is
 
         Raises:
             NotFound: no such task or version
@@ -145,8 +157,8 @@ class Registry(Protocol):
         """
         ...
 
-    def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str) -> None:
-        """Remove an alias (`NotFound` where there is none)."""
+    def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str, expected: int | None = None) -> None:
+        """Remove an alias (`NotFound` where there is none, `Conflict` where it does not point at `expected`)."""
         ...
 
     def set_traffic(self, tenant: str, task: str, traffic: Traffic, *, actor: str) -> None:

@@ -10,12 +10,14 @@ from adapters.errors import Conflict, NotFound
 from adapters.files import from_files
 from adapters.names import PRODUCTION, Ref, check_alias, check_name
 from adapters.registry import (
+    ABSENT,
     Change,
     Publication,
     Resolution,
     TaskInfo,
     Traffic,
     VersionInfo,
+    check_expected,
 )
 from adapters.resolution import resolve_among
 from adapters.sqlite_file import SqliteFile
@@ -98,17 +100,16 @@ class SqliteRegistry:
         with self._file.transaction("IMMEDIATE") as db:
             digest = version_row(db, tenant, task, version)["digest"]
             current = alias_version(db, tenant, task, alias)
-            if expected is not None and current != expected:
-                at = f"version {current}" if current else "nothing"
-                raise Conflict(f"{task}@{alias} points at {at}, expected version {expected}")
+            check_expected(f"{task}@{alias}", current or ABSENT, expected)
             if current != version:
                 point(db, (tenant, task), alias, version, digest, actor=actor)
 
-    def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str) -> None:
+    def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str, expected: int | None = None) -> None:
         with self._file.transaction("IMMEDIATE") as db:
             version = alias_version(db, tenant, task, alias)
             if version is None:
                 raise NotFound(f"no {task}@{alias}")
+            check_expected(f"{task}@{alias}", version, expected)
             digest = version_row(db, tenant, task, version)["digest"]
             db.execute("DELETE FROM aliases WHERE tenant=? AND task=? AND alias=?", (tenant, task, alias))
             log(db, "alias_deleted", (tenant, task), version, digest, actor=actor, alias=alias)

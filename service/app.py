@@ -15,6 +15,7 @@ from service.context import RequestContext
 from service.gate import Gate
 from service.host_check import HostCheck
 from service.metrics import Metrics
+from service.not_modified import NotModified
 from service.problems import install
 from service.routes import admin, classify, open_inference, rollouts, tasks, tei, vllm
 from service.routes.common import caller_of, errors, problems
@@ -94,6 +95,7 @@ def _include_routers(app: FastAPI, health: APIRouter) -> list[APIRouter]:
 def _add_layers(app: FastAPI, settings: Settings) -> None:
     """What stands around the routes, from the inside out."""
     limits = {"max_body_bytes": settings.max_body_bytes, "max_upload_bytes": settings.max_upload_bytes}
+    app.add_middleware(NotModified)
     app.add_middleware(BodyLimit, **limits)  # what comes out of a gzipped body
     app.add_middleware(Gunzip)
     app.add_middleware(BodyLimit, **limits)  # what comes in

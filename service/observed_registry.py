@@ -51,8 +51,10 @@ class ObservedRegistry:
             lambda: self._registry.set_alias(tenant, task, alias, version, actor=actor, expected=expected),
         )
 
-    def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str) -> None:
-        self._call("delete_alias", lambda: self._registry.delete_alias(tenant, task, alias, actor=actor))
+    def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str, expected: int | None = None) -> None:
+        self._call(
+            "delete_alias", lambda: self._registry.delete_alias(tenant, task, alias, actor=actor, expected=expected)
+        )
 
     def set_traffic(self, tenant: str, task: str, traffic: Traffic, *, actor: str) -> None:
         self._call("set_traffic", lambda: self._registry.set_traffic(tenant, task, traffic, actor=actor))

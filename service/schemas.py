@@ -14,6 +14,9 @@ from service.rollout_schemas import TrafficBody
 from service.routing import MAX_STICKY_KEY_CHARS
 from service.self_test import SelfTest
 
+MAX_VERSION = 999_999_999
+"""As many digits as a ref takes."""
+
 
 def _check_item(value: object) -> object:
     """One message where pydantic would have one for each kind of item."""
@@ -187,8 +190,8 @@ class PublishResponse(BaseModel):
 class AliasRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 3, "expected": 2}]})
 
-    version: Annotated[int, Field(ge=1)]
-    expected: Annotated[int, Field(ge=1)] | None = None
+    version: Annotated[int, Field(ge=1, le=MAX_VERSION)]
+    expected: Annotated[int, Field(ge=1, le=MAX_VERSION)] | None = None
     """The version that the alias must point at now; left out, it is moved whatever it is."""
 
 
@@ -196,6 +199,7 @@ class AliasBody(BaseModel):
     task: str
     alias: str
     version: int
+    adapter: str
 
 
 class Live(BaseModel):

@@ -17,6 +17,7 @@ from backbone import Backbone, load
 from service.account_changes import Accounts
 from service.accounts_opening import open_accounts
 from service.admission import Admission
+from service.aliases import Aliases
 from service.bootstrap import ensure_admin_key
 from service.catalog import Catalog
 from service.classifier import Classification, Classifier
@@ -61,6 +62,7 @@ class World:
     watchdog: Watchdog
     classifier: Classifier
     publisher: Publisher
+    aliases: Aliases
     rollouts: Rollouts
     tally: Tally
 
@@ -173,6 +175,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         watchdog,
         classifier,
         publisher,
+        Aliases(registry, catalog, follower),
         Rollouts(registry, catalog, follower),
         tally,
     )

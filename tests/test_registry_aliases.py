@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support_registry import Store, Uploads
 
-from adapters import Conflict, InvalidName, NotFound, Ref, Registry
+from adapters import ABSENT, Conflict, InvalidName, NotFound, Ref, Registry
 
 
 def test_an_alias_moves_where_it_is_where_the_caller_expects_it(registry: Registry, uploads: Uploads) -> None:
@@ -84,3 +84,24 @@ def test_of_many_who_move_an_alias_from_the_same_place_one_succeeds(store: Store
     assert moved[registry.resolve("acme", Ref.parse("sst2")).version]
     assert registry.changes()[-1].kind == "alias_set"
     assert len(registry.changes()) == 9 + 1 + 1
+
+
+def test_an_alias_that_must_be_absent_is_made_once(registry: Registry, uploads: Uploads) -> None:
+    for files in uploads[:2]:
+        registry.publish("acme", "sst2", files, actor="ann")
+    registry.set_alias("acme", "sst2", "canary", 1, actor="ann", expected=ABSENT)
+    with pytest.raises(Conflict, match="sst2@canary points at version 1, expected nothing"):
+        registry.set_alias("acme", "sst2", "canary", 2, actor="ann", expected=ABSENT)
+    assert registry.describe("acme", "sst2").aliases["canary"] == 1
+
+
+def test_an_alias_that_has_moved_meanwhile_is_not_deleted(registry: Registry, uploads: Uploads) -> None:
+    for files in uploads[:2]:
+        registry.publish("acme", "sst2", files, actor="ann")
+    position = registry.changes()[-1].position
+    for stale in (1, ABSENT):
+        with pytest.raises(Conflict, match="sst2@production points at version 2, expected"):
+            registry.delete_alias("acme", "sst2", "production", actor="ann", expected=stale)
+    assert registry.changes(position) == []
+    registry.delete_alias("acme", "sst2", "production", actor="ann", expected=2)
+    assert registry.describe("acme", "sst2").aliases == {}

@@ -4,13 +4,14 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from pydantic import BaseModel
 
 from service.caller import Caller, Role
 from service.errors import NotReady, UnsupportedMediaType
 from service.facts import current_facts
 from service.gate import VISIT, Visit
+from service.preconditions import TAGS_PATTERN, Preconditions
 from service.schemas import ProblemBody
 from service.world import World
 
@@ -51,6 +52,22 @@ Publishing = Annotated[Caller, Depends(requires("publish"))]
 Administering = Annotated[Caller, Depends(requires("admin"))]
 
 
+async def conditions_of(
+    if_match: Annotated[str | None, Header(pattern=TAGS_PATTERN)] = None,
+    if_none_match: Annotated[str | None, Header(pattern=TAGS_PATTERN)] = None,
+) -> Preconditions:
+    """What a write asks of the present state."""
+    return Preconditions(if_match, if_none_match)
+
+
+async def known_tag(if_none_match: Annotated[str | None, Header(pattern=TAGS_PATTERN)] = None) -> None:
+    """A reader's tags, for the documentation: `NotModified` reads them."""
+
+
+Conditions = Annotated[Preconditions, Depends(conditions_of)]
+CACHED = Depends(known_tag)
+
+
 def media_type(expected: str, *, or_none: bool = False) -> Callable[[Request], Awaitable[None]]:
     """A dependency that refuses a body of any other type (`UnsupportedMediaType`)."""
 
@@ -71,6 +88,11 @@ def require_ready(world: World) -> None:
     reason = world.engine.stats().not_ready
     if reason is not None:
         raise NotReady(reason)
+
+
+def not_modified() -> dict[int | str, Any]:
+    """OpenAPI's description of a read that may be answered without a body."""
+    return {304: {"description": HTTPStatus.NOT_MODIFIED.phrase}}
 
 
 def errors(body: type[BaseModel], *statuses: int, media_type: str = "application/json") -> dict[int | str, Any]:

@@ -25,6 +25,7 @@ from service.open_inference_schemas import (
 from service.problems import Face, Problem
 from service.routes.asking import Question, ask
 from service.routes.common import Running, Tenant, errors, media_type, require_ready
+from service.schemas import MAX_VERSION
 from service.world import World
 
 
@@ -43,7 +44,7 @@ _BODY = Depends(media_type("application/json", or_none=True))
 _MODEL = errors(OipError, 400, 404, 409, 422, 503)
 _INFER = errors(OipError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
 
-Version = Annotated[int, Path(ge=1, le=999_999_999)]
+Version = Annotated[int, Path(ge=1, le=MAX_VERSION)]
 
 
 @open_router.get("")

@@ -3,12 +3,24 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Response, UploadFile
+from fastapi import APIRouter, File, Form, Path, Response, UploadFile
 
-from adapters import PRODUCTION, NotFound, Ref
+from adapters import PRODUCTION, NotFound, Ref, Resolution
 from adapters.files import from_files
-from service.routes.common import JSON_BODY, MULTIPART_BODY, Publishing, Running, Tenant, problems
+from service.preconditions import alias_tag, version_tag
+from service.routes.common import (
+    CACHED,
+    JSON_BODY,
+    MULTIPART_BODY,
+    Conditions,
+    Publishing,
+    Running,
+    Tenant,
+    not_modified,
+    problems,
+)
 from service.schemas import (
+    MAX_VERSION,
     AdapterBody,
     AliasBody,
     AliasRequest,
@@ -21,6 +33,9 @@ from service.schemas import (
 from service.uploads import read_uploads
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
+
+FILE_TYPE = "application/octet-stream"
+Version = Annotated[int, Path(ge=1, le=MAX_VERSION)]
 
 
 @router.get("")
@@ -67,49 +82,85 @@ async def publish_version(
     )
 
 
-@router.get("/{task}/versions/{version}", responses=problems(404, 409))
-async def describe_version(task: str, version: int, world: Running, tenant: Tenant) -> AdapterBody:
-    """What a version is made of."""
-    return await _describe(world, tenant, Ref(task, version=version))
+@router.get(
+    "/{task}/versions/{version}", dependencies=[CACHED], responses={**not_modified(), **problems(404, 422, 503)}
+)
+async def describe_version(
+    task: str, version: Version, world: Running, tenant: Tenant, response: Response
+) -> AdapterBody:
+    """What a version is made of; its tag is its digest."""
+    described = await _describe(world, tenant, Ref(task, version=version))
+    response.headers["ETag"] = version_tag(described.adapter)
+    return described
 
 
 @router.get("/{task}/versions/{version}/files", responses=problems(404, 503))
-async def list_files(task: str, version: int, world: Running, tenant: Tenant) -> FileList:
+async def list_files(task: str, version: Version, world: Running, tenant: Tenant) -> FileList:
     """The names of a version's files."""
     return FileList(files=sorted(await _files(world, tenant, task, version)))
 
 
-@router.get("/{task}/versions/{version}/files/{name}", responses=problems(404, 503), response_class=Response)
-async def read_file(task: str, version: int, name: str, world: Running, tenant: Tenant) -> Response:
-    """One of a version's files, byte for byte."""
-    files = await _files(world, tenant, task, version)
+@router.get(
+    "/{task}/versions/{version}/files/{name}",
+    dependencies=[CACHED],
+    responses={200: {"content": {FILE_TYPE: {}}}, **not_modified(), **problems(404, 422, 503)},
+    response_class=Response,
+)
+async def read_file(task: str, version: Version, name: str, world: Running, tenant: Tenant) -> Response:
+    """One of a version's files, byte for byte; its tag is the version's digest."""
+    resolution = world.catalog.resolve(tenant, Ref(task, version=version))
+    files = await asyncio.to_thread(world.registry.get, resolution.digest)
     if name not in files:
         raise NotFound(f"no file {name!r}, the version has {', '.join(sorted(files))}")
-    return Response(files[name], media_type="application/octet-stream")
+    return Response(files[name], media_type=FILE_TYPE, headers={"ETag": version_tag(resolution.digest)})
 
 
 @router.delete("/{task}/versions/{version}", status_code=204, responses=problems(404, 409, 503))
-async def delete_version(task: str, version: int, world: Running, caller: Publishing) -> None:
+async def delete_version(task: str, version: Version, world: Running, caller: Publishing) -> None:
     """Remove a version that no alias points at. Its number is never given again."""
     await asyncio.to_thread(world.registry.delete, caller.tenant, task, version, actor=caller.actor)
     await world.follower.refresh()
 
 
-@router.put("/{task}/aliases/{alias}", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 415, 422, 503))
-async def set_alias(task: str, alias: str, body: AliasRequest, world: Running, caller: Publishing) -> AliasBody:
-    """Point an alias at a version; with `expected`, only if it points there now."""
-    await asyncio.to_thread(
-        world.registry.set_alias, caller.tenant, task, alias, body.version, actor=caller.actor, expected=body.expected
+@router.get("/{task}/aliases/{alias}", dependencies=[CACHED], responses={**not_modified(), **problems(404, 422)})
+async def read_alias(task: str, alias: str, world: Running, tenant: Tenant, response: Response) -> AliasBody:
+    """Where an alias points; the tag is what `If-Match` of a write wants."""
+    return _tagged(world.catalog.resolve(tenant, Ref(task, alias=alias)), alias, response)
+
+
+@router.put(
+    "/{task}/aliases/{alias}", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 412, 413, 415, 422, 503)
+)
+async def set_alias(
+    task: str,
+    alias: str,
+    body: AliasRequest,
+    world: Running,
+    caller: Publishing,
+    conditions: Conditions,
+    response: Response,
+) -> AliasBody:
+    """Point an alias at a version.
+
+    With `If-Match` only if the alias has this tag, with `If-None-Match: *` only if there is none (412 otherwise); with
+    `expected` only if it points at that version now (409 otherwise).
+    """
+    ref = Ref(task, alias=alias)
+    resolution = await world.aliases.move(
+        caller.tenant, ref, body.version, expected=body.expected, conditions=conditions, actor=caller.actor
     )
-    await world.follower.refresh()
-    return AliasBody(task=task, alias=alias, version=body.version)
+    return _tagged(resolution, alias, response)
 
 
-@router.delete("/{task}/aliases/{alias}", status_code=204, responses=problems(404, 503))
-async def delete_alias(task: str, alias: str, world: Running, caller: Publishing) -> None:
-    """Remove an alias."""
-    await asyncio.to_thread(world.registry.delete_alias, caller.tenant, task, alias, actor=caller.actor)
-    await world.follower.refresh()
+@router.delete("/{task}/aliases/{alias}", status_code=204, responses=problems(404, 412, 422, 503))
+async def delete_alias(task: str, alias: str, world: Running, caller: Publishing, conditions: Conditions) -> None:
+    """Remove an alias; with `If-Match` only if it has this tag."""
+    await world.aliases.remove(caller.tenant, Ref(task, alias=alias), conditions=conditions, actor=caller.actor)
+
+
+def _tagged(resolution: Resolution, alias: str, response: Response) -> AliasBody:
+    response.headers["ETag"] = alias_tag(resolution)
+    return AliasBody(task=resolution.task, alias=alias, version=resolution.version, adapter=resolution.digest)
 
 
 async def _describe(world: Running, tenant: str, ref: Ref) -> AdapterBody:

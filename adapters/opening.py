@@ -1,12 +1,16 @@
-"""Opens a registry by the text that names its place: a SQLite file, or a Redis server's URL."""
+"""Opens a registry by the text that names its place: a SQLite file, or a Redis URL; an archive may be a folder too."""
 
 from pathlib import Path
 
+from adapters.archive import Archive
 from adapters.errors import InvalidName
+from adapters.folder_archive import FolderArchive
 from adapters.redis_connection import SCHEMES, connect
 from adapters.redis_registry import RedisRegistry
 from adapters.registry import Registry
 from adapters.sqlite import SqliteRegistry
+
+SQLITE_SUFFIXES = (".sqlite", ".sqlite3", ".db")
 
 
 def is_redis(place: str) -> bool:
@@ -25,13 +29,23 @@ def open_registry(place: str, *, wait_s: float = 0.0) -> Registry:
         InvalidName: the place is neither
         RegistryUnavailable: the file cannot be opened, or the server did not answer
     """
+    return _open_redis(place, wait_s) if is_redis(place) else SqliteRegistry(_path(place))
+
+
+def open_archive(place: str) -> Archive:
+    """What can be copied from or to: as `open_registry`, and a folder.
+
+    A path where nothing is yet is a SQLite file if it ends like one, else a folder.
+
+    Raises:
+        InvalidName: the place is none of them
+        RegistryUnavailable: it cannot be opened
+    """
     if is_redis(place):
-        store = connect(place)
-        store.wait(wait_s)
-        return RedisRegistry(store)
-    if "://" in place:
-        raise InvalidName("registry", shown(place), "a file, or redis://, rediss:// or unix:// and a server")
-    return SqliteRegistry(Path(place))
+        return _open_redis(place, 0.0)
+    path = _path(place)
+    is_file = path.is_file() if path.exists() else path.suffix in SQLITE_SUFFIXES
+    return SqliteRegistry(path) if is_file else FolderArchive(path)
 
 
 def shown(place: str) -> str:
@@ -40,3 +54,15 @@ def shown(place: str) -> str:
         return connect(place).address
     scheme, separator, _ = place.partition("://")
     return f"{scheme}://…" if separator else place
+
+
+def _open_redis(place: str, wait_s: float) -> RedisRegistry:
+    store = connect(place)
+    store.wait(wait_s)
+    return RedisRegistry(store)
+
+
+def _path(place: str) -> Path:
+    if "://" in place:
+        raise InvalidName("registry", shown(place), "a path, or redis://, rediss:// or unix:// and a server")
+    return Path(place)

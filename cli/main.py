@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import adapters_commands, backbones, training_commands
+from cli import adapters_commands, backbones, registry_commands, training_commands
 from cli.classify import classify
 from cli.output import out
 from cli.serve import serve
@@ -45,6 +45,7 @@ app.command()(classify)
 app.command()(adapters_commands.export)
 app.command("import")(adapters_commands.import_folder)
 app.add_typer(backbones.app, name="backbone")
+app.add_typer(registry_commands.app, name="registry")
 
 
 def main() -> None:

@@ -48,6 +48,7 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
         "import",
         "backbone prepare",
         "backbone show",
+        "registry copy",
     }
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, urlencode
 
 import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthorizationError
 from redis.maint_notifications import MaintNotificationsConfig
@@ -103,6 +105,22 @@ def connect(url: str) -> RedisStore:
     if not _PREFIX.fullmatch(prefix):
         raise InvalidName("prefix", prefix, _PREFIX_RULE)
     return RedisStore(client, prefix, _address(url, client, prefix))
+
+
+def connect_async(url: str, *, timeout_s: float, max_connections: int) -> tuple[redis.asyncio.ConnectionPool, str]:
+    """As `connect`, for an event loop: connections, which each wait for no more than `timeout_s`, and the prefix."""
+    bare, prefix = _without_prefix(url)
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        bare,
+        max_connections=max_connections,
+        timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        socket_timeout=timeout_s,
+        health_check_interval=_CHECK_AFTER_IDLE_S,
+        retry=AsyncRetry(NoBackoff(), 0),
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+    )
+    return pool, prefix
 
 
 def _without_prefix(url: str) -> tuple[str, str]:

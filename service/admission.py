@@ -30,11 +30,11 @@ class _Room:
     of: dict[str, int] = field(default_factory=dict)
     """What each tenant holds; tenants that hold nothing are not in it."""
 
-    def counted(self, asked: int) -> int:
+    def counted(self, asked: int, alpha: float) -> int:
         """What a request counts for: no more than one tenant may hold by itself."""
-        return min(asked, max(1, ALPHA * self.limit // (1 + ALPHA)))
+        return min(asked, max(1, int(alpha * self.limit / (1 + alpha))))
 
-    def check(self, tenant: str, more: int) -> None:
+    def check(self, tenant: str, more: int, alpha: float) -> None:
         free = self.limit - self.held
         if more > free:
             raise QueueFull(
@@ -43,10 +43,10 @@ class _Room:
                 reason=self.what,
             )
         own = self.of.get(tenant, 0)
-        if own and own + more > ALPHA * (free - more):
+        if own and own + more > alpha * (free - more):
             raise QueueFull(
-                f"{own} {self.what} of tenant {tenant!r} wait already, its share is {ALPHA} times what it leaves free "
-                f"({free} of {self.limit} are free)",
+                f"{own} {self.what} of tenant {tenant!r} wait already, its share is {alpha:g} times what it leaves "
+                f"free ({free} of {self.limit} are free)",
                 retry_after_s=1,
                 reason="tenant_rows" if self.what == "rows" else "tenant_tokens",
             )
@@ -73,15 +73,18 @@ class Admission:
         self.tokens = 0
 
     @contextmanager
-    def admit(self, tenant: str, *, rows: int, tokens: int) -> Iterator[None]:
-        """Hold a request's place while it is worked on.
+    def admit(self, tenant: str, *, rows: int, tokens: int, weight: float = 1.0) -> Iterator[None]:
+        """Hold a request's place while it is worked on; a tenant's share of the room is `ALPHA` × its weight.
 
         Raises:
             QueueFull: this would not fit beside what the server, or the tenant, holds already; says which
         """
-        asked = ((self._row_room, self._row_room.counted(rows)), (self._token_room, self._token_room.counted(tokens)))
+        alpha = ALPHA * weight
+        asked = [
+            (room, room.counted(count, alpha)) for room, count in ((self._row_room, rows), (self._token_room, tokens))
+        ]
         for room, more in asked:
-            room.check(tenant, more)
+            room.check(tenant, more, alpha)
         self._add(rows, tokens)
         for room, more in asked:
             room.add(tenant, more)

@@ -68,7 +68,7 @@ def create_app(
     )
     routers = _include_routers(app, health_router(metrics))
     install(app, faces=[tei.FACE, vllm.FACE, open_inference.FACE])
-    app.add_middleware(Gate, directory=world.directory, require_keys=settings.require_keys)
+    app.add_middleware(Gate, directory=world.directory, quotas=world.quotas, require_keys=settings.require_keys)
     _add_layers(app, settings)
     app.add_middleware(RequestContext, metrics=metrics)
     metrics.register_routes(

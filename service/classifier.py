@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from adapters import InvalidRow, Ref, Resolution
@@ -57,11 +57,16 @@ class _Asked:
     """What all rows of a request have in common."""
 
     tenant: str
+    weight: float
     adapter: LoadedAdapter
     truncation: Truncation
     top_k: int | None
     """How many of the best labels the model looks for, None for all."""
     deadline: float
+
+
+async def _for_nothing(tenant: str, tokens: int) -> None:
+    """Charge nothing."""
 
 
 class Classifier:
@@ -77,12 +82,21 @@ class Classifier:
         *,
         results: ResultCache,
         max_text_chars: int,
+        weight: Callable[[str], float] = lambda tenant: 1.0,
+        charge: Callable[[str, int], Awaitable[None]] = _for_nothing,
         on_answered: Callable[[Classification], None] = lambda classification: None,
     ) -> None:
+        """The parts it works with.
+
+        Args:
+            weight: a tenant's share against the others'
+            charge: told of a tenant's tokens before the model sees them; refuses them by raising
+        """
         self._backbone, self._engine, self._catalog = backbone, engine, catalog
         self._adapters, self._admission, self._results = adapters, admission, results
         self._tokenization = Tokenization(backbone.tokenizer)
         self._max_text_chars, self._on_answered = max_text_chars, on_answered
+        self._weight, self._charge = weight, charge
 
     async def classify(
         self,
@@ -113,7 +127,8 @@ class Classifier:
                 current_facts().resolved.append(resolution)
                 adapter = await self._adapters.get(resolution.digest)
                 wanted = num_wanted(adapter, top_k)
-                asked = _Asked(tenant, adapter, truncation, num_searched(adapter, wanted), deadline)
+                search = num_searched(adapter, wanted)
+                asked = _Asked(tenant, self._weight(tenant), adapter, truncation, search, deadline)
                 texts = [self._render(adapter, index, item) for index, item in enumerate(items)]
                 known = [self._results.get(adapter.digest, text, truncation, top_k=asked.top_k) for text in texts]
                 fresh, stages = await self._compute(asked, texts, known)
@@ -130,7 +145,7 @@ class Classifier:
     async def try_out(self, tenant: str, adapter: LoadedAdapter, *, timeout_s: float) -> None:
         """One real forward of an adapter that nobody can name yet; raises what `classify` would."""
         token_ids = (self._backbone.architecture.eos_id,)
-        asked = _Asked(tenant, adapter, "error", None, time.monotonic() + timeout_s)
+        asked = _Asked(tenant, self._weight(tenant), adapter, "error", None, time.monotonic() + timeout_s)
         await self._run(asked, _rows(asked, [TokenizedText(token_ids, truncated=False)]))
 
     def _render(self, adapter: LoadedAdapter, index: int, item: Item) -> str:
@@ -159,6 +174,7 @@ class Classifier:
         except TextTooLong as exc:
             raise TextTooLong(indices[exc.index], exc.num_tokens, exc.max_tokens) from exc
         tokenize_s = time.monotonic() - started
+        await self._charge(asked.tenant, sum(len(text.token_ids) for text in tokenized))
         rows = _rows(asked, tokenized)
         answers = await self._run(asked, rows)
         fresh = [
@@ -170,13 +186,17 @@ class Classifier:
         return fresh, _stages(started, tokenize_s, rows, answers)
 
     async def _run(self, asked: "_Asked", rows: Sequence[EngineRow]) -> list[RowAnswer]:
-        with self._admission.admit(asked.tenant, rows=len(rows), tokens=sum(row.num_tokens for row in rows)):
+        tokens = sum(row.num_tokens for row in rows)
+        with self._admission.admit(asked.tenant, rows=len(rows), tokens=tokens, weight=asked.weight):
             # cancelled here (deadline, caller gone), the rows that wait are cancelled in the queue
             return await gather_answers(self._engine.submit(rows))
 
 
 def _rows(asked: "_Asked", texts: Sequence[TokenizedText]) -> list[EngineRow]:
-    return [EngineRow(asked.adapter, text.token_ids, asked.deadline, asked.tenant, top_k=asked.top_k) for text in texts]
+    return [
+        EngineRow(asked.adapter, text.token_ids, asked.deadline, asked.tenant, asked.weight, top_k=asked.top_k)
+        for text in texts
+    ]
 
 
 def _stages(began: float, tokenize_s: float, rows: Sequence[EngineRow], answers: Sequence[RowAnswer]) -> Stages:

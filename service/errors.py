@@ -2,6 +2,7 @@
 
 ServiceError
 ├── QueueFull           more work waits than the server takes
+│   └── RateLimited     the tenant has asked for as much as it may for now
 ├── DeadlineExceeded    the caller's time ran out before the answer
 ├── Unauthenticated     no key, or none that is valid now
 ├── Forbidden           the key's role does not reach so far
@@ -40,6 +41,10 @@ class QueueFull(ServiceError):
     def __init__(self, message: str, *, retry_after_s: int, reason: AdmissionReason = "rows") -> None:
         super().__init__(message)
         self.retry_after_s, self.reason = retry_after_s, reason
+
+
+class RateLimited(QueueFull):
+    """The tenant has asked for as much as it may for now."""
 
 
 class DeadlineExceeded(ServiceError):

@@ -1,15 +1,18 @@
 """The ASGI layer that knows who asks: looked up once a request, before the first byte of its body is read."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.caller import ANYBODY, Caller
 from service.directory import Directory
-from service.errors import Unauthenticated
+from service.errors import RateLimited, ServiceError, Unauthenticated
+from service.facts import current_facts
 from service.keys import caller_by_key
+from service.meters import Lease
+from service.quotas import Quotas
 
 VISIT = "visit"
 API_KEY = "X-API-Key"
@@ -19,14 +22,14 @@ _BEARER = "bearer "
 class Gate:
     """Puts a `Visit` into every request's state. Who reads the body, or asks who the caller is, enters it."""
 
-    def __init__(self, app: ASGIApp, *, directory: Directory, require_keys: bool) -> None:
-        self._app, self._directory, self._require_keys = app, directory, require_keys
+    def __init__(self, app: ASGIApp, *, directory: Directory, quotas: Quotas, require_keys: bool) -> None:
+        self._app, self._directory, self._quotas, self._require_keys = app, directory, quotas, require_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        visit = Visit(lambda: self._identify(Headers(scope=scope)))
+        visit = Visit(lambda: self._identify(Headers(scope=scope)), self._quotas)
         scope.setdefault("state", {})[VISIT] = visit
 
         async def entered() -> Message:
@@ -34,9 +37,17 @@ class Gate:
             await visit.enter()
             return await receive()
 
-        await self._app(scope, entered, send)
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(visit.fields())
+            await send(message)
 
-    async def _identify(self, headers: Headers) -> Caller:
+        try:
+            await self._app(scope, entered, answer)
+        finally:
+            await visit.leave()
+
+    def _identify(self, headers: Headers) -> Caller:
         if not self._require_keys:
             return ANYBODY
         text = _shown_key(headers)
@@ -48,17 +59,37 @@ class Gate:
 
 
 class Visit:
-    """One request's way in."""
+    """One request's way in and out. Entered once, however many ask: later ones get the same answer."""
 
-    def __init__(self, identify: Callable[[], Awaitable[Caller]]) -> None:
-        self._identify = identify
-        self.caller: Caller | None = None
+    def __init__(self, identify: Callable[[], Caller], quotas: Quotas) -> None:
+        self._identify, self._quotas = identify, quotas
+        self._caller: Caller | None = None
+        self._lease: Lease | None = None
+        self._refusal: ServiceError | None = None
 
     async def enter(self) -> Caller:
-        """Who asks (`Unauthenticated`)."""
-        if self.caller is None:
-            self.caller = await self._identify()
-        return self.caller
+        """Who asks (`Unauthenticated`; `RateLimited` where the tenant may not ask for more now)."""
+        if self._refusal is not None:
+            raise self._refusal
+        if self._caller is not None:
+            return self._caller
+        try:
+            self._caller = self._identify()
+            current_facts().tenant = self._caller.tenant
+            self._lease = await self._quotas.enter(self._caller.tenant)
+        except (Unauthenticated, RateLimited) as exc:
+            self._refusal = exc
+            raise
+        return self._caller
+
+    def fields(self) -> dict[str, str]:
+        """What the answer tells of the tenant's limits."""
+        return {} if self._caller is None else self._quotas.fields(self._caller.tenant)
+
+    async def leave(self) -> None:
+        """Make room for the tenant's next request."""
+        if self._caller is not None:
+            await self._quotas.leave(self._caller.tenant, self._lease)
 
 
 def _shown_key(headers: Headers) -> str:

@@ -40,6 +40,7 @@ from service.errors import (
     OutOfMemory,
     PreconditionFailed,
     QueueFull,
+    RateLimited,
     Unauthenticated,
     UnsupportedEncoding,
     UnsupportedMediaType,
@@ -83,6 +84,7 @@ MEANINGS: Mapping[type[Exception], Meaning] = {
     InvalidAdapter: Meaning(422, "invalid_adapter"),
     InvalidLabels: Meaning(422, "invalid_adapter"),
     QueueFull: Meaning(429, "queue_full", retry_after_s=1),
+    RateLimited: Meaning(429, "rate_limited"),  # the error itself says when to come again
     ClientDisconnect: Meaning(CLIENT_CLOSED_REQUEST, "client_closed_request"),  # while the body was read
     ClientDisconnected: Meaning(CLIENT_CLOSED_REQUEST, "client_closed_request"),
     InferenceFailed: Meaning(500, "inference_failed"),

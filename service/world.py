@@ -28,10 +28,12 @@ from service.facts import current_facts
 from service.follower import Follower
 from service.ledger_opening import open_ledger
 from service.loaded import AdapterCache
+from service.meters import open_meter
 from service.metrics import Metrics
 from service.observed_registry import ObservedRegistry, RegistryCall
 from service.prefetch import Prefetch
 from service.publisher import Publisher
+from service.quotas import Quotas
 from service.result_cache import ResultCache
 from service.rollouts import Rollouts
 from service.self_test import SelfTest, run_self_test
@@ -54,6 +56,7 @@ class World:
     follower: Follower
     accounts: Accounts
     directory: Directory
+    quotas: Quotas
     adapters: AdapterCache
     prefetch: Prefetch
     results: ResultCache
@@ -86,6 +89,7 @@ async def running(world: World) -> AsyncIterator[None]:
     finally:
         gc.unfreeze()
         await world.directory.stop()
+        await world.quotas.close()
         await world.follower.stop()
         await world.prefetch.stop()
         world.adapters.stop()
@@ -133,6 +137,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
     accounts = open_accounts(settings.registry)
     ensure_admin_key(accounts, settings.admin_key, settings.admin_key_file)
     directory = Directory(accounts.store, poll_interval_s=settings.poll_interval_s)
+    quotas = Quotas(directory.tenant, open_meter(settings.registry))
     admission = Admission(max_rows=settings.max_queue_rows, max_tokens=settings.max_queue_tokens)
     engine = Engine(
         backbone,
@@ -153,6 +158,8 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         admission,
         results=results,
         max_text_chars=settings.max_text_chars,
+        weight=quotas.weight,
+        charge=quotas.charge,
         on_answered=lambda answered: _answered(metrics, answered),
     )
     publisher = Publisher(registry, adapters, classifier, follower)
@@ -167,6 +174,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         follower,
         accounts,
         directory,
+        quotas,
         adapters,
         prefetch,
         results,
@@ -249,6 +257,18 @@ def _watch(metrics: Metrics, world: World) -> None:
         "Last entry of the registry's log that was seen",
         lambda: world.catalog.position,
         over_workers="livemin",
+    )
+    metrics.gauge(
+        "superpos_quotas_degraded",
+        "1 while this process counts requests and tokens by itself",
+        lambda: world.quotas.degraded,
+        over_workers="livemax",
+    )
+    metrics.gauge(
+        "superpos_accounts_degraded",
+        "1 while tenants and keys cannot be read",
+        lambda: world.directory.degraded,
+        over_workers="livemax",
     )
     metrics.gauge("superpos_ledger_waiting", "Counters that wait for the ledger", lambda: len(world.tally))
     metrics.gauge(

@@ -286,7 +286,7 @@ def test_accounts_that_cannot_be_reached_say_so(start_redis: Callable[..., Redis
     server = start_redis()
     accounts = open_accounts(server.url)
     accounts.create_tenant(TenantInfo("acme"), actor="ann")
-    server.kill()
+    server.stop()
     for action in (accounts.store.revision, accounts.tenants, accounts.store.audit):
         with pytest.raises(RegistryUnavailable, match="registry redis://127"):
             action()

@@ -9,7 +9,6 @@ from pydantic import BaseModel
 
 from service.caller import Caller, Role
 from service.errors import NotReady, UnsupportedMediaType
-from service.facts import current_facts
 from service.gate import VISIT, Visit
 from service.preconditions import TAGS_PATTERN, Preconditions
 from service.schemas import ProblemBody
@@ -25,9 +24,7 @@ async def world_of(request: Request) -> World:
 
 async def caller_of(request: Request) -> Caller:
     """Who asks (`Unauthenticated`); a server without keys takes everybody for its one tenant."""
-    caller = await cast(Visit, getattr(request.state, VISIT)).enter()
-    current_facts().tenant = caller.tenant
-    return caller
+    return await cast(Visit, getattr(request.state, VISIT)).enter()
 
 
 def requires(role: Role) -> Callable[[Request], Awaitable[Caller]]:

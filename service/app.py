@@ -18,7 +18,7 @@ from service.metrics import Metrics
 from service.not_modified import NotModified
 from service.problems import install
 from service.routes import admin, classify, open_inference, rollouts, tasks, tei, vllm
-from service.routes.common import caller_of, errors, problems
+from service.routes.common import KEY_SCHEMES, caller_of, errors, problems
 from service.routes.health import health_router
 from service.settings import Settings
 from service.shared_metrics import SharedFolder
@@ -66,7 +66,7 @@ def create_app(
         responses=problems(422),
         redirect_slashes=False,
     )
-    routers = _include_routers(app, health_router(metrics))
+    routers = _include_routers(app, health_router(metrics), require_keys=settings.require_keys)
     install(app, faces=[tei.FACE, vllm.FACE, open_inference.FACE])
     app.add_middleware(Gate, directory=world.directory, quotas=world.quotas, require_keys=settings.require_keys)
     _add_layers(app, settings)
@@ -77,16 +77,16 @@ def create_app(
     return app
 
 
-def _include_routers(app: FastAPI, health: APIRouter) -> list[APIRouter]:
+def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> list[APIRouter]:
     """All routes; those of tenants take a key."""
-    keyed = Depends(caller_of)
+    keyed = [Depends(caller_of), *(KEY_SCHEMES if require_keys else [])]
     native = [classify.router, tasks.router, rollouts.router, admin.router]
     for router in native:
-        app.include_router(router, dependencies=[keyed], responses=problems(401, 403, 421, 429))
+        app.include_router(router, dependencies=keyed, responses=problems(401, 403, 421, 429))
     app.include_router(health, responses=problems(403, 421))
     faces = (tei, vllm, open_inference)
     for face in faces:
-        app.include_router(face.router, dependencies=[keyed], responses=errors(face.ERROR, 401, 403, 421, 422, 429))
+        app.include_router(face.router, dependencies=keyed, responses=errors(face.ERROR, 401, 403, 421, 422, 429))
     for open_face in (tei, open_inference):
         app.include_router(open_face.open_router, responses=errors(open_face.ERROR, 403, 421))
     return [*native, health, *(face.router for face in faces), tei.open_router, open_inference.open_router]

@@ -4,12 +4,13 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import BaseModel
 
 from service.caller import Caller, Role
 from service.errors import NotReady, UnsupportedMediaType
-from service.gate import VISIT, Visit
+from service.gate import API_KEY, VISIT, Visit
 from service.preconditions import TAGS_PATTERN, Preconditions
 from service.schemas import ProblemBody
 from service.world import World
@@ -36,6 +37,13 @@ def requires(role: Role) -> Callable[[Request], Awaitable[Caller]]:
         return caller
 
     return check
+
+
+KEY_SCHEMES = [
+    # for the documentation: the gate reads both
+    Security(HTTPBearer(auto_error=False, description="a key: `sp_<id>_<secret>`")),
+    Security(APIKeyHeader(name=API_KEY, auto_error=False, description="the same key")),
+]
 
 
 async def tenant_of(request: Request) -> str:

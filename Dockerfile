@@ -51,7 +51,8 @@ ARG BACKBONE=embedded
 ENV HF_HOME=/opt/cache/huggingface
 RUN mkdir -p /opt/cache/superpos \
  && python -c 'import sys, pathlib, backbone; backbone.load(sys.argv[1], cache_dir=pathlib.Path(sys.argv[2]), say=print)' \
-      "$BACKBONE" /opt/cache/superpos
+      "$BACKBONE" /opt/cache/superpos \
+ && chmod -R a+rX /opt/cache
 
 FROM builder AS training
 COPY requirements/lock.txt ./
@@ -93,7 +94,7 @@ VOLUME /var/lib/superpos
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=90s --retries=3 \
-  CMD ["python", "-Ic", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/healthz/ready', timeout=4)"]
+  CMD ["python", "-Ic", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:%s/healthz/ready' % os.environ.get('SUPERPOS_PORT', 8080), timeout=4)"]
 ENTRYPOINT ["superpos"]
 CMD ["serve"]
 ARG VERSION=0.1.0

@@ -1,6 +1,6 @@
 # Everything starts here: `make serve` and `make test` set up what they need, from a bare clone on.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench bench-peers acceptance bundled platform secrets lock clean
+.PHONY: help setup serve test check format bench bench-peers acceptance bundled platform secrets image lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -30,6 +30,9 @@ serve: setup ## Serve the bundled tasks on http://127.0.0.1:8080
 
 platform: setup ## Run Redis, two servers, gateway and Prometheus here, without containers
 	@exec $(BIN)/python -m deploy.platform
+
+image: setup ## Build the image, run it confined, build it again after a change
+	$(BIN)/python -m deploy.image
 
 secrets: ## Make docker-compose.yml's secrets in deploy/secrets
 	@$(PYTHON) -m deploy.secret_files

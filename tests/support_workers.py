@@ -86,9 +86,11 @@ def total(scraped: dict[str, float], name: str) -> float:
 
 @contextmanager
 def serving(
-    backbone: str | Path, registry: Path, *options: str, wait: bool = True, **environment: str
+    backbone: str | Path, registry: Path | str, *options: str, wait: bool = True, **environment: str
 ) -> Iterator[WorkersServer]:
-    """Two workers, all of them serving if waited for; ended with the block."""
+    """Two workers, all of them serving if waited for; ended with the block. A registry in Redis needs a `TMPDIR`."""
+    if isinstance(registry, Path):
+        environment = {"TMPDIR": str(registry.parent), **environment}
     command = [CONSOLE_SCRIPT, "serve", "--workers", "2", "--port", "0", "--log-format", "json", *options]
     kept = {name: v for name, v in os.environ.items() if not name.startswith("SUPERPOS_")}
     cache = {name: v for name, v in os.environ.items() if name == "SUPERPOS_CACHE_DIR"}
@@ -96,7 +98,7 @@ def serving(
         [*command, "--backbone", str(backbone), "--registry", str(registry)],
         stderr=subprocess.PIPE,
         text=True,
-        env={**kept, **cache, "TMPDIR": str(registry.parent), "SUPERPOS_POLL_INTERVAL_S": "0.05", **environment},
+        env={**kept, **cache, "SUPERPOS_POLL_INTERVAL_S": "0.05", **environment},
     ) as process:
         lines: list[str] = []
         assert process.stderr is not None

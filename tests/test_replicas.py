@@ -1,6 +1,7 @@
 """Two servers on one Redis: they converge, and go on answering whatever becomes of Redis and of the way to it."""
 
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import pytest
 from support import SENTIMENT, RunningServer, eventually, make_adapter
 from support_proxy import Proxy
 from support_redis import RedisServer
+from support_workers import serving
 
 from adapters import RegistryUnavailable
 from adapters.files import to_files
@@ -190,6 +192,30 @@ def test_servers_of_a_redis_that_lost_everything_answer_and_take_nothing_new(
     redis.start()
     eventually(lambda: not degraded(server))
     assert upload(server, tiny, 1).json()["version"] == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="several workers need Linux")
+def test_workers_share_a_redis_and_no_log_line_has_its_password(
+    start_redis: Start, tiny_t5: Path, tiny: Backbone, tmp_path: Path
+) -> None:
+    redis = start_redis("--requirepass", "opensesame")
+    place = f"redis://:opensesame@127.0.0.1:{redis.port}?prefix=team"
+    with serving(tiny_t5, place, TMPDIR=str(tmp_path)) as server, server.client_of_each() as clients:
+        first, second = clients.values()
+        files = to_files(make_adapter(tiny)).items()
+        first.post("/tasks/sentiment/versions", files=[("files", file) for file in files]).raise_for_status()
+        ask = {"inputs": TEXT}
+        eventually(lambda: second.post("/classify/sentiment", json=ask).is_success)
+        redis.kill()
+        for client in (first, second):
+            eventually(lambda client=client: client.get("/healthz/ready").json()["degraded"])
+            assert client.post("/classify/sentiment", json=ask).is_success
+        redis.start()
+        for client in (first, second):
+            eventually(lambda client=client: not client.get("/healthz/ready").json()["degraded"])
+        lines = "".join(server.lines)
+    assert f"redis://127.0.0.1:{redis.port}/0?prefix=team" in lines
+    assert "opensesame" not in lines + "".join(server.lines)
 
 
 def test_a_start_waits_for_redis_for_as_long_as_it_is_told_to(tmp_path: Path) -> None:

@@ -1,7 +1,12 @@
-"""What tests of tenants and keys build with: a clock that they turn, and ways to ask as somebody."""
+"""What tests of tenants and keys build with: a clock that they turn, and an administrator's hands."""
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
+
+from support import RunningServer
+
+ADMIN_KEY = "sp_admin_" + "5ec4e7" * 8
+"""What the tests' servers are started with."""
 
 
 @dataclasses.dataclass
@@ -20,3 +25,26 @@ class Clock:
 def bearer(key: str) -> dict[str, str]:
     """The headers that show a key."""
     return {"Authorization": f"Bearer {key}"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Keyring:
+    """Makes tenants and keys on a server, as its administrator."""
+
+    server: RunningServer
+
+    def tenant(self, tenant: str, **limits: object) -> None:
+        """Make a tenant."""
+        body = {"id": tenant, **limits}
+        self.server.client.post("/admin/tenants", json=body, headers=bearer(ADMIN_KEY)).raise_for_status()
+
+    def change(self, tenant: str, **limits: object) -> None:
+        """Set something of a tenant."""
+        url = f"/admin/tenants/{tenant}"
+        self.server.client.patch(url, json=limits, headers=bearer(ADMIN_KEY)).raise_for_status()
+
+    def key(self, tenant: str, role: str) -> str:
+        """Make a key; its text."""
+        url = f"/admin/tenants/{tenant}/keys"
+        made = self.server.client.post(url, json={"role": role}, headers=bearer(ADMIN_KEY)).raise_for_status()
+        return str(made.json()["key"])

@@ -26,7 +26,8 @@ from benchmarks.report import print_result
 from cli.options import CacheOption, ThreadsOption
 from cli.output import err, show
 from service.admission import Admission
-from service.engine import BatchDone, Engine
+from service.engine import Engine
+from service.engine_stats import BatchDone
 from service.errors import QueueFull
 from service.loaded import load_adapter
 from service.rows import EngineRow

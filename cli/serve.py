@@ -89,6 +89,7 @@ def _serve_alone(settings: "Settings", listener: socket.socket) -> None:
 
     from adapters.errors import AdapterError
     from backbone import BackboneError
+    from cli.draining import DrainingServer
     from service.app import create_app
 
     lost: list[str] = []
@@ -100,9 +101,8 @@ def _serve_alone(settings: "Settings", listener: socket.socket) -> None:
     with one_line_errors(AdapterError, BackboneError):
         app = create_app(settings, on_model_failure=drain)
     _tell(settings, listener)
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=settings.drain_timeout_s)
-    )
+    config = uvicorn.Config(app, http="h11", loop="asyncio", log_config=None, access_log=False)
+    server = DrainingServer(config, drain_delay_s=settings.drain_delay_s, drain_timeout_s=settings.drain_timeout_s)
     # uvicorn drains, then raises the signal again for whoever handled it before: that a stop was asked for is no
     # failure
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -22,6 +22,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
+from cli.draining import DrainingServer
 from cli.output import CommandError
 from cli.ports import share
 from service.settings import Settings
@@ -52,13 +53,14 @@ def serve_with_workers(settings: Settings, holder: socket.socket, *, on_serving:
         config = uvicorn.Config(
             Worker(settings, Path(folder)),
             factory=True,
+            http="h11",
+            loop="asyncio",
             workers=settings.workers,
             log_config=None,
             access_log=False,
-            timeout_graceful_shutdown=settings.drain_timeout_s,
             timeout_worker_healthcheck=_HUNG_S,
         )
-        workers = Workers(config, holder, Path(folder), on_serving)
+        workers = Workers(config, holder, Path(folder), on_serving, settings)
         workers.run()
     if workers.failure is not None:
         raise CommandError(workers.failure)
@@ -94,6 +96,25 @@ class Worker:
             sys.exit(STARTUP_FAILURE)
 
 
+class WorkerProcess(Process):
+    """A worker's process, whose server drains as one alone does."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], settings: Settings) -> None:
+        super().__init__(config, sockets)
+        self._settings = settings
+
+    @property
+    def server(self) -> uvicorn.Server:
+        """Made in the new process."""
+        if self._server is None:
+            self._server = DrainingServer(
+                self.config,
+                drain_delay_s=self._settings.drain_delay_s,
+                drain_timeout_s=self._settings.drain_timeout_s,
+            )
+        return self._server
+
+
 class Workers(Multiprocess):
     """The processes. One that served and dies is replaced; so is a replacement, as long as another serves.
 
@@ -101,11 +122,17 @@ class Workers(Multiprocess):
     """
 
     def __init__(
-        self, config: uvicorn.Config, holder: socket.socket, folder: Path, on_serving: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        holder: socket.socket,
+        folder: Path,
+        on_serving: Callable[[], None],
+        settings: Settings,
     ) -> None:
         super().__init__(config, [])
         self.failure: str | None = None
         self._holder, self._folder, self._on_serving = holder, folder, on_serving
+        self._settings = settings
         self._complete = False
         self._serving: set[int] = set()
         self._asked_at: dict[int, float] = {}
@@ -140,7 +167,7 @@ class Workers(Multiprocess):
 
     def _start(self) -> Process:
         with share(self._holder) as listener:  # the worker's alone, so that it closes when the worker dies
-            process = Process(self.config, [listener])
+            process = WorkerProcess(self.config, [listener], self._settings)
             process.start()
         assert process.pid is not None
         self._buried.discard(process.pid)  # a system gives ids again

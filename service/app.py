@@ -12,6 +12,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from service.body_limit import BodyLimit
 from service.content_coding import Gunzip
 from service.context import RequestContext
+from service.drain import Drain
 from service.gate import Gate
 from service.host_check import HostCheck
 from service.metrics import Metrics
@@ -49,14 +50,14 @@ def create_app(
         backbone.BackboneError: the backbone cannot be loaded
         adapters.RegistryUnavailable: the registry cannot be opened
     """
-    metrics = Metrics(shared)
+    metrics, drain = Metrics(shared), Drain()
     world = build_world(settings, metrics, on_model_failure=on_model_failure)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         app.state.world = world
         async with running(world), metrics.refreshing():
-            yield
+            yield {"drain": drain}  # for the server that runs the application, which knows of its end first
 
     app: FastAPI = FastAPIOffline(  # /docs without a content delivery network
         title="Superpos",
@@ -66,11 +67,11 @@ def create_app(
         responses=problems(422),
         redirect_slashes=False,
     )
-    routers = _include_routers(app, health_router(metrics), require_keys=settings.require_keys)
+    routers = _include_routers(app, health_router(metrics, drain), require_keys=settings.require_keys)
     install(app, faces=[tei.FACE, vllm.FACE, open_inference.FACE])
     app.add_middleware(Gate, directory=world.directory, quotas=world.quotas, require_keys=settings.require_keys)
     _add_layers(app, settings)
-    app.add_middleware(RequestContext, metrics=metrics)
+    app.add_middleware(RequestContext, metrics=metrics, drain=drain)
     metrics.register_routes(
         [route.path for router in routers for route in router.routes if isinstance(route, APIRoute)]
     )

@@ -8,6 +8,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.drain import Drain
 from service.facts import begin_facts
 from service.metrics import Metrics
 from service.problems import CLIENT_CLOSED_REQUEST
@@ -24,14 +25,14 @@ _log = structlog.get_logger("service")
 class RequestContext:
     """Gives every request an id, echoes it, and counts the request once when it arrives and once when it ends."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, drain: Drain) -> None:
+        self._app, self._metrics, self._drain = app, metrics, drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, send, self._metrics)
+        exchange = _Exchange(scope, send, self._metrics, self._drain)
         try:
             await self._app(scope, receive, exchange.send)
         finally:
@@ -39,7 +40,7 @@ class RequestContext:
 
 
 class _Exchange:
-    def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
+    def __init__(self, scope: Scope, send: Send, metrics: Metrics, drain: Drain) -> None:
         headers = Headers(scope=scope)
         given = headers.get(REQUEST_ID, "")
         self._request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
@@ -47,7 +48,7 @@ class _Exchange:
         self._traceparent = trace if _TRACEPARENT.fullmatch(trace) else None
         self._started = time.monotonic()
         scope.setdefault("state", {}).update(request_id=self._request_id, received_at=self._started)
-        self._scope, self._send, self._metrics = scope, send, metrics
+        self._scope, self._send, self._metrics, self._drain = scope, send, metrics, drain
         self._facts = begin_facts()
         metrics.request_received()
         self._status: int | None = None
@@ -57,6 +58,8 @@ class _Exchange:
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID] = self._request_id
+            if self._drain.begun:
+                headers["Connection"] = "close"
             if self._traceparent:
                 headers[TRACEPARENT] = self._traceparent
         await self._send(message)

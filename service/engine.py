@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 import structlog
@@ -17,8 +16,10 @@ import structlog
 from backbone import Backbone
 from service.breaker import Breaker
 from service.containment import Containment, Outcome
+from service.engine_stats import BatchDone, EngineStats
 from service.errors import AdapterTripped, DeadlineExceeded, InferenceFailed, NotReady, ServiceError
 from service.forward import BatchForward, Row, RowScores
+from service.pulse import Pulse
 from service.rows import EngineRow, RowAnswer, Waiting
 from service.scheduler import Batch, Scheduler
 from service.self_test import SelfTest
@@ -27,41 +28,14 @@ from service.unanswered import Unanswered, settle
 _log = structlog.get_logger("service")
 
 
-@dataclass(frozen=True, slots=True)
-class BatchDone:
-    """What the model thread tells after each batch."""
-
-    num_rows: int
-    num_tokens: int
-    num_adapters: int
-    num_trips: int
-    """Adapters that the circuit breaker tripped for this batch's failures."""
-    infer_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """The engine as a caller may look at it from any thread; a moment's values."""
-
-    alive: bool
-    """The model thread runs."""
-    not_ready: str | None
-    """Why no row would be answered now; None where rows are."""
-    failure: str | None
-    """Why the model thread ended, where nobody asked it to."""
-    busy_s: float
-    """How long the model thread has been at one forward; 0 while it waits for rows."""
-    resident_adapters: int
-    tripped_adapters: int
-    self_test: SelfTest | None
-
-
 class Engine:
     """Owns the model thread. `submit`, `stats` and `abandon` may be called from any thread.
 
     Args:
         prepare: run once on the model thread before any row; where its report has not passed, all rows are refused
         on_batch: told of each batch, on the model thread
+        check_after_s: without a row that was answered for so long, the model runs a tiny forward of its own
+        ready_within_s: how long the last forward that gave scores may lie back; not ready past it
     """
 
     def __init__(
@@ -74,6 +48,8 @@ class Engine:
         cool_down_s: float = 30.0,
         prepare: Callable[[Containment], SelfTest | None] = lambda containment: None,
         on_batch: Callable[[BatchDone], None] = lambda done: None,
+        check_after_s: float = float("inf"),
+        ready_within_s: float = float("inf"),
     ) -> None:
         self._forward = BatchForward(backbone, bank_bytes=bank_bytes, pause=self._let_light_rows_pass)
         self._breaker = Breaker(trip_after=trip_after, cool_down_s=cool_down_s)
@@ -82,6 +58,7 @@ class Engine:
         self._inbox: SimpleQueue[list[Waiting] | None] = SimpleQueue()
         self._unanswered: Unanswered[RowAnswer] = Unanswered()
         self._prepare, self._on_batch = prepare, on_batch
+        self._pulse, self._ready_within_s = Pulse(backbone, after_s=check_after_s), ready_within_s
         self._thread = threading.Thread(target=self._run, name="superpos-model", daemon=True)
         self._over = threading.Event()  # nobody is to wait for the model thread any more
         self._abandoned = False
@@ -136,16 +113,26 @@ class Engine:
     def stats(self) -> EngineStats:
         """The engine's state now."""
         now, busy_since = time.monotonic(), self._busy_since
-        starting = None if self._prepared else "the self-test has not ended"
+        succeeded_at = self._pulse.succeeded_at
+        age_s = None if succeeded_at is None else max(0.0, now - succeeded_at)
         return EngineStats(
             alive=self._thread.is_alive() and not self._over.is_set(),
-            not_ready=self._refused or starting,
+            not_ready=self._refused or self._doubt(age_s),
             failure=self._failure,
             busy_s=0.0 if busy_since is None else now - busy_since,
             resident_adapters=len(self._forward.bank),
             tripped_adapters=self._breaker.num_tripped(now),
             self_test=self._self_test,
+            last_forward_age_s=age_s,
         )
+
+    def _doubt(self, age_s: float | None) -> str | None:
+        """Why the model is not trusted with rows now, where it takes them."""
+        if not self._prepared or age_s is None:
+            return "the self-test has not ended"
+        if age_s > self._ready_within_s:
+            return f"no forward has succeeded for more than {self._ready_within_s:g} s"
+        return None
 
     def _refuse(self, reason: str) -> None:
         """Take no more rows, and leave nobody waiting."""
@@ -176,6 +163,7 @@ class Engine:
         self._forward.bank.clear()
         if found is not None and not found.passed:
             self._refuse(f"the self-test failed: {found}")
+        self._pulse.succeeded()
         self._prepared = True
         self._self_test = found
 
@@ -186,12 +174,20 @@ class Engine:
             if idle:
                 self._busy_since = None
             try:
-                self._take_in(self._inbox.get(block=idle))
+                self._take_in(self._inbox.get(block=idle, timeout=self._pulse.due_in_s()))
             except Empty:
-                return True
+                if self._pulse.due_in_s() == 0.0:
+                    self._check(give_way=idle)
+                if not idle:
+                    return True
         while len(self._scheduler):
             self._run_batch()
         return False
+
+    def _check(self, *, give_way: bool) -> None:
+        """Let the model show that it works; whoever comes to an idle one does not wait for that."""
+        self._busy_since = time.monotonic()
+        self._pulse.beat(give_way=lambda: give_way and not self._inbox.empty())
 
     def _take_in(self, arrived: list[Waiting] | None) -> None:
         if arrived is None:
@@ -275,6 +271,7 @@ class Engine:
             self._breaker.failed(row.adapter.digest, time.monotonic())
         elif not isinstance(outcome, ServiceError):
             self._breaker.succeeded(row.adapter.digest)
+            self._pulse.succeeded()
 
     def _run_forward(self, rows: Sequence[Row]) -> list[RowScores]:
         self._busy_since = time.monotonic()

@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from service.buckets import LATENCY_BUCKETS, STAGE_BUCKETS
 from service.classifier import Classification
-from service.engine import BatchDone
+from service.engine_stats import BatchDone
 
 _ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _TOKENS_BUCKETS = (32, 64, 128, 256, 512, 1_024, 2_048, 4_096)

@@ -223,9 +223,17 @@ class SelfTestBody(BaseModel):
         return cls(**asdict(found), bit_identical=found.bit_identical)
 
 
+class Startup(BaseModel):
+    status: Literal["starting", "started"]
+    self_test: SelfTestBody | None
+
+
 class Ready(BaseModel):
     status: Literal["ready", "not_ready"]
     reason: str | None
+    """Why not: `draining`, or what is wrong with the model."""
+    last_forward_age_s: float | None
+    """Since a forward last gave scores, a caller's or, where none came, the model's own."""
     self_test: SelfTestBody | None
     backbone: BackboneRef
     precision: Literal["fp32", "int8", "bf16"]

@@ -88,7 +88,15 @@ class Settings(BaseSettings):
     trip_cool_down_s: Annotated[float, Field(gt=0)] = 30.0
     stuck_after_s: Annotated[float, Field(gt=0)] = 60.0
     """How long one forward may run before the process gives up and ends with status 1."""
+    check_after_s: Annotated[float, Field(gt=0)] = 10.0
+    """Without a row that was answered for so long, the model runs a tiny forward of its own."""
+    ready_within_s: Annotated[float, Field(gt=0)] = 30.0
+    """How long ago the last forward that gave scores may be; past it the server is not ready."""
+    drain_delay_s: Annotated[float, Field(ge=0)] = 0.0
+    """After a signal, how long the server goes on taking connections while readiness is off already, so that a gateway
+    notices first."""
     drain_timeout_s: Annotated[int, Field(ge=0)] = 30
+    """How long what was accepted may take after that; what is not answered then is cancelled."""
     log_format: Literal["json", "console"] = "console"
 
     @classmethod

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import structlog
 
-from service.engine import Engine, EngineStats
+from service.engine import Engine
+from service.engine_stats import EngineStats
 
 _log = structlog.get_logger("service")
 _INTERVAL_S = 0.25

@@ -147,6 +147,8 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         cool_down_s=settings.trip_cool_down_s,
         prepare=lambda containment: _prepare(containment, backbone, max_batch_tokens=settings.max_batch_tokens),
         on_batch=metrics.model.batch_done,
+        check_after_s=settings.check_after_s,
+        ready_within_s=settings.ready_within_s,
     )
     results = ResultCache(max_bytes=settings.result_cache_bytes)
     watchdog = Watchdog(engine, stuck_after_s=settings.stuck_after_s, on_failure=on_model_failure)
@@ -279,5 +281,11 @@ def _watch(metrics: Metrics, world: World) -> None:
         "1 while the model thread runs",
         lambda: world.engine.stats().alive,
         over_workers="livemin",
+    )
+    metrics.gauge(
+        "superpos_last_forward_age_seconds",
+        "Since a forward last gave scores",
+        lambda: world.engine.stats().last_forward_age_s or 0.0,
+        over_workers="livemax",
     )
     metrics.gauge("superpos_workers", "Processes that answer", lambda: 1)

@@ -25,6 +25,7 @@ from torch import Tensor
 from adapters import PromptAdapter, Registry
 from adapters.files import to_files
 from backbone import Backbone, load
+from cli.draining import DrainingServer
 from service.app import create_app
 from service.logs import configure_logging
 from service.settings import Settings
@@ -100,7 +101,8 @@ def _servers(tiny_t5: Path, folder: Path, cache_dir: Path) -> Iterator[Callable[
         }
         settings = Settings(**values)
         app = create_app(settings)
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+        config = uvicorn.Config(app, port=0, http="h11", loop="asyncio", log_config=None, access_log=False)
+        server = DrainingServer(config, drain_delay_s=settings.drain_delay_s, drain_timeout_s=settings.drain_timeout_s)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         deadline = time.monotonic() + 60
@@ -115,7 +117,7 @@ def _servers(tiny_t5: Path, folder: Path, cache_dir: Path) -> Iterator[Callable[
         url = f"http://127.0.0.1:{port}"
         client = httpx2.Client(base_url=url, timeout=60)
         started.append((server, thread, client))
-        return RunningServer(url, client, settings, app)
+        return RunningServer(url, client, settings, app, server)
 
     yield start
     for server, thread, client in started:

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx2
 import numpy as np
 import torch
+import uvicorn
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
@@ -101,6 +102,7 @@ class RunningServer:
     client: httpx2.Client
     settings: Settings
     app: object
+    server: uvicorn.Server
 
     @property
     def registry(self) -> Registry:

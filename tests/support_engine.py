@@ -13,7 +13,8 @@ from support import TOPIC, make_adapter
 
 from adapters import TaskSpec
 from backbone import Backbone, Encoded, PackedBatch, PackedRow, pack
-from service.engine import BatchDone, Engine
+from service.engine import Engine
+from service.engine_stats import BatchDone
 from service.forward import RowScores
 from service.loaded import LoadedAdapter, load_adapter
 from service.rows import EngineRow, RowAnswer

@@ -9,7 +9,8 @@ from support import PAIR, TOPIC
 from support_engine import Held, alone, loaded, row
 
 from backbone import Backbone
-from service.engine import BatchDone, Engine
+from service.engine import Engine
+from service.engine_stats import BatchDone
 from service.errors import DeadlineExceeded, InferenceFailed, NotReady
 
 

@@ -14,7 +14,8 @@ from support import SENTIMENT, make_adapter
 from support_engine import sabotaged
 
 from backbone import Backbone, PackedBatch, PackedRow, pack
-from service.engine import BatchDone, Engine
+from service.engine import Engine
+from service.engine_stats import BatchDone
 from service.errors import InferenceFailed
 from service.forward import BatchForward
 from service.loaded import LoadedAdapter, load_adapter

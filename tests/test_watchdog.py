@@ -23,7 +23,8 @@ from adapters import SqliteRegistry
 from adapters.files import to_files
 from backbone import Backbone, PackedBatch
 from service.containment import Containment
-from service.engine import Engine, EngineStats
+from service.engine import Engine
+from service.engine_stats import EngineStats
 from service.errors import InferenceFailed, NotReady
 from service.watchdog import Watchdog, failure_of
 

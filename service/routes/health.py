@@ -1,4 +1,4 @@
-"""`/healthz/live`, `/healthz/ready`, `/metrics`."""
+"""`/healthz/live`, `/healthz/startup`, `/healthz/ready`, `/metrics`."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -8,12 +8,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from adapters import BackboneRef
+from service.drain import Drain
 from service.metrics import Metrics
 from service.routes.common import Running
-from service.schemas import Live, Ready, SelfTestBody
+from service.schemas import Live, Ready, SelfTestBody, Startup
 
 
-def health_router(metrics: Metrics) -> APIRouter:
+def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
     """The routes that operators and scrapers ask."""
     router = APIRouter(tags=["operations"])
 
@@ -23,16 +24,26 @@ def health_router(metrics: Metrics) -> APIRouter:
         """The process answers."""
         return Live()
 
+    @router.head("/healthz/startup", include_in_schema=False)
+    @router.get("/healthz/startup", responses={503: {"model": Startup}})
+    async def startup(world: Running, response: Response) -> Startup:
+        """Whether the first start is over: backbone loaded, registry read, self-test passed; from then on 200."""
+        found = world.engine.stats().self_test
+        started = found is not None and found.passed
+        response.status_code = 200 if started else 503
+        return Startup(status="started" if started else "starting", self_test=SelfTestBody.of(found))
+
     @router.head("/healthz/ready", include_in_schema=False)
     @router.get("/healthz/ready", responses={503: {"model": Ready}})
     async def ready(world: Running, response: Response) -> Ready:
-        """Whether the worker that got this request can answer others now; 503 where not."""
+        """Whether the worker that got this request can answer others now; 503 where not, and while it drains."""
         stats = world.engine.stats()
-        if stats.not_ready is not None:
-            response.status_code = 503
+        reason = "draining" if drain.begun else stats.not_ready
+        response.status_code = 200 if reason is None else 503
         return Ready(
-            status="ready" if stats.not_ready is None else "not_ready",
-            reason=stats.not_ready,
+            status="ready" if reason is None else "not_ready",
+            reason=reason,
+            last_forward_age_s=stats.last_forward_age_s,
             self_test=SelfTestBody.of(stats.self_test),
             backbone=BackboneRef(**asdict(world.backbone.identity)),
             precision=world.backbone.precision,

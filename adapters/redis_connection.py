@@ -32,6 +32,8 @@ _CONNECT_TIMEOUT_S = 1.0
 _READ_TIMEOUT_S = 1.0
 _CHECK_AFTER_IDLE_S = 10
 _PAUSE_S = 0.1
+_OPTIONS = {"db", "username", "password", "client_name", "max_connections", "socket_timeout", "socket_connect_timeout"}
+"""redis-py knows more: some send a command twice, or answer in text."""
 _PASSING = (redis.ConnectionError, redis.TimeoutError, OSError)
 _REFUSED = (redis.AuthenticationError, AuthorizationError)
 
@@ -83,7 +85,7 @@ def connect(url: str) -> RedisStore:
 
     Args:
         url: as redis-py reads it (`rediss://` for TLS, user and password, `?db=`, `?socket_timeout=` in seconds,
-            `?ssl_ca_certs=`), and `?prefix=`
+            `?ssl_ca_certs=` and its like), and `?prefix=`
 
     Raises:
         InvalidName: it is no such URL; no part of it is repeated, for it may hold a password
@@ -128,6 +130,8 @@ def _without_prefix(url: str) -> tuple[str, str]:
     bare, _, query = url.partition("?")
     options = parse_qs(query, keep_blank_values=True)
     prefix = options.pop("prefix", [DEFAULT_PREFIX])[0]
+    if not all(name in _OPTIONS or name.startswith("ssl_") for name in options):
+        raise ValueError("an option that is not ours to take")
     return f"{bare}?{urlencode(options, doseq=True)}", prefix
 
 

@@ -6,7 +6,7 @@ What is stored under which key stands in `redis_scripts.py`. Where Redis is a cl
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from adapters import redis_scripts as scripts
 from adapters.archive import TaskRecord, check_restored
@@ -71,7 +71,7 @@ class RedisRegistry:
             files = self._store.client.hgetall(self._store.key("files", digest))
         if not files:
             raise NotFound(f"no adapter {digest}")
-        return {_str(name): bytes(data) for name, data in files.items() if isinstance(data, bytes)}
+        return {_str(name): cast(bytes, data) for name, data in files.items()}
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
         return resolve_among(self.describe(tenant, ref.task), ref)

@@ -7,6 +7,7 @@ waits for a batch to fill.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from backbone import TextTokenizer, TextTooLong, TokenizedText, Truncation
@@ -50,6 +51,8 @@ class Tokenization:
         self, tokenizer: TextTokenizer, *, inline_chars: int = INLINE_CHARS, max_batch_chars: int = MAX_BATCH_CHARS
     ) -> None:
         self._tokenizer, self._inline_chars, self._max_batch_chars = tokenizer, inline_chars, max_batch_chars
+        # of its own: in the common ones calls of a store that hangs may be all that is done for seconds
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="superpos-tokenize")
         self._waiting: deque[_Job] = deque()
         self._worker: asyncio.Task[None] | None = None
 
@@ -69,7 +72,7 @@ class Tokenization:
 
     async def _work(self) -> None:
         while batch := self._next_batch():
-            outcomes = await asyncio.to_thread(self._tokenize, batch)
+            outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._tokenize, batch)
             for share, outcome in zip(batch, outcomes, strict=True):
                 self._settle(share.job, outcome)
         self._worker = None

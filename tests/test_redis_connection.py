@@ -42,6 +42,8 @@ def test_tls_password_and_database_reach_the_connection() -> None:
         "redis://:secret@h:port",
         "redis://:secret@h?unknown=secret",
         "redis://:secret@h?socket_timeout=secret",
+        "redis://:secret@h?retry_on_timeout=yes",
+        "redis://:secret@h?decode_responses=yes",
         "mysql://ann:secret@h/db",
         "http://ann:secret@h",
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from support import SENTIMENT, RunningServer, eventually, make_adapter
+from support import SENTIMENT, RunningServer, eventually, make_adapter, sample
 from support_proxy import Proxy
 from support_redis import RedisServer
 from support_workers import serving
@@ -99,6 +99,28 @@ def test_a_server_that_was_cut_off_answers_and_catches_up(
     eventually(lambda: digest_of(b) == second and digest_of(b, "other") == digest_of(a, "other"))
     eventually(lambda: not degraded(b))
     assert a.client.get("/tasks").json() == b.client.get("/tasks").json()
+
+
+def test_requests_that_hang_on_a_silent_redis_hold_up_no_answer(
+    serve: Serve, proxy: tuple[RedisServer, Proxy], tiny: Backbone
+) -> None:
+    _, way = proxy
+    server = serve(registry=f"redis://127.0.0.1:{way.port}?socket_timeout=60")
+    upload(server, tiny, 0).raise_for_status()
+    way.silence()
+
+    def ask_for_files() -> int:
+        with httpx2.Client(base_url=server.url, timeout=60) as client:
+            return client.get("/tasks/sentiment/versions/1/files").status_code
+
+    with ThreadPoolExecutor(40) as pool:
+        hanging = [pool.submit(ask_for_files) for _ in range(40)]  # more than the event loop has threads
+        eventually(lambda: sample(server, "superpos_requests_in_flight") > 40)
+        long = TEXT + " and more of it" * 100  # tokenized in a thread
+        assert server.classify("sentiment", [TEXT, long], truncate="end").status_code == 200
+        assert not any(request.done() for request in hanging)
+        way.mend()
+        assert {request.result(60) for request in hanging} == {200}
 
 
 def test_while_redis_is_dead_both_answer_and_refuse_writes_and_then_recover(

@@ -165,6 +165,7 @@ def _server(folder: Path, name: str, port: int, sink: Sink, settings: Mapping[st
         "SUPERPOS_REQUIRE_KEYS": "true",
         "SUPERPOS_HOST": HOST,
         "SUPERPOS_PORT": str(port),
+        "SUPERPOS_DRAIN_DELAY_S": "3",  # the gateway looks every second
         "SUPERPOS_LOG_FORMAT": "json",
     }
     command: Sequence[str | Path] = [Path(sys.executable).with_name("superpos"), "serve"]

@@ -1,6 +1,7 @@
 """The platform as processes: two servers on one Redis behind the gateway, seen by Prometheus, while parts of it die."""
 
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +138,21 @@ def test_a_killed_server_fails_only_what_was_on_it_and_is_taken_back(stack: Stac
     assert failed <= 4
     assert asking.failed == failed
     assert set(asking.statuses) <= {200, 502, 503, BROKEN}
+
+
+def test_a_server_told_to_stop_under_load_loses_nothing(stack: Stack) -> None:
+    leaving = stack.servers[1]
+    with callers(stack, "sentiment", count=4) as asking:
+        eventually(lambda: asking.more_than(20))
+        leaving.send(signal.SIGTERM)
+        assert leaving.wait() == 0
+        gone = asking.statuses[200]
+        eventually(lambda: asking.more_than(gone + 50))
+        leaving.start()
+        leaving.wait_ready()
+        eventually(lambda: rows_at(stack, 1) > 50)
+
+    assert asking.refusals == []
 
 
 def test_prometheus_sees_both_servers_and_the_gateway(stack: Stack) -> None:

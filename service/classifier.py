@@ -3,41 +3,19 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from adapters import InvalidRow, Ref, Resolution
-from backbone import Backbone, TextTooLong, TokenizedText, Truncation
-from service.admission import Admission
+from adapters import Ref, Resolution
+from backbone import Truncation
+from service.answering import Answering, Asked, Item, Stages
 from service.catalog import Catalog
-from service.engine import Engine
 from service.errors import DeadlineExceeded
 from service.facts import current_facts
-from service.gathering import gather_answers
 from service.loaded import AdapterCache, LoadedAdapter
-from service.predictions import Prediction, RowResult, num_searched, num_wanted, predict
-from service.result_cache import ResultCache
+from service.predictions import Prediction, num_searched, num_wanted, predict
 from service.routing import route
-from service.rows import EngineRow, RowAnswer
-from service.tokenization import Tokenization
-
-Item = str | Mapping[str, str] | tuple[str, ...]
-"""A text, or the texts of the task's fields: by name, or in the fields' order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """Where a request's time went, and what it cost the model; zero for what it did not need."""
-
-    began: float = 0.0
-    """When tokenizing began, on `time.monotonic`'s clock; the queue follows, then the model."""
-    tokenize_s: float = 0.0
-    queue_s: float = 0.0
-    """Until its first row's batch began."""
-    infer_s: float = 0.0
-    """From there until its last row's batch ended."""
-    packed_tokens: int = 0
-    """Prompts, texts and further trie nodes of the rows that the model ran."""
+from service.shadowing import Shadowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,51 +30,27 @@ class Classification:
     """All of the task, in its own order."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What all rows of a request have in common."""
-
-    tenant: str
-    weight: float
-    adapter: LoadedAdapter
-    truncation: Truncation
-    top_k: int | None
-    """How many of the best labels the model looks for, None for all."""
-    deadline: float
-
-
-async def _for_nothing(tenant: str, tokens: int) -> None:
-    """Charge nothing."""
-
-
 class Classifier:
-    """Resolve, render, look up, tokenize, admit, run, calibrate."""
+    """Resolve, route, answer, calibrate; then tell whoever counts and compares."""
 
     def __init__(
         self,
-        backbone: Backbone,
-        engine: Engine,
+        answering: Answering,
         catalog: Catalog,
         adapters: AdapterCache,
-        admission: Admission,
         *,
-        results: ResultCache,
-        max_text_chars: int,
         weight: Callable[[str], float] = lambda tenant: 1.0,
-        charge: Callable[[str, int], Awaitable[None]] = _for_nothing,
+        shadow: Callable[[Shadowed], None] = lambda rows: None,
         on_answered: Callable[[Classification], None] = lambda classification: None,
     ) -> None:
         """The parts it works with.
 
         Args:
             weight: a tenant's share against the others'
-            charge: told of a tenant's tokens before the model sees them; refuses them by raising
+            shadow: given what another version is to be compared on, once it is answered; returns at once
         """
-        self._backbone, self._engine, self._catalog = backbone, engine, catalog
-        self._adapters, self._admission, self._results = adapters, admission, results
-        self._tokenization = Tokenization(backbone.tokenizer)
-        self._max_text_chars, self._on_answered = max_text_chars, on_answered
-        self._weight, self._charge = weight, charge
+        self._answering, self._catalog, self._adapters = answering, catalog, adapters
+        self._weight, self._shadow, self._on_answered = weight, shadow, on_answered
 
     async def classify(
         self,
@@ -122,85 +76,26 @@ class Classifier:
         deadline = time.monotonic() + timeout_s
         try:
             async with asyncio.timeout(timeout_s):
-                task = self._catalog.task(tenant, ref.task)
-                resolution = route(task, ref, sticky_key=sticky_key, draw=random.random).primary
-                current_facts().resolved.append(resolution)
-                adapter = await self._adapters.get(resolution.digest)
+                to = route(self._catalog.task(tenant, ref.task), ref, sticky_key=sticky_key, draw=random.random)
+                current_facts().resolved.append(to.primary)
+                adapter = await self._adapters.get(to.primary.digest)
                 wanted = num_wanted(adapter, top_k)
                 search = num_searched(adapter, wanted)
-                asked = _Asked(tenant, self._weight(tenant), adapter, truncation, search, deadline)
-                texts = [self._render(adapter, index, item) for index, item in enumerate(items)]
-                known = [self._results.get(adapter.digest, text, truncation, top_k=asked.top_k) for text in texts]
-                fresh, stages = await self._compute(asked, texts, known)
+                asked = Asked(tenant, self._weight(tenant), adapter, truncation, search, deadline)
+                answered = await self._answering.answer(asked, items)
         except TimeoutError as exc:
             raise DeadlineExceeded(f"no answer within {timeout_s:g} s") from exc
-        computed = iter(fresh)
         predictions = [
-            predict(result or next(computed), adapter, top_k=wanted, cached=result is not None) for result in known
+            predict(result, adapter, top_k=wanted, cached=cached)
+            for result, cached in zip(answered.results, answered.cached, strict=True)
         ]
-        classification = Classification(tenant, resolution, predictions, stages, adapter.label_names)
+        classification = Classification(tenant, to.primary, predictions, answered.stages, adapter.label_names)
         self._on_answered(classification)
+        if to.shadow is not None:
+            self._shadow(Shadowed(tenant, to.primary, to.shadow, items, truncation, predictions))
         return classification
 
     async def try_out(self, tenant: str, adapter: LoadedAdapter, *, timeout_s: float) -> None:
         """One real forward of an adapter that nobody can name yet; raises what `classify` would."""
-        token_ids = (self._backbone.architecture.eos_id,)
-        asked = _Asked(tenant, self._weight(tenant), adapter, "error", None, time.monotonic() + timeout_s)
-        await self._run(asked, _rows(asked, [TokenizedText(token_ids, truncated=False)]))
-
-    def _render(self, adapter: LoadedAdapter, index: int, item: Item) -> str:
-        try:
-            text = adapter.template.render(item)
-        except InvalidRow as exc:
-            raise InvalidRow(f"inputs[{index}]: {exc}") from exc
-        if len(text) > self._max_text_chars:
-            raise InvalidRow(
-                f"inputs[{index}]: text has {len(text)} characters, expected at most {self._max_text_chars}"
-            )
-        return text
-
-    async def _compute(
-        self, asked: "_Asked", texts: Sequence[str], known: Sequence[RowResult | None]
-    ) -> tuple[list[RowResult], Stages]:
-        """Results of the texts that are not known, in their order; they are known from then on."""
-        indices = [index for index, result in enumerate(known) if result is None]
-        if not indices:
-            return [], Stages()
-        started = time.monotonic()
-        try:
-            tokenized = await self._tokenization.tokenize(
-                [texts[index] for index in indices], max_tokens=asked.adapter.max_tokens, truncation=asked.truncation
-            )
-        except TextTooLong as exc:
-            raise TextTooLong(indices[exc.index], exc.num_tokens, exc.max_tokens) from exc
-        tokenize_s = time.monotonic() - started
-        await self._charge(asked.tenant, sum(len(text.token_ids) for text in tokenized))
-        rows = _rows(asked, tokenized)
-        answers = await self._run(asked, rows)
-        fresh = [
-            RowResult(answer.scores, row.num_tokens, row.truncated)
-            for answer, row in zip(answers, tokenized, strict=True)
-        ]
-        for index, result in zip(indices, fresh, strict=True):
-            self._results.put(asked.adapter.digest, texts[index], asked.truncation, result, top_k=asked.top_k)
-        return fresh, _stages(started, tokenize_s, rows, answers)
-
-    async def _run(self, asked: "_Asked", rows: Sequence[EngineRow]) -> list[RowAnswer]:
-        tokens = sum(row.num_tokens for row in rows)
-        with self._admission.admit(asked.tenant, rows=len(rows), tokens=tokens, weight=asked.weight):
-            # cancelled here (deadline, caller gone), the rows that wait are cancelled in the queue
-            return await gather_answers(self._engine.submit(rows))
-
-
-def _rows(asked: "_Asked", texts: Sequence[TokenizedText]) -> list[EngineRow]:
-    return [
-        EngineRow(asked.adapter, text.token_ids, asked.deadline, asked.tenant, asked.weight, top_k=asked.top_k)
-        for text in texts
-    ]
-
-
-def _stages(began: float, tokenize_s: float, rows: Sequence[EngineRow], answers: Sequence[RowAnswer]) -> Stages:
-    """A request's rows were submitted together: their times share a beginning."""
-    queue_s = min(answer.queued_s for answer in answers)
-    ended_s = max(answer.queued_s + answer.infer_s for answer in answers)
-    return Stages(began, tokenize_s, queue_s, ended_s - queue_s, sum(row.num_tokens for row in rows))
+        deadline = time.monotonic() + timeout_s
+        await self._answering.try_out(Asked(tenant, self._weight(tenant), adapter, "error", None, deadline))

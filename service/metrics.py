@@ -18,6 +18,7 @@ from service.model_metrics import ModelMetrics
 from service.refusal_metrics import RefusalMetrics
 from service.registry_metrics import RegistryMetrics
 from service.request_metrics import RequestMetrics, num_in_flight
+from service.shadow_metrics import ShadowMetrics
 from service.shared_metrics import SharedFolder
 from service.tenant_metrics import TenantMetrics
 
@@ -41,6 +42,7 @@ class Metrics:
         self.tenants = TenantMetrics(own)
         self.refusals = RefusalMetrics(own)
         self.registry_calls = RegistryMetrics(own)
+        self.shadows = ShadowMetrics(own)
         self._requests = RequestMetrics(own)
 
     def register_routes(self, routes: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from service.predictions import Prediction
 from service.rollout_schemas import TrafficBody
 from service.routing import MAX_STICKY_KEY_CHARS
 from service.self_test import SelfTest
+from service.shadow_counts import ShadowReport
 
 MAX_VERSION = 999_999_999
 """As many digits as a ref takes."""
@@ -173,6 +174,8 @@ class AdapterBody(BaseModel):
 class TaskDetail(TaskSummary):
     current: AdapterBody | None
     """The version that the bare task name means, where there is one."""
+    shadows: list[ShadowReport]
+    """How the answers of shadow versions differ from those that callers got; the latest first."""
 
 
 class FileList(BaseModel):

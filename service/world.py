@@ -18,6 +18,7 @@ from service.account_changes import Accounts
 from service.accounts_opening import open_accounts
 from service.admission import Admission
 from service.aliases import Aliases
+from service.answering import Answering
 from service.bootstrap import ensure_admin_key
 from service.catalog import Catalog
 from service.classifier import Classification, Classifier
@@ -38,6 +39,7 @@ from service.result_cache import ResultCache
 from service.rollouts import Rollouts
 from service.self_test import SelfTest, run_self_test
 from service.settings import Settings
+from service.shadowing import Shadowing
 from service.tally import Tally
 from service.warm_up import warm_up
 from service.watchdog import Watchdog
@@ -67,6 +69,7 @@ class World:
     publisher: Publisher
     aliases: Aliases
     rollouts: Rollouts
+    shadowing: Shadowing
     tally: Tally
 
 
@@ -92,6 +95,7 @@ async def running(world: World) -> AsyncIterator[None]:
         await world.quotas.close()
         await world.follower.stop()
         await world.prefetch.stop()
+        await world.shadowing.stop()
         world.adapters.stop()
         await asyncio.to_thread(world.engine.stop)
         await world.watchdog.stop()  # after the engine: until then it sees to it that a stuck engine can be stopped
@@ -152,20 +156,26 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
     )
     results = ResultCache(max_bytes=settings.result_cache_bytes)
     watchdog = Watchdog(engine, stuck_after_s=settings.stuck_after_s, on_failure=on_model_failure)
+    answering = Answering(
+        backbone, engine, admission, results=results, max_text_chars=settings.max_text_chars, charge=quotas.charge
+    )
+    tally = Tally(open_ledger(settings.registry))
+    shadowing = Shadowing(
+        answering,
+        adapters,
+        Admission(max_rows=settings.max_queue_rows // 4 or 1, max_tokens=settings.max_queue_tokens // 4 or 1),
+        count=lambda key, by: tally.count(*key, by=by),
+        on_rows=metrics.shadows.compared,
+    )
     classifier = Classifier(
-        backbone,
-        engine,
+        answering,
         catalog,
         adapters,
-        admission,
-        results=results,
-        max_text_chars=settings.max_text_chars,
         weight=quotas.weight,
-        charge=quotas.charge,
+        shadow=shadowing.offer,
         on_answered=lambda answered: _answered(metrics, answered),
     )
     publisher = Publisher(registry, adapters, classifier, follower)
-    tally = Tally(open_ledger(settings.registry))
     if settings.bundled:
         publish_bundled(registry, backbone)
     world = World(
@@ -187,6 +197,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         publisher,
         Aliases(registry, catalog, follower),
         Rollouts(registry, catalog, follower),
+        shadowing,
         tally,
     )
     _watch(metrics, world)

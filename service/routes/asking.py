@@ -9,7 +9,8 @@ from fastapi import Request
 from adapters import Ref
 from adapters.task import MAX_LABELS
 from backbone import Truncation
-from service.classifier import Classification, Item, Stages
+from service.answering import Item, Stages
+from service.classifier import Classification
 from service.disconnect import while_connected
 from service.errors import InvalidRequest
 from service.settings import Settings

@@ -30,6 +30,7 @@ from service.schemas import (
     TaskList,
     TaskSummary,
 )
+from service.shadow_counts import SHADOW, reports
 from service.uploads import read_uploads
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
@@ -44,13 +45,15 @@ async def list_tasks(world: Running, tenant: Tenant) -> TaskList:
     return TaskList(tasks=[TaskSummary.of(info) for info in world.catalog.tasks(tenant)])
 
 
-@router.get("/{task}", responses=problems(404))
+@router.get("/{task}", responses=problems(404, 503))
 async def describe_task(task: str, world: Running, tenant: Tenant) -> TaskDetail:
-    """One task, with what its current version is made of."""
+    """One task, with what its current version is made of, and how a shadow's answers differ from those given."""
     info = world.catalog.task(tenant, task)
     version = info.aliases.get(PRODUCTION)
     current = None if version is None else await _describe(world, tenant, Ref(task, version=version))
-    return TaskDetail(**TaskSummary.of(info).model_dump(), current=current)
+    counts = await world.tally.read(SHADOW, tenant, task)
+    shadows = reports(counts, [version.version for version in info.versions])
+    return TaskDetail(**TaskSummary.of(info).model_dump(), current=current, shadows=shadows)
 
 
 @router.post(

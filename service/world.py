@@ -27,6 +27,7 @@ from service.directory import Directory
 from service.engine import Engine
 from service.facts import current_facts
 from service.follower import Follower
+from service.gauges import watch
 from service.ledger_opening import open_ledger
 from service.loaded import AdapterCache
 from service.meters import open_meter
@@ -200,7 +201,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         shadowing,
         tally,
     )
-    _watch(metrics, world)
+    watch(metrics, world)
     return world
 
 
@@ -233,70 +234,3 @@ def _called(metrics: Metrics, call: RegistryCall) -> None:
 def _answered(metrics: Metrics, answered: Classification) -> None:
     metrics.classified(answered)
     current_facts().answered.append(answered)
-
-
-def _watch(metrics: Metrics, world: World) -> None:
-    """Gauges read at the scrape."""
-    metrics.tenants.know(world.directory.knows)
-    metrics.gauge("superpos_queue_rows", "Rows admitted and not yet answered", lambda: world.admission.rows)
-    metrics.gauge("superpos_queue_tokens", "Their packed tokens", lambda: world.admission.tokens)
-    metrics.gauge("superpos_tasks", "Tasks in the catalog", lambda: len(world.catalog), over_workers="livemax")
-    metrics.gauge("superpos_adapters_loaded", "Adapters in host memory", lambda: len(world.adapters))
-    metrics.gauge(
-        "superpos_adapters_resident",
-        "Adapters in the bank on the device",
-        lambda: world.engine.stats().resident_adapters,
-    )
-    metrics.gauge("superpos_result_cache_bytes", "Answers that are remembered", lambda: world.results.size_bytes)
-    metrics.gauge(
-        "superpos_adapters_tripped",
-        "Adapters that the circuit breaker refuses now",
-        lambda: world.engine.stats().tripped_adapters,
-    )
-    metrics.gauge(
-        "superpos_registry_degraded",
-        "1 while the registry cannot be read",
-        lambda: world.follower.degraded,
-        over_workers="livemax",
-    )
-    metrics.gauge(
-        "superpos_registry_lag_seconds",
-        "Since the registry was last asked what changed, and answered",
-        lambda: world.follower.lag_s,
-        over_workers="livemax",
-    )
-    metrics.gauge(
-        "superpos_registry_position",
-        "Last entry of the registry's log that was seen",
-        lambda: world.catalog.position,
-        over_workers="livemin",
-    )
-    metrics.gauge(
-        "superpos_quotas_degraded",
-        "1 while this process counts requests and tokens by itself",
-        lambda: world.quotas.degraded,
-        over_workers="livemax",
-    )
-    metrics.gauge(
-        "superpos_accounts_degraded",
-        "1 while tenants and keys cannot be read",
-        lambda: world.directory.degraded,
-        over_workers="livemax",
-    )
-    metrics.gauge("superpos_ledger_waiting", "Counters that wait for the ledger", lambda: len(world.tally))
-    metrics.gauge(
-        "superpos_ledger_dropped", "Sum of the counts for which no place was left", lambda: world.tally.dropped
-    )
-    metrics.gauge(
-        "superpos_engine_alive",
-        "1 while the model thread runs",
-        lambda: world.engine.stats().alive,
-        over_workers="livemin",
-    )
-    metrics.gauge(
-        "superpos_last_forward_age_seconds",
-        "Since a forward last gave scores",
-        lambda: world.engine.stats().last_forward_age_s or 0.0,
-        over_workers="livemax",
-    )
-    metrics.gauge("superpos_workers", "Processes that answer", lambda: 1)

@@ -1,0 +1,75 @@
+"""Gauges of a running server, read when they are scraped."""
+
+from typing import TYPE_CHECKING
+
+from service.metrics import Metrics
+
+if TYPE_CHECKING:
+    from service.world import World
+
+
+def watch(metrics: Metrics, world: "World") -> None:
+    """Have them read by every scrape."""
+    metrics.tenants.know(world.directory.knows)
+    metrics.gauge("superpos_queue_rows", "Rows admitted and not yet answered", lambda: world.admission.rows)
+    metrics.gauge("superpos_queue_tokens", "Their packed tokens", lambda: world.admission.tokens)
+    metrics.gauge("superpos_tasks", "Tasks in the catalog", lambda: len(world.catalog), over_workers="livemax")
+    metrics.gauge("superpos_adapters_loaded", "Adapters in host memory", lambda: len(world.adapters))
+    metrics.gauge(
+        "superpos_adapters_resident",
+        "Adapters in the bank on the device",
+        lambda: world.engine.stats().resident_adapters,
+    )
+    metrics.gauge("superpos_result_cache_bytes", "Answers that are remembered", lambda: world.results.size_bytes)
+    metrics.gauge(
+        "superpos_adapters_tripped",
+        "Adapters that the circuit breaker refuses now",
+        lambda: world.engine.stats().tripped_adapters,
+    )
+    metrics.gauge(
+        "superpos_registry_degraded",
+        "1 while the registry cannot be read",
+        lambda: world.follower.degraded,
+        over_workers="livemax",
+    )
+    metrics.gauge(
+        "superpos_registry_lag_seconds",
+        "Since the registry was last asked what changed, and answered",
+        lambda: world.follower.lag_s,
+        over_workers="livemax",
+    )
+    metrics.gauge(
+        "superpos_registry_position",
+        "Last entry of the registry's log that was seen",
+        lambda: world.catalog.position,
+        over_workers="livemin",
+    )
+    metrics.gauge(
+        "superpos_quotas_degraded",
+        "1 while this process counts requests and tokens by itself",
+        lambda: world.quotas.degraded,
+        over_workers="livemax",
+    )
+    metrics.gauge(
+        "superpos_accounts_degraded",
+        "1 while tenants and keys cannot be read",
+        lambda: world.directory.degraded,
+        over_workers="livemax",
+    )
+    metrics.gauge("superpos_ledger_waiting", "Counters that wait for the ledger", lambda: len(world.tally))
+    metrics.gauge(
+        "superpos_ledger_dropped", "Sum of the counts for which no place was left", lambda: world.tally.dropped
+    )
+    metrics.gauge(
+        "superpos_engine_alive",
+        "1 while the model thread runs",
+        lambda: world.engine.stats().alive,
+        over_workers="livemin",
+    )
+    metrics.gauge(
+        "superpos_last_forward_age_seconds",
+        "Since a forward last gave scores",
+        lambda: world.engine.stats().last_forward_age_s or 0.0,
+        over_workers="livemax",
+    )
+    metrics.gauge("superpos_workers", "Processes that answer", lambda: 1)

@@ -1,8 +1,11 @@
-"""A TCP proxy on loopback whose way can be cut and mended: a server's network, as a test wants it."""
+"""What stands between a client and a server on loopback: a way that can be cut and mended, and TLS."""
 
 import selectors
 import socket
+import ssl
+import subprocess
 import threading
+from pathlib import Path
 from typing import Literal
 
 
@@ -90,3 +93,45 @@ class Proxy:
         for one in (end, other):
             self._selector.unregister(one)
             one.close()
+
+
+class TlsFront:
+    """TLS in front of a port of this machine, as a managed Redis has it: with a certificate of its own."""
+
+    def __init__(self, target: int, folder: Path) -> None:
+        self.certificate, key = folder / "certificate.pem", folder / "key.pem"
+        make = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+        files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(self.certificate)]
+        subprocess.run(["openssl", *make.split(), *files], check=True, capture_output=True)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(self.certificate, key)
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._run, name="tls", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End it; connections end with their clients."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        self._listener.close()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                plain, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(plain,), daemon=True).start()
+
+    def _serve(self, plain: socket.socket) -> None:
+        """Questions and answers in turn, as a client without pipelines sends them."""
+        with plain, socket.create_connection(("127.0.0.1", self._target)) as far:
+            try:
+                with self._context.wrap_socket(plain, server_side=True) as near:
+                    while question := near.recv(1 << 16):
+                        far.sendall(question)
+                        near.sendall(far.recv(1 << 16))
+            except OSError:
+                return

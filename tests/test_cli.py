@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support import RunningServer
 from support_cli import QUICK, Desk, superpos
+from support_redis import RedisServer
 
 from adapters import DEFAULT_TENANT, PromptAdapter, Ref, SqliteRegistry
 from adapters.files import CARD, from_files, read_folder, to_files, write_folder
@@ -68,6 +69,20 @@ def test_an_adapter_goes_from_registry_to_folder_to_registry_with_its_digest(des
     registry = SqliteRegistry(second)
     assert from_files(registry.get(registry.resolve(DEFAULT_TENANT, Ref.parse("other@canary")).digest)).digest == digest
     assert registry.describe(DEFAULT_TENANT, "other").aliases == {"canary": 1}
+
+
+def test_a_registry_in_redis_is_used_as_a_file_is(desk: Desk, redis_server: RedisServer, tmp_path: Path) -> None:
+    place = redis_server.place()
+    for _ in range(2):
+        assert superpos("push", desk.run, "topic", "--to", place).code == 0
+    assert superpos("alias", "topic", "canary", 1, "--to", place).code == 0
+    assert superpos("export", "topic@canary", tmp_path / "out", "--from", place).code == 0
+    assert from_files(read_folder(tmp_path / "out")).digest == desk.adapter.digest
+    listed = superpos("list", "--from", place)
+    assert "canary, production" in listed.text
+    refused = superpos("list", "--from", "redis://:secret@127.0.0.1:1").refusal()
+    assert refused.startswith("registry redis://127.0.0.1:1/0: ")
+    assert "secret" not in refused
 
 
 def test_a_listing_that_is_piped_cuts_no_name_and_no_digest(desk: Desk, tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """A Redis server's URL: what is read of it, and that a password in it is shown nowhere."""
 
+import shutil
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from support_proxy import TlsFront
 from support_redis import RedisServer, free_port
 
 from adapters import InvalidName, RegistryUnavailable
@@ -92,3 +95,19 @@ def test_a_server_that_was_restarted_is_reached_again_at_the_first_command(
         end()
         server.start()
         assert store.client.get(store.key("kept")) == b"1"
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="a certificate needs openssl")
+def test_tls_is_spoken_and_a_certificate_that_nobody_signed_is_refused(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    front = TlsFront(redis_server.port, tmp_path)
+    url = f"rediss://127.0.0.1:{front.port}"
+    trusting = connect(f"{url}?ssl_ca_certs={front.certificate}")
+    with trusting.reaching():
+        assert trusting.client.ping()
+    store = connect(url)
+    with pytest.raises(RegistryUnavailable, match="certificate verify failed"), store.reaching():
+        store.client.ping()
+    trusting.client.close()
+    front.close()

@@ -1,7 +1,7 @@
 """`superpos push | list | alias | export | import`: adapters between folders, registries and servers."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -9,6 +9,9 @@ from rich.table import Table
 from cli.backbones import load_backbone
 from cli.options import DEFAULT_SERVER, BackboneOption, CacheOption, FromOption, OfflineOption, RevisionOption, ToOption
 from cli.output import CommandError, one_line_errors, out, show
+
+if TYPE_CHECKING:
+    from adapters.registry import Traffic
 
 AliasesOption = Annotated[
     list[str] | None,
@@ -39,7 +42,7 @@ def push(
 
 
 def list_tasks(source: FromOption = DEFAULT_SERVER) -> None:
-    """List tasks with their versions and aliases.
+    """List tasks with their versions, aliases, canary and shadow.
 
     \b
         superpos list
@@ -49,10 +52,11 @@ def list_tasks(source: FromOption = DEFAULT_SERVER) -> None:
     from cli.places import open_source
 
     with one_line_errors(AdapterError):
-        table = Table("task", "version", "aliases", "adapter", "published", "by")
+        table = Table("task", "version", "answers as", "adapter", "published", "by")
         for info in open_source(source).tasks():
             for version in info.versions:
                 names = sorted(name for name, at in info.aliases.items() if at == version.version)
+                names += _roles(info.traffic, version.version)
                 published = version.created_at.strftime("%Y-%m-%d %H:%M")
                 row = (
                     str(version.version),
@@ -63,6 +67,12 @@ def list_tasks(source: FromOption = DEFAULT_SERVER) -> None:
                 )
                 table.add_row(info.task, *row)
         show(table)
+
+
+def _roles(traffic: "Traffic", version: int) -> list[str]:
+    """What a version does for the bare name beside production."""
+    roles = [f"(canary {traffic.percent:g} %)"] if traffic.canary == version else []
+    return [*roles, "(shadow)"] if traffic.shadow == version else roles
 
 
 def alias(

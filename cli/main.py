@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import adapters_commands, backbones, registry_commands, training_commands
+from cli import adapters_commands, backbones, registry_commands, rollout_commands, training_commands
 from cli.classify import classify
 from cli.output import out
 from cli.serve import serve
@@ -41,6 +41,9 @@ app.command()(training_commands.evaluate)
 app.command()(adapters_commands.push)
 app.command("list")(adapters_commands.list_tasks)
 app.command()(adapters_commands.alias)
+app.command()(rollout_commands.traffic)
+app.command()(rollout_commands.rollback)
+app.command()(rollout_commands.promote)
 app.command()(classify)
 app.command()(adapters_commands.export)
 app.command("import")(adapters_commands.import_folder)

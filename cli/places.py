@@ -1,16 +1,19 @@
 """Where adapters go to and come from: a running server over HTTP, or a registry itself. One face for both."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx2
 
+from adapters.alias_history import AliasHistory
 from adapters.names import DEFAULT_TENANT, Ref
 from adapters.opening import open_registry
-from adapters.registry import Publication, Registry, TaskInfo, VersionInfo
+from adapters.registry import Publication, Registry, TaskInfo, Traffic, VersionInfo
 from adapters.resolution import resolve_among
+from adapters.rollouts import Move, Promotion, promote, roll_back, set_traffic, step_back
 from cli.output import CommandError
 
 _TIMEOUT_S = 60.0
@@ -25,6 +28,18 @@ class Place(Protocol):
 
     def set_alias(self, task: str, alias: str, version: int, expected: int | None) -> None:
         """Point an alias at a version; with `expected`, only if it points there now."""
+        ...
+
+    def set_traffic(self, task: str, traffic: Traffic) -> None:
+        """Say how a task's bare name is answered."""
+        ...
+
+    def roll_back(self, task: str, alias: str, expected: int | None) -> Move:
+        """Point an alias back to where it pointed before; with `expected`, only if it points there now."""
+        ...
+
+    def promote(self, task: str, version: int, metric: str | None, force: bool) -> Promotion:
+        """Point `production` at a version that passes the gate."""
         ...
 
     def tasks(self) -> Sequence[TaskInfo]:
@@ -62,6 +77,21 @@ class OpenRegistry:
     def set_alias(self, task: str, alias: str, version: int, expected: int | None) -> None:
         self._registry.set_alias(DEFAULT_TENANT, task, alias, version, actor="cli", expected=expected)
 
+    def set_traffic(self, task: str, traffic: Traffic) -> None:
+        set_traffic(self._registry, DEFAULT_TENANT, task, traffic, actor="cli")
+
+    def roll_back(self, task: str, alias: str, expected: int | None) -> Move:
+        history = AliasHistory()
+        history.apply(self._registry.changes())
+        before = history.before(DEFAULT_TENANT, task, alias)
+        info = self._registry.describe(DEFAULT_TENANT, task)
+        move = step_back(info, before, alias=alias, expected=expected)
+        roll_back(self._registry, DEFAULT_TENANT, task, move, actor="cli")
+        return move
+
+    def promote(self, task: str, version: int, metric: str | None, force: bool) -> Promotion:
+        return promote(self._registry, DEFAULT_TENANT, task, version, actor="cli", metric=metric, force=force)
+
     def tasks(self) -> Sequence[TaskInfo]:
         return self._registry.list(DEFAULT_TENANT)
 
@@ -97,6 +127,18 @@ class Server:
     def set_alias(self, task: str, alias: str, version: int, expected: int | None) -> None:
         self.request("PUT", f"/tasks/{task}/aliases/{alias}", json={"version": version, "expected": expected})
 
+    def set_traffic(self, task: str, traffic: Traffic) -> None:
+        self.request("PUT", f"/tasks/{task}/traffic", json=asdict(traffic))
+
+    def roll_back(self, task: str, alias: str, expected: int | None) -> Move:
+        body = self.request("POST", f"/tasks/{task}/rollback", json={"alias": alias, "expected": expected}).json()
+        return Move(body["alias"], body["previous"], body["version"])
+
+    def promote(self, task: str, version: int, metric: str | None, force: bool) -> Promotion:
+        asked = {"version": version, "metric": metric, "force": force}
+        body = self.request("POST", f"/tasks/{task}/promote", json=asked).json()
+        return Promotion(Move(body["alias"], body["previous"], body["version"]), body["metric"])
+
     def tasks(self) -> Sequence[TaskInfo]:
         return [_task_info(task) for task in self.request("GET", "/tasks").json()["tasks"]]
 
@@ -123,4 +165,4 @@ def _task_info(body: Mapping[str, Any]) -> TaskInfo:
         VersionInfo(v["version"], v["adapter"], datetime.fromisoformat(v["created_at"]), v["actor"])
         for v in body["versions"]
     )
-    return TaskInfo(DEFAULT_TENANT, body["task"], versions, body["aliases"])
+    return TaskInfo(DEFAULT_TENANT, body["task"], versions, body["aliases"], Traffic(**body["traffic"]))

@@ -1,6 +1,6 @@
 # Everything starts here: `make serve` and `make test` set up what they need, from a bare clone on.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench bench-peers acceptance bundled platform secrets image lock clean
+.PHONY: help setup serve test check format bench bench-peers acceptance conformance bundled platform secrets image lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -68,6 +68,10 @@ $(PEERS)/ready: requirements/peers.txt
 
 acceptance: setup ## Train, push, serve and compare with transformers on real rows (set SUPERPOS_DATA)
 	$(BIN)/python -m benchmarks.acceptance
+	$(BIN)/python -m benchmarks.conformance
+
+conformance: setup ## Hold a server to its OpenAPI document: thousands of requests by schemathesis
+	$(BIN)/python -m benchmarks.conformance
 
 bundled: setup ## Train the bundled adapters again (set SUPERPOS_DATA)
 	$(BIN)/python -m benchmarks.bundled

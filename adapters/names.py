@@ -8,6 +8,9 @@ from adapters.errors import InvalidName
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 NAME_RULE = "1 to 64 of a-z, 0-9, '.', '_', '-', the first a letter or digit"
+ALIAS_PATTERN = rf"(?![0-9]+$){NAME_PATTERN}"
+REF_PATTERN = rf"{NAME_PATTERN}(@([1-9][0-9]{{0,8}}|{ALIAS_PATTERN}|sha256:[0-9a-f]{{12,64}}))?"
+"""For documents: `Ref.parse` is what reads one."""
 DIGEST_PATTERN = r"sha256:[0-9a-f]{64}"
 PRODUCTION = "production"
 DEFAULT_TENANT = "default"

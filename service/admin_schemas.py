@@ -11,8 +11,9 @@ from adapters.names import NAME_PATTERN
 from service.account_changes import DEFAULT_OVERLAP_S, MAX_OVERLAP_S, ShownKey
 from service.accounts import AuditEntry, KeyInfo, TenantInfo
 from service.caller import Role
+from service.json_numbers import WHOLE
 
-Count = Annotated[int, Field(ge=1, le=1 << 53)]
+Count = Annotated[int, Field(ge=1, le=1 << 53), WHOLE]
 Weight = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
@@ -21,7 +22,7 @@ class TenantChange(BaseModel):
     """What to set of a tenant; what is left out stays as it is, and null takes a limit away."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"requests_per_s": 20, "max_tasks": None}]}
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"requests_per_s": 20, "max_tasks": None}]}
     )
 
     weight: Weight = 1.0
@@ -83,7 +84,7 @@ class KeyRequest(BaseModel):
 class RotateRequest(BaseModel):
     """How long the old secret opens the key still."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"overlap_s": 3600}]})
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"overlap_s": 3600}]})
 
     overlap_s: Annotated[float, Field(ge=0, le=MAX_OVERLAP_S, allow_inf_nan=False)] = DEFAULT_OVERLAP_S
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from adapters import ABSENT, Conflict, NotFound, Ref, Registry, Resolution
+from adapters.names import check_alias, check_name
 from service.catalog import Catalog
 from service.errors import PreconditionFailed
 from service.follower import Follower
@@ -34,6 +35,7 @@ class Aliases:
             conditions: what must hold of its tag
 
         Raises:
+            InvalidName: of task or alias
             NotFound: no such task or version
             Conflict: it does not point at `expected`, without other conditions
             PreconditionFailed: the conditions do not hold
@@ -63,6 +65,8 @@ class Aliases:
         if not conditions:
             write(None)
             return
+        check_name("task", ref.task)  # a name that cannot be is no state that could change
+        check_alias(str(ref.alias))
         current = self._current(tenant, ref)
         conditions.check(None if current is None else alias_tag(current))
         try:

@@ -67,18 +67,16 @@ def create_app(
         responses=problems(422),
         redirect_slashes=False,
     )
-    routers = _include_routers(app, health_router(metrics, drain), require_keys=settings.require_keys)
-    install(app, faces=[tei.FACE, vllm.FACE, open_inference.FACE])
+    routes = _include_routers(app, health_router(metrics, drain), require_keys=settings.require_keys)
+    install(app, [*routes, *app.routes], faces=[tei.FACE, vllm.FACE, open_inference.FACE])
     app.add_middleware(Gate, directory=world.directory, quotas=world.quotas, require_keys=settings.require_keys)
     _add_layers(app, settings)
     app.add_middleware(RequestContext, metrics=metrics, drain=drain)
-    metrics.register_routes(
-        [route.path for router in routers for route in router.routes if isinstance(route, APIRoute)]
-    )
+    metrics.register_routes([route.path for route in routes])
     return app
 
 
-def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> list[APIRouter]:
+def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> list[APIRoute]:
     """All routes; those of tenants take a key."""
     keyed = [Depends(caller_of), *(KEY_SCHEMES if require_keys else [])]
     native = [classify.router, tasks.router, rollouts.router, admin.router]
@@ -90,7 +88,8 @@ def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> 
         app.include_router(face.router, dependencies=keyed, responses=errors(face.ERROR, 401, 403, 421, 422, 429))
     for open_face in (tei, open_inference):
         app.include_router(open_face.open_router, responses=errors(open_face.ERROR, 403, 421))
-    return [*native, health, *(face.router for face in faces), tei.open_router, open_inference.open_router]
+    routers = [*native, health, *(face.router for face in faces), tei.open_router, open_inference.open_router]
+    return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
 
 
 def _add_layers(app: FastAPI, settings: Settings) -> None:

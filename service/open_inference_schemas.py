@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from adapters import InvalidRow
 from backbone import Truncation
+from service.json_numbers import Positive
 
 PLATFORM = "superpos_t5"
 OutputName = Literal["label", "score", "probs", "value"]
@@ -62,45 +63,46 @@ def _flat(value: object) -> object:
     return value
 
 
+Flat = Annotated[list[str], Field(min_length=1)]
+Column = Annotated[list[Annotated[list[str], Field(min_length=1, max_length=1)]], Field(min_length=1)]
+
+
 class OipInput(BaseModel):
     """One field of the task, of every row."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str
-    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=2)]
+    shape: Annotated[list[Positive], Field(min_length=1, max_length=2)]
+    """[N] or [N, 1]."""
     datatype: Literal["BYTES"]
-    data: Annotated[
-        list[str], Field(min_length=1), BeforeValidator(_flat, json_schema_input_type=list[str] | list[list[str]])
-    ]
+    data: Annotated[list[str], Field(min_length=1), BeforeValidator(_flat, json_schema_input_type=Flat | Column)]
 
-    @model_validator(mode="after")
-    def _as_many_as_its_shape(self) -> "OipInput":
-        rows = self.shape[0]
-        if self.shape[1:] not in ([], [1]) or rows != len(self.data):
-            raise ValueError(f"shape {self.shape} has {len(self.data)} texts, expected [N] or [N, 1] and N texts")
-        return self
+    @property
+    def fits_its_shape(self) -> bool:
+        """Whether there are as many texts as it says."""
+        return self.shape[1:] in ([], [1]) and self.shape[0] == len(self.data)
 
 
 class OipOutputParameters(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     binary_data: bool | None = None
     """Taken and not used: the answer is JSON, which Triton's clients read as well."""
 
 
 class OipRequestedOutput(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: OutputName
     parameters: OipOutputParameters | None = None
 
 
 class OipParameters(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     truncate: Truncation = "error"
-    timeout: Annotated[int, Field(ge=1)] | None = None
+    timeout: Positive | None = None
     """Microseconds, as in Triton."""
     binary_data_output: bool | None = None
     """Taken and not used: the answer is JSON, which Triton's clients read as well."""
@@ -109,6 +111,7 @@ class OipParameters(BaseModel):
 class OipInferRequest(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
         json_schema_extra={
             "examples": [
                 {
@@ -128,6 +131,10 @@ class OipInferRequest(BaseModel):
     @property
     def rows(self) -> list[dict[str, str]]:
         """The rows that the tensors have together (`InvalidRow` where they are no table)."""
+        for tensor in self.inputs:
+            if not tensor.fits_its_shape:
+                texts = f"shape {tensor.shape} and {len(tensor.data)} texts"
+                raise InvalidRow(f"input {tensor.name!r} has {texts}, expected [N] or [N, 1] and N texts")
         names = [tensor.name for tensor in self.inputs]
         sizes = {len(tensor.data) for tensor in self.inputs}
         if len(set(names)) < len(names) or len(sizes) > 1:

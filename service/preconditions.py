@@ -7,10 +7,8 @@ from typing import Self
 from adapters import Resolution
 from service.errors import PreconditionFailed
 
-TAGS_PATTERN = r'^(\*|(W/)?"[^"]*"(\s*,\s*(W/)?"[^"]*")*)$'
-"""`*`, or tags with commas between them."""
-
-_TAG = re.compile(r'(W/)?("[^"]*")')
+_TAG = re.compile(r'(W/)?("[!#-~]*")')
+_TAGS = re.compile(rf"\*|{_TAG.pattern}( *, *{_TAG.pattern})*")
 
 
 def alias_tag(resolution: Resolution) -> str:
@@ -24,7 +22,9 @@ def version_tag(digest: str) -> str:
 
 
 def is_listed(field: str, current: str) -> bool:
-    """Whether `If-None-Match` has a tag, weak ones compared as strong ones."""
+    """Whether `If-None-Match` has a tag, weak ones compared as strong ones; what is no list of tags has none."""
+    if not _TAGS.fullmatch(field):
+        return False
     return field == "*" or current.removeprefix("W/") in {tag for _, tag in _TAG.findall(field)}
 
 
@@ -39,7 +39,13 @@ class Preconditions:
         return self.if_match is not None or self.if_none_match is not None
 
     def check(self, current: str | None) -> Self:
-        """Hold them against the tag of what is there, None where nothing is (`PreconditionFailed`)."""
+        """Hold them against the tag of what is there, None where nothing is (`PreconditionFailed`).
+
+        A field that is no list of tags holds never: who sends one means to be careful.
+        """
+        for name, given in (("If-Match", self.if_match), ("If-None-Match", self.if_none_match)):
+            if given is not None and not _TAGS.fullmatch(given):
+                raise PreconditionFailed(f"{name} is {given!r}, expected * or entity tags in double quotes")
         if self.if_match is not None and not _matches(self.if_match, current):
             raise PreconditionFailed(f"If-Match is {self.if_match}, the present tag is {current or 'none'}")
         if self.if_none_match is not None and current is not None and is_listed(self.if_none_match, current):

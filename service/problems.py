@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Match, Route
 
 from adapters import (
     Conflict,
@@ -129,9 +130,10 @@ class Face:
         return any(path == prefix or path.startswith(prefix + "/") for prefix in self.prefixes)
 
 
-def install(app: FastAPI, faces: Sequence[Face] = ()) -> None:
+def install(app: FastAPI, routes: Sequence[BaseRoute], *, faces: Sequence[Face] = ()) -> None:
     """Answer every error of the table, of the framework and of nobody's foresight with a problem."""
     app.state.faces = tuple(faces)
+    app.state.documented = tuple(route for route in routes if isinstance(route, Route))
     for error in MEANINGS:
         app.add_exception_handler(error, refuse)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -219,8 +221,19 @@ def _framework(request: Request, exc: Exception) -> JSONResponse:
     if isinstance(cause, JSONDecodeError | RecursionError):
         return respond(request, Problem(400, "malformed_json", f"the body is not JSON: {cause}"))
     code = FRAMEWORK_CODES.get(exc.status_code, "http_error")
-    detail = f"no route {request.url.path}" if exc.status_code == 404 else str(exc.detail)
-    return respond(request, Problem(exc.status_code, code, detail, exc.headers or {}))
+    if exc.status_code == 404:
+        return respond(request, Problem(404, code, f"no route {request.url.path}"))
+    if exc.status_code == 405:
+        allowed = ", ".join(sorted(_methods(request)))
+        detail = f"{request.url.path} takes {allowed}, not {request.method}"
+        return respond(request, Problem(405, code, detail, {"Allow": allowed}))
+    return respond(request, Problem(exc.status_code, code, str(exc.detail), exc.headers or {}))
+
+
+def _methods(request: Request) -> set[str]:
+    """Every method that the path takes: the framework tells those of one route only."""
+    routes = [route for route in request.app.state.documented if route.matches(request.scope)[0] != Match.NONE]
+    return {method for route in routes for method in route.methods or ()}
 
 
 def _unforeseen(request: Request, _: Exception) -> JSONResponse:

@@ -5,23 +5,23 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters import PRODUCTION, Traffic
+from adapters.names import ALIAS_PATTERN
 from adapters.rollouts import Promotion
-
-Version = Annotated[int, Field(ge=1, le=999_999_999)]
+from service.json_numbers import VersionNumber
 
 
 class TrafficBody(BaseModel):
     """How a task's bare name is answered besides its `production` version."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"canary": 4, "percent": 10}, {"shadow": 5}]}
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"canary": 2, "percent": 10}, {"shadow": 2}]}
     )
 
-    canary: Version | None = None
+    canary: VersionNumber | None = None
     """The version that answers `percent` of the requests."""
     percent: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Of the sticky keys that callers give, and of the requests without one."""
-    shadow: Version | None = None
+    shadow: VersionNumber | None = None
     """The version that computes the same rows, whose answers are only counted."""
 
     @classmethod
@@ -34,10 +34,10 @@ class TrafficBody(BaseModel):
 
 
 class RollbackRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}, {"expected": 4}]})
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{}, {"expected": 2}]})
 
-    alias: str = PRODUCTION
-    expected: Version | None = None
+    alias: Annotated[str, Field(json_schema_extra={"pattern": f"^{ALIAS_PATTERN}$"})] = PRODUCTION
+    expected: VersionNumber | None = None
     """The version to leave; where the alias points elsewhere by now, nothing is moved."""
 
 
@@ -51,9 +51,9 @@ class MoveBody(BaseModel):
 
 
 class PromoteRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 4}]})
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"version": 2}]})
 
-    version: Version
+    version: VersionNumber
     metric: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     """The figure of the cards to compare; left out, the one that production's training went by."""
     force: bool = False

@@ -8,15 +8,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from adapters import PromptAdapter, TaskInfo, TaskSpec, VersionInfo
 from adapters.adapter import BackboneRef, Calibration, Provenance
+from adapters.names import REF_PATTERN
 from service.classifier import Classification
+from service.json_numbers import Positive, VersionNumber
 from service.predictions import Prediction
 from service.rollout_schemas import TrafficBody
 from service.routing import MAX_STICKY_KEY_CHARS
 from service.self_test import SelfTest
 from service.shadow_counts import ShadowReport
 
-MAX_VERSION = 999_999_999
-"""As many digits as a ref takes."""
+RefText = Annotated[str, Field(json_schema_extra={"pattern": f"^{REF_PATTERN}$"})]
 
 
 def _check_item(value: object) -> object:
@@ -43,6 +44,7 @@ class ClassifyRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
         json_schema_extra={
             "examples": [
                 {"inputs": "a gripping film"},
@@ -58,9 +60,9 @@ class ClassifyRequest(BaseModel):
 
     inputs: Inputs
     truncate: Literal["error", "start", "end"] = "error"
-    top_k: Annotated[int, Field(ge=1)] | None = None
+    top_k: Positive | None = None
     """How many of the best labels to answer; left out, all of up to 20, else 5."""
-    timeout_ms: Annotated[int, Field(ge=1)] | None = None
+    timeout_ms: Positive | None = None
     sticky_key: Annotated[str, Field(min_length=1, max_length=MAX_STICKY_KEY_CHARS)] | None = None
     """Requests with the same key get the same version while a canary has a share of the task; a user's id, say."""
 
@@ -89,10 +91,10 @@ class FanOutRequest(ClassifyRequest):
     """The same inputs for several tasks: a string fits every task with one field, an object those with its fields."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"tasks": ["sst2", "ag_news@canary"], "inputs": ["a gripping film"]}]}
+        json_schema_extra={"examples": [{"tasks": ["sst2", "sst2@2"], "inputs": ["a gripping film"]}]}
     )
 
-    tasks: Annotated[list[str], Field(min_length=1)]
+    tasks: Annotated[list[RefText], Field(min_length=1)]
     """Refs; each is answered as `POST /classify/{ref}` would."""
 
 
@@ -191,10 +193,12 @@ class PublishResponse(BaseModel):
 
 
 class AliasRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 3, "expected": 2}]})
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"version": 2}, {"version": 3, "expected": 2}]}
+    )
 
-    version: Annotated[int, Field(ge=1, le=MAX_VERSION)]
-    expected: Annotated[int, Field(ge=1, le=MAX_VERSION)] | None = None
+    version: VersionNumber
+    expected: VersionNumber | None = None
     """The version that the alias must point at now; left out, it is moved whatever it is."""
 
 

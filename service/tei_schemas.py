@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from service.json_numbers import Positive
+
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation"]
 
 
@@ -17,9 +19,9 @@ class TeiError(BaseModel):
 class PipelineParameters(BaseModel):
     """What `huggingface_hub.InferenceClient` sends beside the inputs, in the words of `transformers`' pipelines."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    top_k: Annotated[int, Field(ge=1)] | None = None
+    top_k: Positive | None = None
     function_to_apply: Literal["softmax", "none"] | None = None
 
 
@@ -48,6 +50,7 @@ class PredictRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
         json_schema_extra={
             "examples": [{"inputs": "a gripping film"}, {"inputs": [["a gripping film"], ["too long"]]}]
         },

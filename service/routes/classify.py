@@ -9,6 +9,7 @@ from service.fan_out import Part, fan_out
 from service.problems import problem_body, problem_of
 from service.routes.asking import Question, ask, server_timing, work
 from service.routes.common import JSON_BODY, Running, Tenant, problems
+from service.routes.parameters import RefPath
 from service.schemas import (
     ClassifyRequest,
     ClassifyResponse,
@@ -26,7 +27,7 @@ _PROBLEMS = problems(400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
 
 @router.post("/classify/{ref}", dependencies=[JSON_BODY], responses=_PROBLEMS)
 async def classify(
-    ref: str, body: ClassifyRequest, request: Request, response: Response, world: Running, tenant: Tenant
+    ref: RefPath, body: ClassifyRequest, request: Request, response: Response, world: Running, tenant: Tenant
 ) -> ClassifyResponse:
     """Classify one or more inputs with the adapter that `ref` names.
 

@@ -7,11 +7,12 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import BaseModel
+from pydantic.json_schema import SkipJsonSchema
 
 from service.caller import Caller, Role
 from service.errors import NotReady, UnsupportedMediaType
 from service.gate import API_KEY, VISIT, Visit
-from service.preconditions import TAGS_PATTERN, Preconditions
+from service.preconditions import Preconditions
 from service.schemas import ProblemBody
 from service.world import World
 
@@ -57,15 +58,17 @@ Publishing = Annotated[Caller, Depends(requires("publish"))]
 Administering = Annotated[Caller, Depends(requires("admin"))]
 
 
-async def conditions_of(
-    if_match: Annotated[str | None, Header(pattern=TAGS_PATTERN)] = None,
-    if_none_match: Annotated[str | None, Header(pattern=TAGS_PATTERN)] = None,
-) -> Preconditions:
+_TAGS = "entity tags with commas between them, or *"
+IfMatch = Annotated[str | SkipJsonSchema[None], Header(description=_TAGS)]
+IfNoneMatch = Annotated[str | SkipJsonSchema[None], Header(description=_TAGS)]
+
+
+async def conditions_of(if_match: IfMatch = None, if_none_match: IfNoneMatch = None) -> Preconditions:
     """What a write asks of the present state."""
     return Preconditions(if_match, if_none_match)
 
 
-async def known_tag(if_none_match: Annotated[str | None, Header(pattern=TAGS_PATTERN)] = None) -> None:
+async def known_tag(if_none_match: IfNoneMatch = None) -> None:
     """A reader's tags, for the documentation: `NotModified` reads them."""
 
 

@@ -1,9 +1,8 @@
 """The Open Inference Protocol (`/v2`), as KServe and Triton speak it: a task is a model, its fields are its inputs."""
 
 from importlib.metadata import version
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Request
 
 from adapters import Ref, Resolution
 from service.classifier import Classification
@@ -25,7 +24,7 @@ from service.open_inference_schemas import (
 from service.problems import Face, Problem
 from service.routes.asking import Question, ask
 from service.routes.common import Running, Tenant, errors, media_type, require_ready
-from service.schemas import MAX_VERSION
+from service.routes.parameters import RefPath, TaskPath, VersionPath
 from service.world import World
 
 
@@ -43,8 +42,6 @@ open_router = APIRouter(prefix="/v2", tags=router.tags)
 _BODY = Depends(media_type("application/json", or_none=True))
 _MODEL = errors(OipError, 400, 404, 409, 422, 503)
 _INFER = errors(OipError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
-
-Version = Annotated[int, Path(ge=1, le=MAX_VERSION)]
 
 
 @open_router.get("")
@@ -67,32 +64,32 @@ async def ready(world: Running) -> OipReady:
 
 
 @router.get("", responses=_MODEL)
-async def describe(model: str, world: Running, tenant: Tenant) -> OipModel:
+async def describe(model: RefPath, world: Running, tenant: Tenant) -> OipModel:
     """The task's fields as inputs, and what it answers."""
     return await _describe(world, tenant, Ref.parse(model))
 
 
 @router.get("/versions/{version}", responses=_MODEL)
-async def describe_version(model: str, version: Version, world: Running, tenant: Tenant) -> OipModel:
+async def describe_version(model: TaskPath, version: VersionPath, world: Running, tenant: Tenant) -> OipModel:
     """The same of one version."""
     return await _describe(world, tenant, Ref(model, version=version))
 
 
 @router.get("/ready", responses=_MODEL)
-async def model_ready(model: str, world: Running, tenant: Tenant) -> OipModelReady:
+async def model_ready(model: RefPath, world: Running, tenant: Tenant) -> OipModelReady:
     """The task is there, and the server can answer."""
     return await _ready(world, tenant, Ref.parse(model))
 
 
 @router.get("/versions/{version}/ready", responses=_MODEL)
-async def version_ready(model: str, version: Version, world: Running, tenant: Tenant) -> OipModelReady:
+async def version_ready(model: TaskPath, version: VersionPath, world: Running, tenant: Tenant) -> OipModelReady:
     """The same of one version."""
     return await _ready(world, tenant, Ref(model, version=version))
 
 
 @router.post("/infer", dependencies=[_BODY], responses=_INFER, response_model_exclude_none=True)
 async def infer(
-    model: str, body: OipInferRequest, request: Request, world: Running, tenant: Tenant
+    model: RefPath, body: OipInferRequest, request: Request, world: Running, tenant: Tenant
 ) -> OipInferResponse:
     """Classify the rows of the input tensors."""
     return _answer(body, await ask(request, world, tenant, Ref.parse(model), _question(body)))
@@ -100,7 +97,7 @@ async def infer(
 
 @router.post("/versions/{version}/infer", dependencies=[_BODY], responses=_INFER, response_model_exclude_none=True)
 async def infer_version(
-    model: str, version: Version, body: OipInferRequest, request: Request, world: Running, tenant: Tenant
+    model: TaskPath, version: VersionPath, body: OipInferRequest, request: Request, world: Running, tenant: Tenant
 ) -> OipInferResponse:
     """The same by one version."""
     return _answer(body, await ask(request, world, tenant, Ref(model, version=version), _question(body)))

@@ -5,18 +5,19 @@ from fastapi import APIRouter
 from adapters import NO_TRAFFIC
 from service.rollout_schemas import MoveBody, PromoteRequest, PromotionBody, RollbackRequest, TrafficBody
 from service.routes.common import JSON_BODY, Publishing, Running, Tenant, problems
+from service.routes.parameters import TaskPath
 
 router = APIRouter(prefix="/tasks/{task}", tags=["rollouts"])
 
 
 @router.get("/traffic", responses=problems(404))
-async def read_traffic(task: str, world: Running, tenant: Tenant) -> TrafficBody:
+async def read_traffic(task: TaskPath, world: Running, tenant: Tenant) -> TrafficBody:
     """The task's canary and shadow, where it has any."""
     return TrafficBody.of(world.catalog.task(tenant, task).traffic)
 
 
-@router.put("/traffic", dependencies=[JSON_BODY], responses=problems(400, 404, 415, 422, 503))
-async def set_traffic(task: str, body: TrafficBody, world: Running, caller: Publishing) -> TrafficBody:
+@router.put("/traffic", dependencies=[JSON_BODY], responses=problems(400, 404, 413, 415, 422, 503))
+async def set_traffic(task: TaskPath, body: TrafficBody, world: Running, caller: Publishing) -> TrafficBody:
     """Give part of the bare name's requests to a canary version, or have a shadow version compute the same rows.
 
     What is left out is off. A request's part is told by its `sticky_key`, or by lot without one.
@@ -26,13 +27,13 @@ async def set_traffic(task: str, body: TrafficBody, world: Running, caller: Publ
 
 
 @router.delete("/traffic", status_code=204, responses=problems(404, 503))
-async def end_traffic(task: str, world: Running, caller: Publishing) -> None:
+async def end_traffic(task: TaskPath, world: Running, caller: Publishing) -> None:
     """End canary and shadow: production answers alone."""
     await world.rollouts.set_traffic(caller.tenant, task, NO_TRAFFIC, actor=caller.actor)
 
 
-@router.post("/rollback", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 415, 422, 503))
-async def roll_back(task: str, body: RollbackRequest, world: Running, caller: Publishing) -> MoveBody:
+@router.post("/rollback", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 413, 415, 422, 503))
+async def roll_back(task: TaskPath, body: RollbackRequest, world: Running, caller: Publishing) -> MoveBody:
     """Point `production`, or another alias, back to the version that it pointed at before.
 
     Rolling back production ends a canary too; a shadow stays. Once answered, this server answers by the old version.
@@ -41,8 +42,8 @@ async def roll_back(task: str, body: RollbackRequest, world: Running, caller: Pu
     return MoveBody(task=task, alias=move.alias, previous=move.previous, version=move.version)
 
 
-@router.post("/promote", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 415, 422, 503))
-async def promote(task: str, body: PromoteRequest, world: Running, caller: Publishing) -> PromotionBody:
+@router.post("/promote", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 413, 415, 422, 503))
+async def promote(task: TaskPath, body: PromoteRequest, world: Running, caller: Publishing) -> PromotionBody:
     """Point `production` at a version whose card is no worse than the present one's.
 
     Refused (`promotion_refused`, with the figure's name and both values) where it is worse, or has no such figure,

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Path, Response, UploadFile
+from fastapi import APIRouter, File, Form, Response, UploadFile
 
 from adapters import PRODUCTION, NotFound, Ref, Resolution
 from adapters.files import from_files
@@ -19,8 +19,8 @@ from service.routes.common import (
     not_modified,
     problems,
 )
+from service.routes.parameters import AliasPath, FilePath, TaskPath, VersionPath
 from service.schemas import (
-    MAX_VERSION,
     AdapterBody,
     AliasBody,
     AliasRequest,
@@ -36,7 +36,6 @@ from service.uploads import read_uploads
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
 FILE_TYPE = "application/octet-stream"
-Version = Annotated[int, Path(ge=1, le=MAX_VERSION)]
 
 
 @router.get("")
@@ -46,7 +45,7 @@ async def list_tasks(world: Running, tenant: Tenant) -> TaskList:
 
 
 @router.get("/{task}", responses=problems(404, 503))
-async def describe_task(task: str, world: Running, tenant: Tenant) -> TaskDetail:
+async def describe_task(task: TaskPath, world: Running, tenant: Tenant) -> TaskDetail:
     """One task, with what its current version is made of, and how a shadow's answers differ from those given."""
     info = world.catalog.task(tenant, task)
     version = info.aliases.get(PRODUCTION)
@@ -63,8 +62,8 @@ async def describe_task(task: str, world: Running, tenant: Tenant) -> TaskDetail
     responses={200: {"model": PublishResponse}, **problems(400, 413, 415, 422, 429, 503)},
 )
 async def publish_version(
-    task: str,
-    files: Annotated[list[UploadFile], File(description="the adapter's files, each under its own file name")],
+    task: TaskPath,
+    files: Annotated[list[UploadFile], File(min_length=1, description="the adapter's files, each by its own name")],
     response: Response,
     world: Running,
     caller: Publishing,
@@ -89,7 +88,7 @@ async def publish_version(
     "/{task}/versions/{version}", dependencies=[CACHED], responses={**not_modified(), **problems(404, 422, 503)}
 )
 async def describe_version(
-    task: str, version: Version, world: Running, tenant: Tenant, response: Response
+    task: TaskPath, version: VersionPath, world: Running, tenant: Tenant, response: Response
 ) -> AdapterBody:
     """What a version is made of; its tag is its digest."""
     described = await _describe(world, tenant, Ref(task, version=version))
@@ -98,7 +97,7 @@ async def describe_version(
 
 
 @router.get("/{task}/versions/{version}/files", responses=problems(404, 503))
-async def list_files(task: str, version: Version, world: Running, tenant: Tenant) -> FileList:
+async def list_files(task: TaskPath, version: VersionPath, world: Running, tenant: Tenant) -> FileList:
     """The names of a version's files."""
     return FileList(files=sorted(await _files(world, tenant, task, version)))
 
@@ -109,7 +108,7 @@ async def list_files(task: str, version: Version, world: Running, tenant: Tenant
     responses={200: {"content": {FILE_TYPE: {}}}, **not_modified(), **problems(404, 422, 503)},
     response_class=Response,
 )
-async def read_file(task: str, version: Version, name: str, world: Running, tenant: Tenant) -> Response:
+async def read_file(task: TaskPath, version: VersionPath, name: FilePath, world: Running, tenant: Tenant) -> Response:
     """One of a version's files, byte for byte; its tag is the version's digest."""
     resolution = world.catalog.resolve(tenant, Ref(task, version=version))
     files = await asyncio.to_thread(world.registry.get, resolution.digest)
@@ -119,14 +118,14 @@ async def read_file(task: str, version: Version, name: str, world: Running, tena
 
 
 @router.delete("/{task}/versions/{version}", status_code=204, responses=problems(404, 409, 503))
-async def delete_version(task: str, version: Version, world: Running, caller: Publishing) -> None:
+async def delete_version(task: TaskPath, version: VersionPath, world: Running, caller: Publishing) -> None:
     """Remove a version that no alias points at. Its number is never given again."""
     await asyncio.to_thread(world.registry.delete, caller.tenant, task, version, actor=caller.actor)
     await world.follower.refresh()
 
 
 @router.get("/{task}/aliases/{alias}", dependencies=[CACHED], responses={**not_modified(), **problems(404, 422)})
-async def read_alias(task: str, alias: str, world: Running, tenant: Tenant, response: Response) -> AliasBody:
+async def read_alias(task: TaskPath, alias: AliasPath, world: Running, tenant: Tenant, response: Response) -> AliasBody:
     """Where an alias points; the tag is what `If-Match` of a write wants."""
     return _tagged(world.catalog.resolve(tenant, Ref(task, alias=alias)), alias, response)
 
@@ -135,8 +134,8 @@ async def read_alias(task: str, alias: str, world: Running, tenant: Tenant, resp
     "/{task}/aliases/{alias}", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 412, 413, 415, 422, 503)
 )
 async def set_alias(
-    task: str,
-    alias: str,
+    task: TaskPath,
+    alias: AliasPath,
     body: AliasRequest,
     world: Running,
     caller: Publishing,
@@ -155,8 +154,10 @@ async def set_alias(
     return _tagged(resolution, alias, response)
 
 
-@router.delete("/{task}/aliases/{alias}", status_code=204, responses=problems(404, 412, 422, 503))
-async def delete_alias(task: str, alias: str, world: Running, caller: Publishing, conditions: Conditions) -> None:
+@router.delete("/{task}/aliases/{alias}", status_code=204, responses=problems(400, 404, 412, 422, 503))
+async def delete_alias(
+    task: TaskPath, alias: AliasPath, world: Running, caller: Publishing, conditions: Conditions
+) -> None:
     """Remove an alias; with `If-Match` only if it has this tag."""
     await world.aliases.remove(caller.tenant, Ref(task, alias=alias), conditions=conditions, actor=caller.actor)
 

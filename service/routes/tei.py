@@ -8,8 +8,10 @@ from importlib.metadata import version
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
+from pydantic.json_schema import SkipJsonSchema
 
 from adapters import Ref
+from adapters.names import REF_PATTERN
 from backbone import Truncation
 from service.classifier import Classification
 from service.errors import InvalidRequest
@@ -18,6 +20,7 @@ from service.predictions import Prediction
 from service.problems import Face, Problem
 from service.routes.asking import ALL_LABELS, Question, ask
 from service.routes.common import JSON_BODY, Running, Tenant, errors, require_ready
+from service.routes.parameters import RefPath
 from service.tei_schemas import ErrorType, Info, LabelIds, ModelType, PredictRequest, Scored, TeiError
 from service.world import World
 
@@ -45,9 +48,17 @@ _INFO = errors(TeiError, 400, 404, 409, 422, 503)
 
 async def _named(
     world: Running,
-    task: Annotated[str | None, Header(alias="X-Superpos-Task", description="the ref; else the server's own")] = None,
+    task: Annotated[
+        str | SkipJsonSchema[None],
+        Header(
+            alias="X-Superpos-Task",
+            description="the ref; else the server's own",
+            examples=["sst2"],
+            json_schema_extra={"pattern": f"^{REF_PATTERN}$"},
+        ),
+    ] = None,
 ) -> str:
-    ref = task or world.settings.default_task
+    ref = world.settings.default_task if task is None else task
     if ref is None:
         raise InvalidRequest("no task is named: send X-Superpos-Task, or ask /tei/<task>/predict")
     return ref
@@ -67,7 +78,7 @@ async def predict(
 @router.post("/tei/{ref}", dependencies=[JSON_BODY], responses=_PREDICT)
 @router.post("/tei/{ref}/predict", dependencies=[JSON_BODY], responses=_PREDICT)
 async def predict_task(
-    ref: str, body: PredictRequest, request: Request, world: Running, tenant: Tenant
+    ref: RefPath, body: PredictRequest, request: Request, world: Running, tenant: Tenant
 ) -> list[Scored] | list[list[Scored]]:
     """Every label with its score, best first."""
     return _answer(body, await ask(request, world, tenant, Ref.parse(ref), _question(body)))
@@ -80,15 +91,22 @@ async def info(ref: Named, world: Running, tenant: Tenant) -> Info:
 
 
 @router.get("/tei/{ref}/info", responses=_INFO)
-async def info_of_task(ref: str, world: Running, tenant: Tenant) -> Info:
+async def info_of_task(ref: RefPath, world: Running, tenant: Tenant) -> Info:
     """A task as TEI describes its model."""
     return await _info(world, tenant, ref)
 
 
 @open_router.get("/health", response_class=Response, responses=errors(TeiError, 503))
-@open_router.get("/tei/{ref}/health", response_class=Response, responses=errors(TeiError, 503))
 async def health(world: Running) -> Response:
-    """Empty where the server can answer, whatever the task."""
+    """Empty where the server can answer."""
+    require_ready(world)
+    return Response()
+
+
+@open_router.get("/tei/{ref}/health", response_class=Response, responses=errors(TeiError, 400, 503))
+async def health_of_task(ref: RefPath, world: Running) -> Response:
+    """The same: without a key nothing is told of the task, not even whether it is there."""
+    Ref.parse(ref)
     require_ready(world)
     return Response()
 

@@ -13,7 +13,8 @@ from service.classifier import Classification
 from service.problems import Face, Problem
 from service.routes.asking import Question, ask
 from service.routes.common import JSON_BODY, Running, Tenant, errors
-from service.schemas import Inputs
+from service.routes.parameters import RefPath
+from service.schemas import Inputs, RefText
 
 OWNER = "superpos"
 
@@ -37,10 +38,12 @@ class OpenAIClassifyRequest(BaseModel):
     """A text or a list of them; of a task with several fields, objects of these."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"model": "sst2", "input": ["a gripping film", "too long"]}]}
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"model": "sst2", "input": ["a gripping film", "too long"]}]},
     )
 
-    model: str
+    model: RefText
     input: Inputs
     truncate_prompt_tokens: Literal[-1] | None = None
     """-1 cuts texts over the task's limit, which are an error otherwise."""
@@ -129,7 +132,7 @@ async def list_models(world: Running, tenant: Tenant) -> ModelList:
 
 
 @router.get("/models/{model}", responses=errors(OpenAIError, 400, 404, 409))
-async def describe_model(model: str, world: Running, tenant: Tenant) -> ModelCard:
+async def describe_model(model: RefPath, world: Running, tenant: Tenant) -> ModelCard:
     """One of them, or what any other ref means."""
     ref = Ref.parse(model)
     info = world.catalog.task(tenant, ref.task)

@@ -1,0 +1,21 @@
+"""What stands in paths, documented by its pattern. Names are refused where they are used, with their own problem."""
+
+from typing import Annotated
+
+from fastapi import Path
+
+from adapters.names import ALIAS_PATTERN, NAME_PATTERN, REF_PATTERN
+from service.json_numbers import MAX_VERSION
+
+RefPath = Annotated[
+    str,
+    Path(
+        description="`task` (its production version), `task@3`, `task@alias` or `task@sha256:…`",
+        examples=["sst2"],
+        json_schema_extra={"pattern": f"^{REF_PATTERN}$"},
+    ),
+]
+TaskPath = Annotated[str, Path(examples=["sst2"], json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})]
+AliasPath = Annotated[str, Path(examples=["canary"], json_schema_extra={"pattern": f"^{ALIAS_PATTERN}$"})]
+VersionPath = Annotated[int, Path(ge=1, le=MAX_VERSION, examples=[1])]
+FilePath = Annotated[str, Path(examples=["superpos.json"])]

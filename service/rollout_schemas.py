@@ -51,7 +51,9 @@ class MoveBody(BaseModel):
 
 
 class PromoteRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"version": 2}]})
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"version": 2}, {"version": 2, "force": True}]}
+    )
 
     version: VersionNumber
     metric: Annotated[str, Field(min_length=1, max_length=128)] | None = None

@@ -72,6 +72,7 @@ acceptance: setup ## Train, push, serve and compare with transformers on real ro
 
 conformance: setup ## Hold a server to its OpenAPI document: thousands of requests by schemathesis
 	$(BIN)/python -m benchmarks.conformance
+	$(BIN)/python -m benchmarks.platform
 
 bundled: setup ## Train the bundled adapters again (set SUPERPOS_DATA)
 	$(BIN)/python -m benchmarks.bundled

@@ -13,6 +13,7 @@ def watch(metrics: Metrics, world: "World") -> None:
     metrics.tenants.know(world.directory.knows)
     metrics.gauge("superpos_queue_rows", "Rows admitted and not yet answered", lambda: world.admission.rows)
     metrics.gauge("superpos_queue_tokens", "Their packed tokens", lambda: world.admission.tokens)
+    metrics.gauge("superpos_shadow_queue_rows", "Rows on their way to a shadow version", lambda: world.shadowing.rows)
     metrics.gauge("superpos_tasks", "Tasks in the catalog", lambda: len(world.catalog), over_workers="livemax")
     metrics.gauge("superpos_adapters_loaded", "Adapters in host memory", lambda: len(world.adapters))
     metrics.gauge(

@@ -57,6 +57,11 @@ class Shadowing:
         self._count, self._on_rows = count, on_rows
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def rows(self) -> int:
+        """Those that are on their way."""
+        return self._admission.rows
+
     def offer(self, rows: Shadowed) -> None:
         """Compare a request's rows, some time. It returns at once and never fails."""
         # a context of its own: what is learnt here is no fact of the request, which has its answer

@@ -7,22 +7,19 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
 import pytest
 import torch
 from support import SENTIMENT, RunningServer, eventually, make_adapter, sample
+from support_load import held_model_thread
 
 from adapters import PromptAdapter, SqliteRegistry
 from adapters.files import to_files
 from backbone import Backbone, PackedRow, pack
-from service.loaded import load_adapter
-from service.rows import EngineRow, RowAnswer
 
 Serve = Callable[..., RunningServer]
 
@@ -34,25 +31,6 @@ def expected_log_probs(backbone: Backbone, adapter: PromptAdapter, text: str) ->
         encoded = backbone.encode(pack([PackedRow(range(len(prompt)), tokens)]), prompt)
         scores = backbone.score(encoded, [backbone.label_trie(adapter.spec.label_words)])[0]
     return dict(zip(adapter.spec.label_names, scores.tolist(), strict=True))
-
-
-@contextmanager
-def held_model_thread(server: RunningServer, backbone: Backbone) -> Iterator[None]:
-    """Make the server's model thread stand still, as behind a long batch."""
-    world = server.app.state.world
-    held, go_on = threading.Event(), threading.Event()
-
-    def wait(_: Future[RowAnswer]) -> None:
-        held.set()
-        assert go_on.wait(30)
-
-    row = EngineRow(load_adapter(make_adapter(backbone, seed=99), backbone), (1,), time.monotonic() + 60)
-    world.engine.submit([row])[0].add_done_callback(wait)
-    assert held.wait(30)
-    try:
-        yield
-    finally:
-        go_on.set()
 
 
 def test_a_second_version_arrives_under_load_without_a_failed_request(serve: Serve, tiny: Backbone) -> None:

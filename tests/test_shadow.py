@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from support import SENTIMENT, TOPIC, RunningServer, eventually, make_adapter, sample
+from support_load import held_model_thread
 
 from adapters import PromptAdapter, TaskSpec
 from backbone import Backbone, PackedBatch, PackedRow, pack
@@ -149,6 +151,33 @@ def test_a_shadow_that_is_tripped_leaves_every_answer_alone(
         assert answer["predictions"][0]["scores"] == pytest.approx(answers_alone(tiny, first, text), abs=1e-4)
     eventually(lambda: told(server)["failed"] == 20)
     assert server.client.get("/healthz/ready").json()["tripped_adapters"] == 1
+
+
+def test_a_shadow_never_holds_up_a_caller(serve: Serve, tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the one whose rows it computes, though the model stands still, nor one who comes after it."""
+    first, second = make_adapter(tiny, TOPIC), make_adapter(tiny, TOPIC, seed=3, num_virtual_tokens=7)
+    server = shadowed(serve, first, second, result_cache_bytes=1 << 20)
+    server.classify("topic@1", TEXTS[0]).raise_for_status()  # remembered from now on
+    world = server.app.state.world
+    batches: list[int] = []
+    sound = world.backbone.encode
+
+    def encode(packed: PackedBatch, prompts: torch.Tensor, **options: Any) -> Any:
+        batches.append(len(packed.prompt_rows))
+        return sound(packed, prompts, **options)
+
+    monkeypatch.setattr(world.backbone, "encode", encode)
+    with ThreadPoolExecutor(1) as pool:
+        with held_model_thread(server, tiny):
+            batches.clear()
+            assert server.classify("topic", TEXTS[0]).json()["predictions"][0]["cached"]
+            eventually(lambda: world.engine._inbox.qsize() == 1)
+            assert world.shadowing.rows == 1
+            late = pool.submit(server.classify, "topic@1", TEXTS[1:3])
+            eventually(lambda: world.engine._inbox.qsize() == 2)
+        assert late.result(30).status_code == 200
+    eventually(lambda: told(server)["rows"] == 1)
+    assert batches == [20, 7]
 
 
 def test_what_finds_no_room_is_dropped_and_counted(serve: Serve, tiny: Backbone) -> None:

@@ -1,7 +1,9 @@
 """The server does what its OpenAPI document says: schemathesis with every check on, its short profile."""
 
+import re
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -11,6 +13,7 @@ from support_http import check_problem
 from adapters.files import to_files
 from backbone import Backbone
 from benchmarks.conformance import NO_ANSWER_BY_CHANCE, check
+from service.problems import FRAMEWORK_CODES, MEANINGS
 
 KEY = f"sp_root_{secrets.token_urlsafe(32)}"
 
@@ -62,3 +65,15 @@ def test_a_method_that_a_path_does_not_take_names_all_that_it_takes(server: Runn
         refused = server.client.options(path)
         check_problem(refused, 405, "method_not_allowed", path, allowed)
         assert refused.headers["Allow"] == allowed
+
+
+def test_the_api_document_tells_every_code_with_its_status_and_every_path(server: RunningServer) -> None:
+    text = (Path(__file__).parent.parent / "docs/api.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| (\d{3}) \| `(\w+)` \|", text, flags=re.MULTILINE))
+    table = {(meaning.status, meaning.code) for meaning in MEANINGS.values()}
+    framework = {(status, code) for status, code in FRAMEWORK_CODES.items()}
+    elsewhere = {(400, "malformed_json"), (500, "internal_error")}
+    assert told == {(str(status), code) for status, code in table | framework | elsewhere}
+    paths = server.client.get("/openapi.json").json()["paths"]
+    first = {path.split("/")[1] for path in paths}
+    assert {part for part in first if f"/{part}" not in text} == set()

@@ -7,7 +7,16 @@ import typer
 from rich.table import Table
 
 from cli.backbones import load_backbone
-from cli.options import DEFAULT_SERVER, BackboneOption, CacheOption, FromOption, OfflineOption, RevisionOption, ToOption
+from cli.options import (
+    DEFAULT_SERVER,
+    BackboneOption,
+    CacheOption,
+    FromOption,
+    KeyOption,
+    OfflineOption,
+    RevisionOption,
+    ToOption,
+)
 from cli.output import CommandError, one_line_errors, out, show
 
 if TYPE_CHECKING:
@@ -26,6 +35,7 @@ def push(
     to: ToOption = DEFAULT_SERVER,
     alias: AliasesOption = None,
     no_alias: NoAliasOption = False,
+    key: KeyOption = None,
 ) -> None:
     """Publish a trained adapter as a task's next version. A running server answers with it at once.
 
@@ -38,10 +48,10 @@ def push(
 
     with one_line_errors(AdapterError):
         inner = folder / "adapter"
-        _publish(read_folder(inner if inner.is_dir() else folder), task, to, alias, no_alias)
+        _publish(read_folder(inner if inner.is_dir() else folder), task, to, alias, no_alias, key)
 
 
-def list_tasks(source: FromOption = DEFAULT_SERVER) -> None:
+def list_tasks(source: FromOption = DEFAULT_SERVER, key: KeyOption = None) -> None:
     """List tasks with their versions, aliases, canary and shadow.
 
     \b
@@ -53,7 +63,7 @@ def list_tasks(source: FromOption = DEFAULT_SERVER) -> None:
 
     with one_line_errors(AdapterError):
         table = Table("task", "version", "answers as", "adapter", "published", "by")
-        for info in open_source(source).tasks():
+        for info in open_source(source, key).tasks():
             for version in info.versions:
                 names = sorted(name for name, at in info.aliases.items() if at == version.version)
                 names += _roles(info.traffic, version.version)
@@ -83,6 +93,7 @@ def alias(
         int | None, typer.Option(help="Move it only if it points at this version now, else refuse.")
     ] = None,
     to: ToOption = DEFAULT_SERVER,
+    key: KeyOption = None,
 ) -> None:
     """Point an alias at a version: release it, or roll back.
 
@@ -94,7 +105,7 @@ def alias(
     from cli.places import open_source
 
     with one_line_errors(AdapterError):
-        open_source(to).set_alias(task, name, version, expected)
+        open_source(to, key).set_alias(task, name, version, expected)
         out.print(f"{task}@{name} is version {version}", markup=False)
 
 
@@ -102,6 +113,7 @@ def export(
     ref: Annotated[str, typer.Argument(help="task, task@3, task@alias or task@sha256:…")],
     folder: Annotated[Path, typer.Argument(help="The folder to write; must not exist, or be empty.")],
     source: FromOption = DEFAULT_SERVER,
+    key: KeyOption = None,
 ) -> None:
     """Write an adapter as a PEFT folder that `PeftModel.from_pretrained` loads.
 
@@ -116,7 +128,7 @@ def export(
     with one_line_errors(AdapterError, OSError):
         if folder.exists() and any(folder.iterdir()):
             raise CommandError(f"{folder} is not empty; name a folder that does not exist yet")
-        files = open_source(source).files(Ref.parse(ref))
+        files = open_source(source, key).files(Ref.parse(ref))
         write_folder(folder, files)
         out.print(f"{folder}: {ref}, {from_files(files).digest}", markup=False)
 
@@ -131,6 +143,7 @@ def import_folder(
     to: ToOption = DEFAULT_SERVER,
     alias: AliasesOption = None,
     no_alias: NoAliasOption = False,
+    key: KeyOption = None,
     backbone: BackboneOption = "embedded",
     cache_dir: CacheOption = None,
     revision: RevisionOption = None,
@@ -166,15 +179,17 @@ def import_folder(
             )
             adapter.check_backbone(fingerprint=loaded.identity.fingerprint, width=loaded.width)
             files = to_files(adapter)
-        _publish(files, task, to, alias, no_alias)
+        _publish(files, task, to, alias, no_alias, key)
 
 
-def _publish(files: dict[str, bytes], task: str, to: str, alias: list[str] | None, no_alias: bool) -> None:
+def _publish(
+    files: dict[str, bytes], task: str, to: str, alias: list[str] | None, no_alias: bool, key: str | None
+) -> None:
     from cli.places import open_place
 
     if alias and no_alias:
         raise CommandError("--alias and --no-alias contradict each other")
-    done = open_place(to).publish(task, files, [] if no_alias else alias)
+    done = open_place(to, key).publish(task, files, [] if no_alias else alias)
     moved = f"only {', '.join(alias)} moved" if alias else "nothing changed"
     state = "published" if done.created else f"already there, {moved}:"
     out.print(f"{state} {task}@{done.version} {done.digest}", markup=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cli.options import DEFAULT_SERVER, ServerOption
+from cli.options import DEFAULT_SERVER, KeyOption, ServerOption
 from cli.output import CommandError, one_line_errors, out, show
 
 
@@ -18,6 +18,7 @@ def classify(
         typer.Argument(help="Texts; for a task of several fields JSON objects. Left out: one a line from stdin."),
     ] = None,
     server: ServerOption = DEFAULT_SERVER,
+    key: KeyOption = None,
     truncate: Annotated[str, typer.Option(help="What to do with a long text: error, start or end.")] = "error",
     as_json: Annotated[bool, typer.Option("--json", help="Print the server's answer as it is.")] = False,
 ) -> None:
@@ -35,7 +36,7 @@ def classify(
         if not lines:
             raise CommandError("nothing to classify: give texts as arguments or on standard input")
         body = {"inputs": [_item(line) for line in lines], "truncate": truncate}
-        answer = Server(server).request("POST", f"/classify/{ref}", json=body).json()
+        answer = Server(server, key).request("POST", f"/classify/{ref}", json=body).json()
         if as_json:
             out.print_json(data=answer)
             return

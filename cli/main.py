@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from cli import adapters_commands, backbones, registry_commands, rollout_commands, training_commands
+from cli import (
+    adapters_commands,
+    backbones,
+    key_commands,
+    registry_commands,
+    rollout_commands,
+    tenant_commands,
+    training_commands,
+)
 from cli.classify import classify
 from cli.output import out
 from cli.serve import serve
@@ -49,6 +57,8 @@ app.command()(adapters_commands.export)
 app.command("import")(adapters_commands.import_folder)
 app.add_typer(backbones.app, name="backbone")
 app.add_typer(registry_commands.app, name="registry")
+app.add_typer(tenant_commands.app, name="tenant")
+app.add_typer(key_commands.app, name="key")
 
 
 def main() -> None:

@@ -31,3 +31,9 @@ ServerOption = Annotated[str, typer.Option(envvar="SUPERPOS_SERVER", help="The s
 _PLACE = "A server's address (http://…), a SQLite registry's path, or Redis (redis://…)."
 ToOption = Annotated[str, typer.Option("--to", envvar="SUPERPOS_SERVER", help=_PLACE)]
 FromOption = Annotated[str, typer.Option("--from", envvar="SUPERPOS_SERVER", help=_PLACE)]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--key", envvar="SUPERPOS_API_KEY", help="Key for a server that asks for one; the environment keeps it secret."
+    ),
+]

@@ -36,3 +36,20 @@ def one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
     except refused as exc:
         err.print(f"superpos: {exc}", style="red", markup=False)
         raise typer.Exit(1) from exc
+
+
+@contextmanager
+def account_refusals() -> Iterator[None]:
+    """As `one_line_errors`, for commands of tenants and keys."""
+    from pydantic import ValidationError
+
+    from adapters.errors import AdapterError
+    from adapters.validation import first_error
+    from service.errors import ServiceError
+
+    with one_line_errors(AdapterError, ServiceError):
+        try:
+            yield
+        except ValidationError as exc:
+            where, value, message = first_error(exc)
+            raise CommandError(f"{where} is {value}: {message}") from exc

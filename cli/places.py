@@ -51,18 +51,23 @@ class Place(Protocol):
         ...
 
 
-def open_place(place: str) -> Place:
-    """A server where the text is an http address, else a registry: a file, or Redis by its URL."""
-    if place.startswith(("http://", "https://")):
-        return Server(place)
+def is_address(place: str) -> bool:
+    """Whether a place is a server's address."""
+    return place.startswith(("http://", "https://"))
+
+
+def open_place(place: str, key: str | None = None) -> Place:
+    """A server where the text is an http address, else a registry: a file, or Redis by its URL, which take no key."""
+    if is_address(place):
+        return Server(place, key)
     return OpenRegistry(open_registry(place))
 
 
-def open_source(place: str) -> Place:
+def open_source(place: str, key: str | None = None) -> Place:
     """As `open_place`, for what is there already: a registry's file must exist."""
     if "://" not in place and not Path(place).is_file():
         raise CommandError(f"registry {place}: no such file")
-    return open_place(place)
+    return open_place(place, key)
 
 
 class OpenRegistry:
@@ -102,13 +107,14 @@ class OpenRegistry:
 class Server:
     """A running server. Its problem details become `CommandError`s."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, key: str | None = None) -> None:
         self._address = address
+        self._headers = {} if key is None else {"Authorization": f"Bearer {_checked(key)}"}
 
     def request(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
         """Send a request; raise `CommandError` with the server's own words where it refuses."""
         try:
-            with httpx2.Client(base_url=self._address, timeout=_TIMEOUT_S) as client:
+            with httpx2.Client(base_url=self._address, headers=self._headers, timeout=_TIMEOUT_S) as client:
                 response = client.request(method, path, **arguments)
         except httpx2.InvalidURL as exc:
             raise CommandError(f"{self._address!r} is not an address: {exc}") from exc
@@ -150,6 +156,15 @@ class Server:
         path = f"/tasks/{ref.task}/versions/{version}/files"
         names = self.request("GET", path).json()["files"]
         return {name: self.request("GET", f"{path}/{name}").content for name in names}
+
+
+def _checked(key: str) -> str:
+    """A key that a header can hold; what is none is not repeated."""
+    from service.keys import RULE, KeyText
+
+    if KeyText.parse(key) is None:
+        raise CommandError(f"--key (SUPERPOS_API_KEY) is no key, expected {RULE}")
+    return key
 
 
 def _detail(response: httpx2.Response) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adapters.names import PRODUCTION
-from cli.options import DEFAULT_SERVER, ToOption
+from cli.options import DEFAULT_SERVER, KeyOption, ToOption
 from cli.output import CommandError, one_line_errors, out
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def traffic(
     ] = None,
     off: Annotated[bool, typer.Option("--off", help="End canary and shadow: production answers alone.")] = False,
     to: ToOption = DEFAULT_SERVER,
+    key: KeyOption = None,
 ) -> None:
     """Show how a task's bare name is answered, or change it. What no option names stays as it is.
 
@@ -46,7 +47,7 @@ def traffic(
     with one_line_errors(AdapterError):
         if off and (canary, percent, shadow) != (None, None, None):
             raise CommandError("--off ends canary and shadow, so it stands alone")
-        place = open_source(to)
+        place = open_source(to, key)
         info = _task(place, task)
         wanted = NO_TRAFFIC if off else _changed(info.traffic, canary, percent, shadow)
         if wanted != info.traffic:
@@ -58,6 +59,7 @@ def rollback(
     task: TaskArgument,
     alias: Annotated[str, typer.Option(help="The alias to move; production is the bare task name.")] = PRODUCTION,
     to: ToOption = DEFAULT_SERVER,
+    key: KeyOption = None,
 ) -> None:
     """Point a task's production version back to the one before it. Run again, it goes one further back.
 
@@ -71,7 +73,7 @@ def rollback(
     from cli.places import open_source
 
     with one_line_errors(AdapterError):
-        place = open_source(to)
+        place = open_source(to, key)
         current = _task(place, task).aliases.get(alias)
         move = place.roll_back(task, alias, current)  # of two who saw the same version, one moves it
         out.print(f"{task}@{alias} is version {move.version}, it was {move.previous}", markup=False)
@@ -86,6 +88,7 @@ def promote(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Promote it whatever the cards say.")] = False,
     to: ToOption = DEFAULT_SERVER,
+    key: KeyOption = None,
 ) -> None:
     """Put a version into production if its card is no worse than the present one's.
 
@@ -100,7 +103,7 @@ def promote(
     from cli.places import open_source
 
     with one_line_errors(AdapterError):
-        done = open_source(to).promote(task, version, metric, force)
+        done = open_source(to, key).promote(task, version, metric, force)
         why = "forced" if done.metric is None else f"no worse by {done.metric}"
         was = "nothing" if done.move.previous is None else done.move.previous
         out.print(f"{task}@{PRODUCTION} is version {version}, it was {was}; {why}", markup=False)

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,13 +17,23 @@ if TYPE_CHECKING:
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on; loopback only. (default: 127.0.0.1)")] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on; beyond loopback only with --require-keys. (default: 127.0.0.1)"),
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. (default: 8080)")] = None,
     backbone: Annotated[
         str | None, typer.Option(help="'embedded', a directory, or a Hugging Face id. (default: embedded)")
     ] = None,
     registry: Annotated[
         str | None, typer.Option(help="What holds the adapters: a SQLite file, or a Redis server (redis://…).")
+    ] = None,
+    require_keys: Annotated[
+        bool, typer.Option("--require-keys", help="Answer nobody without a key; see superpos key --help.")
+    ] = False,
+    admin_key_file: Annotated[
+        Path | None,
+        typer.Option(help="File with an administrator's key, sp_<id>_<secret>, that is there from the start."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="'cpu' or 'cuda'. (default: cpu)")] = None,
     precision: Annotated[
@@ -61,6 +72,8 @@ def serve(
         "port": port,
         "backbone": backbone,
         "registry": registry,
+        "require_keys": require_keys or None,
+        "admin_key_file": admin_key_file,
         "device": device,
         "precision": precision,
         "log_format": log_format,

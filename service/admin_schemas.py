@@ -1,6 +1,6 @@
 """The JSON of `/admin`."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Annotated
 
@@ -33,6 +33,11 @@ class TenantChange(BaseModel):
     max_versions: Count | None = None
     max_bytes: Count | None = None
     suspended: bool = False
+
+
+def changed(tenant: TenantInfo, change: TenantChange) -> TenantInfo:
+    """The tenant with what a change sets (`InvalidRequest` where that cannot be)."""
+    return replace(tenant, **change.model_dump(exclude_unset=True))
 
 
 class TenantRequest(TenantChange):

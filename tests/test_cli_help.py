@@ -52,6 +52,14 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
         "backbone prepare",
         "backbone show",
         "registry copy",
+        "tenant create",
+        "tenant update",
+        "tenant list",
+        "tenant delete",
+        "key create",
+        "key list",
+        "key rotate",
+        "key revoke",
     }
 
 

@@ -1,7 +1,6 @@
 """`/admin`: tenants, their keys, and who did what. For administrators only."""
 
 import asyncio
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -21,6 +20,7 @@ from service.admin_schemas import (
     TenantChange,
     TenantList,
     TenantRequest,
+    changed,
 )
 from service.routes.common import JSON_BODY, Administering, Running, problems
 
@@ -53,9 +53,8 @@ async def describe_tenant(tenant: str, world: Running, caller: Administering) ->
 @router.patch("/tenants/{tenant}", dependencies=[JSON_BODY], responses=problems(400, 404, 413, 415, 503))
 async def update_tenant(tenant: str, body: TenantChange, world: Running, caller: Administering) -> TenantBody:
     """Set a tenant's share and limits; what the body leaves out stays as it is."""
-    given = body.model_dump(exclude_unset=True)
     made = await asyncio.to_thread(
-        world.accounts.update_tenant, tenant, lambda info: replace(info, **given), actor=caller.actor
+        world.accounts.update_tenant, tenant, lambda info: changed(info, body), actor=caller.actor
     )
     await world.directory.refresh()
     return TenantBody.of(made)

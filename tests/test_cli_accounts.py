@@ -5,13 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr, ValidationError
 from support import RunningServer, eventually, make_adapter
 from support_accounts import ADMIN_KEY, bearer
 from support_cli import Answer, superpos
 from support_redis import RedisServer
 
+from adapters import InvalidName
 from adapters.files import CARD, to_files, write_folder
 from backbone import Backbone
+from service.accounts_opening import open_accounts
+from service.bootstrap import ensure_admin_key
+from service.settings import Settings
 
 Serve = Callable[..., RunningServer]
 Ask = Callable[..., Answer]
@@ -131,24 +136,26 @@ def test_every_command_that_asks_a_server_shows_the_key(
     assert superpos("list", "--from", url, "--key", ADMIN_KEY).code == 0
 
 
-@pytest.mark.parametrize(
-    ("words", "mentions"),
-    [
-        ("--host 0.0.0.0", ["setting host is '0.0.0.0'", "without keys", "loopback only", "require_keys"]),
-        ("--require-keys --admin-key-file {tmp}/none", ["admin_key_file", "none", "a file that can be read"]),
-        ("--require-keys --admin-key-file {tmp}/bad", ["admin_key '…' is not valid", "sp_<id>_<secret>"]),
-    ],
-)
-def test_a_server_that_could_not_be_kept_shut_does_not_start(
-    words: str, mentions: list[str], tmp_path: Path, tiny_t5: Path
-) -> None:
-    (tmp_path / "bad").write_text("hunter2", encoding="utf-8")
-    options = words.format(tmp=tmp_path).split()
+def test_a_server_that_everybody_could_reach_does_not_start_without_keys(tmp_path: Path, tiny_t5: Path) -> None:
     place = ("--backbone", tiny_t5, "--registry", tmp_path / "r.sqlite", "--port", "0")
-    refusal = superpos("serve", *options, *place).refusal()
-    for mention in mentions:
+    refusal = superpos("serve", "--host", "0.0.0.0", *place).refusal()
+    for mention in ("setting host is '0.0.0.0'", "without keys", "loopback only", "require_keys"):
         assert mention in refusal
-    assert "hunter2" not in refusal
+    with pytest.raises(ValidationError, match="admin_key is set too"):
+        Settings(admin_key=ADMIN_KEY, admin_key_file="key")
+
+
+def test_an_administrators_key_that_is_none_is_refused_and_not_shown(tmp_path: Path) -> None:
+    accounts = open_accounts(str(tmp_path / "r.sqlite"))
+    (tmp_path / "bad").write_text("hunter2", encoding="utf-8")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for name, expected in (("bad", "sp_<id>_<secret>"), ("binary", "can be read"), ("none", "can be read")):
+        with pytest.raises(InvalidName, match=expected) as caught:
+            ensure_admin_key(accounts, None, tmp_path / name)
+        assert "hunter2" not in str(caught.value)
+    with pytest.raises(InvalidName, match="admin_key '…' is not valid"):
+        ensure_admin_key(accounts, SecretStr("hunter2"), None)
+    assert accounts.store.revision() == 0
 
 
 def test_a_server_with_keys_is_reached_from_elsewhere_with_the_key_of_its_file(serve: Serve, tmp_path: Path) -> None:

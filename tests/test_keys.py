@@ -22,7 +22,8 @@ Serve = Callable[..., RunningServer]
 ROLES = {
     "open": """
         GET /openapi.json, HEAD /openapi.json, GET /docs, GET /docs/oauth2-redirect, GET /redoc, GET /metrics
-        GET /healthz/live, HEAD /healthz/live, GET /healthz/ready, HEAD /healthz/ready
+        GET /healthz/live, HEAD /healthz/live, GET /healthz/startup, HEAD /healthz/startup
+        GET /healthz/ready, HEAD /healthz/ready
         GET /health, GET /tei/{ref}/health, GET /v2, GET /v2/health/live, GET /v2/health/ready
     """,
     "classify": """

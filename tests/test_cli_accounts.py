@@ -121,6 +121,8 @@ def test_every_command_that_asks_a_server_shows_the_key(
         ("push", tmp_path / "adapter", "sst2", "--to", url),
         ("import", tmp_path / "adapter", "imported", "--to", url),
         ("alias", "sst2", "canary", "1", "--to", url),
+        ("traffic", "sst2", "--to", url),
+        ("promote", "sst2", 1, "--force", "--to", url),
         ("list", "--from", url),
         ("classify", "sst2", "a gripping film", "--json", "--server", url),
         ("export", "sst2", tmp_path / "out", "--from", url),

@@ -89,7 +89,7 @@ def serve(
         except ValidationError as exc:
             where, value, message = first_error(exc)
             raise CommandError(f"setting {where} is {value}: {message}") from exc
-        configure_logging(settings.log_format)
+        configure_logging(settings.log_format, settings.log_level)
         with _take_port(settings) as held:
             if settings.workers > 1:
                 serve_with_workers(settings, held, on_serving=lambda: _tell(settings, held))

@@ -87,7 +87,7 @@ class Worker:
         from service.logs import configure_logging
         from service.shared_metrics import join
 
-        configure_logging(self.settings.log_format)
+        configure_logging(self.settings.log_format, self.settings.log_level)
         threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
         try:
             return create_app(self.settings, shared=join(self.folder), on_model_failure=lambda reason: _end())

@@ -1,8 +1,10 @@
 """`create_app`: the FastAPI application of one server. Importing this does nothing."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
@@ -24,6 +26,9 @@ from service.routes.health import health_router
 from service.settings import Settings
 from service.shared_metrics import SharedFolder
 from service.world import build_world, running
+
+if TYPE_CHECKING:
+    from service.tracing import Tracing
 
 GZIP_FROM_BYTES = 4_096
 """Smaller answers fit into two or three packets anyway."""
@@ -50,14 +55,18 @@ def create_app(
         backbone.BackboneError: the backbone cannot be loaded
         adapters.RegistryUnavailable: the registry cannot be opened
     """
-    metrics, drain = Metrics(shared), Drain()
+    metrics, drain, tracing = Metrics(shared), Drain(), _tracing(settings)
     world = build_world(settings, metrics, on_model_failure=on_model_failure)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         app.state.world = world
-        async with running(world), metrics.refreshing():
-            yield {"drain": drain}  # for the server that runs the application, which knows of its end first
+        try:
+            async with running(world), metrics.refreshing():
+                yield {"drain": drain}  # for the server that runs the application, which knows of its end first
+        finally:
+            if tracing is not None:
+                await asyncio.to_thread(tracing.stop)
 
     app: FastAPI = FastAPIOffline(  # /docs without a content delivery network
         title="Superpos",
@@ -71,9 +80,21 @@ def create_app(
     install(app, [*routes, *app.routes], faces=[tei.FACE, vllm.FACE, open_inference.FACE])
     app.add_middleware(Gate, directory=world.directory, quotas=world.quotas, require_keys=settings.require_keys)
     _add_layers(app, settings)
-    app.add_middleware(RequestContext, metrics=metrics, drain=drain)
+    app.add_middleware(RequestContext, metrics=metrics, drain=drain, tracing=tracing)
     metrics.register_routes([route.path for route in routes])
     return app
+
+
+def _tracing(settings: Settings) -> "Tracing | None":
+    if settings.otlp_endpoint is None:
+        return None
+    from service.tracing import Tracing  # noqa: PLC0415 - 0.3 s that only traces need
+
+    return Tracing(
+        endpoint=settings.otlp_endpoint,
+        service_name=settings.otlp_service_name,
+        sample_ratio=settings.trace_sample_ratio,
+    )
 
 
 def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> list[APIRoute]:

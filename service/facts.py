@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from service.observed_registry import RegistryCall
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a request ended, as its span tells it."""
+
+    method: str
+    route: str
+    status: int
+    request_id: str
+
+
 @dataclass(slots=True)
 class Facts:
     """One request's. Nothing that a caller made up: refs that mean nothing never come here."""

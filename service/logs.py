@@ -1,37 +1,76 @@
-"""Structured logs on standard error. Never a text that a caller sent."""
+"""Structured logs on standard error. Never a text that a caller sent, a key, or a path that is no route.
+
+What libraries log takes the same shape, without what their exceptions say: that may quote a caller.
+"""
 
 import logging
 import sys
+import traceback
 from typing import Literal
 
 import structlog
+from structlog.types import EventDict, Processor, WrappedLogger
+
+LogFormat = Literal["json", "console"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+_SILENT = ("opentelemetry",)
+"""Libraries whose troubles we tell ourselves, once and not again and again."""
 
 
-def configure_logging(log_format: Literal["json", "console"]) -> None:
+def configure_logging(log_format: LogFormat, level: LogLevel = "info") -> None:
     """Set up structlog for this process; called once, from the entry point."""
-    renderer: structlog.types.Processor
+    renderer: Processor
     if log_format == "json":
         renderer = structlog.processors.JSONRenderer()
     else:
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    shared: list[structlog.types.Processor] = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    # what libraries log (uvicorn, huggingface_hub) takes the same shape
     handler = logging.StreamHandler(sys.stderr)
-    final: list[structlog.types.Processor] = [
+    final: list[Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,
         renderer,
     ]
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=final))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("service").setLevel(logging.INFO)
+    foreign: list[Processor] = [*shared, structlog.stdlib.add_logger_name, _without_quotes]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=foreign, processors=final))
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+    logging.getLogger("service").setLevel(number)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def _without_quotes(_: WrappedLogger, __: str, entry: EventDict) -> EventDict:
+    """A library's entry without what it may quote: exceptions keep their types and places, reprs of tasks go."""
+    record: logging.LogRecord = entry["_record"]
+    error = record.exc_info[1] if record.exc_info else None
+    entry.pop("exc_info", None)
+    if error is not None:
+        entry["exception"] = _places(error)
+    event = str(entry["event"]).strip()
+    entry["event"] = event.splitlines()[0].partition("<")[0].strip() if record.name == "asyncio" and event else event
+    return entry
+
+
+def _places(error: BaseException) -> str:
+    """Which exceptions led to one another, and where they were raised; not what they say."""
+    parts: list[str] = []
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        frames = traceback.extract_tb(cause.__traceback__)
+        places = "".join(f"  {frame.filename}:{frame.lineno} in {frame.name}\n" for frame in frames)
+        parts.append(f"{type(cause).__module__}.{type(cause).__qualname__}\n{places}")
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return "caused by\n".join(parts).rstrip()

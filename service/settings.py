@@ -98,6 +98,13 @@ class Settings(BaseSettings):
     drain_timeout_s: Annotated[int, Field(ge=0)] = 30
     """How long what was accepted may take after that; what is not answered then is cancelled."""
     log_format: Literal["json", "console"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of the server's own entries; libraries speak from warnings on."""
+    otlp_endpoint: str | None = None
+    """Where traces are sent by OTLP over HTTP (http://localhost:4318/v1/traces); None makes none."""
+    otlp_service_name: str = "superpos"
+    trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Of the traces that begin here; where a caller's traceparent says whether it is sampled, that holds."""
 
     @classmethod
     def settings_customise_sources(

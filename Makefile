@@ -69,10 +69,10 @@ $(PEERS)/ready: requirements/peers.txt
 acceptance: setup ## Train, push, serve and compare with transformers on real rows (set SUPERPOS_DATA)
 	$(BIN)/python -m benchmarks.acceptance
 	$(BIN)/python -m benchmarks.conformance
+	$(BIN)/python -m benchmarks.platform
 
 conformance: setup ## Hold a server to its OpenAPI document: thousands of requests by schemathesis
 	$(BIN)/python -m benchmarks.conformance
-	$(BIN)/python -m benchmarks.platform
 
 bundled: setup ## Train the bundled adapters again (set SUPERPOS_DATA)
 	$(BIN)/python -m benchmarks.bundled

@@ -12,7 +12,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from deploy.debian_tools import ToolUnavailable
-from deploy.program import ProgramFailed
+from deploy.program import Program, ProgramFailed
 from deploy.stack import HOST, Ports, Stack, make_stack
 
 FOLDER = Path(__file__).parent.parent / ".cache" / "platform"
@@ -41,10 +41,10 @@ def choose_ports(*, gateway: int, prometheus: int, replicas: int) -> Ports:
     return Ports(gateway, metrics, prometheus, redis, tuple(servers))
 
 
-def keep_running(stack: Stack, stopping: threading.Event) -> None:
+def keep_running(programs: Sequence[Program], stopping: threading.Event, *, every_s: float = _RESTART_AFTER_S) -> None:
     """Start again what ends by itself, as a container engine would, until told to stop."""
-    while not stopping.wait(_RESTART_AFTER_S):
-        for program in stack.programs:
+    while not stopping.wait(every_s):
+        for program in programs:
             if program.ended is not None:
                 print(
                     f"platform | {program.name} ended with status {program.wait()}; starting it again", file=sys.stderr
@@ -77,17 +77,18 @@ def main(words: Sequence[str] | None = None) -> None:
     }
     try:
         ports = choose_ports(gateway=asked.port, prometheus=asked.prometheus_port, replicas=asked.replicas)
+    except OSError as exc:
+        sys.exit(f"platform: {exc.strerror}: choose another with --port or --prometheus-port")
+    try:
         stack = make_stack(asked.folder.resolve(), ports, sink=_say, settings=settings)
         stack.start()
-    except OSError as exc:
-        sys.exit(f"platform: {exc.strerror}: choose other ports with --port and --prometheus-port")
     except (ToolUnavailable, ProgramFailed) as exc:
         sys.exit(f"platform: {exc}")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     _tell(stack)
     try:
-        keep_running(stack, stopping)
+        keep_running(stack.programs, stopping)
     finally:
         print("platform | stopping", file=sys.stderr)
         stack.stop()

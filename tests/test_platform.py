@@ -93,6 +93,8 @@ def test_the_gateway_asks_both_servers_and_shows_nothing_of_their_inside(stack: 
         assert refused.status_code in {404, 400}, path
         assert "superpos_" not in refused.text
         assert refused.headers["Content-Type"] == "application/problem+json"
+    too_large = client.post("/tasks/large/versions", content=bytes(12 << 20))
+    assert too_large.status_code == 413
     assert client.get("/tasks").status_code == 200
     assert httpx2.get(f"{stack.url}/tasks", timeout=30).status_code == 401
 

@@ -54,7 +54,9 @@ class Conformance:
         return {name for name, statuses in self.answers.items() if not any(status[0] == "2" for status in statuses)}
 
 
-def check(url: str, key: str, *, max_examples: int, phases: str, seed: int = 1, timeout_s: float = 600) -> Conformance:
+def check(
+    url: str, key: str, *, max_examples: int, phases: str, seed: int | None = None, timeout_s: float = 600
+) -> Conformance:
     """Run schemathesis against a server that asks for keys.
 
     Args:
@@ -62,7 +64,7 @@ def check(url: str, key: str, *, max_examples: int, phases: str, seed: int = 1, 
         key: an administrator's
         max_examples: for each operation and phase
         phases: of schemathesis, with commas
-        seed: the same seed makes the same requests of the same document
+        seed: another one makes other requests; None the same ones each time
         timeout_s: after which the run is ended (`subprocess.TimeoutExpired`)
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -70,8 +72,9 @@ def check(url: str, key: str, *, max_examples: int, phases: str, seed: int = 1, 
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "conformance.toml")),
             *("run", f"{url}/openapi.json", "--header", f"Authorization: Bearer {key}", "--checks", "all"),
-            *("--phases", phases, "--max-examples", str(max_examples), "--seed", str(seed)),
-            *("--continue-on-failure", "--no-color", "--generation-deterministic", "--warnings", "off"),
+            *("--phases", phases, "--max-examples", str(max_examples)),
+            *("--continue-on-failure", "--no-color", "--warnings", "off"),
+            *(["--generation-deterministic"] if seed is None else ["--seed", str(seed)]),
         ]
         environment = {
             **os.environ,
@@ -134,10 +137,11 @@ def _wait(url: str, *, within_s: float = 120) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--max-examples", type=int, default=100)
+    parser.add_argument("--seed", type=int, help="other requests than each time")
     options = parser.parse_args()
     with served() as (url, key):
         phases = "examples,coverage,fuzzing,stateful"
-        found = check(url, key, max_examples=options.max_examples, phases=phases, timeout_s=3_600)
+        found = check(url, key, max_examples=options.max_examples, phases=phases, seed=options.seed, timeout_s=3_600)
     print(found.text)
     print(f"{found.num_requests} requests to {len(found.answers)} operations")
     missed = found.never_succeeded() - set(NO_ANSWER_BY_CHANCE)

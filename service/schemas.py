@@ -36,7 +36,8 @@ def _as_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
-Inputs = Annotated[list[Item], Field(min_length=1), BeforeValidator(_as_list, json_schema_input_type=Item | list[Item])]
+Items = Annotated[list[Item], Field(min_length=1)]
+Inputs = Annotated[Items, BeforeValidator(_as_list, json_schema_input_type=Item | Items)]
 
 
 class ClassifyRequest(BaseModel):

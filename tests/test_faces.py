@@ -7,8 +7,9 @@ import httpx2
 import openai
 import pytest
 from huggingface_hub import InferenceClient
-from support import PAIR, SENTIMENT, TOPIC, RunningServer, make_adapter
+from support import PAIR, SENTIMENT, TOPIC, RunningServer, eventually, make_adapter
 
+from adapters.files import to_files
 from backbone import Backbone
 
 Serve = Callable[..., RunningServer]
@@ -311,3 +312,27 @@ def test_more_rows_than_a_request_may_have_are_refused_by_every_face(server: Run
         response = server.client.post(path, json=body)
         assert response.status_code == 422
         assert "257" in _message(response)
+
+
+def test_a_face_asks_for_the_same_keys_and_says_so_in_its_own_words(serve: Serve, tiny: Backbone) -> None:
+    key = f"sp_root_{'k' * 40}"
+    server = serve(require_keys=True, admin_key=key)
+    server.registry.publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
+    bearer = {"Authorization": f"Bearer {key}"}
+    eventually(lambda: server.client.get("/tasks/sentiment", headers=bearer).is_success)
+    for path in (_PREDICT, _CLASSIFY, _INFER):
+        refused = server.client.post(path, json={})
+        assert refused.status_code == 401
+        assert refused.headers["WWW-Authenticate"] == "Bearer"
+        assert "no key" in _message(refused)
+    for path in ("/health", "/v2", "/v2/health/ready", "/tei/sentiment/health", "/tei/nothing/health"):
+        assert server.client.get(path, headers={"Host": "any.gateway"}).status_code == 200
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=key) as client:
+        assert [card.id for card in client.models.list()] == ["sentiment"]
+    answer = InferenceClient(f"{server.url}/tei/sentiment", api_key=key).text_classification(TEXTS[0])
+    assert len(answer) == 2
+    with (
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="sp_x_y", max_retries=0) as client,
+        pytest.raises(openai.AuthenticationError),
+    ):
+        client.models.list()

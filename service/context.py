@@ -26,6 +26,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _log = structlog.get_logger("service")
+_PROBES = frozenset({"/healthz/live", "/healthz/ready", "/healthz/startup", "/metrics"})
 
 
 class RequestContext:
@@ -86,7 +87,9 @@ class _Exchange:
             self._metrics.request_answered(route, status, seconds, self._facts)
         if self._span is not None:
             self._span.end(Ended(method, route, status, self._request_id), self._facts)
-        _log.info(
+        # who watches asks every second, on every server: said only where the answer is not the usual one
+        log = _log.debug if route in _PROBES and status == 200 else _log.info
+        log(
             "request",
             method=method,
             route=route,

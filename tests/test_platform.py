@@ -93,7 +93,8 @@ def test_the_gateway_asks_both_servers_and_shows_nothing_of_their_inside(stack: 
         assert refused.status_code in {404, 400}, path
         assert "superpos_" not in refused.text
         assert refused.headers["Content-Type"] == "application/problem+json"
-    too_large = client.post("/tasks/large/versions", content=bytes(12 << 20))
+    body = {"content": bytes(12 << 20), "headers": {"Content-Type": "application/json"}}
+    too_large = client.post("/classify/sentiment", **body)
     assert too_large.status_code == 413
     assert client.get("/tasks").status_code == 200
     assert httpx2.get(f"{stack.url}/tasks", timeout=30).status_code == 401
@@ -149,6 +150,13 @@ def test_prometheus_sees_both_servers_and_the_gateway(stack: Stack) -> None:
     eventually(lambda: query(stack, 'up{job="superpos"}') == dict.fromkeys(servers, 1.0))
     eventually(lambda: set(query(stack, "superpos_rows_total > 0")) == servers)
     assert query(stack, 'up{job="gateway"}') == {f"127.0.0.1:{stack.ports.gateway_metrics}": 1.0}
+
+
+def test_the_log_has_a_line_of_each_request_and_none_of_those_who_watch(stack: Stack) -> None:
+    log = (stack.folder / "log").read_text(encoding="utf-8")
+    assert '"route": "/classify/{ref}"' in log
+    watched = [line for line in log.splitlines() if '"route": "/healthz' in line or '"route": "/metrics"' in line]
+    assert [line for line in watched if '"status": 200' in line] == []
 
 
 def test_every_query_of_the_dashboard_and_the_rules_names_metrics_that_are_there(stack: Stack) -> None:

@@ -184,7 +184,9 @@ def test_a_caller_who_leaves_in_the_middle_of_the_body_is_counted_as_gone(serve:
     server = serve()
     port = int(server.url.rsplit(":", 1)[1])
     with socket.create_connection(("127.0.0.1", port)) as half:
-        head = "POST /classify/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
+        head = (
+            "POST /classify/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
+        )
         half.sendall(f"{head}\r\n".encode() + b'{"inputs": ')
         eventually(lambda: sample(server, "superpos_requests_in_flight") == 2)
     eventually(lambda: sample(server, 'superpos_requests_cancelled_total{route="/classify/{ref}"}') == 1)

@@ -5,13 +5,13 @@ What is stored under which key stands in `redis_scripts.py`. Where Redis is a cl
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from adapters import redis_scripts as scripts
 from adapters.archive import TaskRecord, check_restored
 from adapters.errors import Conflict, NotFound
-from adapters.files import from_files
+from adapters.files import SIZE_LIMITS, from_files
 from adapters.names import PRODUCTION, Ref, check_alias, check_name
 from adapters.redis_connection import RedisStore
 from adapters.redis_records import at_field, change, entry, task_record, text, traffic_field
@@ -28,6 +28,7 @@ from adapters.registry import (
 from adapters.resolution import resolve_among
 
 _PAGE = 500
+_DIGESTS_A_TRIP = 250
 """Tasks or log entries a command: some 100 KB of answer, some milliseconds of the server."""
 
 
@@ -72,6 +73,16 @@ class RedisRegistry:
         if not files:
             raise NotFound(f"no adapter {digest}")
         return {_str(name): cast(bytes, data) for name, data in files.items()}
+
+    def size_bytes(self, digests: Collection[str]) -> int:
+        known, total = sorted(digests), 0
+        for start in range(0, len(known), _DIGESTS_A_TRIP):
+            with self._store.reaching(), self._store.client.pipeline(transaction=False) as pipe:
+                for digest in known[start : start + _DIGESTS_A_TRIP]:
+                    for name in SIZE_LIMITS:
+                        pipe.hstrlen(self._store.key("files", digest), name)
+                total += sum(pipe.execute())
+        return total
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
         return resolve_among(self.describe(tenant, ref.task), ref)

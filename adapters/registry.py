@@ -3,7 +3,7 @@
 Every write is atomic and leaves one `Change` in an ordered log, which is the followers' feed and the audit trail.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -179,6 +179,10 @@ class Registry(Protocol):
 
     def delete(self, tenant: str, task: str, version: int, *, actor: str) -> None:
         """Remove a version; its number is never given again (`Conflict` while an alias or traffic needs it)."""
+        ...
+
+    def size_bytes(self, digests: Collection[str]) -> int:
+        """The bytes of these adapters' files together; one that is not there has none."""
         ...
 
     def changes(self, since: int = 0) -> Sequence[Change]:

@@ -1,7 +1,7 @@
 """The embedded registry: one SQLite file in WAL mode, shared safely by threads and processes of one machine."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -156,6 +156,13 @@ class SqliteRegistry:
                 (digest,),
             )
             log(db, "version_deleted", (tenant, task), version, digest, actor=actor)
+
+    def size_bytes(self, digests: Collection[str]) -> int:
+        with self._file.transaction("DEFERRED") as db:
+            sizes = [
+                one(db, "SELECT SUM(LENGTH(data)) AS bytes FROM files WHERE digest=?", (digest,)) for digest in digests
+            ]
+        return sum(row["bytes"] or 0 for row in sizes if row is not None)
 
     def changes(self, since: int = 0) -> Sequence[Change]:
         with self._file.open() as db:

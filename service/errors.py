@@ -17,6 +17,7 @@ ServiceError
 ├── UnsupportedEncoding a content coding that is not read
 ├── PreconditionFailed  the alias is not in the state that If-Match or If-None-Match asks for
 ├── Misdirected         the Host header names no host that the server answers for
+├── QuotaExceeded       the tenant has stored as much as it may
 ├── InvalidRequest      well-formed JSON that asks for something impossible
 └── BackboneMismatch    the adapter belongs to another backbone than the one served
 """
@@ -81,6 +82,10 @@ class AdapterTripped(ServiceError):
 
 class OutOfMemory(ServiceError):
     """There was no memory for this row; its adapter is not to blame."""
+
+
+class QuotaExceeded(ServiceError):
+    """What the tenant would have stored passes a limit of it; something must go first."""
 
 
 class ClientDisconnected(ServiceError):

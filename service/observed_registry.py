@@ -1,7 +1,7 @@
 """A registry that tells of every call: how long it took, and whether the store behind it was there."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
@@ -10,7 +10,17 @@ from adapters import Change, Publication, Ref, Registry, RegistryUnavailable, Re
 T = TypeVar("T")
 
 Operation = Literal[
-    "publish", "get", "resolve", "set_alias", "delete_alias", "set_traffic", "list", "describe", "delete", "changes"
+    "publish",
+    "get",
+    "resolve",
+    "set_alias",
+    "delete_alias",
+    "set_traffic",
+    "list",
+    "describe",
+    "delete",
+    "size_bytes",
+    "changes",
 ]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
@@ -67,6 +77,9 @@ class ObservedRegistry:
 
     def delete(self, tenant: str, task: str, version: int, *, actor: str) -> None:
         self._call("delete", lambda: self._registry.delete(tenant, task, version, actor=actor))
+
+    def size_bytes(self, digests: Collection[str]) -> int:
+        return self._call("size_bytes", lambda: self._registry.size_bytes(digests))
 
     def changes(self, since: int = 0) -> Sequence[Change]:
         return self._call("changes", lambda: self._registry.changes(since))

@@ -9,6 +9,7 @@ from service.classifier import Classifier
 from service.errors import InferenceFailed
 from service.follower import Follower
 from service.loaded import AdapterCache
+from service.storage_limits import StorageLimits
 
 _SMOKE_TIMEOUT_S = 30.0
 
@@ -16,9 +17,16 @@ _SMOKE_TIMEOUT_S = 30.0
 class Publisher:
     """Takes untrusted files to a visible version, or refuses them."""
 
-    def __init__(self, registry: Registry, adapters: AdapterCache, classifier: Classifier, follower: Follower) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        adapters: AdapterCache,
+        classifier: Classifier,
+        follower: Follower,
+        limits: StorageLimits,
+    ) -> None:
         self._registry, self._adapters = registry, adapters
-        self._classifier, self._follower = classifier, follower
+        self._classifier, self._follower, self._limits = classifier, follower, limits
 
     async def publish(
         self, tenant: str, task: str, files: Mapping[str, bytes], *, aliases: Sequence[str] | None, actor: str
@@ -27,6 +35,7 @@ class Publisher:
 
         Raises:
             InvalidName, InvalidAdapter, backbone.InvalidLabels: the upload is refused; says which check
+            QuotaExceeded: the tenant has stored as much as it may
             RegistryUnavailable: it could not be stored, or the registry has lost what it had
         """
         self._follower.require()
@@ -34,11 +43,15 @@ class Publisher:
         for alias in aliases or ():
             check_alias(alias)
         adapter = await asyncio.to_thread(self._adapters.parse, files)
+        await self._limits.check(tenant, task, adapter.digest, files)  # before the model's time is spent on it
         try:
             await self._classifier.try_out(tenant, adapter, timeout_s=_SMOKE_TIMEOUT_S)
         except InferenceFailed as exc:
             raise InvalidAdapter("smoke forward", str(exc), "finite label scores") from exc
-        publication = await asyncio.to_thread(self._registry.publish, tenant, task, files, actor=actor, aliases=aliases)
-        self._adapters.add(adapter)
-        await self._follower.refresh()
+        async with self._limits.storing(tenant, task, adapter.digest, files):
+            publication = await asyncio.to_thread(
+                self._registry.publish, tenant, task, files, actor=actor, aliases=aliases
+            )
+            self._adapters.add(adapter)
+            await self._follower.refresh()
         return publication

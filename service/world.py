@@ -41,6 +41,7 @@ from service.rollouts import Rollouts
 from service.self_test import SelfTest, run_self_test
 from service.settings import Settings
 from service.shadowing import Shadowing
+from service.storage_limits import StorageLimits
 from service.tally import Tally
 from service.warm_up import warm_up
 from service.watchdog import Watchdog
@@ -176,7 +177,8 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         shadow=shadowing.offer,
         on_answered=lambda answered: _answered(metrics, answered),
     )
-    publisher = Publisher(registry, adapters, classifier, follower)
+    limits = StorageLimits(registry, catalog, follower, directory.tenant)
+    publisher = Publisher(registry, adapters, classifier, follower, limits)
     if settings.bundled:
         publish_bundled(registry, backbone)
     world = World(

@@ -264,3 +264,12 @@ def test_an_unknown_task_is_not_found_and_an_unknown_tenant_has_none(registry: R
     with pytest.raises(NotFound, match="sst2"):
         registry.describe("acme", "sst2")
     assert registry.list("acme") == []
+
+
+def test_the_bytes_of_adapters_are_counted_once_each(registry: Registry, uploads: Uploads) -> None:
+    digests = [registry.publish("acme", "sst2", files, actor="ann").digest for files in uploads[:3]]
+    assert registry.publish("zeta", "sst2", uploads[0], actor="zoe").digest == digests[0]
+    sizes = [sum(map(len, files.values())) for files in uploads[:3]]
+    assert registry.size_bytes(digests[:1]) == sizes[0]
+    assert registry.size_bytes({*digests, f"sha256:{'0' * 64}"}) == sum(sizes)
+    assert registry.size_bytes([]) == 0

@@ -59,7 +59,7 @@ async def describe_task(task: TaskPath, world: Running, tenant: Tenant) -> TaskD
     "/{task}/versions",
     status_code=201,
     dependencies=[MULTIPART_BODY],
-    responses={200: {"model": PublishResponse}, **problems(400, 413, 415, 422, 429, 503)},
+    responses={200: {"model": PublishResponse}, **problems(400, 409, 413, 415, 422, 429, 503)},
 )
 async def publish_version(
     task: TaskPath,

@@ -55,7 +55,10 @@ class Directory:
     async def refresh(self) -> None:
         """Bring the copy up to now (`RegistryUnavailable` where the store cannot be read)."""
         async with self._refreshing:  # of two at once, the older answer must not come last
-            if await asyncio.to_thread(self._store.revision) != self._known.revision:
+            revision = await asyncio.to_thread(self._store.revision)
+            if revision == 0 < self._known.revision:  # it was emptied: that is no reason to refuse everybody
+                raise RegistryUnavailable("the store has lost its tenants and keys; restore it")
+            if revision != self._known.revision:
                 self._known = await asyncio.to_thread(self._store.snapshot)
 
     async def _follow(self) -> None:

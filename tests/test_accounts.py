@@ -1,5 +1,6 @@
 """Tenants and keys: one contract, both stores, a real Redis."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from service.account_changes import MAX_OVERLAP_S, Accounts
 from service.accounts import AccountStore, AuditEntry, Edit, TenantInfo
 from service.accounts_opening import open_accounts
 from service.caller import Caller
+from service.directory import Directory
 from service.errors import InvalidRequest, Unauthenticated
 from service.keys import KeyText, caller_by_key
 
@@ -294,3 +296,19 @@ def test_accounts_that_cannot_be_reached_say_so(start_redis: Callable[..., Redis
     assert accounts.tenant("acme").id == "acme"
     with pytest.raises(RegistryUnavailable):
         open_accounts(str(tmp_path))
+
+
+def test_a_store_that_was_emptied_leaves_everybody_their_keys(start_redis: Callable[..., RedisServer]) -> None:
+    server = start_redis()
+    accounts = open_accounts(server.url)
+    key = accounts.create_key(DEFAULT_TENANT, "classify", actor="ann").info
+
+    async def follow() -> None:
+        directory = Directory(accounts.store, poll_interval_s=0.01)
+        await directory.refresh()
+        server.client().flushall()
+        with pytest.raises(RegistryUnavailable, match="lost its tenants and keys"):
+            await directory.refresh()
+        assert directory.key(key.id) == key
+
+    asyncio.run(follow())

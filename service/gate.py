@@ -38,8 +38,8 @@ class Gate:
             return await receive()
 
         async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(visit.fields())
+            if message["type"] == "http.response.start" and (fields := visit.fields()):
+                MutableHeaders(scope=message).update(fields)
             await send(message)
 
         try:

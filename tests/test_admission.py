@@ -185,3 +185,15 @@ def test_no_order_of_requests_passes_the_bounds_or_leaves_a_place_taken(
     assert (admission.rows, admission.tokens) == (0, 0)
     with admission.admit("a", rows=max_rows, tokens=max_tokens):
         assert admission.rows == max_rows
+
+
+@pytest.mark.parametrize(("weight", "share"), [(0.5, 50), (1.0, 66), (2.0, 80), (100.0, 99)])
+def test_a_tenants_share_of_the_room_goes_by_its_weight(weight: float, share: int) -> None:
+    admission = Admission(max_rows=100, max_tokens=10**6)
+    with ExitStack() as held:
+        with pytest.raises(QueueFull, match="tenant 'a'"):  # noqa: PT012
+            for _ in range(101):
+                held.enter_context(admission.admit("a", rows=1, tokens=1, weight=weight))
+        assert admission.rows == share
+        with admission.admit("b", rows=1, tokens=1, weight=0.01):
+            pass

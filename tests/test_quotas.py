@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from service.accounts import TenantInfo
 from service.errors import InvalidRequest, RateLimited
 from service.meters import FallbackMeter, LocalMeter, Meter, open_meter
 from service.quotas import Quotas, Window, request_window
+from service.rows import EngineRow
 
 Serve = Callable[..., RunningServer]
 T = TypeVar("T")
@@ -285,3 +286,28 @@ def test_redis_away_fails_no_request_and_the_count_is_shared_again_when_it_is_ba
             done.result()
     assert set(statuses) == {200}
     assert redis.client().keys("*:limits*")
+
+
+def test_a_tenants_weight_reaches_the_queue_and_the_model(
+    serve: Serve, tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(require_keys=True, admin_key=ADMIN_KEY)
+    key = limited(server, tiny, weight=3.0)
+    world = server.app.state.world  # type: ignore[attr-defined]
+    submit, admit = world.engine.submit, world.admission.admit
+    weights: list[tuple[str, float]] = []
+
+    def seen_by_the_model(rows: Sequence[EngineRow], *rest: object, **more: object) -> object:
+        weights.extend(("model", row.weight) for row in rows if row.tenant == "acme")
+        return submit(rows, *rest, **more)
+
+    def seen_by_the_queue(tenant: str, *, rows: int, tokens: int, weight: float) -> object:
+        weights.append(("queue", weight))
+        return admit(tenant, rows=rows, tokens=tokens, weight=weight)
+
+    monkeypatch.setattr(world.engine, "submit", seen_by_the_model)
+    monkeypatch.setattr(world.admission, "admit", seen_by_the_queue)
+    assert classify(server, key).status_code == 200
+    Keyring(server).change("acme", weight=0.5)
+    assert classify(server, key, "another film").status_code == 200
+    assert weights == [("queue", 3.0), ("model", 3.0), ("queue", 0.5), ("model", 0.5)]

@@ -78,6 +78,8 @@ class _Exchange:
     def end(self) -> None:
         """Count and log; without a status the application raised, which its caller turns into a 500."""
         seconds = time.monotonic() - self._started
+        if self._status is None:
+            self._facts.code = "internal_error"  # what the outermost handler is about to say
         status = self._status or 500
         route = getattr(self._scope.get("route"), "path", OTHER_ROUTE)
         method = self._scope["method"] if self._scope["method"] in _METHODS else "other"

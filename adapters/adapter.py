@@ -3,15 +3,16 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import rfc8785
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
 from adapters.errors import InvalidAdapter
 from adapters.names import DIGEST_PATTERN
+from adapters.profile import ValidationProfile
 from adapters.task import TaskSpec
 
 MAX_VIRTUAL_TOKENS = 100
@@ -74,6 +75,18 @@ class Manifest(_Frozen):
     backbone: BackboneRef
     calibration: Calibration = Calibration()
     provenance: Provenance
+    validation: ValidationProfile | None = None
+    """What it answered on its held-out rows; without it, live answers are not watched for drift."""
+
+    @model_validator(mode="after")
+    def _profile_of_this_task(self) -> Self:
+        num_labels = len(self.task.labels)
+        if self.validation is not None and len(self.validation.label_counts) != num_labels:
+            raise ValueError(
+                f"validation.label_counts has {len(self.validation.label_counts)} counts, expected {num_labels}, "
+                "one a label"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True, eq=False)

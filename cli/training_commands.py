@@ -124,7 +124,10 @@ def evaluate(
     rows: Annotated[Literal["validation", "train"], typer.Option(help="Which of the task's files.")] = "validation",
     int8: Annotated[bool, typer.Option("--int8", help="Also in int8: accuracy, and whether labels agree.")] = False,
     record: Annotated[
-        bool, typer.Option("--record", help="Write what --int8 found into the adapter; its digest changes.")
+        bool,
+        typer.Option(
+            "--record", help="Write the answers' profile, and what --int8 found, into the adapter; its digest changes."
+        ),
     ] = False,
     backbone: BackboneOption = "embedded",
     device: DeviceOption = "cpu",
@@ -138,8 +141,9 @@ def evaluate(
     \b
         superpos evaluate runs/tickets-superpos-seed0 examples/tasks/tickets.yaml
 
-    A server in int8 (SUPERPOS_PRECISION=int8) serves only adapters that were compared there and agree on 98 % of the
-    rows. Training on a CPU compares by itself; for an adapter from elsewhere:
+    A server compares its answers with the profile of those on held-out rows, which training records, and tells how far
+    they have drifted. One in int8 (SUPERPOS_PRECISION=int8) serves only adapters that were compared there and agree on
+    98 % of the rows; training on a CPU compares by itself. For an adapter from elsewhere:
 
     \b
         superpos evaluate my-adapter examples/tasks/tickets.yaml --int8 --record
@@ -149,10 +153,10 @@ def evaluate(
     from backbone import BackboneError
     from training.errors import TrainingError
     from training.int8 import compare_int8, recorded
-    from training.run import adapter_rows, evaluate_adapter
+    from training.metrics import measure
+    from training.run import adapter_rows
+    from training.validation import answers, with_profile
 
-    if record and not int8:
-        raise CommandError("--record writes what --int8 found: name both")
     if int8 and device != "cpu":
         raise CommandError(f"--int8 runs on device 'cpu', not on {device!r}")
 
@@ -169,17 +173,17 @@ def evaluate(
         )
         table = _metrics_table(f"{task.name}: {Path(path).name}")
         with err.status(f"scoring the rows of {path}"):
-            if not int8:
-                _add_metrics(table, adapter.digest[:19], evaluate_adapter(loaded, adapter, task, Path(path)))
-                show(table)
-                return
-            found = compare_int8(loaded, adapter, adapter_rows(loaded, adapter, task, Path(path)))
-        _add_metrics(table, adapter.digest[:19], found.fp32)
-        _add_metrics(table, "the same in int8", found.int8)
+            tokenized = adapter_rows(loaded, adapter, task, Path(path))
+            answered = answers(loaded, adapter, tokenized)
+            found = compare_int8(loaded, adapter, tokenized, answered) if int8 else None
+        _add_metrics(table, adapter.digest[:19], measure(answered, tokenized.labels))
+        if found is not None:
+            _add_metrics(table, "the same in int8", found.int8)
         show(table)
-        out.print(f"{100 * found.label_agreement:.2f} % of the rows get the same label in int8")
+        if found is not None:
+            out.print(f"{100 * found.label_agreement:.2f} % of the rows get the same label in int8")
         if record:
-            adapter = recorded(adapter, found)
+            adapter = with_profile(adapter if found is None else recorded(adapter, found), answered)
             write_folder(folder, to_files(adapter, card=files.get("README.md", b"").decode()))
             out.print(f"{folder} {adapter.digest}", markup=False)
 

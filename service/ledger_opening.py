@@ -10,7 +10,7 @@ from service.ledger_sqlite import SqliteLedger
 
 
 def open_ledger(place: str) -> Ledger:
-    """The ledger of the registry at a place, which must have been opened before.
+    """The ledger of the registry at a place; a SQLite file is made if missing, a Redis server asked nothing yet.
 
     Raises:
         RegistryUnavailable: the file cannot be opened

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from adapters.calibration import calibrated
 from backbone import SMALL_TRIE
 from service.forward import RowScores
 from service.loaded import LoadedAdapter
@@ -70,7 +70,7 @@ def num_searched(adapter: LoadedAdapter, wanted: int) -> int | None:
 def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int, cached: bool) -> Prediction:
     """Calibrate and order a row's labels, the best `top_k` of them."""
     log_probs, names = result.scores, adapter.label_names
-    scores = _calibrated(log_probs, adapter.temperature)  # [K]
+    scores = calibrated(log_probs, adapter.temperature)  # [K]
     order = np.argsort(-log_probs, kind="stable")[:top_k].tolist()
     probabilities, raw = scores.tolist(), log_probs.tolist()
     best = probabilities[order[0]]
@@ -86,13 +86,3 @@ def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int, cached: bo
         truncated=result.truncated,
         cached=cached,
     )
-
-
-def _calibrated(log_probs: RowScores, temperature: float) -> NDArray[np.float64]:
-    """softmax(log p / temperature), [K]; at temperature 1 that is p itself, also where only the best are known."""
-    if temperature == 1:
-        return np.exp(log_probs.astype(np.float64))
-    scaled = log_probs.astype(np.float64) / temperature
-    weights = np.exp(scaled - scaled.max())
-    result: NDArray[np.float64] = weights / weights.sum()
-    return result

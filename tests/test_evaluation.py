@@ -14,10 +14,17 @@ from backbone import Backbone
 from training.data import read_examples
 from training.errors import InvalidData
 from training.evaluation import evaluate, tokenize_examples
-from training.run import evaluate_adapter
+from training.metrics import Metrics, measure
+from training.run import adapter_rows
 from training.task_file import DataSource, TaskFile
+from training.validation import answers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def evaluate_adapter(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, path: Path) -> Metrics:
+    rows = adapter_rows(backbone, adapter, task, path)
+    return measure(answers(backbone, adapter, rows), rows.labels)
 
 
 def test_evaluating_the_adapter_again_gives_the_figures_of_its_report(tiny: Backbone, finished: Finished) -> None:

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from adapters import PromptAdapter
 from adapters.precision import INT8_LABEL_AGREEMENT
 from backbone import Backbone
-from training.evaluation import TokenizedRows, predict
+from training.evaluation import TokenizedRows
 from training.metrics import Metrics, measure
+from training.validation import answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,14 @@ class Int8Comparison:
         }
 
 
-def compare_int8(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> Int8Comparison:
-    """Score rows under a float32 backbone on a CPU and under the same one in int8."""
-    prompt, trie = torch.from_numpy(adapter.prompt.copy()), backbone.label_trie(adapter.spec.label_words)
-    fp32 = predict(backbone, prompt, trie, rows.token_ids)
-    int8 = predict(backbone.in_int8(), prompt, trie, rows.token_ids)
+def compare_int8(
+    backbone: Backbone,
+    adapter: PromptAdapter,
+    rows: TokenizedRows,
+    fp32: NDArray[np.float32],
+) -> Int8Comparison:
+    """Score rows in int8, to compare with their label log-probabilities [n, K] under a float32 backbone on a CPU."""
+    int8 = answers(backbone.in_int8(), adapter, rows)
     same = fp32.argmax(1) == int8.argmax(1)
     return Int8Comparison(measure(fp32, rows.labels), measure(int8, rows.labels), float(np.mean(same)))
 

@@ -15,13 +15,14 @@ from adapters.files import to_files
 from backbone import Backbone, LabelTrie
 from training.card import model_card
 from training.data import read_examples
-from training.evaluation import TokenizedRows, evaluate, tokenize_examples
+from training.evaluation import TokenizedRows, evaluate, predict, tokenize_examples
 from training.int8 import compare_int8, recorded
 from training.loop import EpochEvent, StepEvent, TrainArguments, TrainResult, make_method, train
-from training.metrics import Metrics
+from training.metrics import Metrics, measure
 from training.run_folder import RunFolder
 from training.splits import Split, SplitRows, read_split
 from training.task_file import TaskFile
+from training.validation import with_profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,10 @@ def run_training(
         on_epoch=keep,
     )
     untrained = _evaluate(backbone, result.epochs[0].prompt, trie, rows.report)
-    trained = _evaluate(backbone, result.prompt, trie, rows.report)
+    answered = predict(
+        backbone, torch.from_numpy(result.prompt.copy()).to(backbone.device), trie, rows.report.token_ids
+    )
+    trained = measure(answered, rows.report.labels)
     provenance = Provenance(
         method=arguments.method,
         seed=arguments.seed,
@@ -99,9 +103,9 @@ def run_training(
         software=_software(),
     )
     manifest = Manifest(task=task.spec, backbone=_backbone_ref(backbone), provenance=provenance)
-    adapter = PromptAdapter(result.prompt, manifest)
+    adapter = with_profile(PromptAdapter(result.prompt, manifest), answered)
     if backbone.device.type == "cpu":
-        adapter = recorded(adapter, compare_int8(backbone, adapter, rows.report))
+        adapter = recorded(adapter, compare_int8(backbone, adapter, rows.report, answered))
     folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
     return RunReport(folder.path, adapter, result, untrained, trained, split, rows.train.num_truncated)
 
@@ -143,19 +147,8 @@ def _software() -> dict[str, str]:
     return packages | {"python": platform.python_version()}
 
 
-def evaluate_adapter(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, path: Path) -> Metrics:
-    """Score an adapter on the rows of a file, under the adapter's own template, labels and token limit.
-
-    Raises:
-        InvalidAdapter: it was trained for another backbone
-        InvalidData: the file is bad, or its labels are not the adapter's
-    """
-    rows = adapter_rows(backbone, adapter, task, path)
-    return _evaluate(backbone, adapter.prompt, backbone.label_trie(adapter.spec.label_words), rows)
-
-
 def adapter_rows(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, path: Path) -> TokenizedRows:
-    """The rows of a file, under the adapter's own template, labels and token limit; raises as `evaluate_adapter`.
+    """The rows of a file, under the adapter's own template, labels and token limit.
 
     Raises:
         InvalidAdapter: it was trained for another backbone

@@ -68,7 +68,6 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> None:
     """Run the platform until a signal ends it."""
     asked = _parse(words)
-    stopping = threading.Event()
 
     settings = {
         "SUPERPOS_CACHE_DIR": str(user_cache_path("superpos")),
@@ -79,18 +78,23 @@ def main(words: Sequence[str] | None = None) -> None:
         ports = choose_ports(gateway=asked.port, prometheus=asked.prometheus_port, replicas=asked.replicas)
     except OSError as exc:
         sys.exit(f"platform: {exc.strerror}: choose another with --port or --prometheus-port")
+    # as Ctrl-C, from the first program's start on: none of them may outlive this process
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         stack = make_stack(asked.folder.resolve(), ports, sink=_say, settings=settings)
-        stack.start()
+        _run(stack)
     except (ToolUnavailable, ProgramFailed) as exc:
         sys.exit(f"platform: {exc}")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
-    _tell(stack)
+
+
+def _run(stack: Stack) -> None:
     try:
-        keep_running(stack.programs, stopping)
-    finally:
+        stack.start()
+        _tell(stack)
+        keep_running(stack.programs, threading.Event())
+    except KeyboardInterrupt:
         print("platform | stopping", file=sys.stderr)
+    finally:
         stack.stop()
 
 

@@ -70,6 +70,7 @@ acceptance: setup ## Train, push, serve and compare with transformers on real ro
 	$(BIN)/python -m benchmarks.acceptance
 	$(BIN)/python -m benchmarks.conformance
 	$(BIN)/python -m benchmarks.platform
+	$(BIN)/python -m benchmarks.isolation
 
 conformance: setup ## Hold a server to its OpenAPI document: thousands of requests by schemathesis
 	$(BIN)/python -m benchmarks.conformance

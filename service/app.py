@@ -20,11 +20,12 @@ from service.host_check import HostCheck
 from service.metrics import Metrics
 from service.not_modified import NotModified
 from service.problems import install
-from service.routes import admin, classify, open_inference, rollouts, tasks, tei, vllm
+from service.routes import admin, classify, open_inference, rollouts, tasks, tei, usage, vllm
 from service.routes.common import KEY_SCHEMES, caller_of, errors, problems
 from service.routes.health import health_router
 from service.settings import Settings
 from service.shared_metrics import SharedFolder
+from service.usage import UsageMeter
 from service.world import build_world, running
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def create_app(
     install(app, [*routes, *app.routes], faces=[tei.FACE, vllm.FACE, open_inference.FACE])
     app.add_middleware(Gate, directory=world.directory, quotas=world.quotas, require_keys=settings.require_keys)
     _add_layers(app, settings)
-    app.add_middleware(RequestContext, metrics=metrics, drain=drain, tracing=tracing)
+    meter = UsageMeter(world.tally)
+    app.add_middleware(RequestContext, metrics=metrics, usage=meter, drain=drain, tracing=tracing)
     metrics.register_routes([route.path for route in routes])
     return app
 
@@ -100,7 +102,7 @@ def _tracing(settings: Settings) -> "Tracing | None":
 def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> list[APIRoute]:
     """All routes; those of tenants take a key."""
     keyed = [Depends(caller_of), *(KEY_SCHEMES if require_keys else [])]
-    native = [classify.router, tasks.router, rollouts.router, admin.router]
+    native = [classify.router, tasks.router, rollouts.router, usage.router, admin.router]
     for router in native:
         app.include_router(router, dependencies=keyed, responses=problems(401, 403, 421, 429))
     app.include_router(health, responses=problems(403, 421))

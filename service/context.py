@@ -15,6 +15,7 @@ from service.facts import Ended, Facts, begin_facts
 from service.metrics import Metrics
 from service.problems import CLIENT_CLOSED_REQUEST
 from service.request_metrics import OTHER_ROUTE
+from service.usage import UsageMeter
 
 if TYPE_CHECKING:
     from service.tracing import Tracing
@@ -32,8 +33,10 @@ _PROBES = frozenset({"/healthz/live", "/healthz/ready", "/healthz/startup", "/me
 class RequestContext:
     """Gives every request an id, echoes it, and counts the request once when it arrives and once when it ends."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, drain: Drain, tracing: "Tracing | None") -> None:
-        self._app, self._metrics, self._drain, self._tracing = app, metrics, drain, tracing
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, usage: UsageMeter, drain: Drain, tracing: "Tracing | None"
+    ) -> None:
+        self._app, self._metrics, self._usage, self._drain, self._tracing = app, metrics, usage, drain, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,7 +46,7 @@ class RequestContext:
         try:
             await self._app(scope, receive, exchange.send)
         finally:
-            exchange.end()
+            self._usage.ended(*exchange.end())
 
 
 class _Exchange:
@@ -75,8 +78,11 @@ class _Exchange:
                 headers[TRACEPARENT] = self._traceparent
         await self._send(message)
 
-    def end(self) -> None:
-        """Count and log; without a status the application raised, which its caller turns into a 500."""
+    def end(self) -> tuple[Facts, int]:
+        """Count and log; what is known comes back with the status.
+
+        Without a status the application raised, which its caller turns into a 500.
+        """
         seconds = time.monotonic() - self._started
         if self._status is None:
             self._facts.code = "internal_error"  # what the outermost handler is about to say
@@ -99,6 +105,7 @@ class _Exchange:
             duration_ms=round(1_000 * seconds, 1),
             **_told(self._facts),
         )
+        return self._facts, status
 
 
 def _callers_trace(headers: Headers) -> str | None:

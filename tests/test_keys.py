@@ -30,7 +30,7 @@ ROLES = {
         POST /classify/{ref}, POST /classify
         GET /tasks, GET /tasks/{task}, GET /tasks/{task}/versions/{version}
         GET /tasks/{task}/versions/{version}/files, GET /tasks/{task}/versions/{version}/files/{name}
-        GET /tasks/{task}/aliases/{alias}, GET /tasks/{task}/traffic
+        GET /tasks/{task}/aliases/{alias}, GET /tasks/{task}/traffic, GET /usage
         POST /predict, POST /tei/{ref}/predict, POST /tei/{ref}, GET /info, GET /tei/{ref}/info
         POST /v1/classify, GET /v1/models, GET /v1/models/{model}
         GET /v2/models/{model}, GET /v2/models/{model}/versions/{version}

@@ -9,89 +9,28 @@ status 1 at one wrong answer.
 
 import argparse
 import asyncio
-import random
 import sys
 import tempfile
-import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from adapters import BackboneRef, Label, Manifest, PromptAdapter, Provenance, TaskSpec
-from adapters.files import to_files
 from backbone import Backbone, PackedRow, load, pack
+from benchmarks.isolation_load import ADMIN_KEY, NUM_TASKS, TEXTS, TOLERANCE, WORDS, Scores, run
 from benchmarks.report import print_result
 from benchmarks.server_process import SUPERPOS, Server, started, tail
 from service.settings import default_cache_dir
 
-WORDS = ("world", "sports", "business", "science")
-TEXTS = (
-    "a gripping film",
-    "flat and overlong",
-    "the quick brown fox jumps over the lazy dog",
-    "which city is the capital of France ?",
-    "it rains and it is wet",
-    "the market fell on business news of the world today",
-)
-NUM_TASKS = 4
 PROMPT_TOKENS = 100
 """As long as a prompt may be, so that few fill the bank and evictions never stop."""
-TOLERANCE = 1e-4
-CLIENTS_A_TENANT = 6
-ADMIN_KEY = "sp_isolation_" + "0123456789abcdef" * 4
 PRESSURE = {"bank_bytes": 1 << 20, "max_loaded_adapters": 24, "require_keys": True, "admin_key": ADMIN_KEY}
 """Settings under which prompts are evicted and adapters loaded again all the time."""
-
-Scores = Mapping[str, NDArray[np.float32]]
-"""Log-probabilities [K] by text."""
-
-
-@dataclass
-class Tenant:
-    """A tenant, what it may publish, and what it has published."""
-
-    name: str
-    key: str
-    waiting: list[tuple[str, PromptAdapter]]
-    """Tasks and adapters that are not published yet."""
-    published: dict[str, dict[str, int]] = field(default_factory=dict)
-    """By task, the version of each digest; what is on its way counts from before it is sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One request, and the digest that its selector means (any of the task's where the ref is bare)."""
-
-    tenant: Tenant
-    ref: str
-    digest: str
-    texts: Sequence[str]
-
-    def __str__(self) -> str:
-        return f"{self.tenant.name} {self.ref}"
-
-
-@dataclass(slots=True)
-class Findings:
-    """What the load saw."""
-
-    requests: int = 0
-    rows: int = 0
-    adapters: set[str] = field(default_factory=set)
-    foreign_refused: int = 0
-    wrong: list[str] = field(default_factory=list)
-    statuses: Counter[int] = field(default_factory=Counter)
-    largest_difference: float = 0.0
-    published: int = 0
-    swaps: int = 0
 
 
 def sentinels(backbone: Backbone, tenant: str, *, count: int, first_seed: int) -> list[tuple[str, PromptAdapter]]:
@@ -130,126 +69,6 @@ def indistinct(expected: Mapping[str, Scores]) -> float:
     apart = np.abs(table[:, None] - table[None]).max(axis=2)  # [A, A]
     upper = apart[np.triu_indices(len(table), k=1)]
     return float((upper <= 10 * TOLERANCE).mean())
-
-
-async def create_tenant(client: httpx2.AsyncClient, name: str) -> str:
-    """Make a tenant and a key of it that may publish; the key."""
-    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-    (await client.post("/admin/tenants", json={"id": name}, headers=headers)).raise_for_status()
-    made = await client.post(f"/admin/tenants/{name}/keys", json={"role": "publish"}, headers=headers)
-    return str(made.raise_for_status().json()["key"])
-
-
-async def run(
-    url: str, pool: Mapping[str, list[tuple[str, PromptAdapter]]], expected: Mapping[str, Scores], *, seconds: float
-) -> Findings:
-    """Load a server that asks for keys.
-
-    Args:
-        url: its address
-        pool: tenants' names and the adapters of each; made into tenants here
-        expected: by digest, what each adapter answers alone
-        seconds: how long
-    """
-    found = Findings()
-    async with httpx2.AsyncClient(base_url=url, timeout=60, limits=httpx2.Limits(max_connections=100)) as client:
-        tenants = [Tenant(name, await create_tenant(client, name), list(made)) for name, made in pool.items()]
-        for tenant in tenants:
-            for _ in range(NUM_TASKS):
-                await _publish(client, tenant, found)
-        until = time.monotonic() + seconds
-        async with asyncio.TaskGroup() as work:
-            for number, tenant in enumerate(tenants):
-                work.create_task(_swap(client, tenant, found, until=until, seed=number))
-                for caller in range(CLIENTS_A_TENANT):
-                    others = [other for other in tenants if other is not tenant]
-                    work.create_task(_ask(client, tenant, others, expected, found, until=until, seed=caller))
-    return found
-
-
-async def _publish(client: httpx2.AsyncClient, tenant: Tenant, found: Findings) -> None:
-    task, adapter = tenant.waiting.pop(0)
-    versions = tenant.published.setdefault(task, {})
-    versions[adapter.digest] = 0  # a neighbour of this request may be answered by it before we are
-    parts = [("files", (name, data)) for name, data in to_files(adapter).items()]
-    response = await client.post(f"/tasks/{task}/versions", files=parts, headers=_shown(tenant))
-    versions[adapter.digest] = int(response.raise_for_status().json()["version"])
-    found.published += 1
-
-
-async def _swap(client: httpx2.AsyncClient, tenant: Tenant, found: Findings, *, until: float, seed: int) -> None:
-    """Publish what is left, and point production at any version, again and again."""
-    draw = random.Random(seed)
-    while time.monotonic() < until:
-        if tenant.waiting:
-            await _publish(client, tenant, found)
-        task = draw.choice(sorted(tenant.published))
-        version = draw.choice([number for number in tenant.published[task].values() if number])
-        path = f"/tasks/{task}/aliases/{draw.choice(('production', 'canary'))}"
-        (await client.put(path, json={"version": version}, headers=_shown(tenant))).raise_for_status()
-        found.swaps += 1
-
-
-async def _ask(
-    client: httpx2.AsyncClient,
-    tenant: Tenant,
-    others: Sequence[Tenant],
-    expected: Mapping[str, Scores],
-    found: Findings,
-    *,
-    until: float,
-    seed: int,
-) -> None:
-    draw = random.Random(f"{tenant.name} {seed}")
-    while time.monotonic() < until:
-        task = draw.choice(sorted(tenant.published))
-        if draw.random() < 0.05:
-            foreign = draw.choice(list(draw.choice(others).published.get(task, {})) or [f"sha256:{0:064x}"])
-            response = await _classify(client, tenant, f"{task}@{foreign}", TEXTS[:1])
-            found.foreign_refused += response.status_code == 404
-            if response.status_code != 404:
-                found.wrong.append(f"{tenant.name} got {response.status_code} for the foreign {task}@{foreign}")
-            continue
-        digest, version = draw.choice([pair for pair in tenant.published[task].items() if pair[1]])
-        ref = draw.choice((task, task, f"{task}@{version}", f"{task}@{digest}"))
-        texts = draw.sample(TEXTS, draw.randint(1, 3))
-        asked = Asked(tenant, ref, digest, texts)
-        response = await _classify(client, tenant, ref, texts)
-        found.requests += 1
-        found.statuses[response.status_code] += 1
-        if response.status_code == 200:
-            _check(asked, response.json(), expected, found)
-        else:
-            found.wrong.append(f"{asked}: {response.status_code} {response.text[:300]}")
-
-
-def _check(asked: Asked, body: Mapping[str, Any], expected: Mapping[str, Scores], found: Findings) -> None:
-    """Compare one answer with what its adapter says alone."""
-    task, _, selector = asked.ref.partition("@")
-    answered = str(body["adapter"])
-    if answered not in asked.tenant.published[task] or (selector and answered != asked.digest):
-        found.wrong.append(f"{asked} was answered by {answered}")
-        return
-    found.adapters.add(answered)
-    for text, prediction in zip(asked.texts, body["predictions"], strict=True):
-        names = sorted(prediction["logprobs"], key=lambda name: WORDS.index(name.rpartition("-")[2]))
-        if not all(name.startswith(f"{asked.tenant.name}-") for name in names):
-            found.wrong.append(f"{asked} got the labels {names}")
-            continue
-        got = np.array([prediction["logprobs"][name] for name in names])
-        difference = float(np.abs(got - expected[answered][text]).max())
-        found.largest_difference = max(found.largest_difference, difference)
-        found.rows += 1
-        if difference > TOLERANCE:
-            found.wrong.append(f"{asked} {text!r}: {answered} is {difference:.2g} off what it says alone")
-
-
-async def _classify(client: httpx2.AsyncClient, tenant: Tenant, ref: str, texts: Sequence[str]) -> httpx2.Response:
-    return await client.post(f"/classify/{ref}", json={"inputs": list(texts)}, headers=_shown(tenant))
-
-
-def _shown(tenant: Tenant) -> dict[str, str]:
-    return {"Authorization": f"Bearer {tenant.key}"}
 
 
 async def _wait_ready(url: str, log: Path) -> None:

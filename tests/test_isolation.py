@@ -8,7 +8,7 @@ import pytest
 from support import RunningServer, make_t5, sample
 
 from backbone import load
-from benchmarks import isolation
+from benchmarks import isolation, isolation_load
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -24,7 +24,7 @@ def test_under_swaps_and_evictions_every_answer_is_what_its_own_tenants_adapter_
     expected = {adapter.digest: isolation.alone(backbone, adapter) for made in pool.values() for _, adapter in made}
     assert isolation.indistinct(expected) < 0.01
     server = serve(**isolation.PRESSURE, bundled=False, backbone=str(wide))
-    found = asyncio.run(isolation.run(server.url, pool, expected, seconds=6))
+    found = asyncio.run(isolation_load.run(server.url, pool, expected, seconds=6))
     assert found.wrong == []
     assert found.rows > 50
     assert found.foreign_refused > 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from service.body_limit import BodyLimit
@@ -19,7 +20,7 @@ from service.gate import Gate
 from service.host_check import HostCheck
 from service.metrics import Metrics
 from service.not_modified import NotModified
-from service.problems import install
+from service.problems import install, unforeseen
 from service.routes import admin, classify, open_inference, rollouts, tasks, tei, usage, vllm
 from service.routes.common import KEY_SCHEMES, caller_of, errors, problems
 from service.routes.health import health_router
@@ -125,3 +126,5 @@ def _add_layers(app: FastAPI, settings: Settings) -> None:
     if not settings.require_keys:
         app.add_middleware(HostCheck, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=GZIP_LEVEL)
+    # the framework's own stands outside of all layers, where an answer gets no request id
+    app.add_middleware(ServerErrorMiddleware, handler=unforeseen)

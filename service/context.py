@@ -81,11 +81,11 @@ class _Exchange:
     def end(self) -> tuple[Facts, int]:
         """Count and log; what is known comes back with the status.
 
-        Without a status the application raised, which its caller turns into a 500.
+        Without a status nothing was answered, which the server turns into a 500.
         """
         seconds = time.monotonic() - self._started
         if self._status is None:
-            self._facts.code = "internal_error"  # what the outermost handler is about to say
+            self._facts.code = "internal_error"
         status = self._status or 500
         route = getattr(self._scope.get("route"), "path", OTHER_ROUTE)
         method = self._scope["method"] if self._scope["method"] in _METHODS else "other"

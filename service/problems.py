@@ -133,14 +133,13 @@ class Face:
 
 
 def install(app: FastAPI, routes: Sequence[BaseRoute], *, faces: Sequence[Face] = ()) -> None:
-    """Answer every error of the table, of the framework and of nobody's foresight with a problem."""
+    """Answer every error of the table and of the framework with a problem."""
     app.state.faces = tuple(faces)
     app.state.documented = tuple(route for route in routes if isinstance(route, Route))
     for error in MEANINGS:
         app.add_exception_handler(error, refuse)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
-    app.add_exception_handler(Exception, _unforeseen)
 
 
 def problem_of(exc: Exception) -> Problem:
@@ -238,6 +237,8 @@ def _methods(request: Request) -> set[str]:
     return {method for route in routes for method in route.methods or ()}
 
 
-def _unforeseen(request: Request, _: Exception) -> JSONResponse:
-    """A bug: the log has the traceback, the caller a request id to quote."""
-    return respond(request, Problem(500, "internal_error", "the server failed at this request; quote the request id"))
+async def unforeseen(request: Request, _: Exception) -> JSONResponse:
+    """The response to a bug: the log has the traceback, the caller a request id to quote."""
+    detail = "the server failed at this request; quote the request id"
+    # uvicorn closes it in any case: a client that did not know would lose its next request
+    return respond(request, Problem(500, "internal_error", detail, {"Connection": "close"}))

@@ -1,4 +1,4 @@
-"""What stands around the routes: gzipped bodies and answers, and who may ask a server without keys."""
+"""What stands around the routes: gzipped bodies and answers, who may ask a server without keys, and bugs."""
 
 import gzip
 import zlib
@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from support import RunningServer, make_adapter
 from support_http import check_problem
+from support_workers import samples
 
 from adapters.files import to_files
 from backbone import Backbone
@@ -136,3 +138,24 @@ def test_a_server_answers_under_the_names_that_it_is_given(serve: Serve) -> None
 def test_allowed_hosts_come_from_the_environment_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPERPOS_ALLOWED_HOSTS", "a.example,b.example")
     assert Settings().allowed_hosts == ("a.example", "b.example")
+
+
+def test_a_bug_is_a_problem_with_the_callers_request_id_and_trace(serve: Serve) -> None:
+    server = serve()
+    assert isinstance(server.app, FastAPI)
+
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    for path in ("/broken", "/tei/sst2/broken"):
+        server.app.add_api_route(path, broken)
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    response = server.client.get("/broken", headers={"X-Request-ID": "asked-7", "traceparent": trace})
+    check_problem(response, 500, "internal_error", "quote the request id")
+    assert response.json()["request_id"] == "asked-7"
+    assert response.headers["traceparent"] == trace
+    face = server.client.get("/tei/sst2/broken")
+    assert (face.status_code, set(face.json())) == (500, {"error", "error_type"})
+    assert len(face.headers["X-Request-ID"]) == 32
+    answered = {name: n for name, n in samples(server.client).items() if "answered_total" in name and '"500"' in name}
+    assert sum(answered.values()) == 2

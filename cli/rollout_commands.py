@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adapters.names import PRODUCTION
 from cli.options import DEFAULT_SERVER, KeyOption, ToOption
 from cli.output import CommandError, one_line_errors, out
 
@@ -57,7 +56,7 @@ def traffic(
 
 def rollback(
     task: TaskArgument,
-    alias: Annotated[str, typer.Option(help="The alias to move; production is the bare task name.")] = PRODUCTION,
+    alias: Annotated[str, typer.Option(help="The alias to move; production is the bare task name.")] = "production",
     to: ToOption = DEFAULT_SERVER,
     key: KeyOption = None,
 ) -> None:
@@ -106,7 +105,7 @@ def promote(
         done = open_source(to, key).promote(task, version, metric, force)
         why = "forced" if done.metric is None else f"no worse by {done.metric}"
         was = "nothing" if done.move.previous is None else done.move.previous
-        out.print(f"{task}@{PRODUCTION} is version {version}, it was {was}; {why}", markup=False)
+        out.print(f"{task}@production is version {version}, it was {was}; {why}", markup=False)
 
 
 def _task(place: "Place", task: str) -> "TaskInfo":
@@ -126,7 +125,7 @@ def _changed(now: "Traffic", canary: int | None, percent: float | None, shadow: 
 
 
 def _told(info: "TaskInfo", traffic: "Traffic") -> str:
-    production = info.aliases.get(PRODUCTION)
+    production = info.aliases.get("production")
     parts = ["no production version" if production is None else f"production is version {production}"]
     if traffic.canary is not None:
         parts.append(f"version {traffic.canary} gets {traffic.percent:g} % as its canary")

@@ -93,9 +93,12 @@ def _run(stack: Stack) -> None:
         _tell(stack)
         keep_running(stack.programs, threading.Event())
     except KeyboardInterrupt:
-        print("platform | stopping", file=sys.stderr)
+        print("platform | stopping; once more ends it at once", file=sys.stderr)
     finally:
-        stack.stop()
+        try:
+            stack.stop()
+        except KeyboardInterrupt:
+            stack.kill()
 
 
 def _say(name: str, line: str) -> None:

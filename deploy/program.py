@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_POLL_S = 0.02
+_POLL_S = 0.1
 
 Sink = Callable[[str, str], None]
 """Takes a program's name and a line that it wrote."""
@@ -105,6 +105,11 @@ class Program:
             return self.wait(within_s=within_s)
         except subprocess.TimeoutExpired:
             return self.kill()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it was started and nobody has seen its end."""
+        return self._process is not None
 
     def kill(self) -> int:
         """End it as a crash would."""

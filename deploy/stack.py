@@ -95,6 +95,12 @@ class Stack:
             list(pool.map(Program.stop, self.servers))
         self.redis.stop()
 
+    def kill(self) -> None:
+        """End everything that runs at once, what was accepted lost."""
+        for program in self.programs:
+            if program.is_started:
+                program.kill()
+
 
 def make_stack(folder: Path, ports: Ports, *, sink: Sink, settings: Mapping[str, str]) -> Stack:
     """The programs, configured and not started.

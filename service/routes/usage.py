@@ -1,9 +1,11 @@
 """`GET /usage`."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from pydantic import BeforeValidator
 
 from adapters.names import NAME_PATTERN, check_name
 from service.caller import Caller
@@ -16,7 +18,18 @@ router = APIRouter(tags=["usage"])
 
 CSV = "text/csv"
 _DEFAULT_DAYS = 30
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NAME = {"pattern": f"^{NAME_PATTERN}$"}
+
+
+def _check_day(value: object) -> object:
+    """Days as people write them: pydantic would take seconds since 1970 too."""
+    if isinstance(value, str) and not _DAY.fullmatch(value):
+        raise ValueError("expected a day such as 2026-01-31")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_check_day)]
 
 
 async def _tenant_asked(
@@ -41,10 +54,8 @@ async def read_usage(
     world: Running,
     tenant: Annotated[str, Depends(_tenant_asked)],
     task: Annotated[str | None, Query(description="only this task's", json_schema_extra=_NAME)] = None,
-    since: Annotated[
-        date | None, Query(alias="from", description="the first day, UTC; 30 days before the last")
-    ] = None,
-    until: Annotated[date | None, Query(alias="to", description="the last day, UTC, included; today")] = None,
+    since: Annotated[Day | None, Query(alias="from", description="the first day, UTC; 30 days before the last")] = None,
+    until: Annotated[Day | None, Query(alias="to", description="the last day, UTC, included; today")] = None,
     accept: Annotated[str, Header(description=f"`application/json`, or `{CSV}` for lines")] = "application/json",
 ) -> Response:
     """Requests, rows, tokens and errors by task and day, of all replicas together; it survives restarts.

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from training.loop import EpochEvent, StepEvent
+    from training.events import EpochEvent, StepEvent
 
 _SMOOTHING_STEPS = 20
 

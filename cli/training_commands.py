@@ -77,8 +77,8 @@ def train(
     """
     from adapters.errors import AdapterError
     from backbone import BackboneError
+    from training.arguments import DEFAULT_LR, TrainArguments
     from training.errors import TrainingError
-    from training.loop import DEFAULT_LR, TrainArguments
     from training.run import run_training
     from training.run_folder import RunFolder, fresh_folder
 

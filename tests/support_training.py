@@ -7,7 +7,8 @@ from pathlib import Path
 
 from adapters import TaskSpec
 from backbone import Backbone
-from training.loop import EpochEvent, StepEvent, TrainArguments
+from training.arguments import TrainArguments
+from training.events import EpochEvent, StepEvent
 from training.run import RunReport, run_training
 from training.run_folder import RunFolder
 from training.splits import Split

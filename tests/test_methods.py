@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from training.arguments import TrainArguments, make_method
 from training.errors import InvalidArguments
-from training.loop import TrainArguments, make_method
 from training.methods import (
     FIRST_SAMPLED_ID,
     NUM_ORDINARY_IDS,

@@ -15,8 +15,8 @@ from torch import Tensor
 from adapters import TaskSpec
 from adapters.files import read_folder
 from backbone import Backbone, InvalidLabels
+from training.arguments import TrainArguments
 from training.errors import InvalidArguments, InvalidData
-from training.loop import TrainArguments
 from training.methods import MethodName
 from training.run import run_training
 from training.run_folder import RunFolder

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from adapters.files import from_files, read_folder
 from backbone import Backbone
+from training.arguments import make_method
 from training.data import Example
 from training.evaluation import tokenize_examples
-from training.loop import EpochEvent, StepEvent, TrainResult, make_method, train
+from training.events import EpochEvent, StepEvent, TrainResult
+from training.loop import train
 from training.methods import Method, ParameterGroup
 from training.run import run_training
 from training.run_folder import RunFolder

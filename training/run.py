@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance
 from adapters.files import to_files
 from backbone import Backbone, LabelTrie
+from training.arguments import TrainArguments, make_method
 from training.card import model_card
 from training.data import read_examples
 from training.evaluation import TokenizedRows, evaluate, predict, tokenize_examples
+from training.events import EpochEvent, StepEvent, TrainResult
 from training.int8 import compare_int8, recorded
-from training.loop import EpochEvent, StepEvent, TrainArguments, TrainResult, make_method, train
+from training.loop import train
 from training.metrics import Metrics, measure
 from training.run_folder import RunFolder
 from training.splits import Split, SplitRows, read_split

@@ -5,8 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from adapters.files import write_folder
+from training.arguments import TrainArguments
 from training.errors import InvalidArguments
-from training.loop import EpochEvent, TrainArguments
+from training.events import EpochEvent
 from training.task_file import TaskFile
 
 ADAPTER = "adapter"

@@ -1,0 +1,134 @@
+"""Many prompts in one packed batch: each comes to what it would have come to alone."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from support import TOPIC
+from support_training import QUICK, SPEC, easy_rows
+from torch import Tensor
+
+from backbone import Backbone
+from training.arguments import TrainArguments, make_method
+from training.data import Example
+from training.evaluation import tokenize_examples
+from training.events import EpochEvent, StepEvent, TrainResult
+from training.loop import MAX_PASS_TOKENS, train, train_stack
+from training.methods import Method, ParameterGroup
+from training.slot import Slot
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+FIFTY_STEPS = dataclasses.replace(QUICK, epochs=10, batch_size=12)
+"""Of 60 rows: 5 steps an epoch."""
+
+
+@dataclasses.dataclass
+class Broken:
+    """A method whose prompt is no number from the third step on."""
+
+    method: Method
+    calls: int = 3
+
+    @property
+    def sampled_token_ids(self) -> tuple[int, ...]:
+        return self.method.sampled_token_ids
+
+    def prompt(self) -> Tensor:
+        self.calls -= 1
+        return self.method.prompt() * (1 if self.calls >= 0 else math.nan)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return self.method.parameter_groups()
+
+
+def make_slot(backbone: Backbone, arguments: TrainArguments, *, topic: bool = False, broken: bool = False) -> Slot:
+    """A slot of its own rows; `topic` gives it a task with other labels, more of them and longer."""
+    spec = TOPIC if topic else SPEC
+    label_of = {name: index for index, name in enumerate(spec.label_names)}
+    examples = [Example(f"text: {row['text']}", label_of[row["label"]]) for row in easy_rows(84, seed=arguments.seed)]
+    method = make_method(arguments, backbone.weights.embedding)
+    return Slot(
+        method=Broken(method) if broken else method,
+        arguments=arguments,
+        trie=backbone.label_trie(spec.label_words),
+        rows=tokenize_examples(backbone, spec, examples[:60]),
+        selection=tokenize_examples(backbone, spec, examples[60:]),
+    )
+
+
+def different(**changes: object) -> TrainArguments:
+    return dataclasses.replace(FIFTY_STEPS, **changes)
+
+
+MIXED = [
+    (different(), False),
+    (different(seed=7, lr=0.01), False),
+    (different(seed=1, basis="shared"), False),
+    (different(method="simple", lr=0.3, num_virtual_tokens=3), False),
+    (different(seed=3, lr=0.02, weight_decay=0.01), True),
+]
+
+
+def alone(backbone: Backbone, slot: Slot) -> TrainResult:
+    return train(backbone, slot.method, slot.arguments, trie=slot.trie, rows=slot.rows, selection=slot.selection)
+
+
+def assert_same(together: TrainResult, apart: TrainResult) -> None:
+    assert together.stop == apart.stop
+    assert len(together.epochs) == len(apart.epochs)
+    for ours, theirs in zip(together.epochs, apart.epochs, strict=True):
+        scale = np.abs(theirs.prompt).max()
+        assert np.abs(ours.prompt - theirs.prompt).max() <= 1e-5 * scale
+        assert ours.metrics.accuracy == theirs.metrics.accuracy
+
+
+def test_a_stack_of_other_seeds_rates_methods_and_tasks_is_as_many_runs_apart(tiny: Backbone) -> None:
+    results = train_stack(tiny, [make_slot(tiny, arguments, topic=topic) for arguments, topic in MIXED])
+    for (arguments, topic), result in zip(MIXED, results, strict=True):
+        assert result.stop == "finished"
+        assert np.abs(result.epochs[-1].prompt - result.epochs[0].prompt).max() > 1e-2, "nothing was learnt"
+        assert_same(result, alone(tiny, make_slot(tiny, arguments, topic=topic)))
+
+
+def test_a_slot_whose_loss_is_no_number_leaves_the_others_as_they_would_be(tiny: Backbone) -> None:
+    sound = [different(epochs=2), different(epochs=2, seed=5)]
+    slots = [make_slot(tiny, sound[0]), make_slot(tiny, different(seed=9), broken=True), make_slot(tiny, sound[1])]
+    first, broken, last = train_stack(tiny, slots)
+    assert broken.stop == "diverged"
+    assert np.isfinite(broken.prompt).all()
+    for arguments, result in zip(sound, (first, last), strict=True):
+        assert_same(result, alone(tiny, make_slot(tiny, arguments)))
+
+
+def test_a_slot_that_has_had_its_epochs_leaves_the_stack(tiny: Backbone) -> None:
+    steps: dict[str, list[StepEvent]] = {"short": [], "long": []}
+    short = dataclasses.replace(make_slot(tiny, different(epochs=1)), on_step=steps["short"].append)
+    long = dataclasses.replace(make_slot(tiny, different(epochs=3, seed=2)), on_step=steps["long"].append)
+    results = train_stack(tiny, [short, long])
+    assert [result.stop for result in results] == ["finished", "finished"]
+    assert [len(told) for told in steps.values()] == [5, 15]
+    assert [event.rows for event in steps["short"]] == [12] * 5
+
+
+def test_slots_that_do_not_fit_one_pass_are_as_many_runs_apart_too(tiny: Backbone) -> None:
+    arguments = [different(epochs=1, seed=seed, batch_size=60, num_virtual_tokens=100) for seed in range(3)]
+    assert MAX_PASS_TOKENS < 60 * 100 * 2
+    for values, result in zip(arguments, train_stack(tiny, [make_slot(tiny, a) for a in arguments]), strict=True):
+        assert_same(result, alone(tiny, make_slot(tiny, values)))
+
+
+def test_an_interrupt_ends_all_and_keeps_the_best_of_each(tiny: Backbone) -> None:
+    def interrupt(event: EpochEvent) -> None:
+        if event.epoch == 2:
+            raise KeyboardInterrupt
+
+    slots = [
+        make_slot(tiny, different(seed=4)),
+        dataclasses.replace(make_slot(tiny, different()), on_epoch=interrupt),
+        make_slot(tiny, different(seed=6, epochs=1)),
+    ]
+    results = train_stack(tiny, slots)
+    assert [result.stop for result in results] == ["interrupted", "interrupted", "finished"]
+    assert [len(result.epochs) for result in results] == [3, 3, 2]

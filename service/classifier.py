@@ -28,6 +28,8 @@ class Classification:
     stages: Stages
     label_names: tuple[str, ...]
     """All of the task, in its own order."""
+    watched: bool
+    """The version has a validation profile."""
 
 
 class Classifier:
@@ -89,7 +91,9 @@ class Classifier:
             predict(result, adapter, top_k=wanted, cached=cached)
             for result, cached in zip(answered.results, answered.cached, strict=True)
         ]
-        classification = Classification(tenant, to.primary, predictions, answered.stages, adapter.label_names)
+        classification = Classification(
+            tenant, to.primary, predictions, answered.stages, adapter.label_names, adapter.watched
+        )
         self._on_answered(classification)
         if to.shadow is not None:
             self._shadow(Shadowed(tenant, to.primary, to.shadow, items, truncation, predictions))

@@ -57,6 +57,7 @@ def watch(metrics: Metrics, world: "World") -> None:
         lambda: world.directory.degraded,
         over_workers="livemax",
     )
+    _watch_drift(metrics, world)
     metrics.gauge("superpos_ledger_waiting", "Counters that wait for the ledger", lambda: len(world.tally))
     metrics.gauge(
         "superpos_ledger_dropped", "Sum of the counts for which no place was left", lambda: world.tally.dropped
@@ -74,3 +75,31 @@ def watch(metrics: Metrics, world: "World") -> None:
         over_workers="livemax",
     )
     metrics.gauge("superpos_workers", "Processes that answer", lambda: 1)
+
+
+def _watch_drift(metrics: Metrics, world: "World") -> None:
+    """Every process sees all replicas' answers: the numbers are the same everywhere, and not to be summed."""
+    metrics.gauge(
+        "superpos_drift_tasks",
+        "Tasks whose answers of the last hour are enough to compare",
+        lambda: world.drift.seen.tasks,
+        over_workers="livemax",
+    )
+    metrics.gauge(
+        "superpos_drift_tasks_shifted",
+        "Those whose labels or confidences have a population stability index of 0.25 or more",
+        lambda: world.drift.seen.shifted_tasks,
+        over_workers="livemax",
+    )
+    metrics.gauge(
+        "superpos_drift_label_psi_max",
+        "Largest population stability index of a task's labels",
+        lambda: world.drift.seen.worst_label_psi,
+        over_workers="livemax",
+    )
+    metrics.gauge(
+        "superpos_drift_confidence_psi_max",
+        "Largest population stability index of a task's confidences",
+        lambda: world.drift.seen.worst_confidence_psi,
+        over_workers="livemax",
+    )

@@ -9,7 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from adapters import PromptAdapter, TaskInfo, TaskSpec, VersionInfo
 from adapters.adapter import BackboneRef, Calibration, Provenance
 from adapters.names import REF_PATTERN
+from adapters.profile import ValidationProfile
 from service.classifier import Classification
+from service.drift import DriftReport
 from service.json_numbers import Positive, VersionNumber
 from service.predictions import Prediction
 from service.rollout_schemas import TrafficBody
@@ -160,6 +162,8 @@ class AdapterBody(BaseModel):
     backbone: BackboneRef
     calibration: Calibration
     provenance: Provenance
+    validation: ValidationProfile | None
+    """What it answered on its held-out rows, where they were recorded."""
 
     @classmethod
     def of(cls, version: int, adapter: PromptAdapter) -> "AdapterBody":
@@ -171,12 +175,15 @@ class AdapterBody(BaseModel):
             backbone=adapter.manifest.backbone,
             calibration=adapter.manifest.calibration,
             provenance=adapter.manifest.provenance,
+            validation=adapter.manifest.validation,
         )
 
 
 class TaskDetail(TaskSummary):
     current: AdapterBody | None
     """The version that the bare task name means, where there is one."""
+    drift: DriftReport | None
+    """How its answers of the last hour differ from those on its held-out rows, where these were recorded."""
     shadows: list[ShadowReport]
     """How the answers of shadow versions differ from those that callers got; the latest first."""
 

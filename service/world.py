@@ -24,6 +24,7 @@ from service.catalog import Catalog
 from service.classifier import Classification, Classifier
 from service.containment import Containment
 from service.directory import Directory
+from service.drift_watch import DriftWatch
 from service.engine import Engine
 from service.facts import current_facts
 from service.follower import Follower
@@ -73,6 +74,7 @@ class World:
     rollouts: Rollouts
     shadowing: Shadowing
     tally: Tally
+    drift: DriftWatch
 
 
 @asynccontextmanager
@@ -88,11 +90,13 @@ async def running(world: World) -> AsyncIterator[None]:
         await world.follower.start()
         await world.directory.start()
         world.tally.start()
+        world.drift.start()
         gc.freeze()  # torch's and transformers' half million objects: each full collection stopped the server for 0.2 s
         _log.info("started", tasks=len(world.catalog), backbone=world.backbone.identity.id)
         yield
     finally:
         gc.unfreeze()
+        await world.drift.stop()
         await world.directory.stop()
         await world.quotas.close()
         await world.follower.stop()
@@ -169,13 +173,14 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         count=lambda key, by: tally.count(*key, by=by),
         on_rows=metrics.shadows.compared,
     )
+    drift = DriftWatch(tally, registry, catalog)
     classifier = Classifier(
         answering,
         catalog,
         adapters,
         weight=quotas.weight,
         shadow=shadowing.offer,
-        on_answered=lambda answered: _answered(metrics, answered),
+        on_answered=lambda answered: _answered(metrics, drift, answered),
     )
     limits = StorageLimits(registry, catalog, follower, directory.tenant)
     publisher = Publisher(registry, adapters, classifier, follower, limits)
@@ -202,6 +207,7 @@ def build_world(settings: Settings, metrics: Metrics, *, on_model_failure: Calla
         Rollouts(registry, catalog, follower),
         shadowing,
         tally,
+        drift,
     )
     watch(metrics, world)
     return world
@@ -233,6 +239,7 @@ def _called(metrics: Metrics, call: RegistryCall) -> None:
     current_facts().calls.append(call)
 
 
-def _answered(metrics: Metrics, answered: Classification) -> None:
+def _answered(metrics: Metrics, drift: DriftWatch, answered: Classification) -> None:
     metrics.classified(answered)
+    drift.answered(answered)
     current_facts().answered.append(answered)

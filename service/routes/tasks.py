@@ -7,6 +7,7 @@ from fastapi import APIRouter, File, Form, Response, UploadFile
 
 from adapters import PRODUCTION, NotFound, Ref, Resolution
 from adapters.files import from_files
+from service.drift import DriftReport
 from service.preconditions import alias_tag, version_tag
 from service.routes.common import (
     CACHED,
@@ -46,13 +47,14 @@ async def list_tasks(world: Running, tenant: Tenant) -> TaskList:
 
 @router.get("/{task}", responses=problems(404, 503))
 async def describe_task(task: TaskPath, world: Running, tenant: Tenant) -> TaskDetail:
-    """One task, with what its current version is made of, and how a shadow's answers differ from those given."""
+    """One task: what its current version is made of, whether its answers drift, and how a shadow's answers differ."""
     info = world.catalog.task(tenant, task)
     version = info.aliases.get(PRODUCTION)
     current = None if version is None else await _describe(world, tenant, Ref(task, version=version))
     counts = await world.tally.read(SHADOW, tenant, task)
     shadows = reports(counts, [version.version for version in info.versions])
-    return TaskDetail(**TaskSummary.of(info).model_dump(), current=current, shadows=shadows)
+    drift = None if current is None else await _drift(world, tenant, task, current)
+    return TaskDetail(**TaskSummary.of(info).model_dump(), current=current, drift=drift, shadows=shadows)
 
 
 @router.post(
@@ -171,6 +173,12 @@ async def _describe(world: Running, tenant: str, ref: Ref) -> AdapterBody:
     resolution = world.catalog.resolve(tenant, ref)
     files = await asyncio.to_thread(world.registry.get, resolution.digest)
     return AdapterBody.of(resolution.version, await asyncio.to_thread(from_files, files))
+
+
+async def _drift(world: Running, tenant: str, task: str, current: AdapterBody) -> DriftReport | None:
+    if current.validation is None:
+        return None
+    return await world.drift.report((tenant, task, current.version), current.validation)
 
 
 async def _files(world: Running, tenant: str, task: str, version: int) -> dict[str, bytes]:

@@ -1,0 +1,101 @@
+"""Drift: how far live answers are from those that an adapter gave on its held-out rows. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from adapters.profile import CONFIDENCE_BINS, ValidationProfile
+
+SHIFTING = 0.1
+SHIFTED = 0.25
+"""From here on a model's input is taken for another population (Lewis 1994, "An Introduction to Credit Scoring")."""
+ROWS_A_BIN = 20
+_SMOOTHING = 0.5
+
+Verdict = Literal["stable", "shifting", "shifted", "not_enough_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveAnswers:
+    """What one version answered callers, over all replicas; a bin that is missing has no row."""
+
+    labels: Mapping[int, int]
+    """Rows by the label's place in the task's order."""
+    confidences: Mapping[int, int]
+    """Rows by the bin of the answered label's calibrated probability."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """One version's answers of the last hour beside those on its held-out rows."""
+
+    version: int
+    rows: int
+    """Answered since `since`."""
+    min_rows: int
+    """With fewer, here or in the profile, chance alone would look like drift."""
+    since: datetime
+    label_psi: float | None
+    """Population stability index of the labels' shares; null without enough rows."""
+    confidence_psi: float | None
+    """The same of the answered label's calibrated probability, in ten bins."""
+    verdict: Verdict
+    """By the larger of the two: `stable` below 0.1, `shifted` from 0.25 on, `shifting` between."""
+
+    @property
+    def worst(self) -> float:
+        """The larger index; 0 without enough rows."""
+        return max(self.label_psi or 0.0, self.confidence_psi or 0.0)
+
+
+def population_stability_index(expected: Sequence[int], live: Sequence[int]) -> float:
+    """Σ (p − q) · ln(p / q) over the bins of two histograms (Siddiqi 2006, "Credit Risk Scorecards"): 0 where their
+    shares are the same, the same both ways.
+
+    Half a row is added to each bin of both, so that a bin which is empty on one side counts as rare and not as
+    infinitely far; one that is empty on both sides says nothing and is left out.
+
+    Args:
+        expected: rows by bin
+        live: rows by bin, as many bins
+    """
+    bins = [(ours, theirs) for ours, theirs in zip(expected, live, strict=True) if ours or theirs]
+    smoothing = _SMOOTHING * len(bins)
+    expected_total, live_total = sum(expected) + smoothing, sum(live) + smoothing
+    index = 0.0
+    for ours, theirs in bins:
+        p, q = (ours + _SMOOTHING) / expected_total, (theirs + _SMOOTHING) / live_total
+        index += (p - q) * math.log(p / q)
+    return index
+
+
+def min_rows(num_labels: int) -> int:
+    """How many rows a verdict takes: 20 a bin of the finer histogram, so 200 up to ten labels.
+
+    Without any drift the index is (1/n + 1/m) · χ² with bins − 1 degrees of freedom (Yurdakul and Naranjo 2020,
+    "Statistical properties of the population stability index"): n live rows add less than 1/20 to its mean.
+    """
+    return ROWS_A_BIN * max(num_labels, CONFIDENCE_BINS)
+
+
+def compare(profile: ValidationProfile, live: LiveAnswers, *, version: int, since: datetime) -> DriftReport:
+    """A version's live answers against its profile."""
+    num_labels, rows = len(profile.label_counts), sum(live.labels.values())
+    least = min_rows(num_labels)
+    if min(rows, profile.rows) < least:
+        return DriftReport(version, rows, least, since, None, None, "not_enough_rows")
+    label_psi = population_stability_index(profile.label_counts, _filled(live.labels, num_labels))
+    confidence_psi = population_stability_index(profile.confidence_counts, _filled(live.confidences, CONFIDENCE_BINS))
+    return DriftReport(version, rows, least, since, label_psi, confidence_psi, _verdict(max(label_psi, confidence_psi)))
+
+
+def _filled(counts: Mapping[int, int], bins: int) -> list[int]:
+    return [counts.get(index, 0) for index in range(bins)]
+
+
+def _verdict(index: float) -> Verdict:
+    if index < SHIFTING:
+        return "stable"
+    return "shifting" if index < SHIFTED else "shifted"

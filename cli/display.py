@@ -1,4 +1,4 @@
-"""The live display of a training run: a bar with loss, best metric, rows/s and time left, a line an epoch."""
+"""The live display of training: a bar a prompt with loss, best metric, rows/s and time left, a line an epoch."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -15,11 +15,12 @@ _SMOOTHING_STEPS = 20
 
 
 class TrainingDisplay:
-    """Shows steps and epochs of one run on a terminal; without one, a line an epoch is all that is printed."""
+    """Shows the prompts of a stack on a terminal; without one, a line an epoch is all that is printed."""
 
     def __init__(self, console: Console, metric: str) -> None:
         self._console, self._metric = console, metric
         self._progress = Progress(
+            TextColumn("{task.description}"),
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
             TaskProgressColumn(),
@@ -31,15 +32,26 @@ class TrainingDisplay:
             console=console,
             transient=True,
         )
-        self._bar = self._progress.add_task("train", total=None, epoch=1, loss=float("nan"), best=0.0, rate=0.0)
-        self._recent: deque[tuple[float, int]] = deque(maxlen=_SMOOTHING_STEPS)
-        self._losses: deque[float] = deque(maxlen=_SMOOTHING_STEPS)
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Show the bar while the run goes on."""
+        """Show the bars while training goes on."""
         with self._progress:
             yield
+
+    def slot(self, name: str = "") -> "SlotDisplay":
+        """The bar and lines of one prompt; a name tells it from others."""
+        return SlotDisplay(self._console, self._progress, self._metric, name)
+
+
+class SlotDisplay:
+    """Follows one prompt."""
+
+    def __init__(self, console: Console, progress: Progress, metric: str, name: str) -> None:
+        self._console, self._progress, self._metric, self._name = console, progress, metric, name
+        self._bar = progress.add_task(name, total=None, epoch=1, loss=float("nan"), best=0.0, rate=0.0)
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_SMOOTHING_STEPS)
+        self._losses: deque[float] = deque(maxlen=_SMOOTHING_STEPS)
 
     def step(self, event: "StepEvent") -> None:
         """Move the bar."""
@@ -61,12 +73,13 @@ class TrainingDisplay:
             self._progress.update(self._bar, best=value)
         self._recent.clear()
         name = "untrained" if event.train_loss is None else f"epoch {event.epoch:3d}"
+        whose = f"{self._name}  " if self._name else ""
         loss = "" if event.train_loss is None else f"  train loss {event.train_loss:.4f}"
         marks = ("  best" if event.is_best else "") + (
             "  COLLAPSED: one answer for every row" * event.metrics.collapsed
         )
         self._console.print(
-            f"{name:9s}{loss}  selection {self._metric} {value:.4f}  loss {event.metrics.loss:.4f}{marks}",
+            f"{whose}{name:9s}{loss}  selection {self._metric} {value:.4f}  loss {event.metrics.loss:.4f}{marks}",
             markup=False,
         )
 

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
 
 from cli.backbones import load_backbone
-from cli.display import TrainingDisplay
 from cli.options import (
     BackboneOption,
     CacheOption,
@@ -18,10 +16,9 @@ from cli.options import (
     ThreadsOption,
 )
 from cli.output import CommandError, err, one_line_errors, out, show
+from cli.stacked_training import add_metrics, folders, metrics_table, print_reports, train_together
 
 if TYPE_CHECKING:
-    from training.metrics import Metrics
-    from training.run import RunReport
     from training.task_file import TaskFile
 
 
@@ -42,10 +39,14 @@ def train(
     ] = "per_token",
     epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 10,
     lr: Annotated[
-        float | None, typer.Option(help="AdamW's learning rate. (default: 0.01 for superpos, 0.3 for simple)")
+        str | None,
+        typer.Option(help="AdamW's rate, or several with commas. (default: 0.01 for superpos, 0.3 for simple)"),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 32,
     seed: Annotated[int, typer.Option(help="Draws sampled tokens, row order and held-out rows.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=64, help="Train with so many seeds, from --seed on, in one packed batch.")
+    ] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Use at most so many training rows.")] = None,
     split: Annotated[
         Literal["honest", "paper"],
@@ -54,7 +55,8 @@ def train(
     num_virtual_tokens: Annotated[int, typer.Option(help="P, the prompt's length.")] = 10,
     num_sampled_tokens: Annotated[int, typer.Option(help="superpos: m, the token embeddings superposed.")] = 128,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Run folder. (default: runs/<task>-<method>-seed<seed>)")
+        Path | None,
+        typer.Option("--out", help="Run folder, or that of several runs. (default: runs/<task>-<method>-seed<seed>)"),
     ] = None,
     publish: Annotated[
         str | None, typer.Option(help="Publish the result: a server's address or a SQLite registry's path.")
@@ -68,54 +70,57 @@ def train(
 ) -> None:
     """Train a prompt for a task and write its run folder: adapter, metrics, card.
 
-    Ctrl-C ends the run and keeps the best epoch so far.
+    Several seeds and rates train together, every prompt as it would alone, each into a folder of its own; --publish
+    takes the one that its selection rows say is best. Ctrl-C ends training and keeps the best epoch so far of each.
 
     \b
         superpos train examples/tasks/tickets.yaml --epochs 20
         superpos train sst2.yaml --limit 8000 --epochs 4 --publish http://127.0.0.1:8080
-        superpos train sst2.yaml --method simple --lr 0.3
+        superpos train sst2.yaml --method simple --lr 0.1,0.3,1.0 --seeds 3
     """
     from adapters.errors import AdapterError
     from backbone import BackboneError
     from training.arguments import DEFAULT_LR, TrainArguments
     from training.errors import TrainingError
-    from training.run import run_training
-    from training.run_folder import RunFolder, fresh_folder
 
     with one_line_errors(AdapterError, BackboneError, TrainingError):
         task = read_task_file(task_file)
-        arguments = TrainArguments(
-            method=method,
-            basis=basis,
-            epochs=epochs,
-            lr=DEFAULT_LR[method] if lr is None else lr,
-            batch_size=batch_size,
-            seed=seed,
-            num_virtual_tokens=num_virtual_tokens,
-            num_sampled_tokens=num_sampled_tokens,
-            metric=task.metric,
-        )
-        folder = RunFolder(out_folder or fresh_folder(Path("runs"), f"{task.name}-{method}-seed{seed}"))
+        rates = [DEFAULT_LR[method]] if lr is None else _rates(lr)
+        stack = [
+            TrainArguments(
+                method=method,
+                basis=basis,
+                epochs=epochs,
+                lr=rate,
+                batch_size=batch_size,
+                seed=number,
+                num_virtual_tokens=num_virtual_tokens,
+                num_sampled_tokens=num_sampled_tokens,
+                metric=task.metric,
+            )
+            for rate in rates
+            for number in range(seed, seed + seeds)
+        ]
+        runs = folders(stack, out_folder, f"{task.name}-{method}")
         loaded = load_backbone(
             backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
         )
-        display = TrainingDisplay(err, task.metric)
-        with display.live():
-            report = run_training(
-                loaded,
-                task,
-                arguments,
-                folder,
-                split=split,
-                limit=limit,
-                on_step=display.step,
-                on_epoch=display.epoch,
-            )
-        _print_report(report, task)
+        reports = train_together(loaded, task, list(zip(stack, runs, strict=True)), split=split, limit=limit)
+        best = print_reports(reports, task)
         if publish is not None:
             from cli.adapters_commands import push
 
-            push(report.folder, task.name, to=publish)
+            push(best.folder, task.name, to=publish)
+
+
+def _rates(text: str) -> list[float]:
+    try:
+        rates = [float(part) for part in text.split(",")]
+    except ValueError as exc:
+        raise CommandError(f"--lr is {text!r}, expected a number, or several with commas between them") from exc
+    if len(set(rates)) < len(rates):
+        raise CommandError(f"--lr is {text!r}: a rate stands there twice")
+    return rates
 
 
 def evaluate(
@@ -171,14 +176,14 @@ def evaluate(
         loaded = load_backbone(
             backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
         )
-        table = _metrics_table(f"{task.name}: {Path(path).name}")
+        table = metrics_table(f"{task.name}: {Path(path).name}")
         with err.status(f"scoring the rows of {path}"):
             tokenized = adapter_rows(loaded, adapter, task, Path(path))
             answered = answers(loaded, adapter, tokenized)
             found = compare_int8(loaded, adapter, tokenized, answered) if int8 else None
-        _add_metrics(table, adapter.digest[:19], measure(answered, tokenized.labels))
+        add_metrics(table, adapter.digest[:19], measure(answered, tokenized.labels))
         if found is not None:
-            _add_metrics(table, "the same in int8", found.int8)
+            add_metrics(table, "the same in int8", found.int8)
         show(table)
         if found is not None:
             out.print(f"{100 * found.label_agreement:.2f} % of the rows get the same label in int8")
@@ -186,26 +191,3 @@ def evaluate(
             adapter = with_profile(adapter if found is None else recorded(adapter, found), answered)
             write_folder(folder, to_files(adapter, card=files.get("README.md", b"").decode()))
             out.print(f"{folder} {adapter.digest}", markup=False)
-
-
-def _print_report(report: "RunReport", task: "TaskFile") -> None:
-    table = _metrics_table(f"{task.name}, report rows, split {report.split}")
-    _add_metrics(table, "untrained", report.untrained)
-    _add_metrics(table, f"epoch {report.result.best_epoch}", report.trained)
-    show(table)
-    if report.result.stop != "finished":
-        err.print(f"the run was stopped ({report.result.stop}): kept the best epoch so far", style="yellow")
-    if report.trained.collapsed:
-        err.print("every row got the same answer: the run collapsed", style="yellow")
-    if report.num_truncated:
-        err.print(f"{report.num_truncated} training rows were cut to {task.spec.max_tokens} tokens", style="yellow")
-    out.print(f"{report.folder / 'adapter'} {report.adapter.digest}", markup=False)
-
-
-def _metrics_table(title: str) -> Table:
-    return Table("prompt", "accuracy", "macro F1", "loss (nats)", "constant answer", title=title)
-
-
-def _add_metrics(table: Table, name: str, metrics: "Metrics") -> None:
-    figures = (metrics.accuracy, metrics.macro_f1, metrics.loss, metrics.constant_accuracy)
-    table.add_row(name, *(f"{value:.4f}" for value in figures))

@@ -173,6 +173,31 @@ def test_runs_without_a_folder_named_get_one_each(desk: Desk, tmp_path: Path, mo
     assert names == ["topic-superpos-seed3", "topic-superpos-seed3-2"]
 
 
+def test_several_seeds_and_rates_train_together_and_the_best_is_published(desk: Desk, tmp_path: Path) -> None:
+    quick = ["0.05,0.001" if option == "0.05" else option for option in QUICK]
+    registry = tmp_path / "registry.sqlite"
+    options = ("--seeds", 2, "--out", tmp_path / "runs", "--publish", registry)
+    answer = superpos("train", desk.task, "--backbone", desk.tiny_t5, *options, *quick)
+    assert answer.code == 0, answer.stderr
+    names = ["lr0.05-seed0", "lr0.05-seed1", "lr0.001-seed0", "lr0.001-seed1"]
+    assert sorted(folder.name for folder in (tmp_path / "runs").iterdir()) == sorted(names)
+    digests = {name: from_files(read_folder(tmp_path / "runs" / name / "adapter")).digest for name in names}
+    assert len(set(digests.values())) == 4
+    alone = desk.adapter.manifest.provenance.metrics["report_accuracy"]
+    together = from_files(read_folder(tmp_path / "runs" / names[0] / "adapter")).manifest.provenance.metrics
+    assert together["report_accuracy"] == pytest.approx(alone, abs=0.02)  # the desk's run, one of four
+    published = SqliteRegistry(registry).describe("default", "topic").versions[0].digest
+    assert published in (digests[names[0]], digests[names[1]])
+    for mention in (*names, "lr 0.05: 2 seeds", "lr 0.001: 2 seeds", "±", published):
+        assert mention in answer.text
+    assert "lr0.05-seed1  epoch   4" in answer.stderr
+
+
+@pytest.mark.parametrize(("rates", "wrong"), [("0.1,x", "'0.1,x'"), ("0.1,0.1", "twice"), ("0.1,", "'0.1,'")])
+def test_rates_that_are_none_are_refused(desk: Desk, rates: str, wrong: str) -> None:
+    assert wrong in superpos("train", desk.task, "--lr", rates).refusal()
+
+
 def test_the_backbones_identity_is_shown_as_json(desk: Desk) -> None:
     answer = superpos("backbone", "show", "--source", desk.tiny_t5)
     shown = json.loads(answer.stdout)

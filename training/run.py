@@ -19,9 +19,10 @@ from training.data import read_examples
 from training.evaluation import TokenizedRows, evaluate, predict, tokenize_examples
 from training.events import EpochEvent, StepEvent, TrainResult
 from training.int8 import compare_int8, recorded
-from training.loop import train
+from training.loop import train_stack
 from training.metrics import Metrics, measure
 from training.run_folder import RunFolder
+from training.slot import Slot
 from training.splits import Split, SplitRows, read_split
 from training.task_file import TaskFile
 from training.validation import with_profile
@@ -53,6 +54,17 @@ class RunRows:
     described: dict[str, str | int]
 
 
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """A run whose rows are read and whose folder is begun: a slot to train, and what its report needs."""
+
+    slot: Slot
+    task: TaskFile
+    rows: RunRows
+    folder: RunFolder
+    split: Split
+
+
 def run_training(
     backbone: Backbone,
     task: TaskFile,
@@ -70,36 +82,56 @@ def run_training(
         InvalidData: a data file or row is bad
         backbone.InvalidLabels: the backbone's tokenizer cannot tell the label words apart
     """
+    prepared = prepare(backbone, task, arguments, folder, split=split, limit=limit, on_step=on_step, on_epoch=on_epoch)
+    return finish(backbone, prepared, train_stack(backbone, [prepared.slot])[0])
+
+
+def prepare(
+    backbone: Backbone,
+    task: TaskFile,
+    arguments: TrainArguments,
+    folder: RunFolder,
+    *,
+    split: Split = "honest",
+    limit: int | None = None,
+    on_step: Callable[[StepEvent], None] = lambda event: None,
+    on_epoch: Callable[[EpochEvent], None] = lambda event: None,
+) -> Preparation:
+    """Read and tokenise a run's rows, begin its folder and start its method; raises as `run_training`."""
     arguments = replace(arguments, metric=task.metric)
     trie = backbone.label_trie(task.spec.label_words)
     rows = _tokenize(backbone, task, read_split(task, split=split, seed=arguments.seed, limit=limit))
-    folder.write_arguments(task, arguments)
     method = make_method(arguments, backbone.weights.embedding)
+    folder.write_arguments(task, arguments)
 
     def keep(event: EpochEvent) -> None:
         folder.write_epoch(event)
         on_epoch(event)
 
-    result = train(
-        backbone,
-        method,
-        arguments,
+    slot = Slot(
+        method=method,
+        arguments=arguments,
         trie=trie,
         rows=rows.train,
         selection=rows.selection,
         on_step=on_step,
         on_epoch=keep,
     )
-    untrained = _evaluate(backbone, result.epochs[0].prompt, trie, rows.report)
-    answered = predict(
-        backbone, torch.from_numpy(result.prompt.copy()).to(backbone.device), trie, rows.report.token_ids
-    )
+    return Preparation(slot, task, rows, folder, split)
+
+
+def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> RunReport:
+    """Score what training came to on the report rows, and write the adapter with its card."""
+    slot, rows, task = prepared.slot, prepared.rows, prepared.task
+    untrained = _evaluate(backbone, result.epochs[0].prompt, slot.trie, rows.report)
+    best = torch.from_numpy(result.prompt.copy()).to(backbone.device)
+    answered = predict(backbone, best, slot.trie, rows.report.token_ids)
     trained = measure(answered, rows.report.labels)
     provenance = Provenance(
-        method=arguments.method,
-        seed=arguments.seed,
-        sampled_token_ids=method.sampled_token_ids,
-        hyperparameters=_hyperparameters(arguments, result),
+        method=slot.arguments.method,
+        seed=slot.arguments.seed,
+        sampled_token_ids=slot.method.sampled_token_ids,
+        hyperparameters=_hyperparameters(slot.arguments, result),
         metrics=_figures(result, untrained, trained),
         data=rows.described,
         software=_software(),
@@ -108,8 +140,10 @@ def run_training(
     adapter = with_profile(PromptAdapter(result.prompt, manifest), answered)
     if backbone.device.type == "cpu":
         adapter = recorded(adapter, compare_int8(backbone, adapter, rows.report, answered))
-    folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
-    return RunReport(folder.path, adapter, result, untrained, trained, split, rows.train.num_truncated)
+    prepared.folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
+    return RunReport(
+        prepared.folder.path, adapter, result, untrained, trained, prepared.split, rows.train.num_truncated
+    )
 
 
 def _tokenize(backbone: Backbone, task: TaskFile, rows: SplitRows) -> RunRows:

@@ -1,0 +1,132 @@
+"""Prompts that train together: a folder for each, one display for all, and what they came to."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from cli.display import TrainingDisplay
+from cli.output import err, out, show
+
+if TYPE_CHECKING:
+    from backbone import Backbone
+    from training.arguments import TrainArguments
+    from training.metrics import Metrics
+    from training.run import RunReport
+    from training.run_folder import RunFolder
+    from training.splits import Split
+    from training.task_file import TaskFile
+
+
+def folders(stack: Sequence["TrainArguments"], out_folder: Path | None, name: str) -> list["RunFolder"]:
+    """A folder for each run: the one that is named, or within it where there are several."""
+    from training.run_folder import RunFolder, fresh_folder
+
+    if len(stack) == 1:
+        return [RunFolder(out_folder or fresh_folder(Path("runs"), f"{name}-seed{stack[0].seed}"))]
+    above = out_folder or fresh_folder(Path("runs"), f"{name}-{len(stack)}-runs")
+    return [RunFolder(above / run_name(arguments, stack)) for arguments in stack]
+
+
+def run_name(arguments: "TrainArguments", stack: Sequence["TrainArguments"]) -> str:
+    """What tells a run from the others of its stack; nothing where it is alone."""
+    parts = []
+    if len({other.lr for other in stack}) > 1:
+        parts.append(f"lr{arguments.lr:g}")
+    if len({other.seed for other in stack}) > 1:
+        parts.append(f"seed{arguments.seed}")
+    return "-".join(parts)
+
+
+def train_together(
+    backbone: "Backbone",
+    task: "TaskFile",
+    runs: Sequence[tuple["TrainArguments", "RunFolder"]],
+    *,
+    split: "Split",
+    limit: int | None,
+) -> list["RunReport"]:
+    """Train runs of one task in one stack, shown as they go; raises as `training.run.run_training`."""
+    from training.loop import train_stack
+    from training.run import finish, prepare
+
+    display = TrainingDisplay(err, task.metric)
+    stack = [arguments for arguments, _ in runs]
+    prepared = []
+    for arguments, folder in runs:
+        shown = display.slot(run_name(arguments, stack))
+        prepared.append(
+            prepare(
+                backbone,
+                task,
+                arguments,
+                folder,
+                split=split,
+                limit=limit,
+                on_step=shown.step,
+                on_epoch=shown.epoch,
+            )
+        )
+    with display.live():
+        results = train_stack(backbone, [preparation.slot for preparation in prepared])
+    with err.status("scoring the report rows"):
+        return [finish(backbone, preparation, result) for preparation, result in zip(prepared, results, strict=True)]
+
+
+def print_reports(reports: Sequence["RunReport"], task: "TaskFile") -> "RunReport":
+    """Print what the runs came to; the one that its selection rows say is best comes back."""
+    best = max(reports, key=lambda report: (report.result.best.figures()[task.metric], -report.result.best.loss))
+    table = metrics_table(f"{task.name}, report rows, split {best.split}")
+    if len(reports) == 1:
+        add_metrics(table, "untrained", best.untrained)
+        add_metrics(table, f"epoch {best.result.best_epoch}", best.trained)
+    else:
+        for report in reports:
+            add_metrics(table, f"{report.folder.name}, epoch {report.result.best_epoch}", report.trained)
+        _add_means(table, reports)
+    show(table)
+    for report in reports:
+        _warn(report)
+    if best.num_truncated:
+        err.print(f"{best.num_truncated} training rows were cut to {task.spec.max_tokens} tokens", style="yellow")
+    out.print(f"{best.folder / 'adapter'} {best.adapter.digest}", markup=False)
+    return best
+
+
+def metrics_table(title: str) -> Table:
+    """A table of prompts and their figures."""
+    return Table("prompt", "accuracy", "macro F1", "loss (nats)", "constant answer", title=title)
+
+
+def add_metrics(table: Table, name: str, metrics: "Metrics") -> None:
+    """One prompt's row."""
+    table.add_row(name, *(f"{value:.4f}" for value in _figures(metrics)))
+
+
+def _add_means(table: Table, reports: Sequence["RunReport"]) -> None:
+    """Mean and standard deviation over the seeds of each rate (population, as in the paper's Table 2)."""
+    rates: dict[object, list[RunReport]] = {}
+    for report in reports:
+        rates.setdefault(report.adapter.manifest.provenance.hyperparameters["lr"], []).append(report)
+    table.add_section()
+    for rate, of_rate in rates.items():
+        if len(of_rate) > 1:
+            columns = zip(*(_figures(report.trained) for report in of_rate), strict=True)
+            cells = [f"{statistics.fmean(column):.4f} ± {statistics.pstdev(column):.4f}" for column in columns]
+            table.add_row(f"lr {rate}: {len(of_rate)} seeds", *cells)
+
+
+def _figures(metrics: "Metrics") -> tuple[float, ...]:
+    return (metrics.accuracy, metrics.macro_f1, metrics.loss, metrics.constant_accuracy)
+
+
+def _warn(report: "RunReport") -> None:
+    """What its reader must know of a run."""
+    if report.result.stop != "finished":
+        err.print(
+            f"{report.folder}: the run was stopped ({report.result.stop}): kept the best epoch so far", style="yellow"
+        )
+    if report.trained.collapsed:
+        err.print(f"{report.folder}: every row got the same answer: the run collapsed", style="yellow")

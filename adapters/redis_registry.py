@@ -140,13 +140,14 @@ class RedisRegistry:
             case ["in traffic"]:
                 raise Conflict(f"the traffic of {task} needs version {version}, change that first")
 
-    def changes(self, since: int = 0) -> Sequence[Change]:
+    def changes(self, since: int = 0, *, limit: int | None = None) -> Sequence[Change]:
         found: list[Change] = []
         while True:
+            count = _PAGE if limit is None else min(_PAGE, limit - len(found))
             with self._store.reaching():
-                page = self._store.client.xrange(self._store.key("changes"), min=f"{since + 1}-0", count=_PAGE) or []
+                page = self._store.client.xrange(self._store.key("changes"), min=f"{since + 1}-0", count=count) or []
             found.extend(change(entry_id, text(fields)) for entry_id, fields in page if entry_id and fields)
-            if len(page) < _PAGE:
+            if len(page) < count or len(found) == limit:
                 return found
             since = found[-1].position
 

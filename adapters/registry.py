@@ -185,6 +185,6 @@ class Registry(Protocol):
         """The bytes of these adapters' files together; one that is not there has none."""
         ...
 
-    def changes(self, since: int = 0) -> Sequence[Change]:
-        """The log's entries after a position, oldest first."""
+    def changes(self, since: int = 0, *, limit: int | None = None) -> Sequence[Change]:
+        """The log's entries after a position, oldest first: all, or the first `limit` (1 or more)."""
         ...

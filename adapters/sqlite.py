@@ -164,9 +164,10 @@ class SqliteRegistry:
             ]
         return sum(row["bytes"] or 0 for row in sizes if row is not None)
 
-    def changes(self, since: int = 0) -> Sequence[Change]:
+    def changes(self, since: int = 0, *, limit: int | None = None) -> Sequence[Change]:
+        after = "SELECT * FROM changes WHERE position>? ORDER BY position LIMIT ?"
         with self._file.open() as db:
-            rows = db.execute("SELECT * FROM changes WHERE position>? ORDER BY position", (since,)).fetchall()
+            rows = db.execute(after, (since, -1 if limit is None else limit)).fetchall()
         return [to_change(row) for row in rows]
 
     def records(self) -> Sequence[TaskRecord]:

@@ -10,6 +10,7 @@ from cli import (
     adapters_commands,
     backbones,
     key_commands,
+    record_commands,
     registry_commands,
     rollout_commands,
     tenant_commands,
@@ -52,6 +53,8 @@ app.command()(adapters_commands.alias)
 app.command()(rollout_commands.traffic)
 app.command()(rollout_commands.rollback)
 app.command()(rollout_commands.promote)
+app.command()(record_commands.history)
+app.command()(record_commands.usage)
 app.command()(classify)
 app.command()(adapters_commands.export)
 app.command("import")(adapters_commands.import_folder)

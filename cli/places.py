@@ -1,6 +1,6 @@
 """Where adapters go to and come from: a running server over HTTP, or a registry itself. One face for both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -9,14 +9,16 @@ from typing import Any, Protocol
 import httpx2
 
 from adapters.alias_history import AliasHistory
+from adapters.log_reading import task_log
 from adapters.names import DEFAULT_TENANT, Ref
 from adapters.opening import open_registry
-from adapters.registry import Publication, Registry, TaskInfo, Traffic, VersionInfo
+from adapters.registry import Change, Publication, Registry, TaskInfo, Traffic, VersionInfo
 from adapters.resolution import resolve_among
 from adapters.rollouts import Move, Promotion, promote, roll_back, set_traffic, step_back
 from cli.output import CommandError
 
 _TIMEOUT_S = 60.0
+_PAGE = 500
 
 
 class Place(Protocol):
@@ -48,6 +50,10 @@ class Place(Protocol):
 
     def files(self, ref: Ref) -> dict[str, bytes]:
         """The files of the version that a ref means."""
+        ...
+
+    def history(self, task: str) -> Iterator[Change]:
+        """What was done to a task, oldest first."""
         ...
 
 
@@ -103,6 +109,14 @@ class OpenRegistry:
     def files(self, ref: Ref) -> dict[str, bytes]:
         return self._registry.get(self._registry.resolve(DEFAULT_TENANT, ref).digest)
 
+    def history(self, task: str) -> Iterator[Change]:
+        self._registry.describe(DEFAULT_TENANT, task)
+        since, complete = 0, False
+        while not complete:
+            part = task_log(self._registry, DEFAULT_TENANT, task, since=since, limit=_PAGE)
+            yield from part.entries
+            since, complete = part.position, part.complete
+
 
 class Server:
     """A running server. Its problem details become `CommandError`s."""
@@ -157,6 +171,13 @@ class Server:
         names = self.request("GET", path).json()["files"]
         return {name: self.request("GET", f"{path}/{name}").content for name in names}
 
+    def history(self, task: str) -> Iterator[Change]:
+        since, complete = 0, False
+        while not complete:
+            part = self.request("GET", f"/tasks/{task}/history", params={"since": since, "limit": _PAGE}).json()
+            yield from map(_change, part["entries"])
+            since, complete = part["position"], part["complete"]
+
 
 def _checked(key: str) -> str:
     """A key that a header can hold; what is none is not repeated."""
@@ -181,3 +202,18 @@ def _task_info(body: Mapping[str, Any]) -> TaskInfo:
         for v in body["versions"]
     )
     return TaskInfo(DEFAULT_TENANT, body["task"], versions, body["aliases"], Traffic(**body["traffic"]))
+
+
+def _change(body: Mapping[str, Any]) -> Change:
+    return Change(
+        position=body["position"],
+        kind=body["action"],
+        tenant=body["tenant"],
+        task=body["task"],
+        version=body["version"] or 0,
+        digest=body["adapter"] or "",
+        alias=body["alias"],
+        actor=body["actor"],
+        at=datetime.fromisoformat(body["at"]),
+        traffic=None if body["traffic"] is None else Traffic(**body["traffic"]),
+    )

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from adapters import Change
 from adapters.names import NAME_PATTERN
 from service.account_changes import DEFAULT_OVERLAP_S, MAX_OVERLAP_S, ShownKey
 from service.accounts import AuditEntry, KeyInfo, TenantInfo
@@ -142,44 +141,10 @@ class AuditBody(BaseModel):
         return cls.model_validate(asdict(entry))
 
 
-class ChangeBody(BaseModel):
-    """Who did what to which task, and when."""
-
-    position: int
-    at: datetime
-    actor: str
-    action: str
-    tenant: str
-    task: str
-    version: int
-    alias: str | None
-    adapter: str
-
-    @classmethod
-    def of(cls, change: Change) -> "ChangeBody":
-        return cls(
-            position=change.position,
-            at=change.at,
-            actor=change.actor,
-            action=change.kind,
-            tenant=change.tenant,
-            task=change.task,
-            version=change.version,
-            alias=change.alias,
-            adapter=change.digest,
-        )
-
-
 class AuditLog(BaseModel):
     """Entries after `since`, oldest first; ask on with the last one's position."""
 
     entries: list[AuditBody]
-
-
-class ChangeLog(BaseModel):
-    """Entries after `since`, oldest first; ask on with the last one's position."""
-
-    entries: list[ChangeBody]
 
 
 def _members(key: KeyInfo) -> dict[str, object]:

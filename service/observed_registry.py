@@ -81,8 +81,8 @@ class ObservedRegistry:
     def size_bytes(self, digests: Collection[str]) -> int:
         return self._call("size_bytes", lambda: self._registry.size_bytes(digests))
 
-    def changes(self, since: int = 0) -> Sequence[Change]:
-        return self._call("changes", lambda: self._registry.changes(since))
+    def changes(self, since: int = 0, *, limit: int | None = None) -> Sequence[Change]:
+        return self._call("changes", lambda: self._registry.changes(since, limit=limit))
 
     def _call(self, operation: Operation, call: Callable[[], T]) -> T:
         started, failed = time.monotonic(), False

@@ -46,6 +46,8 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
         "traffic",
         "rollback",
         "promote",
+        "history",
+        "usage",
         "classify",
         "export",
         "import",

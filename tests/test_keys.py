@@ -40,7 +40,7 @@ ROLES = {
     "publish": """
         POST /tasks/{task}/versions, DELETE /tasks/{task}/versions/{version}
         PUT /tasks/{task}/aliases/{alias}, DELETE /tasks/{task}/aliases/{alias}
-        PUT /tasks/{task}/traffic, DELETE /tasks/{task}/traffic
+        PUT /tasks/{task}/traffic, DELETE /tasks/{task}/traffic, GET /tasks/{task}/history
         POST /tasks/{task}/rollback, POST /tasks/{task}/promote
     """,
     "admin": """

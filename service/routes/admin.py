@@ -1,16 +1,14 @@
 """`/admin`: tenants, their keys, and who did what. For administrators only."""
 
 import asyncio
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 
+from adapters.log_reading import read_log
 from service.accounts import TenantInfo
 from service.admin_schemas import (
     AuditBody,
     AuditLog,
-    ChangeBody,
-    ChangeLog,
     KeyBody,
     KeyList,
     KeyRequest,
@@ -22,12 +20,11 @@ from service.admin_schemas import (
     TenantRequest,
     changed,
 )
+from service.history_schemas import ChangeLog
 from service.routes.common import JSON_BODY, Administering, Running, problems
+from service.routes.parameters import Limit, Since
 
 router = APIRouter(prefix="/admin", tags=["admin"])
-
-Since = Annotated[int, Query(ge=0, le=1 << 53, description="the position of the last entry that is known")]
-Limit = Annotated[int, Query(ge=1, le=1_000)]
 
 
 @router.get("/tenants", responses=problems(503))
@@ -128,5 +125,4 @@ async def read_audit(world: Running, caller: Administering, since: Since = 0, li
 @router.get("/audit/tasks", responses=problems(503))
 async def read_changes(world: Running, caller: Administering, since: Since = 0, limit: Limit = 100) -> ChangeLog:
     """Who did what to tasks, versions and aliases, of all tenants."""
-    changes = await asyncio.to_thread(world.registry.changes, since)
-    return ChangeLog(entries=[ChangeBody.of(change) for change in changes[:limit]])
+    return ChangeLog.of(await asyncio.to_thread(read_log, world.registry, since=since, limit=limit))

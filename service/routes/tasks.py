@@ -7,7 +7,9 @@ from fastapi import APIRouter, File, Form, Response, UploadFile
 
 from adapters import PRODUCTION, NotFound, Ref, Resolution
 from adapters.files import from_files
+from adapters.log_reading import task_log
 from service.drift import DriftReport
+from service.history_schemas import ChangeLog
 from service.preconditions import alias_tag, version_tag
 from service.routes.common import (
     CACHED,
@@ -20,7 +22,7 @@ from service.routes.common import (
     not_modified,
     problems,
 )
-from service.routes.parameters import AliasPath, FilePath, TaskPath, VersionPath
+from service.routes.parameters import AliasPath, FilePath, Limit, Since, TaskPath, VersionPath
 from service.schemas import (
     AdapterBody,
     AliasBody,
@@ -55,6 +57,16 @@ async def describe_task(task: TaskPath, world: Running, tenant: Tenant) -> TaskD
     shadows = reports(counts, [version.version for version in info.versions])
     drift = None if current is None else await _drift(world, tenant, task, current)
     return TaskDetail(**TaskSummary.of(info).model_dump(), current=current, drift=drift, shadows=shadows)
+
+
+@router.get("/{task}/history", responses=problems(404, 503))
+async def read_history(
+    task: TaskPath, world: Running, caller: Publishing, since: Since = 0, limit: Limit = 100
+) -> ChangeLog:
+    """Who did what to the task, and when: versions, aliases, traffic. Of tasks that have a version still."""
+    world.catalog.task(caller.tenant, task)
+    part = await asyncio.to_thread(task_log, world.registry, caller.tenant, task, since=since, limit=limit)
+    return ChangeLog.of(part)
 
 
 @router.post(

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import httpx2
 
 from adapters.alias_history import AliasHistory
+from adapters.files import from_files
 from adapters.log_reading import task_log
 from adapters.names import DEFAULT_TENANT, Ref
 from adapters.opening import open_registry
@@ -140,7 +141,9 @@ class Server:
 
     def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str] | None) -> Publication:
         parts = [("files", (name, data)) for name, data in files.items()]
-        form = {} if aliases is None else {"alias": list(aliases) or [""]}
+        form: dict[str, object] = {"sha256": from_files(files).digest}  # what arrives is what was sent
+        if aliases is not None:
+            form["alias"] = list(aliases) or [""]
         body = self.request("POST", f"/tasks/{task}/versions", files=parts, data=form).json()
         return Publication(body["version"], body["adapter"], body["created"])
 

@@ -11,6 +11,7 @@ from cli.options import (
     BackboneOption,
     CacheOption,
     DeviceOption,
+    KeyOption,
     OfflineOption,
     RevisionOption,
     ThreadsOption,
@@ -59,8 +60,9 @@ def train(
         typer.Option("--out", help="Run folder, or that of several runs. (default: runs/<task>-<method>-seed<seed>)"),
     ] = None,
     publish: Annotated[
-        str | None, typer.Option(help="Publish the result: a server's address or a SQLite registry's path.")
+        str | None, typer.Option(help="Publish the result: a server's address, a SQLite registry's path, or Redis.")
     ] = None,
+    key: KeyOption = None,
     backbone: BackboneOption = "embedded",
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
@@ -110,7 +112,7 @@ def train(
         if publish is not None:
             from cli.adapters_commands import push
 
-            push(best.folder, task.name, to=publish)
+            push(best.folder, task.name, to=publish, key=key)
 
 
 def _rates(text: str) -> list[float]:

@@ -29,9 +29,19 @@ class Publisher:
         self._classifier, self._follower, self._limits = classifier, follower, limits
 
     async def publish(
-        self, tenant: str, task: str, files: Mapping[str, bytes], *, aliases: Sequence[str] | None, actor: str
+        self,
+        tenant: str,
+        task: str,
+        files: Mapping[str, bytes],
+        *,
+        aliases: Sequence[str] | None,
+        expected: str | None,
+        actor: str,
     ) -> Publication:
         """Check, try out, store, and make visible here at once.
+
+        Args:
+            expected: the digest that the files must have, where the uploader knows it
 
         Raises:
             InvalidName, InvalidAdapter, backbone.InvalidLabels: the upload is refused; says which check
@@ -43,6 +53,8 @@ class Publisher:
         for alias in aliases or ():
             check_alias(alias)
         adapter = await asyncio.to_thread(self._adapters.parse, files)
+        if expected is not None and adapter.digest != expected:
+            raise InvalidAdapter("digest", adapter.digest, expected)
         await self._limits.check(tenant, task, adapter.digest, files)  # before the model's time is spent on it
         try:
             await self._classifier.try_out(tenant, adapter, timeout_s=_SMOKE_TIMEOUT_S)

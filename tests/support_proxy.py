@@ -1,10 +1,11 @@
-"""What stands between a client and a server on loopback: a way that can be cut and mended, and TLS."""
+"""What stands between a client and a server on loopback: a way that can be cut, mended or alter bytes, and TLS."""
 
 import selectors
 import socket
 import ssl
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +13,8 @@ from typing import Literal
 class Proxy:
     """Passes bytes to a port of this machine while its way is open."""
 
-    def __init__(self, target: int) -> None:
-        self._target = target
+    def __init__(self, target: int, *, alter: Callable[[bytes], bytes] = bytes) -> None:
+        self._target, self._alter = target, alter
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._way: Literal["open", "cut", "silent"] = "open"
@@ -79,7 +80,7 @@ class Proxy:
         try:
             data = end.recv(1 << 16)
             if data:
-                self._other[end].sendall(data)
+                self._other[end].sendall(self._alter(data))
                 return
         except OSError:
             pass

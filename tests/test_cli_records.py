@@ -1,16 +1,19 @@
-"""`superpos history` and `superpos usage`."""
+"""`superpos history` and `superpos usage`, and what the command tells a server of what it sends."""
 
 import csv
 import io
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from support import RunningServer, make_adapter
 from support_accounts import ADMIN_KEY, Keyring, bearer
 from support_cli import superpos
+from support_proxy import Proxy
 
 from adapters import Traffic
-from adapters.files import to_files
+from adapters.files import to_files, write_folder
 from backbone import Backbone
 
 Serve = Callable[..., RunningServer]
@@ -94,3 +97,24 @@ def test_a_usage_that_is_not_told_is_refused_in_one_line(serve: Serve) -> None:
     backwards = superpos(*ask, "--from", "2026-02-01", "--to", "2026-01-01", "--key", reader).refusal()
     assert "from is 2026-02-01" in backwards
     assert superpos(*ask, "--from", "yesterday", "--key", reader).code == 2
+
+
+def test_an_adapter_that_changes_on_its_way_is_refused_by_the_server(
+    serve: Serve, tiny: Backbone, tmp_path: Path
+) -> None:
+    server, adapter = serve(), make_adapter(tiny, seed=7)
+    write_folder(tmp_path / "adapter", to_files(adapter))
+    seed, other = b'"seed": 7', b'"seed": 8'
+    assert seed in to_files(adapter)["superpos.json"]
+    proxy = Proxy(int(urlsplit(server.url).port or 0), alter=lambda data: data.replace(seed, other))
+    try:
+        for command in ("push", "import"):
+            refusal = superpos(
+                command, tmp_path / "adapter", "sst2", "--to", f"http://127.0.0.1:{proxy.port}"
+            ).refusal()
+            assert "digest: got sha256:" in refusal
+            assert f"expected {adapter.digest} (422 invalid_adapter)" in refusal
+    finally:
+        proxy.close()
+    assert server.client.get("/tasks").json() == {"tasks": []}
+    assert superpos("push", tmp_path / "adapter", "sst2", "--to", server.url).code == 0

@@ -121,6 +121,25 @@ def test_an_upload_without_files_or_under_a_bad_name_is_refused(server: RunningS
     assert server.client.get("/tasks/new").status_code == 404
 
 
+def test_an_upload_that_is_not_what_its_sender_says_is_refused_with_both_digests(
+    server: RunningServer, tiny: Backbone
+) -> None:
+    adapter, other = make_adapter(tiny, seed=5), make_adapter(tiny, seed=6)
+    parts = [("files", (name, data)) for name, data in to_files(adapter).items()]
+    url = "/tasks/checked/versions"
+    wrong = server.client.post(url, files=parts, data={"sha256": other.digest})
+    check_problem(wrong, 422, "invalid_adapter", adapter.digest, other.digest)
+    told = {name: wrong.json()[name] for name in ("check", "value", "expected")}
+    assert told == {"check": "digest", "value": adapter.digest, "expected": other.digest}
+    for malformed in ("", "sha256:ab", other.digest.removeprefix("sha256:"), other.digest.upper()):
+        refused = server.client.post(url, files=parts, data={"sha256": malformed})
+        check_problem(refused, 422, "invalid_request", "body.sha256", "sha256:[0-9a-f]{64}", repr(malformed))
+    assert server.client.get("/tasks/checked").status_code == 404
+    assert server.registry.size_bytes([adapter.digest]) == 0
+    right = server.client.post(url, files=parts, data={"sha256": adapter.digest})
+    assert (right.status_code, right.json()["adapter"]) == (201, adapter.digest)
+
+
 def test_a_prompt_that_makes_the_model_answer_nonsense_never_becomes_visible(
     server: RunningServer, tiny: Backbone
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Response, UploadFile
+from pydantic.json_schema import SkipJsonSchema
 
 from adapters import PRODUCTION, NotFound, Ref, Resolution
 from adapters.files import from_files
@@ -22,7 +23,7 @@ from service.routes.common import (
     not_modified,
     problems,
 )
-from service.routes.parameters import AliasPath, FilePath, Limit, Since, TaskPath, VersionPath
+from service.routes.parameters import AliasPath, Digest, FilePath, Limit, Since, TaskPath, VersionPath
 from service.schemas import (
     AdapterBody,
     AliasBody,
@@ -82,6 +83,10 @@ async def publish_version(
     world: Running,
     caller: Publishing,
     alias: Annotated[list[str] | None, Form(description="aliases to point at the new version")] = None,
+    sha256: Annotated[
+        list[Digest] | SkipJsonSchema[None],
+        Form(max_length=1, description="the adapter's digest: another one is refused"),
+    ] = None,
 ) -> PublishResponse:
     """Upload an adapter as the task's next version: 201, or 200 where the task has this very adapter already.
 
@@ -89,8 +94,9 @@ async def publish_version(
     moves none.
     """
     aliases = None if alias is None else [name for name in alias if name]
+    expected = None if sha256 is None else sha256[0]  # a list, since an empty text would be no field to the framework
     publication = await world.publisher.publish(
-        caller.tenant, task, await read_uploads(files), aliases=aliases, actor=caller.actor
+        caller.tenant, task, await read_uploads(files), aliases=aliases, expected=expected, actor=caller.actor
     )
     response.status_code = 201 if publication.created else 200
     return PublishResponse(

@@ -1,6 +1,6 @@
 # Everything starts here: `make serve` and `make test` set up what they need, from a bare clone on.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench bench-peers acceptance conformance bundled platform secrets image lock clean
+.PHONY: help setup serve test check format bench bench-peers acceptance conformance fuzz bundled platform secrets image lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -71,9 +71,13 @@ acceptance: setup ## Train, push, serve and compare with transformers on real ro
 	$(BIN)/python -m benchmarks.conformance
 	$(BIN)/python -m benchmarks.platform
 	$(BIN)/python -m benchmarks.isolation
+	$(BIN)/python -m benchmarks.upload_fuzz
 
 conformance: setup ## Hold a server to its OpenAPI document: thousands of requests by schemathesis
 	$(BIN)/python -m benchmarks.conformance
+
+fuzz: setup ## Send a server 20,000 mutated uploads
+	$(BIN)/python -m benchmarks.upload_fuzz
 
 bundled: setup ## Train the bundled adapters again (set SUPERPOS_DATA)
 	$(BIN)/python -m benchmarks.bundled

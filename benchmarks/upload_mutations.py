@@ -9,8 +9,9 @@ import numpy as np
 from adapters import PromptAdapter
 from adapters.files import to_files
 from benchmarks.upload_manifests import JSON_MUTATIONS, TASK_MUTATIONS
+from benchmarks.upload_message import join, message_of, request_of
 from benchmarks.upload_weights import WEIGHT_MUTATIONS, FileMutation
-from benchmarks.upload_wire import PART_MUTATIONS, WIRE_MUTATIONS, PartMutation, join, message_of, request_of
+from benchmarks.upload_wire import PART_MUTATIONS, WIRE_MUTATIONS, PartMutation
 
 _SHARES = {"weights": 30, "json": 25, "task": 20, "parts": 14, "wire": 11}
 """How often a mutation is of each family, in percent."""

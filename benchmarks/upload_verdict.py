@@ -54,6 +54,8 @@ NAMED_CHECKS = (
 class Findings:
     """What a run saw."""
 
+    max_seconds: float = 1.0
+    """How long an answer may take from the upload's last byte."""
     statuses: Counter[str] = field(default_factory=Counter)
     checks: Counter[str] = field(default_factory=Counter)
     """Refusals by their code, or by their check where they have one."""
@@ -64,6 +66,13 @@ class Findings:
     """Uploads that took longer than they may, with others beside them; sent again alone."""
     accepted: int = 0
     violations: list[tuple[Mutated, str]] = field(default_factory=list)
+
+    def took(self, upload: Mutated, seconds: float) -> None:
+        """Note how long an answer took; to half a request it says nothing."""
+        if upload.is_http:
+            self.seconds.append(seconds)
+            if seconds > self.max_seconds:
+                self.late.append(upload)
 
 
 def unreached(found: Findings) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import RunningServer
+from support_accounts import ADMIN_KEY
 from support_cli import QUICK, Desk, superpos
 from support_redis import RedisServer
 
@@ -152,6 +153,19 @@ def test_training_can_publish_its_result(desk: Desk, tmp_path: Path) -> None:
     )
     digest = from_files(read_folder(out / "adapter")).digest
     assert answer.code == 0, answer.stderr
+    assert answer.stdout.endswith(f"published topic@1 {digest}\n")
+
+
+def test_a_result_is_published_to_a_server_that_asks_for_a_key(
+    desk: Desk, tmp_path: Path, serve: Callable[..., RunningServer]
+) -> None:
+    server = serve(require_keys=True, admin_key=ADMIN_KEY)
+    words = ("train", desk.task, "--backbone", desk.tiny_t5, "--publish", server.url, *QUICK, "--epochs", "1")
+    refused = superpos(*words, "--limit", "24", "--out", tmp_path / "one")
+    assert "401 unauthenticated" in refused.refusal()
+    answer = superpos(*words, "--limit", "24", "--out", tmp_path / "two", SUPERPOS_API_KEY=ADMIN_KEY)
+    assert answer.code == 0, answer.stderr
+    digest = from_files(read_folder(tmp_path / "two" / "adapter")).digest
     assert answer.stdout.endswith(f"published topic@1 {digest}\n")
 
 

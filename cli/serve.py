@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.kernel_caches import bound_kernel_caches
 from cli.options import CacheOption, OfflineOption, RevisionOption, ThreadsOption
 from cli.output import CommandError, err, one_line_errors
 
@@ -60,6 +61,7 @@ def serve(
     Every option, and the limits that have none, can be set as SUPERPOS_… in the environment
     (SUPERPOS_MAX_BATCH_TOKENS=512). Interactive documentation is at /docs.
     """
+    bound_kernel_caches()
     from pydantic import ValidationError
 
     from adapters.validation import first_error

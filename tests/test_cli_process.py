@@ -1,6 +1,9 @@
 """The `superpos` command in a process of its own: whose `adapters` it imports, and how it exits."""
 
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 from support_cli import Desk, superpos_process
@@ -50,3 +53,19 @@ def test_answers_do_not_wait_for_the_callers_acknowledgement() -> None:
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_the_bounds_of_kernel_caches_are_set_before_torch_comes_in_and_leave_a_users_own() -> None:
+    code = (
+        "import os, sys, cli.main\n"
+        "assert 'torch' not in sys.modules\n"
+        "from cli.kernel_caches import bound_kernel_caches\n"
+        "bound_kernel_caches()\n"
+        "print(os.environ['ONEDNN_PRIMITIVE_CACHE_CAPACITY'], os.environ['LRU_CACHE_CAPACITY'])\n"
+    )
+    given = {**os.environ, "LRU_CACHE_CAPACITY": "7"}
+    given.pop("ONEDNN_PRIMITIVE_CACHE_CAPACITY", None)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=given, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["128", "7"]

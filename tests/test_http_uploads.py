@@ -1,7 +1,9 @@
 """Every adapter that is refused over HTTP: an upload by its check and value, a stranger in the registry when asked."""
 
+import copy
 import io
 import json
+import math
 import zipfile
 from collections.abc import Callable
 
@@ -11,9 +13,11 @@ import safetensors.numpy
 import torch
 from support import RunningServer, make_adapter
 from support_http import check_problem
+from torch import Tensor
 
+from adapters import PromptAdapter
 from adapters.files import CONFIG, MANIFEST, WEIGHTS, to_files
-from backbone import Backbone
+from backbone import Backbone, Encoded, PackedBatch
 
 Files = dict[str, bytes]
 
@@ -162,3 +166,27 @@ def test_an_adapter_of_another_backbone_in_the_registry_is_a_conflict_when_asked
         if response.status_code != 404:
             break
     check_problem(response, 409, "backbone_mismatch", "sha256:abab")
+
+
+def test_an_adapter_that_the_model_fails_at_is_refused_before_anybody_sees_it(
+    serve: Callable[..., RunningServer], tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, sound = copy.copy(tiny), tiny.encode
+
+    def encode(packed: PackedBatch, prompts: Tensor, *, pause: Callable[[], None] = lambda: None) -> Encoded:
+        encoded = sound(packed, prompts, pause=pause)
+        return Encoded(encoded.hidden * math.nan, encoded.offsets) if bool((prompts > 9e3).any()) else encoded
+
+    broken.encode = encode
+    monkeypatch.setattr("service.world.load", lambda *_, **__: broken)
+    server = serve()
+    server.upload("sentiment", make_adapter(tiny))
+    other = make_adapter(tiny, seed=1)
+    prompt = other.prompt.copy()
+    prompt[0, 0] = 1e4
+    files = to_files(PromptAdapter(prompt, other.manifest))
+    response = server.client.post("/tasks/sentiment/versions", files=[("files", item) for item in files.items()])
+    check_problem(response, 422, "invalid_adapter", "smoke forward", "finite label scores")
+    assert response.json()["check"] == "smoke forward"
+    assert [version["version"] for version in server.client.get("/tasks/sentiment").json()["versions"]] == [1]
+    assert server.classify("sentiment", "a film").status_code == 200

@@ -1,39 +1,24 @@
 """What tests of several workers build with: the real command in a process, its workers, and a client of each."""
 
 import dataclasses
-import json
-import os
-import subprocess
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx2
 import psutil
-from support_cli import CONSOLE_SCRIPT
+import support
+from support_serving import ServerProcess, server_process
 
 
 def eventually(condition: Callable[[], bool], *, within_s: float = 60) -> None:
     """Wait for something that another process is about to do."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+    support.eventually(condition, within_s=within_s)
 
 
 @dataclasses.dataclass
-class WorkersServer:
+class WorkersServer(ServerProcess):
     """`superpos serve --workers 2` in a process of its own."""
-
-    process: subprocess.Popen[str]
-    lines: list[str]
-    """What it has logged."""
-
-    @property
-    def url(self) -> str:
-        return str(next(json.loads(line)["url"] for line in list(self.lines) if '"serving"' in line))
 
     def workers(self) -> set[int]:
         """The ids of its processes that take connections."""
@@ -91,26 +76,6 @@ def serving(
     """Two workers, all of them serving if waited for; ended with the block. A registry in Redis needs a `TMPDIR`."""
     if isinstance(registry, Path):
         environment = {"TMPDIR": str(registry.parent), **environment}
-    command = [CONSOLE_SCRIPT, "serve", "--workers", "2", "--port", "0", "--log-format", "json", *options]
-    kept = {name: v for name, v in os.environ.items() if not name.startswith("SUPERPOS_")}
-    cache = {name: v for name, v in os.environ.items() if name == "SUPERPOS_CACHE_DIR"}
-    with subprocess.Popen(
-        [*command, "--backbone", str(backbone), "--registry", str(registry)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**kept, **cache, "SUPERPOS_POLL_INTERVAL_S": "0.05", **environment},
-    ) as process:
-        lines: list[str] = []
-        assert process.stderr is not None
-        reader = threading.Thread(target=lines.extend, args=(process.stderr,), daemon=True)
-        reader.start()
-        try:
-            if wait:
-                eventually(lambda: process.poll() is not None or any('"serving"' in line for line in list(lines)))
-                assert process.poll() is None, "".join(lines)
-            yield WorkersServer(process, lines)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-            process.wait(60)
-            reader.join(30)
+    environment = {"SUPERPOS_POLL_INTERVAL_S": "0.05", **environment}
+    with server_process(backbone, registry, "--workers", "2", *options, wait=wait, **environment) as server:
+        yield WorkersServer(server.process, server.lines)

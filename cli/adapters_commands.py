@@ -162,7 +162,7 @@ def import_folder(
     from adapters.adapter import BackboneRef
     from adapters.errors import AdapterError
     from adapters.files import MANIFEST, from_peft_files, read_folder, to_files
-    from cli.training_commands import read_task_file
+    from cli.task_files import read_task_file
     from training.errors import TrainingError
 
     with one_line_errors(AdapterError, TrainingError):

@@ -14,11 +14,12 @@ from cli import (
     registry_commands,
     rollout_commands,
     tenant_commands,
-    training_commands,
 )
 from cli.classify import classify
+from cli.evaluate_command import evaluate
 from cli.output import out
 from cli.serve import serve
+from cli.train_command import train
 
 app = typer.Typer(
     name="superpos",
@@ -45,8 +46,8 @@ def superpos(
 
 
 app.command()(serve)
-app.command()(training_commands.train)
-app.command()(training_commands.evaluate)
+app.command()(train)
+app.command()(evaluate)
 app.command()(adapters_commands.push)
 app.command("list")(adapters_commands.list_tasks)
 app.command()(adapters_commands.alias)

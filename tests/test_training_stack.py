@@ -132,3 +132,21 @@ def test_an_interrupt_ends_all_and_keeps_the_best_of_each(tiny: Backbone) -> Non
     results = train_stack(tiny, slots)
     assert [result.stop for result in results] == ["interrupted", "interrupted", "finished"]
     assert [len(result.epochs) for result in results] == [3, 3, 2]
+
+
+def test_a_hopeless_slot_leaves_the_stack_and_the_others_as_they_would_be(tiny: Backbone) -> None:
+    asked: list[int] = []
+
+    def is_hopeless(event: EpochEvent) -> bool:
+        asked.append(event.epoch)
+        return event.epoch == 2
+
+    sound = [different(epochs=3), different(epochs=3, seed=5)]
+    steps: list[StepEvent] = []
+    hopeless = dataclasses.replace(
+        make_slot(tiny, different(epochs=3, seed=9)), is_hopeless=is_hopeless, on_step=steps.append
+    )
+    first, pruned, last = train_stack(tiny, [make_slot(tiny, sound[0]), hopeless, make_slot(tiny, sound[1])])
+    assert (pruned.stop, asked, len(pruned.epochs), len(steps)) == ("pruned", [1, 2], 3, 10)
+    for arguments, result in zip(sound, (first, last), strict=True):
+        assert_same(result, alone(tiny, make_slot(tiny, arguments)))

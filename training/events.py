@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from training.metrics import Metrics
 
-Stop = Literal["finished", "interrupted", "diverged"]
+Stop = Literal["finished", "interrupted", "diverged", "pruned"]
 
 
 @dataclass(frozen=True, slots=True)

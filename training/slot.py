@@ -29,6 +29,8 @@ class Slot:
     selection: TokenizedRows
     on_step: Callable[[StepEvent], None] = lambda event: None
     on_epoch: Callable[[EpochEvent], None] = lambda event: None
+    is_hopeless: Callable[[EpochEvent], bool] = lambda event: False
+    """Asked after each evaluation but the first and the last; a prompt that is leaves the stack with its best so far."""
 
 
 class SlotRun:
@@ -103,6 +105,8 @@ class SlotRun:
         self.history.append(event)
         self.slot.on_epoch(event)
         self._begin_epoch()
+        if self.stop is None and event.epoch > 0 and self.slot.is_hopeless(event):
+            self.stop = "pruned"
 
     def _begin_epoch(self) -> None:
         if self._epoch == self.slot.arguments.epochs:

@@ -145,6 +145,13 @@ def test_label_values_and_columns_are_read_as_text(tmp_path: Path) -> None:
             "[{name: sun, words: sunny}, {name: sun, words: rainy}]",
             ["label name", "'sun'", "twice"],
         ),
+        ("  train: train.jsonl", "  train: train.jsonl\n  round_to: 0.2", ["data.round_to:", "0.2", "ordinal"]),
+        ("  train: train.jsonl", "  train: train.jsonl\n  round_to: -1", ["data.round_to:", "'-1'"]),
+        (
+            "labels: {sun: sunny, rain: rainy}\nmax_tokens: 32\ndata:",
+            "labels: {0.2: a, 0.3: b}\nkind: ordinal\ndata:\n  round_to: 0.2",
+            ["data.round_to:", "'0.3'", "0.2"],
+        ),
         ("max_tokens: 32", "max_tokens: many", ["max_tokens:", "'many'"]),
         ("max_tokens: 32", "max_tokens: 1", ["max_tokens:", "'1'"]),
         ("max_tokens: 32", "max_tokens: 5000", ["max_tokens:", "'5000'"]),

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow
@@ -12,6 +12,7 @@ import pyarrow.parquet
 
 from adapters.errors import InvalidRow
 from training.errors import InvalidData
+from training.labels import label_index
 from training.task_file import TaskFile
 
 
@@ -22,6 +23,10 @@ class Example:
     text: str
     label: int
     """The index of its label in the task's order."""
+    group: str | None = None
+    """What its metric keeps together, the question of MultiRC's answers; None where the task has no groups."""
+    fields: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """The text of each of the template's fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +107,29 @@ def _csv_rows(path: Path, *, delimiter: str) -> Iterator[tuple[str, Mapping[str,
 
 def _example(row: Mapping[str, object], where: str, task: TaskFile) -> Example:
     fields = {}
-    for field in task.spec.fields:
-        value = _cell(row, task.data.columns.get(field, field), where)
+    for name in task.spec.fields:
+        value = _cell(row, task.data.columns.get(name, name), where)
         if not isinstance(value, str):
-            raise InvalidData(f"{where}: field {field!r} is {value!r}, expected text")
-        fields[field] = value
+            raise InvalidData(f"{where}: field {name!r} is {value!r}, expected text")
+        fields[name] = value
     cell = _cell(row, task.data.label, where)
-    name = task.data.label_values.get(str(cell), str(cell))
-    if name not in task.spec.label_names:
+    label = label_index(cell, task)
+    if label is None:
         expected = ", ".join(task.data.label_values or task.spec.label_names)
         raise InvalidData(f"{where}: field {task.data.label!r} is {cell!r}, expected one of {expected}")
+    group = None if task.data.group is None else str(_cell(row, task.data.group, where))
     try:
-        return Example(task.spec.render(fields), task.spec.label_names.index(name))
+        return Example(task.spec.render(fields), label, group, fields)
     except InvalidRow as exc:
         raise InvalidData(f"{where}: {exc}") from exc
 
 
 def _cell(row: Mapping[str, object], column: str, where: str) -> object:
-    if column not in row:
-        raise InvalidData(f"{where}: no field {column!r}, the row has {', '.join(map(repr, row))}")
-    return row[column]
+    """What stands in a column; `idx.question` is the member of a column that holds objects."""
+    if column in row:
+        return row[column]
+    outer, _, inner = column.partition(".")
+    members = row.get(outer)
+    if isinstance(members, dict) and inner in members:
+        return members[inner]
+    raise InvalidData(f"{where}: no field {column!r}, the row has {', '.join(map(repr, row))}")

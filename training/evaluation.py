@@ -23,6 +23,8 @@ class TokenizedRows:
     token_ids: tuple[tuple[int, ...], ...]  # n × [T_i]
     labels: NDArray[np.int64]  # [n]
     num_truncated: int
+    groups: tuple[str, ...] | None = None
+    """What each row is judged with (`Example.group`); None where the task has no groups."""
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -37,7 +39,13 @@ def tokenize_examples(backbone: Backbone, spec: TaskSpec, examples: Sequence[Exa
         token_ids=tuple(text.token_ids for text in texts),
         labels=np.array([example.label for example in examples], dtype=np.int64),
         num_truncated=sum(text.truncated for text in texts),
+        groups=_groups(examples),
     )
+
+
+def _groups(examples: Sequence[Example]) -> tuple[str, ...] | None:
+    groups = tuple(example.group for example in examples if example.group is not None)
+    return groups if groups and len(groups) == len(examples) else None
 
 
 def label_scores(backbone: Backbone, prompt: Tensor, trie: LabelTrie, token_ids: Sequence[Sequence[int]]) -> Tensor:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Hashable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,6 +35,10 @@ class DataSource(BaseModel):
     """What stands in that column, to the label's name (`0: negative`); left out where names stand there."""
     columns: dict[str, str] = {}
     """A field's column, where the column is not named like the field."""
+    group: str | None = None
+    """The column of what is judged together: MultiRC's question, whose answers must all be right."""
+    round_to: Annotated[Decimal, Field(gt=0)] | None = None
+    """Ordinal tasks: the grid that a label's number is rounded to (0.2 for STS-B), halves to the even step."""
 
 
 class TaskFile(BaseModel):
@@ -106,6 +111,12 @@ def _check_data(task: TaskFile, path: Path) -> None:
         if name not in task.spec.label_names:
             known = ", ".join(task.spec.label_names)
             raise InvalidTaskFile(f"{path}: data.label_values.{cell}: {name!r} is not a label, expected one of {known}")
+    if task.data.round_to is not None:
+        if task.spec.kind != "ordinal":
+            raise InvalidTaskFile(f"{path}: data.round_to: {task.data.round_to} needs a task of kind ordinal")
+        for name in task.spec.label_names:
+            if Decimal(name) % task.data.round_to:
+                raise InvalidTaskFile(f"{path}: data.round_to: label {name!r} is no multiple of {task.data.round_to}")
 
 
 def _placed(data: DataSource, path: Path, variables: Mapping[str, str]) -> DataSource:

@@ -36,6 +36,10 @@ class TextTokenizer:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [list(encoding.ids) for encoding in encodings]
 
+    def piece(self, token_id: int) -> str:
+        """The vocabulary's piece of a token id, `▁` where a word starts; empty for an id that only pads the table."""
+        return self._tokenizer.id_to_token(token_id) or ""
+
     def tokenize(self, texts: Sequence[str], *, max_tokens: int, truncation: Truncation) -> list[TokenizedText]:
         """Token ids of each text with the end-of-sequence token, at most `max_tokens` of them.
 

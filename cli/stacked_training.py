@@ -65,6 +65,7 @@ def train_together(
                 folder,
                 split=split,
                 limit=limit,
+                stack_size=len(stack),
                 on_step=shown.step,
                 on_epoch=shown.epoch,
             )

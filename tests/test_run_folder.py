@@ -3,17 +3,22 @@
 import dataclasses
 import hashlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from support_training import QUICK, SPEC, Finished, easy_rows, easy_task, lines_of, run, write_rows
 
 from adapters import DEFAULT_TENANT, Ref, SqliteRegistry
 from adapters.files import CARD, from_files, read_folder
 from backbone import Backbone
-from training.errors import InvalidArguments
-from training.run_folder import RunFolder, fresh_folder
+from training.data import read_examples
+from training.errors import InvalidArguments, InvalidData
+from training.metrics import measure
+from training.predictions import read_predictions
+from training.run_folder import METHOD, PREDICTIONS, RunFolder, fresh_folder
 from training.task_file import DataSource, Metric, TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -143,3 +148,62 @@ def test_the_digest_outlives_the_folder_and_the_registry(tmp_path: Path, finishe
     files = registry.get(resolved.digest)
     assert files == written
     assert from_files(files).digest == finished.report.adapter.digest
+
+
+def test_the_run_folder_says_what_the_run_was_made_with(tiny: Backbone, finished: Finished) -> None:
+    made = json.loads((finished.report.folder / "run.json").read_text(encoding="utf-8"))
+    assert made["backbone"] == dataclasses.asdict(tiny.identity)
+    assert made["data"] == finished.report.adapter.manifest.provenance.data
+    assert made["environment"].keys() >= {"python", "torch", "transformers", "numpy", "platform", "cpu_count", "device"}
+    assert made["environment"]["device"] == "cpu"
+    assert (made["split"], made["limit"]) == ("honest", None)
+    assert datetime.fromisoformat(made["started"]) <= datetime.now(UTC)
+
+
+def test_the_report_rows_are_kept_with_what_was_answered(finished: Finished) -> None:
+    kept = read_predictions(finished.report.folder / PREDICTIONS, SPEC.label_names)
+    rows = read_examples(Path(str(finished.task.data.validation)), finished.task).examples
+    assert kept.texts == tuple(row.text for row in rows)
+    assert kept.labels.tolist() == [row.label for row in rows]
+    assert measure(kept.log_probs, kept.labels) == finished.report.trained
+    with pytest.raises(InvalidData, match="not the predictions of a run"):
+        read_predictions(finished.report.folder / PREDICTIONS, ["other", "labels"])
+
+
+def test_the_methods_tensors_are_those_of_the_best_epoch(finished: Finished) -> None:
+    state = load_file(finished.report.folder / METHOD)
+    prompt = np.einsum("pm,pmh->ph", state["weights"], state["basis"])
+    np.testing.assert_allclose(prompt, finished.report.adapter.prompt, atol=1e-5)
+
+
+def test_words_are_the_nearest_of_the_vocabulary_and_the_heaviest_superposed(
+    tiny: Backbone, finished: Finished
+) -> None:
+    words = json.loads((finished.report.folder / "words.json").read_text(encoding="utf-8"))
+    weights = load_file(finished.report.folder / METHOD)["weights"]
+    ids = finished.report.adapter.manifest.provenance.sampled_token_ids
+    table = tiny.weights.embedding.numpy()
+    for vector, nearest, superposed, row in zip(
+        finished.report.adapter.prompt, words["nearest"], words["superposed"], weights, strict=True
+    ):
+        cosines = table[3:] @ vector / (np.linalg.norm(table[3:], axis=1) * np.linalg.norm(vector))
+        assert nearest[0]["value"] == pytest.approx(cosines.max(), abs=1e-3)
+        assert nearest[0]["piece"] == tiny.tokenizer.piece(3 + int(cosines.argmax()))
+        heaviest = int(np.abs(row).argmax())
+        assert superposed[0] == {
+            "piece": tiny.tokenizer.piece(ids[heaviest]),
+            "value": pytest.approx(row[heaviest], abs=1e-3),
+        }
+
+
+def test_the_steps_and_the_cost_of_a_run_add_up(finished: Finished) -> None:
+    steps = [json.loads(line) for line in (finished.report.folder / "steps.jsonl").read_text().splitlines()]
+    assert [step["step"] for step in steps] == [event.step for event in finished.steps]
+    assert [step["loss"] for step in steps] == [event.loss for event in finished.steps]
+    cost = json.loads((finished.report.folder / "cost.json").read_text())
+    assert (cost["steps"], cost["rows"]) == (len(finished.steps), sum(event.rows for event in finished.steps))
+    assert cost["training_s"] + cost["evaluation_s"] == pytest.approx(finished.epochs[-1].elapsed_s, abs=0.01)
+    assert cost["rows_per_s"] * cost["training_s"] == pytest.approx(cost["rows"], rel=0.01)
+    assert cost["tokens_per_s"] > 6 * cost["rows_per_s"]  # a prompt of 6 before each text
+    assert cost["peak_memory_bytes"] > 50e6
+    assert cost["device_memory_bytes"] is None

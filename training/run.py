@@ -1,9 +1,8 @@
 """One training run from a task file to a run folder: rows, loop, report, adapter, card."""
 
-import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,16 @@ from adapters.files import to_files
 from backbone import Backbone, LabelTrie
 from training.arguments import TrainArguments, make_method
 from training.card import model_card
-from training.data import read_examples
+from training.data import Example, read_examples
+from training.environment import environment, software
 from training.evaluation import TokenizedRows, evaluate, predict, tokenize_examples
 from training.events import EpochEvent, StepEvent, TrainResult
 from training.int8 import compare_int8, recorded
 from training.loop import train_stack
 from training.metrics import Metrics, measure
+from training.predictions import predictions_table
 from training.run_folder import RunFolder
+from training.run_recorder import RunRecorder
 from training.slot import Slot
 from training.splits import Split, SplitRows, read_split
 from training.task_file import TaskFile
@@ -51,6 +53,7 @@ class RunRows:
     train: TokenizedRows
     selection: TokenizedRows
     report: TokenizedRows
+    report_examples: tuple[Example, ...]
     described: dict[str, str | int]
 
 
@@ -63,6 +66,7 @@ class Preparation:
     rows: RunRows
     folder: RunFolder
     split: Split
+    recorder: RunRecorder
 
 
 def run_training(
@@ -94,18 +98,36 @@ def prepare(
     *,
     split: Split = "honest",
     limit: int | None = None,
+    stack_size: int = 1,
     on_step: Callable[[StepEvent], None] = lambda event: None,
     on_epoch: Callable[[EpochEvent], None] = lambda event: None,
 ) -> Preparation:
-    """Read and tokenise a run's rows, begin its folder and start its method; raises as `run_training`."""
+    """Read and tokenise a run's rows, begin its folder and start its method; raises as `run_training`.
+
+    Args:
+        stack_size: prompts that will train at once, for the record of what it cost
+    """
     arguments = replace(arguments, metric=task.metric)
     trie = backbone.label_trie(task.spec.label_words)
     rows = _tokenize(backbone, task, read_split(task, split=split, seed=arguments.seed, limit=limit))
     method = make_method(arguments, backbone.weights.embedding)
-    folder.write_arguments(task, arguments)
+    described = {
+        "split": split,
+        "limit": limit,
+        "data": rows.described,
+        "backbone": asdict(backbone.identity),
+        "environment": environment(backbone.device),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    folder.write_arguments(task, arguments, described=described)
+    recorder = RunRecorder(folder, method, rows.train, stack_size=stack_size)
 
-    def keep(event: EpochEvent) -> None:
-        folder.write_epoch(event)
+    def step(event: StepEvent) -> None:
+        recorder.step(event)
+        on_step(event)
+
+    def epoch(event: EpochEvent) -> None:
+        recorder.epoch(event)
         on_epoch(event)
 
     slot = Slot(
@@ -114,10 +136,10 @@ def prepare(
         trie=trie,
         rows=rows.train,
         selection=rows.selection,
-        on_step=on_step,
-        on_epoch=keep,
+        on_step=step,
+        on_epoch=epoch,
     )
-    return Preparation(slot, task, rows, folder, split)
+    return Preparation(slot, task, rows, folder, split, recorder)
 
 
 def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> RunReport:
@@ -134,12 +156,14 @@ def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> Ru
         hyperparameters=_hyperparameters(slot.arguments, result),
         metrics=_figures(result, untrained, trained),
         data=rows.described,
-        software=_software(),
+        software=software(),
     )
     manifest = Manifest(task=task.spec, backbone=_backbone_ref(backbone), provenance=provenance)
     adapter = with_profile(PromptAdapter(result.prompt, manifest), answered)
     if backbone.device.type == "cpu":
         adapter = recorded(adapter, compare_int8(backbone, adapter, rows.report, answered))
+    prepared.folder.write_predictions(predictions_table(rows.report_examples, task.spec.label_names, answered))
+    prepared.recorder.finish(backbone, result)
     prepared.folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
     return RunReport(
         prepared.folder.path, adapter, result, untrained, trained, prepared.split, rows.train.num_truncated
@@ -150,7 +174,7 @@ def _tokenize(backbone: Backbone, task: TaskFile, rows: SplitRows) -> RunRows:
     train, selection, report = (
         tokenize_examples(backbone, task.spec, examples) for examples in (rows.train, rows.selection, rows.report)
     )
-    return RunRows(train, selection, report, rows.described)
+    return RunRows(train, selection, report, rows.report, rows.described)
 
 
 def _evaluate(backbone: Backbone, prompt: NDArray[np.float32], trie: LabelTrie, rows: TokenizedRows) -> Metrics:
@@ -176,11 +200,6 @@ def _figures(result: TrainResult, untrained: Metrics, trained: Metrics) -> dict[
         for name, value in metrics.figures().items()
     }
     return figures | {"collapsed": float(trained.collapsed)}
-
-
-def _software() -> dict[str, str]:
-    packages = {name: version(name) for name in ("superpos", "torch", "transformers")}
-    return packages | {"python": platform.python_version()}
 
 
 def adapter_rows(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, path: Path) -> TokenizedRows:

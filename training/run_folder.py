@@ -1,16 +1,26 @@
-"""The folder of a run: `run.json` at its start, `metrics.jsonl` as it goes, the adapter at its end."""
+"""The folder of a run: `run.json` at its start, curves and the best prompt as it goes, the rest at its end."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
+import safetensors.torch
+from torch import Tensor
+
 from adapters.files import write_folder
 from training.arguments import TrainArguments
+from training.cost import Cost
 from training.errors import InvalidArguments
-from training.events import EpochEvent
+from training.events import EpochEvent, StepEvent
+from training.prompt_words import PromptWords
 from training.task_file import TaskFile
 
 ADAPTER = "adapter"
+RUN, METRICS, STEPS, COST, WORDS = "run.json", "metrics.jsonl", "steps.jsonl", "cost.json", "words.json"
+PREDICTIONS, METHOD = "predictions.parquet", "method.safetensors"
 
 
 class RunFolder:
@@ -28,15 +38,19 @@ class RunFolder:
     def adapter(self) -> Path:
         return self.path / ADAPTER
 
-    def write_arguments(self, task: TaskFile, arguments: TrainArguments) -> None:
-        """Make the folder, with `run.json`: what the run was asked to do."""
+    def write_arguments(self, task: TaskFile, arguments: TrainArguments, *, described: Mapping[str, object]) -> None:
+        """Make the folder, with `run.json`: what the run was asked to do.
+
+        Args:
+            described: what else belongs there: split, data, backbone, environment, the time of the start
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise InvalidArguments(f"cannot make the run folder {self.path}: {exc.strerror}") from exc
-        (self.path / "metrics.jsonl").unlink(missing_ok=True)  # of a run that ended before its first result
-        value = {"task": task.model_dump(mode="json"), "arguments": asdict(arguments)}
-        (self.path / "run.json").write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        for name in (METRICS, STEPS):
+            (self.path / name).unlink(missing_ok=True)  # of a run that ended before its first result
+        self._write_json(RUN, {"task": task.model_dump(mode="json"), "arguments": asdict(arguments), **described})
 
     def write_epoch(self, event: EpochEvent) -> None:
         """One line of `metrics.jsonl`."""
@@ -48,12 +62,46 @@ class RunFolder:
             "best": event.is_best,
             "elapsed_s": round(event.elapsed_s, 2),
         }
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        self._append(METRICS, [line])
+
+    def write_steps(self, events: Sequence[StepEvent]) -> None:
+        """A line of `steps.jsonl` a step: the batch's loss."""
+        self._append(STEPS, [{"step": event.step, "epoch": event.epoch, "loss": event.loss} for event in events])
+
+    def write_method(self, state: Mapping[str, Tensor]) -> None:
+        """The method's trained tensors; a process that is killed meanwhile leaves the last ones whole."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        part = self.path / f"{METHOD}.part"
+        safetensors.torch.save_file(tensors, part)
+        part.replace(self.path / METHOD)
+
+    def read_method(self) -> dict[str, Tensor]:
+        """What `write_method` wrote last."""
+        tensors: dict[str, Tensor] = safetensors.torch.load_file(self.path / METHOD)
+        return tensors
+
+    def write_predictions(self, table: pyarrow.Table) -> None:
+        """What the best prompt answered on the report rows, as `training.predictions` lays it out."""
+        pyarrow.parquet.write_table(table, self.path / PREDICTIONS)
+
+    def write_words(self, words: PromptWords) -> None:
+        """What the prompt is made of, in words."""
+        self._write_json(WORDS, asdict(words))
+
+    def write_cost(self, cost: Cost) -> None:
+        """What the run took."""
+        self._write_json(COST, asdict(cost))
 
     def write_adapter(self, files: dict[str, bytes]) -> None:
         """The adapter's folder, replaced."""
         write_folder(self.adapter, files)
+
+    def _write_json(self, name: str, value: object) -> None:
+        (self.path / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def _append(self, name: str, lines: Sequence[object]) -> None:
+        with (self.path / name).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def fresh_folder(runs: Path, name: str) -> Path:

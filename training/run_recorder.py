@@ -1,0 +1,55 @@
+"""Writes a run's curves, its best tensors and its cost into its folder, out of the events of its slot."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from backbone import Backbone
+from training.cost import CostMeter
+from training.evaluation import TokenizedRows
+from training.events import EpochEvent, StepEvent, TrainResult
+from training.methods import Method
+from training.prompt_words import prompt_words
+from training.run_folder import RunFolder
+
+
+class RunRecorder:
+    """Keeps what the report is made of. Of the method's tensors, those of the best epoch: the adapter's own."""
+
+    def __init__(self, folder: RunFolder, method: Method, rows: TokenizedRows, *, stack_size: int) -> None:
+        """Record one run.
+
+        Args:
+            rows: the training rows
+            stack_size: prompts that train at once
+        """
+        self._folder, self._method = folder, method
+        num_virtual_tokens = int(method.prompt().shape[0])
+        self._meter = CostMeter(rows, num_virtual_tokens=num_virtual_tokens, stack_size=stack_size)
+        self._steps: list[StepEvent] = []
+
+    def step(self, event: StepEvent) -> None:
+        """Kept until the epoch is evaluated, so that a resumed run finds the steps of whole epochs."""
+        self._meter.step(event)
+        self._steps.append(event)
+
+    def epoch(self, event: EpochEvent) -> None:
+        """Write what came up to here."""
+        self._meter.epoch(event)
+        self._folder.write_steps(self._steps)
+        self._steps = []
+        self._folder.write_epoch(event)
+        if event.is_best:
+            self._folder.write_method(_state(self._method))
+
+    def finish(self, backbone: Backbone, result: TrainResult) -> None:
+        """Write what is known at the end alone. Best tensors come from the folder: a resumed run may have made them."""
+        self._folder.write_steps(self._steps)
+        words = prompt_words(backbone, result.prompt, self._folder.read_method(), self._method.sampled_token_ids)
+        self._folder.write_words(words)
+        self._folder.write_cost(self._meter.cost(backbone.device))
+
+
+def _state(method: Method) -> Mapping[str, Tensor]:
+    names = {"weights": "_weights", "basis": "_basis", "prompt": "_prompt"}
+    return {name: getattr(method, field) for name, field in names.items() if hasattr(method, field)}

@@ -30,7 +30,7 @@ class Slot:
     on_step: Callable[[StepEvent], None] = lambda event: None
     on_epoch: Callable[[EpochEvent], None] = lambda event: None
     is_hopeless: Callable[[EpochEvent], bool] = lambda event: False
-    """Asked after each evaluation but the first and the last; a prompt that is leaves the stack with its best so far."""
+    """Asked after each evaluation but the first and the last: if so, the slot leaves the stack with its best so far."""
 
 
 class SlotRun:

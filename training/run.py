@@ -25,7 +25,7 @@ from training.predictions import predictions_table
 from training.run_folder import RunFolder
 from training.run_recorder import RunRecorder
 from training.slot import Slot
-from training.splits import Split, SplitRows, read_split
+from training.splits import Split, read_split
 from training.task_file import TaskFile
 from training.validation import with_profile
 
@@ -66,7 +66,8 @@ class Preparation:
     rows: RunRows
     folder: RunFolder
     split: Split
-    recorder: RunRecorder
+    recorder: RunRecorder | None
+    """None where what came of the training is in the folder already."""
 
 
 def run_training(
@@ -98,6 +99,7 @@ def prepare(
     *,
     split: Split = "honest",
     limit: int | None = None,
+    rows: RunRows | None = None,
     stack_size: int = 1,
     on_step: Callable[[StepEvent], None] = lambda event: None,
     on_epoch: Callable[[EpochEvent], None] = lambda event: None,
@@ -105,11 +107,13 @@ def prepare(
     """Read and tokenise a run's rows, begin its folder and start its method; raises as `run_training`.
 
     Args:
+        rows: what `read_rows` gave for the same task, split, seed and limit; left out, they are read
         stack_size: prompts that will train at once, for the record of what it cost
     """
     arguments = replace(arguments, metric=task.metric)
     trie = backbone.label_trie(task.spec.label_words)
-    rows = _tokenize(backbone, task, read_split(task, split=split, seed=arguments.seed, limit=limit))
+    if rows is None:
+        rows = read_rows(backbone, task, split=split, seed=arguments.seed, limit=limit)
     method = make_method(arguments, backbone.weights.embedding)
     described = {
         "split": split,
@@ -163,14 +167,17 @@ def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> Ru
     if backbone.device.type == "cpu":
         adapter = recorded(adapter, compare_int8(backbone, adapter, rows.report, answered))
     prepared.folder.write_predictions(predictions_table(rows.report_examples, task.spec.label_names, answered))
-    prepared.recorder.finish(backbone, result)
+    if prepared.recorder is not None:
+        prepared.recorder.finish(backbone, result)
     prepared.folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
     return RunReport(
         prepared.folder.path, adapter, result, untrained, trained, prepared.split, rows.train.num_truncated
     )
 
 
-def _tokenize(backbone: Backbone, task: TaskFile, rows: SplitRows) -> RunRows:
+def read_rows(backbone: Backbone, task: TaskFile, *, split: Split, seed: int, limit: int | None) -> RunRows:
+    """A run's rows in their three roles, tokenised; raises as `run_training`."""
+    rows = read_split(task, split=split, seed=seed, limit=limit)
     train, selection, report = (
         tokenize_examples(backbone, task.spec, examples) for examples in (rows.train, rows.selection, rows.report)
     )

@@ -141,3 +141,40 @@ def test_a_bad_validation_row_is_refused_by_its_own_file(tmp_path: Path) -> None
     with pytest.raises(InvalidData) as caught:
         read_split(task_of(numbered(tmp_path / "train.jsonl", 30), bad), split="honest", seed=0)
     assert str(caught.value).startswith(f"{bad}: line 3: field 'label' is 'snow'")
+
+
+def test_a_cut_report_is_the_same_rows_under_every_seed_and_says_out_of_how_many(two_files: TaskFile) -> None:
+    first, second = (read_split(two_files, split="honest", seed=seed, max_report=10) for seed in (0, 1))
+    assert first.report == second.report
+    assert len(set(first.report)) == 10
+    assert first.described["report_drawn_from"] == 25
+    assert first.train != second.train
+    whole = read_split(two_files, split="honest", seed=0, max_report=25)
+    assert len(whole.report) == 25
+    assert "report_drawn_from" not in whole.described
+
+
+def test_a_cut_selection_leaves_its_other_rows_out_of_training_too(two_files: TaskFile) -> None:
+    whole, cut = (read_split(two_files, split="honest", seed=0, max_selection=count) for count in (None, 4))
+    assert cut.selection == whole.selection[:4]
+    assert cut.train == whole.train
+
+
+def test_under_paper_a_cut_report_is_what_chooses(two_files: TaskFile) -> None:
+    rows = read_split(two_files, split="paper", seed=0, max_selection=3, max_report=10)
+    assert rows.selection == rows.report
+    assert len(rows.report) == 10
+
+
+@pytest.mark.parametrize("name", ["max_selection", "max_report"])
+def test_no_rows_to_evaluate_on_are_refused(two_files: TaskFile, name: str) -> None:
+    with pytest.raises(InvalidData, match=f"{name} is 0, expected at least 1 row"):
+        read_split(two_files, split="honest", seed=0, **{name: 0})
+
+
+def test_a_cut_report_keeps_whole_groups(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "val.jsonl", [{"text": f"{n}", "label": "sun", "page": f"{n // 4}"} for n in range(40)])
+    task = task_of(tmp_path / "val.jsonl", tmp_path / "val.jsonl", group="page")
+    report = read_split(task, split="paper", seed=0, max_report=15).report
+    assert len(report) == 12
+    assert all(sum(row.group == example.group for row in report) == 4 for example in report)

@@ -175,9 +175,18 @@ def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> Ru
     )
 
 
-def read_rows(backbone: Backbone, task: TaskFile, *, split: Split, seed: int, limit: int | None) -> RunRows:
-    """A run's rows in their three roles, tokenised; raises as `run_training`."""
-    rows = read_split(task, split=split, seed=seed, limit=limit)
+def read_rows(
+    backbone: Backbone,
+    task: TaskFile,
+    *,
+    split: Split,
+    seed: int,
+    limit: int | None,
+    max_selection: int | None = None,
+    max_report: int | None = None,
+) -> RunRows:
+    """A run's rows in their three roles, tokenised; arguments as `read_split`, raises as `run_training`."""
+    rows = read_split(task, split=split, seed=seed, limit=limit, max_selection=max_selection, max_report=max_report)
     train, selection, report = (
         tokenize_examples(backbone, task.spec, examples) for examples in (rows.train, rows.selection, rows.report)
     )

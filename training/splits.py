@@ -30,18 +30,29 @@ class SplitRows:
     """File names, row counts and sha256 sums, for the adapter's provenance."""
 
 
-def read_split(task: TaskFile, *, split: Split, seed: int, limit: int | None = None) -> SplitRows:
+def read_split(
+    task: TaskFile,
+    *,
+    split: Split,
+    seed: int,
+    limit: int | None = None,
+    max_selection: int | None = None,
+    max_report: int | None = None,
+) -> SplitRows:
     """Read a task's files and divide their rows.
 
     Args:
         seed: draws the held-out rows
-        limit: use at most so many training rows, drawn by the seed; the report is never cut
+        limit: use at most so many training rows, drawn by the seed
+        max_selection: use at most so many of the held-out rows
+        max_report: report on at most so many rows, the same ones under every seed; under `paper` they choose as well
 
     Raises:
         InvalidData: a file or row is bad, or too few rows are left
     """
-    if limit is not None and limit < 1:
-        raise InvalidData(f"limit is {limit}, expected at least 1 row")
+    for name, count in (("limit", limit), ("max_selection", max_selection), ("max_report", max_report)):
+        if count is not None and count < 1:
+            raise InvalidData(f"{name} is {count}, expected at least 1 row")
     train_file = read_examples(Path(task.data.train), task)
     rows = list(train_file.examples)
     random.Random(seed).shuffle(rows)
@@ -51,11 +62,34 @@ def read_split(task: TaskFile, *, split: Split, seed: int, limit: int | None = N
     else:
         files["validation"] = read_examples(Path(task.data.validation), task)
         report = files["validation"].examples
+    num_report = len(report)
+    report = _drawn(report, max_report)
     selection = report
     if split == "honest":
         selection, rows = _held_out(rows, train_file.path)
+        selection = selection[:max_selection]
     train = tuple(rows[:limit])
-    return SplitRows(train, selection, report, _described(files, split, train, selection, report))
+    described = _described(files, split, train, selection, report)
+    if len(report) < num_report:
+        described["report_drawn_from"] = num_report
+    return SplitRows(train, selection, report, described)
+
+
+def _drawn(examples: tuple[Example, ...], count: int | None) -> tuple[Example, ...]:
+    """At most so many of the rows, whole groups of them, in their order and always the same ones."""
+    if count is None or count >= len(examples):
+        return examples
+    groups: dict[int | str, list[int]] = {}
+    for i, example in enumerate(examples):
+        groups.setdefault(i if example.group is None else example.group, []).append(i)
+    drawn = list(groups.values())
+    random.Random(0).shuffle(drawn)
+    chosen: list[int] = []
+    for group in drawn:
+        if chosen and len(chosen) + len(group) > count:
+            break
+        chosen += group
+    return tuple(examples[i] for i in sorted(chosen))
 
 
 def _held_out(rows: list[Example], path: Path) -> tuple[tuple[Example, ...], list[Example]]:

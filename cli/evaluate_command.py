@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli.backbones import load_backbone
+from cli.metrics_table import MetricsTable
 from cli.options import (
     BackboneOption,
     CacheOption,
@@ -15,7 +16,6 @@ from cli.options import (
     ThreadsOption,
 )
 from cli.output import CommandError, err, one_line_errors, out, show
-from cli.stacked_training import add_metrics, metrics_table
 from cli.task_files import read_task_file
 
 
@@ -54,7 +54,6 @@ def evaluate(
     from backbone import BackboneError
     from training.errors import TrainingError
     from training.int8 import compare_int8, recorded
-    from training.metrics import measure
     from training.run import adapter_rows
     from training.validation import answers, with_profile
 
@@ -72,15 +71,15 @@ def evaluate(
         loaded = load_backbone(
             backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
         )
-        table = metrics_table(f"{task.name}: {Path(path).name}")
+        table = MetricsTable(f"{task.name}: {Path(path).name}", task.scoring)
         with err.status(f"scoring the rows of {path}"):
             tokenized = adapter_rows(loaded, adapter, task, Path(path))
             answered = answers(loaded, adapter, tokenized)
-            found = compare_int8(loaded, adapter, tokenized, answered) if int8 else None
-        add_metrics(table, adapter.digest[:19], measure(answered, tokenized.labels))
+            found = compare_int8(loaded, adapter, tokenized, answered, scoring=task.scoring) if int8 else None
+        table.add(adapter.digest[:19], tokenized.measured(answered, task.scoring))
         if found is not None:
-            add_metrics(table, "the same in int8", found.int8)
-        show(table)
+            table.add("the same in int8", found.int8)
+        show(table.finished())
         if found is not None:
             out.print(f"{100 * found.label_agreement:.2f} % of the rows get the same label in int8")
         if record:

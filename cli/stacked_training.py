@@ -1,19 +1,16 @@
 """Prompts that train together: a folder for each, one display for all, and what they came to."""
 
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from cli.display import TrainingDisplay
+from cli.metrics_table import MetricsTable
 from cli.output import err, out, show
 
 if TYPE_CHECKING:
     from backbone import Backbone
     from training.arguments import TrainArguments
-    from training.metrics import Metrics
     from training.run import RunReport
     from training.run_folder import RunFolder
     from training.splits import Split
@@ -78,16 +75,16 @@ def train_together(
 
 def print_reports(reports: Sequence["RunReport"], task: "TaskFile") -> "RunReport":
     """Print what the runs came to; the one that its selection rows say is best comes back."""
-    best = max(reports, key=lambda report: (report.result.best.figures()[task.metric], -report.result.best.loss))
-    table = metrics_table(f"{task.name}, report rows, split {best.split}")
+    best = max(reports, key=lambda report: (report.result.best.score, -report.result.best.loss))
+    table = MetricsTable(f"{task.name}, report rows, split {best.split}", task.scoring)
     if len(reports) == 1:
-        add_metrics(table, "untrained", best.untrained)
-        add_metrics(table, f"epoch {best.result.best_epoch}", best.trained)
+        table.add("untrained", best.untrained)
+        table.add(f"epoch {best.result.best_epoch}", best.trained)
     else:
         for report in reports:
-            add_metrics(table, f"{report.folder.name}, epoch {report.result.best_epoch}", report.trained)
+            table.add(f"{report.folder.name}, epoch {report.result.best_epoch}", report.trained)
         _add_means(table, reports)
-    show(table)
+    show(table.finished())
     for report in reports:
         _warn(report)
     if best.num_truncated:
@@ -96,31 +93,15 @@ def print_reports(reports: Sequence["RunReport"], task: "TaskFile") -> "RunRepor
     return best
 
 
-def metrics_table(title: str) -> Table:
-    """A table of prompts and their figures."""
-    return Table("prompt", "accuracy", "macro F1", "loss (nats)", "constant answer", title=title)
-
-
-def add_metrics(table: Table, name: str, metrics: "Metrics") -> None:
-    """One prompt's row."""
-    table.add_row(name, *(f"{value:.4f}" for value in _figures(metrics)))
-
-
-def _add_means(table: Table, reports: Sequence["RunReport"]) -> None:
-    """Mean and standard deviation over the seeds of each rate (population, as in the paper's Table 2)."""
+def _add_means(table: MetricsTable, reports: Sequence["RunReport"]) -> None:
+    """Mean and standard deviation over the seeds of each rate."""
     rates: dict[object, list[RunReport]] = {}
     for report in reports:
         rates.setdefault(report.adapter.manifest.provenance.hyperparameters["lr"], []).append(report)
     table.add_section()
     for rate, of_rate in rates.items():
         if len(of_rate) > 1:
-            columns = zip(*(_figures(report.trained) for report in of_rate), strict=True)
-            cells = [f"{statistics.fmean(column):.4f} ± {statistics.pstdev(column):.4f}" for column in columns]
-            table.add_row(f"lr {rate}: {len(of_rate)} seeds", *cells)
-
-
-def _figures(metrics: "Metrics") -> tuple[float, ...]:
-    return (metrics.accuracy, metrics.macro_f1, metrics.loss, metrics.constant_accuracy)
+            table.add_mean(f"lr {rate}: {len(of_rate)} seeds", [report.trained for report in of_rate])
 
 
 def _warn(report: "RunReport") -> None:

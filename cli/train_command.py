@@ -88,7 +88,6 @@ def train(
                 seed=number,
                 num_virtual_tokens=num_virtual_tokens,
                 num_sampled_tokens=num_sampled_tokens,
-                metric=task.metric,
             )
             for rate in rates
             for number in range(seed, seed + seeds)

@@ -9,10 +9,11 @@ from adapters import TaskSpec
 from backbone import Backbone
 from training.arguments import TrainArguments
 from training.events import EpochEvent, StepEvent
+from training.metrics import MetricName
 from training.run import RunReport, run_training
 from training.run_folder import RunFolder
 from training.splits import Split
-from training.task_file import DataSource, Metric, TaskFile
+from training.task_file import DataSource, TaskFile
 
 SPEC = TaskSpec(template="text: {text}", labels={"sports": "sports", "business": "business"}, max_tokens=32)
 WORDS = ["gripping", "film", "the", "quick", "brown", "fox", "over", "lazy", "dog", "city"]
@@ -36,12 +37,12 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
-def easy_task(folder: Path, *, metric: Metric = "accuracy") -> TaskFile:
+def easy_task(folder: Path, *, metrics: tuple[MetricName, ...] = ("accuracy",)) -> TaskFile:
     """A task that a prompt learns in seconds, its rows in a folder."""
     train_path = write_rows(folder / "train.jsonl", easy_rows(120, seed=1))
     report_path = write_rows(folder / "validation.jsonl", easy_rows(60, seed=2))
     data = DataSource(train=str(train_path), validation=str(report_path))
-    return TaskFile(name="topic", description="What a text is about.", spec=SPEC, metric=metric, data=data)
+    return TaskFile(name="topic", description="What a text is about.", spec=SPEC, metrics=metrics, data=data)
 
 
 @dataclasses.dataclass

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from training.metrics import Metrics, measure
+from training.metrics import MetricName, Metrics, Scoring, measure
 
 
 def log_probs(*rows: tuple[float, ...]) -> NDArray[np.float32]:
@@ -85,8 +85,83 @@ def test_the_loss_of_many_rows_keeps_its_precision() -> None:
 
 
 def test_figures_are_the_numbers_by_name() -> None:
-    metrics = Metrics(accuracy=0.5, macro_f1=0.25, loss=1.5, constant_accuracy=0.75, collapsed=True)
-    assert metrics.figures() == {"accuracy": 0.5, "macro_f1": 0.25, "loss": 1.5, "constant_accuracy": 0.75}
+    metrics = Metrics(
+        values={"accuracy": 0.5, "macro_f1": 0.25},
+        score=0.5,
+        loss=1.5,
+        constants={"accuracy": 0.75, "macro_f1": 0.375},
+        constant_score=0.75,
+        collapsed=True,
+    )
+    assert metrics.figures() == {
+        **{"accuracy": 0.5, "macro_f1": 0.25, "score": 0.5, "loss": 1.5},
+        **{"constant_accuracy": 0.75, "constant_macro_f1": 0.375, "constant_score": 0.75},
+    }
+
+
+def test_the_score_is_the_mean_of_the_tasks_metrics_and_no_other() -> None:
+    scores, right = answers([1, 1, 0, 0, 1], num_labels=2), labels(1, 0, 0, 1, 1)
+    metrics = measure(scores, right, scoring=Scoring(metrics=("f1", "matthews")))
+    # 2 of 3 answered, 2 of 3 wanted: F1 is 2/3; Matthews is (2·1 − 1·1) / √(3·3·2·2)
+    assert metrics.values["f1"] == pytest.approx(2 / 3)
+    assert metrics.values["matthews"] == pytest.approx(1 / 6)
+    assert metrics.score == metrics.figures()["score"] == pytest.approx((2 / 3 + 1 / 6) / 2)
+    assert metrics.accuracy == pytest.approx(3 / 5)
+
+
+def test_f1_is_of_the_label_that_the_task_calls_positive() -> None:
+    scores, right = answers([0, 0, 0, 1], num_labels=2), labels(0, 0, 1, 1)
+    first, second = (
+        measure(scores, right, scoring=Scoring(metrics=("f1",), positive=positive)).score for positive in (0, 1)
+    )
+    assert (first, second) == (pytest.approx(2 * 2 / (3 + 2)), pytest.approx(2 * 1 / (1 + 2)))
+
+
+def test_a_group_is_right_where_every_answer_of_it_is() -> None:
+    groups = ["who", "when", "who", "when", "why"]
+    metrics = measure(
+        answers([1, 0, 0, 1, 1], num_labels=2),
+        labels(1, 0, 0, 0, 0),
+        scoring=Scoring(metrics=("f1a", "exact_match")),
+        groups=groups,
+    )
+    assert metrics.values["exact_match"] == pytest.approx(1 / 3)
+    assert metrics.values["f1a"] == pytest.approx(2 * 1 / (3 + 1))  # over all answers, whatever their group
+    # always 0 is right for "when" and "why"; always 1 is worth F1a 2·1/(5+1), for no group
+    assert metrics.constants["exact_match"] == pytest.approx(2 / 3)
+    assert metrics.constants["f1a"] == pytest.approx(1 / 3)
+    assert metrics.constant_score == pytest.approx((0 + 2 / 3) / 2)
+
+
+def test_constants_are_the_best_of_each_metric_and_the_constant_score_is_of_one_answer() -> None:
+    # 1 of 4 is positive: always 0 gives accuracy 3/4 and F1 0, always 1 gives 1/4 and 2/5
+    metrics = measure(
+        answers([0, 1, 0, 1], num_labels=2), labels(0, 0, 0, 1), scoring=Scoring(metrics=("accuracy", "f1"))
+    )
+    assert metrics.constants["accuracy"] == pytest.approx(3 / 4)
+    assert metrics.constants["f1"] == pytest.approx(2 / 5)
+    assert metrics.constant_score == pytest.approx(3 / 8)
+
+
+@pytest.mark.parametrize(
+    ("zeros", "ones", "wanted"),
+    [(129, 279, {"f1": 0.812, "accuracy": 0.684}), (2773, 2075, {"f1a": 0.599})],
+    ids=["mrpc", "multirc"],
+)
+def test_the_papers_constant_cells_come_out(zeros: int, ones: int, wanted: dict[MetricName, float]) -> None:
+    right = labels(*[0] * zeros, *[1] * ones)
+    metrics = measure(answers([1] * len(right), num_labels=2), right, scoring=Scoring(metrics=tuple(wanted)))
+    assert {name: round(metrics.constants[name], 3) for name in wanted} == wanted
+    assert metrics.collapsed
+
+
+def test_correlations_are_of_the_numbers_of_the_best_labels() -> None:
+    # 0, 2, 10 answered for 0, 10, 2: covariance 12 of squares 56
+    scoring = Scoring(metrics=("pearson", "spearman"), values=(0.0, 2.0, 10.0))
+    metrics = measure(answers([0, 1, 2], num_labels=3), labels(0, 2, 1), scoring=scoring)
+    assert metrics.values["pearson"] == pytest.approx(1 - 64 / 56)
+    assert metrics.values["spearman"] == pytest.approx(0.5)
+    assert metrics.constants["pearson"] == metrics.constants["spearman"] == metrics.constant_score == 0.0
 
 
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40)

@@ -16,10 +16,10 @@ from adapters.files import CARD, from_files, read_folder
 from backbone import Backbone
 from training.data import read_examples
 from training.errors import InvalidArguments, InvalidData
-from training.metrics import measure
+from training.metrics import MetricName, measure
 from training.predictions import read_predictions
 from training.run_folder import METHOD, PREDICTIONS, RunFolder, fresh_folder
-from training.task_file import DataSource, Metric, TaskFile
+from training.task_file import DataSource, TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -38,7 +38,8 @@ def test_provenance_says_what_the_run_was_made_of(finished: Finished) -> None:
     assert (provenance.method, provenance.seed) == ("superpos", 0)
     assert len(set(provenance.sampled_token_ids)) == 32
     asked = dataclasses.asdict(QUICK)
-    assert provenance.hyperparameters == asked | {"best_epoch": result.best_epoch, "stop": "finished"}
+    told = {"metric": "accuracy", "best_epoch": result.best_epoch, "stop": "finished"}
+    assert provenance.hyperparameters == asked | told
     assert task.data.validation is not None
     assert provenance.data == {
         "split": "honest",
@@ -70,10 +71,10 @@ def test_metrics_has_a_line_an_epoch_from_the_untrained_prompt_on(finished: Fini
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
-def test_the_epoch_kept_is_the_best_that_metrics_tells_of(tiny: Backbone, tmp_path: Path, metric: Metric) -> None:
+def test_the_epoch_kept_is_the_best_that_metrics_tells_of(tiny: Backbone, tmp_path: Path, metric: MetricName) -> None:
     # at so high a rate the last epoch is not the best
     arguments = dataclasses.replace(QUICK, lr=1.0)
-    finished = run(tiny, easy_task(tmp_path, metric=metric), tmp_path / "run", arguments)
+    finished = run(tiny, easy_task(tmp_path, metrics=(metric,)), tmp_path / "run", arguments)
     lines = lines_of(tmp_path / "run")
     ranks = [(float(str(line[metric])), -float(str(line["loss"]))) for line in lines]
     best = finished.report.result.best_epoch

@@ -71,6 +71,24 @@ def test_what_is_left_out_gets_its_default(tmp_path: Path) -> None:
     assert task.data.columns == {}
 
 
+def test_metrics_are_one_or_several_and_f1_is_of_the_second_label_or_the_one_named(tmp_path: Path) -> None:
+    one, several, named = (
+        load(tmp_path, GOOD + lines)
+        for lines in ("metric: matthews\n", "metrics: [f1, accuracy]\n", "metrics: [f1]\npositive: sun\n")
+    )
+    assert (one.metrics, one.metric) == (("matthews",), "matthews")
+    assert (several.metrics, several.metric) == (("f1", "accuracy"), "score")
+    assert (several.scoring.positive, named.scoring.positive) == (1, 0)
+    assert several.scoring.values is None
+
+
+def test_an_ordinal_tasks_labels_are_numbers_to_its_metrics(tmp_path: Path) -> None:
+    text = (
+        'name: a\ntemplate: "{text}"\nlabels: {0.0: "0.0", 0.2: "0.2"}\nkind: ordinal\nmetrics: [pearson, spearman]\n'
+    )
+    assert load(tmp_path, text + "data: {train: rows.csv}\n").scoring.values == (0.0, 0.2)
+
+
 def test_labels_that_yaml_takes_for_other_things_stay_text(tmp_path: Path) -> None:
     labels = "{yes: yes, no: no, on: off, 1: 1.50, null: ~, 2024-01-02: 0x10}"
     task = load(tmp_path, GOOD.replace("{sun: sunny, rain: rainy}", labels))
@@ -155,7 +173,15 @@ def test_label_values_and_columns_are_read_as_text(tmp_path: Path) -> None:
         ("max_tokens: 32", "max_tokens: many", ["max_tokens:", "'many'"]),
         ("max_tokens: 32", "max_tokens: 1", ["max_tokens:", "'1'"]),
         ("max_tokens: 32", "max_tokens: 5000", ["max_tokens:", "'5000'"]),
-        ("max_tokens: 32", "max_tokens: 32\nmetric: bleu", ["metric:", "'bleu'"]),
+        ("max_tokens: 32", "max_tokens: 32\nmetric: bleu", ["metric", "'bleu'"]),
+        ("max_tokens: 32", "max_tokens: 32\nmetrics: [f1, bleu]", ["metrics.1", "'bleu'"]),
+        ("max_tokens: 32", "max_tokens: 32\nmetrics: []", ["metrics:", "at least 1"]),
+        ("max_tokens: 32", "max_tokens: 32\nmetric: f1\nmetrics: [f1]", ["metric:", "'f1'"]),
+        ("max_tokens: 32", "max_tokens: 32\nmetrics: [f1, f1]", ["metrics:", "'f1', 'f1'", "twice"]),
+        ("max_tokens: 32", "max_tokens: 32\nmetric: spearman", ["metrics:", "'spearman'", "kind: ordinal"]),
+        ("max_tokens: 32", "max_tokens: 32\nmetrics: [f1a, exact_match]", ["data:", "`group`"]),
+        ("max_tokens: 32", "max_tokens: 32\npositive: hail", ["positive:", "'hail'", "sun, rain"]),
+        ("rain: rainy}", "rain: rainy, hail: hail}\nmetric: f1", ["positive:", "1 of 3 labels"]),
         ("max_tokens: 32", "max_tokens: 32\nkind: ordinal", ["ordinal", "'sun'"]),
         (
             "  train: train.jsonl",

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from training.errors import InvalidArguments
 from training.methods import NUM_ORDINARY_IDS, Basis, Method, MethodName, Simple, SuperPos
-from training.task_file import Metric
 
 DEFAULT_LR: dict[MethodName, float] = {"superpos": 0.01, "simple": 0.3}
 
@@ -29,7 +28,6 @@ class TrainArguments:
     lr: float = 0.01
     weight_decay: float = 1e-5
     seed: int = 0
-    metric: Metric = "accuracy"
 
     def __post_init__(self) -> None:
         for name, low, high in (

@@ -11,7 +11,7 @@ from torch import Tensor
 from adapters.task import TaskSpec
 from backbone import Backbone, LabelTrie, PackedRow, pack
 from training.data import Example
-from training.metrics import Metrics, measure
+from training.metrics import ACCURACY, Metrics, Scoring, measure
 
 MAX_BATCH_TOKENS = 2_048
 
@@ -28,6 +28,10 @@ class TokenizedRows:
 
     def __len__(self) -> int:
         return len(self.token_ids)
+
+    def measured(self, log_probs: NDArray[np.float32], scoring: Scoring) -> Metrics:
+        """The metrics of label log-probabilities [n, K] for these rows."""
+        return measure(log_probs, self.labels, scoring=scoring, groups=self.groups)
 
 
 def tokenize_examples(backbone: Backbone, spec: TaskSpec, examples: Sequence[Example]) -> TokenizedRows:
@@ -73,9 +77,11 @@ def evaluate(
     prompt: Tensor,  # [P, H]
     trie: LabelTrie,
     rows: TokenizedRows,
+    *,
+    scoring: Scoring = ACCURACY,
 ) -> Metrics:
     """The metrics of a prompt over rows."""
-    return measure(predict(backbone, prompt, trie, rows.token_ids), rows.labels)
+    return rows.measured(predict(backbone, prompt, trie, rows.token_ids), scoring)
 
 
 def _batches(token_ids: Sequence[Sequence[int]], prompt_length: int) -> Iterator[list[Sequence[int]]]:

@@ -9,7 +9,7 @@ from adapters import PromptAdapter
 from adapters.precision import INT8_LABEL_AGREEMENT
 from backbone import Backbone
 from training.evaluation import TokenizedRows
-from training.metrics import Metrics, measure
+from training.metrics import ACCURACY, Metrics, Scoring
 from training.validation import answers
 
 
@@ -35,11 +35,13 @@ def compare_int8(
     adapter: PromptAdapter,
     rows: TokenizedRows,
     fp32: NDArray[np.float32],
+    *,
+    scoring: Scoring = ACCURACY,
 ) -> Int8Comparison:
     """Score rows in int8, to compare with their label log-probabilities [n, K] under a float32 backbone on a CPU."""
     int8 = answers(backbone.in_int8(), adapter, rows)
     same = fp32.argmax(1) == int8.argmax(1)
-    return Int8Comparison(measure(fp32, rows.labels), measure(int8, rows.labels), float(np.mean(same)))
+    return Int8Comparison(rows.measured(fp32, scoring), rows.measured(int8, scoring), float(np.mean(same)))
 
 
 def recorded(adapter: PromptAdapter, comparison: Int8Comparison) -> PromptAdapter:

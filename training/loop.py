@@ -14,6 +14,7 @@ from training.arguments import TrainArguments
 from training.evaluation import TokenizedRows
 from training.events import EpochEvent, StepEvent, TrainResult
 from training.methods import Method
+from training.metrics import ACCURACY, Scoring
 from training.slot import Slot, SlotBatch, SlotRun
 
 MAX_PASS_TOKENS = 8_192
@@ -28,6 +29,7 @@ def train(
     trie: LabelTrie,
     rows: TokenizedRows,
     selection: TokenizedRows,
+    scoring: Scoring = ACCURACY,
     on_step: Callable[[StepEvent], None] = lambda event: None,
     on_epoch: Callable[[EpochEvent], None] = lambda event: None,
 ) -> TrainResult:
@@ -41,6 +43,7 @@ def train(
         trie=trie,
         rows=rows,
         selection=selection,
+        scoring=scoring,
         on_step=on_step,
         on_epoch=on_epoch,
     )

@@ -1,7 +1,7 @@
 """One training run from a task file to a run folder: rows, loop, report, adapter, card."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance
 from adapters.files import to_files
-from backbone import Backbone, LabelTrie
+from backbone import Backbone
 from training.arguments import TrainArguments, make_method
 from training.card import model_card
 from training.data import Example, read_examples
@@ -20,7 +20,7 @@ from training.evaluation import TokenizedRows, evaluate, predict, tokenize_examp
 from training.events import EpochEvent, StepEvent, TrainResult
 from training.int8 import compare_int8, recorded
 from training.loop import train_stack
-from training.metrics import Metrics, measure
+from training.metrics import Metrics
 from training.predictions import predictions_table
 from training.run_folder import RunFolder
 from training.run_recorder import RunRecorder
@@ -110,7 +110,6 @@ def prepare(
         rows: what `read_rows` gave for the same task, split, seed and limit; left out, they are read
         stack_size: prompts that will train at once, for the record of what it cost
     """
-    arguments = replace(arguments, metric=task.metric)
     trie = backbone.label_trie(task.spec.label_words)
     if rows is None:
         rows = read_rows(backbone, task, split=split, seed=arguments.seed, limit=limit)
@@ -140,6 +139,7 @@ def prepare(
         trie=trie,
         rows=rows.train,
         selection=rows.selection,
+        scoring=task.scoring,
         on_step=step,
         on_epoch=epoch,
     )
@@ -149,15 +149,15 @@ def prepare(
 def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> RunReport:
     """Score what training came to on the report rows, and write the adapter with its card."""
     slot, rows, task = prepared.slot, prepared.rows, prepared.task
-    untrained = _evaluate(backbone, result.epochs[0].prompt, slot.trie, rows.report)
+    untrained = _evaluate(backbone, result.epochs[0].prompt, slot, rows.report)
     best = torch.from_numpy(result.prompt.copy()).to(backbone.device)
     answered = predict(backbone, best, slot.trie, rows.report.token_ids)
-    trained = measure(answered, rows.report.labels)
+    trained = rows.report.measured(answered, slot.scoring)
     provenance = Provenance(
         method=slot.arguments.method,
         seed=slot.arguments.seed,
         sampled_token_ids=slot.method.sampled_token_ids,
-        hyperparameters=_hyperparameters(slot.arguments, result),
+        hyperparameters=_hyperparameters(slot.arguments, result) | {"metric": task.metric},
         metrics=_figures(result, untrained, trained),
         data=rows.described,
         software=software(),
@@ -193,8 +193,9 @@ def read_rows(
     return RunRows(train, selection, report, rows.report, rows.described)
 
 
-def _evaluate(backbone: Backbone, prompt: NDArray[np.float32], trie: LabelTrie, rows: TokenizedRows) -> Metrics:
-    return evaluate(backbone, torch.from_numpy(prompt.copy()).to(backbone.device), trie, rows)
+def _evaluate(backbone: Backbone, prompt: NDArray[np.float32], slot: Slot, rows: TokenizedRows) -> Metrics:
+    on_device = torch.from_numpy(prompt.copy()).to(backbone.device)
+    return evaluate(backbone, on_device, slot.trie, rows, scoring=slot.scoring)
 
 
 def _backbone_ref(backbone: Backbone) -> BackboneRef:

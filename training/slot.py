@@ -15,7 +15,7 @@ from training.arguments import TrainArguments
 from training.evaluation import TokenizedRows, evaluate
 from training.events import EpochEvent, StepEvent, Stop, TrainResult
 from training.methods import Method
-from training.metrics import Metrics
+from training.metrics import ACCURACY, Metrics, Scoring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,7 @@ class Slot:
     trie: LabelTrie
     rows: TokenizedRows
     selection: TokenizedRows
+    scoring: Scoring = ACCURACY
     on_step: Callable[[StepEvent], None] = lambda event: None
     on_epoch: Callable[[EpochEvent], None] = lambda event: None
     is_hopeless: Callable[[EpochEvent], bool] = lambda event: False
@@ -97,8 +98,8 @@ class SlotRun:
         if not bool((prompt.norm(dim=1) <= MAX_ROW_NORM).all()):  # [P]
             self.stop = "diverged"
             return
-        metrics = evaluate(self._backbone, prompt, self.slot.trie, self.slot.selection)
-        is_best = not self.history or self._beats(metrics, self.history[self._best_epoch].metrics)
+        metrics = evaluate(self._backbone, prompt, self.slot.trie, self.slot.selection, scoring=self.slot.scoring)
+        is_best = not self.history or beats(metrics, self.history[self._best_epoch].metrics)
         if is_best:
             self._best_epoch = self._epoch
         event = EpochEvent(self._epoch, train_loss, metrics, is_best, prompt.cpu().numpy(), self._elapsed())
@@ -117,13 +118,13 @@ class SlotRun:
         order, size = self._order.permutation(len(self.slot.rows)), self.slot.arguments.batch_size
         self._batches = iter([order[start : start + size] for start in range(0, len(order), size)])
 
-    def _beats(self, metrics: Metrics, best: Metrics) -> bool:
-        chosen = self.slot.arguments.metric
-        ours, theirs = metrics.figures()[chosen], best.figures()[chosen]
-        return (ours, -metrics.loss) > (theirs, -best.loss)
-
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
+
+
+def beats(metrics: Metrics, best: Metrics) -> bool:
+    """Whether an epoch's score is better than the best one's; of equals, the lower loss is."""
+    return (metrics.score, -metrics.loss) > (best.score, -best.loss)
 
 
 @dataclass(frozen=True, slots=True)

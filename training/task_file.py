@@ -4,20 +4,21 @@ import re
 from collections.abc import Hashable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from adapters.errors import InvalidName
 from adapters.names import check_name
 from adapters.task import TaskSpec
 from adapters.validation import first_error
 from training.errors import InvalidTaskFile
-
-Metric = Literal["accuracy", "macro_f1"]
+from training.metrics import MetricName, Scoring
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+_OF_ONE = frozenset({"f1", "f1a"})
+"""Metrics that are of one label, the positive one."""
 _SPEC_KEYS = frozenset(TaskSpec.model_fields)
 
 
@@ -49,9 +50,54 @@ class TaskFile(BaseModel):
     name: str
     description: Annotated[str, Field(max_length=2_000)] = ""
     spec: TaskSpec
-    metric: Metric = "accuracy"
-    """What the best epoch is chosen by."""
+    metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = ("accuracy",)
+    """The task's score is their mean, and the best epoch is chosen by it. A file may name one as `metric`."""
+    positive: Annotated[str | None, Field(validate_default=True)] = None
+    """The label that F1 is of; left out: the second of two."""
     data: DataSource
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_fit(cls, metrics: tuple[MetricName, ...], info: ValidationInfo) -> tuple[MetricName, ...]:
+        spec = info.data.get("spec")
+        if len(set(metrics)) < len(metrics):
+            raise ValueError("a metric stands twice")
+        if spec is not None and spec.kind != "ordinal" and {"pearson", "spearman"} & set(metrics):
+            raise ValueError("pearson and spearman need labels that are numbers, kind: ordinal")
+        return metrics
+
+    @field_validator("positive")
+    @classmethod
+    def _positive_fits(cls, positive: str | None, info: ValidationInfo) -> str | None:
+        spec = info.data.get("spec")
+        if spec is not None and positive is not None and positive not in spec.label_names:
+            raise ValueError(f"not a label, expected one of {', '.join(spec.label_names)}")
+        of_one = bool(_OF_ONE & set(info.data.get("metrics", ())))
+        if spec is not None and positive is None and of_one and len(spec.labels) != 2:
+            raise ValueError(f"F1 of {len(spec.labels)} labels needs the name of the label that it is of")
+        return positive
+
+    @field_validator("data")
+    @classmethod
+    def _groups_for_exact_match(cls, data: DataSource, info: ValidationInfo) -> DataSource:
+        if data.group is None and "exact_match" in info.data.get("metrics", ()):
+            raise ValueError("exact_match needs `group`, the column of what is judged together")
+        return data
+
+    @property
+    def metric(self) -> str:
+        """The figure that is the task's score: its one metric, or `score`, the mean of several."""
+        return self.metrics[0] if len(self.metrics) == 1 else "score"
+
+    @property
+    def scoring(self) -> Scoring:
+        """What the task's predictions are measured by."""
+        names = self.spec.label_names
+        return Scoring(
+            metrics=self.metrics,
+            positive=1 if self.positive is None else names.index(self.positive),
+            values=tuple(map(float, names)) if self.spec.kind == "ordinal" else None,
+        )
 
 
 class _TextLoader(yaml.BaseLoader):
@@ -98,6 +144,8 @@ def _nested(raw: dict[str, object]) -> dict[str, object]:
     """The file is flat for its readers; the spec's keys go into one value."""
     spec = {key: value for key, value in raw.items() if key in _SPEC_KEYS}
     rest = {key: value for key, value in raw.items() if key not in _SPEC_KEYS}
+    if "metric" in rest and "metrics" not in rest:
+        rest["metrics"] = [rest.pop("metric")]
     # a key called spec would be hidden by ours: under another name it is refused as unknown
     return {("spec:" if key == "spec" else key): value for key, value in rest.items()} | {"spec": spec}
 

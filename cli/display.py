@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from training.events import EpochEvent, StepEvent
+    from training.events import EvalEvent, StepEvent
 
 _SMOOTHING_STEPS = 20
 
@@ -66,8 +66,8 @@ class SlotDisplay:
             rate=self._rate(),
         )
 
-    def epoch(self, event: "EpochEvent") -> None:
-        """Print an epoch's line."""
+    def evaluation(self, event: "EvalEvent") -> None:
+        """Print an evaluation's line."""
         value = event.metrics.figures()[self._metric]
         if event.is_best:
             self._progress.update(self._bar, best=value)

@@ -47,7 +47,7 @@ def train_together(
 ) -> list["RunReport"]:
     """Train runs of one task in one stack, shown as they go; raises as `training.run.run_training`."""
     from training.loop import train_stack
-    from training.run import finish, prepare
+    from training.run import RunOptions, finish, prepare
 
     display = TrainingDisplay(err, task.metric)
     stack = [arguments for arguments, _ in runs]
@@ -57,14 +57,16 @@ def train_together(
         prepared.append(
             prepare(
                 backbone,
-                task,
-                arguments,
-                folder,
-                split=split,
-                limit=limit,
-                stack_size=len(stack),
-                on_step=shown.step,
-                on_epoch=shown.epoch,
+                RunOptions(
+                    task=task,
+                    arguments=arguments,
+                    folder=folder,
+                    split=split,
+                    limit=limit,
+                    stack_size=len(stack),
+                    on_step=shown.step,
+                    on_evaluation=shown.evaluation,
+                ),
             )
         )
     with display.live():
@@ -106,7 +108,7 @@ def _add_means(table: MetricsTable, reports: Sequence["RunReport"]) -> None:
 
 def _warn(report: "RunReport") -> None:
     """What its reader must know of a run."""
-    if report.result.stop != "finished":
+    if report.result.stop in ("interrupted", "diverged"):
         err.print(
             f"{report.folder}: the run was stopped ({report.result.stop}): kept the best epoch so far", style="yellow"
         )

@@ -34,6 +34,16 @@ def train(
         typer.Option(help="AdamW's rate, or several with commas. (default: 0.01 for superpos, 0.3 for simple)"),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 32,
+    clip: Annotated[
+        float | None, typer.Option(help="Scale a step's gradient down to this norm, each prompt's by itself.")
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps, if not before.")] = None,
+    eval_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between evaluations. (default: at each epoch's end)")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="End after so many evaluations without a better one.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws sampled tokens, row order and held-out rows.")] = 0,
     seeds: Annotated[
         int, typer.Option(min=1, max=64, help="Train with so many seeds, from --seed on, in one packed batch.")
@@ -86,6 +96,10 @@ def train(
                 lr=rate,
                 batch_size=batch_size,
                 seed=number,
+                clip=clip,
+                max_steps=max_steps,
+                eval_every=eval_every,
+                patience=patience,
                 num_virtual_tokens=num_virtual_tokens,
                 num_sampled_tokens=num_sampled_tokens,
             )

@@ -8,9 +8,9 @@ from pathlib import Path
 from adapters import TaskSpec
 from backbone import Backbone
 from training.arguments import TrainArguments
-from training.events import EpochEvent, StepEvent
+from training.events import EvalEvent, StepEvent
 from training.metrics import MetricName
-from training.run import RunReport, run_training
+from training.run import RunOptions, RunReport, run_training
 from training.run_folder import RunFolder
 from training.splits import Split
 from training.task_file import DataSource, TaskFile
@@ -52,7 +52,7 @@ class Finished:
     report: RunReport
     task: TaskFile
     steps: list[StepEvent]
-    epochs: list[EpochEvent]
+    epochs: list[EvalEvent]
 
 
 def run(
@@ -65,16 +65,18 @@ def run(
     limit: int | None = None,
 ) -> Finished:
     steps: list[StepEvent] = []
-    epochs: list[EpochEvent] = []
+    epochs: list[EvalEvent] = []
     report = run_training(
         backbone,
-        task,
-        arguments,
-        RunFolder(folder),
-        split=split,
-        limit=limit,
-        on_step=steps.append,
-        on_epoch=epochs.append,
+        RunOptions(
+            task=task,
+            arguments=arguments,
+            folder=RunFolder(folder),
+            split=split,
+            limit=limit,
+            on_step=steps.append,
+            on_evaluation=epochs.append,
+        ),
     )
     return Finished(report, task, steps, epochs)
 

@@ -38,8 +38,11 @@ def test_provenance_says_what_the_run_was_made_of(finished: Finished) -> None:
     assert (provenance.method, provenance.seed) == ("superpos", 0)
     assert len(set(provenance.sampled_token_ids)) == 32
     asked = dataclasses.asdict(QUICK)
-    told = {"metric": "accuracy", "best_epoch": result.best_epoch, "stop": "finished"}
-    assert provenance.hyperparameters == asked | told
+    told = {"metric": "accuracy", "stop": "finished"}
+    assert provenance.hyperparameters == asked | told | {
+        "best_epoch": result.best_epoch,
+        "best_step": result.best_step,
+    }
     assert task.data.validation is not None
     assert provenance.data == {
         "split": "honest",
@@ -60,7 +63,7 @@ def test_provenance_says_what_the_run_was_made_of(finished: Finished) -> None:
 def test_metrics_has_a_line_an_epoch_from_the_untrained_prompt_on(finished: Finished) -> None:
     lines = lines_of(finished.report.folder)
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3, 4]
-    for line, event in zip(lines, finished.report.result.epochs, strict=True):
+    for line, event in zip(lines, finished.report.result.evaluations, strict=True):
         assert line["train_loss"] == event.train_loss
         assert line["accuracy"] == event.metrics.accuracy
         assert line["macro_f1"] == event.metrics.macro_f1
@@ -80,7 +83,7 @@ def test_the_epoch_kept_is_the_best_that_metrics_tells_of(tiny: Backbone, tmp_pa
     best = finished.report.result.best_epoch
     assert best == ranks.index(max(ranks))
     assert best == max(int(str(line["epoch"])) for line in lines if line["best"])
-    assert np.array_equal(finished.report.adapter.prompt, finished.report.result.epochs[best].prompt)
+    assert np.array_equal(finished.report.adapter.prompt, finished.report.result.evaluations[best].prompt)
     assert finished.report.adapter.manifest.provenance.hyperparameters["best_epoch"] == best
     assert finished.report.adapter.manifest.provenance.hyperparameters["metric"] == metric
 

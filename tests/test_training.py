@@ -18,7 +18,7 @@ from backbone import Backbone, InvalidLabels
 from training.arguments import TrainArguments
 from training.errors import InvalidArguments, InvalidData
 from training.methods import MethodName
-from training.run import run_training
+from training.run import RunOptions, run_training
 from training.run_folder import RunFolder
 from training.task_file import TaskFile
 
@@ -168,13 +168,13 @@ def test_labels_that_the_tokenizer_cannot_tell_apart_are_refused_before_a_run_be
     )
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(InvalidLabels):
-        run_training(tiny, task.model_copy(update={"spec": same}), QUICK, folder)
+        run_training(tiny, RunOptions(task=task.model_copy(update={"spec": same}), arguments=QUICK, folder=folder))
     assert not (tmp_path / "run").exists()
 
 
 def test_bad_rows_are_refused_before_anything_is_written(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     write_rows(Path(task.data.train), [*easy_rows(20, seed=1), {"text": "a", "label": "world"}])
     with pytest.raises(InvalidData, match="line 21"):
-        run_training(tiny, task, QUICK, RunFolder(tmp_path / "run"))
+        run_training(tiny, RunOptions(task=task, arguments=QUICK, folder=RunFolder(tmp_path / "run")))
     assert not (tmp_path / "run").exists()
     RunFolder(tmp_path / "run")

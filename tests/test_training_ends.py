@@ -15,10 +15,10 @@ from backbone import Backbone
 from training.arguments import make_method
 from training.data import Example
 from training.evaluation import tokenize_examples
-from training.events import EpochEvent, StepEvent, TrainResult
+from training.events import EvalEvent, StepEvent, TrainResult
 from training.loop import train
 from training.methods import Method, ParameterGroup
-from training.run import run_training
+from training.run import RunOptions, run_training
 from training.run_folder import RunFolder
 from training.task_file import TaskFile
 
@@ -30,12 +30,13 @@ def test_an_interrupt_keeps_the_best_so_far(tiny: Backbone, task: TaskFile, tmp_
         if event.step == 22:
             raise KeyboardInterrupt
 
-    report = run_training(tiny, task, QUICK, RunFolder(tmp_path / "run"), on_step=interrupt)
+    options = RunOptions(task=task, arguments=QUICK, folder=RunFolder(tmp_path / "run"), on_step=interrupt)
+    report = run_training(tiny, options)
     assert report.result.stop == "interrupted"
-    assert [event.epoch for event in report.result.epochs] == [0, 1, 2]
+    assert [event.epoch for event in report.result.evaluations] == [0, 1, 2]
     assert report.result.best_epoch in (1, 2)
     adapter = from_files(read_folder(tmp_path / "run" / "adapter"))
-    assert np.array_equal(adapter.prompt, report.result.epochs[report.result.best_epoch].prompt)
+    assert np.array_equal(adapter.prompt, report.result.evaluations[report.result.best_epoch].prompt)
     assert adapter.manifest.provenance.hyperparameters["stop"] == "interrupted"
     assert [line["epoch"] for line in lines_of(tmp_path / "run")] == [0, 1, 2]
 
@@ -46,7 +47,8 @@ def test_an_interrupt_in_the_first_epoch_keeps_the_untrained_prompt(
     def interrupt(event: StepEvent) -> None:
         raise KeyboardInterrupt
 
-    report = run_training(tiny, task, QUICK, RunFolder(tmp_path / "run"), on_step=interrupt)
+    options = RunOptions(task=task, arguments=QUICK, folder=RunFolder(tmp_path / "run"), on_step=interrupt)
+    report = run_training(tiny, options)
     assert (report.result.stop, report.result.best_epoch) == ("interrupted", 0)
     assert report.trained == report.untrained
 
@@ -74,7 +76,7 @@ class Spoiled:
 
 def train_spoiled(
     backbone: Backbone, calls: int, *, value: float = math.nan, epochs: int = 5, one_label: bool = False
-) -> tuple[TrainResult, list[EpochEvent]]:
+) -> tuple[TrainResult, list[EvalEvent]]:
     """Train on 36 rows, 3 steps an epoch: each epoch asks for the prompt four times, the untrained one once.
 
     `one_label` turns the labels around and calls every selection row `business`, then label 0, which the untrained
@@ -85,7 +87,7 @@ def train_spoiled(
     ]
     held_out = [Example(example.text, 0 if one_label else example.label) for example in examples[36:]]
     arguments = dataclasses.replace(QUICK, epochs=epochs)
-    told: list[EpochEvent] = []
+    told: list[EvalEvent] = []
     result = train(
         backbone,
         Spoiled(make_method(arguments, backbone.weights.embedding), calls, value),
@@ -93,7 +95,7 @@ def train_spoiled(
         trie=backbone.label_trie(SPEC.label_words[::-1] if one_label else SPEC.label_words),
         rows=tokenize_examples(backbone, SPEC, examples[:36]),
         selection=tokenize_examples(backbone, SPEC, held_out),
-        on_epoch=told.append,
+        on_evaluation=told.append,
     )
     return result, told
 

@@ -28,6 +28,14 @@ class TrainArguments:
     lr: float = 0.01
     weight_decay: float = 1e-5
     seed: int = 0
+    clip: float | None = None
+    """The largest norm of a step's gradient, over all of the method's parameters; longer ones are scaled down."""
+    max_steps: int | None = None
+    """Steps after which training ends, where the epochs have more."""
+    eval_every: int | None = None
+    """Steps from one evaluation to the next; left out: at each epoch's end."""
+    patience: int | None = None
+    """Evaluations without a better one after which training ends."""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -39,6 +47,11 @@ class TrainArguments:
         ):
             if not low <= getattr(self, name) <= high:
                 raise InvalidArguments(f"{name} is {getattr(self, name)}, expected {low} to {high}")
+        for name in ("max_steps", "eval_every", "patience"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InvalidArguments(f"{name} is {value}, expected at least 1")
+        if self.clip is not None and not 0 < self.clip < float("inf"):
+            raise InvalidArguments(f"clip is {self.clip}, expected a number above 0")
         if not 0 < self.lr <= 100:
             raise InvalidArguments(f"lr is {self.lr}, expected above 0 and at most 100")
         if not 0 <= self.weight_decay <= 1:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from training.evaluation import TokenizedRows
-from training.events import EpochEvent, StepEvent
+from training.events import EvalEvent, StepEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class CostMeter:
         self._rows += event.rows
         self._last_s = event.elapsed_s
 
-    def epoch(self, event: EpochEvent) -> None:
+    def evaluation(self, event: EvalEvent) -> None:
         """What passed since the last step was an evaluation."""
         self._evaluation_s += max(0.0, event.elapsed_s - self._last_s)
         self._last_s = event.elapsed_s

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from training.metrics import Metrics
 
-Stop = Literal["finished", "interrupted", "diverged", "pruned"]
+Stop = Literal["finished", "patience", "pruned", "interrupted", "diverged"]
+"""`finished`: it had its epochs or steps; `patience`: none better for as many evaluations as it was given; `pruned`:
+its slot was called hopeless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,14 @@ class StepEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class EpochEvent:
-    """An epoch was evaluated on the selection rows; epoch 0 is the untrained prompt."""
+class EvalEvent:
+    """The prompt was scored on the selection rows: at each epoch's end, or each so many steps; step 0 is untrained."""
 
     epoch: int
+    """The epoch that is under way, or at its end; 0 before the first."""
+    step: int
     train_loss: float | None
+    """Mean over the steps since the last evaluation; none for the untrained prompt."""
     metrics: Metrics
     is_best: bool
     prompt: NDArray[np.float32]  # [P, H]
@@ -39,16 +44,31 @@ class EpochEvent:
 class TrainResult:
     """The best prompt and how the run got there."""
 
-    prompt: NDArray[np.float32]  # [P, H]
-    best_epoch: int
-    epochs: tuple[EpochEvent, ...]
+    evaluations: tuple[EvalEvent, ...]
+    best_index: int
+    """The best one's place among the evaluations."""
     stop: Stop
 
     @property
+    def prompt(self) -> NDArray[np.float32]:
+        """The best one, [P, H]."""
+        return self.evaluations[self.best_index].prompt
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch that the best prompt is from; 0 where none was better than the untrained one."""
+        return self.evaluations[self.best_index].epoch
+
+    @property
+    def best_step(self) -> int:
+        """The optimiser steps that the best prompt has had."""
+        return self.evaluations[self.best_index].step
+
+    @property
     def best(self) -> Metrics:
-        """The selection metrics of the best epoch."""
-        return self.epochs[self.best_epoch].metrics
+        """The best prompt's selection metrics."""
+        return self.evaluations[self.best_index].metrics
 
     @property
     def untrained(self) -> Metrics:
-        return self.epochs[0].metrics
+        return self.evaluations[0].metrics

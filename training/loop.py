@@ -1,24 +1,24 @@
 """`train_stack`: many prompts in one packed batch, each as if it were trained alone; `train`: a stack of one.
 
 The backbone is frozen, a row attends to itself only and every slot has an optimiser of its own: one backward pass over
-the sum of the slots' losses gives each prompt the gradient of its own loss and of no other.
+the sum of all rows' losses gives each row's prompt the gradient of its own loss and of no other.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 
 import torch
-from torch import Tensor
 
 from backbone import Backbone, LabelTrie, PackedRow, pack
 from training.arguments import TrainArguments
 from training.evaluation import TokenizedRows
-from training.events import EpochEvent, StepEvent, TrainResult
+from training.events import EvalEvent, StepEvent, TrainResult
 from training.methods import Method
 from training.metrics import ACCURACY, Scoring
-from training.slot import Slot, SlotBatch, SlotRun
+from training.slot import BatchRow, Slot, SlotRun
 
-MAX_PASS_TOKENS = 8_192
-"""Packed tokens whose activations are kept for one backward pass; slots past it get a pass of their own."""
+MAX_PASS_TOKENS = {"cpu": 2_048, "cuda": 32_768}
+"""Packed tokens whose activations are kept for one backward pass; a step of more has several, and sums gradients."""
 
 
 def train(
@@ -31,9 +31,9 @@ def train(
     selection: TokenizedRows,
     scoring: Scoring = ACCURACY,
     on_step: Callable[[StepEvent], None] = lambda event: None,
-    on_epoch: Callable[[EpochEvent], None] = lambda event: None,
+    on_evaluation: Callable[[EvalEvent], None] = lambda event: None,
 ) -> TrainResult:
-    """Train a prompt with AdamW and keep its best epoch. The loss is the served distribution's own.
+    """Train a prompt with AdamW and keep its best evaluation. The loss is the served distribution's own.
 
     An interrupt (Ctrl-C) or a loss that is no number ends the run; what was best so far is the result.
     """
@@ -45,7 +45,7 @@ def train(
         selection=selection,
         scoring=scoring,
         on_step=on_step,
-        on_epoch=on_epoch,
+        on_evaluation=on_evaluation,
     )
     return train_stack(backbone, [slot])[0]
 
@@ -72,44 +72,38 @@ def train_stack(backbone: Backbone, slots: Sequence[Slot]) -> list[TrainResult]:
 
 
 def _step(backbone: Backbone, runs: Sequence[SlotRun]) -> None:
-    for run in runs:
-        run.clear_gradients()
-    batches = [SlotBatch(run, run.slot.method.prompt(), run.next_batch()) for run in runs]
-    for together in _passes(batches):
-        losses = _losses(backbone, together)
-        finite = [loss for loss in losses if bool(torch.isfinite(loss))]
-        if finite:
-            torch.autograd.backward(torch.stack(finite).sum())
-        for batch, loss in zip(together, losses, strict=True):
-            batch.run.update(float(loss.detach()), num_rows=len(batch.rows))
-
-
-def _losses(backbone: Backbone, batches: Sequence[SlotBatch]) -> list[Tensor]:
-    """Each slot's mean negative log-likelihood over its own rows, from one packed batch of all."""
-    rows: list[PackedRow] = []
-    first = 0
+    batches = [run.next_batch() for run in runs]
+    rows = [row for batch in batches for row in batch.rows]
+    for together in _passes(rows, max_tokens=MAX_PASS_TOKENS[backbone.device.type]):
+        _accumulate(backbone, together)
     for batch in batches:
-        prompt = range(first, first + batch.prompt.shape[0])
-        rows += [PackedRow(prompt, ids) for ids in batch.token_ids]
-        first = prompt.stop
-    prompts = torch.cat([batch.prompt for batch in batches])  # [ΣP, H]
-    encoded = backbone.encode(pack(rows, device=backbone.device), prompts)
-    scores = backbone.score(encoded, [batch.run.slot.trie for batch in batches for _ in batch.rows])  # [ΣB, K]
-    losses = []
-    for batch, part in zip(batches, torch.split(scores, [len(batch.rows) for batch in batches]), strict=True):
-        labels = torch.from_numpy(batch.labels).to(scores.device)
-        losses.append(-part.gather(1, labels[:, None]).mean())
-    return losses
+        batch.update()
 
 
-def _passes(batches: Iterable[SlotBatch]) -> Iterator[list[SlotBatch]]:
-    """Batches that are packed together, within `MAX_PASS_TOKENS` where more than one is."""
-    together: list[SlotBatch] = []
+def _accumulate(backbone: Backbone, rows: Sequence[BatchRow]) -> None:
+    """Find the loss and the gradient of each row by one packed pass, forward and backward."""
+    ends = list(accumulate(row.prompt.shape[0] for row in rows))
+    packed = [
+        PackedRow(range(end - row.prompt.shape[0], end), row.token_ids) for row, end in zip(rows, ends, strict=True)
+    ]
+    prompts = torch.cat([row.prompt for row in rows])  # [ΣP, H]
+    encoded = backbone.encode(pack(packed, device=backbone.device), prompts)
+    scores = backbone.score(encoded, [row.trie for row in rows])  # [B, K]
+    labels = torch.tensor([row.label for row in rows], device=scores.device)
+    losses = -scores.gather(1, labels[:, None])[:, 0]  # [B]
+    losses[torch.isfinite(losses)].sum().backward()  # type: ignore[no-untyped-call]
+    for row, loss in zip(rows, losses.tolist(), strict=True):
+        row.loss = loss
+
+
+def _passes(rows: Iterable[BatchRow], *, max_tokens: int) -> Iterator[list[BatchRow]]:
+    """Rows, shortest first, dealt to passes of at most `max_tokens`; a longer row has one of its own."""
+    together: list[BatchRow] = []
     num_tokens = 0
-    for batch in batches:
-        if together and num_tokens + batch.num_tokens > MAX_PASS_TOKENS:
+    for row in sorted(rows, key=lambda row: row.num_tokens):
+        if together and num_tokens + row.num_tokens > max_tokens:
             yield together
             together, num_tokens = [], 0
-        together.append(batch)
-        num_tokens += batch.num_tokens
+        together.append(row)
+        num_tokens += row.num_tokens
     yield together

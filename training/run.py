@@ -17,7 +17,7 @@ from training.card import model_card
 from training.data import Example, read_examples
 from training.environment import environment, software
 from training.evaluation import TokenizedRows, evaluate, predict, tokenize_examples
-from training.events import EpochEvent, StepEvent, TrainResult
+from training.events import EvalEvent, StepEvent, TrainResult
 from training.int8 import compare_int8, recorded
 from training.loop import train_stack
 from training.metrics import Metrics
@@ -57,81 +57,70 @@ class RunRows:
     described: dict[str, str | int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Everything that a run is asked for; its folder comes to hold what it comes to."""
+
+    task: TaskFile
+    arguments: TrainArguments
+    folder: RunFolder
+    split: Split = "honest"
+    limit: int | None = None
+    """At most so many training rows."""
+    rows: RunRows | None = None
+    """What `read_rows` gave for the same task, split, seed and limit; left out, they are read."""
+    stack_size: int = 1
+    """Prompts that train at once, for the record of what it cost."""
+    on_step: Callable[[StepEvent], None] = lambda event: None
+    on_evaluation: Callable[[EvalEvent], None] = lambda event: None
+
+
 @dataclass(frozen=True, slots=True)
 class Preparation:
     """A run whose rows are read and whose folder is begun: a slot to train, and what its report needs."""
 
+    options: RunOptions
     slot: Slot
-    task: TaskFile
     rows: RunRows
-    folder: RunFolder
-    split: Split
     recorder: RunRecorder | None
     """None where what came of the training is in the folder already."""
 
 
-def run_training(
-    backbone: Backbone,
-    task: TaskFile,
-    arguments: TrainArguments,
-    folder: RunFolder,
-    *,
-    split: Split = "honest",
-    limit: int | None = None,
-    on_step: Callable[[StepEvent], None] = lambda event: None,
-    on_epoch: Callable[[EpochEvent], None] = lambda event: None,
-) -> RunReport:
+def run_training(backbone: Backbone, options: RunOptions) -> RunReport:
     """Train, report and write everything.
 
     Raises:
         InvalidData: a data file or row is bad
         backbone.InvalidLabels: the backbone's tokenizer cannot tell the label words apart
     """
-    prepared = prepare(backbone, task, arguments, folder, split=split, limit=limit, on_step=on_step, on_epoch=on_epoch)
+    prepared = prepare(backbone, options)
     return finish(backbone, prepared, train_stack(backbone, [prepared.slot])[0])
 
 
-def prepare(
-    backbone: Backbone,
-    task: TaskFile,
-    arguments: TrainArguments,
-    folder: RunFolder,
-    *,
-    split: Split = "honest",
-    limit: int | None = None,
-    rows: RunRows | None = None,
-    stack_size: int = 1,
-    on_step: Callable[[StepEvent], None] = lambda event: None,
-    on_epoch: Callable[[EpochEvent], None] = lambda event: None,
-) -> Preparation:
-    """Read and tokenise a run's rows, begin its folder and start its method; raises as `run_training`.
-
-    Args:
-        rows: what `read_rows` gave for the same task, split, seed and limit; left out, they are read
-        stack_size: prompts that will train at once, for the record of what it cost
-    """
+def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
+    """Read and tokenise a run's rows, begin its folder and start its method; raises as `run_training`."""
+    task, arguments = options.task, options.arguments
     trie = backbone.label_trie(task.spec.label_words)
-    if rows is None:
-        rows = read_rows(backbone, task, split=split, seed=arguments.seed, limit=limit)
+    rows = options.rows or read_rows(backbone, task, split=options.split, seed=arguments.seed, limit=options.limit)
     method = make_method(arguments, backbone.weights.embedding)
     described = {
-        "split": split,
-        "limit": limit,
+        "split": options.split,
+        "limit": options.limit,
         "data": rows.described,
         "backbone": asdict(backbone.identity),
         "environment": environment(backbone.device),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    folder.write_arguments(task, arguments, described=described)
-    recorder = RunRecorder(folder, method, rows.train, stack_size=stack_size)
+    options.folder.write_arguments(task, arguments, described=described)
+    recorder = RunRecorder(options.folder, method, rows.train, stack_size=options.stack_size)
 
     def step(event: StepEvent) -> None:
         recorder.step(event)
-        on_step(event)
+        options.on_step(event)
 
-    def epoch(event: EpochEvent) -> None:
-        recorder.epoch(event)
-        on_epoch(event)
+    def evaluation(event: EvalEvent) -> None:
+        recorder.evaluation(event)
+        options.on_evaluation(event)
 
     slot = Slot(
         method=method,
@@ -141,15 +130,16 @@ def prepare(
         selection=rows.selection,
         scoring=task.scoring,
         on_step=step,
-        on_epoch=epoch,
+        on_evaluation=evaluation,
     )
-    return Preparation(slot, task, rows, folder, split, recorder)
+    return Preparation(options, slot, rows, recorder)
 
 
 def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> RunReport:
     """Score what training came to on the report rows, and write the adapter with its card."""
-    slot, rows, task = prepared.slot, prepared.rows, prepared.task
-    untrained = _evaluate(backbone, result.epochs[0].prompt, slot, rows.report)
+    options, slot, rows = prepared.options, prepared.slot, prepared.rows
+    task = options.task
+    untrained = _evaluate(backbone, result.evaluations[0].prompt, slot, rows.report)
     best = torch.from_numpy(result.prompt.copy()).to(backbone.device)
     answered = predict(backbone, best, slot.trie, rows.report.token_ids)
     trained = rows.report.measured(answered, slot.scoring)
@@ -166,13 +156,11 @@ def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> Ru
     adapter = with_profile(PromptAdapter(result.prompt, manifest), answered)
     if backbone.device.type == "cpu":
         adapter = recorded(adapter, compare_int8(backbone, adapter, rows.report, answered))
-    prepared.folder.write_predictions(predictions_table(rows.report_examples, task.spec.label_names, answered))
+    options.folder.write_predictions(predictions_table(rows.report_examples, task.spec.label_names, answered))
     if prepared.recorder is not None:
         prepared.recorder.finish(backbone, result)
-    prepared.folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
-    return RunReport(
-        prepared.folder.path, adapter, result, untrained, trained, prepared.split, rows.train.num_truncated
-    )
+    options.folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
+    return RunReport(options.folder.path, adapter, result, untrained, trained, options.split, rows.train.num_truncated)
 
 
 def read_rows(
@@ -206,7 +194,11 @@ def _hyperparameters(arguments: TrainArguments, result: TrainResult) -> dict[str
     values = asdict(arguments)
     if arguments.method == "simple":
         del values["basis"], values["num_sampled_tokens"]
-    return values | {"best_epoch": result.best_epoch, "stop": result.stop}
+    return values | {
+        "best_epoch": result.best_epoch,
+        "best_step": result.best_step,
+        "stop": result.stop,
+    }
 
 
 def _figures(result: TrainResult, untrained: Metrics, trained: Metrics) -> dict[str, float]:

@@ -14,7 +14,7 @@ from adapters.files import write_folder
 from training.arguments import TrainArguments
 from training.cost import Cost
 from training.errors import InvalidArguments
-from training.events import EpochEvent, StepEvent
+from training.events import EvalEvent, StepEvent
 from training.prompt_words import PromptWords
 from training.task_file import TaskFile
 
@@ -52,10 +52,11 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)  # of a run that ended before its first result
         self._write_json(RUN, {"task": task.model_dump(mode="json"), "arguments": asdict(arguments), **described})
 
-    def write_epoch(self, event: EpochEvent) -> None:
+    def write_evaluation(self, event: EvalEvent) -> None:
         """One line of `metrics.jsonl`."""
         line = {
             "epoch": event.epoch,
+            "step": event.step,
             "train_loss": event.train_loss,
             **event.metrics.figures(),
             "collapsed": event.metrics.collapsed,

@@ -7,7 +7,7 @@ from torch import Tensor
 from backbone import Backbone
 from training.cost import CostMeter
 from training.evaluation import TokenizedRows
-from training.events import EpochEvent, StepEvent, TrainResult
+from training.events import EvalEvent, StepEvent, TrainResult
 from training.methods import Method
 from training.prompt_words import prompt_words
 from training.run_folder import RunFolder
@@ -33,12 +33,12 @@ class RunRecorder:
         self._meter.step(event)
         self._steps.append(event)
 
-    def epoch(self, event: EpochEvent) -> None:
+    def evaluation(self, event: EvalEvent) -> None:
         """Write what came up to here."""
-        self._meter.epoch(event)
+        self._meter.evaluation(event)
         self._folder.write_steps(self._steps)
         self._steps = []
-        self._folder.write_epoch(event)
+        self._folder.write_evaluation(event)
         if event.is_best:
             self._folder.write_method(_state(self._method))
 

@@ -1,7 +1,8 @@
-"""One prompt in training: its rows in their drawn order, its own optimiser, its best epoch. The stack moves it."""
+"""One prompt in training: its rows in their drawn order, its own optimiser, its best evaluation. The stack moves it."""
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,10 @@ from adapters.adapter import MAX_ROW_NORM
 from backbone import Backbone, LabelTrie
 from training.arguments import TrainArguments
 from training.evaluation import TokenizedRows, evaluate
-from training.events import EpochEvent, StepEvent, Stop, TrainResult
+from training.events import EvalEvent, StepEvent, Stop, TrainResult
 from training.methods import Method
 from training.metrics import ACCURACY, Metrics, Scoring
+from training.row_order import RowOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +31,9 @@ class Slot:
     selection: TokenizedRows
     scoring: Scoring = ACCURACY
     on_step: Callable[[StepEvent], None] = lambda event: None
-    on_epoch: Callable[[EpochEvent], None] = lambda event: None
-    is_hopeless: Callable[[EpochEvent], bool] = lambda event: False
-    """Asked after each evaluation but the first and the last: if so, the slot leaves the stack with its best so far."""
+    on_evaluation: Callable[[EvalEvent], None] = lambda event: None
+    is_hopeless: Callable[[EvalEvent], bool] = lambda event: False
+    """Asked after each evaluation but the first and the last; one that is leaves the stack with its best so far."""
 
 
 class SlotRun:
@@ -39,29 +41,27 @@ class SlotRun:
 
     def __init__(self, slot: Slot, backbone: Backbone) -> None:
         self.slot, self._backbone = slot, backbone
-        self.history: list[EpochEvent] = []
+        self.history: list[EvalEvent] = []
         self.stop: Stop | None = None
-        self._best_epoch = 0
+        self._best_index = 0
         self._optimizer = torch.optim.AdamW(slot.method.parameter_groups(), lr=slot.arguments.lr)
-        self._order = np.random.default_rng(slot.arguments.seed)
-        self._batches: Iterator[NDArray[np.int64]] = iter(())
+        arguments = slot.arguments
+        self._order = RowOrder(len(slot.rows), batch_size=arguments.batch_size, seed=arguments.seed)
         self._losses: list[float] = []
-        self._epoch = 0
         self._step = 0
         self._started = time.monotonic()
 
     def begin(self) -> None:
-        """Score the untrained prompt, which is epoch 0, and draw the first epoch's order."""
+        """Score the untrained prompt."""
         self._evaluate(None)
 
-    def next_batch(self) -> NDArray[np.int64]:
-        """The rows of the next step; an epoch has one step at least."""
-        batch = next(self._batches, None)
-        assert batch is not None
-        return batch
+    def next_batch(self) -> "SlotBatch":
+        """The prompt as it is, and the rows of the next step."""
+        self._optimizer.zero_grad(set_to_none=True)
+        return SlotBatch(self, self.slot.method.prompt(), self._order.next_batch())
 
     def update(self, loss: float, *, num_rows: int) -> None:
-        """Take the step that the gradients ask for; at an epoch's end, score the prompt.
+        """Take the step that the gradients ask for, and score the prompt where that is due.
 
         Args:
             loss: the batch's mean; where it is no number there is no step, and the slot ends
@@ -70,26 +70,34 @@ class SlotRun:
         if not np.isfinite(loss):
             self.stop = "diverged"
             return
+        self._clip()
         self._optimizer.step()
         self._losses.append(loss)
         self._step += 1
-        num_steps = self._steps_an_epoch * self.slot.arguments.epochs
-        self.slot.on_step(StepEvent(self._epoch, self._step, num_steps, loss, num_rows, self._elapsed()))
-        if len(self._losses) == self._steps_an_epoch:
+        self.slot.on_step(StepEvent(self._order.epoch, self._step, self._num_steps, loss, num_rows, self._elapsed()))
+        if self._is_evaluation_due():
             self._evaluate(float(np.mean(self._losses)))
 
-    def clear_gradients(self) -> None:
-        """Forget the last step's."""
-        self._optimizer.zero_grad(set_to_none=True)
-
     def result(self) -> TrainResult:
-        """The best epoch so far."""
+        """The best so far."""
         assert self.stop is not None
-        return TrainResult(self.history[self._best_epoch].prompt, self._best_epoch, tuple(self.history), self.stop)
+        return TrainResult(tuple(self.history), self._best_index, self.stop)
 
     @property
-    def _steps_an_epoch(self) -> int:
-        return -(-len(self.slot.rows) // self.slot.arguments.batch_size)
+    def _num_steps(self) -> int:
+        of_epochs = self.slot.arguments.epochs * self._order.steps_an_epoch
+        return min(of_epochs, self.slot.arguments.max_steps or of_epochs)
+
+    def _is_evaluation_due(self) -> bool:
+        if self._step == self._num_steps:
+            return True
+        every = self.slot.arguments.eval_every
+        return self._order.at_epochs_end if every is None else self._step % every == 0
+
+    def _clip(self) -> None:
+        if self.slot.arguments.clip is not None:
+            parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.slot.arguments.clip)
 
     def _evaluate(self, train_loss: float | None) -> None:
         """Score the prompt as it is now; one out of what an adapter may be ends the slot, and is nothing to keep."""
@@ -99,54 +107,67 @@ class SlotRun:
             self.stop = "diverged"
             return
         metrics = evaluate(self._backbone, prompt, self.slot.trie, self.slot.selection, scoring=self.slot.scoring)
-        is_best = not self.history or beats(metrics, self.history[self._best_epoch].metrics)
+        is_best = not self.history or beats(metrics, self.history[self._best_index].metrics)
         if is_best:
-            self._best_epoch = self._epoch
-        event = EpochEvent(self._epoch, train_loss, metrics, is_best, prompt.cpu().numpy(), self._elapsed())
+            self._best_index = len(self.history)
+        event = EvalEvent(
+            self._order.epoch, self._step, train_loss, metrics, is_best, prompt.cpu().numpy(), self._elapsed()
+        )
         self.history.append(event)
-        self.slot.on_epoch(event)
-        self._begin_epoch()
-        if self.stop is None and event.epoch > 0 and self.slot.is_hopeless(event):
-            self.stop = "pruned"
-
-    def _begin_epoch(self) -> None:
-        if self._epoch == self.slot.arguments.epochs:
-            self.stop = "finished"
-            return
-        self._epoch += 1
         self._losses = []
-        order, size = self._order.permutation(len(self.slot.rows)), self.slot.arguments.batch_size
-        self._batches = iter([order[start : start + size] for start in range(0, len(order), size)])
+        self.slot.on_evaluation(event)
+        self.stop = self._stop()
+
+    def _stop(self) -> Stop | None:
+        if self._step == self._num_steps:
+            return "finished"
+        patience = self.slot.arguments.patience
+        if patience is not None and len(self.history) - 1 - self._best_index >= patience:
+            return "patience"
+        return "pruned" if self._step and self.slot.is_hopeless(self.history[-1]) else None
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
 
 
 def beats(metrics: Metrics, best: Metrics) -> bool:
-    """Whether an epoch's score is better than the best one's; of equals, the lower loss is."""
+    """Whether a score is better than the best one's; of equals, the lower loss is."""
     return (metrics.score, -metrics.loss) > (best.score, -best.loss)
 
 
-@dataclass(frozen=True, slots=True)
 class SlotBatch:
-    """One slot's part of a step: its prompt [P, H], differentiable, and its rows."""
+    """One slot's part of a step: its rows, and for each of them a copy of the prompt that a pass can be run with.
 
-    run: SlotRun
-    prompt: Tensor
-    rows: NDArray[np.int64]
+    A row's gradient is taken by itself and they are summed in the batch's order: what a slot learns does not depend on
+    how a step was dealt to passes. Passes are forgotten one by one; the method's own graph is walked once, by `update`.
+    """
 
-    @property
-    def token_ids(self) -> list[tuple[int, ...]]:
-        """Of each row."""
-        return [self.run.slot.rows.token_ids[i] for i in self.rows]
+    def __init__(self, run: SlotRun, prompt: Tensor, rows: NDArray[np.int64]) -> None:
+        self.run, self._prompt = run, prompt  # [P, H]
+        self.rows = [BatchRow(run.slot, int(row), prompt.detach().requires_grad_()) for row in rows]
 
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """Of each row, [n]."""
-        labels: NDArray[np.int64] = self.run.slot.rows.labels[self.rows]
-        return labels
+    def update(self) -> None:
+        """Hand the gradient on to the method, and let it take its step."""
+        loss = float(np.mean([row.loss for row in self.rows]))
+        if np.isfinite(loss):
+            gradients = [row.prompt.grad for row in self.rows]
+            self._prompt.backward(torch.stack([each for each in gradients if each is not None]).mean(0))  # type: ignore[no-untyped-call]
+        self.run.update(loss, num_rows=len(self.rows))
+
+
+class BatchRow:
+    """A training row in a step."""
+
+    __slots__ = ("label", "loss", "prompt", "token_ids", "trie")
+
+    def __init__(self, slot: Slot, row: int, prompt: Tensor) -> None:
+        self.prompt = prompt  # [P, H], its gradient this row's alone
+        self.token_ids, self.label = slot.rows.token_ids[row], int(slot.rows.labels[row])
+        self.trie = slot.trie
+        self.loss = math.nan
+        """In nats, when a pass has been run."""
 
     @property
     def num_tokens(self) -> int:
-        """What its rows add to a packed batch."""
-        return sum(self.prompt.shape[0] + len(ids) for ids in self.token_ids)
+        """What it adds to a packed pass."""
+        return self.prompt.shape[0] + len(self.token_ids)

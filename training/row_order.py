@@ -1,0 +1,35 @@
+"""The order in which a slot sees its rows: every epoch shuffles all of them anew, by the slot's seed."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class RowOrder:
+    """Batches of row numbers without end. Two of the same arguments draw the same batches."""
+
+    def __init__(self, num_rows: int, *, batch_size: int, seed: int) -> None:
+        self.epoch = 0
+        """The epoch under way, or just over; 0 before the first batch."""
+        self._num_rows, self._batch_size = num_rows, batch_size
+        self._generator = np.random.default_rng(seed)
+        self._rows: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._taken = 0
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Batches of an epoch; its last may be smaller."""
+        return -(-self._num_rows // self._batch_size)
+
+    @property
+    def at_epochs_end(self) -> bool:
+        """Whether the last batch was its epoch's last."""
+        return self._taken >= len(self._rows)
+
+    def next_batch(self) -> NDArray[np.int64]:
+        """The rows of the next step, [n]; begins an epoch where the last one is over."""
+        if self.at_epochs_end:
+            self.epoch += 1
+            self._rows, self._taken = self._generator.permutation(self._num_rows), 0
+        batch = self._rows[self._taken : self._taken + self._batch_size]
+        self._taken += len(batch)
+        return batch

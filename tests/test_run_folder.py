@@ -14,11 +14,14 @@ from support_training import QUICK, SPEC, Finished, easy_rows, easy_task, lines_
 from adapters import DEFAULT_TENANT, Ref, SqliteRegistry
 from adapters.files import CARD, from_files, read_folder
 from backbone import Backbone
+from training.arguments import TrainArguments
+from training.command import train_command
 from training.data import read_examples
 from training.errors import InvalidArguments, InvalidData
 from training.metrics import MetricName, measure
 from training.predictions import read_predictions
-from training.run_folder import METHOD, PREDICTIONS, RunFolder, fresh_folder
+from training.run_files import METHOD, PREDICTIONS, RESULT
+from training.run_folder import RunFolder, fresh_folder
 from training.task_file import DataSource, TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -63,6 +66,7 @@ def test_provenance_says_what_the_run_was_made_of(finished: Finished) -> None:
 def test_metrics_has_a_line_an_epoch_from_the_untrained_prompt_on(finished: Finished) -> None:
     lines = lines_of(finished.report.folder)
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3, 4]
+    assert [line["step"] for line in lines] == [0, 9, 18, 27, 36]
     for line, event in zip(lines, finished.report.result.evaluations, strict=True):
         assert line["train_loss"] == event.train_loss
         assert line["accuracy"] == event.metrics.accuracy
@@ -168,10 +172,36 @@ def test_the_report_rows_are_kept_with_what_was_answered(finished: Finished) -> 
     kept = read_predictions(finished.report.folder / PREDICTIONS, SPEC.label_names)
     rows = read_examples(Path(str(finished.task.data.validation)), finished.task).examples
     assert kept.texts == tuple(row.text for row in rows)
+    assert kept.fields == tuple(row.fields for row in rows)
     assert kept.labels.tolist() == [row.label for row in rows]
     assert measure(kept.log_probs, kept.labels) == finished.report.trained
     with pytest.raises(InvalidData, match="not the predictions of a run"):
         read_predictions(finished.report.folder / PREDICTIONS, ["other", "labels"])
+
+
+def test_the_result_says_what_the_run_came_to(finished: Finished) -> None:
+    result = json.loads((finished.report.folder / RESULT).read_text(encoding="utf-8"))
+    assert result["adapter"] == finished.report.adapter.digest
+    assert (result["stop"], result["best_epoch"]) == ("finished", finished.report.result.best_epoch)
+    assert result["metrics"]["report_score"] == pytest.approx(finished.report.trained.score, abs=1e-6)
+    assert result["calibration"]["temperature"] == finished.report.adapter.manifest.calibration.temperature
+
+
+def test_the_command_names_what_differs_from_the_defaults(tiny: Backbone, finished: Finished) -> None:
+    made = json.loads((finished.report.folder / "run.json").read_text(encoding="utf-8"))
+    assert made["command"].startswith(
+        "superpos train task.yaml --num-virtual-tokens 6 --num-sampled-tokens 32 --epochs 4"
+    )
+    assert "--lr 0.05" in made["command"]
+    assert "--revision" not in made["command"]
+    plain = train_command(TrainArguments(), split="honest", limit=None, backbone="embedded", revision="0.2.0")
+    assert plain == "superpos train task.yaml --lr 0.01"
+    other = TrainArguments(method="simple", lr=0.3, seed=2)
+    asked = train_command(other, split="paper", limit=100, backbone="a b", revision="0a" * 20)
+    assert asked == (
+        "superpos train task.yaml --method simple --lr 0.3 --seed 2 --split paper --limit 100 --backbone 'a b' "
+        f"--revision {'0a' * 20}"
+    )
 
 
 def test_the_methods_tensors_are_those_of_the_best_epoch(finished: Finished) -> None:

@@ -14,6 +14,7 @@ from adapters.files import to_files
 from backbone import Backbone
 from training.arguments import TrainArguments, make_method
 from training.card import model_card
+from training.command import train_command
 from training.data import Example, read_examples
 from training.environment import environment, software
 from training.evaluation import TokenizedRows, evaluate, predict, tokenize_examples
@@ -109,6 +110,13 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
         "data": rows.described,
         "backbone": asdict(backbone.identity),
         "environment": environment(backbone.device),
+        "command": train_command(
+            arguments,
+            split=options.split,
+            limit=options.limit,
+            backbone=backbone.identity.id,
+            revision=backbone.identity.revision,
+        ),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     options.folder.write_arguments(task, arguments, described=described)
@@ -160,6 +168,7 @@ def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> Ru
     if prepared.recorder is not None:
         prepared.recorder.finish(backbone, result)
     options.folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
+    options.folder.write_result(_result(adapter, result))
     return RunReport(options.folder.path, adapter, result, untrained, trained, options.split, rows.train.num_truncated)
 
 
@@ -198,6 +207,18 @@ def _hyperparameters(arguments: TrainArguments, result: TrainResult) -> dict[str
         "best_epoch": result.best_epoch,
         "best_step": result.best_step,
         "stop": result.stop,
+    }
+
+
+def _result(adapter: PromptAdapter, result: TrainResult) -> dict[str, object]:
+    manifest = adapter.manifest
+    return {
+        "adapter": adapter.digest,
+        "stop": result.stop,
+        "best_epoch": result.best_epoch,
+        "best_step": result.best_step,
+        "metrics": manifest.provenance.metrics,
+        "calibration": manifest.calibration.model_dump(mode="json"),
     }
 
 

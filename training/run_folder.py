@@ -16,11 +16,8 @@ from training.cost import Cost
 from training.errors import InvalidArguments
 from training.events import EvalEvent, StepEvent
 from training.prompt_words import PromptWords
+from training.run_files import ADAPTER, COST, METHOD, METRICS, PREDICTIONS, RESULT, RUN, STEPS, WORDS
 from training.task_file import TaskFile
-
-ADAPTER = "adapter"
-RUN, METRICS, STEPS, COST, WORDS = "run.json", "metrics.jsonl", "steps.jsonl", "cost.json", "words.json"
-PREDICTIONS, METHOD = "predictions.parquet", "method.safetensors"
 
 
 class RunFolder:
@@ -88,6 +85,10 @@ class RunFolder:
     def write_words(self, words: PromptWords) -> None:
         """What the prompt is made of, in words."""
         self._write_json(WORDS, asdict(words))
+
+    def write_result(self, result: Mapping[str, object]) -> None:
+        """What the run came to: the last file of its report's; with it the run is finished."""
+        self._write_json(RESULT, result)
 
     def write_cost(self, cost: Cost) -> None:
         """What the run took."""

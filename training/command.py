@@ -1,0 +1,44 @@
+"""The command that makes a run again."""
+
+import re
+import shlex
+from dataclasses import fields
+
+from training.arguments import TrainArguments
+from training.splits import Split
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+"""What a backbone of the Hub has as its revision; one of a directory has none to ask for."""
+
+
+def train_command(
+    arguments: TrainArguments,
+    *,
+    split: Split,
+    limit: int | None,
+    backbone: str,
+    revision: str,
+) -> str:
+    """`superpos train task.yaml` with every option that differs from its default; the rate is always named."""
+    options: dict[str, object] = {
+        field.name: getattr(arguments, field.name)
+        for field in fields(TrainArguments)
+        if field.name == "lr" or getattr(arguments, field.name) != field.default
+    }
+    options |= {"split": split} if split != "honest" else {}
+    options |= {} if limit is None else {"limit": limit}
+    options |= {} if backbone == "embedded" else {"backbone": backbone}
+    options |= {"revision": revision} if _COMMIT.fullmatch(revision) else {}
+    words = ["superpos", "train", "task.yaml"]
+    for name, value in options.items():
+        words += _option(name, value)
+    return shlex.join(words)
+
+
+def _option(name: str, value: object) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    if isinstance(value, tuple):
+        return [word for item in value for word in (flag, str(item))]
+    return [flag, f"{value:g}" if isinstance(value, float) else str(value)]

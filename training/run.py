@@ -72,6 +72,8 @@ class RunOptions:
     """What `read_rows` gave for the same task, split, seed and limit; left out, they are read."""
     stack_size: int = 1
     """Prompts that train at once, for the record of what it cost."""
+    check_int8: bool = True
+    """On a CPU: compare with the answers in int8, which a server in int8 asks an adapter for."""
     on_step: Callable[[StepEvent], None] = lambda event: None
     on_evaluation: Callable[[EvalEvent], None] = lambda event: None
 
@@ -162,7 +164,7 @@ def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> Ru
     )
     manifest = Manifest(task=task.spec, backbone=_backbone_ref(backbone), provenance=provenance)
     adapter = with_profile(PromptAdapter(result.prompt, manifest), answered)
-    if backbone.device.type == "cpu":
+    if options.check_int8 and backbone.device.type == "cpu":
         adapter = recorded(adapter, compare_int8(backbone, adapter, rows.report, answered))
     options.folder.write_predictions(predictions_table(rows.report_examples, task.spec.label_names, answered))
     if prepared.recorder is not None:

@@ -1,0 +1,167 @@
+"""Grids of the paper: their cells, what is left of them, and what they come to."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support_paper import BUDGET, Heard, small, small_grid, two_tasks
+
+from backbone import Backbone
+from training.errors import InvalidArguments, InvalidData
+from training.paper.grid import Budget, Grid, stacks
+from training.paper.grid_folder import collect, pending
+from training.paper.results import Results, read_results, write_results
+from training.paper.runner import Outcome, run_grid
+from training.paper.variants import variant
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def run(tiny: Backbone, grid: Grid, folder: Path, heard: Heard | None = None, *, max_slots: int = 16) -> Outcome:
+    tasks = two_tasks(folder)
+    events = None if heard is None else heard.events()
+    return run_grid(tiny, grid, tasks, folder / "grid", max_slots=max_slots, events=events)
+
+
+@pytest.fixture(scope="module")
+def grid_folder(tiny: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a whole grid."""
+    folder = tmp_path_factory.mktemp("whole")
+    outcome = run(tiny, small_grid(), folder)
+    assert (len(outcome.finished), outcome.failed, outcome.interrupted) == (8, {}, False)
+    return folder
+
+
+def test_cells_come_seed_by_seed_so_that_half_a_grid_is_a_table() -> None:
+    assert [str(cell) for cell in small_grid().cells()] == [
+        f"{task}/{method}/seed{seed}" for seed in (0, 1) for task in "ab" for method in ("superpos", "simple-lr0.3")
+    ]
+
+
+def test_a_stack_holds_cells_of_one_task_and_seed_and_no_more_than_asked() -> None:
+    sizes = [[str(cell) for cell in stack] for stack in stacks(small_grid().cells(), max_slots=1)]
+    assert all(len(stack) == 1 for stack in sizes)
+    together = stacks(small_grid().cells(), max_slots=16)
+    assert [(len(stack), {(cell.task, cell.seed) for cell in stack}) for stack in together] == [
+        (2, {(task, seed)}) for seed in (0, 1) for task in "ab"
+    ]
+
+
+def test_a_grid_of_nothing_or_of_something_twice_is_refused() -> None:
+    with pytest.raises(InvalidArguments, match="a grid without tasks"):
+        replace(small_grid(), tasks=())
+    with pytest.raises(InvalidArguments, match="seeds: 0, 0: one of them stands twice"):
+        small_grid(seeds=(0, 0))
+    with pytest.raises(InvalidArguments, match="method 'lora' is none of the paper's, expected one of simple"):
+        variant("lora")
+
+
+def test_no_more_rows_are_read_than_steps_can_see() -> None:
+    assert Budget(max_steps=10, batch_size=4).max_train_rows == 40
+    assert Budget(max_steps=10, batch_size=4, limit=25).max_train_rows == 25
+    assert Budget().max_train_rows is None
+
+
+def test_a_cell_says_what_was_asked_what_came_and_how(tiny: Backbone, grid_folder: Path) -> None:
+    results = collect(grid_folder / "grid", tiny)
+    assert len(results.cells) == 8
+    cell = results.of(variant="superpos", task="b")[0]
+    assert [point.step for point in cell.curve] == [0, 3, 6]
+    assert (cell.steps, cell.stop, cell.stack_size) == (6, "finished", 2)
+    assert (cell.data["report_rows"], cell.data["report_drawn_from"], cell.data["selection_rows"]) == (20, 60, 8)
+    assert cell.metrics == ("f1", "accuracy")
+    assert cell.report["score"] == pytest.approx((cell.report["f1"] + cell.report["accuracy"]) / 2, abs=1e-5)
+    assert (cell.asked["method"], cell.asked["max_steps"], cell.asked["split"]) == ("superpos", 6, "honest")
+    assert cell.asked["backbone"] == results.backbone.fingerprint == tiny.identity.fingerprint
+
+
+def test_p_prime_is_compared_between_tasks_token_by_token(tiny: Backbone, grid_folder: Path) -> None:
+    first, _second = collect(grid_folder / "grid", tiny).similarity
+    assert (first.variant, first.seed, first.tasks) == ("superpos", 0, ("a", "b"))
+    assert len(first.matrices) == 4  # one for each virtual token
+    for matrix in first.matrices:
+        assert (matrix[0][0], matrix[1][1]) == (1.0, 1.0)
+        assert matrix[0][1] == matrix[1][0] <= 1.0
+
+
+def test_a_finished_grid_trains_nothing_again(tiny: Backbone, grid_folder: Path) -> None:
+    heard = Heard()
+    outcome = run(tiny, small_grid(), grid_folder, heard)
+    assert (outcome.finished, heard.steps) == ((), [])
+
+
+def test_a_grown_grid_trains_what_is_new(tiny: Backbone, grid_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(grid_folder, tmp_path, dirs_exist_ok=True)
+    grown = replace(small_grid(), variants=(*small_grid().variants, small("superpos-shared")), seeds=(0,))
+    heard = Heard()
+    run(tiny, grown, tmp_path, heard)
+    assert heard.done == ["a/superpos-shared/seed0", "b/superpos-shared/seed0"]
+
+
+def test_an_interrupted_grid_goes_on_with_the_cells_that_are_not_finished(
+    tiny: Backbone, grid_folder: Path, tmp_path: Path
+) -> None:
+    interrupted = Heard(interrupt_at=("b/superpos/seed0", 4))
+    outcome = run(tiny, small_grid(), tmp_path, interrupted)
+    assert outcome.interrupted
+    assert interrupted.done == ["a/superpos/seed0", "a/simple-lr0.3/seed0"]
+
+    resumed = Heard()
+    assert not run(tiny, small_grid(), tmp_path, resumed).interrupted
+    assert len(resumed.done) == 6
+    assert not any(cell in interrupted.done for cell, _ in resumed.steps)
+    fresh, whole = (collect(folder / "grid", tiny).cells for folder in (tmp_path, grid_folder))
+    assert [cell.report for cell in fresh] == [cell.report for cell in whole], "as if it had never been interrupted"
+
+
+def test_cells_of_another_recipe_are_not_mixed_into_a_grid(tiny: Backbone, grid_folder: Path) -> None:
+    longer = small_grid(budget=replace(BUDGET, max_steps=7))
+    with pytest.raises(InvalidArguments, match=r"seed0 was run with max_steps 6, now it is 7; name another folder"):
+        pending(grid_folder / "grid", longer, two_tasks(grid_folder), fingerprint=tiny.identity.fingerprint)
+    with pytest.raises(InvalidArguments, match="was run with backbone"):
+        pending(grid_folder / "grid", small_grid(), two_tasks(grid_folder), fingerprint="another")
+
+
+def test_a_cell_that_fails_is_told_and_the_others_are_trained(tiny: Backbone, tmp_path: Path) -> None:
+    too_many = replace(small("superpos-m8"), arguments=replace(small("superpos").arguments, num_sampled_tokens=31_000))
+    grid = replace(small_grid(seeds=(0,)), variants=(too_many, small("superpos")))
+    heard = Heard()
+    outcome = run(tiny, grid, tmp_path, heard)
+    assert list(heard.failed) == ["a/superpos-m8/seed0", "b/superpos-m8/seed0"]
+    assert "tokens cannot be sampled" in heard.failed["a/superpos-m8/seed0"]
+    assert heard.done == ["a/superpos/seed0", "b/superpos/seed0"]
+    assert [str(cell) for cell in outcome.failed] == list(heard.failed)
+
+
+def test_a_task_without_its_rows_fails_alone(tiny: Backbone, tmp_path: Path) -> None:
+    tasks = two_tasks(tmp_path)
+    gone = tasks["a"].data.model_copy(update={"train": str(tmp_path / "gone.jsonl")})
+    tasks["a"] = tasks["a"].model_copy(update={"data": gone})
+    heard = Heard()
+    run_grid(tiny, small_grid(seeds=(0,)), tasks, tmp_path / "grid", events=heard.events())
+    assert all("no such file" in heard.failed[f"a/{method}/seed0"] for method in ("superpos", "simple-lr0.3"))
+    assert len(heard.done) == 2
+
+
+def test_a_folder_that_is_no_run_is_not_removed_for_a_cell(tiny: Backbone, tmp_path: Path) -> None:
+    letters = tmp_path / "grid" / "a" / "superpos" / "seed0"
+    letters.mkdir(parents=True)
+    (letters / "letter.txt").write_text("mine", encoding="utf-8")
+    heard = Heard()
+    run(tiny, small_grid(seeds=(0,)), tmp_path, heard)
+    assert "is in the way of a cell" in heard.failed["a/superpos/seed0"]
+    assert (letters / "letter.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_results_come_back_from_their_file_as_they_were(tiny: Backbone, grid_folder: Path, tmp_path: Path) -> None:
+    results = collect(grid_folder / "grid", tiny)
+    write_results(tmp_path / "results.json", results)
+    assert read_results(tmp_path / "results.json") == results
+    (tmp_path / "other.json").write_text('{"cells": []}', encoding="utf-8")
+    with pytest.raises(InvalidData, match="not the results of a grid"):
+        read_results(tmp_path / "other.json")
+    with pytest.raises(InvalidData, match="cannot be read: No such file"):
+        read_results(tmp_path / "missing.json")
+    with pytest.raises(ValueError, match="schema_version"):
+        Results.model_validate({**results.model_dump(), "schema_version": 2})

@@ -1,0 +1,119 @@
+"""The folder of a grid: a run folder a cell, and in each finished one `cell.json`, written last."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from backbone import Backbone
+from training.environment import environment
+from training.errors import InvalidArguments, InvalidData
+from training.paper.grid import Cell, Grid
+from training.paper.results import BackboneNamed, CellResult, Results, in_order
+from training.paper.similarity import similarities
+from training.run_folder import RUN, RunFolder
+from training.task_file import TaskFile
+
+CELL = "cell.json"
+_UNTOLD = frozenset({"device", "devices", "precision"})
+"""Arguments that say where a cell is trained, not what it is."""
+
+Asked = dict[str, str | int | float | bool | None]
+
+
+def asked_of(grid: Grid, cell: Cell, task: TaskFile, *, fingerprint: str) -> Asked:
+    """What decides a cell's result, by name: compared with what a finished cell was asked for."""
+    arguments = {
+        name: value if isinstance(value, str | int | float | None) else str(value)
+        for name, value in asdict(grid.arguments(cell)).items()
+        if name not in _UNTOLD
+    }
+    budget = grid.budget
+    described = {"spec": task.spec.model_dump(mode="json"), "metrics": list(task.metrics)}
+    return arguments | {
+        "split": grid.split,
+        "train_rows": budget.max_train_rows,
+        "max_selection": budget.max_selection,
+        "max_report": budget.max_report,
+        "task": hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16],
+        "backbone": fingerprint,
+    }
+
+
+def pending(folder: Path, grid: Grid, tasks: Mapping[str, TaskFile], *, fingerprint: str) -> list[Cell]:
+    """The cells that are not finished, in the grid's order.
+
+    Raises:
+        InvalidArguments: a finished one was asked for something else than this grid asks
+        InvalidData: a cell's file is not one
+    """
+    left = []
+    for cell in grid.cells():
+        result = read_cell(folder / cell.path)
+        if result is None:
+            left.append(cell)
+        else:
+            _check_same(
+                folder / cell.path, result.asked, asked_of(grid, cell, tasks[cell.task], fingerprint=fingerprint)
+            )
+    return left
+
+
+def read_cell(path: Path) -> CellResult | None:
+    """The result of a run folder; None where the run is not finished.
+
+    Raises:
+        InvalidData: its file is not one
+    """
+    try:
+        return CellResult.model_validate_json((path / CELL).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValidationError, OSError) as exc:
+        raise InvalidData(f"{path / CELL}: not a cell's result; remove {path} to train it again") from exc
+
+
+def write_cell(path: Path, result: CellResult) -> None:
+    """Say that a run is finished."""
+    part = path / f"{CELL}.part"
+    part.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    part.replace(path / CELL)
+
+
+def begin(path: Path) -> RunFolder:
+    """A fresh run folder; what a run that did not finish left there goes.
+
+    Raises:
+        InvalidArguments: what stands there is no run's
+    """
+    if path.exists():
+        if not (path / RUN).exists() and any(path.iterdir()):
+            raise InvalidArguments(f"{path} is in the way of a cell, and is no run; move it or name another --out")
+        shutil.rmtree(path)
+    return RunFolder(path)
+
+
+def collect(folder: Path, backbone: Backbone) -> Results:
+    """Every finished cell of a grid folder, of this grid or of others that shared it."""
+    found = [read_cell(path.parent) for path in sorted(folder.glob(f"*/*/*/{CELL}"))]
+    cells = in_order(cell for cell in found if cell is not None)
+    identity = backbone.identity
+    return Results(
+        backbone=BackboneNamed(id=identity.id, revision=identity.revision, fingerprint=identity.fingerprint),
+        environment=environment(backbone.device),
+        cells=cells,
+        similarity=similarities(folder, cells),
+    )
+
+
+def _check_same(path: Path, was: Mapping[str, object], asked: Mapping[str, object]) -> None:
+    # an argument that is newer than the cell did not decide it
+    for name in sorted(was.keys() & asked.keys()):
+        if was[name] != asked[name]:
+            raise InvalidArguments(
+                f"{path} was run with {name} {was[name]!r}, now it is {asked[name]!r}; name another folder with --out"
+            )

@@ -1,0 +1,204 @@
+"""Runs the cells of a grid that are not finished, in stacks; a cell that fails leaves the others alone."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from adapters.errors import AdapterError
+from backbone import Backbone, BackboneError
+from training.errors import TrainingError
+from training.events import EvalEvent, StepEvent, TrainResult
+from training.loop import train_stack
+from training.metrics import Metrics
+from training.paper.grid import Cell, Grid, stacks
+from training.paper.grid_folder import Asked, asked_of, begin, pending, write_cell
+from training.paper.results import CellResult, CurvePoint
+from training.run import Preparation, RunOptions, RunReport, RunRows, finish, prepare, read_rows
+from training.task_file import TaskFile
+
+FAILURES = (TrainingError, AdapterError, BackboneError, RuntimeError, ValueError, OSError)
+"""What a cell may fail of. PyTorch's own, memory among them, are `RuntimeError`s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridEvents:
+    """Who wants to hear how a grid goes."""
+
+    on_stack: Callable[[Sequence[Cell]], None] = lambda cells: None
+    """These cells begin together."""
+    on_step: Callable[[Cell, StepEvent], None] = lambda cell, event: None
+    on_evaluation: Callable[[Cell, EvalEvent], None] = lambda cell, event: None
+    on_done: Callable[[Cell, CellResult], None] = lambda cell, result: None
+    on_failed: Callable[[Cell, str], None] = lambda cell, reason: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a sitting ended."""
+
+    finished: tuple[Cell, ...]
+    """In this sitting."""
+    failed: dict[Cell, str]
+    """With what each said."""
+    interrupted: bool
+
+
+def run_grid(
+    backbone: Backbone,
+    grid: Grid,
+    tasks: Mapping[str, TaskFile],
+    folder: Path,
+    *,
+    max_slots: int = 16,
+    events: GridEvents | None = None,
+) -> Outcome:
+    """Train what is left of a grid. An interrupt (Ctrl-C) ends it; cells under way begin anew the next time.
+
+    Args:
+        tasks: by name, all of the grid's
+        max_slots: cells that train in one packed batch
+
+    Raises:
+        InvalidArguments: the folder holds cells that were asked for something else
+        InvalidData: it holds a file that is no cell's
+    """
+    left = pending(folder, grid, tasks, fingerprint=backbone.identity.fingerprint)
+    sitting = _Sitting(backbone, grid, tasks, folder, events or GridEvents())
+    try:
+        for cells in stacks(left, max_slots=max_slots):
+            sitting.run(cells)
+    except KeyboardInterrupt:
+        return sitting.outcome(interrupted=True)
+    return sitting.outcome(interrupted=False)
+
+
+class _Sitting:
+    """What the stacks of one sitting share, and what came of them."""
+
+    def __init__(
+        self, backbone: Backbone, grid: Grid, tasks: Mapping[str, TaskFile], folder: Path, events: GridEvents
+    ) -> None:
+        self._backbone, self._grid, self._tasks, self._folder = backbone, grid, tasks, folder
+        self._events = events
+        self._finished: list[Cell] = []
+        self._failed: dict[Cell, str] = {}
+
+    def outcome(self, *, interrupted: bool) -> Outcome:
+        return Outcome(finished=tuple(self._finished), failed=self._failed, interrupted=interrupted)
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        """Train one stack; where it fails as a whole, each of its cells alone."""
+        self._events.on_stack(cells)
+        began = time.monotonic()
+        task = self._tasks[cells[0].task]
+        try:
+            rows = self._rows(task, cells[0].seed)
+        except FAILURES as exc:
+            for cell in cells:
+                self._fail(cell, exc)
+            return
+        prepared = self._prepare(task, rows, cells)
+        try:
+            results = train_stack(self._backbone, [preparation.slot for preparation in prepared.values()])
+        except FAILURES as exc:
+            if len(cells) == 1:
+                self._fail(cells[0], exc)
+            for cell in prepared if len(cells) > 1 else ():
+                self.run([cell])
+            return
+        share_s = (time.monotonic() - began) / max(1, len(prepared))
+        for (cell, preparation), result in zip(prepared.items(), results, strict=True):
+            if result.stop != "interrupted":
+                self._finish(cell, preparation, result, share_s=share_s)
+        if any(result.stop == "interrupted" for result in results):
+            raise KeyboardInterrupt
+
+    def _rows(self, task: TaskFile, seed: int) -> RunRows:
+        budget = self._grid.budget
+        return read_rows(
+            self._backbone,
+            task,
+            split=self._grid.split,
+            seed=seed,
+            limit=budget.max_train_rows,
+            max_selection=budget.max_selection,
+            max_report=budget.max_report,
+        )
+
+    def _prepare(self, task: TaskFile, rows: RunRows, cells: Sequence[Cell]) -> dict[Cell, Preparation]:
+        prepared = {}
+        for cell in cells:
+            try:
+                options = RunOptions(
+                    task=task,
+                    arguments=self._grid.arguments(cell),
+                    folder=begin(self._folder / cell.path),
+                    split=self._grid.split,
+                    limit=self._grid.budget.max_train_rows,
+                    rows=rows,
+                    stack_size=len(cells),
+                    check_int8=False,  # nobody serves these adapters, and it takes as long as scoring the report rows
+                    on_step=partial(self._events.on_step, cell),
+                    on_evaluation=partial(self._events.on_evaluation, cell),
+                )
+                prepared[cell] = prepare(self._backbone, options)
+            except FAILURES as exc:
+                self._fail(cell, exc)
+        return prepared
+
+    def _finish(self, cell: Cell, prepared: Preparation, result: TrainResult, *, share_s: float) -> None:
+        began = time.monotonic()
+        try:
+            report = finish(self._backbone, prepared, result)
+            task = prepared.options.task
+            asked = asked_of(self._grid, cell, task, fingerprint=self._backbone.identity.fingerprint)
+            value = _result(cell, asked, prepared, report, seconds=share_s + time.monotonic() - began)
+            write_cell(self._folder / cell.path, value)
+        except FAILURES as exc:
+            self._fail(cell, exc)
+            return
+        self._finished.append(cell)
+        self._events.on_done(cell, value)
+
+    def _fail(self, cell: Cell, exc: Exception) -> None:
+        reason = " ".join(str(exc).split()) or type(exc).__name__
+        self._failed[cell] = reason
+        self._events.on_failed(cell, reason)
+
+
+def _result(cell: Cell, asked: Asked, prepared: Preparation, report: RunReport, *, seconds: float) -> CellResult:
+    result = report.result
+    return CellResult(
+        variant=cell.variant.name,
+        task=cell.task,
+        seed=cell.seed,
+        asked=asked,
+        metrics=prepared.options.task.metrics,
+        data=prepared.rows.described,
+        untrained=_figures(report.untrained),
+        selection=_figures(result.best),
+        report=_figures(report.trained),
+        collapsed=report.trained.collapsed,
+        stop=result.stop,
+        steps=result.evaluations[-1].step,
+        best_step=result.best_step,
+        curve=tuple(_point(event) for event in result.evaluations),
+        stack_size=prepared.options.stack_size,
+        seconds=round(seconds, 2),
+        digest=report.adapter.digest,
+    )
+
+
+def _figures(metrics: Metrics) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in metrics.figures().items()}
+
+
+def _point(event: EvalEvent) -> CurvePoint:
+    return CurvePoint(
+        step=event.step,
+        train_loss=None if event.train_loss is None else round(event.train_loss, 6),
+        loss=round(event.metrics.loss, 6),
+        score=round(event.metrics.score, 6),
+    )

@@ -16,33 +16,103 @@ from cli.options import (
     ThreadsOption,
 )
 from cli.output import CommandError, one_line_errors
+from cli.preset_option import PresetOption
 from cli.stacked_training import folders, print_reports, train_together
 from cli.task_files import read_task_file
+from training.choices import Basis, LossName, MethodName, TokenSampling, WeightsInit
 
 
 def train(
     task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="Template, labels and rows of the task.")],
+    preset: PresetOption = None,
     method: Annotated[
-        Literal["superpos", "simple"], typer.Option(help="How the prompt is parameterised.")
-    ] = "superpos",
+        MethodName | None,
+        typer.Option(help="How the prompt is parameterised. (default: superpos)", rich_help_panel="Method"),
+    ] = None,
     basis: Annotated[
-        Literal["per_token", "shared"], typer.Option(help="superpos: a basis for each prompt vector, or one for all.")
-    ] = "per_token",
-    epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 10,
+        Basis | None,
+        typer.Option(
+            help="superpos, mixture: a basis for each prompt vector, or one for all.", rich_help_panel="Method"
+        ),
+    ] = None,
+    softmax: Annotated[
+        bool | None,
+        typer.Option(help="superpos, mixture: a softmax over p′, the paper's ablation.", rich_help_panel="Method"),
+    ] = None,
+    weights_init: Annotated[
+        WeightsInit | None,
+        typer.Option(help="superpos, mixture: how p′ starts. (default: normal)", rich_help_panel="Method"),
+    ] = None,
+    token_sampling: Annotated[
+        TokenSampling | None,
+        typer.Option(help="Start from any token, or from the common ones.", rich_help_panel="Method"),
+    ] = None,
+    num_virtual_tokens: Annotated[
+        int | None, typer.Option(help="P, the prompt's length. (default: 10)", rich_help_panel="Method")
+    ] = None,
+    num_sampled_tokens: Annotated[
+        int | None,
+        typer.Option(help="superpos: m, the token embeddings superposed. (default: 128)", rich_help_panel="Method"),
+    ] = None,
+    bottleneck: Annotated[
+        int | None,
+        typer.Option(help="residual, attempt: the small network's middle. (default: 128)", rich_help_panel="Method"),
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="dpt: the rank of the prompt. (default: 8)", rich_help_panel="Method")
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="spot, mixture, attempt: the folder of an adapter to start from; repeatable.", rich_help_panel="Method"
+        ),
+    ] = None,
+    dropout: Annotated[
+        bool | None,
+        typer.Option(help="Let the frozen network drop out in training. (default: no)", rich_help_panel="Method"),
+    ] = None,
+    loss: Annotated[
+        LossName | None,
+        typer.Option(
+            help="labels: the served distribution; full: cross-entropy over the vocabulary.",
+            rich_help_panel="Optimiser",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training rows. (default: 10)", rich_help_panel="Optimiser")
+    ] = None,
     lr: Annotated[
         str | None,
-        typer.Option(help="AdamW's rate, or several with commas. (default: 0.01 for superpos, 0.3 for simple)"),
+        typer.Option(
+            help="AdamW's rate, or several with commas. (default: 0.01 for superpos, 0.3 for simple)",
+            rich_help_panel="Optimiser",
+        ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 32,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(help="AdamW's; never on superpos' basis. (default: the method's)", rich_help_panel="Optimiser"),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows a step. (default: 32)", rich_help_panel="Optimiser")
+    ] = None,
     clip: Annotated[
-        float | None, typer.Option(help="Scale a step's gradient down to this norm, each prompt's by itself.")
+        float | None,
+        typer.Option(
+            help="Scale a step's gradient down to this norm, each prompt's by itself.", rich_help_panel="Optimiser"
+        ),
     ] = None,
-    max_steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps, if not before.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="End after so many steps, if not before.", rich_help_panel="Optimiser")
+    ] = None,
     eval_every: Annotated[
-        int | None, typer.Option(min=1, help="Steps between evaluations. (default: at each epoch's end)")
+        int | None,
+        typer.Option(
+            min=1, help="Steps between evaluations. (default: at each epoch's end)", rich_help_panel="Optimiser"
+        ),
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="End after so many evaluations without a better one.")
+        int | None,
+        typer.Option(min=1, help="End after so many evaluations without a better one.", rich_help_panel="Optimiser"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Draws sampled tokens, row order and held-out rows.")] = 0,
     seeds: Annotated[
@@ -53,8 +123,6 @@ def train(
         Literal["honest", "paper"],
         typer.Option(help="honest: choose on held-out training rows; paper: choose on the reported rows."),
     ] = "honest",
-    num_virtual_tokens: Annotated[int, typer.Option(help="P, the prompt's length.")] = 10,
-    num_sampled_tokens: Annotated[int, typer.Option(help="superpos: m, the token embeddings superposed.")] = 128,
     out_folder: Annotated[
         Path | None,
         typer.Option("--out", help="Run folder, or that of several runs. (default: runs/<task>-<method>-seed<seed>)"),
@@ -79,34 +147,44 @@ def train(
         superpos train examples/tasks/tickets.yaml --epochs 20
         superpos train sst2.yaml --limit 8000 --epochs 4 --publish http://127.0.0.1:8080
         superpos train sst2.yaml --method simple --lr 0.1,0.3,1.0 --seeds 3
+        superpos train sst2.yaml --preset paper/residual --epochs 20
     """
     from adapters.errors import AdapterError
     from backbone import BackboneError
-    from training.arguments import DEFAULT_LR, TrainArguments
     from training.errors import TrainingError
+    from training.presets import train_arguments
 
+    asked = {
+        "method": method,
+        "basis": basis,
+        "softmax": softmax,
+        "weights_init": weights_init,
+        "token_sampling": token_sampling,
+        "num_virtual_tokens": num_virtual_tokens,
+        "num_sampled_tokens": num_sampled_tokens,
+        "bottleneck": bottleneck,
+        "rank": rank,
+        "sources": tuple(source) if source else None,
+        "dropout": dropout,
+        "loss": loss,
+        "epochs": epochs,
+        "weight_decay": weight_decay,
+        "batch_size": batch_size,
+        "clip": clip,
+        "max_steps": max_steps,
+        "eval_every": eval_every,
+        "patience": patience,
+    }
     with one_line_errors(AdapterError, BackboneError, TrainingError):
         task = read_task_file(task_file)
-        rates = [DEFAULT_LR[method]] if lr is None else _rates(lr)
+        explicit = {name: value for name, value in asked.items() if value is not None}
+        rates = [{}] if lr is None else [{"lr": rate} for rate in _rates(lr)]
         stack = [
-            TrainArguments(
-                method=method,
-                basis=basis,
-                epochs=epochs,
-                lr=rate,
-                batch_size=batch_size,
-                seed=number,
-                clip=clip,
-                max_steps=max_steps,
-                eval_every=eval_every,
-                patience=patience,
-                num_virtual_tokens=num_virtual_tokens,
-                num_sampled_tokens=num_sampled_tokens,
-            )
+            train_arguments(explicit | rate | {"seed": number}, preset=preset)
             for rate in rates
             for number in range(seed, seed + seeds)
         ]
-        runs = folders(stack, out_folder, f"{task.name}-{method}")
+        runs = folders(stack, out_folder, f"{task.name}-{stack[0].method}")
         loaded = load_backbone(
             backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
         )

@@ -15,6 +15,7 @@ from training.methods import (
     Simple,
     SuperPos,
     sample_token_ids,
+    sampled_columns,
 )
 
 V, H, P, M = 400, 24, 6, 50
@@ -28,18 +29,22 @@ def embedding() -> Tensor:
 
 
 def superpos(embedding: Tensor, basis: Basis = "per_token", *, seed: int = 0, weight_decay: float = 0.01) -> SuperPos:
+    generator = torch.Generator().manual_seed(seed)
+    ids, columns = sampled_columns(embedding, M, generator=generator)
     return SuperPos(
-        embedding,
+        columns,
         num_virtual_tokens=P,
-        num_sampled_tokens=M,
         basis=basis,
         weight_decay=weight_decay,
-        generator=torch.Generator().manual_seed(seed),
+        generator=generator,
+        sampled_token_ids=ids,
     )
 
 
 def simple(embedding: Tensor, *, seed: int = 0) -> Simple:
-    return Simple(embedding, num_virtual_tokens=P, weight_decay=0.01, generator=torch.Generator().manual_seed(seed))
+    return Simple.of_tokens(
+        embedding, num_virtual_tokens=P, weight_decay=0.01, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def weights_and_basis(method: SuperPos) -> tuple[Tensor, Tensor]:
@@ -127,14 +132,7 @@ def test_a_superposition_starts_in_the_scale_of_a_token_embedding() -> None:
     typical = table.norm(dim=1).mean()
     norms = torch.stack(
         [
-            SuperPos(
-                table,
-                num_virtual_tokens=20,
-                num_sampled_tokens=m,
-                basis="shared",
-                weight_decay=0.0,
-                generator=torch.Generator().manual_seed(seed),
-            )
+            make_method(TrainArguments(num_virtual_tokens=20, num_sampled_tokens=m, basis="shared", seed=seed), table)
             .prompt()
             .norm(dim=1)
             .mean()

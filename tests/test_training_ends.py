@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,12 @@ class Spoiled:
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return self.method.parameter_groups()
+
+    def state(self) -> dict[str, Tensor]:
+        return self.method.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.method.load_state(state)
 
 
 def train_spoiled(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -41,6 +42,12 @@ class Broken:
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return self.method.parameter_groups()
+
+    def state(self) -> dict[str, Tensor]:
+        return self.method.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.method.load_state(state)
 
 
 def make_slot(backbone: Backbone, arguments: TrainArguments, *, topic: bool = False, broken: bool = False) -> Slot:

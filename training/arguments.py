@@ -1,28 +1,59 @@
 """What a training run is made of: its arguments, and the method that they name."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from training.choices import Basis, LossName, MethodName, TokenSampling, WeightsInit
 from training.errors import InvalidArguments
-from training.methods import NUM_ORDINARY_IDS, Basis, Method, MethodName, Simple, SuperPos
+from training.methods import NUM_ORDINARY_IDS, LowRank, Method, Residual, Simple, SuperPos, sampled_columns, transfer
 
-DEFAULT_LR: dict[MethodName, float] = {"superpos": 0.01, "simple": 0.3}
+DEFAULT_LR: dict[MethodName, float] = {
+    "superpos": 0.01,
+    "simple": 0.3,
+    "residual": 0.3,
+    "dpt": 0.3,
+    "spot": 0.3,
+    "mixture": 0.01,
+    "attempt": 0.3,
+    "full": 1e-5,
+}
+"""SuperPos, residual, ATTEMPT and full fine-tuning as in the paper, §3.4; the others as Lester et al. 2021."""
+
+DEFAULT_WEIGHT_DECAY: dict[MethodName, float] = {"residual": 0.01, "full": 0.0}
+"""Where it is not 1e-5. The paper does not say it for full fine-tuning."""
+
+NUM_SOURCES: dict[MethodName, tuple[int, int]] = {"spot": (1, 1), "mixture": (1, 1_000), "attempt": (1, 100)}
+"""The fewest and most source adapters of the methods that take any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainArguments:
-    """What a run is made of. Defaults are the paper's but for the epochs and, for `simple`, Lester et al.'s rate.
+    """What a run is made of. Defaults are the paper's SuperPos but for the epochs.
 
     Raises:
-        InvalidArguments: a value outside its range
+        InvalidArguments: a value outside its range, or one that the method has no use for
     """
 
     method: MethodName = "superpos"
     basis: Basis = "per_token"
+    softmax: bool = False
+    """superpos, mixture: a softmax over p′, the ablation of the paper's §A.2."""
+    weights_init: WeightsInit = "normal"
+    token_sampling: TokenSampling = "vocabulary"  # noqa: S105 - vocabulary tokens
     num_virtual_tokens: int = 10
     num_sampled_tokens: int = 128
+    bottleneck: int = 128
+    """residual, attempt: the width of the small network's middle."""
+    rank: int = 8
+    """dpt: r of P = A·B."""
+    sources: tuple[str, ...] = ()
+    """spot, mixture, attempt: folders of the adapters to start from."""
+    dropout: bool = False
+    """Whether the frozen network drops out in training, at T5's own rate and places."""
+    loss: LossName = "labels"
     epochs: int = 10
     batch_size: int = 32
     lr: float = 0.01
@@ -41,6 +72,8 @@ class TrainArguments:
         for name, low, high in (
             ("num_virtual_tokens", 1, 100),
             ("num_sampled_tokens", 1, NUM_ORDINARY_IDS - 3),
+            ("bottleneck", 1, 4_096),
+            ("rank", 1, 100),
             ("epochs", 1, 100_000),
             ("batch_size", 1, 4_096),
             ("seed", 0, 2**63 - 1),
@@ -56,23 +89,69 @@ class TrainArguments:
             raise InvalidArguments(f"lr is {self.lr}, expected above 0 and at most 100")
         if not 0 <= self.weight_decay <= 1:
             raise InvalidArguments(f"weight_decay is {self.weight_decay}, expected 0 to 1")
+        self._check_sources()
+
+    def _check_sources(self) -> None:
+        fewest, most = NUM_SOURCES.get(self.method, (0, 0))
+        if not fewest <= len(self.sources) <= most:
+            expected = "none" if most == 0 else str(fewest) if fewest == most else f"{fewest} to {most}"
+            raise InvalidArguments(
+                f"method {self.method!r} was given {len(self.sources)} source adapters, expected {expected}"
+            )
 
 
-def make_method(arguments: TrainArguments, embedding: Tensor) -> Method:
-    """The method that the arguments name, started from its seed."""
+def make_method(arguments: TrainArguments, embedding: Tensor, *, sources: Sequence[Tensor] = ()) -> Method:
+    """The method that the arguments name, started from its seed.
+
+    Args:
+        embedding: the backbone's token embeddings [V, H]
+        sources: the prompts [P_s, H] of the adapters that `arguments.sources` names (`training.sources`)
+    """
     generator = torch.Generator().manual_seed(arguments.seed)
-    if arguments.method == "simple":
-        return Simple(
-            embedding,
-            num_virtual_tokens=arguments.num_virtual_tokens,
-            weight_decay=arguments.weight_decay,
-            generator=generator,
+    length, decay, sampling = arguments.num_virtual_tokens, arguments.weight_decay, arguments.token_sampling
+    match arguments.method:
+        case "superpos" | "mixture":
+            return _superposition(arguments, embedding, sources, generator)
+        case "simple":
+            return Simple.of_tokens(
+                embedding, num_virtual_tokens=length, weight_decay=decay, generator=generator, sampling=sampling
+            )
+        case "residual":
+            return Residual(
+                embedding,
+                num_virtual_tokens=length,
+                bottleneck=arguments.bottleneck,
+                weight_decay=decay,
+                generator=generator,
+                sampling=sampling,
+            )
+        case "dpt":
+            return LowRank(
+                embedding, num_virtual_tokens=length, rank=arguments.rank, weight_decay=decay, generator=generator
+            )
+        case "spot":
+            return transfer(sources[0], num_virtual_tokens=length, weight_decay=decay)
+        case _:
+            raise InvalidArguments(f"method {arguments.method!r} is not here yet")
+
+
+def _superposition(
+    arguments: TrainArguments, embedding: Tensor, sources: Sequence[Tensor], generator: torch.Generator
+) -> SuperPos:
+    """Of sampled tokens, or of the vectors of other adapters."""
+    if arguments.method == "superpos":
+        ids, columns = sampled_columns(
+            embedding, arguments.num_sampled_tokens, generator=generator, sampling=arguments.token_sampling
         )
+    else:
+        ids, columns = (), torch.cat(list(sources))
     return SuperPos(
-        embedding,
+        columns,
         num_virtual_tokens=arguments.num_virtual_tokens,
-        num_sampled_tokens=arguments.num_sampled_tokens,
         basis=arguments.basis,
         weight_decay=arguments.weight_decay,
         generator=generator,
+        softmax=arguments.softmax,
+        weights_init=arguments.weights_init,
+        sampled_token_ids=ids,
     )

@@ -19,6 +19,7 @@ from training.data import Example, read_examples
 from training.environment import environment, software
 from training.evaluation import TokenizedRows, evaluate, predict, tokenize_examples
 from training.events import EvalEvent, StepEvent, TrainResult
+from training.hyperparameters import hyperparameters
 from training.int8 import compare_int8, recorded
 from training.loop import train_stack
 from training.metrics import Metrics
@@ -26,6 +27,7 @@ from training.predictions import predictions_table
 from training.run_folder import RunFolder
 from training.run_recorder import RunRecorder
 from training.slot import Slot
+from training.sources import read_sources, source_prompts
 from training.splits import Split, read_split
 from training.task_file import TaskFile
 from training.validation import with_profile
@@ -87,6 +89,8 @@ class Preparation:
     rows: RunRows
     recorder: RunRecorder | None
     """None where what came of the training is in the folder already."""
+    sources: tuple[PromptAdapter, ...]
+    """The adapters that its method started from."""
 
 
 def run_training(backbone: Backbone, options: RunOptions) -> RunReport:
@@ -105,7 +109,8 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
     task, arguments = options.task, options.arguments
     trie = backbone.label_trie(task.spec.label_words)
     rows = options.rows or read_rows(backbone, task, split=options.split, seed=arguments.seed, limit=options.limit)
-    method = make_method(arguments, backbone.weights.embedding)
+    sources = read_sources(backbone, arguments.sources)
+    method = make_method(arguments, backbone.weights.embedding, sources=source_prompts(backbone, sources))
     described = {
         "split": options.split,
         "limit": options.limit,
@@ -142,7 +147,7 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
         on_step=step,
         on_evaluation=evaluation,
     )
-    return Preparation(options, slot, rows, recorder)
+    return Preparation(options, slot, rows, recorder, sources)
 
 
 def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> RunReport:
@@ -157,7 +162,7 @@ def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> Ru
         method=slot.arguments.method,
         seed=slot.arguments.seed,
         sampled_token_ids=slot.method.sampled_token_ids,
-        hyperparameters=_hyperparameters(slot.arguments, result) | {"metric": task.metric},
+        hyperparameters=hyperparameters(slot.arguments, result, sources=prepared.sources) | {"metric": task.metric},
         metrics=_figures(result, untrained, trained),
         data=rows.described,
         software=software(),
@@ -199,17 +204,6 @@ def _evaluate(backbone: Backbone, prompt: NDArray[np.float32], slot: Slot, rows:
 
 def _backbone_ref(backbone: Backbone) -> BackboneRef:
     return BackboneRef(**asdict(backbone.identity))
-
-
-def _hyperparameters(arguments: TrainArguments, result: TrainResult) -> dict[str, str | int | float | bool | None]:
-    values = asdict(arguments)
-    if arguments.method == "simple":
-        del values["basis"], values["num_sampled_tokens"]
-    return values | {
-        "best_epoch": result.best_epoch,
-        "best_step": result.best_step,
-        "stop": result.stop,
-    }
 
 
 def _result(adapter: PromptAdapter, result: TrainResult) -> dict[str, object]:

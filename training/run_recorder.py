@@ -1,9 +1,5 @@
 """Writes a run's curves, its best tensors and its cost into its folder, out of the events of its slot."""
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
 from backbone import Backbone
 from training.cost import CostMeter
 from training.evaluation import TokenizedRows
@@ -40,7 +36,7 @@ class RunRecorder:
         self._steps = []
         self._folder.write_evaluation(event)
         if event.is_best:
-            self._folder.write_method(_state(self._method))
+            self._folder.write_method(self._method.state())
 
     def finish(self, backbone: Backbone, result: TrainResult) -> None:
         """Write what is known at the end alone. Best tensors come from the folder: a resumed run may have made them."""
@@ -48,8 +44,3 @@ class RunRecorder:
         words = prompt_words(backbone, result.prompt, self._folder.read_method(), self._method.sampled_token_ids)
         self._folder.write_words(words)
         self._folder.write_cost(self._meter.cost(backbone.device))
-
-
-def _state(method: Method) -> Mapping[str, Tensor]:
-    names = {"weights": "_weights", "basis": "_basis", "prompt": "_prompt"}
-    return {name: getattr(method, field) for name, field in names.items() if hasattr(method, field)}

@@ -1,0 +1,17 @@
+"""The words that a training run chooses by; the command line reads them before anything slow is imported."""
+
+from typing import Literal
+
+MethodName = Literal["superpos", "simple", "residual", "dpt", "spot", "mixture", "attempt", "full"]
+
+Basis = Literal["per_token", "shared"]
+"""superpos, mixture: a copy of E for each prompt vector, or one for all."""
+
+WeightsInit = Literal["normal", "uniform", "zeros"]
+"""superpos, mixture: how p′ starts."""
+
+TokenSampling = Literal["vocabulary", "common"]
+"""`vocabulary`: any ordinary piece (the paper's); `common`: one of the most frequent (Lester et al. 2021, §3.2)."""
+
+LossName = Literal["labels", "full"]
+"""`labels`: the served distribution over the label trie; `full`: the paper's cross-entropy over the vocabulary."""

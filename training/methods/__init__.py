@@ -1,0 +1,29 @@
+"""Prompt-tuning methods: small reparameterisations that collapse to a plain prompt [P, H], a module each."""
+
+from training.choices import Basis, MethodName, TokenSampling, WeightsInit
+from training.methods.low_rank import LowRank
+from training.methods.protocol import Method, ParameterGroup
+from training.methods.residual import Residual
+from training.methods.simple import Simple
+from training.methods.superpos import SuperPos, sampled_columns
+from training.methods.tokens import FIRST_SAMPLED_ID, NUM_COMMON_IDS, NUM_ORDINARY_IDS, sample_token_ids
+from training.methods.transfer import transfer
+
+__all__ = [
+    "FIRST_SAMPLED_ID",
+    "NUM_COMMON_IDS",
+    "NUM_ORDINARY_IDS",
+    "Basis",
+    "LowRank",
+    "Method",
+    "MethodName",
+    "ParameterGroup",
+    "Residual",
+    "Simple",
+    "SuperPos",
+    "TokenSampling",
+    "WeightsInit",
+    "sample_token_ids",
+    "sampled_columns",
+    "transfer",
+]

@@ -1,0 +1,37 @@
+"""The adapters of other tasks that a method starts from, out of their folders."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adapters.adapter import PromptAdapter
+from adapters.errors import InvalidAdapter
+from adapters.files import from_files, read_folder
+from backbone import Backbone
+from training.errors import InvalidArguments
+
+
+def read_sources(backbone: Backbone, folders: Sequence[str]) -> tuple[PromptAdapter, ...]:
+    """Each folder's adapter; a run's folder is taken for the adapter in it.
+
+    Raises:
+        InvalidArguments: a folder holds no adapter, or one that was trained for another backbone
+    """
+    return tuple(_read(backbone, Path(folder)) for folder in folders)
+
+
+def source_prompts(backbone: Backbone, sources: Sequence[PromptAdapter]) -> tuple[Tensor, ...]:
+    """Each adapter's prompt [P_s, H], on the backbone's device."""
+    return tuple(torch.from_numpy(source.prompt.copy()).to(backbone.device) for source in sources)
+
+
+def _read(backbone: Backbone, folder: Path) -> PromptAdapter:
+    inner = folder / "adapter"
+    try:
+        adapter = from_files(read_folder(inner if inner.is_dir() else folder))
+        adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
+    except InvalidAdapter as exc:
+        raise InvalidArguments(f"source {folder}: {exc}") from exc
+    return adapter

@@ -1,0 +1,194 @@
+"""Calibration on held-out rows: temperature, the threshold below which to abstain, and how wrong probabilities are."""
+
+from dataclasses import dataclass, replace
+from math import sqrt
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.adapter import Calibration
+from adapters.calibration import calibrated
+from adapters.task import TaskSpec
+
+Calibrate = Literal["auto", "always", "never"]
+"""Whether a temperature is fitted; `auto`: unless a task has so many labels that it would cost serving its search."""
+
+MIN_ROWS = 50
+"""Fewer held-out rows say too little of probabilities: the temperature stays 1."""
+MANY_LABELS = 20
+"""With more labels a temperature other than 1 makes serving score all of them, where it searches for the best five."""
+ECE_BINS = 15
+
+_LOWEST, _HIGHEST = 0.01, 100.0
+"""What `Calibration` allows."""
+_PRIOR_SIGMA = 0.5
+_GOLDEN = (1 + sqrt(5)) / 2
+_BOUND_Z = 1.2816
+"""One-sided 90 % bound of the normal distribution."""
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationFit:
+    """What is served, and what held-out rows said of it."""
+
+    calibration: Calibration
+    num_rows: int
+    coverage: float | None = None
+    """Share of the held-out rows that would be answered; None without a threshold."""
+    precision: float | None = None
+    """Share of those that would be answered rightly."""
+    notes: tuple[str, ...] = ()
+    """What could not be done, and why."""
+
+
+def fit_calibration(
+    log_probs: NDArray[np.float32],  # [n, K], of held-out rows
+    labels: Labels,  # [n]
+    *,
+    spec: TaskSpec,
+    calibrate: Calibrate = "auto",
+    abstain_precision: float | None = None,
+) -> CalibrationFit:
+    """Fit a temperature and, where a precision is asked for, the threshold that reaches it on calibrated answers."""
+    reason = _reason_to_stay(len(labels), spec, calibrate)
+    temperature = fit_temperature(log_probs, labels) if reason is None else 1.0
+    notes = () if reason is None else (f"the temperature stays 1: {reason}",)
+    fit = CalibrationFit(calibration=Calibration(temperature=temperature), num_rows=len(labels), notes=notes)
+    if abstain_precision is None:
+        return fit
+    probabilities = calibrated(log_probs, temperature)
+    threshold = fit_threshold(probabilities, labels, precision=abstain_precision)
+    if threshold is None:
+        told = (
+            f"no abstain threshold: no part of the {len(labels)} held-out rows surely has {abstain_precision:g} right"
+        )
+        return replace(fit, notes=(*notes, told))
+    coverage, precision = answered(probabilities, labels, threshold=threshold)
+    calibration = Calibration(temperature=temperature, abstain_threshold=threshold)
+    return replace(fit, calibration=calibration, coverage=coverage, precision=precision)
+
+
+def _reason_to_stay(num_rows: int, spec: TaskSpec, calibrate: Calibrate) -> str | None:
+    if calibrate == "never":
+        return "calibration is off"
+    if num_rows < MIN_ROWS:
+        return f"{num_rows} held-out rows, {MIN_ROWS} are needed"
+    if calibrate == "auto" and len(spec.labels) > MANY_LABELS and spec.kind != "ordinal":
+        return f"with {len(spec.labels)} labels another would make the server score all of them (calibrate: always)"
+    return None
+
+
+def fit_temperature(log_probs: NDArray[np.float32], labels: Labels) -> float:
+    """The temperature with the least negative log-likelihood of the labels (Guo et al. 2017, section 4.2), 0.01 to 100.
+
+    A weak prior (log T normal around 0, σ 0.5, once and not for each row) keeps it finite where every row is right.
+    """
+    scores = log_probs.astype(np.float64)
+    scores -= scores.max(axis=1, keepdims=True)
+    right = scores[np.arange(len(labels)), labels]
+
+    def cost(log_temperature: float) -> float:
+        by = np.exp(-log_temperature)
+        nats = np.log(np.exp(scores * by).sum(axis=1)) - right * by
+        return float(nats.sum() + log_temperature**2 / (2 * _PRIOR_SIGMA**2))
+
+    grid = np.linspace(np.log(_LOWEST), np.log(_HIGHEST), 47)
+    costs = [cost(at) for at in grid.tolist()]
+    best = int(np.argmin(costs))
+    low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, len(grid) - 1)])
+    for _ in range(40):  # golden section: the cost has one dip between neighbours of the best
+        left, right_end = high - (high - low) / _GOLDEN, low + (high - low) / _GOLDEN
+        if cost(left) < cost(right_end):
+            high = right_end
+        else:
+            low = left
+    return float(np.clip(round(float(np.exp((low + high) / 2)), 4), _LOWEST, _HIGHEST))
+
+
+def fit_threshold(probabilities: Floats, labels: Labels, *, precision: float) -> float | None:
+    """The threshold on the best calibrated probability that answers most rows with a wanted precision.
+
+    Conservative: it is the lower bound of the precision (Wilson, one-sided 90 %) that has to reach the wanted one, so
+    that a few rows that happen to be right do not do. A threshold stands halfway between two answers, since a score
+    may differ in its last digits from batch to batch.
+
+    Args:
+        probabilities: [n, K]
+        precision: wanted share of right ones among answered rows, 0 to 1
+
+    Returns:
+        None where no threshold reaches it; 0 where every row may be answered
+    """
+    best = probabilities.max(axis=1)
+    order = np.argsort(-best, kind="stable")
+    confidences = best[order]
+    right = np.cumsum(probabilities.argmax(axis=1)[order] == labels[order])  # [n], among the first i + 1
+    enough = _lower_bound(right, np.arange(1, len(order) + 1)) >= precision
+    enough[:-1] &= confidences[:-1] > confidences[1:]  # equals are answered together
+    if not enough.any():
+        return None
+    last = int(np.flatnonzero(enough)[-1])
+    return 0.0 if last == len(order) - 1 else float((confidences[last] + confidences[last + 1]) / 2)
+
+
+def _lower_bound(right: Labels, count: Labels) -> Floats:
+    """Wilson's lower bound of a share."""
+    share = right / count
+    middle = share + _BOUND_Z**2 / (2 * count)
+    margin = _BOUND_Z * np.sqrt(share * (1 - share) / count + (_BOUND_Z / (2 * count)) ** 2)
+    return np.asarray((middle - margin) / (1 + _BOUND_Z**2 / count))
+
+
+def answered(probabilities: Floats, labels: Labels, *, threshold: float) -> tuple[float, float]:
+    """Share of rows that are answered, and share of right ones among them (1 where none is)."""
+    kept = probabilities.max(axis=1) >= threshold
+    right = probabilities.argmax(axis=1) == labels
+    return float(kept.mean()), float(right[kept].mean()) if kept.any() else 1.0
+
+
+def expected_calibration_error(probabilities: Floats, labels: Labels, *, bins: int = ECE_BINS) -> float:
+    """Mean distance of confidence and accuracy, over bins of equal width of the best label's probability, weighted by
+    their rows (Guo et al. 2017, section 2).
+
+    Args:
+        probabilities: [n, K]
+    """
+    best = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    where = np.clip(np.ceil(best * bins).astype(np.int64) - 1, 0, bins - 1)  # bin b is (b/bins, (b+1)/bins]
+    gaps = np.bincount(where, weights=best - right, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def brier_score(probabilities: Floats, labels: Labels) -> float:
+    """Mean squared distance of the probabilities [n, K] from the truth, summed over the labels (Brier 1950): 0 to 2."""
+    right = probabilities[np.arange(len(labels)), labels]
+    return float(((probabilities**2).sum(axis=1) - 2 * right + 1).mean())
+
+
+def calibration_figures(
+    fit: CalibrationFit,
+    log_probs: NDArray[np.float32],  # [n, K], of rows that the fit has not seen
+    labels: Labels,  # [n]
+) -> dict[str, float]:
+    """What a calibration is worth on other rows, by name: `ece` and `brier`, and `raw_…` before it."""
+    raw, probabilities = calibrated(log_probs, 1.0), calibrated(log_probs, fit.calibration.temperature)
+    figures = probability_figures(raw, probabilities, labels)
+    if fit.calibration.abstain_threshold is not None:
+        coverage, precision = answered(probabilities, labels, threshold=fit.calibration.abstain_threshold)
+        figures |= {"coverage": coverage, "answered_accuracy": precision}
+    return figures
+
+
+def probability_figures(raw: Floats, probabilities: Floats, labels: Labels) -> dict[str, float]:
+    """ECE and Brier score before and after calibration, each of probabilities [n, K]."""
+    return {
+        "raw_ece": expected_calibration_error(raw, labels),
+        "ece": expected_calibration_error(probabilities, labels),
+        "raw_brier": brier_score(raw, labels),
+        "brier": brier_score(probabilities, labels),
+    }

@@ -15,7 +15,8 @@ from training.errors import InvalidArguments, InvalidData
 from training.paper.grid import Cell, Grid
 from training.paper.results import BackboneNamed, CellResult, Results, in_order
 from training.paper.similarity import similarities
-from training.run_folder import RUN, RunFolder
+from training.run_files import RUN
+from training.run_folder import RunFolder
 from training.task_file import TaskFile
 
 CELL = "cell.json"

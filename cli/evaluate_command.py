@@ -55,6 +55,7 @@ def evaluate(
     from training.errors import TrainingError
     from training.int8 import compare_int8, recorded
     from training.run import adapter_rows
+    from training.row_sources import locate
     from training.validation import answers, with_profile
 
     if int8 and device != "cpu":
@@ -62,8 +63,9 @@ def evaluate(
 
     with one_line_errors(AdapterError, BackboneError, TrainingError):
         task = read_task_file(task_file)
-        path = task.data.train if rows == "train" else task.data.validation
-        if path is None:
+        sources = locate(task.data)
+        paths = sources.train if rows == "train" else sources.validation
+        if not paths:
             raise CommandError(f"{task_file} names no validation file; evaluate on --rows train")
         folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
         files = read_folder(folder)
@@ -71,9 +73,9 @@ def evaluate(
         loaded = load_backbone(
             backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
         )
-        table = MetricsTable(f"{task.name}: {Path(path).name}", task.scoring)
-        with err.status(f"scoring the rows of {path}"):
-            tokenized = adapter_rows(loaded, adapter, task, Path(path))
+        table = MetricsTable(f"{task.name}: {paths[0].name}", task.scoring)
+        with err.status(f"scoring the rows of {paths[0]}"):
+            tokenized = adapter_rows(loaded, adapter, task, *paths)
             answered = answers(loaded, adapter, tokenized)
             found = compare_int8(loaded, adapter, tokenized, answered, scoring=task.scoring) if int8 else None
         table.add(adapter.digest[:19], tokenized.measured(answered, task.scoring))

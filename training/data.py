@@ -1,17 +1,13 @@
-"""Labelled rows out of Parquet, JSONL, CSV or TSV files. A bad row is refused with file, row and field."""
+"""Labelled rows of a task's files. A bad row is refused with file, row and field."""
 
-import csv
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
-
 from adapters.errors import InvalidRow
 from training.errors import InvalidData
+from training.formats import class_names, raw_rows
 from training.labels import label_index
 from training.task_file import TaskFile
 
@@ -44,87 +40,56 @@ def read_examples(path: Path, task: TaskFile) -> RowFile:
     Raises:
         InvalidData: the file cannot be read, or a row does not fit; says which row (1 is the first) and field
     """
-    if not path.is_file():
-        raise InvalidData(f"{path}: no such file")
-    examples = tuple(_example(row, f"{path}: {where}", task) for where, row in _rows(path))
+    task = with_class_names(task, path)
+    examples = tuple(example_of(row, f"{path}: {where}", task) for where, row in raw_rows(path))
     if not examples:
         raise InvalidData(f"{path}: no rows")
     with path.open("rb") as file:
         return RowFile(path, examples, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """Each row with the place to name in an error."""
-    match path.suffix.lower():
-        case ".parquet":
-            return _parquet_rows(path)
-        case ".jsonl" | ".ndjson":
-            return _jsonl_rows(path)
-        case ".csv":
-            return _csv_rows(path, delimiter=",")
-        case ".tsv":
-            return _csv_rows(path, delimiter="\t")
-        case suffix:
-            raise InvalidData(f"{path}: file type {suffix!r}, expected .parquet, .jsonl, .csv or .tsv")
+def read_shards(paths: Sequence[Path], task: TaskFile) -> RowFile:
+    """The rows of files that are parts of one, under the first one's path; raises as `read_examples`.
+
+    The sha256 of several is that of their sha256 sums, a line each.
+    """
+    files = [read_examples(path, task) for path in paths]
+    if len(files) == 1:
+        return files[0]
+    digest = hashlib.sha256("".join(f"{file.sha256}\n" for file in files).encode()).hexdigest()
+    return RowFile(files[0].path, tuple(example for file in files for example in file.examples), digest)
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as exc:
-        raise InvalidData(f"{path}: not a readable Parquet file: {str(exc).splitlines()[0]}") from exc
-    for number, row in enumerate(table.to_pylist(), start=1):
-        yield f"row {number}", row
+def with_class_names(task: TaskFile, path: Path) -> TaskFile:
+    """The task; where it has no `label_values`, with the file's own label names, as far as they are its labels."""
+    if task.data.label_values:
+        return task
+    names = class_names(path, task.data.label)
+    values = {str(index): name for index, name in enumerate(names) if name in task.spec.label_names}
+    return task.model_copy(update={"data": task.data.model_copy(update={"label_values": values})})
 
 
-def _jsonl_rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode())
-        except (ValueError, RecursionError) as exc:
-            raise InvalidData(f"{path}: line {number}: not JSON in UTF-8: {exc}") from exc
-        if not isinstance(row, dict):
-            raise InvalidData(f"{path}: line {number}: {type(row).__name__}, expected an object")
-        yield f"line {number}", row
-
-
-def _csv_rows(path: Path, *, delimiter: str) -> Iterator[tuple[str, Mapping[str, object]]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-            columns = list(reader.fieldnames or ())
-            if len(set(columns)) < len(columns):
-                raise InvalidData(f"{path}: line 1: a column stands twice in the header {columns}")
-            for row in reader:
-                if None in row or None in row.values():
-                    raise InvalidData(f"{path}: line {reader.line_num}: not {len(columns)} columns as the header has")
-                yield f"line {reader.line_num}", row
-    except (csv.Error, UnicodeDecodeError) as exc:
-        raise InvalidData(f"{path}: not CSV in UTF-8: {exc}") from exc
-
-
-def _example(row: Mapping[str, object], where: str, task: TaskFile) -> Example:
+def example_of(row: Mapping[str, object], where: str, task: TaskFile) -> Example:
+    """A row as an example; `InvalidData` begins with where it stands."""
     fields = {}
     for name in task.spec.fields:
-        value = _cell(row, task.data.columns.get(name, name), where)
+        value = cell_of(row, task.data.columns.get(name, name), where)
         if not isinstance(value, str):
             raise InvalidData(f"{where}: field {name!r} is {value!r}, expected text")
         fields[name] = value
-    cell = _cell(row, task.data.label, where)
+    cell = cell_of(row, task.data.label, where)
     label = label_index(cell, task)
     if label is None:
         expected = ", ".join(task.data.label_values or task.spec.label_names)
         raise InvalidData(f"{where}: field {task.data.label!r} is {cell!r}, expected one of {expected}")
-    group = None if task.data.group is None else str(_cell(row, task.data.group, where))
+    group = None if task.data.group is None else str(cell_of(row, task.data.group, where))
     try:
         return Example(task.spec.render(fields), label, group, fields)
     except InvalidRow as exc:
         raise InvalidData(f"{where}: {exc}") from exc
 
 
-def _cell(row: Mapping[str, object], column: str, where: str) -> object:
+def cell_of(row: Mapping[str, object], column: str, where: str) -> object:
     """What stands in a column; `idx.question` is the member of a column that holds objects."""
     if column in row:
         return row[column]

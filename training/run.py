@@ -15,7 +15,7 @@ from backbone import Backbone
 from training.arguments import TrainArguments, make_method
 from training.card import model_card
 from training.command import train_command
-from training.data import Example, read_examples
+from training.data import Example, read_shards
 from training.environment import environment, software
 from training.evaluation import TokenizedRows, evaluate, predict, tokenize_examples
 from training.events import EvalEvent, StepEvent, TrainResult
@@ -228,13 +228,13 @@ def _figures(result: TrainResult, untrained: Metrics, trained: Metrics) -> dict[
     return figures | {"collapsed": float(trained.collapsed)}
 
 
-def adapter_rows(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, path: Path) -> TokenizedRows:
-    """The rows of a file, under the adapter's own template, labels and token limit.
+def adapter_rows(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, *paths: Path) -> TokenizedRows:
+    """The rows of a file, or of the files that are its parts, under the adapter's own template, labels and token limit.
 
     Raises:
         InvalidAdapter: it was trained for another backbone
         InvalidData: the file is bad, or its labels are not the adapter's
     """
     adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
-    rows = read_examples(path, task.model_copy(update={"spec": adapter.spec}))
+    rows = read_shards(paths, task.model_copy(update={"spec": adapter.spec}))
     return tokenize_examples(backbone, adapter.spec, rows.examples)

@@ -4,10 +4,18 @@ import re
 from collections.abc import Hashable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from adapters.errors import InvalidName
 from adapters.names import check_name
@@ -27,9 +35,16 @@ class DataSource(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    train: str
+    train: str | None = None
+    """A Parquet, JSONL, CSV or TSV file; left out where a directory or the Hub has the rows."""
     validation: str | None = None
     """Left out: a tenth of the training rows, drawn by the seed."""
+    directory: str | None = None
+    """A directory whose files are told apart by their names: `train.csv`, `validation-00000-of-00002.parquet`."""
+    hub: str | None = None
+    """A data set of the Hugging Face Hub, `owner/name` or `owner/name:config`, read as the Hub's own Parquet files."""
+    revision: str | None = None
+    """The commit of those files; the newest where it is left out."""
     label: str = "label"
     """The column that holds the label."""
     label_values: dict[str, str] = {}
@@ -40,6 +55,17 @@ class DataSource(BaseModel):
     """The column of what is judged together: MultiRC's question, whose answers must all be right."""
     round_to: Annotated[Decimal, Field(gt=0)] | None = None
     """Ordinal tasks: the grid that a label's number is rounded to (0.2 for STS-B), halves to the even step."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in ("train", "directory", "hub") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected one of train, directory and hub, got {' and '.join(given) or 'none'}")
+        if self.validation is not None and self.train is None:
+            raise ValueError(f"validation is for rows of a train file, not of a {given[0]}")
+        if self.revision is not None and self.hub is None:
+            raise ValueError("revision is for rows of the Hub")
+        return self
 
 
 class TaskFile(BaseModel):
@@ -177,5 +203,5 @@ def _placed(data: DataSource, path: Path, variables: Mapping[str, str]) -> DataS
                 )
         return str(path.parent / _VARIABLE.sub(lambda match: variables[match[1]], value))
 
-    validation = None if data.validation is None else place(data.validation)
-    return data.model_copy(update={"train": place(data.train), "validation": validation})
+    places = {name: getattr(data, name) for name in ("train", "validation", "directory")}
+    return data.model_copy(update={name: place(value) for name, value in places.items() if value is not None})

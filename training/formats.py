@@ -1,0 +1,93 @@
+"""The rows of Parquet, JSONL, CSV and TSV files as they stand there, and label names that a Parquet file carries."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+
+from training.errors import InvalidData
+
+PlacedRow = tuple[str, Mapping[str, object]]
+"""`row 3` or `line 7`, and what stands there by column."""
+
+SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
+
+
+def raw_rows(path: Path) -> Iterator[PlacedRow]:
+    """Each row with the place to name in an error.
+
+    Raises:
+        InvalidData: the file cannot be read; names the row where it is one row's fault
+    """
+    if not path.is_file():
+        raise InvalidData(f"{path}: no such file")
+    match path.suffix.lower():
+        case ".parquet":
+            return _parquet_rows(path)
+        case ".jsonl" | ".ndjson":
+            return _jsonl_rows(path)
+        case ".csv":
+            return _csv_rows(path, delimiter=",")
+        case ".tsv":
+            return _csv_rows(path, delimiter="\t")
+        case suffix:
+            raise InvalidData(f"{path}: file type {suffix!r}, expected .parquet, .jsonl, .csv or .tsv")
+
+
+def _parquet_rows(path: Path) -> Iterator[PlacedRow]:
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as exc:
+        raise InvalidData(f"{path}: not a readable Parquet file: {str(exc).splitlines()[0]}") from exc
+    for number, row in enumerate(table.to_pylist(), start=1):
+        yield f"row {number}", row
+
+
+def _jsonl_rows(path: Path) -> Iterator[PlacedRow]:
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line.decode())
+        except (ValueError, RecursionError) as exc:
+            raise InvalidData(f"{path}: line {number}: not JSON in UTF-8: {exc}") from exc
+        if not isinstance(row, dict):
+            raise InvalidData(f"{path}: line {number}: {type(row).__name__}, expected an object")
+        yield f"line {number}", row
+
+
+def _csv_rows(path: Path, *, delimiter: str) -> Iterator[PlacedRow]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+            columns = list(reader.fieldnames or ())
+            if len(set(columns)) < len(columns):
+                raise InvalidData(f"{path}: line 1: a column stands twice in the header {columns}")
+            for row in reader:
+                if None in row or None in row.values():
+                    raise InvalidData(f"{path}: line {reader.line_num}: not {len(columns)} columns as the header has")
+                yield f"line {reader.line_num}", row
+    except (csv.Error, UnicodeDecodeError) as exc:
+        raise InvalidData(f"{path}: not CSV in UTF-8: {exc}") from exc
+
+
+def class_names(path: Path, column: str) -> tuple[str, ...]:
+    """The label names that `datasets` left in a Parquet file for a column of integers; empty where there are none.
+
+    Raises:
+        InvalidData: a Parquet file that cannot be read
+    """
+    if path.suffix.lower() != ".parquet" or not path.is_file():
+        return ()
+    try:
+        metadata = pyarrow.parquet.read_schema(path).metadata or {}
+    except (pyarrow.ArrowException, OSError) as exc:
+        raise InvalidData(f"{path}: not a readable Parquet file: {str(exc).splitlines()[0]}") from exc
+    try:
+        names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
+    except (KeyError, TypeError, ValueError):
+        return ()
+    return tuple(map(str, names)) if isinstance(names, list) else ()

@@ -8,6 +8,7 @@ Rows of one group are never parted between training and what is held out of it.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,7 +72,7 @@ def read_split(
     selection = report
     if split != "paper":
         selection, rows = _held_out(rows, files["train"])
-        selection = _drawn(selection, max_selection)
+        selection = selection[: None if max_selection is None else _whole_groups_end(selection, max_selection)]
     train = tuple(rows[:limit])
     described = {"split": split} | _fold_described(fold) | _described(files, sources, train, selection, report)
     if len(report) < num_report:
@@ -124,9 +125,15 @@ def _held_out(rows: list[Example], file: RowFile) -> tuple[tuple[Example, ...], 
     count = min(MAX_HELD_OUT, int(len(rows) * HELD_OUT_SHARE))
     if count < 1:
         raise InvalidData(f"{file.path}: {len(rows)} rows are too few to hold a tenth of them out")
+    end = _whole_groups_end(rows, count)
+    return tuple(rows[:end]), rows[end:]
+
+
+def _whole_groups_end(rows: Sequence[Example], count: int) -> int:
+    """Where the first `count` rows end if the last one's group, whose rows stand together, goes whole."""
     while count < len(rows) and rows[count].group is not None and rows[count].group == rows[count - 1].group:
-        count += 1  # groups stand together here: the last one goes whole
-    return tuple(rows[:count]), rows[count:]
+        count += 1
+    return count
 
 
 def _described(

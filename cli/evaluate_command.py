@@ -54,8 +54,8 @@ def evaluate(
     from backbone import BackboneError
     from training.errors import TrainingError
     from training.int8 import compare_int8, recorded
-    from training.run import adapter_rows
     from training.row_sources import locate
+    from training.run import adapter_rows
     from training.validation import answers, with_profile
 
     if int8 and device != "cpu":

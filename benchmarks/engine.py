@@ -15,15 +15,12 @@
 Peers run in the interpreter that --peers-python names (`make bench-peers` makes it); without it they are left out.
 """
 
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -35,38 +32,17 @@ from rich.table import Table
 
 from backbone import embedded
 from benchmarks.engine_checks import gemm_peak, int8_agreement, labels77_vs_2, needed_flops, write_base_model
+from benchmarks.engine_process import SETTLE_S, EngineProcess, start
 from benchmarks.engine_variants import PROMPT_LENGTH
-from benchmarks.report import ROOT, print_result
+from benchmarks.report import print_result
 from cli.output import err, show
 
 OURS = ("superpos_fp32", "superpos_int8")
+WORKER = "benchmarks.engine_worker"
 LOCAL = (*OURS, "generate2", "one_step")
 PEERS = ("ctranslate2_fp32", "ctranslate2_int8", "onnxruntime_fp32", "onnxruntime_int8")
-SETTLE_S = 0.25
-"""Before each turn: OpenMP's threads spin for a while after their work, and would take the next one's cores."""
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
-
-
-@dataclass(slots=True)
-class Engine:
-    """One engine's process."""
-
-    name: str
-    process: subprocess.Popen[str]
-    log: Path
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-
-    def ask(self, question: object) -> object:
-        """One line there, one back."""
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(json.dumps(question) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name} ended:\n{self.log.read_text()[-2_000:]}")
-        return json.loads(line)
 
 
 def workloads(*, quick: bool) -> dict[str, list[list[int]]]:
@@ -125,15 +101,18 @@ def compare(
     """Median seconds by workload and engine, and how far each engine's scores lie from `transformers`'."""
     scratch.mkdir()
     names = [*LOCAL, *peers]
-    engines: list[Engine] = []
+    engines: list[EngineProcess] = []
     todo = workloads(quick=quick)
+    seconds: dict[str, dict[str, list[float]]] = {workload: {name: [] for name in names} for workload in todo}
     rounds = 7 if quick else 15
     scores: dict[str, object] = {}
     with Progress(console=err, transient=True) as progress:
         bar = progress.add_task("starting", total=len(names) + len(todo) * rounds * len(names))
         try:
             for name in names:
-                engines.append(_start(name, sys.executable if name in LOCAL else str(peers_python), folder, scratch))
+                python = sys.executable if name in LOCAL else str(peers_python)
+                log = scratch / f"{name}.log"
+                engines.append(start(WORKER, name, str(folder), str(scratch), log=log, python=python))
                 progress.update(bar, description=f"starting {name}", advance=1)
             for workload, token_ids in todo.items():
                 for engine in engines:
@@ -142,33 +121,14 @@ def compare(
                     for engine in engines:
                         progress.update(bar, description=f"{workload}: {engine.name}", advance=1)
                         time.sleep(SETTLE_S)
-                        engine.seconds.setdefault(workload, []).append(float(str(engine.ask(None))))
+                        seconds[workload][engine.name].append(float(str(engine.ask(None))))
         finally:
             for engine in engines:
-                engine.process.kill()
-                engine.process.wait()
-    found = {w: {engine.name: statistics.median(engine.seconds[w]) for engine in engines} for w in todo}
+                engine.stop()
+    found = {w: {engine.name: statistics.median(seconds[w][engine.name]) for engine in engines} for w in todo}
     _show(folder.name, found)
     found["differences"] = _differences(scores)
     return found
-
-
-def _start(name: str, python: str, folder: Path, scratch: Path) -> Engine:
-    log = scratch / f"{name}.log"
-    threads = str(len(os.sched_getaffinity(0)))
-    process = subprocess.Popen(
-        [python, "-m", "benchmarks.engine_worker", name, str(folder), str(scratch)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log.open("w"),
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": threads, "PYTHONWARNINGS": "ignore"},
-    )
-    assert process.stdout
-    if not process.stdout.readline():
-        raise SystemExit(f"{name} did not start:\n{log.read_text()[-2_000:]}")
-    return Engine(name, process, log)
 
 
 def ratios(medians: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

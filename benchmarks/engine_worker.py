@@ -1,37 +1,36 @@
-"""One engine in a process of its own, timed on request: threads that spin after their work, and libraries that bring
-their own OpenMP, cannot slow the others.
+"""One engine's process for `benchmarks.engine`: told token ids it answers with scores, told `null` with seconds."""
 
-Reads a line of JSON with token ids, or `null` to run the workload that it has, and answers each with a line.
-"""
-
-import json
-import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+from benchmarks.engine_process import answer_lines
 
 
 def main(name: str, folder: str, scratch: str) -> None:
     """Serve one variant until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
-    from benchmarks.engine_variants import make
 
-    variant = make(name, Path(folder), Path(scratch))
-    print(json.dumps({"ready": name}), file=answers, flush=True)
-    run = None
-    for line in sys.stdin:
-        token_ids = json.loads(line)
-        if token_ids is not None:
-            run = variant(token_ids)
-            scores = run()
-            answer: object = None if scores is None else scores.tolist()
-        else:
+    def make() -> Callable[[object], object]:
+        from benchmarks.engine_variants import make
+
+        variant = make(name, Path(folder), Path(scratch))
+        run = None
+
+        def answer(token_ids: object) -> object:
+            nonlocal run
+            if token_ids is not None:
+                run = variant(token_ids)  # type: ignore[arg-type] # ours from JSON
+                scores = run()
+                return None if scores is None else scores.tolist()
             assert run is not None
             started = time.perf_counter()
             run()
-            answer = time.perf_counter() - started
-        print(json.dumps(answer), file=answers, flush=True)
+            return time.perf_counter() - started
+
+        return answer
+
+    answer_lines(make)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from cli.output import CommandError, one_line_errors
 from cli.preset_option import PresetOption
 from cli.stacked_training import folders, print_reports, train_together
 from cli.task_files import read_task_file
-from training.choices import Basis, LossName, MethodName, TokenSampling, WeightsInit
+from training.choices import Basis, LossName, MethodName, Sampling, TokenSampling, WeightsInit
 
 
 def train(
@@ -114,6 +114,16 @@ def train(
         int | None,
         typer.Option(min=1, help="End after so many evaluations without a better one.", rich_help_panel="Optimiser"),
     ] = None,
+    sampling: Annotated[
+        Sampling | None,
+        typer.Option(help="balanced: draw every label equally often. (default: shuffled)", rich_help_panel="Rows"),
+    ] = None,
+    class_weights: Annotated[
+        bool | None,
+        typer.Option(
+            help="Weigh a row's loss by rows / (labels × rows of its label). (default: no)", rich_help_panel="Rows"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws sampled tokens, row order and held-out rows.")] = 0,
     seeds: Annotated[
         int, typer.Option(min=1, max=64, help="Train with so many seeds, from --seed on, in one packed batch.")
@@ -167,6 +177,8 @@ def train(
         "sources": tuple(source) if source else None,
         "dropout": dropout,
         "loss": loss,
+        "sampling": sampling,
+        "class_weights": class_weights,
         "epochs": epochs,
         "weight_decay": weight_decay,
         "batch_size": batch_size,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.choices import Basis, LossName, MethodName, TokenSampling, WeightsInit
+from training.choices import Basis, LossName, MethodName, Sampling, TokenSampling, WeightsInit
 from training.errors import InvalidArguments
 from training.methods import NUM_ORDINARY_IDS, LowRank, Method, Residual, Simple, SuperPos, sampled_columns, transfer
 
@@ -54,6 +54,10 @@ class TrainArguments:
     dropout: bool = False
     """Whether the frozen network drops out in training, at T5's own rate and places."""
     loss: LossName = "labels"
+    class_weights: bool = False
+    """Weigh a row's loss by how rare its label is (`training.balance.label_weights`)."""
+    sampling: Sampling = "shuffled"
+    """`balanced`: every label is drawn equally often (`training.balance.balanced_order`)."""
     epochs: int = 10
     batch_size: int = 32
     lr: float = 0.01

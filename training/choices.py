@@ -15,3 +15,6 @@ TokenSampling = Literal["vocabulary", "common"]
 
 LossName = Literal["labels", "full"]
 """`labels`: the served distribution over the label trie; `full`: the paper's cross-entropy over the vocabulary."""
+
+Sampling = Literal["shuffled", "balanced"]
+"""`shuffled`: every row once an epoch; `balanced`: every label equally often."""

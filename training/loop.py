@@ -90,7 +90,8 @@ def _accumulate(backbone: Backbone, rows: Sequence[BatchRow]) -> None:
     encoded = backbone.encode(pack(packed, device=backbone.device), prompts)
     scores = backbone.score(encoded, [row.trie for row in rows])  # [B, K]
     labels = torch.tensor([row.label for row in rows], device=scores.device)
-    losses = -scores.gather(1, labels[:, None])[:, 0]  # [B]
+    weights = torch.tensor([row.weight for row in rows], device=scores.device, dtype=scores.dtype)
+    losses = -scores.gather(1, labels[:, None])[:, 0] * weights  # [B]
     losses[torch.isfinite(losses)].sum().backward()  # type: ignore[no-untyped-call]
     for row, loss in zip(rows, losses.tolist(), strict=True):
         row.loss = loss

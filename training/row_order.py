@@ -1,16 +1,20 @@
-"""The order in which a slot sees its rows: every epoch shuffles all of them anew, by the slot's seed."""
+"""The order in which a slot sees its rows: every epoch draws it anew, by the slot's seed."""
 
 import numpy as np
 from numpy.typing import NDArray
+
+from training.balance import balanced_order
+from training.choices import Sampling
 
 
 class RowOrder:
     """Batches of row numbers without end. Two of the same arguments draw the same batches."""
 
-    def __init__(self, num_rows: int, *, batch_size: int, seed: int) -> None:
+    def __init__(self, labels: NDArray[np.int64], *, batch_size: int, seed: int, sampling: Sampling) -> None:
         self.epoch = 0
         """The epoch under way, or just over; 0 before the first batch."""
-        self._num_rows, self._batch_size = num_rows, batch_size
+        self._labels, self._num_rows, self._batch_size = labels, len(labels), batch_size
+        self._sampling = sampling
         self._generator = np.random.default_rng(seed)
         self._rows: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._taken = 0
@@ -29,7 +33,13 @@ class RowOrder:
         """The rows of the next step, [n]; begins an epoch where the last one is over."""
         if self.at_epochs_end:
             self.epoch += 1
-            self._rows, self._taken = self._generator.permutation(self._num_rows), 0
+            self._rows, self._taken = self._draw(), 0
         batch = self._rows[self._taken : self._taken + self._batch_size]
         self._taken += len(batch)
         return batch
+
+    def _draw(self) -> NDArray[np.int64]:
+        """An epoch's rows: all of them, or every label equally often."""
+        if self._sampling == "balanced":
+            return balanced_order(self._labels, self._generator)
+        return self._generator.permutation(self._num_rows)

@@ -13,6 +13,7 @@ from torch import Tensor
 from adapters.adapter import MAX_ROW_NORM
 from backbone import Backbone, LabelTrie
 from training.arguments import TrainArguments
+from training.balance import label_weights
 from training.evaluation import TokenizedRows, evaluate
 from training.events import EvalEvent, StepEvent, Stop, TrainResult
 from training.methods import Method
@@ -46,7 +47,10 @@ class SlotRun:
         self._best_index = 0
         self._optimizer = torch.optim.AdamW(slot.method.parameter_groups(), lr=slot.arguments.lr)
         arguments = slot.arguments
-        self._order = RowOrder(len(slot.rows), batch_size=arguments.batch_size, seed=arguments.seed)
+        self._order = RowOrder(
+            slot.rows.labels, batch_size=arguments.batch_size, seed=arguments.seed, sampling=arguments.sampling
+        )
+        self.weights = _weights(slot)
         self._losses: list[float] = []
         self._step = 0
         self._started = time.monotonic()
@@ -130,6 +134,14 @@ class SlotRun:
         return time.monotonic() - self._started
 
 
+def _weights(slot: Slot) -> NDArray[np.float64]:
+    """What a row's loss weighs, by its label [K]."""
+    num_labels = slot.trie.num_labels
+    if not slot.arguments.class_weights:
+        return np.ones(num_labels)
+    return label_weights(slot.rows.labels, num_labels=num_labels)
+
+
 def beats(metrics: Metrics, best: Metrics) -> bool:
     """Whether a score is better than the best one's; of equals, the lower loss is."""
     return (metrics.score, -metrics.loss) > (best.score, -best.loss)
@@ -144,7 +156,7 @@ class SlotBatch:
 
     def __init__(self, run: SlotRun, prompt: Tensor, rows: NDArray[np.int64]) -> None:
         self.run, self._prompt = run, prompt  # [P, H]
-        self.rows = [BatchRow(run.slot, int(row), prompt.detach().requires_grad_()) for row in rows]
+        self.rows = [BatchRow(run, int(row), prompt.detach().requires_grad_()) for row in rows]
 
     def update(self) -> None:
         """Hand the gradient on to the method, and let it take its step."""
@@ -158,12 +170,15 @@ class SlotBatch:
 class BatchRow:
     """A training row in a step."""
 
-    __slots__ = ("label", "loss", "prompt", "token_ids", "trie")
+    __slots__ = ("label", "loss", "prompt", "token_ids", "trie", "weight")
 
-    def __init__(self, slot: Slot, row: int, prompt: Tensor) -> None:
+    def __init__(self, run: SlotRun, row: int, prompt: Tensor) -> None:
+        slot = run.slot
         self.prompt = prompt  # [P, H], its gradient this row's alone
         self.token_ids, self.label = slot.rows.token_ids[row], int(slot.rows.labels[row])
         self.trie = slot.trie
+        self.weight = float(run.weights[self.label])
+        """What its loss is multiplied by."""
         self.loss = math.nan
         """In nats, when a pass has been run."""
 

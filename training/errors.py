@@ -3,7 +3,8 @@
 TrainingError
 ├── InvalidTaskFile   a task file that cannot be read or breaks a rule; names the file and the field
 ├── InvalidData       a data file that cannot be read or has a bad row; names the file, the row and the field
-└── InvalidArguments  training arguments that contradict each other or the backbone
+├── InvalidArguments  training arguments that contradict each other or the backbone
+└── SweepFailed       a sweep that cannot go on: its workers die, or another process runs it
 """
 
 
@@ -21,3 +22,7 @@ class InvalidData(TrainingError):
 
 class InvalidArguments(TrainingError):
     """Arguments that no run can be made from."""
+
+
+class SweepFailed(TrainingError):
+    """A sweep that cannot go on."""

@@ -1,0 +1,52 @@
+"""What tests of sweeps build with: a plan that ends in seconds, and a sweep of it in a folder."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from support_training import QUICK
+
+from backbone import Backbone
+from training.events import EpochEvent
+from training.run import read_rows
+from training.sweeping.folder import SweepFolder
+from training.sweeping.space import SearchSpace
+from training.sweeping.stacks import Subject
+from training.sweeping.study import Trial
+from training.sweeping.sweep import EndedTrial, Sweep, SweepPlan
+from training.task_file import TaskFile
+
+PLAN = SweepPlan(
+    space=SearchSpace(methods=("superpos", "simple"), lr=(1e-6, 0.05), num_sampled_tokens=(32,)),
+    fixed=dataclasses.replace(QUICK, epochs=3),
+    trials=4,
+    parallel=2,
+    metric="accuracy",
+    pruner="none",
+)
+
+
+def subject_of(backbone: Backbone, task: TaskFile, plan: SweepPlan = PLAN) -> Subject:
+    rows = read_rows(backbone, task, split="paper", seed=plan.fixed.seed, limit=60)
+    return Subject(task, rows, "paper", 60)
+
+
+@contextmanager
+def sweep_in(
+    folder: Path,
+    subject: Subject,
+    plan: SweepPlan = PLAN,
+    *,
+    resume: bool = False,
+    on_epoch: Callable[[Trial, EpochEvent], None] = lambda trial, event: None,
+    on_end: Callable[[EndedTrial], None] = lambda trial: None,
+) -> Iterator[Sweep]:
+    """A sweep whose files are closed at the end."""
+    files = SweepFolder(folder, plan.described(), resume=resume)
+    sweep = Sweep(plan, subject, files, on_epoch=on_epoch, on_end=on_end)
+    try:
+        yield sweep
+    finally:
+        sweep.close()
+        files.close()

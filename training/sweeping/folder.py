@@ -1,0 +1,148 @@
+"""The folder of a sweep: `sweep.json`, the study, a run's folder for each trial, and a lock while it runs."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+import filelock
+import numpy as np
+import safetensors.numpy
+from pydantic import TypeAdapter
+from safetensors import safe_open
+
+from training.errors import InvalidArguments, SweepFailed
+from training.events import EpochEvent, Stop, TrainResult
+from training.metrics import Metrics
+from training.run_folder import RunFolder
+
+SWEEP, STUDY, PAGE, TRIALS, RESULT = "sweep.json", "study.sqlite", "sweep.html", "trials", "result.safetensors"
+_METRICS = TypeAdapter(Metrics)
+
+
+class SweepFolder:
+    """One sweep's files. Another sweep's folder is refused; so is one that another process works in."""
+
+    def __init__(self, path: Path, described: Mapping[str, object], *, resume: bool) -> None:
+        """Begin a sweep's folder, or go on with it.
+
+        Args:
+            described: what makes the sweep this one and no other, as JSON
+
+        Raises:
+            InvalidArguments: it holds a sweep, and `resume` is not said or the sweep is another one
+            SweepFailed: another process has it open
+        """
+        self.path = path
+        if resume and not (path / SWEEP).exists():
+            raise InvalidArguments(f"{path} holds no sweep to resume")
+        if not resume and (path / SWEEP).exists():
+            raise InvalidArguments(f"{path} holds a sweep already; go on with it by --resume, or name another by --out")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise InvalidArguments(f"cannot make the sweep's folder {path}: {exc.strerror}") from exc
+        self._lock = filelock.FileLock(path / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout as exc:
+            raise SweepFailed(f"another process sweeps in {path}") from exc
+        try:
+            self._check(json.loads(json.dumps(described)))
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def close(self) -> None:
+        """Let others have it."""
+        self._lock.release()
+
+    @property
+    def study(self) -> Path:
+        return self.path / STUDY
+
+    def trial(self, number: int) -> Path:
+        """The run folder of a trial."""
+        return self.path / TRIALS / f"{number:04d}"
+
+    def write(self, outcome: Mapping[str, object]) -> None:
+        """What the sweep came to so far, into `sweep.json`."""
+        self._write({"sweep": self._read()["sweep"], **outcome})
+
+    def write_page(self, page: str) -> None:
+        """The plots and the table."""
+        (self.path / PAGE).write_text(page, encoding="utf-8")
+
+    def run_folder(self, number: int) -> RunFolder:
+        """A trial's run folder, to write."""
+        return RunFolder(self.trial(number))
+
+    def _check(self, described: dict[str, object]) -> None:
+        if not (self.path / SWEEP).exists():
+            self._write({"sweep": described})
+            return
+        before = self._read()["sweep"]
+        for name, value in _flat(described).items():
+            there = _flat(before).get(name)
+            if there != value:
+                raise InvalidArguments(f"{self.path} holds another sweep: {name} is {there} there, {value} was asked")
+
+    def _read(self) -> dict[str, dict[str, object]]:
+        return cast(dict[str, dict[str, object]], json.loads((self.path / SWEEP).read_text(encoding="utf-8")))
+
+    def _write(self, value: object) -> None:
+        part = self.path / f"{SWEEP}.part"
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.replace(self.path / SWEEP)
+
+
+def write_result(run: Path, result: TrainResult) -> None:
+    """A trial's prompts and history, whole or not at all, into its run folder."""
+    epochs = [
+        {
+            "epoch": event.epoch,
+            "train_loss": event.train_loss,
+            "metrics": asdict(event.metrics),
+            "is_best": event.is_best,
+            "elapsed_s": event.elapsed_s,
+        }
+        for event in result.epochs
+    ]
+    told = {"best_epoch": result.best_epoch, "stop": result.stop, "epochs": epochs}
+    prompts = np.stack([event.prompt for event in result.epochs])  # [E, P, H]
+    part = run / f"{RESULT}.part"
+    safetensors.numpy.save_file({"prompts": prompts}, part, metadata={"result": json.dumps(told)})
+    part.replace(run / RESULT)
+
+
+def read_result(run: Path) -> TrainResult | None:
+    """What `write_result` wrote; None where it never came to it."""
+    if not (run / RESULT).exists():
+        return None
+    with safe_open(run / RESULT, framework="np") as file:
+        told = json.loads(file.metadata()["result"])
+        prompts = file.get_tensor("prompts")
+    epochs = tuple(
+        EpochEvent(
+            epoch=line["epoch"],
+            train_loss=line["train_loss"],
+            metrics=_METRICS.validate_python(line["metrics"]),
+            is_best=line["is_best"],
+            prompt=prompt,
+            elapsed_s=line["elapsed_s"],
+        )
+        for line, prompt in zip(told["epochs"], prompts, strict=True)
+    )
+    stop: Stop = told["stop"]
+    return TrainResult(prompts[told["best_epoch"]], told["best_epoch"], epochs, stop)
+
+
+def _flat(value: Mapping[str, object], above: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, part in value.items():
+        if isinstance(part, Mapping):
+            flat |= _flat(part, f"{above}{name}.")
+        else:
+            flat[f"{above}{name}"] = part
+    return flat

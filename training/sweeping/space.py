@@ -1,0 +1,173 @@
+"""What a sweep tries: ranges and choices of a run's arguments, and how Optuna draws from them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar, get_args
+
+import torch
+
+from training.arguments import TrainArguments
+from training.errors import InvalidArguments
+from training.methods import Basis, MethodName, sample_token_ids
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+T = TypeVar("T")
+
+UNSWEPT = {
+    "spot": "it starts from an adapter",
+    "mixture": "it is made of adapters",
+    "attempt": "it is made of adapters",
+    "full": "it has no prompt",
+}
+"""Methods that are no prompt from scratch, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range that is drawn from log-uniformly.
+
+    Raises:
+        InvalidArguments: its ends are not above 0 and in order
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high:
+            raise InvalidArguments(f"the range {self.low:g}:{self.high:g} is none, expected 0 < low < high")
+
+
+Numbers = Span | tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpace:
+    """The values that runs are tried with. A single choice is taken as it is, and is no dimension of the search."""
+
+    methods: tuple[MethodName, ...] = ("superpos",)
+    lr: Numbers = Span(0.001, 1.0)
+    weight_decay: Numbers = (1e-5,)
+    batch_size: tuple[int, ...] = (32,)
+    num_sampled_tokens: tuple[int, ...] = (128,)
+    """superpos: m."""
+    basis: tuple[Basis, ...] = ("per_token",)
+    """superpos: a basis for each prompt vector, or one for all."""
+
+    def draw(self, trial: "BaseTrial", fixed: TrainArguments) -> TrainArguments:
+        """The arguments of a trial: `fixed`, with what Optuna chose put in."""
+        method: MethodName = _choice(trial, "method", self.methods)
+        drawn = replace(
+            fixed,
+            method=method,
+            lr=_number(trial, "lr", self.lr),
+            weight_decay=_number(trial, "weight_decay", self.weight_decay),
+            batch_size=_choice(trial, "batch_size", self.batch_size),
+        )
+        if method != "superpos":
+            return drawn
+        return replace(
+            drawn,
+            num_sampled_tokens=_choice(trial, "num_sampled_tokens", self.num_sampled_tokens),
+            basis=_choice(trial, "basis", self.basis),
+        )
+
+    def check(self, fixed: TrainArguments, *, vocab_size: int) -> None:
+        """Refuse a space with a run in it that cannot be.
+
+        Raises:
+            InvalidArguments: an end of a range or a choice is no value of its argument, or the vocabulary is too small
+        """
+        for _ in self._ends(fixed):
+            pass
+        if "superpos" in self.methods:
+            sample_token_ids(max(self.num_sampled_tokens), vocab_size=vocab_size, generator=torch.Generator())
+
+    def _ends(self, fixed: TrainArguments) -> Iterator[TrainArguments]:
+        # a run's arguments refuse each value by themselves
+        for method in self.methods:
+            if method in UNSWEPT:
+                raise InvalidArguments(f"method {method!r} cannot be swept: {UNSWEPT[method]}")
+            yield replace(fixed, method=method)
+        yield from (replace(fixed, lr=lr) for lr in _extremes(self.lr))
+        yield from (replace(fixed, weight_decay=decay) for decay in _extremes(self.weight_decay))
+        yield from (replace(fixed, batch_size=size) for size in self.batch_size)
+        yield from (replace(fixed, num_sampled_tokens=count) for count in self.num_sampled_tokens)
+
+
+def numbers(text: str, name: str) -> Numbers:
+    """`low:high`, or values with commas between them.
+
+    Raises:
+        InvalidArguments: it is neither
+    """
+    try:
+        if ":" in text:
+            low, high = (float(part) for part in text.split(":"))
+            return Span(low, high)
+        return _distinct(tuple(float(part) for part in text.split(",")), name)
+    except ValueError as exc:
+        raise InvalidArguments(f"{name} is {text!r}, expected low:high, or numbers with commas between them") from exc
+
+
+def counts(text: str, name: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them.
+
+    Raises:
+        InvalidArguments: it is something else
+    """
+    try:
+        return _distinct(tuple(int(part) for part in text.split(",")), name)
+    except ValueError as exc:
+        raise InvalidArguments(f"{name} is {text!r}, expected whole numbers with commas between them") from exc
+
+
+def methods(text: str) -> tuple[MethodName, ...]:
+    """Names of methods with commas between them.
+
+    Raises:
+        InvalidArguments: one is no method's name
+    """
+    return _names(text, "method", tuple(name for name in get_args(MethodName) if name not in UNSWEPT))
+
+
+def bases(text: str) -> tuple[Basis, ...]:
+    """Names of bases with commas between them.
+
+    Raises:
+        InvalidArguments: one is no basis's name
+    """
+    return _names(text, "basis", get_args(Basis))
+
+
+def _names(text: str, name: str, known: tuple[T, ...]) -> tuple[T, ...]:
+    chosen = _distinct(tuple(text.split(",")), name)
+    for part in chosen:
+        if part not in known:
+            raise InvalidArguments(f"{name} is {part!r}, expected of {', '.join(map(str, known))}")
+    return tuple(value for part in chosen for value in known if value == part)
+
+
+def _distinct(values: tuple[T, ...], name: str) -> tuple[T, ...]:
+    if len(set(values)) < len(values):
+        raise InvalidArguments(f"{name}: a value stands twice in {','.join(map(str, values))}")
+    return values
+
+
+def _extremes(values: Numbers) -> tuple[float, ...]:
+    return (values.low, values.high) if isinstance(values, Span) else values
+
+
+def _number(trial: "BaseTrial", name: str, values: Numbers) -> float:
+    if isinstance(values, Span):
+        return trial.suggest_float(name, values.low, values.high, log=True)
+    return _choice(trial, name, values)
+
+
+def _choice(trial: "BaseTrial", name: str, values: tuple[T, ...]) -> T:
+    if len(values) == 1:
+        return values[0]
+    chosen: T = trial.suggest_categorical(name, values)  # type: ignore[assignment, arg-type]
+    return chosen

@@ -1,0 +1,66 @@
+"""Trains the trials of a stack together, each into a run folder of its own: what this process and a worker both do."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from backbone import Backbone
+from training.events import EpochEvent, TrainResult
+from training.loop import train_stack
+from training.run import RunRows, prepare
+from training.run_folder import RunFolder
+from training.splits import Split
+from training.sweeping.study import Trial
+from training.task_file import TaskFile
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What all trials of a sweep train on: values alone, so that a worker elsewhere needs no file of ours."""
+
+    task: TaskFile
+    rows: RunRows
+    split: Split
+    limit: int | None
+
+
+def train_trials(
+    backbone: Backbone,
+    subject: Subject,
+    trials: Sequence[Trial],
+    folders: Sequence[RunFolder],
+    *,
+    is_hopeless: Callable[[int, EpochEvent], bool],
+) -> list[TrainResult]:
+    """Train trials in one packed stack and record each in its folder; the report rows are not looked at.
+
+    Args:
+        is_hopeless: asked with a trial's number after each evaluation; the trial then leaves the stack
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, after which nothing of the stack counts
+    """
+    prepared = [
+        prepare(
+            backbone,
+            subject.task,
+            trial.arguments,
+            folder,
+            split=subject.split,
+            limit=subject.limit,
+            rows=subject.rows,
+            stack_size=len(trials),
+        )
+        for trial, folder in zip(trials, folders, strict=True)
+    ]
+    slots = [
+        replace(preparation.slot, is_hopeless=partial(is_hopeless, trial.number))
+        for preparation, trial in zip(prepared, trials, strict=True)
+    ]
+    results = train_stack(backbone, slots)
+    if any(result.stop == "interrupted" for result in results):
+        raise KeyboardInterrupt
+    for preparation, result in zip(prepared, results, strict=True):
+        assert preparation.recorder is not None
+        preparation.recorder.finish(backbone, result)
+    return results

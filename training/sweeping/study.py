@@ -1,0 +1,165 @@
+"""The Optuna study behind a sweep: asks for trials, hears of them, prunes, and survives the process that ran it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from training.arguments import TrainArguments
+from training.sweeping.space import SearchSpace
+
+PrunerName = Literal["median", "halving", "hyperband", "none"]
+
+MAX_ATTEMPTS = 3
+"""A trial whose workers died so often is not asked again."""
+MIN_TRIALS_OF_IMPORTANCES = 4
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A run that is to be tried."""
+
+    number: int
+    arguments: TrainArguments
+
+
+class SweepStudy:
+    """One study in a SQLite file. One process at a time may have it open."""
+
+    def __init__(
+        self,
+        path: Path,
+        space: SearchSpace,
+        fixed: TrainArguments,
+        *,
+        maximise: bool,
+        pruner: PrunerName,
+    ) -> None:
+        """Open the study, or begin it.
+
+        Args:
+            fixed: what the space leaves open; its seed seeds the sampler too
+            maximise: whether a larger value is a better one
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._space, self._fixed, self._maximise = space, fixed, maximise
+        # SQLite: a process killed while it writes leaves nothing to repair, where a journal keeps its lock for 30 s
+        self._storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+        self._study = optuna.create_study(
+            storage=self._storage,
+            study_name="sweep",
+            direction="maximize" if maximise else "minimize",
+            pruner=_pruner(pruner, fixed.epochs),
+            load_if_exists=True,
+        )
+        self._running: dict[int, optuna.Trial] = {}
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    @property
+    def num_ended(self) -> int:
+        """Trials with a value."""
+        return len(self._study.get_trials(deepcopy=False, states=_ENDED))
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    def ended(self) -> list[FrozenTrial]:
+        """Trials with a value, in the order they were asked for; a pruned one's is its best up to there."""
+        return self._study.get_trials(deepcopy=False, states=_ENDED)
+
+    def trial(self, number: int) -> FrozenTrial:
+        """A trial as it stands."""
+        return self._study.trials[number]
+
+    def importances(self) -> dict[str, float]:
+        """How much of the value each drawn argument explains; none of a study too small for it."""
+        ended = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if len(ended) < MIN_TRIALS_OF_IMPORTANCES or len({trial.value for trial in ended}) < 2:
+            return {}
+        return optuna.importance.get_param_importances(self._study)
+
+    def left_running(self) -> list[int]:
+        """Trials that a process which ended left without a value."""
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [trial.number for trial in trials if trial.number not in self._running]
+
+    def ask(self, count: int) -> list[Trial]:
+        """So many trials to train together; those that were lost come first."""
+        # drawn anew for each stack, so that a resumed sweep does not draw its first trials a second time
+        seed = np.random.SeedSequence([self._fixed.seed, self.num_ended]).generate_state(1)
+        # a running trial counts as a bad one: the rest of the stack is drawn elsewhere (constant liar)
+        self._study.sampler = optuna.samplers.TPESampler(seed=int(seed[0]), constant_liar=True)
+        asked = []
+        for _ in range(count):
+            trial = self._study.ask()
+            arguments = self._space.draw(trial, self._fixed)
+            self._running[trial.number] = trial
+            asked.append(Trial(trial.number, arguments))
+        return asked
+
+    def is_hopeless(self, number: int, epoch: int, value: float) -> bool:
+        """Whether the pruner gives a trial up that has this value after an epoch.
+
+        It hears of the best up to there, which is what the trial would be worth if it ended.
+        """
+        trial = self._running[number]
+        better = max if self._maximise else min
+        trial.report(better([value, *self.trial(number).intermediate_values.values()]), epoch)
+        return trial.should_prune()
+
+    def tell(self, number: int, value: float, *, loss: float, best_epoch: int, stop: str) -> None:
+        """What a trial came to.
+
+        Args:
+            loss: its selection loss, which tells equal values apart
+            stop: why it ended; `pruned` marks it so
+        """
+        # a trial of another process can have ended on disk before it was told
+        trial = self._running.pop(number, None) or optuna.Trial(self._study, self._study.trials[number]._trial_id)
+        trial.set_user_attr("loss", loss)
+        trial.set_user_attr("best_epoch", best_epoch)
+        trial.set_user_attr("stop", stop)
+        if stop == "pruned":
+            self._study.tell(number, state=TrialState.PRUNED)
+        else:
+            self._study.tell(number, value)
+
+    def lose(self, numbers: Sequence[int], *, count_attempt: bool) -> list[int]:
+        """Trials that ended without a value: failed, and asked again; those that were too often come back.
+
+        Args:
+            count_attempt: whether the trial may be to blame; an interrupted process is not its fault
+        """
+        given_up = []
+        for number in numbers:
+            self._running.pop(number, None)
+            lost = self._study.trials[number]
+            attempts = int(lost.user_attrs.get("attempts", 0)) + count_attempt
+            self._study.tell(number, state=TrialState.FAIL)
+            if attempts >= MAX_ATTEMPTS:
+                given_up.append(number)
+            else:
+                self._study.enqueue_trial(lost.params, user_attrs={"attempts": attempts, "again": number})
+        return given_up
+
+
+def _pruner(name: PrunerName, epochs: int) -> optuna.pruners.BasePruner:
+    match name:
+        case "median":
+            return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
+        case "halving":
+            return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+        case "hyperband":
+            return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
+        case "none":
+            return optuna.pruners.NopPruner()

@@ -1,0 +1,147 @@
+"""A sweep under way: which trials come next, what they came to, which is best. Where they train is not its matter."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from training.arguments import TrainArguments
+from training.errors import InvalidArguments, SweepFailed
+from training.events import EpochEvent, TrainResult
+from training.metrics import Metrics
+from training.sweeping.folder import SweepFolder, read_result, write_result
+from training.sweeping.space import SearchSpace
+from training.sweeping.stacks import Subject
+from training.sweeping.study import MAX_ATTEMPTS, PrunerName, SweepStudy, Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPlan:
+    """What a sweep was asked to do."""
+
+    space: SearchSpace
+    fixed: TrainArguments
+    """What the space leaves open; its seed draws the rows of every trial and the search."""
+    trials: int
+    parallel: int
+    """Trials of one stack."""
+    metric: str
+    """What trials are compared by: a figure of the best epoch on the selection rows."""
+    pruner: PrunerName = "median"
+
+    def described(self) -> dict[str, object]:
+        """What makes it this sweep and no other; more trials and other stacks go on with it."""
+        values = asdict(self)
+        del values["trials"], values["parallel"]
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class EndedTrial:
+    """A trial with a value, of this process or of one before."""
+
+    number: int
+    arguments: TrainArguments
+    value: float
+    loss: float
+    best_epoch: int
+    stop: str
+
+
+class Sweep:
+    """Asks the study for stacks, keeps what they came to, and knows the best."""
+
+    def __init__(
+        self,
+        plan: SweepPlan,
+        subject: Subject,
+        folder: SweepFolder,
+        *,
+        on_epoch: Callable[[Trial, EpochEvent], None] = lambda trial, event: None,
+        on_end: Callable[[EndedTrial], None] = lambda trial: None,
+    ) -> None:
+        """Open the sweep's study; what a process before left unfinished is kept if it had ended, and else asked again.
+
+        Args:
+            on_epoch: hears of a trial that goes on after an evaluation
+            on_end: hears of a trial that has a value
+
+        Raises:
+            InvalidArguments: the metric is none of the task's
+        """
+        known = ("score", "loss", *subject.task.scoring.measured)
+        if plan.metric not in known:
+            raise InvalidArguments(f"metric is {plan.metric!r}, expected one of {', '.join(known)}")
+        self.plan, self.subject, self.folder = plan, subject, folder
+        self._on_epoch, self._on_end = on_epoch, on_end
+        self._maximise = plan.metric != "loss"
+        self._study = SweepStudy(folder.study, plan.space, plan.fixed, maximise=self._maximise, pruner=plan.pruner)
+        self._trials: dict[int, Trial] = {}
+        for number in self._study.left_running():
+            result = read_result(folder.trial(number))
+            if result is None:
+                self._study.lose([number], count_attempt=False)
+            else:
+                self._tell(number, result)
+
+    def close(self) -> None:
+        """Let go of the study; trials that still run are asked again when the sweep is resumed."""
+        self._study.close()
+
+    def next_stack(self) -> list[Trial]:
+        """The trials to train together next; none when all that were asked for have ended or run."""
+        left = self.plan.trials - self._study.num_ended - self._study.num_running
+        asked = self._study.ask(max(0, min(left, self.plan.parallel)))
+        self._trials |= {trial.number: trial for trial in asked}
+        return asked
+
+    def is_hopeless(self, number: int, event: EpochEvent) -> bool:
+        """Whether a trial is given up after an evaluation; its best up to there counts."""
+        self._on_epoch(self._trials[number], event)
+        return self._study.is_hopeless(number, event.epoch, self._value(event.metrics))
+
+    def keep(self, number: int, result: TrainResult) -> None:
+        """A trial has ended: written down, then told to the study."""
+        write_result(self.folder.trial(number), result)
+        self._tell(number, result)
+
+    def lose(self, numbers: Sequence[int]) -> None:
+        """The process that trained these has died: they are asked again.
+
+        Raises:
+            SweepFailed: that has happened to one of them too often
+        """
+        if given_up := self._study.lose(numbers, count_attempt=True):
+            raise SweepFailed(f"trial {given_up[0]}: its worker died, and so did {MAX_ATTEMPTS - 1} others before it")
+
+    def ended(self) -> list[EndedTrial]:
+        """Every trial with a value: the best first, equal values by their loss, and pruned ones after the rest."""
+        sign = -1 if self._maximise else 1
+        return sorted(
+            map(self._ended, self._study.ended()),
+            key=lambda trial: (trial.stop == "pruned", sign * trial.value, trial.loss),
+        )
+
+    def importances(self) -> dict[str, float]:
+        """How much of the value each argument explains, from Optuna; none of a search too small for it."""
+        return self._study.importances()
+
+    def _tell(self, number: int, result: TrainResult) -> None:
+        best = result.best
+        self._study.tell(number, self._value(best), loss=best.loss, best_epoch=result.best_epoch, stop=result.stop)
+        self._on_end(self._ended(self._study.trial(number)))
+
+    def _value(self, metrics: Metrics) -> float:
+        return metrics.figures()[self.plan.metric]
+
+    def _ended(self, trial: FrozenTrial) -> EndedTrial:
+        assert trial.value is not None
+        return EndedTrial(
+            number=trial.number,
+            arguments=self.plan.space.draw(optuna.trial.FixedTrial(trial.params), self.plan.fixed),
+            value=trial.value,
+            loss=trial.user_attrs["loss"],
+            best_epoch=trial.user_attrs["best_epoch"],
+            stop=trial.user_attrs["stop"],
+        )

@@ -1,0 +1,27 @@
+"""The best trial of a sweep: its adapter and its report rows, looked at once."""
+
+from backbone import Backbone
+from training.arguments import make_method
+from training.run import Preparation, RunReport, finish
+from training.slot import Slot
+from training.sweeping.folder import read_result
+from training.sweeping.sweep import EndedTrial, Sweep
+
+
+def report_best(backbone: Backbone, sweep: Sweep, best: EndedTrial) -> RunReport | None:
+    """Score the best trial's prompt on the report rows and write its adapter; None where that is done already."""
+    if (sweep.folder.trial(best.number) / "adapter").exists():
+        return None
+    result = read_result(sweep.folder.trial(best.number))
+    assert result is not None
+    rows, task = sweep.subject.rows, sweep.subject.task
+    slot = Slot(
+        method=make_method(best.arguments, backbone.weights.embedding),
+        arguments=best.arguments,
+        trie=backbone.label_trie(task.spec.label_words),
+        rows=rows.train,
+        selection=rows.selection,
+        scoring=task.scoring,
+    )
+    folder = sweep.folder.run_folder(best.number)
+    return finish(backbone, Preparation(slot, task, rows, folder, sweep.subject.split, recorder=None), result)

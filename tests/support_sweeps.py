@@ -8,7 +8,7 @@ from pathlib import Path
 from support_training import QUICK
 
 from backbone import Backbone
-from training.events import EpochEvent
+from training.events import EvalEvent
 from training.run import read_rows
 from training.sweeping.folder import SweepFolder
 from training.sweeping.space import SearchSpace
@@ -39,12 +39,12 @@ def sweep_in(
     plan: SweepPlan = PLAN,
     *,
     resume: bool = False,
-    on_epoch: Callable[[Trial, EpochEvent], None] = lambda trial, event: None,
+    on_evaluation: Callable[[Trial, EvalEvent], None] = lambda trial, event: None,
     on_end: Callable[[EndedTrial], None] = lambda trial: None,
 ) -> Iterator[Sweep]:
     """A sweep whose files are closed at the end."""
     files = SweepFolder(folder, plan.described(), resume=resume)
-    sweep = Sweep(plan, subject, files, on_epoch=on_epoch, on_end=on_end)
+    sweep = Sweep(plan, subject, files, on_evaluation=on_evaluation, on_end=on_end)
     try:
         yield sweep
     finally:

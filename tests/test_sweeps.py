@@ -1,23 +1,14 @@
 """Sweeps in this process: what they find, prune, keep and go on with."""
 
-import dataclasses
 from pathlib import Path
 
-import numpy as np
 import pytest
-from support_sweeps import PLAN, subject_of, sweep_in
+from support_sweeps import subject_of, sweep_in
 from support_training import lines_of
 
 from adapters.files import from_files, read_folder
 from backbone import Backbone
-from training.events import EpochEvent
-from training.errors import InvalidArguments, SweepFailed
-from training.run_folder import RunFolder
-from training.sweeping.folder import read_result
 from training.sweeping.here import sweep_here
-from training.sweeping.space import SearchSpace, Span
-from training.sweeping.stacks import train_trials
-from training.sweeping.study import Trial
 from training.sweeping.sweep import EndedTrial
 from training.sweeping.winner import report_best
 from training.task_file import TaskFile

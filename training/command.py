@@ -2,9 +2,9 @@
 
 import re
 import shlex
-from dataclasses import fields
+from dataclasses import Field, fields
 
-from training.arguments import TrainArguments
+from training.arguments import DEFAULT_WEIGHT_DECAY, TrainArguments
 from training.splits import Split
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -23,7 +23,7 @@ def train_command(
     options: dict[str, object] = {
         field.name: getattr(arguments, field.name)
         for field in fields(TrainArguments)
-        if field.name == "lr" or getattr(arguments, field.name) != field.default
+        if field.name == "lr" or getattr(arguments, field.name) != _default(field, arguments)
     }
     options |= {"split": split} if split != "honest" else {}
     options |= {} if limit is None else {"limit": limit}
@@ -35,10 +35,23 @@ def train_command(
     return shlex.join(words)
 
 
+def _default(field: "Field[object]", arguments: TrainArguments) -> object:
+    """What the command takes where an option is left out."""
+    if field.name == "weight_decay":
+        return DEFAULT_WEIGHT_DECAY.get(arguments.method, field.default)
+    return field.default
+
+
 def _option(name: str, value: object) -> list[str]:
     flag = "--" + name.replace("_", "-")
     if isinstance(value, bool):
         return [flag if value else flag.replace("--", "--no-", 1)]
     if isinstance(value, tuple):
         return [word for item in value for word in (flag, str(item))]
-    return [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+    return [flag, _number(value) if isinstance(value, float) else str(value)]
+
+
+def _number(value: float) -> str:
+    """As short as it can be and still the same number."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

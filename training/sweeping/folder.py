@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from safetensors import safe_open
 
 from training.errors import InvalidArguments, SweepFailed
-from training.events import EpochEvent, Stop, TrainResult
+from training.events import EvalEvent, TrainResult
 from training.metrics import Metrics
 from training.run_folder import RunFolder
 
@@ -99,18 +99,16 @@ class SweepFolder:
 
 def write_result(run: Path, result: TrainResult) -> None:
     """A trial's prompts and history, whole or not at all, into its run folder."""
-    epochs = [
-        {
-            "epoch": event.epoch,
-            "train_loss": event.train_loss,
-            "metrics": asdict(event.metrics),
-            "is_best": event.is_best,
-            "elapsed_s": event.elapsed_s,
-        }
-        for event in result.epochs
-    ]
-    told = {"best_epoch": result.best_epoch, "stop": result.stop, "epochs": epochs}
-    prompts = np.stack([event.prompt for event in result.epochs])  # [E, P, H]
+    told = {
+        "best_index": result.best_index,
+        "stop": result.stop,
+        "evaluations": [
+            {field.name: getattr(event, field.name) for field in fields(EvalEvent) if field.name != "prompt"}
+            | {"metrics": asdict(event.metrics)}
+            for event in result.evaluations
+        ],
+    }
+    prompts = np.stack([event.prompt for event in result.evaluations])  # [E, P, H]
     part = run / f"{RESULT}.part"
     safetensors.numpy.save_file({"prompts": prompts}, part, metadata={"result": json.dumps(told)})
     part.replace(run / RESULT)
@@ -123,19 +121,11 @@ def read_result(run: Path) -> TrainResult | None:
     with safe_open(run / RESULT, framework="np") as file:
         told = json.loads(file.metadata()["result"])
         prompts = file.get_tensor("prompts")
-    epochs = tuple(
-        EpochEvent(
-            epoch=line["epoch"],
-            train_loss=line["train_loss"],
-            metrics=_METRICS.validate_python(line["metrics"]),
-            is_best=line["is_best"],
-            prompt=prompt,
-            elapsed_s=line["elapsed_s"],
-        )
-        for line, prompt in zip(told["epochs"], prompts, strict=True)
+    evaluations = tuple(
+        EvalEvent(**line | {"metrics": _METRICS.validate_python(line["metrics"]), "prompt": prompt})
+        for line, prompt in zip(told["evaluations"], prompts, strict=True)
     )
-    stop: Stop = told["stop"]
-    return TrainResult(prompts[told["best_epoch"]], told["best_epoch"], epochs, stop)
+    return TrainResult(evaluations, told["best_index"], told["stop"])
 
 
 def _flat(value: Mapping[str, object], above: str = "") -> dict[str, object]:

@@ -18,7 +18,7 @@ import ray
 
 from backbone import Backbone
 from training.errors import InvalidArguments
-from training.events import EpochEvent, TrainResult
+from training.events import EvalEvent, TrainResult
 from training.run_folder import RunFolder
 from training.sweeping.stacks import Subject, train_trials
 from training.sweeping.study import Trial
@@ -32,7 +32,7 @@ class Question:
     """A worker asks: is this trial hopeless?"""
 
     number: int
-    event: EpochEvent
+    event: EvalEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class StackWorker:
         except BaseException as exc:  # noqa: BLE001 - it is raised where the driver waits
             self._said.put(exc)
 
-    def _ask(self, number: int, event: EpochEvent) -> bool:
+    def _ask(self, number: int, event: EvalEvent) -> bool:
         self._said.put(Question(number, event))
         return self._answers.get()
 

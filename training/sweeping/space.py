@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 
 import torch
 
-from training.arguments import TrainArguments
+from training.arguments import DEFAULT_WEIGHT_DECAY, TrainArguments
+from training.choices import Basis, MethodName
 from training.errors import InvalidArguments
-from training.methods import Basis, MethodName, sample_token_ids
+from training.methods.tokens import sample_token_ids
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -21,7 +22,7 @@ UNSWEPT = {
     "attempt": "it is made of adapters",
     "full": "it has no prompt",
 }
-"""Methods that are no prompt from scratch, and why."""
+"""Methods that a sweep does not try, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class SearchSpace:
 
     methods: tuple[MethodName, ...] = ("superpos",)
     lr: Numbers = Span(0.001, 1.0)
-    weight_decay: Numbers = (1e-5,)
+    weight_decay: Numbers | None = None
+    """None: each method's own."""
     batch_size: tuple[int, ...] = (32,)
     num_sampled_tokens: tuple[int, ...] = (128,)
     """superpos: m."""
@@ -59,11 +61,12 @@ class SearchSpace:
     def draw(self, trial: "BaseTrial", fixed: TrainArguments) -> TrainArguments:
         """The arguments of a trial: `fixed`, with what Optuna chose put in."""
         method: MethodName = _choice(trial, "method", self.methods)
+        own_decay = DEFAULT_WEIGHT_DECAY.get(method, fixed.weight_decay)
         drawn = replace(
             fixed,
             method=method,
             lr=_number(trial, "lr", self.lr),
-            weight_decay=_number(trial, "weight_decay", self.weight_decay),
+            weight_decay=own_decay if self.weight_decay is None else _number(trial, "weight_decay", self.weight_decay),
             batch_size=_choice(trial, "batch_size", self.batch_size),
         )
         if method != "superpos":
@@ -83,7 +86,12 @@ class SearchSpace:
         for _ in self._ends(fixed):
             pass
         if "superpos" in self.methods:
-            sample_token_ids(max(self.num_sampled_tokens), vocab_size=vocab_size, generator=torch.Generator())
+            sample_token_ids(
+                max(self.num_sampled_tokens),
+                vocab_size=vocab_size,
+                generator=torch.Generator(),
+                sampling=fixed.token_sampling,
+            )
 
     def _ends(self, fixed: TrainArguments) -> Iterator[TrainArguments]:
         # a run's arguments refuse each value by themselves
@@ -92,7 +100,7 @@ class SearchSpace:
                 raise InvalidArguments(f"method {method!r} cannot be swept: {UNSWEPT[method]}")
             yield replace(fixed, method=method)
         yield from (replace(fixed, lr=lr) for lr in _extremes(self.lr))
-        yield from (replace(fixed, weight_decay=decay) for decay in _extremes(self.weight_decay))
+        yield from (replace(fixed, weight_decay=decay) for decay in _extremes(self.weight_decay or ()))
         yield from (replace(fixed, batch_size=size) for size in self.batch_size)
         yield from (replace(fixed, num_sampled_tokens=count) for count in self.num_sampled_tokens)
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from backbone import Backbone
-from training.events import EpochEvent, TrainResult
+from training.events import EvalEvent, TrainResult
 from training.loop import train_stack
-from training.run import RunRows, prepare
+from training.run import RunOptions, RunRows, prepare
 from training.run_folder import RunFolder
 from training.splits import Split
 from training.sweeping.study import Trial
@@ -23,6 +23,18 @@ class Subject:
     split: Split
     limit: int | None
 
+    def options(self, trial: Trial, folder: RunFolder, *, stack_size: int = 1) -> RunOptions:
+        """A trial as a run."""
+        return RunOptions(
+            task=self.task,
+            arguments=trial.arguments,
+            folder=folder,
+            split=self.split,
+            limit=self.limit,
+            rows=self.rows,
+            stack_size=stack_size,
+        )
+
 
 def train_trials(
     backbone: Backbone,
@@ -30,7 +42,7 @@ def train_trials(
     trials: Sequence[Trial],
     folders: Sequence[RunFolder],
     *,
-    is_hopeless: Callable[[int, EpochEvent], bool],
+    is_hopeless: Callable[[int, EvalEvent], bool],
 ) -> list[TrainResult]:
     """Train trials in one packed stack and record each in its folder; the report rows are not looked at.
 
@@ -41,16 +53,7 @@ def train_trials(
         KeyboardInterrupt: Ctrl-C, after which nothing of the stack counts
     """
     prepared = [
-        prepare(
-            backbone,
-            subject.task,
-            trial.arguments,
-            folder,
-            split=subject.split,
-            limit=subject.limit,
-            rows=subject.rows,
-            stack_size=len(trials),
-        )
+        prepare(backbone, subject.options(trial, folder, stack_size=len(trials)))
         for trial, folder in zip(trials, folders, strict=True)
     ]
     slots = [

@@ -54,7 +54,7 @@ class SweepStudy:
             storage=self._storage,
             study_name="sweep",
             direction="maximize" if maximise else "minimize",
-            pruner=_pruner(pruner, fixed.epochs),
+            pruner=_pruner(pruner),
             load_if_exists=True,
         )
         self._running: dict[int, optuna.Trial] = {}
@@ -107,14 +107,15 @@ class SweepStudy:
             asked.append(Trial(trial.number, arguments))
         return asked
 
-    def is_hopeless(self, number: int, epoch: int, value: float) -> bool:
-        """Whether the pruner gives a trial up that has this value after an epoch.
+    def is_hopeless(self, number: int, value: float) -> bool:
+        """Whether the pruner gives a trial up that has this value at its next evaluation.
 
         It hears of the best up to there, which is what the trial would be worth if it ended.
         """
         trial = self._running[number]
         better = max if self._maximise else min
-        trial.report(better([value, *self.trial(number).intermediate_values.values()]), epoch)
+        before = self.trial(number).intermediate_values
+        trial.report(better([value, *before.values()]), len(before) + 1)
         return trial.should_prune()
 
     def tell(self, number: int, value: float, *, loss: float, best_epoch: int, stop: str) -> None:
@@ -153,13 +154,13 @@ class SweepStudy:
         return given_up
 
 
-def _pruner(name: PrunerName, epochs: int) -> optuna.pruners.BasePruner:
+def _pruner(name: PrunerName) -> optuna.pruners.BasePruner:
     match name:
         case "median":
             return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
         case "halving":
             return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
         case "hyperband":
-            return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
+            return optuna.pruners.HyperbandPruner(min_resource=1, reduction_factor=3)
         case "none":
             return optuna.pruners.NopPruner()

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial
 
 from training.arguments import TrainArguments
 from training.errors import InvalidArguments, SweepFailed
-from training.events import EpochEvent, TrainResult
+from training.events import EvalEvent, TrainResult
 from training.metrics import Metrics
 from training.sweeping.folder import SweepFolder, read_result, write_result
 from training.sweeping.space import SearchSpace
@@ -58,13 +58,13 @@ class Sweep:
         subject: Subject,
         folder: SweepFolder,
         *,
-        on_epoch: Callable[[Trial, EpochEvent], None] = lambda trial, event: None,
+        on_evaluation: Callable[[Trial, EvalEvent], None] = lambda trial, event: None,
         on_end: Callable[[EndedTrial], None] = lambda trial: None,
     ) -> None:
         """Open the sweep's study; what a process before left unfinished is kept if it had ended, and else asked again.
 
         Args:
-            on_epoch: hears of a trial that goes on after an evaluation
+            on_evaluation: hears of a trial that goes on after an evaluation
             on_end: hears of a trial that has a value
 
         Raises:
@@ -74,7 +74,7 @@ class Sweep:
         if plan.metric not in known:
             raise InvalidArguments(f"metric is {plan.metric!r}, expected one of {', '.join(known)}")
         self.plan, self.subject, self.folder = plan, subject, folder
-        self._on_epoch, self._on_end = on_epoch, on_end
+        self._on_evaluation, self._on_end = on_evaluation, on_end
         self._maximise = plan.metric != "loss"
         self._study = SweepStudy(folder.study, plan.space, plan.fixed, maximise=self._maximise, pruner=plan.pruner)
         self._trials: dict[int, Trial] = {}
@@ -96,10 +96,10 @@ class Sweep:
         self._trials |= {trial.number: trial for trial in asked}
         return asked
 
-    def is_hopeless(self, number: int, event: EpochEvent) -> bool:
+    def is_hopeless(self, number: int, event: EvalEvent) -> bool:
         """Whether a trial is given up after an evaluation; its best up to there counts."""
-        self._on_epoch(self._trials[number], event)
-        return self._study.is_hopeless(number, event.epoch, self._value(event.metrics))
+        self._on_evaluation(self._trials[number], event)
+        return self._study.is_hopeless(number, self._value(event.metrics))
 
     def keep(self, number: int, result: TrainResult) -> None:
         """A trial has ended: written down, then told to the study."""

@@ -5,6 +5,7 @@ from training.arguments import make_method
 from training.run import Preparation, RunReport, finish
 from training.slot import Slot
 from training.sweeping.folder import read_result
+from training.sweeping.study import Trial
 from training.sweeping.sweep import EndedTrial, Sweep
 
 
@@ -23,5 +24,5 @@ def report_best(backbone: Backbone, sweep: Sweep, best: EndedTrial) -> RunReport
         selection=rows.selection,
         scoring=task.scoring,
     )
-    folder = sweep.folder.run_folder(best.number)
-    return finish(backbone, Preparation(slot, task, rows, folder, sweep.subject.split, recorder=None), result)
+    options = sweep.subject.options(Trial(best.number, best.arguments), sweep.folder.run_folder(best.number))
+    return finish(backbone, Preparation(options, slot, rows, recorder=None, sources=()), result)

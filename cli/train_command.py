@@ -17,7 +17,7 @@ from cli.options import (
 )
 from cli.output import CommandError, one_line_errors
 from cli.preset_option import PresetOption
-from cli.stacked_training import folders, print_reports, train_together
+from cli.stacked_training import PlannedRun, folders, print_reports, train_together
 from cli.task_files import read_task_file
 from training.choices import Basis, LossName, MethodName, Sampling, TokenSampling, WeightsInit
 
@@ -130,9 +130,13 @@ def train(
     ] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Use at most so many training rows.")] = None,
     split: Annotated[
-        Literal["honest", "paper"],
-        typer.Option(help="honest: choose on held-out training rows; paper: choose on the reported rows."),
+        Literal["honest", "paper", "kfold"],
+        typer.Option(
+            help="honest: choose on held-out training rows; paper: choose on the reported rows; kfold: report each "
+            "fold of the training rows under a prompt that the others trained."
+        ),
     ] = "honest",
+    folds: Annotated[int, typer.Option(min=2, max=100, help="kfold: how many, all trained in one stack.")] = 5,
     out_folder: Annotated[
         Path | None,
         typer.Option("--out", help="Run folder, or that of several runs. (default: runs/<task>-<method>-seed<seed>)"),
@@ -158,10 +162,12 @@ def train(
         superpos train sst2.yaml --limit 8000 --epochs 4 --publish http://127.0.0.1:8080
         superpos train sst2.yaml --method simple --lr 0.1,0.3,1.0 --seeds 3
         superpos train sst2.yaml --preset paper/residual --epochs 20
+        superpos train tickets.yaml --split kfold --folds 5
     """
     from adapters.errors import AdapterError
     from backbone import BackboneError
     from training.errors import TrainingError
+    from training.folds import Fold
     from training.presets import train_arguments
 
     asked = {
@@ -191,12 +197,16 @@ def train(
         task = read_task_file(task_file)
         explicit = {name: value for name, value in asked.items() if value is not None}
         rates = [{}] if lr is None else [{"lr": rate} for rate in _rates(lr)]
+        if split == "kfold" and publish is not None:
+            raise CommandError("--publish: no prompt of --split kfold has seen all rows; train one with another split")
+        parts = [Fold(number=number, of=folds) for number in range(1, folds + 1)] if split == "kfold" else [None]
         stack = [
-            train_arguments(explicit | rate | {"seed": number}, preset=preset)
+            PlannedRun(train_arguments(explicit | rate | {"seed": number}, preset=preset), part)
             for rate in rates
             for number in range(seed, seed + seeds)
+            for part in parts
         ]
-        runs = folders(stack, out_folder, f"{task.name}-{stack[0].method}")
+        runs = folders(stack, out_folder, f"{task.name}-{stack[0].arguments.method}")
         loaded = load_backbone(
             backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
         )

@@ -41,6 +41,7 @@ means nothing to another model, and the server refuses it there.
 _SPLITS = {
     "honest": "the best epoch was chosen on held-out training rows, the report rows were scored once",
     "paper": "the best epoch was chosen on the report rows themselves, so the figures flatter",
+    "kfold": "one fold is reported, the others trained; the best epoch was chosen on rows held out of those",
 }
 
 

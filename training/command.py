@@ -5,6 +5,7 @@ import shlex
 from dataclasses import Field, fields
 
 from training.arguments import DEFAULT_WEIGHT_DECAY, TrainArguments
+from training.folds import Fold
 from training.splits import Split
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -15,6 +16,7 @@ def train_command(
     arguments: TrainArguments,
     *,
     split: Split,
+    fold: Fold | None = None,
     limit: int | None,
     backbone: str,
     revision: str,
@@ -26,6 +28,7 @@ def train_command(
         if field.name == "lr" or getattr(arguments, field.name) != _default(field, arguments)
     }
     options |= {"split": split} if split != "honest" else {}
+    options |= {} if fold is None else {"folds": fold.of}
     options |= {} if limit is None else {"limit": limit}
     options |= {} if backbone == "embedded" else {"backbone": backbone}
     options |= {"revision": revision} if _COMMIT.fullmatch(revision) else {}

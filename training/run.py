@@ -19,6 +19,7 @@ from training.data import Example, read_shards
 from training.environment import environment, software
 from training.evaluation import TokenizedRows, evaluate, predict, tokenize_examples
 from training.events import EvalEvent, StepEvent, TrainResult
+from training.folds import Fold
 from training.hyperparameters import hyperparameters
 from training.int8 import compare_int8, recorded
 from training.loop import train_stack
@@ -47,6 +48,11 @@ class RunReport:
     split: Split
     num_truncated: int
     """Training rows that were cut to the task's token limit."""
+    rows: TokenizedRows
+    """The report rows."""
+    answered: NDArray[np.float32]  # [n, K]
+    """The best prompt's label log-probabilities of them, before calibration."""
+    fold: Fold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,8 @@ class RunOptions:
     arguments: TrainArguments
     folder: RunFolder
     split: Split = "honest"
+    fold: Fold | None = None
+    """The one that is reported; for `kfold` alone."""
     limit: int | None = None
     """At most so many training rows."""
     rows: RunRows | None = None
@@ -108,7 +116,9 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
     """Read and tokenise a run's rows, begin its folder and start its method; raises as `run_training`."""
     task, arguments = options.task, options.arguments
     trie = backbone.label_trie(task.spec.label_words)
-    rows = options.rows or read_rows(backbone, task, split=options.split, seed=arguments.seed, limit=options.limit)
+    rows = options.rows or read_rows(
+        backbone, task, split=options.split, seed=arguments.seed, limit=options.limit, fold=options.fold
+    )
     sources = read_sources(backbone, arguments.sources)
     method = make_method(arguments, backbone.weights.embedding, sources=source_prompts(backbone, sources))
     described = {
@@ -120,6 +130,7 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
         "command": train_command(
             arguments,
             split=options.split,
+            fold=options.fold,
             limit=options.limit,
             backbone=backbone.identity.id,
             revision=backbone.identity.revision,
@@ -176,7 +187,18 @@ def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> Ru
         prepared.recorder.finish(backbone, result)
     options.folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
     options.folder.write_result(_result(adapter, result))
-    return RunReport(options.folder.path, adapter, result, untrained, trained, options.split, rows.train.num_truncated)
+    return RunReport(
+        folder=options.folder.path,
+        adapter=adapter,
+        result=result,
+        untrained=untrained,
+        trained=trained,
+        split=options.split,
+        num_truncated=rows.train.num_truncated,
+        rows=rows.report,
+        answered=answered,
+        fold=options.fold,
+    )
 
 
 def read_rows(
@@ -188,9 +210,12 @@ def read_rows(
     limit: int | None,
     max_selection: int | None = None,
     max_report: int | None = None,
+    fold: Fold | None = None,
 ) -> RunRows:
     """A run's rows in their three roles, tokenised; arguments as `read_split`, raises as `run_training`."""
-    rows = read_split(task, split=split, seed=seed, limit=limit, max_selection=max_selection, max_report=max_report)
+    rows = read_split(
+        task, split=split, seed=seed, limit=limit, max_selection=max_selection, max_report=max_report, fold=fold
+    )
     train, selection, report = (
         tokenize_examples(backbone, task.spec, examples) for examples in (rows.train, rows.selection, rows.report)
     )

@@ -41,6 +41,21 @@ class EvalEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreEvent:
+    """A slot goes on from a checkpoint."""
+
+    evaluations: tuple[EvalEvent, ...]
+    """All that were made before it."""
+    step: int
+    """Optimiser steps that were done before it."""
+    rows: int
+    """Training rows in them."""
+    elapsed_s: float
+    evaluation_s: float
+    """Of these, spent on evaluations."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrainResult:
     """The best prompt and how the run got there."""
 

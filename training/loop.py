@@ -11,6 +11,7 @@ import torch
 
 from backbone import Backbone, LabelTrie, PackedRow, pack
 from training.arguments import TrainArguments
+from training.checkpoint import Checkpoints
 from training.evaluation import TokenizedRows
 from training.events import EvalEvent, StepEvent, TrainResult
 from training.methods import Method
@@ -50,19 +51,27 @@ def train(
     return train_stack(backbone, [slot])[0]
 
 
-def train_stack(backbone: Backbone, slots: Sequence[Slot]) -> list[TrainResult]:
+def train_stack(backbone: Backbone, slots: Sequence[Slot], checkpoints: Checkpoints | None = None) -> list[TrainResult]:
     """Train several prompts at once: other seeds, rates, methods or tasks, each with its own rows and epochs.
 
     What each comes to is what it would have come to alone, but for the order of floating-point sums. One whose loss is
     no number ends and leaves the others alone; so does one that has had its epochs. An interrupt (Ctrl-C) ends all; of
-    each, what was best so far is the result.
+    each, what was best so far is the result. With checkpoints, the stack goes on from those that are there.
+
+    Raises:
+        InvalidCheckpoint: one cannot be read
     """
     runs = [SlotRun(slot, backbone) for slot in slots]
+    checkpoints = checkpoints or Checkpoints()
+    checkpoints.restore(runs)
     try:
         for run in runs:
-            run.begin()
+            if not run.history:
+                run.begin()
+        checkpoints.begun(runs)
         while active := [run for run in runs if run.stop is None]:
             _step(backbone, active)
+            checkpoints.stepped(runs)
     except KeyboardInterrupt:
         if not all(run.history for run in runs):
             raise

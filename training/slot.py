@@ -15,10 +15,12 @@ from backbone import Backbone, LabelTrie
 from training.arguments import TrainArguments
 from training.balance import label_weights
 from training.evaluation import TokenizedRows, evaluate
-from training.events import EvalEvent, StepEvent, Stop, TrainResult
+from training.events import EvalEvent, RestoreEvent, StepEvent, Stop, TrainResult
 from training.methods import Method
 from training.metrics import ACCURACY, Metrics, Scoring
+from training.optimizer_state import load_optimizer_tensors, optimizer_tensors
 from training.row_order import RowOrder
+from training.slot_state import SlotState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class Slot:
     scoring: Scoring = ACCURACY
     on_step: Callable[[StepEvent], None] = lambda event: None
     on_evaluation: Callable[[EvalEvent], None] = lambda event: None
+    on_restore: Callable[[RestoreEvent], None] = lambda event: None
+    """Told first, where the slot goes on from a checkpoint."""
     is_hopeless: Callable[[EvalEvent], bool] = lambda event: False
     """Asked after each evaluation but the first and the last; one that is leaves the stack with its best so far."""
 
@@ -53,6 +57,7 @@ class SlotRun:
         self.weights = _weights(slot)
         self._losses: list[float] = []
         self._step = 0
+        self._evaluation_s = 0.0
         self._started = time.monotonic()
 
     def begin(self) -> None:
@@ -82,6 +87,31 @@ class SlotRun:
         if self._is_evaluation_due():
             self._evaluate(float(np.mean(self._losses)))
 
+    def state(self) -> SlotState:
+        """Everything that `restore` needs, between two steps."""
+        return SlotState(
+            step=self._step,
+            stop=self.stop,
+            losses=tuple(self._losses),
+            order=self._order.state(),
+            best_index=self._best_index,
+            elapsed_s=self._elapsed(),
+            evaluation_s=self._evaluation_s,
+            evaluations=tuple(self.history),
+            tensors=optimizer_tensors(self._optimizer),
+        )
+
+    def restore(self, state: SlotState) -> None:
+        """Go on where a state was taken of a slot of the same arguments and rows."""
+        self._step, self.stop, self._losses = state.step, state.stop, list(state.losses)
+        self._order.restore(state.order)
+        self._best_index, self.history = state.best_index, list(state.evaluations)
+        self._evaluation_s, self._started = state.evaluation_s, time.monotonic() - state.elapsed_s
+        load_optimizer_tensors(self._optimizer, state.tensors)
+        self.slot.on_restore(
+            RestoreEvent(state.evaluations, state.step, self._order.num_seen, state.elapsed_s, state.evaluation_s)
+        )
+
     def result(self) -> TrainResult:
         """The best so far."""
         assert self.stop is not None
@@ -110,7 +140,9 @@ class SlotRun:
         if not bool((prompt.norm(dim=1) <= MAX_ROW_NORM).all()):  # [P]
             self.stop = "diverged"
             return
+        begun_s = time.monotonic()
         metrics = evaluate(self._backbone, prompt, self.slot.trie, self.slot.selection, scoring=self.slot.scoring)
+        self._evaluation_s += time.monotonic() - begun_s
         is_best = not self.history or beats(metrics, self.history[self._best_index].metrics)
         if is_best:
             self._best_index = len(self.history)

@@ -64,7 +64,11 @@ class Checkpoints:
     def stepped(self, runs: Sequence[SlotRun]) -> None:
         """A step of the stack is done: write a generation where one is due."""
         self._step += 1
-        if self._folders and self._is_due(_num_evaluations(runs)):
+        if not self._folders:
+            return
+        # one that has left may be finished and forgotten: the others must not come by that step again without it
+        has_one_left = any(run.stop is not None and i not in self._left for i, run in enumerate(runs))
+        if has_one_left or self._is_due(_num_evaluations(runs)):
             self._num_evaluations = _num_evaluations(runs)
             self._write(runs)
 
@@ -96,7 +100,7 @@ def generations(folder: Path) -> dict[int, Path]:
     return {int(path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)): path for path in paths}
 
 
-def remove(folder: Path) -> None:
+def remove_checkpoints(folder: Path) -> None:
     """The run is over: its checkpoints are of no more use."""
     for path in folder.glob(f"{_PREFIX}*"):
         path.unlink()

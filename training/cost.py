@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from training.evaluation import TokenizedRows
-from training.events import EvalEvent, StepEvent
+from training.events import EvalEvent, RestoreEvent, StepEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Cost:
 
 
 class CostMeter:
-    """Adds up a slot's events as they pass; a resumed run's meter starts again where it was resumed."""
+    """Adds up a slot's events as they pass."""
 
     def __init__(self, rows: TokenizedRows, *, num_virtual_tokens: int, stack_size: int) -> None:
         lengths = [len(ids) for ids in rows.token_ids]
@@ -41,6 +41,11 @@ class CostMeter:
         self._stack_size = stack_size
         self._steps = self._rows = 0
         self._evaluation_s = self._last_s = 0.0
+
+    def restore(self, event: RestoreEvent) -> None:
+        """The run goes on from a checkpoint: what came before it counts."""
+        self._steps, self._rows = event.step, event.rows
+        self._evaluation_s, self._last_s = event.evaluation_s, event.elapsed_s
 
     def step(self, event: StepEvent) -> None:
         """A step is done."""

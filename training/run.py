@@ -1,6 +1,6 @@
 """One training run from a task file to a run folder: rows, loop, report, adapter, card."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from adapters.files import to_files
 from backbone import Backbone
 from training.arguments import TrainArguments, make_method
 from training.card import model_card
+from training.checkpoint import Checkpoints
 from training.command import train_command
 from training.data import Example, read_shards
 from training.environment import environment, software
@@ -109,7 +110,17 @@ def run_training(backbone: Backbone, options: RunOptions) -> RunReport:
         backbone.InvalidLabels: the backbone's tokenizer cannot tell the label words apart
     """
     prepared = prepare(backbone, options)
-    return finish(backbone, prepared, train_stack(backbone, [prepared.slot])[0])
+    return finish(backbone, prepared, train_prepared(backbone, [prepared])[0])
+
+
+def train_prepared(backbone: Backbone, prepared: Sequence[Preparation]) -> list[TrainResult]:
+    """Train runs that are not finished in one stack, with checkpoints in their folders; it goes on from those there.
+
+    Raises:
+        InvalidCheckpoint: one cannot be read
+    """
+    checkpoints = Checkpoints([preparation.options.folder.path for preparation in prepared])
+    return train_stack(backbone, [preparation.slot for preparation in prepared], checkpoints)
 
 
 def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
@@ -157,6 +168,7 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
         scoring=task.scoring,
         on_step=step,
         on_evaluation=evaluation,
+        on_restore=recorder.restore,
     )
     return Preparation(options, slot, rows, recorder, sources)
 

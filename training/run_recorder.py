@@ -3,7 +3,7 @@
 from backbone import Backbone
 from training.cost import CostMeter
 from training.evaluation import TokenizedRows
-from training.events import EvalEvent, StepEvent, TrainResult
+from training.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
 from training.methods import Method
 from training.prompt_words import prompt_words
 from training.run_folder import RunFolder
@@ -22,25 +22,26 @@ class RunRecorder:
         self._folder, self._method = folder, method
         num_virtual_tokens = int(method.prompt().shape[0])
         self._meter = CostMeter(rows, num_virtual_tokens=num_virtual_tokens, stack_size=stack_size)
-        self._steps: list[StepEvent] = []
+
+    def restore(self, event: RestoreEvent) -> None:
+        """The run goes on from a checkpoint."""
+        self._meter.restore(event)
+        self._folder.rewind(event.evaluations, step=event.step)
 
     def step(self, event: StepEvent) -> None:
-        """Kept until the epoch is evaluated, so that a resumed run finds the steps of whole epochs."""
+        """Written at once: a run that is killed goes on from any step."""
         self._meter.step(event)
-        self._steps.append(event)
+        self._folder.write_steps([event])
 
     def evaluation(self, event: EvalEvent) -> None:
         """Write what came up to here."""
         self._meter.evaluation(event)
-        self._folder.write_steps(self._steps)
-        self._steps = []
         self._folder.write_evaluation(event)
         if event.is_best:
             self._folder.write_method(self._method.state())
 
     def finish(self, backbone: Backbone, result: TrainResult) -> None:
         """Write what is known at the end alone. Best tensors come from the folder: a resumed run may have made them."""
-        self._folder.write_steps(self._steps)
         words = prompt_words(backbone, result.prompt, self._folder.read_method(), self._method.sampled_token_ids)
         self._folder.write_words(words)
         self._folder.write_cost(self._meter.cost(backbone.device))

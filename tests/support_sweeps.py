@@ -1,13 +1,14 @@
 """What tests of sweeps build with: a plan that ends in seconds, and a sweep of it in a folder."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from support_training import QUICK
 
-from backbone import Backbone
+from backbone import Backbone, load
 from training.events import EvalEvent
 from training.run import read_rows
 from training.sweeping.folder import SweepFolder
@@ -16,6 +17,15 @@ from training.sweeping.stacks import Subject
 from training.sweeping.study import Trial
 from training.sweeping.sweep import EndedTrial, Sweep, SweepPlan
 from training.task_file import TaskFile
+
+
+def load_or_die(source: str, cache_dir: Path, dying: Path) -> Backbone:
+    """Loads a backbone on a worker; the first that finds the file takes it away and dies."""
+    if dying.exists():
+        dying.unlink()
+        os._exit(1)
+    return load(source, cache_dir=cache_dir)
+
 
 PLAN = SweepPlan(
     space=SearchSpace(methods=("superpos", "simple"), lr=(1e-6, 0.05), num_sampled_tokens=(32,)),

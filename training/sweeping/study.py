@@ -93,6 +93,11 @@ class SweepStudy:
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [trial.number for trial in trials if trial.number not in self._running]
 
+    @property
+    def num_lost(self) -> int:
+        """Trials that ended without a value and were asked again."""
+        return len(self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
+
     def ask(self, count: int) -> list[Trial]:
         """So many trials to train together; those that were lost come first."""
         # drawn anew for each stack, so that a resumed sweep does not draw its first trials a second time

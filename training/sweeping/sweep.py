@@ -89,6 +89,11 @@ class Sweep:
         """Let go of the study; trials that still run are asked again when the sweep is resumed."""
         self._study.close()
 
+    @property
+    def num_lost(self) -> int:
+        """Trials whose process ended before they did; each was asked again."""
+        return self._study.num_lost
+
     def next_stack(self) -> list[Trial]:
         """The trials to train together next; none when all that were asked for have ended or run."""
         left = self.plan.trials - self._study.num_ended - self._study.num_running
@@ -106,14 +111,14 @@ class Sweep:
         write_result(self.folder.trial(number), result)
         self._tell(number, result)
 
-    def lose(self, numbers: Sequence[int]) -> None:
+    def lose(self, numbers: Sequence[int], reason: str) -> None:
         """The process that trained these has died: they are asked again.
 
         Raises:
             SweepFailed: that has happened to one of them too often
         """
         if given_up := self._study.lose(numbers, count_attempt=True):
-            raise SweepFailed(f"trial {given_up[0]}: its worker died, and so did {MAX_ATTEMPTS - 1} others before it")
+            raise SweepFailed(f"trial {given_up[0]}: the {MAX_ATTEMPTS} workers that tried it died, the last: {reason}")
 
     def ended(self) -> list[EndedTrial]:
         """Every trial with a value: the best first, equal values by their loss, and pruned ones after the rest."""

@@ -73,7 +73,7 @@ def test_pruned_trials_leave_their_stack_and_the_others_come_to_what_they_come_t
         assert (len(epochs) < 4) == (number in pruned)
         folder = RunFolder(tmp_path / "alone" / str(number))
         (alone,) = train_trials(
-            tiny, subject, [Trial(number, trial.arguments)], [folder], is_hopeless=lambda number, event: False
+            tiny, subject, [Trial(number, trial.arguments)], [folder], is_hopeless=lambda number, event, best: False
         )
         for ours, theirs in zip(told.evaluations, alone.evaluations, strict=False):
             assert np.abs(ours.prompt - theirs.prompt).max() <= 1e-5 * np.abs(theirs.prompt).max()

@@ -17,6 +17,7 @@ from training.evaluation import tokenize_examples
 from training.events import EvalEvent, StepEvent, TrainResult
 from training.loop import MAX_PASS_TOKENS, train, train_stack
 from training.methods import Method, ParameterGroup
+from training.metrics import Metrics
 from training.slot import Slot
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -143,10 +144,10 @@ def test_an_interrupt_ends_all_and_keeps_the_best_of_each(tiny: Backbone) -> Non
 
 
 def test_a_hopeless_slot_leaves_the_stack_and_the_others_as_they_would_be(tiny: Backbone) -> None:
-    asked: list[int] = []
+    asked: list[tuple[int, Metrics]] = []
 
-    def is_hopeless(event: EvalEvent) -> bool:
-        asked.append(event.epoch)
+    def is_hopeless(event: EvalEvent, best: Metrics) -> bool:
+        asked.append((event.epoch, best))
         return event.epoch == 2
 
     sound = [different(epochs=3), different(epochs=3, seed=5)]
@@ -155,6 +156,8 @@ def test_a_hopeless_slot_leaves_the_stack_and_the_others_as_they_would_be(tiny: 
         make_slot(tiny, different(epochs=3, seed=9)), is_hopeless=is_hopeless, on_step=steps.append
     )
     first, pruned, last = train_stack(tiny, [make_slot(tiny, sound[0]), hopeless, make_slot(tiny, sound[1])])
-    assert (pruned.stop, asked, len(pruned.evaluations), len(steps)) == ("pruned", [1, 2], 3, 10)
+    assert (pruned.stop, len(pruned.evaluations), len(steps)) == ("pruned", 3, 10)
+    best = max(pruned.evaluations[:2], key=lambda event: (event.metrics.score, -event.metrics.loss))
+    assert asked == [(1, best.metrics), (2, pruned.best)]
     for arguments, result in zip(sound, (first, last), strict=True):
         assert_same(result, alone(tiny, make_slot(tiny, arguments)))

@@ -38,8 +38,9 @@ class Slot:
     on_evaluation: Callable[[EvalEvent], None] = lambda event: None
     on_restore: Callable[[RestoreEvent], None] = lambda event: None
     """Told first, where the slot goes on from a checkpoint."""
-    is_hopeless: Callable[[EvalEvent], bool] = lambda event: False
-    """Asked after each evaluation but the first and the last; one that is leaves the stack with its best so far."""
+    is_hopeless: Callable[[EvalEvent, Metrics], bool] = lambda event, best: False
+    """Asked after each evaluation but the first and the last, and told the best one so far, which might be the first: a
+    slot that is leaves the stack with it."""
 
 
 class SlotRun:
@@ -162,7 +163,10 @@ class SlotRun:
         patience = self.slot.arguments.patience
         if patience is not None and len(self.history) - 1 - self._best_index >= patience:
             return "patience"
-        return "pruned" if self._step and self.slot.is_hopeless(self.history[-1]) else None
+        return "pruned" if self._step and self._is_hopeless() else None
+
+    def _is_hopeless(self) -> bool:
+        return self.slot.is_hopeless(self.history[-1], self.history[self._best_index].metrics)
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._started

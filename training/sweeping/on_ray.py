@@ -21,6 +21,7 @@ import ray
 from backbone import Backbone
 from training.errors import InvalidArguments
 from training.events import EvalEvent, TrainResult
+from training.metrics import Metrics
 from training.run_folder import RunFolder
 from training.sweeping.stacks import Subject, train_trials
 from training.sweeping.study import Trial
@@ -35,6 +36,7 @@ class Question:
 
     number: int
     event: EvalEvent
+    best: Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,8 @@ class StackWorker:
         except BaseException as exc:  # noqa: BLE001 - it is raised where the driver waits
             self._said.put(exc)
 
-    def _ask(self, number: int, event: EvalEvent) -> bool:
-        self._said.put(Question(number, event))
+    def _ask(self, number: int, event: EvalEvent, best: Metrics) -> bool:
+        self._said.put(Question(number, event, best))
         return self._answers.get()
 
 
@@ -196,7 +198,7 @@ class _Crew:
         except ray.exceptions.RayTaskError as exc:
             raise exc.cause from exc
         if isinstance(said, Question):
-            is_hopeless = self._sweep.is_hopeless(said.number, said.event)
+            is_hopeless = self._sweep.is_hopeless(said.number, said.event, said.best)
             self._busy[worker.answer.remote(is_hopeless)] = (worker, stack)
             return
         for trained in said:

@@ -7,6 +7,7 @@ from functools import partial
 from backbone import Backbone
 from training.events import EvalEvent, TrainResult
 from training.loop import train_stack
+from training.metrics import Metrics
 from training.run import RunOptions, RunRows, prepare
 from training.run_folder import RunFolder
 from training.splits import Split
@@ -42,12 +43,12 @@ def train_trials(
     trials: Sequence[Trial],
     folders: Sequence[RunFolder],
     *,
-    is_hopeless: Callable[[int, EvalEvent], bool],
+    is_hopeless: Callable[[int, EvalEvent, Metrics], bool],
 ) -> list[TrainResult]:
     """Train trials in one packed stack and record each in its folder; the report rows are not looked at.
 
     Args:
-        is_hopeless: asked with a trial's number after each evaluation; the trial then leaves the stack
+        is_hopeless: asked with a trial's number after each evaluation, as `Slot.is_hopeless`
 
     Raises:
         KeyboardInterrupt: Ctrl-C, after which nothing of the stack counts

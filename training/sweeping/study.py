@@ -47,7 +47,7 @@ class SweepStudy:
             maximise: whether a larger value is a better one
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space, self._fixed, self._maximise = space, fixed, maximise
+        self._space, self._fixed = space, fixed
         # SQLite: a process killed while it writes leaves nothing to repair, where a journal keeps its lock for 30 s
         self._storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
         self._study = optuna.create_study(
@@ -113,14 +113,9 @@ class SweepStudy:
         return asked
 
     def is_hopeless(self, number: int, value: float) -> bool:
-        """Whether the pruner gives a trial up that has this value at its next evaluation.
-
-        It hears of the best up to there, which is what the trial would be worth if it ended.
-        """
+        """Whether the pruner gives a trial up that would have this value if it ended now."""
         trial = self._running[number]
-        better = max if self._maximise else min
-        before = self.trial(number).intermediate_values
-        trial.report(better([value, *before.values()]), len(before) + 1)
+        trial.report(value, len(self.trial(number).intermediate_values) + 1)
         return trial.should_prune()
 
     def tell(self, number: int, value: float, *, loss: float, best_epoch: int, stop: str) -> None:

@@ -101,10 +101,10 @@ class Sweep:
         self._trials |= {trial.number: trial for trial in asked}
         return asked
 
-    def is_hopeless(self, number: int, event: EvalEvent) -> bool:
-        """Whether a trial is given up after an evaluation; its best up to there counts."""
+    def is_hopeless(self, number: int, event: EvalEvent, best: Metrics) -> bool:
+        """Whether a trial is given up after an evaluation: judged by its best so far, which it would be worth."""
         self._on_evaluation(self._trials[number], event)
-        return self._study.is_hopeless(number, self._value(event.metrics))
+        return self._study.is_hopeless(number, self._value(best))
 
     def keep(self, number: int, result: TrainResult) -> None:
         """A trial has ended: written down, then told to the study."""

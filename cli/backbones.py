@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options import BackboneOption, CacheOption, OfflineOption, RevisionOption
-from cli.output import one_line_errors, out, say
+from cli.output import CommandError, one_line_errors, out, say
 
 if TYPE_CHECKING:
-    from backbone import Backbone
+    from backbone import Backbone, Precision
+    from training.processes import BackboneSource
 
 app = typer.Typer(no_args_is_help=True, help="The frozen model.")
 
@@ -22,6 +23,7 @@ def load_backbone(
     offline: bool,
     device: str = "cpu",
     threads: int | None = None,
+    precision: "Precision" = "fp32",
 ) -> "Backbone":
     """Load a backbone as a command's options say, telling what is done."""
     import platformdirs
@@ -32,7 +34,34 @@ def load_backbone(
     if threads is not None:
         torch.set_num_threads(threads)
     cache_dir = cache_dir or platformdirs.user_cache_path("superpos")
-    return load(source, cache_dir=cache_dir, revision=revision, offline=offline, device=device, say=say)
+    return load(
+        source, cache_dir=cache_dir, revision=revision, offline=offline, device=device, precision=precision, say=say
+    )
+
+
+def backbone_source(
+    source: str, *, cache_dir: Path | None, revision: str | None, offline: bool, precision: str
+) -> "BackboneSource":
+    """What a command's options say of the backbone to train on, for processes that load it themselves.
+
+    Raises:
+        CommandError: a precision that there is none of
+    """
+    import platformdirs
+
+    from training.processes import BackboneSource
+
+    if precision == "fp16":
+        raise CommandError("--precision is 'fp16': T5's activations overflow it; expected fp32, or bf16 on CUDA")
+    if precision not in ("fp32", "bf16"):
+        raise CommandError(f"--precision is {precision!r}, expected fp32, or bf16 on CUDA")
+    return BackboneSource(
+        source=source,
+        cache_dir=cache_dir or platformdirs.user_cache_path("superpos"),
+        revision=revision,
+        offline=offline,
+        precision="bf16" if precision == "bf16" else "fp32",
+    )
 
 
 @app.command()

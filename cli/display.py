@@ -1,89 +1,144 @@
-"""The live display of training: a bar a prompt with loss, best metric, rows/s and time left, a line an epoch."""
+"""What is seen of training: a table that lives on a terminal, a row a prompt; or a line an evaluation, for logs."""
 
+import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.live import Live
+from rich.table import Table
 
 if TYPE_CHECKING:
-    from training.events import EvalEvent, StepEvent
+    from training.events import EvalEvent, RestoreEvent, StepEvent
+    from training.plan import Event
 
 _SMOOTHING_STEPS = 20
+_RATE_S = 30.0
+"""The overall rate is that of so many seconds."""
+
+
+class PromptRow:
+    """What is known of one prompt; a name tells it from others."""
+
+    def __init__(self, name: str, metric: str) -> None:
+        self.name, self.metric = name, metric
+        self.epoch = self.step = self.num_steps = 0
+        self.value = self.best = float("nan")
+        self.is_done = False
+        self._losses: deque[float] = deque(maxlen=_SMOOTHING_STEPS)
+        self._ends: deque[float] = deque(maxlen=_SMOOTHING_STEPS)  # of steps, in its own seconds
+
+    def stepped(self, event: "StepEvent") -> None:
+        self.epoch, self.step, self.num_steps = event.epoch, event.step, event.num_steps
+        self._losses.append(event.loss)
+        self._ends.append(event.elapsed_s)
+
+    def evaluated(self, event: "EvalEvent") -> None:
+        self.epoch, self.step = event.epoch, event.step
+        self.value = event.metrics.score
+        if event.is_best:
+            self.best = self.value
+        self._ends.clear()  # the time of an evaluation is no step's
+
+    def restored(self, event: "RestoreEvent") -> None:
+        for evaluation in event.evaluations:
+            self.evaluated(evaluation)
+        self.step = event.step
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to the last step, without evaluations; None where too little is known."""
+        if len(self._ends) < 2:
+            return None
+        return (self.num_steps - self.step) * (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
+
+    def cells(self) -> tuple[str, ...]:
+        """Its row of the table."""
+        loss = sum(self._losses) / len(self._losses) if self._losses else float("nan")
+        left = "" if self.left_s is None else duration(self.left_s)
+        steps = f"{self.step}/{self.num_steps or '?'}"
+        return (self.name, str(self.epoch), steps, f"{loss:.3f}", f"{self.value:.4f}", f"{self.best:.4f}", left)
 
 
 class TrainingDisplay:
-    """Shows the prompts of a stack on a terminal; without one, a line an epoch is all that is printed."""
+    """Shows the prompts of a command, wherever they train."""
 
-    def __init__(self, console: Console, metric: str) -> None:
-        self._console, self._metric = console, metric
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}"),
-            TextColumn("best {task.fields[best]:.3f}"),
-            TextColumn("{task.fields[rate]:.0f} rows/s"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
+    def __init__(self, console: Console, prompts: Sequence[tuple[str, str]], *, plain: bool) -> None:
+        """Show prompts.
+
+        Args:
+            prompts: each one's name and its task's metric
+            plain: a line an evaluation and nothing else, no control characters; a console without a terminal
+                gets that anyway
+        """
+        self._console = console
+        self._rows = [PromptRow(name, metric) for name, metric in prompts]
+        self._plain = plain or not console.is_terminal
+        self._seen: deque[tuple[float, int]] = deque()  # when, rows
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Show the bars while training goes on."""
-        with self._progress:
+        """Show the table while training goes on."""
+        live = Live(
+            get_renderable=self.table, console=self._console, transient=True, refresh_per_second=4, auto_refresh=True
+        )
+        with nullcontext() if self._plain else live:
             yield
 
-    def slot(self, name: str = "") -> "SlotDisplay":
-        """The bar and lines of one prompt; a name tells it from others."""
-        return SlotDisplay(self._console, self._progress, self._metric, name)
+    def watch(self, number: int, event: "Event") -> None:
+        """Take note of what a prompt does."""
+        from training.events import EvalEvent, StepEvent
 
+        row = self._rows[number]
+        if isinstance(event, StepEvent):
+            row.stepped(event)
+            self._seen.append((time.monotonic(), event.rows))
+        elif isinstance(event, EvalEvent):
+            row.evaluated(event)
+            if self._plain:
+                self._console.out(evaluation_line(row, event), highlight=False)
+        else:
+            row.restored(event)
+            if self._plain:
+                self._console.out(_named(row, f"goes on after step {event.step}"), highlight=False)
 
-class SlotDisplay:
-    """Follows one prompt."""
-
-    def __init__(self, console: Console, progress: Progress, metric: str, name: str) -> None:
-        self._console, self._progress, self._metric, self._name = console, progress, metric, name
-        self._bar = progress.add_task(name, total=None, epoch=1, loss=float("nan"), best=0.0, rate=0.0)
-        self._recent: deque[tuple[float, int]] = deque(maxlen=_SMOOTHING_STEPS)
-        self._losses: deque[float] = deque(maxlen=_SMOOTHING_STEPS)
-
-    def step(self, event: "StepEvent") -> None:
-        """Move the bar."""
-        self._recent.append((event.elapsed_s, event.rows))
-        self._losses.append(event.loss)
-        self._progress.update(
-            self._bar,
-            total=event.num_steps,
-            completed=event.step,
-            epoch=event.epoch,
-            loss=sum(self._losses) / len(self._losses),
-            rate=self._rate(),
-        )
-
-    def evaluation(self, event: "EvalEvent") -> None:
-        """Print an evaluation's line."""
-        value = event.metrics.figures()[self._metric]
-        if event.is_best:
-            self._progress.update(self._bar, best=value)
-        self._recent.clear()
-        name = "untrained" if event.train_loss is None else f"epoch {event.epoch:3d}"
-        whose = f"{self._name}  " if self._name else ""
-        loss = "" if event.train_loss is None else f"  train loss {event.train_loss:.4f}"
-        marks = ("  best" if event.is_best else "") + (
-            "  COLLAPSED: one answer for every row" * event.metrics.collapsed
-        )
-        self._console.print(
-            f"{whose}{name:9s}{loss}  selection {self._metric} {value:.4f}  loss {event.metrics.loss:.4f}{marks}",
-            markup=False,
-        )
+    def table(self) -> Table:
+        """A row a prompt, and what all come to."""
+        table = Table("prompt", "epoch", "step", "loss", "score", "best", "left", box=None, pad_edge=False)
+        for row in self._rows:
+            table.add_row(*row.cells())
+        known = [row.left_s for row in self._rows if row.left_s is not None]
+        left = duration(max(known)) if known else ""
+        table.add_row("all", "", f"{self._rate():.0f} rows/s", "", "", "", left, style="bold")
+        return table
 
     def _rate(self) -> float:
-        (first, skipped), (last, _) = self._recent[0], self._recent[-1]
-        rows = sum(count for _, count in self._recent) - skipped
-        return rows / (last - first) if last > first else 0.0
+        now = time.monotonic()
+        while self._seen and self._seen[0][0] < now - _RATE_S:
+            self._seen.popleft()
+        if len(self._seen) < 2 or now <= self._seen[0][0]:
+            return 0.0
+        return sum(rows for _, rows in self._seen) / (now - self._seen[0][0])
+
+
+def evaluation_line(row: PromptRow, event: "EvalEvent") -> str:
+    """One line of a log."""
+    name = "untrained" if event.train_loss is None else f"epoch {event.epoch:3d} step {event.step:5d}"
+    loss = "" if event.train_loss is None else f"  train loss {event.train_loss:.4f}"
+    marks = "  best" if event.is_best else ""
+    collapsed = "  COLLAPSED: one answer for every row" if event.metrics.collapsed else ""
+    value = f"selection {row.metric} {event.metrics.score:.4f}  loss {event.metrics.loss:.4f}"
+    return _named(row, f"{name:9s}{loss}  {value}{marks}{collapsed}")
+
+
+def duration(seconds: float) -> str:
+    """`4:07`, `1:02:09`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _named(row: PromptRow, text: str) -> str:
+    return f"{row.name}  {text}" if row.name else text

@@ -1,145 +1,157 @@
-"""Prompts that train together: a folder for each, one display for all, and what they came to."""
+"""Prompts that a command trains: planned, a folder each, and trained in this process or in several."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.display import TrainingDisplay
-from cli.metrics_table import MetricsTable
-from cli.output import err, out, show
+from cli.output import CommandError, err
 
 if TYPE_CHECKING:
-    from backbone import Backbone
     from training.arguments import TrainArguments
     from training.folds import Fold
-    from training.metrics import Scoring
-    from training.run import RunReport
-    from training.run_folder import RunFolder
+    from training.plan import RunPlan, Watch
+    from training.processes import BackboneSource
     from training.splits import Split
     from training.task_file import TaskFile
 
+    Variant = tuple[TrainArguments, Fold | None]
+
 
 @dataclass(frozen=True, slots=True)
-class PlannedRun:
-    """One prompt to train, and the fold that it is reported on where there are folds."""
+class NamedPlan:
+    """A planned run, and what tells it from the others; nothing where it is alone."""
 
-    arguments: "TrainArguments"
-    fold: "Fold | None" = None
-
-
-def folders(stack: Sequence[PlannedRun], out_folder: Path | None, name: str) -> list["RunFolder"]:
-    """A folder for each run: the one that is named, or within it where there are several."""
-    from training.run_folder import RunFolder, fresh_folder
-
-    if len(stack) == 1:
-        return [RunFolder(out_folder or fresh_folder(Path("runs"), f"{name}-seed{stack[0].arguments.seed}"))]
-    above = out_folder or fresh_folder(Path("runs"), f"{name}-{len(stack)}-runs")
-    return [RunFolder(above / run_name(planned, stack)) for planned in stack]
+    name: str
+    plan: "RunPlan"
 
 
-def run_name(planned: PlannedRun, stack: Sequence[PlannedRun]) -> str:
-    """What tells a run from the others of its stack; nothing where it is alone."""
-    parts = []
-    if len({other.arguments.lr for other in stack}) > 1:
-        parts.append(f"lr{planned.arguments.lr:g}")
-    if len({other.arguments.seed for other in stack}) > 1:
-        parts.append(f"seed{planned.arguments.seed}")
-    if planned.fold is not None:
-        parts.append(f"fold{planned.fold.number}")
-    return "-".join(parts)
-
-
-def train_together(
-    backbone: "Backbone",
-    task: "TaskFile",
-    runs: Sequence[tuple[PlannedRun, "RunFolder"]],
+def plan_runs(
+    tasks: Sequence["TaskFile"],
+    variants: Sequence["Variant"],
+    out_folder: Path | None,
     *,
     split: "Split",
     limit: int | None,
-) -> list["RunReport"]:
-    """Train runs of one task in one stack, shown as they go; raises as `training.run.run_training`."""
-    from training.loop import train_stack
-    from training.run import RunOptions, finish, prepare
+    resume: bool,
+) -> tuple[Path, list[NamedPlan]]:
+    """A run of each task with each of the arguments and folds; and the folder that holds them all.
 
-    display = TrainingDisplay(err, task.metric)
-    stack = [planned for planned, _ in runs]
-    prepared = []
-    for planned, folder in runs:
-        shown = display.slot(run_name(planned, stack))
-        prepared.append(
-            prepare(
-                backbone,
-                RunOptions(
-                    task=task,
-                    arguments=planned.arguments,
-                    folder=folder,
-                    split=split,
-                    fold=planned.fold,
-                    limit=limit,
-                    stack_size=len(stack),
-                    on_step=shown.step,
-                    on_evaluation=shown.evaluation,
-                ),
-            )
-        )
+    Raises:
+        InvalidArguments: a folder holds a run already, and none is to be gone on with
+        CommandError: two tasks of one name
+    """
+    from training.plan import RunPlan
+    from training.run_folder import RunFolder
+
+    if len({task.name for task in tasks}) < len(tasks):
+        raise CommandError(f"two of the task files have one name: {', '.join(task.name for task in tasks)}")
+    above = out_folder or _default_folder(tasks, variants)
+    planned = []
+    for task in tasks:
+        for arguments, fold in variants:
+            parts = [task.name] if len(tasks) > 1 else []
+            parts += [name] if (name := _variant_name(arguments, fold, variants)) else []
+            folder = RunFolder(above.joinpath(*parts), resume=resume).path
+            plan = RunPlan(task=task, arguments=arguments, folder=folder, split=split, fold=fold, limit=limit)
+            planned.append(NamedPlan("/".join(parts), plan))
+    return above, planned
+
+
+def train_planned(
+    plans: Sequence[NamedPlan],
+    source: "BackboneSource",
+    *,
+    devices: Sequence[str],
+    processes: int,
+    threads: int | None,
+    plain: bool,
+) -> list[str]:
+    """Train in this process, or in several where there are more devices or processes than one.
+
+    What failed in other processes comes back in words; raises as `training.run.run_training`.
+    """
+    from cli.backbones import load_backbone
+    from cli.display import TrainingDisplay
+    from training.plan import train_plans
+
+    display = TrainingDisplay(err, [(named.name, named.plan.task.metric) for named in plans], plain=plain)
+    runs = [named.plan for named in plans]
+    count = min(max(processes, len(devices)), len(runs))
+    if count > 1:
+        with display.live():
+            return _in_processes(runs, source, devices=devices, processes=count, threads=threads, watch=display.watch)
+    backbone = load_backbone(
+        source.source,
+        cache_dir=source.cache_dir,
+        revision=source.revision,
+        offline=source.offline,
+        device=devices[0],
+        threads=threads,
+        precision=source.precision,
+    )
     with display.live():
-        results = train_stack(backbone, [preparation.slot for preparation in prepared])
-    with err.status("scoring the report rows"):
-        return [finish(backbone, preparation, result) for preparation, result in zip(prepared, results, strict=True)]
+        train_plans(backbone, runs, watch=display.watch)
+    return []
 
 
-def print_reports(reports: Sequence["RunReport"], task: "TaskFile") -> "RunReport":
-    """Print what the runs came to; the one that its selection rows say is best comes back."""
-    best = max(reports, key=lambda report: (report.result.best.score, -report.result.best.loss))
-    table = MetricsTable(f"{task.name}, report rows, split {best.split}", task.scoring)
-    if len(reports) == 1:
-        table.add("untrained", best.untrained)
-        table.add(f"epoch {best.result.best_epoch}", best.trained)
-    else:
-        for report in reports:
-            table.add(f"{report.folder.name}, epoch {report.result.best_epoch}", report.trained)
-        _add_means(table, reports, task.scoring)
-    show(table.finished())
-    for report in reports:
-        _warn(report)
-    if best.num_truncated:
-        err.print(f"{best.num_truncated} training rows were cut to {task.spec.max_tokens} tokens", style="yellow")
-    out.print(f"{best.folder / 'adapter'} {best.adapter.digest}", markup=False)
-    return best
+def half_done(plans: Sequence[NamedPlan]) -> list[NamedPlan]:
+    """Those that were begun and did not come to their end."""
+    from training.checkpoint import generations
+
+    return [named for named in plans if generations(named.plan.folder)]
 
 
-def _add_means(table: MetricsTable, reports: Sequence["RunReport"], scoring: "Scoring") -> None:
-    """Mean and standard deviation over the seeds of each rate, or over the folds of each seed."""
-    rates: dict[object, list[RunReport]] = {}
-    for report in reports:
-        rates.setdefault(report.adapter.manifest.provenance.hyperparameters["lr"], []).append(report)
-    table.add_section()
-    if reports[0].fold is not None:
-        _add_folds(table, reports, scoring)
-        return
-    for rate, of_rate in rates.items():
-        if len(of_rate) > 1:
-            table.add_mean(f"lr {rate}: {len(of_rate)} seeds", [report.trained for report in of_rate])
+@contextmanager
+def saying_how_to_resume(command: str, plans: Sequence[NamedPlan]) -> Iterator[None]:
+    """However this ends: where runs are half done, tell the command that goes on with them."""
+    try:
+        yield
+    finally:
+        if left := half_done(plans):
+            err.print(f"{len(left)} of {len(plans)} runs are not finished; to go on with them:", style="yellow")
+            err.print(f"  {command}", markup=False)
 
 
-def _add_folds(table: MetricsTable, reports: Sequence["RunReport"], scoring: "Scoring") -> None:
-    from training.out_of_fold import out_of_fold
+def _in_processes(
+    runs: Sequence["RunPlan"],
+    source: "BackboneSource",
+    *,
+    devices: Sequence[str],
+    processes: int,
+    threads: int | None,
+    watch: "Watch",
+) -> list[str]:
+    """Train in processes of their own; what failed is told in words."""
+    import torch
 
-    alike: dict[str, list[RunReport]] = {}
-    for report in reports:
-        provenance = report.adapter.manifest.provenance
-        alike.setdefault(f"lr {provenance.hyperparameters['lr']}, seed {provenance.seed}", []).append(report)
-    for name, of_seed in alike.items():
-        table.add_mean(f"{name}: mean of {len(of_seed)} folds", [report.trained for report in of_seed])
-        table.add(f"{name}: all rows, out of fold", out_of_fold(of_seed, scoring))
+    from training.processes import deal, train_shares
+
+    shares = deal(runs, source, devices=devices, processes=processes, threads=threads or torch.get_num_threads())
+    return [
+        f"{', '.join(str(plan.folder) for plan in failure.share.plans)}: {failure.reason}"
+        for failure in train_shares(shares, watch=watch)
+    ]
 
 
-def _warn(report: "RunReport") -> None:
-    """What its reader must know of a run."""
-    if report.result.stop in ("interrupted", "diverged"):
-        err.print(
-            f"{report.folder}: the run was stopped ({report.result.stop}): kept the best epoch so far", style="yellow"
-        )
-    if report.trained.collapsed:
-        err.print(f"{report.folder}: every row got the same answer: the run collapsed", style="yellow")
+def _default_folder(tasks: Sequence["TaskFile"], variants: Sequence["Variant"]) -> Path:
+    from training.run_folder import fresh_folder
+
+    arguments, _ = variants[0]
+    if len(tasks) > 1:
+        return fresh_folder(Path("runs"), f"{len(tasks)}-tasks-{arguments.method}")
+    many = f"{len(variants)}-runs" if len(variants) > 1 else f"seed{arguments.seed}"
+    return fresh_folder(Path("runs"), f"{tasks[0].name}-{arguments.method}-{many}")
+
+
+def _variant_name(arguments: "TrainArguments", fold: "Fold | None", variants: Sequence["Variant"]) -> str:
+    """What tells a run from the others of its task; nothing where it is alone."""
+
+    def differ(figure: Callable[["TrainArguments"], object]) -> bool:
+        return len({figure(other) for other, _ in variants}) > 1
+
+    parts = [f"lr{arguments.lr:g}"] if differ(lambda other: other.lr) else []
+    parts += [f"seed{arguments.seed}"] if differ(lambda other: other.seed) else []
+    parts += [] if fold is None else [f"fold{fold.number}"]
+    return "-".join(parts)

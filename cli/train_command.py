@@ -5,11 +5,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.backbones import load_backbone
+from cli.backbones import backbone_source
 from cli.options import (
     BackboneOption,
     CacheOption,
-    DeviceOption,
     KeyOption,
     OfflineOption,
     RevisionOption,
@@ -17,13 +16,19 @@ from cli.options import (
 )
 from cli.output import CommandError, one_line_errors
 from cli.preset_option import PresetOption
-from cli.stacked_training import PlannedRun, folders, print_reports, train_together
+from cli.resume_option import resume_command
+from cli.stacked_training import half_done, plan_runs, saying_how_to_resume, train_planned
 from cli.task_files import read_task_file
+from cli.training_results import print_outcomes
 from training.choices import Basis, LossName, MethodName, Sampling, TokenSampling, WeightsInit
 
 
 def train(
-    task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="Template, labels and rows of the task.")],
+    context: typer.Context,
+    task_files: Annotated[
+        list[Path],
+        typer.Argument(metavar="TASK.yaml...", help="Template, labels and rows of a task; several train together."),
+    ],
     preset: PresetOption = None,
     method: Annotated[
         MethodName | None,
@@ -141,12 +146,36 @@ def train(
         Path | None,
         typer.Option("--out", help="Run folder, or that of several runs. (default: runs/<task>-<method>-seed<seed>)"),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with what is half done in --out, as if it had never been ended; what is finished stays.",
+            rich_help_panel="Run",
+        ),
+    ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Deal the prompts to so many processes. (default: one for each --device)",
+            rich_help_panel="Run",
+        ),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="A line an evaluation, for logs, in place of the live table.")
+    ] = False,
     publish: Annotated[
         str | None, typer.Option(help="Publish the result: a server's address, a SQLite registry's path, or Redis.")
     ] = None,
     key: KeyOption = None,
     backbone: BackboneOption = "embedded",
-    device: DeviceOption = "cpu",
+    device: Annotated[
+        str, typer.Option(envvar="SUPERPOS_DEVICE", help="'cpu', 'cuda', or several: cuda:0,cuda:1.")
+    ] = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="fp32, or bf16 on CUDA for the frozen network; the prompt stays in float32.")
+    ] = "fp32",
     threads: ThreadsOption = None,
     cache_dir: CacheOption = None,
     revision: RevisionOption = None,
@@ -154,8 +183,9 @@ def train(
 ) -> None:
     """Train a prompt for a task and write its run folder: adapter, metrics, card.
 
-    Several seeds and rates train together, every prompt as it would alone, each into a folder of its own; --publish
-    takes the one that its selection rows say is best. Ctrl-C ends training and keeps the best epoch so far of each.
+    Several seeds, rates and tasks train together, every prompt as it would alone, each into a folder of its own;
+    --publish takes the one of each task that its selection rows say is best. Ctrl-C ends training, keeps the best epoch
+    so far of each, and tells the command that goes on from there to the same curve; so does one after a crash.
 
     \b
         superpos train examples/tasks/tickets.yaml --epochs 20
@@ -163,6 +193,8 @@ def train(
         superpos train sst2.yaml --method simple --lr 0.1,0.3,1.0 --seeds 3
         superpos train sst2.yaml --preset paper/residual --epochs 20
         superpos train tickets.yaml --split kfold --folds 5
+        superpos train sst2.yaml trec.yaml --seeds 5 --out runs/both --device cuda:0,cuda:1
+        superpos train sst2.yaml trec.yaml --seeds 5 --out runs/both --device cuda:0,cuda:1 --resume
     """
     from adapters.errors import AdapterError
     from backbone import BackboneError
@@ -194,28 +226,38 @@ def train(
         "patience": patience,
     }
     with one_line_errors(AdapterError, BackboneError, TrainingError):
-        task = read_task_file(task_file)
+        tasks = [read_task_file(path) for path in task_files]
         explicit = {name: value for name, value in asked.items() if value is not None}
         rates = [{}] if lr is None else [{"lr": rate} for rate in _rates(lr)]
         if split == "kfold" and publish is not None:
             raise CommandError("--publish: no prompt of --split kfold has seen all rows; train one with another split")
+        if resume and out_folder is None:
+            raise CommandError("--resume goes on with what is in a folder: name it with --out")
         parts = [Fold(number=number, of=folds) for number in range(1, folds + 1)] if split == "kfold" else [None]
-        stack = [
-            PlannedRun(train_arguments(explicit | rate | {"seed": number}, preset=preset), part)
+        variants = [
+            (train_arguments(explicit | rate | {"seed": number}, preset=preset), part)
             for rate in rates
             for number in range(seed, seed + seeds)
             for part in parts
         ]
-        runs = folders(stack, out_folder, f"{task.name}-{stack[0].arguments.method}")
-        loaded = load_backbone(
-            backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
+        weights = backbone_source(
+            backbone, cache_dir=cache_dir, revision=revision, offline=offline, precision=precision
         )
-        reports = train_together(loaded, task, list(zip(stack, runs, strict=True)), split=split, limit=limit)
-        best = print_reports(reports, task)
+        above, plans = plan_runs(tasks, variants, out_folder, split=split, limit=limit, resume=resume)
+        with saying_how_to_resume(resume_command(context, above), plans):
+            failures = train_planned(
+                plans, weights, devices=device.split(","), processes=processes or 1, threads=threads, plain=plain
+            )
+            best = print_outcomes(plans)
+            if failures:
+                raise CommandError("; ".join(failures))
+        if half_done(plans):
+            raise typer.Exit(130)  # as a shell tells of an interrupt
         if publish is not None:
             from cli.adapters_commands import push
 
-            push(best.folder, task.name, to=publish, key=key)
+            for task, outcome in best:
+                push(outcome.folder, task.name, to=publish, key=key)
 
 
 def _rates(text: str) -> list[float]:

@@ -30,7 +30,8 @@ def test_training_prints_its_figures_and_leaves_a_run_folder(desk: Desk) -> None
     for figure in ("untrained_accuracy", "report_accuracy", "report_macro_f1", "report_loss"):
         assert f"{metrics[figure]:.4f}" in desk.trained.text
     assert "split honest" in desk.trained.text
-    assert {path.name for path in desk.run.iterdir()} == {"adapter", "metrics.jsonl", "run.json"}
+    assert {path.name for path in desk.run.iterdir()} >= {"adapter", "metrics.jsonl", "run.json", "result.json"}
+    assert not list(desk.run.glob("checkpoint*"))
     told = [line for line in desk.trained.stderr.splitlines() if "selection accuracy" in line]
     assert len(told) == 5
     assert told[0].startswith("untrained")

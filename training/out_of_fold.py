@@ -4,18 +4,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.evaluation import TokenizedRows
-from training.metrics import Metrics, Scoring
-from training.run import RunReport
+from training.metrics import Metrics, measure
+from training.outcome import Outcome
+from training.predictions import read_predictions
+from training.run_files import PREDICTIONS
+from training.task_file import TaskFile
 
 
-def out_of_fold(reports: Sequence[RunReport], scoring: Scoring) -> Metrics:
-    """The metrics of all folds' report rows taken together."""
-    groups = [group for report in reports for group in report.rows.groups or ()]
-    rows = TokenizedRows(
-        token_ids=tuple(ids for report in reports for ids in report.rows.token_ids),
-        labels=np.concatenate([report.rows.labels for report in reports]),
-        num_truncated=sum(report.rows.num_truncated for report in reports),
-        groups=tuple(groups) or None,
+def out_of_fold(outcomes: Sequence[Outcome], task: TaskFile) -> Metrics:
+    """The metrics of all folds' report rows taken together, out of their folders.
+
+    Raises:
+        InvalidData: a folder's predictions cannot be read
+    """
+    folds = [read_predictions(outcome.folder / PREDICTIONS, task.spec.label_names) for outcome in outcomes]
+    groups = [group for fold in folds for group in fold.groups or ()]
+    return measure(
+        np.concatenate([fold.log_probs for fold in folds]),
+        np.concatenate([fold.labels for fold in folds]),
+        scoring=task.scoring,
+        groups=groups or None,
     )
-    return rows.measured(np.concatenate([report.answered for report in reports]), scoring)

@@ -23,6 +23,8 @@ class Predictions:
     """As the model reads them."""
     fields: tuple[dict[str, str], ...]
     """The template's fields with their texts."""
+    groups: tuple[str, ...] | None
+    """What each row is judged with; None where the task has no groups."""
     label_names: tuple[str, ...]
     """In the task's order; columns of `log_probs`."""
     labels: NDArray[np.int64]  # [n]
@@ -43,12 +45,13 @@ def predictions_table(
     label_names: Sequence[str],
     log_probs: NDArray[np.float32],  # [n, K]
 ) -> pyarrow.Table:
-    """Columns index, text, fields, label, predicted, log_probs (a list in the order of the labels)."""
+    """Columns index, text, fields, group, label, predicted, log_probs (a list in the order of the labels)."""
     names = np.array(label_names, dtype=object)
     columns = {
         "index": pyarrow.array(range(len(examples)), pyarrow.int64()),
         "text": pyarrow.array([example.text for example in examples], pyarrow.string()),
         "fields": pyarrow.array([list(example.fields.items()) for example in examples], _FIELDS),
+        "group": pyarrow.array([example.group for example in examples], pyarrow.string()),
         "label": pyarrow.array(names[[example.label for example in examples]].tolist(), pyarrow.string()),
         "predicted": pyarrow.array(names[log_probs.argmax(axis=1)].tolist(), pyarrow.string()),
         "log_probs": pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(log_probs.ravel()), log_probs.shape[1]),
@@ -63,10 +66,11 @@ def read_predictions(path: Path, label_names: Sequence[str]) -> Predictions:
         InvalidData: the file cannot be read, or its columns are others or of other labels
     """
     try:
-        rows = pyarrow.parquet.read_table(path, columns=["text", "fields", "label", "log_probs"]).to_pydict()
+        rows = pyarrow.parquet.read_table(path, columns=["text", "fields", "group", "label", "log_probs"]).to_pydict()
         log_probs = np.array(rows["log_probs"], dtype=np.float32).reshape(-1, len(label_names))
         labels = np.array([label_names.index(name) for name in rows["label"]], dtype=np.int64)
     except (pyarrow.ArrowException, OSError, ValueError) as exc:
         raise InvalidData(f"{path}: not the predictions of a run: {str(exc).splitlines()[0]}") from exc
     fields = tuple(dict(pairs) for pairs in rows["fields"])
-    return Predictions(tuple(rows["text"]), fields, tuple(label_names), labels, log_probs)
+    groups = None if None in rows["group"] else tuple(rows["group"])
+    return Predictions(tuple(rows["text"]), fields, groups, tuple(label_names), labels, log_probs)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from training.errors import InvalidCheckpoint
 
-_DECISIVE = ("arguments", "task", "split", "limit", "data", "backbone")
+_DECISIVE = ("arguments", "task", "split", "limit", "data", "backbone", "precision")
 """What of `run.json` decides the curve. Where the rows lie does not: `data` has their hashes."""
 _LONGEST = 60
 
@@ -16,7 +16,9 @@ def check_same(path: Path, begun: Mapping[str, object], asked: Mapping[str, obje
     Raises:
         InvalidCheckpoint: they differ; says where
     """
-    found = [line for name in _DECISIVE for line in _differences(begun.get(name), asked.get(name), name)]
+    found = [
+        line for name in _DECISIVE for line in _differences(begun.get(name, asked.get(name)), asked.get(name), name)
+    ]
     if found:
         raise InvalidCheckpoint(f"{path} cannot be gone on with, it is another run: {'; '.join(found)}")
 

@@ -19,7 +19,7 @@ from training.command import train_command
 from training.data import Example, read_shards
 from training.environment import environment, software
 from training.evaluation import TokenizedRows, evaluate, predict, tokenize_examples
-from training.events import EvalEvent, StepEvent, TrainResult
+from training.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
 from training.folds import Fold
 from training.hyperparameters import hyperparameters
 from training.int8 import compare_int8, recorded
@@ -87,6 +87,8 @@ class RunOptions:
     """On a CPU: compare with the answers in int8, which a server in int8 asks an adapter for."""
     on_step: Callable[[StepEvent], None] = lambda event: None
     on_evaluation: Callable[[EvalEvent], None] = lambda event: None
+    on_restore: Callable[[RestoreEvent], None] = lambda event: None
+    """The run goes on from a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
         "limit": options.limit,
         "data": rows.described,
         "backbone": asdict(backbone.identity),
+        "precision": backbone.precision,
         "environment": environment(backbone.device),
         "command": train_command(
             arguments,
@@ -159,6 +162,10 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
         recorder.evaluation(event)
         options.on_evaluation(event)
 
+    def restore(event: RestoreEvent) -> None:
+        recorder.restore(event)
+        options.on_restore(event)
+
     slot = Slot(
         method=method,
         arguments=arguments,
@@ -168,7 +175,7 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
         scoring=task.scoring,
         on_step=step,
         on_evaluation=evaluation,
-        on_restore=recorder.restore,
+        on_restore=restore,
     )
     return Preparation(options, slot, rows, recorder, sources)
 
@@ -198,7 +205,7 @@ def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> Ru
     if prepared.recorder is not None:
         prepared.recorder.finish(backbone, result)
     options.folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
-    options.folder.write_result(_result(adapter, result))
+    options.folder.write_result(_result(adapter, result, num_truncated=rows.train.num_truncated))
     return RunReport(
         folder=options.folder.path,
         adapter=adapter,
@@ -243,13 +250,14 @@ def _backbone_ref(backbone: Backbone) -> BackboneRef:
     return BackboneRef(**asdict(backbone.identity))
 
 
-def _result(adapter: PromptAdapter, result: TrainResult) -> dict[str, object]:
+def _result(adapter: PromptAdapter, result: TrainResult, *, num_truncated: int) -> dict[str, object]:
     manifest = adapter.manifest
     return {
         "adapter": adapter.digest,
         "stop": result.stop,
         "best_epoch": result.best_epoch,
         "best_step": result.best_step,
+        "num_truncated": num_truncated,
         "metrics": manifest.provenance.metrics,
         "calibration": manifest.calibration.model_dump(mode="json"),
     }

@@ -1,0 +1,114 @@
+"""What trained prompts came to, in one table: each of them, means over seeds or folds, and the best of a task."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from cli.metrics_table import MetricsTable
+from cli.output import err, out, show
+
+if TYPE_CHECKING:
+    from cli.stacked_training import NamedPlan
+    from training.outcome import Outcome
+    from training.task_file import TaskFile
+
+
+def print_outcomes(plans: Sequence["NamedPlan"]) -> list[tuple["TaskFile", "Outcome"]]:
+    """Print what the runs came to, those that came to nothing left out; the best of each task comes back.
+
+    The best is the one that its selection rows say is.
+    """
+    from training.outcome import read_outcome
+    from training.run_files import RESULT
+
+    of_task: dict[str, tuple[TaskFile, list[Outcome]]] = {}
+    for named in plans:
+        task = named.plan.task
+        outcomes = of_task.setdefault(task.name, (task, []))[1]
+        if (named.plan.folder / RESULT).exists():
+            outcomes.append(read_outcome(named.plan.folder))
+    known = [(task, outcomes) for task, outcomes in of_task.values() if outcomes]
+    if len(of_task) > 1 and known:
+        show(_tasks_table(known))
+    best = []
+    for task, outcomes in known:
+        if len(of_task) == 1:
+            show(_task_table(task, outcomes))
+        best.append((task, max(outcomes, key=lambda outcome: (outcome.selection.score, -outcome.selection.loss))))
+        for outcome in outcomes:
+            _warn(outcome, task)
+    for _, outcome in best:
+        out.print(f"{outcome.folder / 'adapter'} {outcome.digest}", markup=False)
+    return best
+
+
+def _task_table(task: "TaskFile", outcomes: Sequence["Outcome"]) -> Table:
+    table = MetricsTable(f"{task.name}, report rows, split {outcomes[0].split}", task.scoring)
+    if len(outcomes) == 1:
+        table.add("untrained", outcomes[0].untrained)
+        table.add(f"epoch {outcomes[0].best_epoch}", outcomes[0].trained)
+        return table.finished()
+    for outcome in outcomes:
+        table.add(f"{outcome.folder.name}, epoch {outcome.best_epoch}", outcome.trained)
+    table.add_section()
+    if outcomes[0].split == "kfold":
+        _add_folds(table, outcomes, task)
+    else:
+        for rate, of_rate in _by_rate(outcomes).items():
+            if len(of_rate) > 1:
+                table.add_mean(f"lr {rate}: {len(of_rate)} seeds", [outcome.trained for outcome in of_rate])
+    return table.finished()
+
+
+def _add_folds(table: MetricsTable, outcomes: Sequence["Outcome"], task: "TaskFile") -> None:
+    """Mean and standard deviation over the folds of each seed, and all rows taken together."""
+    from training.out_of_fold import out_of_fold
+
+    alike: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        alike.setdefault(f"lr {outcome.lr}, seed {outcome.seed}", []).append(outcome)
+    for name, of_seed in alike.items():
+        table.add_mean(f"{name}: mean of {len(of_seed)} folds", [outcome.trained for outcome in of_seed])
+        table.add(f"{name}: all rows, out of fold", out_of_fold(of_seed, task))
+
+
+def _tasks_table(known: Sequence[tuple["TaskFile", Sequence["Outcome"]]]) -> Table:
+    """A line a task and rate: scores of several tasks have only their scale in common."""
+    import statistics
+
+    table = Table("task", "lr", "prompts", "score", "best constant answer", "untrained", "loss (nats)")
+    for task, outcomes in known:
+        for rate, of_rate in _by_rate(outcomes).items():
+            scores, losses = ([o.trained.score for o in of_rate], [o.trained.loss for o in of_rate])
+            spread = f" ± {statistics.pstdev(scores):.4f}" if len(scores) > 1 else ""
+            table.add_row(
+                task.name,
+                f"{rate:g}",
+                str(len(of_rate)),
+                f"{statistics.fmean(scores):.4f}{spread}",
+                f"{of_rate[0].trained.constant_score:.4f}",
+                f"{statistics.fmean(o.untrained.score for o in of_rate):.4f}",
+                f"{statistics.fmean(losses):.4f}",
+            )
+    return table
+
+
+def _by_rate(outcomes: Sequence["Outcome"]) -> dict[float, list["Outcome"]]:
+    rates: dict[float, list[Outcome]] = {}
+    for outcome in outcomes:
+        rates.setdefault(outcome.lr, []).append(outcome)
+    return rates
+
+
+def _warn(outcome: "Outcome", task: "TaskFile") -> None:
+    """What its reader must know of a run."""
+    if outcome.stop in ("interrupted", "diverged"):
+        err.print(f"{outcome.folder}: the run was stopped ({outcome.stop}): kept the best epoch so far", style="yellow")
+    if outcome.trained.collapsed:
+        err.print(f"{outcome.folder}: every row got the same answer: the run collapsed", style="yellow")
+    if outcome.num_truncated:
+        err.print(
+            f"{outcome.folder}: {outcome.num_truncated} training rows were cut to {task.spec.max_tokens} tokens",
+            style="yellow",
+        )

@@ -1,0 +1,73 @@
+"""What a finished run's folder says that it came to, whichever process trained it and whenever."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.errors import InvalidData
+from training.events import Stop
+from training.metrics import METRIC_NAMES, Metrics
+from training.run_files import RESULT, RUN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A run with its figures, rounded as the files have them."""
+
+    folder: Path
+    digest: str
+    """The adapter's."""
+    stop: Stop
+    best_epoch: int
+    untrained: Metrics
+    """The prompt before training, on the report rows."""
+    selection: Metrics
+    """The best prompt, on the rows that chose it."""
+    trained: Metrics
+    """The best prompt, on the report rows."""
+    num_truncated: int
+    """Training rows that were cut to the task's token limit."""
+    split: str
+    lr: float
+    seed: int
+
+
+def read_outcome(folder: Path) -> Outcome:
+    """What the run in a folder came to.
+
+    Raises:
+        InvalidData: there is none, or its files are not a run's
+    """
+    try:
+        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        return Outcome(
+            folder=folder,
+            digest=result["adapter"],
+            stop=result["stop"],
+            best_epoch=result["best_epoch"],
+            untrained=_metrics(result["metrics"], "untrained"),
+            selection=_metrics(result["metrics"], "selection"),
+            trained=_metrics(result["metrics"], "report"),
+            num_truncated=result["num_truncated"],
+            split=run["split"],
+            lr=run["arguments"]["lr"],
+            seed=run["arguments"]["seed"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise InvalidData(f"{folder} holds no run that has come to something: {exc!r}") from exc
+
+
+def _metrics(figures: Mapping[str, Any], role: str) -> Metrics:
+    """The inverse of `Metrics.figures`, for one of the roles that a run's figures are named after."""
+    measured = [name for name in METRIC_NAMES if f"{role}_{name}" in figures]
+    return Metrics(
+        values={name: figures[f"{role}_{name}"] for name in measured},
+        score=figures[f"{role}_score"],
+        loss=figures[f"{role}_loss"],
+        constants={name: figures[f"{role}_constant_{name}"] for name in measured},
+        constant_score=figures[f"{role}_constant_score"],
+        collapsed=role == "report" and figures["collapsed"] == 1,
+    )

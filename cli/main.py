@@ -13,6 +13,7 @@ from cli import (
     record_commands,
     registry_commands,
     rollout_commands,
+    task_commands,
     tenant_commands,
 )
 from cli.classify import classify
@@ -59,6 +60,7 @@ app.command()(record_commands.usage)
 app.command()(classify)
 app.command()(adapters_commands.export)
 app.command("import")(adapters_commands.import_folder)
+app.add_typer(task_commands.app, name="task")
 app.add_typer(backbones.app, name="backbone")
 app.add_typer(registry_commands.app, name="registry")
 app.add_typer(tenant_commands.app, name="tenant")

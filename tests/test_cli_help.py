@@ -51,6 +51,7 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
         "classify",
         "export",
         "import",
+        "task init",
         "backbone prepare",
         "backbone show",
         "registry copy",

@@ -1,7 +1,8 @@
 """What a cell of the label column names: a label by its name, by a value that stands for it, or by its number."""
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
+from training.grid import nearest, number_of
 from training.task_file import TaskFile
 
 
@@ -19,14 +20,5 @@ def label_index(cell: object, task: TaskFile) -> int | None:
     if number is None:
         return None
     if task.data.round_to is not None:
-        number = round(number / task.data.round_to) * task.data.round_to
+        number = nearest(number, task.data.round_to)
     return next((index for index, known in enumerate(names) if Decimal(known) == number), None)
-
-
-def number_of(cell: object) -> Decimal | None:
-    """A cell's finite number as it is written, so that 2.75 is 2.75; None where it is none."""
-    try:
-        number = Decimal(str(cell).strip())
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None

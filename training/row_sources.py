@@ -51,6 +51,18 @@ def role_of(path: Path) -> str | None:
     return next((role for role, words in _ROLES.items() if word and word[0] in words), None)
 
 
+def beside(path: Path) -> Path | None:
+    """The validation rows that stand beside a file of training rows: `validation.csv` beside `train.csv`."""
+    if role_of(path) != "train":
+        return None
+    files = sorted(other for other in path.parent.iterdir() if other.suffix.lower() == path.suffix.lower())
+    for role in ("validation", "test"):
+        found = [other for other in files if role_of(other) == role]
+        if found:
+            return found[0]
+    return None
+
+
 def _in_directory(folder: Path) -> RowSources:
     if not folder.is_dir():
         raise InvalidData(f"{folder}: no such directory")

@@ -22,6 +22,7 @@ from adapters.names import check_name
 from adapters.task import TaskSpec
 from adapters.validation import first_error
 from training.errors import InvalidTaskFile
+from training.grid import is_on_grid
 from training.metrics import MetricName, Scoring
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -139,17 +140,24 @@ class _TextLoader(yaml.BaseLoader):
 
 
 def load_task_file(path: Path, *, variables: Mapping[str, str]) -> TaskFile:
-    """Read a task file. Paths in it are relative to the file; `${NAME}` stands for a variable.
+    """Read a task file; raises `InvalidTaskFile` as `parse_task_file` does, and where the file cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InvalidTaskFile(f"{path}: cannot be read: {exc}") from exc
+    return parse_task_file(text, path=path, variables=variables)
+
+
+def parse_task_file(text: str, *, path: Path, variables: Mapping[str, str]) -> TaskFile:
+    """Read a task file's text. Paths in it are relative to the file's; `${NAME}` stands for a variable.
 
     Every scalar is read as text, so that a label called `no` stays one.
 
     Raises:
-        InvalidTaskFile: it cannot be read, a field is wrong, or a variable it uses is not set
+        InvalidTaskFile: it is no YAML, a field is wrong, or a variable it uses is not set
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)  # noqa: S506 - str, list and dict
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InvalidTaskFile(f"{path}: cannot be read: {exc}") from exc
+        raw = yaml.load(text, Loader=_TextLoader)  # noqa: S506 - str, list and dict
     except yaml.YAMLError as exc:
         raise InvalidTaskFile(f"{path}: not YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(raw, dict):
@@ -189,7 +197,7 @@ def _check_data(task: TaskFile, path: Path) -> None:
         if task.spec.kind != "ordinal":
             raise InvalidTaskFile(f"{path}: data.round_to: {task.data.round_to} needs a task of kind ordinal")
         for name in task.spec.label_names:
-            if Decimal(name) % task.data.round_to:
+            if not is_on_grid(Decimal(name), task.data.round_to):
                 raise InvalidTaskFile(f"{path}: data.round_to: label {name!r} is no multiple of {task.data.round_to}")
 
 

@@ -89,3 +89,13 @@ def lines_of(folder: Path) -> list[dict[str, object]]:
 
     text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
     return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+
+
+def curves(folder: Path) -> list[object]:
+    """Everything that a run wrote of its way, but for the time it took."""
+    lines = [
+        json.loads(line)
+        for name in ("metrics.jsonl", "steps.jsonl")
+        for line in (folder / name).read_text(encoding="utf-8").splitlines()
+    ]
+    return [{name: value for name, value in line.items() if name != "elapsed_s"} for line in lines]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support_training import QUICK, easy_task
+from support_training import QUICK, curves, easy_task
 
 from backbone import Backbone
 from training.arguments import TrainArguments
@@ -63,16 +63,6 @@ def train_all(backbone: Backbone, prepared: Sequence[Preparation], *, every_s: f
     checkpoints = Checkpoints([run.options.folder.path for run in prepared], every_s=every_s)
     results = train_stack(backbone, [run.slot for run in prepared], checkpoints)
     return [finish(backbone, run, result) for run, result in zip(prepared, results, strict=True)]
-
-
-def curves(folder: Path) -> list[object]:
-    """Everything that a run wrote of its way, but for the time it took."""
-    lines = [
-        json.loads(line)
-        for name in ("metrics.jsonl", "steps.jsonl")
-        for line in (folder / name).read_text(encoding="utf-8").splitlines()
-    ]
-    return [{name: value for name, value in line.items() if name != "elapsed_s"} for line in lines]
 
 
 @pytest.fixture(scope="module")

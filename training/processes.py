@@ -98,9 +98,11 @@ def train_shares(shares: Sequence[Share], *, watch: Watch) -> list[Failure]:
     # the processes inherit that they hear no interrupt: it is for the parent to ask them
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        for share in shares:
+        for number, share in enumerate(shares, start=1):
             ours, theirs = context.Pipe()
-            process: BaseProcess = context.Process(target=_work, args=(share, theirs), daemon=True)
+            process: BaseProcess = context.Process(
+                target=_work, args=(share, theirs), name=f"superpos-train-{number}", daemon=True
+            )
             process.start()
             theirs.close()
             workers[ours] = (share, process)

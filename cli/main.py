@@ -9,6 +9,7 @@ import typer
 from cli import (
     adapters_commands,
     backbones,
+    data_commands,
     key_commands,
     record_commands,
     registry_commands,
@@ -61,6 +62,7 @@ app.command()(classify)
 app.command()(adapters_commands.export)
 app.command("import")(adapters_commands.import_folder)
 app.add_typer(task_commands.app, name="task")
+app.add_typer(data_commands.app, name="data")
 app.add_typer(backbones.app, name="backbone")
 app.add_typer(registry_commands.app, name="registry")
 app.add_typer(tenant_commands.app, name="tenant")

@@ -52,6 +52,7 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
         "export",
         "import",
         "task init",
+        "data check",
         "backbone prepare",
         "backbone show",
         "registry copy",

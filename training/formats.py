@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow
@@ -16,8 +16,15 @@ PlacedRow = tuple[str, Mapping[str, object]]
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
 
 
-def raw_rows(path: Path) -> Iterator[PlacedRow]:
+def _refuse(fault: InvalidData) -> None:
+    raise fault
+
+
+def raw_rows(path: Path, *, on_fault: Callable[[InvalidData], None] = _refuse) -> Iterator[PlacedRow]:
     """Each row with the place to name in an error.
+
+    Args:
+        on_fault: told of a row that cannot be read, which is left out; raises if left out itself
 
     Raises:
         InvalidData: the file cannot be read; names the row where it is one row's fault
@@ -28,11 +35,11 @@ def raw_rows(path: Path) -> Iterator[PlacedRow]:
         case ".parquet":
             return _parquet_rows(path)
         case ".jsonl" | ".ndjson":
-            return _jsonl_rows(path)
+            return _jsonl_rows(path, on_fault)
         case ".csv":
-            return _csv_rows(path, delimiter=",")
+            return _csv_rows(path, on_fault, delimiter=",")
         case ".tsv":
-            return _csv_rows(path, delimiter="\t")
+            return _csv_rows(path, on_fault, delimiter="\t")
         case suffix:
             raise InvalidData(f"{path}: file type {suffix!r}, expected .parquet, .jsonl, .csv or .tsv")
 
@@ -46,20 +53,22 @@ def _parquet_rows(path: Path) -> Iterator[PlacedRow]:
         yield f"row {number}", row
 
 
-def _jsonl_rows(path: Path) -> Iterator[PlacedRow]:
+def _jsonl_rows(path: Path, on_fault: Callable[[InvalidData], None]) -> Iterator[PlacedRow]:
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line.decode())
         except (ValueError, RecursionError) as exc:
-            raise InvalidData(f"{path}: line {number}: not JSON in UTF-8: {exc}") from exc
-        if not isinstance(row, dict):
-            raise InvalidData(f"{path}: line {number}: {type(row).__name__}, expected an object")
-        yield f"line {number}", row
+            on_fault(InvalidData(f"{path}: line {number}: not JSON in UTF-8: {exc}"))
+            continue
+        if isinstance(row, dict):
+            yield f"line {number}", row
+        else:
+            on_fault(InvalidData(f"{path}: line {number}: {type(row).__name__}, expected an object"))
 
 
-def _csv_rows(path: Path, *, delimiter: str) -> Iterator[PlacedRow]:
+def _csv_rows(path: Path, on_fault: Callable[[InvalidData], None], *, delimiter: str) -> Iterator[PlacedRow]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter=delimiter, strict=True)
@@ -68,8 +77,10 @@ def _csv_rows(path: Path, *, delimiter: str) -> Iterator[PlacedRow]:
                 raise InvalidData(f"{path}: line 1: a column stands twice in the header {columns}")
             for row in reader:
                 if None in row or None in row.values():
-                    raise InvalidData(f"{path}: line {reader.line_num}: not {len(columns)} columns as the header has")
-                yield f"line {reader.line_num}", row
+                    wrong = f"not {len(columns)} columns as the header has"
+                    on_fault(InvalidData(f"{path}: line {reader.line_num}: {wrong}"))
+                else:
+                    yield f"line {reader.line_num}", row
     except (csv.Error, UnicodeDecodeError) as exc:
         raise InvalidData(f"{path}: not CSV in UTF-8: {exc}") from exc
 

@@ -21,6 +21,7 @@ from cli.classify import classify
 from cli.evaluate_command import evaluate
 from cli.output import out
 from cli.serve import serve
+from cli.sweep_command import sweep
 from cli.train_command import train
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ def superpos(
 
 app.command()(serve)
 app.command()(train)
+app.command()(sweep)
 app.command()(evaluate)
 app.command()(adapters_commands.push)
 app.command("list")(adapters_commands.list_tasks)

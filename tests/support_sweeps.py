@@ -15,7 +15,7 @@ from training.sweeping.folder import SweepFolder
 from training.sweeping.space import SearchSpace
 from training.sweeping.stacks import Subject
 from training.sweeping.study import Trial
-from training.sweeping.sweep import EndedTrial, Sweep, SweepPlan
+from training.sweeping.sweep import EndedTrial, Sweep, SweepPlan, described
 from training.task_file import TaskFile
 
 
@@ -53,8 +53,8 @@ def sweep_in(
     on_end: Callable[[EndedTrial], None] = lambda trial: None,
 ) -> Iterator[Sweep]:
     """A sweep whose files are closed at the end."""
-    files = SweepFolder(folder, plan.described(), resume=resume)
-    sweep = Sweep(plan, subject, files, on_evaluation=on_evaluation, on_end=on_end)
+    files = SweepFolder(folder, described(plan, subject, fingerprint="sha256:tiny"), resume=resume)
+    sweep = Sweep(plan, subject, files, on_evaluation=on_evaluation, on_end=lambda _, trial: on_end(trial))
     try:
         yield sweep
     finally:

@@ -39,6 +39,7 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
     assert words == {
         "serve",
         "train",
+        "sweep",
         "evaluate",
         "push",
         "list",

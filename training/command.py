@@ -20,8 +20,9 @@ def train_command(
     limit: int | None,
     backbone: str,
     revision: str,
+    task_file: str = "task.yaml",
 ) -> str:
-    """`superpos train task.yaml` with every option that differs from its default; the rate is always named."""
+    """`superpos train` with every option that differs from its default; the rate is always named."""
     options: dict[str, object] = {
         field.name: getattr(arguments, field.name)
         for field in fields(TrainArguments)
@@ -32,7 +33,7 @@ def train_command(
     options |= {} if limit is None else {"limit": limit}
     options |= {} if backbone == "embedded" else {"backbone": backbone}
     options |= {"revision": revision} if _COMMIT.fullmatch(revision) else {}
-    words = ["superpos", "train", "task.yaml"]
+    words = ["superpos", "train", task_file]
     for name, value in options.items():
         words += _option(name, value)
     return shlex.join(words)

@@ -58,6 +58,19 @@ class SearchSpace:
     basis: tuple[Basis, ...] = ("per_token",)
     """superpos: a basis for each prompt vector, or one for all."""
 
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The arguments that are searched, as `TrainArguments` names them."""
+        choices = {
+            "method": self.methods,
+            "lr": self.lr,
+            "weight_decay": self.weight_decay or (),
+            "batch_size": self.batch_size,
+            "num_sampled_tokens": self.num_sampled_tokens if "superpos" in self.methods else (),
+            "basis": self.basis if "superpos" in self.methods else (),
+        }
+        return tuple(name for name, values in choices.items() if isinstance(values, Span) or len(values) > 1)
+
     def draw(self, trial: "BaseTrial", fixed: TrainArguments) -> TrainArguments:
         """The arguments of a trial: `fixed`, with what Optuna chose put in."""
         method: MethodName = _choice(trial, "method", self.methods)
@@ -154,7 +167,7 @@ def _names(text: str, name: str, known: tuple[T, ...]) -> tuple[T, ...]:
     chosen = _distinct(tuple(text.split(",")), name)
     for part in chosen:
         if part not in known:
-            raise InvalidArguments(f"{name} is {part!r}, expected of {', '.join(map(str, known))}")
+            raise InvalidArguments(f"{name} is {part!r}, expected one or more of {', '.join(map(str, known))}")
     return tuple(value for part in chosen for value in known if value == part)
 
 

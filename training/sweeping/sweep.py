@@ -30,11 +30,18 @@ class SweepPlan:
     """What trials are compared by: a figure of the best epoch on the selection rows."""
     pruner: PrunerName = "median"
 
-    def described(self) -> dict[str, object]:
-        """What makes it this sweep and no other; more trials and other stacks go on with it."""
-        values = asdict(self)
-        del values["trials"], values["parallel"]
-        return values
+
+def described(plan: SweepPlan, subject: Subject, *, fingerprint: str) -> dict[str, object]:
+    """What makes it this sweep and no other, for `sweep.json`; more trials and other stacks go on with it.
+
+    Args:
+        fingerprint: the backbone's
+    """
+    asked = asdict(plan)
+    del asked["trials"], asked["parallel"]
+    task = subject.task.model_dump(mode="json", exclude={"data", "description"})
+    rows = {"split": subject.split, "limit": subject.limit, "data": subject.rows.described}
+    return {"task": task, **asked, **rows, "backbone": fingerprint}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class Sweep:
         folder: SweepFolder,
         *,
         on_evaluation: Callable[[Trial, EvalEvent], None] = lambda trial, event: None,
-        on_end: Callable[[EndedTrial], None] = lambda trial: None,
+        on_end: Callable[["Sweep", EndedTrial], None] = lambda sweep, trial: None,
     ) -> None:
         """Open the sweep's study; what a process before left unfinished is kept if it had ended, and else asked again.
 
@@ -75,8 +82,8 @@ class Sweep:
             raise InvalidArguments(f"metric is {plan.metric!r}, expected one of {', '.join(known)}")
         self.plan, self.subject, self.folder = plan, subject, folder
         self._on_evaluation, self._on_end = on_evaluation, on_end
-        self._maximise = plan.metric != "loss"
-        self._study = SweepStudy(folder.study, plan.space, plan.fixed, maximise=self._maximise, pruner=plan.pruner)
+        self.maximise = plan.metric != "loss"
+        self._study = SweepStudy(folder.study, plan.space, plan.fixed, maximise=self.maximise, pruner=plan.pruner)
         self._trials: dict[int, Trial] = {}
         for number in self._study.left_running():
             result = read_result(folder.trial(number))
@@ -122,7 +129,7 @@ class Sweep:
 
     def ended(self) -> list[EndedTrial]:
         """Every trial with a value: the best first, equal values by their loss, and pruned ones after the rest."""
-        sign = -1 if self._maximise else 1
+        sign = -1 if self.maximise else 1
         return sorted(
             map(self._ended, self._study.ended()),
             key=lambda trial: (trial.stop == "pruned", sign * trial.value, trial.loss),
@@ -135,7 +142,7 @@ class Sweep:
     def _tell(self, number: int, result: TrainResult) -> None:
         best = result.best
         self._study.tell(number, self._value(best), loss=best.loss, best_epoch=result.best_epoch, stop=result.stop)
-        self._on_end(self._ended(self._study.trial(number)))
+        self._on_end(self, self._ended(self._study.trial(number)))
 
     def _value(self, metrics: Metrics) -> float:
         return metrics.figures()[self.plan.metric]

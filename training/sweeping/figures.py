@@ -1,0 +1,83 @@
+"""Figures of a sweep: values in the order of the trials, against each argument, and what each argument explains."""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from training.report import style
+from training.sweeping.sweep import EndedTrial
+
+
+def sweep_figures(
+    ended: Sequence[EndedTrial],
+    dimensions: Sequence[str],
+    importances: Mapping[str, float],
+    *,
+    metric: str,
+    lower_is_better: bool,
+) -> dict[str, Figure]:
+    """Figures by their titles: full dots are trials that had all their epochs, hollow ones were pruned."""
+    figures: dict[str, Figure] = {}
+    if ended:
+        figures[f"{metric} by trial, and the best so far"] = _history(ended, lower_is_better=lower_is_better)
+    if ended and dimensions:
+        figures[f"{metric} by argument"] = _slices(ended, dimensions)
+    if importances:
+        figures[f"share of {metric} that each argument explains (PED-ANOVA)"] = _importances(importances)
+    return figures
+
+
+def _history(ended: Sequence[EndedTrial], *, lower_is_better: bool) -> Figure:
+    figure, (axes,) = style.panels(1, width=7.2, height=2.6)
+    trials = sorted(ended, key=lambda trial: trial.number)
+    best = list(accumulate((trial.value for trial in trials), min if lower_is_better else max))
+    axes.step([trial.number for trial in trials], best, where="post", color=style.ORANGE, linewidth=1.6)
+    _dots(axes, trials, [trial.number for trial in trials])
+    axes.set(xlabel="trial")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    return figure
+
+
+def _slices(ended: Sequence[EndedTrial], dimensions: Sequence[str]) -> Figure:
+    figure, panels = style.panels(len(dimensions), columns=3, width=3.2, height=2.5)
+    for name, axes in zip(dimensions, panels, strict=True):
+        values = [getattr(trial.arguments, name) for trial in ended]
+        style.title(axes, name)
+        if all(isinstance(value, float) for value in values):
+            _dots(axes, ended, values)
+            axes.set_xscale("log")
+            axes.minorticks_off()
+        else:
+            choices = sorted(set(values))
+            _dots(axes, ended, [choices.index(value) for value in values])
+            axes.set_xticks(range(len(choices)), [str(choice) for choice in choices])
+            axes.set_xlim(-0.5, len(choices) - 0.5)
+    return figure
+
+
+def _importances(importances: Mapping[str, float]) -> Figure:
+    figure, (axes,) = style.panels(1, width=5.2, height=0.9 + 0.3 * len(importances))
+    names = list(importances)[::-1]
+    axes.barh(range(len(names)), [importances[name] for name in names], height=0.55, color=style.BLUE)
+    for row, name in enumerate(names):
+        axes.text(
+            importances[name] + 0.01,
+            row,
+            f"{name}  {importances[name]:.2f}",
+            color=style.INK,
+            fontsize=8.5,
+            va="center",
+        )
+    axes.set_yticks([])
+    axes.set_xlim(0, 1.35)
+    axes.set_xticks([0, 0.5, 1])
+    return figure
+
+
+def _dots(axes: Axes, trials: Sequence[EndedTrial], places: Sequence[float]) -> None:
+    for trial, place in zip(trials, places, strict=True):
+        fill = "none" if trial.stop == "pruned" else style.BLUE
+        axes.plot(place, trial.value, "o", markersize=5, markerfacecolor=fill, markeredgecolor=style.BLUE, alpha=0.85)

@@ -1,0 +1,92 @@
+"""What a sweep came to, as `sweep.json` and as `sweep.html`: its plots and every trial, in a page of one file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import jinja2
+
+from training.report.style import DARK, LIGHT
+from training.report.svg import inline_svg, svg
+from training.sweeping.figures import sweep_figures
+from training.sweeping.sweep import EndedTrial, Sweep
+
+TITLES = MappingProxyType(
+    {"num_sampled_tokens": "m", "lr": "rate", "weight_decay": "decay", "batch_size": "batch", "num_virtual_tokens": "P"}
+)
+"""Of arguments whose name is long."""
+_TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def write_outcome(sweep: Sweep, ended: Sequence[EndedTrial], *, command: str | None) -> None:
+    """Write both files anew.
+
+    Args:
+        ended: the best first
+        command: makes the best trial's run again; None while the sweep is not done
+    """
+    importances = sweep.importances()
+    outcome: dict[str, object] = {
+        "best": ended[0].number if ended else None,
+        "command": command,
+        "lost": sweep.num_lost,
+        "importances": importances,
+        "trials": [
+            {
+                "number": trial.number,
+                sweep.plan.metric: trial.value,
+                "selection_loss": trial.loss,
+                "best_epoch": trial.best_epoch,
+                "stop": trial.stop,
+                **{name: getattr(trial.arguments, name) for name in used_dimensions(sweep, trial)},
+            }
+            for trial in ended
+        ],
+    }
+    sweep.folder.write(outcome)
+    sweep.folder.write_page(_page(sweep, ended, importances, command))
+
+
+def used_dimensions(sweep: Sweep, trial: EndedTrial) -> tuple[str, ...]:
+    """The searched arguments that a trial's method has a use for."""
+    of_superpos = ("num_sampled_tokens", "basis")
+    names = sweep.plan.space.dimensions
+    return names if trial.arguments.method == "superpos" else tuple(name for name in names if name not in of_superpos)
+
+
+def shown(value: object) -> str:
+    """A figure or a choice as a table has it."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _page(sweep: Sweep, ended: Sequence[EndedTrial], importances: dict[str, float], command: str | None) -> str:
+    names = sweep.plan.space.dimensions
+    figures = sweep_figures(ended, names, importances, metric=sweep.plan.metric, lower_is_better=not sweep.maximise)
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_TEMPLATE.read_text())
+    return template.render(
+        task=sweep.subject.task.name,
+        metric=sweep.plan.metric,
+        light=LIGHT,
+        dark=DARK,
+        command=command,
+        num_pruned=sum(trial.stop == "pruned" for trial in ended),
+        columns=[TITLES.get(name, name) for name in names],
+        trials=[
+            {
+                "number": trial.number,
+                "value": f"{trial.value:.4f}",
+                "loss": f"{trial.loss:.4f}",
+                "epoch": trial.best_epoch,
+                "stop": trial.stop,
+                "cells": [
+                    shown(getattr(trial.arguments, name)) if name in used_dimensions(sweep, trial) else "–"
+                    for name in names
+                ],
+            }
+            for trial in ended
+        ],
+        plots=[
+            {"title": title, "svg": inline_svg(svg(figure), name=f"plot{number}", description=title)}
+            for number, (title, figure) in enumerate(figures.items())
+        ],
+    )

@@ -74,7 +74,7 @@ class TrainingDisplay:
                 gets that anyway
         """
         self._console = console
-        self._rows = [PromptRow(name, metric) for name, metric in prompts]
+        self.rows = [PromptRow(name, metric) for name, metric in prompts]
         self._plain = plain or not console.is_terminal
         self._seen: deque[tuple[float, int]] = deque()  # when, rows
 
@@ -91,7 +91,7 @@ class TrainingDisplay:
         """Take note of what a prompt does."""
         from training.events import EvalEvent, StepEvent
 
-        row = self._rows[number]
+        row = self.rows[number]
         if isinstance(event, StepEvent):
             row.stepped(event)
             self._seen.append((time.monotonic(), event.rows))
@@ -107,9 +107,9 @@ class TrainingDisplay:
     def table(self) -> Table:
         """A row a prompt, and what all come to."""
         table = Table("prompt", "epoch", "step", "loss", "score", "best", "left", box=None, pad_edge=False)
-        for row in self._rows:
+        for row in self.rows:
             table.add_row(*row.cells())
-        known = [row.left_s for row in self._rows if row.left_s is not None]
+        known = [row.left_s for row in self.rows if row.left_s is not None]
         left = duration(max(known)) if known else ""
         table.add_row("all", "", f"{self._rate():.0f} rows/s", "", "", "", left, style="bold")
         return table

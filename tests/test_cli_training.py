@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support_cli import CONSOLE_SCRIPT, QUICK, Desk, superpos
+from support_cli import CONSOLE_SCRIPT, QUICK, TASK, Desk, superpos
 from support_training import curves
 
 from adapters.files import from_files, read_folder
@@ -83,3 +83,35 @@ def test_ctrl_c_keeps_the_best_and_tells_the_command_that_goes_on(desk: Desk, tm
     assert command[-3:] == ["--out", str(tmp_path / "a run"), "--resume"]
     assert command[command.index("--eval-every") + 1] == "5"
     assert command[command.index("--epochs") + 1] == "4"  # as QUICK has it, the last that was said
+
+
+def test_several_tasks_train_in_one_stack_and_end_in_one_table(desk: Desk, tmp_path: Path) -> None:
+    other = desk.write("other.yaml", TASK.replace("name: topic", "name: other").replace("{text}", "{text} it is"))
+    options = ("--seeds", 2, "--out", tmp_path / "both", "--publish", tmp_path / "registry.sqlite")
+    answer = superpos("train", desk.task, other, "--backbone", desk.tiny_t5, *options, *QUICK, "--epochs", 2)
+    assert answer.code == 0, answer.stderr
+    folders = sorted(str(path.parent.relative_to(tmp_path / "both")) for path in (tmp_path / "both").rglob("run.json"))
+    assert folders == ["other/seed0", "other/seed1", "topic/seed0", "topic/seed1"]
+    assert "other/seed1  epoch   2" in answer.stderr
+    assert answer.text.count("±") == 2
+    assert [line.split("@")[0] for line in answer.stdout.splitlines() if "published" in line] == [
+        "published topic",
+        "published other",
+    ]
+    assert "two of the task files have one name" in superpos("train", desk.task, desk.task).refusal()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--resume"], "name it with --out"),
+        (["--precision", "fp16"], "T5's activations overflow it"),
+        (["--precision", "int8"], "expected fp32, or bf16 on CUDA"),
+        (["--precision", "bf16"], "precision 'bf16' runs on device 'cuda'"),
+        (["--clip", "-1"], "clip is -1.0, expected a number above 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(desk: Desk, tmp_path: Path, options: list[str], said: str) -> None:
+    words = ["train", desk.task, "--backbone", desk.tiny_t5]
+    words += [] if "--resume" in options else ["--out", tmp_path / "run"]
+    assert said in superpos(*words, *options).refusal()

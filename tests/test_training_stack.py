@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+import torch
 from support import TOPIC
 from support_training import QUICK, SPEC, easy_rows
 from torch import Tensor
+from torch.optim import SGD
 
 from backbone import Backbone
 from training.arguments import TrainArguments, make_method
@@ -161,3 +163,66 @@ def test_a_hopeless_slot_leaves_the_stack_and_the_others_as_they_would_be(tiny: 
     assert asked == [(1, best.metrics), (2, pruned.best)]
     for arguments, result in zip(sound, (first, last), strict=True):
         assert_same(result, alone(tiny, make_slot(tiny, arguments)))
+
+
+def test_a_step_split_over_passes_has_the_gradient_of_its_whole(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = different(epochs=1, batch_size=60, lr=1e-3)
+    (whole,) = train_stack(tiny, [make_slot(tiny, arguments)])
+    monkeypatch.setitem(MAX_PASS_TOKENS, "cpu", 50)  # three rows, or four
+    (split,) = train_stack(tiny, [make_slot(tiny, arguments)])
+    assert_same(split, whole)
+    assert split.evaluations[1].train_loss == pytest.approx(whole.evaluations[1].train_loss, rel=1e-6)
+
+
+def test_slots_of_other_batch_sizes_take_their_own_steps(tiny: Backbone) -> None:
+    steps: list[StepEvent] = []
+    sizes = [60, 7, 1]
+    slots = [
+        dataclasses.replace(make_slot(tiny, different(epochs=1, batch_size=size)), on_step=steps.append)
+        for size in sizes
+    ]
+    train_stack(tiny, slots)
+    assert sorted(event.rows for event in steps) == sorted([60] + [7] * 8 + [4] + [1] * 60)
+
+
+def test_patience_ends_a_slot_that_gets_no_better(tiny: Backbone) -> None:
+    hopeless = make_slot(tiny, different(epochs=50, patience=3, lr=1e-9))
+    (result,) = train_stack(tiny, [hopeless])
+    assert result.stop == "patience"
+    assert len(result.evaluations) == 1 + result.best_index + 3
+
+
+def test_steps_can_be_limited_and_evaluated_in_the_middle_of_an_epoch(tiny: Backbone) -> None:
+    (result,) = train_stack(tiny, [make_slot(tiny, different(epochs=50, max_steps=11, eval_every=4))])
+    assert result.stop == "finished"
+    assert [event.step for event in result.evaluations] == [0, 4, 8, 11]
+    assert [event.epoch for event in result.evaluations] == [0, 1, 2, 3]
+    assert result.best_step == result.evaluations[result.best_index].step
+
+
+def test_more_steps_than_the_epochs_have_change_nothing(tiny: Backbone) -> None:
+    (result,) = train_stack(tiny, [make_slot(tiny, different(epochs=2, max_steps=1_000))])
+    assert [event.step for event in result.evaluations] == [0, 5, 10]
+
+
+class Watched(SGD):
+    """Takes plain gradient steps in the place of AdamW, which divides the gradient's length away."""
+
+    def __init__(self, params: object, **_: object) -> None:
+        super().__init__(params, lr=1.0)
+
+
+@pytest.mark.parametrize("clip", [None, 1e-3])
+def test_a_clipped_step_is_no_longer_than_it_may_be(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch, clip: float | None
+) -> None:
+    monkeypatch.setattr(torch.optim, "AdamW", Watched)
+    arguments = different(method="simple", epochs=1, max_steps=1, clip=clip)
+    clipped, other = train_stack(
+        tiny, [make_slot(tiny, arguments), make_slot(tiny, different(method="simple", max_steps=1))]
+    )
+    lengths = [np.linalg.norm(run.evaluations[1].prompt - run.evaluations[0].prompt) for run in (clipped, other)]
+    assert lengths[1] > 1e-2, "the other slot's gradient is its own"
+    assert lengths[0] == pytest.approx(lengths[1] if clip is None else clip, rel=5e-2)

@@ -1,6 +1,7 @@
 """The frozen T5: weights, tokenizer, packed forward, label scoring. Knows nothing of adapters, training or HTTP."""
 
 from backbone.backbone import SMALL_TRIE, Backbone, BackboneId, Encoded
+from backbone.dropout import Dropout
 from backbone.errors import (
     BackboneCacheError,
     BackboneError,
@@ -26,6 +27,7 @@ __all__ = [
     "BackboneId",
     "BackboneNotFound",
     "DeviceUnavailable",
+    "Dropout",
     "Encoded",
     "InvalidLabels",
     "LabelTrie",

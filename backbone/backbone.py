@@ -10,6 +10,7 @@ from torch import Tensor
 from backbone.architecture import Architecture
 from backbone.best_first import best_first
 from backbone.decoder import TrieNodes, decode
+from backbone.dropout import Dropout
 from backbone.encoder import encode
 from backbone.errors import InvalidLabels
 from backbone.node_passes import passes
@@ -87,13 +88,21 @@ class Backbone:
         pieces = self.tokenizer.pieces(labels)
         return build_trie(pieces, start_id=self.architecture.start_id, eos_id=self.architecture.eos_id)
 
-    def encode(self, packed: PackedBatch, prompts: Tensor, *, pause: Callable[[], None] = lambda: None) -> Encoded:
+    def encode(
+        self,
+        packed: PackedBatch,
+        prompts: Tensor,
+        *,
+        pause: Callable[[], None] = lambda: None,
+        dropout: Dropout | None = None,
+    ) -> Encoded:
         """Run the encoder over packed rows.
 
         Args:
             packed: the rows, indices into `prompts` among them
             prompts: the prompt table [R, H]; it alone can receive a gradient
             pause: called again and again on the way, when `prompts` has been read; may encode and score other rows
+            dropout: for training; `score` is given the same
         """
         hidden = encode(
             packed,
@@ -102,6 +111,7 @@ class Backbone:
             architecture=self.architecture,
             bias=self._encoder_bias,
             pause=pause,
+            dropout=dropout,
         )
         return Encoded(hidden, packed.offsets)
 
@@ -111,6 +121,7 @@ class Backbone:
         tries: Sequence[LabelTrie],  # [B]
         *,
         top_k: Sequence[int | None] | None = None,  # [B]
+        dropout: Dropout | None = None,
     ) -> Tensor:
         """Each row's label log-probabilities under constrained decoding, [B, K]; −inf past a row's own labels.
 
@@ -124,7 +135,7 @@ class Backbone:
             if k is not None and k < trie.num_labels and trie.num_nodes > SMALL_TRIE
         ]
         if not searching:
-            return self._score_all(encoded, range(len(tries)), tries)
+            return self._score_all(encoded, range(len(tries)), tries, dropout)
         whole = sorted(set(range(len(tries))) - set(searching))
         width = max(trie.num_labels for trie in tries)
         scores = encoded.hidden.new_full((len(tries), width), float("-inf"), dtype=torch.float32)
@@ -140,18 +151,23 @@ class Backbone:
         scores[searching, : part.shape[1]] = part
         return scores
 
-    def _score_all(self, encoded: Encoded, rows: Sequence[int], tries: Sequence[LabelTrie]) -> Tensor:
+    def _score_all(
+        self, encoded: Encoded, rows: Sequence[int], tries: Sequence[LabelTrie], dropout: Dropout | None = None
+    ) -> Tensor:
         """[B, K] over whole tries."""
         states: list[Tensor] = []
         for parts in passes(tries):
-            decoded = self._decode(encoded, [rows[part.row] for part in parts], [part.nodes for part in parts])
+            numbers, nodes = [rows[part.row] for part in parts], [part.nodes for part in parts]
+            decoded = self._decode(encoded, numbers, nodes, dropout)
             for part, decoded_part in zip(
                 parts, torch.split(decoded, [part.nodes.num_nodes for part in parts]), strict=True
             ):
                 states.append(decoded_part[part.nodes.num_nodes - part.num_new :])
         return label_log_probs(torch.cat(states), self.weights.head, tries)
 
-    def _decode(self, encoded: Encoded, rows: Sequence[int], nodes: Sequence[TrieNodes]) -> Tensor:
+    def _decode(
+        self, encoded: Encoded, rows: Sequence[int], nodes: Sequence[TrieNodes], dropout: Dropout | None = None
+    ) -> Tensor:
         """States of the nodes wanted of each of the rows named, [ΣM_i, H]."""
         return decode(
             [encoded.hidden[encoded.offsets[row] : encoded.offsets[row + 1]] for row in rows],
@@ -159,4 +175,5 @@ class Backbone:
             weights=self.weights,
             architecture=self.architecture,
             bias=self._tree_bias,
+            drop=None if dropout is None else dropout.of([each.num_nodes for each in nodes], rows),
         )

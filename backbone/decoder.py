@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from backbone.architecture import Architecture
-from backbone.layers import attend, feed_forward, rms_norm
+from backbone.dropout import RowsDropout
+from backbone.layers import attend, feed_forward, plus, rms_norm
 from backbone.tree_bias import TreeBias
 from backbone.trie import LabelTrie
 from backbone.weights import DecoderLayer, T5Weights
@@ -45,6 +46,7 @@ def decode(
     weights: T5Weights,
     architecture: Architecture,
     bias: TreeBias,
+    drop: RowsDropout | None = None,
 ) -> Tensor:
     """The last hidden state of every row's nodes, rows end to end, [D, H], D = ΣM_i, ready for the head."""
     device = weights.embedding.device
@@ -54,11 +56,14 @@ def decode(
     token_ids += [architecture.start_id] * (_MIN_NODES - total)
     trees = _trees(rows, bias, device=device)
     x = weights.embedding[torch.tensor(token_ids, device=device)]  # [D, H]
+    x = x if drop is None else drop(x)
     for layer in weights.decoder:
-        x = _self_attention(x, layer, architecture, trees)
-        x = _cross_attention(x, states, layer, architecture, counts)
-        x = feed_forward(x, layer.feed_forward, architecture)
-    return rms_norm(x[:total], architecture.norm_eps) * (weights.decoder_norm * architecture.logit_scale)
+        x = _self_attention(x, layer, architecture, trees, drop)
+        x = _cross_attention(x, states, layer, architecture, counts, drop=drop)
+        x = feed_forward(x, layer.feed_forward, architecture, drop)
+    x = rms_norm(x, architecture.norm_eps)
+    x = x if drop is None else drop(x)
+    return x[:total] * (weights.decoder_norm * architecture.logit_scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class _Trees:
     """The rows with more than one node."""
 
     positions: Tensor  # [D_t] of their nodes among D
+    rows: list[int]  # which of the rows they are
     counts: list[int]  # nodes of each
     biases: list[Tensor]  # [heads, M, M] of each
 
@@ -73,8 +79,8 @@ class _Trees:
 def _trees(rows: Sequence[TrieNodes], bias: TreeBias, *, device: torch.device) -> _Trees | None:
     positions: list[int] = []
     first = 0
-    trees = [row for row in rows if row.num_nodes > 1]
-    if not trees:
+    numbers = [number for number, row in enumerate(rows) if row.num_nodes > 1]
+    if not numbers:
         return None
     for row in rows:
         if row.num_nodes > 1:
@@ -82,28 +88,38 @@ def _trees(rows: Sequence[TrieNodes], bias: TreeBias, *, device: torch.device) -
         first += row.num_nodes
     return _Trees(
         torch.tensor(positions, device=device),
-        [row.num_nodes for row in trees],
-        [bias.of(row.trie, row.nodes) for row in trees],
+        numbers,
+        [rows[number].num_nodes for number in numbers],
+        [bias.of(rows[number].trie, rows[number].nodes) for number in numbers],
     )
 
 
-def _self_attention(x: Tensor, layer: DecoderLayer, architecture: Architecture, trees: _Trees | None) -> Tensor:
+def _self_attention(
+    x: Tensor, layer: DecoderLayer, architecture: Architecture, trees: _Trees | None, drop: RowsDropout | None
+) -> Tensor:
     """The input plus the self-attention block, [D, H]. A lone node attends to itself alone: it takes its value."""
     normed = rms_norm(x, architecture.norm_eps)
-    mixed = layer.value(normed)  # [D, A]
+    heads, head_dim = architecture.num_heads, architecture.head_dim
+    values = mixed = layer.value(normed)  # [D, A]
+    if drop is not None:  # of the one probability, 1, that a lone node has in each head
+        kept = drop(values.new_ones(len(values), heads))  # [D, heads]
+        mixed = (values.view(-1, heads, head_dim) * kept[..., None]).flatten(1)
     if trees is not None:
-        heads, head_dim = architecture.num_heads, architecture.head_dim
         query_key = layer.query_key(_at_least_four(normed.index_select(0, trees.positions)))  # [D_t, 2·A]
         query_key = query_key[: len(trees.positions)].view(-1, 2, heads, head_dim)
-        value = mixed.index_select(0, trees.positions).view(-1, heads, head_dim)
+        value = values.index_select(0, trees.positions).view(-1, heads, head_dim)
         parts = [
-            attend(row[:, 0], row[:, 1], row_value, row_bias)
-            for row, row_value, row_bias in zip(
-                torch.split(query_key, trees.counts), torch.split(value, trees.counts), trees.biases, strict=True
+            attend(row[:, 0], row[:, 1], row_value, row_bias, None if drop is None else drop.row(index))
+            for row, row_value, row_bias, index in zip(
+                torch.split(query_key, trees.counts),
+                torch.split(value, trees.counts),
+                trees.biases,
+                trees.rows,
+                strict=True,
             )
         ]
         mixed = mixed.index_copy(0, trees.positions, torch.cat(parts))
-    return layer.out(mixed, plus=x)
+    return plus(x, layer.out, mixed, drop)
 
 
 def _cross_attention(
@@ -112,6 +128,8 @@ def _cross_attention(
     layer: DecoderLayer,
     architecture: Architecture,
     counts: list[int],  # [B]
+    *,
+    drop: RowsDropout | None,
 ) -> Tensor:
     """The input plus the cross-attention block, [D, H].
 
@@ -122,14 +140,16 @@ def _cross_attention(
     query = layer.cross_query(rms_norm(x, architecture.norm_eps)).view(len(x), heads, -1).transpose(0, 1)
     query = torch.bmm(query, layer.cross_key).transpose(0, 1)  # [D, heads, H]
     parts = []
-    for row, state in zip(torch.split(query[: sum(counts)], counts), states, strict=True):
+    for index, (row, state) in enumerate(zip(torch.split(query[: sum(counts)], counts), states, strict=True)):
         hidden = state.to(query.dtype)  # [L, H]
         scores = row.flatten(0, 1) @ hidden.T  # [M·heads, L]
-        parts.append(torch.softmax(scores, dim=-1, dtype=torch.float32).to(hidden.dtype) @ hidden)
+        probabilities = torch.softmax(scores, dim=-1, dtype=torch.float32)
+        probabilities = probabilities if drop is None else drop.row(index)(probabilities)
+        parts.append(probabilities.to(hidden.dtype) @ hidden)
     parts.append(query.new_zeros((len(x) - sum(counts)) * heads, x.shape[1]))
     mixed = torch.cat(parts).view(len(x), heads, -1).transpose(0, 1)  # [heads, D, H]
     mixed = torch.bmm(mixed, layer.cross_value)  # [heads, D, d]
-    return layer.cross_out(mixed.transpose(0, 1).flatten(1), plus=x)
+    return plus(x, layer.cross_out, mixed.transpose(0, 1).flatten(1), drop)
 
 
 def _at_least_four(x: Tensor) -> Tensor:

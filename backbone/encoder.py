@@ -6,7 +6,8 @@ from itertools import pairwise
 from torch import Tensor
 
 from backbone.architecture import Architecture
-from backbone.layers import feed_forward, rms_norm
+from backbone.dropout import Dropout
+from backbone.layers import feed_forward, plus, rms_norm
 from backbone.packing import PackedBatch
 from backbone.relative_bias import EncoderBias
 from backbone.row_attention import Padded, RowByRow
@@ -28,6 +29,7 @@ def encode(
     architecture: Architecture,
     bias: EncoderBias,
     pause: Callable[[], None],
+    dropout: Dropout | None = None,
 ) -> Tensor:
     """The encoder's last hidden states, [N, H], normed; the weight of that norm is folded into the decoder.
 
@@ -35,13 +37,18 @@ def encode(
     """
     lengths = [end - start for start, end in pairwise(packed.offsets)]
     device = weights.embedding.device
-    attend = RowByRow(lengths, bias) if device.type == "cpu" else Padded(lengths, bias, device=device)
+    drop = None if dropout is None else dropout.of(lengths)
+    # the padded rectangle has no dropout: an ablation does without its speed
+    row_by_row = drop is not None or device.type == "cpu"
+    attend = RowByRow(lengths, bias, drop) if row_by_row else Padded(lengths, bias, device=device)
     x = embed(packed, weights.embedding, prompts)
+    x = x if drop is None else drop(x)
     for layer in weights.encoder:
         pause()
         qkv = layer.qkv(rms_norm(x, architecture.norm_eps))  # [N, 3·A]
         mixed = attend(qkv.view(-1, 3, architecture.num_heads, architecture.head_dim))  # [N, A]
-        x = layer.out(mixed, plus=x)
+        x = plus(x, layer.out, mixed, drop)
         pause()
-        x = feed_forward(x, layer.feed_forward, architecture)
-    return rms_norm(x, architecture.norm_eps)
+        x = feed_forward(x, layer.feed_forward, architecture, drop)
+    x = rms_norm(x, architecture.norm_eps)
+    return x if drop is None else drop(x)

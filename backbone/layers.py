@@ -1,9 +1,12 @@
 """The parts that encoder and decoder share: norm, feed-forward, attention within one row."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.architecture import Architecture
+from backbone.dropout import Drop
+from backbone.linear import Linear
 from backbone.weights import FeedForward
 
 
@@ -12,25 +15,36 @@ def rms_norm(x: Tensor, eps: float) -> Tensor:
     return F.rms_norm(x, (x.shape[-1],), None, eps)
 
 
-def feed_forward(x: Tensor, weights: FeedForward, architecture: Architecture) -> Tensor:
+def plus(x: Tensor, layer: Linear, y: Tensor, drop: Drop | None) -> Tensor:
+    """X + y·Wᵀ, the product dropped out where there is dropout."""
+    return layer(y, plus=x) if drop is None else x + drop(layer(y))
+
+
+def feed_forward(x: Tensor, weights: FeedForward, architecture: Architecture, drop: Drop | None = None) -> Tensor:
     """The input plus the feed-forward block. [N, H] → [N, H]."""
     normed = rms_norm(x, architecture.norm_eps)
     if weights.gate is None:
-        return weights.out(weights.inner(normed, activation=architecture.activation), plus=x)
-    gate = weights.gate(normed, activation=architecture.activation)  # [N, F]
-    return weights.out(weights.inner(normed, times=gate), plus=x)
+        inner = weights.inner(normed, activation=architecture.activation)
+    else:
+        inner = weights.inner(normed, times=weights.gate(normed, activation=architecture.activation))  # [N, F]
+    return plus(x, weights.out, inner if drop is None else drop(inner), drop)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, drop: Drop | None = None) -> Tensor:
     """Attention of one row; T5 does not scale its scores.
 
     Args:
         query, key, value: [L, heads, d]
         bias: [heads, L, L], added to the scores
+        drop: of the probabilities
 
     Returns:
         [L, heads·d]
     """
+    if drop is not None:
+        scores = query.transpose(0, 1) @ key.permute(1, 2, 0) + bias  # [heads, L, L]
+        probabilities = drop(torch.softmax(scores, dim=-1))
+        return (probabilities @ value.transpose(0, 1)).transpose(0, 1).flatten(1)
     mixed = F.scaled_dot_product_attention(
         query.transpose(0, 1)[None],
         key.transpose(0, 1)[None],

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backbone.dropout import RowsDropout
 from backbone.layers import attend
 from backbone.relative_bias import EncoderBias
 
@@ -17,16 +18,18 @@ from backbone.relative_bias import EncoderBias
 class RowByRow:
     """One call of the kernel for each row."""
 
-    def __init__(self, lengths: Sequence[int], bias: EncoderBias) -> None:
+    def __init__(self, lengths: Sequence[int], bias: EncoderBias, drop: RowsDropout | None = None) -> None:
+        self._drop = drop
         self._lengths = list(lengths)
         self._biases = [bias.for_length(length) for length in lengths]  # B × [heads, L_i, L_i]
 
     def __call__(self, qkv: Tensor) -> Tensor:
         """[N, 3, heads, d] → [N, heads·d]."""
         mixed = []
-        for row, bias in zip(torch.split(qkv, self._lengths), self._biases, strict=True):
+        for number, (row, bias) in enumerate(zip(torch.split(qkv, self._lengths), self._biases, strict=True)):
             query, key, value = row.unbind(1)  # [L, heads, d] each
-            mixed.append(attend(query, key, value, bias))
+            drop = None if self._drop is None else self._drop.row(number)
+            mixed.append(attend(query, key, value, bias, drop))
         return torch.cat(mixed)
 
 

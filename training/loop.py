@@ -9,7 +9,7 @@ from itertools import accumulate
 
 import torch
 
-from backbone import Backbone, LabelTrie, PackedRow, pack
+from backbone import Backbone, Dropout, LabelTrie, PackedRow, pack
 from training.arguments import TrainArguments
 from training.checkpoint import Checkpoints
 from training.evaluation import TokenizedRows
@@ -83,8 +83,12 @@ def train_stack(backbone: Backbone, slots: Sequence[Slot], checkpoints: Checkpoi
 def _step(backbone: Backbone, runs: Sequence[SlotRun]) -> None:
     batches = [run.next_batch() for run in runs]
     rows = [row for batch in batches for row in batch.rows]
-    for together in _passes(rows, max_tokens=MAX_PASS_TOKENS[backbone.device.type]):
-        _accumulate(backbone, together)
+    for alike in (
+        [row for row in rows if row.dropout_seed is None],
+        [row for row in rows if row.dropout_seed is not None],
+    ):
+        for together in _passes(alike, max_tokens=MAX_PASS_TOKENS[backbone.device.type]):
+            _accumulate(backbone, together)
     for batch in batches:
         batch.update()
 
@@ -96,8 +100,10 @@ def _accumulate(backbone: Backbone, rows: Sequence[BatchRow]) -> None:
         PackedRow(range(end - row.prompt.shape[0], end), row.token_ids) for row, end in zip(rows, ends, strict=True)
     ]
     prompts = torch.cat([row.prompt for row in rows])  # [ΣP, H]
-    encoded = backbone.encode(pack(packed, device=backbone.device), prompts)
-    scores = backbone.score(encoded, [row.trie for row in rows])  # [B, K]
+    seeds = [row.dropout_seed for row in rows if row.dropout_seed is not None]
+    dropout = Dropout(seeds, device=backbone.device) if seeds else None  # of all rows of a pass, or of none
+    encoded = backbone.encode(pack(packed, device=backbone.device), prompts, dropout=dropout)
+    scores = backbone.score(encoded, [row.trie for row in rows], dropout=dropout)  # [B, K]
     labels = torch.tensor([row.label for row in rows], device=scores.device)
     weights = torch.tensor([row.weight for row in rows], device=scores.device, dtype=scores.dtype)
     losses = -scores.gather(1, labels[:, None])[:, 0] * weights  # [B]
@@ -116,4 +122,5 @@ def _passes(rows: Iterable[BatchRow], *, max_tokens: int) -> Iterator[list[Batch
             together, num_tokens = [], 0
         together.append(row)
         num_tokens += row.num_tokens
-    yield together
+    if together:
+        yield together

@@ -69,7 +69,7 @@ class SlotRun:
     def next_batch(self) -> "SlotBatch":
         """The prompt as it is, and the rows of the next step."""
         self._optimizer.zero_grad(set_to_none=True)
-        return SlotBatch(self, self.slot.method.prompt(), self._order.next_batch())
+        return SlotBatch(self, self.slot.method.prompt(), self._order.next_batch(), step=self._step)
 
     def update(self, loss: float, *, num_rows: int) -> None:
         """Take the step that the gradients ask for, and score the prompt where that is due.
@@ -192,9 +192,13 @@ class SlotBatch:
     how a step was dealt to passes. Passes are forgotten one by one; the method's own graph is walked once, by `update`.
     """
 
-    def __init__(self, run: SlotRun, prompt: Tensor, rows: NDArray[np.int64]) -> None:
+    def __init__(self, run: SlotRun, prompt: Tensor, rows: NDArray[np.int64], *, step: int) -> None:
         self.run, self._prompt = run, prompt  # [P, H]
         self.rows = [BatchRow(run, int(row), prompt.detach().requires_grad_()) for row in rows]
+        if run.slot.arguments.dropout:
+            seeds = dropout_seeds(run.slot.arguments.seed, step=step, count=len(rows))
+            for batch_row, seed in zip(self.rows, seeds, strict=True):
+                batch_row.dropout_seed = seed
 
     def update(self) -> None:
         """Hand the gradient on to the method, and let it take its step."""
@@ -205,10 +209,16 @@ class SlotBatch:
         self.run.update(loss, num_rows=len(self.rows))
 
 
+def dropout_seeds(seed: int, *, step: int, count: int) -> list[int]:
+    """Of a step's rows, in the batch's order: a run that goes on from a checkpoint draws what it would have drawn."""
+    seeds: list[int] = np.random.SeedSequence([seed, step]).generate_state(count, np.uint64).tolist()
+    return seeds
+
+
 class BatchRow:
     """A training row in a step."""
 
-    __slots__ = ("label", "loss", "prompt", "token_ids", "trie", "weight")
+    __slots__ = ("dropout_seed", "label", "loss", "prompt", "token_ids", "trie", "weight")
 
     def __init__(self, run: SlotRun, row: int, prompt: Tensor) -> None:
         slot = run.slot
@@ -217,6 +227,8 @@ class BatchRow:
         self.trie = slot.trie
         self.weight = float(run.weights[self.label])
         """What its loss is multiplied by."""
+        self.dropout_seed: int | None = None
+        """Of the draws that the frozen network drops out by; None without dropout."""
         self.loss = math.nan
         """In nats, when a pass has been run."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+from support_cli import superpos
 from support_data import WEATHER, task_of, write_jsonl
 from support_hub import COMMIT, Hub, write_class_parquet
 
@@ -13,7 +14,7 @@ from training.errors import InvalidData
 from training.hub_rows import fetch_hub_rows, parse_hub_id
 from training.row_sources import locate
 from training.splits import read_split
-from training.task_file import DataSource, TaskFile
+from training.task_file import DataSource, TaskFile, load_task_file
 
 ROWS = [{"text": f"text {n}", "label": n % 2} for n in range(40)]
 
@@ -132,6 +133,23 @@ def test_offline_the_hub_is_not_asked(hub: Hub, monkeypatch: pytest.MonkeyPatch)
 )
 def test_an_id_is_a_data_set_and_a_configuration(text: str, expected: tuple[str, str | None]) -> None:
     assert parse_hub_id(text) == expected
+
+
+def test_a_task_file_is_drafted_from_the_hub_and_pins_what_it_saw(hub: Hub, tmp_path: Path, tiny_t5: Path) -> None:
+    out = tmp_path / "task.yaml"
+    answer = superpos("task", "init", "weather-people/weather:sky", "--out", out, "--backbone", tiny_t5)
+    assert answer.code == 0, answer.stderr
+    task = load_task_file(out, variables={})
+    assert (task.name, task.spec.label_words) == ("sky", ("sun", "rain"))
+    assert (task.data.hub, task.data.revision) == ("weather-people/weather:sky", COMMIT)
+    hub.stop()
+    assert len(read_split(task, split="paper", seed=0).train) == 40
+    assert superpos("data", "check", out, "--backbone", tiny_t5).code == 0
+
+
+def test_a_hub_id_that_cannot_be_had_is_refused_in_one_line(hub: Hub, tmp_path: Path) -> None:
+    refusal = superpos("task", "init", "weather-people/other", "--out", tmp_path / "task.yaml").refusal()
+    assert "'weather-people/other'" in refusal
 
 
 # --- label names in the file

@@ -169,7 +169,9 @@ def _metrics(labels: LabelSet, column: Column) -> tuple[tuple[MetricName, ...], 
     commonest, rarest = max(column.counts.values()), min(column.counts.values())
     if commonest >= _RARE * rarest:
         return ("accuracy", "macro_f1"), f"{rarest} to {commonest} rows a label: accuracy alone hides rare ones"
-    return ("accuracy",), f"{rarest} to {commonest} rows a label"
+    return (
+        "accuracy",
+    ), f"{commonest} rows a label" if rarest == commonest else f"{rarest} to {commonest} rows a label"
 
 
 def _validation(sources: RowSources) -> tuple[str, str]:

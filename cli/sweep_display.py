@@ -50,10 +50,10 @@ class SweepDisplay:
 
     def ended(self, sweep: "Sweep", trial: "EndedTrial") -> None:
         """Print a trial's line."""
-        from training.sweeping.outcome import TITLES, shown, used_dimensions
+        from training.sweeping.outcome import shown, title
 
-        names = used_dimensions(sweep, trial)
-        drawn = "  ".join(f"{TITLES.get(name, name)} {shown(getattr(trial.arguments, name))}" for name in names)
+        names = sweep.plan.space.dimensions_of(trial.arguments.method)
+        drawn = "  ".join(f"{title(name)} {shown(getattr(trial.arguments, name))}" for name in names)
         pruned = "" if trial.stop == "finished" else f"  {trial.stop}"
         line = f"trial {trial.number:3d}  {drawn}  {self._metric} {trial.value:.4f}  epoch {trial.best_epoch}{pruned}"
         self._console.print(line, markup=False)
@@ -67,15 +67,15 @@ class SweepDisplay:
 
 def trials_table(sweep: "Sweep", ended: Sequence["EndedTrial"]) -> Table:
     """The best trials and what was drawn for them."""
-    from training.sweeping.outcome import TITLES, shown, used_dimensions
+    from training.sweeping.outcome import shown, title
 
     names = sweep.plan.space.dimensions
     pruned = sum(trial.stop == "pruned" for trial in ended)
-    title = f"{sweep.subject.task.name}: {len(ended)} trials, {pruned} pruned; selection rows"
-    columns = [TITLES.get(name, name) for name in names]
-    table = Table("trial", sweep.plan.metric, "loss (nats)", "best epoch", *columns, title=title)
+    heading = f"{sweep.subject.task.name}: {len(ended)} trials, {pruned} pruned; selection rows"
+    columns = [title(name) for name in names]
+    table = Table("trial", sweep.plan.metric, "loss (nats)", "best epoch", *columns, title=heading)
     for trial in ended[:_SHOWN]:
-        used = used_dimensions(sweep, trial)
+        used = sweep.plan.space.dimensions_of(trial.arguments.method)
         drawn = [shown(getattr(trial.arguments, name)) if name in used else "–" for name in names]
         table.add_row(str(trial.number), f"{trial.value:.4f}", f"{trial.loss:.4f}", str(trial.best_epoch), *drawn)
     return table

@@ -31,7 +31,7 @@ def test_a_sweep_prints_its_trials_and_the_command_that_makes_the_best_again(des
     outcome = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
     best = folder / "trials" / f"{outcome['best']:04d}"
     assert [trial["number"] for trial in sorted(outcome["trials"], key=lambda trial: trial["number"])] == [0, 1, 2]
-    assert re.findall(r"^trial +(\d)  rate [\d.]+  m (?:16|32)  score ", swept.stderr, re.MULTILINE) == ["0", "1", "2"]
+    assert re.findall(r"^trial +(\d)  lr [\d.]+  m (?:16|32)  score ", swept.stderr, re.MULTILINE) == ["0", "1", "2"]
     assert f"{best / 'adapter'}\n" in swept.stdout
     assert f"{outcome['command']}\n" in swept.stdout
     adapter = from_files(read_folder(best / "adapter"))
@@ -56,20 +56,18 @@ def test_a_sweep_prints_its_trials_and_the_command_that_makes_the_best_again(des
 
 def test_a_sweep_that_was_killed_goes_on_and_repeats_no_trial_that_had_ended(desk: Desk, tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
-    given = [*options(desk, folder), *FEW, *SHORT, "--trials", "4", "--epochs", "12", "--plain"]
-    process = subprocess.Popen([CONSOLE_SCRIPT, "sweep", *map(str, given)], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("trial   1"):
-            break
-    deadline = time.monotonic() + 60
-    while not (folder / "trials" / "0003" / "metrics.jsonl").exists():
-        assert process.poll() is None, "the sweep ended before it was killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    process.kill()
-    process.wait()
-    process.stderr.close()
+    given = [*options(desk, folder), *FEW, *SHORT, "--trials", "4", "--epochs", "8", "--plain"]
+    command = [CONSOLE_SCRIPT, "sweep", *map(str, given)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("trial   1"):
+                break
+        deadline = time.monotonic() + 60
+        while not (folder / "trials" / "0003" / "metrics.jsonl").exists() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        process.kill()
     ended = {path: path.read_bytes() for path in sorted(folder.glob("trials/*/result.safetensors"))}
     assert [path.parent.name for path in ended] == ["0000", "0001"]
     told = {path: path.stat().st_mtime_ns for path in folder.glob("trials/000[01]/*.json*")}

@@ -5,15 +5,16 @@ from itertools import accumulate
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from training.report import style
+from training.sweeping.space import SearchSpace
 from training.sweeping.sweep import EndedTrial
 
 
 def sweep_figures(
     ended: Sequence[EndedTrial],
-    dimensions: Sequence[str],
+    space: SearchSpace,
     importances: Mapping[str, float],
     *,
     metric: str,
@@ -23,8 +24,8 @@ def sweep_figures(
     figures: dict[str, Figure] = {}
     if ended:
         figures[f"{metric} by trial, and the best so far"] = _history(ended, lower_is_better=lower_is_better)
-    if ended and dimensions:
-        figures[f"{metric} by argument"] = _slices(ended, dimensions)
+    if ended and space.dimensions:
+        figures[f"{metric} by argument"] = _slices(ended, space)
     if importances:
         figures[f"share of {metric} that each argument explains (PED-ANOVA)"] = _importances(importances)
     return figures
@@ -41,18 +42,20 @@ def _history(ended: Sequence[EndedTrial], *, lower_is_better: bool) -> Figure:
     return figure
 
 
-def _slices(ended: Sequence[EndedTrial], dimensions: Sequence[str]) -> Figure:
-    figure, panels = style.panels(len(dimensions), columns=3, width=3.2, height=2.5)
-    for name, axes in zip(dimensions, panels, strict=True):
-        values = [getattr(trial.arguments, name) for trial in ended]
+def _slices(ended: Sequence[EndedTrial], space: SearchSpace) -> Figure:
+    figure, panels = style.panels(len(space.dimensions), columns=3, width=3.2, height=2.5)
+    for name, axes in zip(space.dimensions, panels, strict=True):
+        using = [trial for trial in ended if name in space.dimensions_of(trial.arguments.method)]
+        values = [getattr(trial.arguments, name) for trial in using]
         style.title(axes, name)
         if all(isinstance(value, float) for value in values):
-            _dots(axes, ended, values)
+            _dots(axes, using, values)
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axes.minorticks_off()
         else:
             choices = sorted(set(values))
-            _dots(axes, ended, [choices.index(value) for value in values])
+            _dots(axes, using, [choices.index(value) for value in values])
             axes.set_xticks(range(len(choices)), [str(choice) for choice in choices])
             axes.set_xlim(-0.5, len(choices) - 0.5)
     return figure

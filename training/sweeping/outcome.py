@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import jinja2
 
@@ -11,10 +10,6 @@ from training.report.svg import inline_svg, svg
 from training.sweeping.figures import sweep_figures
 from training.sweeping.sweep import EndedTrial, Sweep
 
-TITLES = MappingProxyType(
-    {"num_sampled_tokens": "m", "lr": "rate", "weight_decay": "decay", "batch_size": "batch", "num_virtual_tokens": "P"}
-)
-"""Of arguments whose name is long."""
 _TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -38,7 +33,10 @@ def write_outcome(sweep: Sweep, ended: Sequence[EndedTrial], *, command: str | N
                 "selection_loss": trial.loss,
                 "best_epoch": trial.best_epoch,
                 "stop": trial.stop,
-                **{name: getattr(trial.arguments, name) for name in used_dimensions(sweep, trial)},
+                **{
+                    name: getattr(trial.arguments, name)
+                    for name in sweep.plan.space.dimensions_of(trial.arguments.method)
+                },
             }
             for trial in ended
         ],
@@ -47,11 +45,9 @@ def write_outcome(sweep: Sweep, ended: Sequence[EndedTrial], *, command: str | N
     sweep.folder.write_page(_page(sweep, ended, importances, command))
 
 
-def used_dimensions(sweep: Sweep, trial: EndedTrial) -> tuple[str, ...]:
-    """The searched arguments that a trial's method has a use for."""
-    of_superpos = ("num_sampled_tokens", "basis")
-    names = sweep.plan.space.dimensions
-    return names if trial.arguments.method == "superpos" else tuple(name for name in names if name not in of_superpos)
+def title(dimension: str) -> str:
+    """An argument as a column names it."""
+    return "m" if dimension == "num_sampled_tokens" else dimension
 
 
 def shown(value: object) -> str:
@@ -61,7 +57,9 @@ def shown(value: object) -> str:
 
 def _page(sweep: Sweep, ended: Sequence[EndedTrial], importances: dict[str, float], command: str | None) -> str:
     names = sweep.plan.space.dimensions
-    figures = sweep_figures(ended, names, importances, metric=sweep.plan.metric, lower_is_better=not sweep.maximise)
+    figures = sweep_figures(
+        ended, sweep.plan.space, importances, metric=sweep.plan.metric, lower_is_better=not sweep.maximise
+    )
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_TEMPLATE.read_text())
     return template.render(
         task=sweep.subject.task.name,
@@ -70,7 +68,7 @@ def _page(sweep: Sweep, ended: Sequence[EndedTrial], importances: dict[str, floa
         dark=DARK,
         command=command,
         num_pruned=sum(trial.stop == "pruned" for trial in ended),
-        columns=[TITLES.get(name, name) for name in names],
+        columns=[title(name) for name in names],
         trials=[
             {
                 "number": trial.number,
@@ -79,7 +77,9 @@ def _page(sweep: Sweep, ended: Sequence[EndedTrial], importances: dict[str, floa
                 "epoch": trial.best_epoch,
                 "stop": trial.stop,
                 "cells": [
-                    shown(getattr(trial.arguments, name)) if name in used_dimensions(sweep, trial) else "–"
+                    shown(getattr(trial.arguments, name))
+                    if name in sweep.plan.space.dimensions_of(trial.arguments.method)
+                    else "–"
                     for name in names
                 ],
             }

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_OF_SUPERPOS = frozenset({"num_sampled_tokens", "basis"})
+
 UNSWEPT = {
     "spot": "it starts from an adapter",
     "mixture": "it is made of adapters",
@@ -70,6 +72,10 @@ class SearchSpace:
             "basis": self.basis if "superpos" in self.methods else (),
         }
         return tuple(name for name, values in choices.items() if isinstance(values, Span) or len(values) > 1)
+
+    def dimensions_of(self, method: MethodName) -> tuple[str, ...]:
+        """Those that a method has a use for."""
+        return tuple(name for name in self.dimensions if method == "superpos" or name not in _OF_SUPERPOS)
 
     def draw(self, trial: "BaseTrial", fixed: TrainArguments) -> TrainArguments:
         """The arguments of a trial: `fixed`, with what Optuna chose put in."""

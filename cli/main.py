@@ -20,6 +20,7 @@ from cli import (
 from cli.classify import classify
 from cli.evaluate_command import evaluate
 from cli.output import out
+from cli.report_command import report
 from cli.serve import serve
 from cli.sweep_command import sweep
 from cli.train_command import train
@@ -52,6 +53,7 @@ app.command()(serve)
 app.command()(train)
 app.command()(sweep)
 app.command()(evaluate)
+app.command()(report)
 app.command()(adapters_commands.push)
 app.command("list")(adapters_commands.list_tasks)
 app.command()(adapters_commands.alias)

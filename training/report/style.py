@@ -79,11 +79,11 @@ def panels(
         bottom = (rows - 1 - row) * height + margin["bottom"]
         size = (width - margin["left"] - margin["right"], height - margin["top"] - margin["bottom"])
         box = (left / total_width, bottom / total_height, size[0] / total_width, size[1] / total_height)
-        axes.append(_plain(figure.add_axes(box)))
+        axes.append(plain(figure.add_axes(box)))
     return figure, axes
 
 
-def _plain(axes: Axes) -> Axes:
+def plain(axes: Axes) -> Axes:
     """Two thin spines, muted ticks, no box."""
     axes.patch.set_alpha(0.0)
     for side in ("top", "right"):

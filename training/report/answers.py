@@ -1,0 +1,149 @@
+"""What a run's answers say of each label, of their confidence and of the worst rows. Numbers alone, nothing drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.calibration import ECE_BINS, expected_calibration_error
+from training.predictions import Predictions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelScores:
+    """One label over the report rows; 0 where a share has nothing to divide by."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    """Rows whose right label it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfusedPair:
+    """A right label and the wrong one that was given instead."""
+
+    right: str
+    given: str
+    rows: int
+    share: float
+    """Of the right label's rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reliability:
+    """Confidence against accuracy in equal bins of the best label's probability; empty bins are left out."""
+
+    confidence: NDArray[np.float64]  # [b], mean of each bin
+    accuracy: NDArray[np.float64]  # [b]
+    counts: NDArray[np.int64]  # [b]
+    error: float
+    """Expected calibration error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """A row that was answered wrongly, with the calibrated probabilities of both labels."""
+
+    index: int
+    fields: tuple[tuple[str, str], ...]
+    right: str
+    right_probability: float
+    given: str
+    given_probability: float
+    loss: float
+    """Of the right label before calibration, in nats."""
+
+
+def confusion_matrix(predictions: Predictions) -> NDArray[np.int64]:
+    """Rows by right label and given label, [K, K]."""
+    size = len(predictions.label_names)
+    counts = np.bincount(predictions.labels * size + predictions.predicted, minlength=size * size)
+    return counts.reshape(size, size)
+
+
+def label_scores(matrix: NDArray[np.int64], names: Sequence[str]) -> list[LabelScores]:
+    """Precision, recall and F1 of each label, in the task's order."""
+    hits, given, support = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
+    return [
+        LabelScores(
+            name=name,
+            precision=_share(hits[i], given[i]),
+            recall=_share(hits[i], support[i]),
+            f1=_share(2 * hits[i], given[i] + support[i]),
+            support=int(support[i]),
+        )
+        for i, name in enumerate(names)
+    ]
+
+
+def most_confused(matrix: NDArray[np.int64], names: Sequence[str], *, count: int) -> list[ConfusedPair]:
+    """The pairs with the most wrong rows, the most first; only those that occur."""
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong.ravel(), kind="stable")[:count]
+    support = matrix.sum(axis=1)
+    pairs = [divmod(int(cell), len(names)) for cell in order]
+    return [
+        ConfusedPair(
+            right=names[right],
+            given=names[given],
+            rows=int(wrong[right, given]),
+            share=_share(wrong[right, given], support[right]),
+        )
+        for right, given in pairs
+        if wrong[right, given]
+    ]
+
+
+def reliability(
+    probabilities: NDArray[np.float64],  # [n, K]
+    labels: NDArray[np.int64],  # [n]
+) -> Reliability:
+    """How far to believe the best label's probability."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
+    counts = np.bincount(bins, minlength=ECE_BINS)
+    some = counts > 0
+    sums = [np.bincount(bins, weights=values, minlength=ECE_BINS)[some] for values in (confidence, right)]
+    return Reliability(
+        confidence=sums[0] / counts[some],
+        accuracy=sums[1] / counts[some],
+        counts=counts[some],
+        error=expected_calibration_error(probabilities, labels),
+    )
+
+
+def worst_mistakes(
+    predictions: Predictions,
+    probabilities: NDArray[np.float64],  # [n, K], calibrated
+    *,
+    count: int,
+) -> list[Mistake]:
+    """Wrongly answered rows by falling loss."""
+    rows = np.arange(len(predictions))
+    losses = -predictions.log_probs[rows, predictions.labels].astype(np.float64)
+    given = predictions.predicted
+    wrong = np.flatnonzero(given != predictions.labels)
+    worst = wrong[np.argsort(-losses[wrong], kind="stable")][:count]
+    names = predictions.label_names
+    return [
+        Mistake(
+            index=int(i),
+            fields=tuple(predictions.fields[i].items()) or (("", predictions.texts[i]),),
+            right=names[predictions.labels[i]],
+            right_probability=float(probabilities[i, predictions.labels[i]]),
+            given=names[given[i]],
+            given_probability=float(probabilities[i, given[i]]),
+            loss=float(losses[i]),
+        )
+        for i in worst
+    ]
+
+
+def _share(part: np.int64, whole: np.int64) -> float:
+    return float(part / whole) if whole else 0.0

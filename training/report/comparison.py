@@ -1,0 +1,94 @@
+"""Several runs side by side: what tells them from each other, their groups, their curves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.report.figures import Curve
+from training.report.reading import RunRecord
+
+MAX_POINTS = 60
+"""Of a loss curve; more steps are averaged in equal stretches."""
+_IGNORED = ("seed",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NamedRun:
+    """A run with the names that it has among others."""
+
+    name: str
+    """Unique among them."""
+    group: str
+    """What it shares with runs that differ in their seed or fold alone."""
+    record: RunRecord
+
+
+def named_runs(records: Sequence[RunRecord]) -> list[NamedRun]:
+    """Names out of what differs: task, arguments, seed; where that is not enough, the folder."""
+    tasks = {record.task.name for record in records}
+    keys = sorted({key for record in records for key in record.arguments} - set(_IGNORED))
+    varying = [key for key in keys if len({str(record.arguments.get(key)) for record in records}) > 1]
+    groups, names = [], []
+    for record in records:
+        parts = [_part(key, record.arguments.get(key)) for key in varying]
+        group = ", ".join(parts) or (record.task.name if len(tasks) > 1 else str(record.arguments.get("method", "run")))
+        groups.append(group)
+        seed = f"seed {record.arguments.get('seed')}"
+        fold = [f"fold {record.run['data']['fold']}"] if "fold" in record.run.get("data", {}) else []
+        first = [record.task.name] if len(tasks) > 1 else []
+        names.append(", ".join([*first, *parts, seed, *fold]))
+    if len(set(names)) < len(names):
+        names = [f"{name} ({record.path.name})" for name, record in zip(names, records, strict=True)]
+    if len(set(names)) < len(names):
+        names = [f"{name} #{number}" for number, name in enumerate(names, start=1)]
+    return [
+        NamedRun(name=name, group=group, record=record)
+        for name, group, record in zip(names, groups, records, strict=True)
+    ]
+
+
+def best_run(runs: Sequence[NamedRun]) -> NamedRun:
+    """The one that its selection rows say is best; of equals the one of the lower loss."""
+    return max(runs, key=lambda run: (run.record.metrics["selection_score"], -run.record.metrics["selection_loss"]))
+
+
+def score_curves(runs: Sequence[NamedRun]) -> list[Curve]:
+    """The selection score at each evaluation."""
+    return [
+        Curve(
+            run.group,
+            np.array([line["step"] for line in run.record.evaluations], dtype=np.float64),
+            np.array([line["score"] for line in run.record.evaluations], dtype=np.float64),
+        )
+        for run in runs
+    ]
+
+
+def loss_curves(runs: Sequence[NamedRun]) -> list[Curve]:
+    """The training loss, averaged over stretches of steps."""
+    return [Curve(run.group, *_thinned(run.record.steps)) for run in runs if len(run.record.steps)]
+
+
+def _thinned(steps: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """At most `MAX_POINTS` points: the mean step and the mean loss of each stretch."""
+    stretches = np.array_split(steps, min(MAX_POINTS, len(steps)))
+    means = np.array([stretch.mean(axis=0) for stretch in stretches])  # [n, 2]
+    return means[:, 0], means[:, 1]
+
+
+def _part(key: str, value: object) -> str:
+    match key, value:
+        case "method", str():
+            return value
+        case _, bool():
+            return key if value else f"no {key}"
+        case "num_sampled_tokens", _:
+            return f"m {value}"
+        case "num_virtual_tokens", _:
+            return f"P {value}"
+        case _, float():
+            return f"{key} {value:g}"
+        case _:
+            return f"{key} {value}".replace("_", " ")

@@ -1,0 +1,117 @@
+"""One HTML page for one run or several: text, tables and figures in a file that needs no other and no network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import jinja2
+import yaml
+
+from training.report import style
+from training.report.comparison import NamedRun, best_run
+from training.report.plots import Plot
+from training.report.run_view import RunView, run_view
+from training.task_file import TaskFile
+
+_FOLDER = Path(__file__).parent
+MAX_DETAILED = 4
+"""Runs that are shown in full; of more, the best of each task, and of so many tasks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Comparison:
+    """The runs of one task: their figures' plots, and which is best."""
+
+    task: TaskFile
+    runs: Sequence[NamedRun]
+    best: NamedRun
+    plots: Sequence[Plot]
+
+
+def detailed(runs: Sequence[NamedRun]) -> list[NamedRun]:
+    """Those that are shown in full."""
+    if len(runs) <= MAX_DETAILED:
+        return list(runs)
+    tasks: dict[str, list[NamedRun]] = {}
+    for run in runs:
+        tasks.setdefault(run.record.task.name, []).append(run)
+    return [best_run(of_task) for of_task in tasks.values()][:MAX_DETAILED]
+
+
+def html(
+    comparisons: Sequence[Comparison],
+    plots: Mapping[str, Sequence[Plot]],
+) -> str:
+    """The page.
+
+    Args:
+        comparisons: the runs by task
+        plots: of the runs that are shown in full, by run name
+    """
+    runs = [run for comparison in comparisons for run in comparison.runs]
+    views: list[RunView] = [run_view(run, plots[run.name]) for run in runs if run.name in plots]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= dict(_FILTERS)
+    return environment.get_template("report.html.j2").render(
+        comparisons=comparisons,
+        runs=runs,
+        views=views,
+        css=(_FOLDER / "report.css").read_text(encoding="utf-8"),
+        light=style.LIGHT,
+        dark=style.DARK,
+        task_yaml=task_yaml,
+    )
+
+
+def task_yaml(task: TaskFile) -> str:
+    """The task as a task file has it."""
+    value = task.model_dump(mode="json", exclude_defaults=True)
+    spec = value.pop("spec")
+    spec["labels"] = {label["name"]: label["words"] for label in spec["labels"]}
+    data = value.pop("data")
+    return yaml.safe_dump(value | spec | {"data": data}, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
+
+
+def _seconds(value: float) -> str:
+    minutes, seconds = divmod(value, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds:.0f} s" if minutes else f"{seconds:.1f} s"
+
+
+def _bytes(value: float) -> str:
+    return f"{value / 1e9:.2f} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _plain(value: object) -> str:
+    """An argument, as a reader would write it."""
+    match value:
+        case None | () | []:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case list() | tuple():
+            return ", ".join(map(str, value))
+        case _:
+            return str(value)
+
+
+_FILTERS = MappingProxyType({"share": _share, "seconds": _seconds, "bytes": _bytes, "count": _count, "plain": _plain})

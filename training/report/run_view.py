@@ -1,0 +1,101 @@
+"""What the page shows of one run, as values that a template can lay out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from training.report.answer_figures import MAX_NAMED_LABELS
+from training.report.answers import (
+    ConfusedPair,
+    LabelScores,
+    Mistake,
+    confusion_matrix,
+    label_scores,
+    most_confused,
+    worst_mistakes,
+)
+from training.report.comparison import NamedRun
+from training.report.plots import Plot
+from training.report.reading import Json, RunRecord
+
+NUM_MISTAKES = 12
+NUM_PAIRS = 15
+_WORST_LABELS = 20
+_NEAR_CONSTANT = 0.01
+
+SPLITS: Mapping[str, str] = {
+    "honest": "The best step was chosen on held-out training rows; the report rows were scored once.",
+    "paper": "The best step was chosen on the report rows themselves, as in the paper: the score flatters.",
+    "kfold": "The report rows are a fold of the training rows that this prompt did not train on.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RunView:
+    """One run in full."""
+
+    run: NamedRun
+    warnings: Sequence[str]
+    plots: Mapping[str, Plot]
+    """By the first word of their name."""
+    labels: Sequence[LabelScores]
+    """Of many labels those of the lowest F1."""
+    all_labels: Sequence[LabelScores]
+    """Empty where `labels` are all."""
+    pairs: Sequence[ConfusedPair]
+    mistakes: Sequence[Mistake]
+    num_mistakes: int
+    words: Sequence[tuple[Sequence[Json], Sequence[Json]]]
+    """Nearest and superposed pieces of each prompt vector."""
+    split_meaning: str
+
+
+def run_view(run: NamedRun, plots: Sequence[Plot]) -> RunView:
+    """Lay out one run."""
+    record = run.record
+    scores: list[LabelScores] = []
+    pairs: list[ConfusedPair] = []
+    mistakes: list[Mistake] = []
+    num_mistakes = 0
+    if (predictions := record.predictions) is not None:
+        matrix, names = confusion_matrix(predictions), predictions.label_names
+        scores = label_scores(matrix, names)
+        pairs = most_confused(matrix, names, count=NUM_PAIRS) if len(names) > MAX_NAMED_LABELS else []
+        mistakes = worst_mistakes(predictions, record.probabilities(predictions), count=NUM_MISTAKES)
+        num_mistakes = int((predictions.predicted != predictions.labels).sum())
+    many = len(scores) > MAX_NAMED_LABELS
+    return RunView(
+        run=run,
+        warnings=warnings(record),
+        plots={plot.name.split("--")[0]: plot for plot in plots},
+        labels=sorted(scores, key=lambda label: label.f1)[:_WORST_LABELS] if many else scores,
+        all_labels=scores if many else (),
+        pairs=pairs,
+        mistakes=mistakes,
+        num_mistakes=num_mistakes,
+        words=_words(record),
+        split_meaning=SPLITS.get(str(record.run.get("split")), ""),
+    )
+
+
+def warnings(record: RunRecord) -> list[str]:
+    """What a reader must know before the score."""
+    found = []
+    metrics, stop = record.metrics, record.result["stop"]
+    if metrics.get("collapsed"):
+        found.append("Every report row got the same answer: this run collapsed.")
+    elif metrics["report_score"] <= metrics["report_constant_score"] + _NEAR_CONSTANT:
+        found.append("The score is no better than that of one answer for every row.")
+    if stop == "diverged":
+        found.append("The loss stopped being a number; what was best before is shown.")
+    if stop == "interrupted":
+        found.append("The run was interrupted; what was best so far is shown.")
+    if cut := record.result.get("num_truncated"):
+        found.append(f"{cut} training rows were cut to {record.task.spec.max_tokens} tokens.")
+    return found
+
+
+def _words(record: RunRecord) -> list[tuple[Sequence[Json], Sequence[Json]]]:
+    if record.words is None:
+        return []
+    nearest, superposed = record.words["nearest"], record.words["superposed"]
+    return [(near, superposed[i] if i < len(superposed) else ()) for i, near in enumerate(nearest)]

@@ -1,15 +1,15 @@
 """Faults of rows: those that cannot be read, that stand twice, that contradict each other, that say nothing."""
 
-import unicodedata
+import re
 from collections.abc import Iterable, Sequence
 
 from training.checks.findings import Finding, finding, shortened
 from training.checks.sheets import PlacedExample, Sheet
 from training.splits import HELD_OUT_SHARE
 
-_ALLOWED = "\n\t\r"
-_INVISIBLE = "\ufeff\ufffd\u200b\u2060"
-"""Byte-order marks, the mark of a character that was lost, spaces of no width; joiners belong to Persian and emoji."""
+_STRANGE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\ufffd\u200b\u2060]")
+"""Control characters but tab and line ends, byte-order marks, the mark of a character that was lost, spaces of no
+width; joiners belong to Persian and emoji."""
 
 
 def unreadable_rows(sheets: Iterable[Sheet]) -> list[Finding]:
@@ -36,7 +36,7 @@ def repeated_rows(sheet: Sheet) -> list[Finding]:
     seen: dict[tuple[str, int], str] = {}
     places = []
     for row in sheet.examples:
-        first = seen.setdefault((normalised(row.example.text), row.example.label), row.place)
+        first = seen.setdefault((row.key, row.example.label), row.place)
         if first != row.place:
             places.append(f"{row.place} as {first}: {shortened(row.example.text)}")
     return finding("warning", "duplicate-row", f"{sheet.role}: rows that stand there already", places)
@@ -47,7 +47,7 @@ def conflicting_rows(sheets: Iterable[Sheet], label_names: Sequence[str]) -> lis
     seen: dict[str, PlacedExample] = {}
     places = []
     for row in (row for sheet in sheets for row in sheet.examples):
-        first = seen.setdefault(normalised(row.example.text), row)
+        first = seen.setdefault(row.key, row)
         if first.example.label != row.example.label:
             ours, theirs = label_names[row.example.label], label_names[first.example.label]
             places.append(f"{row.place} {ours!r}, {first.place} {theirs!r}: {shortened(row.example.text)}")
@@ -56,11 +56,11 @@ def conflicting_rows(sheets: Iterable[Sheet], label_names: Sequence[str]) -> lis
 
 def leaked_rows(train: Sheet, validation: Sheet) -> list[Finding]:
     """Validation rows whose text was trained on: their figure says less than it seems to."""
-    trained = {normalised(row.example.text): row.place for row in reversed(train.examples)}
+    trained = {row.key: row.place for row in reversed(train.examples)}
     places = [
         f"{row.place} as {trained[text]}: {shortened(row.example.text)}"
         for row in validation.examples
-        if (text := normalised(row.example.text)) in trained
+        if (text := row.key) in trained
     ]
     share = len(places) / max(1, len(validation.examples))
     message = f"validation: {100 * share:.1f} % of the texts are in the training rows too"
@@ -82,16 +82,6 @@ def unprintable_rows(sheet: Sheet) -> list[Finding]:
     """Rows with control characters, or with ones that a broken conversion leaves."""
     places = []
     for row in sheet.examples:
-        strange = next((char for char in row.example.text if _is_strange(char)), None)
-        if strange is not None:
-            places.append(f"{row.place}: U+{ord(strange):04X} in {shortened(row.example.text)}")
+        if (strange := _STRANGE.search(row.example.text)) is not None:
+            places.append(f"{row.place}: U+{ord(strange[0]):04X} in {shortened(row.example.text)}")
     return finding("warning", "non-printable", f"{sheet.role}: characters that nobody typed", places)
-
-
-def normalised(text: str) -> str:
-    """A text as two that differ in case, spaces or the form of a letter share it."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def _is_strange(char: str) -> bool:
-    return char in _INVISIBLE or (unicodedata.category(char) == "Cc" and char not in _ALLOWED)

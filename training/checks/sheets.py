@@ -1,5 +1,6 @@
 """A task's files read to their ends: the rows that are examples, and every one that is none, with the reason."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,8 @@ class PlacedExample:
 
     place: str
     example: Example
+    key: str
+    """What its text is the same by: case, spaces and the form of a letter are no difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ def read_sheet(role: str, paths: Sequence[Path], task: TaskFile) -> Sheet:
             for where, row in raw_rows(path, on_fault=partial(_keep, faults, path)):
                 place = f"{path.name}: {where}"
                 try:
-                    examples.append(PlacedExample(place, example_of(row, place, of_file)))
+                    example = example_of(row, place, of_file)
+                    examples.append(PlacedExample(place, example, _normalised(example.text)))
                 except InvalidData as exc:
                     if task.data.label in row and label_index(row[task.data.label], of_file) is None:
                         unknown.append((place, str(cell_of(row, task.data.label, place))))
@@ -53,6 +57,10 @@ def read_sheet(role: str, paths: Sequence[Path], task: TaskFile) -> Sheet:
         except InvalidData as exc:
             _keep(faults, path, exc)
     return Sheet(role, tuple(examples), tuple(unknown), tuple(faults))
+
+
+def _normalised(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _keep(faults: list[str], path: Path, fault: InvalidData) -> None:

@@ -41,6 +41,7 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
         "train",
         "sweep",
         "evaluate",
+        "report",
         "push",
         "list",
         "alias",

@@ -79,7 +79,7 @@ def learning_curves(
     reference: tuple[str, float] | None = None,
 ) -> Figure:
     """Two panels against the step: the selection score, and the training loss."""
-    figure, (left, right) = style.panels(2, columns=2, width=4.4, height=2.9, right=1.25)
+    figure, (left, right) = style.panels(2, columns=2, width=5.15, height=3.1, right=1.3)
     style.title(left, f"{score_name}, selection rows")
     lines_with_band(left, scores, x_label="step", reference=reference)
     style.title(right, "training loss (nats)")

@@ -1,5 +1,6 @@
 """One HTML page for one run or several: text, tables and figures in a file that needs no other and no network."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from training.report.run_view import RunView, run_view
 from training.task_file import TaskFile
 
 _FOLDER = Path(__file__).parent
-MAX_DETAILED = 4
-"""Runs that are shown in full; of more, the best of each task, and of so many tasks."""
+MAX_RUNS_IN_FULL = 2
+"""Of more runs, the best of each task is shown in full."""
+MAX_TASKS_IN_FULL = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,15 +30,27 @@ class Comparison:
     best: NamedRun
     plots: Sequence[Plot]
 
+    @property
+    def means(self) -> list[tuple[str, int, float, float]]:
+        """Of runs that differ in their seed or fold alone: name, how many, mean and population deviation of scores."""
+        groups: dict[str, list[float]] = {}
+        for run in self.runs:
+            groups.setdefault(run.group, []).append(run.record.metrics["report_score"])
+        return [
+            (group, len(scores), statistics.fmean(scores), statistics.pstdev(scores))
+            for group, scores in groups.items()
+            if len(scores) > 1
+        ]
+
 
 def detailed(runs: Sequence[NamedRun]) -> list[NamedRun]:
     """Those that are shown in full."""
-    if len(runs) <= MAX_DETAILED:
+    if len(runs) <= MAX_RUNS_IN_FULL:
         return list(runs)
     tasks: dict[str, list[NamedRun]] = {}
     for run in runs:
         tasks.setdefault(run.record.task.name, []).append(run)
-    return [best_run(of_task) for of_task in tasks.values()][:MAX_DETAILED]
+    return [best_run(of_task) for of_task in tasks.values()][:MAX_TASKS_IN_FULL]
 
 
 def html(

@@ -177,12 +177,10 @@ def test_a_damaged_checkpoint_is_refused_by_its_name(tiny: Backbone, task: TaskF
         train_prepared(tiny, begin(tiny, task, tmp_path, [QUICK]))
 
 
-def test_the_random_numbers_of_dropout_go_on_where_they_were(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
+def test_dropout_goes_on_where_it_was(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     stack = [dataclasses.replace(QUICK, dropout=True, epochs=2)]
-    torch.manual_seed(5)
     (never_ended,) = train_all(tiny, begin(tiny, task, tmp_path / "whole", stack))
-    torch.manual_seed(5)
     train_all(tiny, begin(tiny, task, tmp_path / "broken", stack, until=11))
-    torch.manual_seed(6)
+    torch.manual_seed(6)  # what anything else draws is of no account
     (resumed,) = train_all(tiny, begin(tiny, task, tmp_path / "broken", stack))
     assert resumed.adapter.digest == never_ended.adapter.digest

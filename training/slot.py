@@ -19,7 +19,6 @@ from training.events import EvalEvent, RestoreEvent, StepEvent, Stop, TrainResul
 from training.methods import Method
 from training.metrics import ACCURACY, Metrics, Scoring
 from training.optimizer_state import load_optimizer_tensors, optimizer_tensors
-from training.random_state import load_random_tensors, random_tensors
 from training.row_order import RowOrder
 from training.slot_state import SlotState
 
@@ -100,7 +99,7 @@ class SlotRun:
             elapsed_s=self._elapsed(),
             evaluation_s=self._evaluation_s,
             evaluations=tuple(self.history),
-            tensors=optimizer_tensors(self._optimizer) | random_tensors(self._backbone.device),
+            tensors=optimizer_tensors(self._optimizer),
         )
 
     def restore(self, state: SlotState) -> None:
@@ -110,7 +109,6 @@ class SlotRun:
         self._best_index, self.history = state.best_index, list(state.evaluations)
         self._evaluation_s, self._started = state.evaluation_s, time.monotonic() - state.elapsed_s
         load_optimizer_tensors(self._optimizer, state.tensors)
-        load_random_tensors(state.tensors, self._backbone.device)
         self.slot.on_restore(
             RestoreEvent(state.evaluations, state.step, self._order.num_seen, state.elapsed_s, state.evaluation_s)
         )

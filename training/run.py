@@ -232,6 +232,7 @@ def read_rows(
     fold: Fold | None = None,
 ) -> RunRows:
     """A run's rows in their three roles, tokenised; arguments as `read_split`, raises as `run_training`."""
+    backbone.label_trie(task.spec.label_words)  # labels that cannot be told apart are refused before rows are read
     rows = read_split(
         task, split=split, seed=seed, limit=limit, max_selection=max_selection, max_report=max_report, fold=fold
     )

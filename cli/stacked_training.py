@@ -35,6 +35,7 @@ def plan_runs(
     split: "Split",
     limit: int | None,
     resume: bool,
+    tensorboard: bool,
 ) -> tuple[Path, list[NamedPlan]]:
     """A run of each task with each of the arguments and folds; and the folder that holds them all.
 
@@ -54,7 +55,15 @@ def plan_runs(
             parts = [task.name] if len(tasks) > 1 else []
             parts += [name] if (name := _variant_name(arguments, fold, variants)) else []
             folder = RunFolder(above.joinpath(*parts), resume=resume).path
-            plan = RunPlan(task=task, arguments=arguments, folder=folder, split=split, fold=fold, limit=limit)
+            plan = RunPlan(
+                task=task,
+                arguments=arguments,
+                folder=folder,
+                split=split,
+                fold=fold,
+                limit=limit,
+                tensorboard=tensorboard,
+            )
             planned.append(NamedPlan("/".join(parts), plan))
     return above, planned
 

@@ -19,6 +19,7 @@ from cli.preset_option import PresetOption
 from cli.resume_option import resume_command
 from cli.stacked_training import half_done, plan_runs, saying_how_to_resume, train_planned
 from cli.task_files import read_task_file
+from cli.training_report import report_training
 from cli.training_results import print_outcomes
 from training.choices import Basis, LossName, MethodName, Sampling, TokenSampling, WeightsInit
 
@@ -165,6 +166,14 @@ def train(
     plain: Annotated[
         bool, typer.Option("--plain", help="A line an evaluation, for logs, in place of the live table.")
     ] = False,
+    write_report: Annotated[
+        bool,
+        typer.Option("--report/--no-report", help="Leave an HTML page about what was trained.", rich_help_panel="Run"),
+    ] = True,
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Write event files for TensorBoard, an extra.", rich_help_panel="Run"),
+    ] = False,
     publish: Annotated[
         str | None, typer.Option(help="Publish the result: a server's address, a SQLite registry's path, or Redis.")
     ] = None,
@@ -181,7 +190,7 @@ def train(
     revision: RevisionOption = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Train a prompt for a task and write its run folder: adapter, metrics, card.
+    """Train a prompt for a task and write its run folder: adapter, metrics, card, report.
 
     Several seeds, rates and tasks train together, every prompt as it would alone, each into a folder of its own;
     --publish takes the one of each task that its selection rows say is best. Ctrl-C ends training, keeps the best epoch
@@ -243,12 +252,16 @@ def train(
         weights = backbone_source(
             backbone, cache_dir=cache_dir, revision=revision, offline=offline, precision=precision
         )
-        above, plans = plan_runs(tasks, variants, out_folder, split=split, limit=limit, resume=resume)
+        above, plans = plan_runs(
+            tasks, variants, out_folder, split=split, limit=limit, resume=resume, tensorboard=tensorboard
+        )
         with saying_how_to_resume(resume_command(context, above), plans):
             failures = train_planned(
                 plans, weights, devices=device.split(","), processes=processes or 1, threads=threads, plain=plain
             )
             best = print_outcomes(plans)
+            if write_report:
+                report_training(plans, above)
             if failures:
                 raise CommandError("; ".join(failures))
         if half_done(plans):

@@ -29,6 +29,7 @@ class RunPlan:
     split: Split
     fold: Fold | None
     limit: int | None
+    tensorboard: bool = False
 
 
 def train_plans(backbone: Backbone, plans: Sequence[RunPlan], *, watch: Watch) -> None:
@@ -54,6 +55,7 @@ def train_plans(backbone: Backbone, plans: Sequence[RunPlan], *, watch: Watch) -
             limit=plan.limit,
             rows=rows[key],
             stack_size=len(plans),
+            tensorboard=plan.tensorboard,
             on_step=partial(watch, number),
             on_evaluation=partial(watch, number),
             on_restore=partial(watch, number),

@@ -32,6 +32,7 @@ from training.slot import Slot
 from training.sources import read_sources, source_prompts
 from training.splits import Split, read_split
 from training.task_file import TaskFile
+from training.tensorboard import TensorBoard
 from training.validation import with_profile
 
 
@@ -85,6 +86,8 @@ class RunOptions:
     """Prompts that train at once, for the record of what it cost."""
     check_int8: bool = True
     """On a CPU: compare with the answers in int8, which a server in int8 asks an adapter for."""
+    tensorboard: bool = False
+    """Write event files for TensorBoard as well."""
     on_step: Callable[[StepEvent], None] = lambda event: None
     on_evaluation: Callable[[EvalEvent], None] = lambda event: None
     on_restore: Callable[[RestoreEvent], None] = lambda event: None
@@ -152,7 +155,8 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     options.folder.write_arguments(task, arguments, described=described)
-    recorder = RunRecorder(options.folder, method, rows.train, stack_size=options.stack_size)
+    board = TensorBoard(options.folder.path, lr=arguments.lr) if options.tensorboard else None
+    recorder = RunRecorder(options.folder, method, rows.train, stack_size=options.stack_size, board=board)
 
     def step(event: StepEvent) -> None:
         recorder.step(event)

@@ -7,19 +7,29 @@ from training.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
 from training.methods import Method
 from training.prompt_words import prompt_words
 from training.run_folder import RunFolder
+from training.tensorboard import TensorBoard
 
 
 class RunRecorder:
     """Keeps what the report is made of. Of the method's tensors, those of the best epoch: the adapter's own."""
 
-    def __init__(self, folder: RunFolder, method: Method, rows: TokenizedRows, *, stack_size: int) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        method: Method,
+        rows: TokenizedRows,
+        *,
+        stack_size: int,
+        board: TensorBoard | None = None,
+    ) -> None:
         """Record one run.
 
         Args:
             rows: the training rows
             stack_size: prompts that train at once
+            board: told of every event as well
         """
-        self._folder, self._method = folder, method
+        self._folder, self._method, self._board = folder, method, board
         num_virtual_tokens = int(method.prompt().shape[0])
         self._meter = CostMeter(rows, num_virtual_tokens=num_virtual_tokens, stack_size=stack_size)
 
@@ -27,16 +37,22 @@ class RunRecorder:
         """The run goes on from a checkpoint."""
         self._meter.restore(event)
         self._folder.rewind(event.evaluations, step=event.step)
+        if self._board is not None:
+            self._board.restore(step=event.step)
 
     def step(self, event: StepEvent) -> None:
         """Written at once: a run that is killed goes on from any step."""
         self._meter.step(event)
         self._folder.write_steps([event])
+        if self._board is not None:
+            self._board.step(event)
 
     def evaluation(self, event: EvalEvent) -> None:
         """Write what came up to here."""
         self._meter.evaluation(event)
         self._folder.write_evaluation(event)
+        if self._board is not None:
+            self._board.evaluation(event)
         if event.is_best:
             self._folder.write_method(self._method.state())
 
@@ -45,3 +61,5 @@ class RunRecorder:
         words = prompt_words(backbone, result.prompt, self._folder.read_method(), self._method.sampled_token_ids)
         self._folder.write_words(words)
         self._folder.write_cost(self._meter.cost(backbone.device))
+        if self._board is not None:
+            self._board.close()

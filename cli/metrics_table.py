@@ -1,12 +1,13 @@
 """Tables of prompts and what they are worth, the best constant answer below them."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from training.bootstrap import Interval
     from training.metrics import Metrics, Scoring
 
 
@@ -16,22 +17,27 @@ class MetricsTable:
     def __init__(self, title: str, scoring: "Scoring") -> None:
         from training.metrics import METRIC_TITLES
 
-        self._scoring = scoring
-        self._has_score = len(scoring.metrics) > 1
-        titles = [METRIC_TITLES[name] for name in scoring.measured] + ["score"] * self._has_score
-        self._table = Table("prompt", *titles, "loss (nats)", title=title)
-        self._constant: tuple[float, ...] | None = None
+        titles: dict[str, str] = {name: METRIC_TITLES[name] for name in scoring.measured}
+        if len(scoring.metrics) > 1:
+            titles["score"] = "score"
+        self._columns = tuple(titles)
+        self._table = Table("prompt", *titles.values(), "loss (nats)", title=title)
+        self._constant: list[str] | None = None
 
-    def add(self, name: str, metrics: "Metrics") -> None:
-        """One prompt's row."""
-        self._table.add_row(name, *(f"{value:.4f}" for value in self._cells(metrics)))
-        scores = [metrics.constant_score] if self._has_score else []
-        self._constant = (*(metrics.constants[metric] for metric in self._scoring.measured), *scores)
+    def add(self, name: str, metrics: "Metrics", intervals: Mapping[str, "Interval"] | None = None) -> None:
+        """One prompt's row, with the 95 % intervals of its metrics where they are known."""
+        figures = metrics.figures()
+        bounds = {} if intervals is None else {column: f" ({intervals[column]})" for column in self._columns}
+        cells = [f"{figures[column]:.4f}{bounds.get(column, '')}" for column in (*self._columns, "loss")]
+        self._table.add_row(name, *cells)
+        self._constant = [f"{figures[f'constant_{column}']:.4f}" for column in self._columns]
 
     def add_mean(self, name: str, prompts: Sequence["Metrics"]) -> None:
         """Mean and standard deviation over prompts (population, as in the paper's Table 2)."""
-        columns = zip(*(self._cells(metrics) for metrics in prompts), strict=True)
-        cells = [f"{statistics.fmean(column):.4f} ± {statistics.pstdev(column):.4f}" for column in columns]
+        cells = []
+        for column in (*self._columns, "loss"):
+            values = [metrics.figures()[column] for metrics in prompts]
+            cells.append(f"{statistics.fmean(values):.4f} ± {statistics.pstdev(values):.4f}")
         self._table.add_row(name, *cells)
 
     def add_section(self) -> None:
@@ -42,9 +48,5 @@ class MetricsTable:
         """The table, with the best that one answer for every row would have been worth."""
         if self._constant is not None:
             self._table.add_section()
-            self._table.add_row("best constant answer", *(f"{value:.4f}" for value in self._constant), style="dim")
+            self._table.add_row("best constant answer", *self._constant, style="dim")
         return self._table
-
-    def _cells(self, metrics: "Metrics") -> tuple[float, ...]:
-        scores = [metrics.score] if self._has_score else []
-        return (*(metrics.values[metric] for metric in self._scoring.measured), *scores, metrics.loss)

@@ -21,7 +21,7 @@ from cli.stacked_training import half_done, plan_runs, saying_how_to_resume, tra
 from cli.task_files import read_task_file
 from cli.training_report import report_training
 from cli.training_results import print_outcomes
-from training.choices import Basis, LossName, MethodName, Sampling, TokenSampling, WeightsInit
+from training.choices import Basis, Calibrate, LossName, MethodName, Sampling, TokenSampling, WeightsInit
 
 
 def train(
@@ -130,6 +130,17 @@ def train(
             help="Weigh a row's loss by rows / (labels × rows of its label). (default: no)", rich_help_panel="Rows"
         ),
     ] = None,
+    calibrate: Annotated[
+        Calibrate | None,
+        typer.Option(
+            help="Fit a temperature on the selection rows. (default: auto, not with more than 20 labels)",
+            rich_help_panel="Run",
+        ),
+    ] = None,
+    abstain_precision: Annotated[
+        float | None,
+        typer.Option(help="Abstain so that this share of the answers is right, as 0.95.", rich_help_panel="Run"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws sampled tokens, row order and held-out rows.")] = 0,
     seeds: Annotated[
         int, typer.Option(min=1, max=64, help="Train with so many seeds, from --seed on, in one packed batch.")
@@ -233,6 +244,8 @@ def train(
         "max_steps": max_steps,
         "eval_every": eval_every,
         "patience": patience,
+        "calibrate": calibrate,
+        "abstain_precision": abstain_precision,
     }
     with one_line_errors(AdapterError, BackboneError, TrainingError):
         tasks = [read_task_file(path) for path in task_files]

@@ -39,6 +39,8 @@ def print_outcomes(plans: Sequence["NamedPlan"]) -> list[tuple["TaskFile", "Outc
         for outcome in outcomes:
             _warn(outcome, task)
     for _, outcome in best:
+        if outcome.calibration is not None:
+            out.print(outcome.calibration, markup=False)
         out.print(f"{outcome.folder / 'adapter'} {outcome.digest}", markup=False)
     return best
 
@@ -47,7 +49,7 @@ def _task_table(task: "TaskFile", outcomes: Sequence["Outcome"]) -> Table:
     table = MetricsTable(f"{task.name}, report rows, split {outcomes[0].split}", task.scoring)
     if len(outcomes) == 1:
         table.add("untrained", outcomes[0].untrained)
-        table.add(f"epoch {outcomes[0].best_epoch}", outcomes[0].trained)
+        table.add(f"epoch {outcomes[0].best_epoch}", outcomes[0].trained, outcomes[0].intervals or None)
         return table.finished()
     for outcome in outcomes:
         table.add(f"{outcome.folder.name}, epoch {outcome.best_epoch}", outcome.trained)
@@ -107,6 +109,8 @@ def _warn(outcome: "Outcome", task: "TaskFile") -> None:
         err.print(f"{outcome.folder}: the run was stopped ({outcome.stop}): kept the best epoch so far", style="yellow")
     if outcome.trained.collapsed:
         err.print(f"{outcome.folder}: every row got the same answer: the run collapsed", style="yellow")
+    for note in outcome.calibration_notes:
+        err.print(f"{outcome.folder}: {note}", style="dim", markup=False)
     if outcome.num_truncated:
         err.print(
             f"{outcome.folder}: {outcome.num_truncated} training rows were cut to {task.spec.max_tokens} tokens",

@@ -108,10 +108,12 @@ def test_the_card_states_accuracy_and_split(tiny: Backbone, task: TaskFile, tmp_
         card = (report.folder / "adapter" / CARD).read_text(encoding="utf-8")
         assert f"| split | `{split}`: " in card
         assert meaning in card
-        figures = f"{report.trained.accuracy:.3f} | {report.trained.macro_f1:.3f} | {report.trained.loss:.3f}"
-        assert f"| trained, report | {figures} |" in card
+        accuracy, f1 = (report.appraisal.intervals[name] for name in ("accuracy", "macro_f1"))
+        figures = f"{report.trained.accuracy:.3f} ({accuracy}) | {report.trained.macro_f1:.3f} ({f1})"
+        assert f"| **trained, report** | {figures} | {report.trained.loss:.3f} |" in card
         assert f"| untrained, report | {report.untrained.accuracy:.3f} |" in card
-        assert f"gives accuracy {report.trained.constant_accuracy:.3f}" in card
+        assert f"| constant answer, report | {report.trained.constant_accuracy:.3f} |" in card
+        assert f"ECE {report.appraisal.calibrated['raw_ece']:.3f} → " in card
         assert "text: {text}" in card
 
 

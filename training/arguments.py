@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.choices import Basis, LossName, MethodName, Sampling, TokenSampling, WeightsInit
+from training.choices import Basis, Calibrate, LossName, MethodName, Sampling, TokenSampling, WeightsInit
 from training.errors import InvalidArguments
 from training.methods import NUM_ORDINARY_IDS, LowRank, Method, Residual, Simple, SuperPos, sampled_columns, transfer
 
@@ -71,6 +71,10 @@ class TrainArguments:
     """Steps from one evaluation to the next; left out: at each epoch's end."""
     patience: int | None = None
     """Evaluations without a better one after which training ends."""
+    calibrate: Calibrate = "auto"
+    """Whether a temperature is fitted to the selection rows when training is done."""
+    abstain_precision: float | None = None
+    """The share of right answers that an abstain threshold is to give; left out: the task never abstains."""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -93,6 +97,8 @@ class TrainArguments:
             raise InvalidArguments(f"lr is {self.lr}, expected above 0 and at most 100")
         if not 0 <= self.weight_decay <= 1:
             raise InvalidArguments(f"weight_decay is {self.weight_decay}, expected 0 to 1")
+        if self.abstain_precision is not None and not 0 < self.abstain_precision < 1:
+            raise InvalidArguments(f"abstain_precision is {self.abstain_precision}, expected between 0 and 1")
         self._check_sources()
 
     def _check_sources(self) -> None:

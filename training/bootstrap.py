@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.confusion import Confusion, confusion_of
-from training.metrics import MetricName, Scoring, confusion_metric, group_codes, groups_right
+from training.metrics import METRIC_NAMES, MetricName, Scoring, confusion_metric, group_codes, groups_right
 
 RESAMPLES = 1_000
 LEVEL = 0.95
@@ -58,6 +58,16 @@ def interval_figures(found: Mapping[str, Interval]) -> dict[str, float]:
         f"{name}_{end}": value
         for name, interval in found.items()
         for end, value in (("low", interval.low), ("high", interval.high))
+    }
+
+
+def read_intervals(figures: Mapping[str, float], *, role: str) -> dict[str, Interval]:
+    """The inverse of `interval_figures`, for those of a role that are known."""
+    names = [*METRIC_NAMES, "score"]
+    return {
+        name: Interval(figures[f"{role}_{name}_low"], figures[f"{role}_{name}_high"])
+        for name in names
+        if f"{role}_{name}_low" in figures
     }
 
 

@@ -1,8 +1,8 @@
 """Calibration on held-out rows: temperature, the threshold below which to abstain, and how wrong probabilities are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from adapters.adapter import Calibration
 from adapters.calibration import calibrated
 from adapters.task import TaskSpec
-
-Calibrate = Literal["auto", "always", "never"]
-"""Whether a temperature is fitted; `auto`: unless a task has so many labels that it would cost serving its search."""
+from training.choices import Calibrate
 
 MIN_ROWS = 50
 """Fewer held-out rows say too little of probabilities: the temperature stays 1."""
@@ -192,3 +190,15 @@ def probability_figures(raw: Floats, probabilities: Floats, labels: Labels) -> d
         "raw_brier": brier_score(raw, labels),
         "brier": brier_score(probabilities, labels),
     }
+
+
+def calibration_line(calibration: Calibration, figures: Mapping[str, float], *, role: str = "report") -> str:
+    """What a calibration came to, in words; `figures` as a provenance has them, those of `role` and none but those."""
+    ece, brier = (f"{figures[f'{role}_raw_{name}']:.3f} → {figures[f'{role}_{name}']:.3f}" for name in ("ece", "brier"))
+    line = f"ECE {ece} at temperature {calibration.temperature:.3g}, Brier score {brier}"
+    if calibration.abstain_threshold is None:
+        return line
+    return (
+        f"{line}; abstains below {calibration.abstain_threshold:.3f}: {100 * figures[f'{role}_coverage']:.1f} % of the "
+        f"rows answered, {100 * figures[f'{role}_answered_accuracy']:.1f} % of those rightly"
+    )

@@ -1,6 +1,11 @@
 """The model card: what an adapter's README tells the person who finds it."""
 
+from collections.abc import Mapping
+
 from adapters.adapter import PromptAdapter
+from training.bootstrap import Interval, read_intervals
+from training.calibration import calibration_line
+from training.metrics import METRIC_TITLES
 from training.task_file import TaskFile
 
 _CARD = """---
@@ -27,16 +32,20 @@ It is a valid PEFT prompt-tuning folder; `superpos.json` holds the task, the pro
 
 ## Measured
 
-| | accuracy | macro F1 | loss (nats) |
-|---|---|---|---|
 {results}
 
-Always answering the commonest label gives accuracy {constant:.3f} on the report rows.{warning}
+In brackets: 95 % bootstrap intervals over the report rows. A constant answer is the best that one label for every row
+would have been worth by each metric.{warning}
+
+## Calibration
+
+{calibration}
 
 ## Limits
 
-Trained and measured on the rows named in `superpos.json` and on no others. The backbone never changed; the prompt
-means nothing to another model, and the server refuses it there.
+Trained and measured on the rows named in `superpos.json` and on no others: figures say nothing of other kinds of text,
+and the interval only how far chance in drawing the rows goes. The answer is always one of the labels, also for a text
+that fits none. The backbone never changed; the prompt means nothing to another model, and the server refuses it there.
 """
 _SPLITS = {
     "honest": "the best epoch was chosen on held-out training rows, the report rows were scored once",
@@ -46,7 +55,7 @@ _SPLITS = {
 
 
 def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
-    """The card of a trained adapter, from its manifest alone."""
+    """The card of a trained adapter, from its task and manifest alone."""
     provenance = adapter.manifest.provenance
     metrics, data = provenance.metrics, provenance.data
     split = str(data["split"])
@@ -66,13 +75,41 @@ def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
         rows=f"{data['train_rows']} training, {data['selection_rows']} selection, {data['report_rows']} report",
         split=split,
         split_meaning=_SPLITS[split],
-        results="\n".join(_result_row(name, metrics) for name in ("untrained", "selection", "report")),
-        constant=metrics["report_constant_accuracy"],
+        results=_results(task, metrics),
         warning=" **Every report row got the same answer: this run collapsed.**" if collapsed else "",
+        calibration=_calibration(adapter),
     )
 
 
-def _result_row(name: str, metrics: dict[str, float]) -> str:
-    titles = {"untrained": "untrained, report", "selection": "trained, selection", "report": "trained, report"}
-    cells = (f"{metrics[f'{name}_{figure}']:.3f}" for figure in ("accuracy", "macro_f1", "loss"))
-    return f"| {titles[name]} | {' | '.join(cells)} |"
+def _results(task: TaskFile, metrics: Mapping[str, float]) -> str:
+    """The table of figures, the task's metrics first."""
+    titles: dict[str, str] = {name: METRIC_TITLES[name] for name in task.scoring.measured}
+    if len(task.metrics) > 1:
+        titles["score"] = "score (mean of the task's)"
+    intervals = read_intervals(metrics, role="report")
+    lines = [f"| | {' | '.join(titles.values())} | loss (nats) |", "|---" * (len(titles) + 2) + "|"]
+    for role, title in (("untrained", "untrained, report"), ("selection", "trained, selection")):
+        lines.append(_line(title, [f"{metrics[f'{role}_{name}']:.3f}" for name in (*titles, "loss")]))
+    cells = [f"{metrics[f'report_{name}']:.3f}{_bounds(intervals.get(name))}" for name in (*titles, "loss")]
+    lines.append(_line("**trained, report**", cells))
+    constants = [f"{metrics[f'report_constant_{name}']:.3f}" for name in titles]
+    lines.append(_line("constant answer, report", [*constants, ""]))
+    return "\n".join(lines)
+
+
+def _line(title: str, cells: list[str]) -> str:
+    return f"| {title} | {' | '.join(cells)} |"
+
+
+def _bounds(interval: Interval | None) -> str:
+    return "" if interval is None else f" ({interval})"
+
+
+def _calibration(adapter: PromptAdapter) -> str:
+    metrics, calibration = adapter.manifest.provenance.metrics, adapter.manifest.calibration
+    if "report_ece" not in metrics:
+        return "Not measured."
+    told = f"{calibration_line(calibration, metrics)} (fitted on the selection rows, measured on the report rows)."
+    if calibration.temperature == 1:
+        told += " The temperature was left at 1: probabilities are the model's own."
+    return told

@@ -18,3 +18,6 @@ LossName = Literal["labels", "full"]
 
 Sampling = Literal["shuffled", "balanced"]
 """`shuffled`: every row once an epoch; `balanced`: every label equally often."""
+
+Calibrate = Literal["auto", "always", "never"]
+"""Whether a temperature is fitted; `auto`: unless a task has so many labels that serving would lose its search."""

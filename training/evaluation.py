@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adapters.task import TaskSpec
 from backbone import Backbone, LabelTrie, PackedRow, pack
+from training.bootstrap import Interval, intervals
 from training.data import Example
 from training.metrics import ACCURACY, Metrics, Scoring, measure
 
@@ -32,6 +33,16 @@ class TokenizedRows:
     def measured(self, log_probs: NDArray[np.float32], scoring: Scoring) -> Metrics:
         """The metrics of label log-probabilities [n, K] for these rows."""
         return measure(log_probs, self.labels, scoring=scoring, groups=self.groups)
+
+    def intervals(self, log_probs: NDArray[np.float32], scoring: Scoring) -> dict[str, Interval]:
+        """Confidence intervals of the same, by name."""
+        return intervals(
+            log_probs.argmax(axis=1),
+            self.labels,
+            num_labels=log_probs.shape[1],
+            scoring=scoring,
+            groups=self.groups,
+        )
 
 
 def tokenize_examples(backbone: Backbone, spec: TaskSpec, examples: Sequence[Example]) -> TokenizedRows:

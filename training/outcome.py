@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapters.adapter import Calibration
+from training.bootstrap import Interval, read_intervals
+from training.calibration import calibration_line
 from training.errors import InvalidData
 from training.events import Stop
 from training.metrics import METRIC_NAMES, Metrics
@@ -27,6 +30,12 @@ class Outcome:
     """The best prompt, on the rows that chose it."""
     trained: Metrics
     """The best prompt, on the report rows."""
+    intervals: Mapping[str, Interval]
+    """Of the trained prompt's metrics."""
+    calibration: str | None
+    """What its calibration came to; None where its adapter was made before there was one."""
+    calibration_notes: tuple[str, ...]
+    """What of it could not be done."""
     num_truncated: int
     """Training rows that were cut to the task's token limit."""
     split: str
@@ -51,6 +60,9 @@ def read_outcome(folder: Path) -> Outcome:
             untrained=_metrics(result["metrics"], "untrained"),
             selection=_metrics(result["metrics"], "selection"),
             trained=_metrics(result["metrics"], "report"),
+            intervals=read_intervals(result["metrics"], role="report"),
+            calibration=_calibration(result),
+            calibration_notes=tuple(result.get("calibration_notes", ())),
             num_truncated=result["num_truncated"],
             split=run["split"],
             lr=run["arguments"]["lr"],
@@ -58,6 +70,12 @@ def read_outcome(folder: Path) -> Outcome:
         )
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise InvalidData(f"{folder} holds no run that has come to something: {exc!r}") from exc
+
+
+def _calibration(result: Mapping[str, Any]) -> str | None:
+    if "report_ece" not in result["metrics"]:
+        return None
+    return calibration_line(Calibration.model_validate(result["calibration"]), result["metrics"])
 
 
 def _metrics(figures: Mapping[str, Any], role: str) -> Metrics:

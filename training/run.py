@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance
 from adapters.files import to_files
 from backbone import Backbone
+from training.appraisal import Appraisal, appraise
 from training.arguments import TrainArguments, make_method
 from training.card import model_card
 from training.checkpoint import Checkpoints
 from training.command import train_command
 from training.data import Example, read_shards
 from training.environment import environment, software
-from training.evaluation import TokenizedRows, evaluate, predict, tokenize_examples
+from training.evaluation import TokenizedRows, evaluate, tokenize_examples
 from training.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
 from training.folds import Fold
 from training.hyperparameters import hyperparameters
@@ -45,7 +46,7 @@ class RunReport:
     result: TrainResult
     untrained: Metrics
     """The prompt before training, on the report rows."""
-    trained: Metrics
+    appraisal: Appraisal
     """The best prompt, on the report rows."""
     split: Split
     num_truncated: int
@@ -55,6 +56,11 @@ class RunReport:
     answered: NDArray[np.float32]  # [n, K]
     """The best prompt's label log-probabilities of them, before calibration."""
     fold: Fold | None = None
+
+    @property
+    def trained(self) -> Metrics:
+        """The best prompt's metrics on the report rows."""
+        return self.appraisal.metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,18 +196,23 @@ def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> Ru
     task = options.task
     untrained = _evaluate(backbone, result.evaluations[0].prompt, slot, rows.report)
     best = torch.from_numpy(result.prompt.copy()).to(backbone.device)
-    answered = predict(backbone, best, slot.trie, rows.report.token_ids)
-    trained = rows.report.measured(answered, slot.scoring)
+    appraisal = appraise(backbone, best, slot, report=rows.report, spec=task.spec)
+    answered, trained = appraisal.answered, appraisal.metrics
     provenance = Provenance(
         method=slot.arguments.method,
         seed=slot.arguments.seed,
         sampled_token_ids=slot.method.sampled_token_ids,
         hyperparameters=hyperparameters(slot.arguments, result, sources=prepared.sources) | {"metric": task.metric},
-        metrics=_figures(result, untrained, trained),
+        metrics=_figures(result, untrained, trained) | appraisal.figures(),
         data=rows.described,
         software=software(),
     )
-    manifest = Manifest(task=task.spec, backbone=_backbone_ref(backbone), provenance=provenance)
+    manifest = Manifest(
+        task=task.spec,
+        backbone=_backbone_ref(backbone),
+        calibration=appraisal.fit.calibration,
+        provenance=provenance,
+    )
     adapter = with_profile(PromptAdapter(result.prompt, manifest), answered)
     if options.check_int8 and backbone.device.type == "cpu":
         adapter = recorded(adapter, compare_int8(backbone, adapter, rows.report, answered))
@@ -209,13 +220,15 @@ def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> Ru
     if prepared.recorder is not None:
         prepared.recorder.finish(backbone, result)
     options.folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
-    options.folder.write_result(_result(adapter, result, num_truncated=rows.train.num_truncated))
+    options.folder.write_result(
+        _result(adapter, result, num_truncated=rows.train.num_truncated) | {"calibration_notes": appraisal.fit.notes}
+    )
     return RunReport(
         folder=options.folder.path,
         adapter=adapter,
         result=result,
         untrained=untrained,
-        trained=trained,
+        appraisal=appraisal,
         split=options.split,
         num_truncated=rows.train.num_truncated,
         rows=rows.report,

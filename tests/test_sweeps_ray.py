@@ -35,6 +35,7 @@ def local_ray() -> Iterator[None]:
         yield
 
 
+@pytest.mark.timeout(600)  # three processes import torch: 16 s, and minutes where every core is taken
 @pytest.mark.usefixtures("local_ray")
 def test_trials_on_ray_come_to_what_they_come_to_here_and_a_dead_workers_are_asked_again(
     tiny: Backbone, task: TaskFile, tmp_path: Path, tiny_t5: Path, cache_dir: Path

@@ -55,8 +55,7 @@ def evaluate(
     from training.errors import TrainingError
     from training.int8 import compare_int8, recorded
     from training.row_sources import locate
-    from training.run import adapter_rows
-    from training.validation import answers, with_profile
+    from training.validation import adapter_rows, answers, with_profile
 
     if int8 and device != "cpu":
         raise CommandError(f"--int8 runs on device 'cpu', not on {device!r}")

@@ -15,9 +15,8 @@ from training.data import read_examples
 from training.errors import InvalidData
 from training.evaluation import evaluate, tokenize_examples
 from training.metrics import Metrics, measure
-from training.run import adapter_rows
 from training.task_file import DataSource, TaskFile
-from training.validation import answers
+from training.validation import adapter_rows, answers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

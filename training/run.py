@@ -17,7 +17,7 @@ from training.arguments import TrainArguments, make_method
 from training.card import model_card
 from training.checkpoint import Checkpoints
 from training.command import train_command
-from training.data import Example, read_shards
+from training.data import Example
 from training.environment import environment, software
 from training.evaluation import TokenizedRows, evaluate, tokenize_examples
 from training.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
@@ -289,15 +289,3 @@ def _figures(result: TrainResult, untrained: Metrics, trained: Metrics) -> dict[
         for name, value in metrics.figures().items()
     }
     return figures | {"collapsed": float(trained.collapsed)}
-
-
-def adapter_rows(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, *paths: Path) -> TokenizedRows:
-    """The rows of a file, or of the files that are its parts, under the adapter's own template, labels and token limit.
-
-    Raises:
-        InvalidAdapter: it was trained for another backbone
-        InvalidData: the file is bad, or its labels are not the adapter's
-    """
-    adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
-    rows = read_shards(paths, task.model_copy(update={"spec": adapter.spec}))
-    return tokenize_examples(backbone, adapter.spec, rows.examples)

@@ -14,8 +14,11 @@ from backbone.errors import (
 from backbone.loading import EMBEDDED, load
 from backbone.packing import PackedBatch, PackedRow, pack
 from backbone.precision import TOLERANCES, Precision
+from backbone.scoring import label_log_probs
+from backbone.sequences import chain
 from backbone.text import TextTokenizer, TokenizedText, Truncation
 from backbone.trie import LabelTrie
+from backbone.unfolding import unfolded
 
 __all__ = [
     "EMBEDDED",
@@ -39,6 +42,9 @@ __all__ = [
     "TokenizedText",
     "Truncation",
     "UnsupportedBackbone",
+    "chain",
+    "label_log_probs",
     "load",
     "pack",
+    "unfolded",
 ]

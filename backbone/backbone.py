@@ -18,6 +18,7 @@ from backbone.packing import PackedBatch
 from backbone.precision import Precision, in_precision
 from backbone.relative_bias import EncoderBias
 from backbone.scoring import label_log_probs
+from backbone.sequences import chain
 from backbone.text import TextTokenizer
 from backbone.tree_bias import TreeBias
 from backbone.trie import LabelTrie, build_trie
@@ -150,6 +151,24 @@ class Backbone:
         )
         scores[searching, : part.shape[1]] = part
         return scores
+
+    def target(self, words: str) -> LabelTrie:
+        """Label words as what `log_likelihoods` takes."""
+        (pieces,) = self.tokenizer.pieces([words])
+        return chain(pieces, start_id=self.architecture.start_id, eos_id=self.architecture.eos_id)
+
+    def log_likelihoods(
+        self,
+        encoded: Encoded,
+        targets: Sequence[LabelTrie],  # [B], of `target`
+        *,
+        dropout: Dropout | None = None,
+    ) -> Tensor:
+        """Log p of each token of each row's target among the whole vocabulary, teacher-forced, [ΣM_i]."""
+        nodes = [TrieNodes(target, tuple(range(target.num_nodes))) for target in targets]
+        logits = self._decode(encoded, range(len(targets)), nodes, dropout).float() @ self.weights.head.T  # [ΣM_i, V]
+        tokens = torch.tensor([token for target in targets for token in target.edge_tokens], device=logits.device)
+        return -torch.nn.functional.cross_entropy(logits, tokens, reduction="none")
 
     def _score_all(
         self, encoded: Encoded, rows: Sequence[int], tries: Sequence[LabelTrie], dropout: Dropout | None = None

@@ -6,6 +6,19 @@ from typing import Annotated, Literal
 import typer
 
 from cli.backbones import backbone_source
+from cli.method_options import (
+    BasisOption,
+    BottleneckOption,
+    DropoutOption,
+    MethodOption,
+    NumSampledTokensOption,
+    NumVirtualTokensOption,
+    RankOption,
+    SoftmaxOption,
+    SourceOption,
+    TokenSamplingOption,
+    WeightsInitOption,
+)
 from cli.options import (
     BackboneOption,
     CacheOption,
@@ -21,7 +34,12 @@ from cli.stacked_training import half_done, plan_runs, saying_how_to_resume, tra
 from cli.task_files import read_task_file
 from cli.training_report import report_training
 from cli.training_results import print_outcomes
-from training.choices import Basis, Calibrate, LossName, MethodName, Sampling, TokenSampling, WeightsInit
+from training.choices import (
+    WITHOUT_ADAPTER,
+    Calibrate,
+    LossName,
+    Sampling,
+)
 
 
 def train(
@@ -31,52 +49,17 @@ def train(
         typer.Argument(metavar="TASK.yaml...", help="Template, labels and rows of a task; several train together."),
     ],
     preset: PresetOption = None,
-    method: Annotated[
-        MethodName | None,
-        typer.Option(help="How the prompt is parameterised. (default: superpos)", rich_help_panel="Method"),
-    ] = None,
-    basis: Annotated[
-        Basis | None,
-        typer.Option(
-            help="superpos, mixture: a basis for each prompt vector, or one for all.", rich_help_panel="Method"
-        ),
-    ] = None,
-    softmax: Annotated[
-        bool | None,
-        typer.Option(help="superpos, mixture: a softmax over p′, the paper's ablation.", rich_help_panel="Method"),
-    ] = None,
-    weights_init: Annotated[
-        WeightsInit | None,
-        typer.Option(help="superpos, mixture: how p′ starts. (default: normal)", rich_help_panel="Method"),
-    ] = None,
-    token_sampling: Annotated[
-        TokenSampling | None,
-        typer.Option(help="Start from any token, or from the common ones.", rich_help_panel="Method"),
-    ] = None,
-    num_virtual_tokens: Annotated[
-        int | None, typer.Option(help="P, the prompt's length. (default: 10)", rich_help_panel="Method")
-    ] = None,
-    num_sampled_tokens: Annotated[
-        int | None,
-        typer.Option(help="superpos: m, the token embeddings superposed. (default: 128)", rich_help_panel="Method"),
-    ] = None,
-    bottleneck: Annotated[
-        int | None,
-        typer.Option(help="residual, attempt: the small network's middle. (default: 128)", rich_help_panel="Method"),
-    ] = None,
-    rank: Annotated[
-        int | None, typer.Option(help="dpt: the rank of the prompt. (default: 8)", rich_help_panel="Method")
-    ] = None,
-    source: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="spot, mixture, attempt: the folder of an adapter to start from; repeatable.", rich_help_panel="Method"
-        ),
-    ] = None,
-    dropout: Annotated[
-        bool | None,
-        typer.Option(help="Let the frozen network drop out in training. (default: no)", rich_help_panel="Method"),
-    ] = None,
+    method: MethodOption = None,
+    basis: BasisOption = None,
+    softmax: SoftmaxOption = None,
+    weights_init: WeightsInitOption = None,
+    token_sampling: TokenSamplingOption = None,
+    num_virtual_tokens: NumVirtualTokensOption = None,
+    num_sampled_tokens: NumSampledTokensOption = None,
+    bottleneck: BottleneckOption = None,
+    rank: RankOption = None,
+    source: SourceOption = None,
+    dropout: DropoutOption = None,
     loss: Annotated[
         LossName | None,
         typer.Option(
@@ -262,6 +245,8 @@ def train(
             for number in range(seed, seed + seeds)
             for part in parts
         ]
+        if publish is not None and (reason := WITHOUT_ADAPTER.get(variants[0][0].method)):
+            raise CommandError(f"--publish: method {variants[0][0].method!r} leaves no adapter: {reason}")
         weights = backbone_source(
             backbone, cache_dir=cache_dir, revision=revision, offline=offline, precision=precision
         )

@@ -41,7 +41,10 @@ def print_outcomes(plans: Sequence["NamedPlan"]) -> list[tuple["TaskFile", "Outc
     for _, outcome in best:
         if outcome.calibration is not None:
             out.print(outcome.calibration, markup=False)
-        out.print(f"{outcome.folder / 'adapter'} {outcome.digest}", markup=False)
+        if outcome.digest is None:
+            err.print(f"{outcome.folder}: its method leaves no adapter, only figures", markup=False)
+        else:
+            out.print(f"{outcome.folder / 'adapter'} {outcome.digest}", markup=False)
     return best
 
 

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from adapters.task import TaskSpec
 from backbone import Backbone
 from training.bootstrap import Interval, interval_figures
 from training.calibration import CalibrationFit, calibration_figures, fit_calibration
-from training.evaluation import TokenizedRows, predict
+from training.evaluation import Scored, TokenizedRows, predict
 from training.metrics import Metrics
 from training.slot import Slot
 
@@ -42,14 +41,14 @@ class Appraisal:
 
 def appraise(
     backbone: Backbone,
-    prompt: Tensor,  # [P, H]
+    scored: Scored,
     slot: Slot,
     *,
     report: TokenizedRows,
     spec: TaskSpec,
 ) -> Appraisal:
     """Calibrate on the slot's selection rows, measure on the report rows."""
-    selected = predict(backbone, prompt, slot.trie, slot.selection.token_ids)
+    selected = predict(backbone, scored, slot.trie, slot.selection.token_ids)
     fit = fit_calibration(
         selected,
         slot.selection.labels,
@@ -57,7 +56,7 @@ def appraise(
         calibrate=slot.arguments.calibrate,
         abstain_precision=slot.arguments.abstain_precision,
     )
-    answered = predict(backbone, prompt, slot.trie, report.token_ids)
+    answered = predict(backbone, scored, slot.trie, report.token_ids)
     return Appraisal(
         answered=answered,
         metrics=report.measured(answered, slot.scoring),

@@ -8,7 +8,17 @@ from torch import Tensor
 
 from training.choices import Basis, Calibrate, LossName, MethodName, Sampling, TokenSampling, WeightsInit
 from training.errors import InvalidArguments
-from training.methods import NUM_ORDINARY_IDS, LowRank, Method, Residual, Simple, SuperPos, sampled_columns, transfer
+from training.methods import (
+    NUM_ORDINARY_IDS,
+    Attempt,
+    LowRank,
+    Method,
+    Residual,
+    Simple,
+    SuperPos,
+    sampled_columns,
+    transfer,
+)
 
 DEFAULT_LR: dict[MethodName, float] = {
     "superpos": 0.01,
@@ -141,8 +151,18 @@ def make_method(arguments: TrainArguments, embedding: Tensor, *, sources: Sequen
             )
         case "spot":
             return transfer(sources[0], num_virtual_tokens=length, weight_decay=decay)
-        case _:
-            raise InvalidArguments(f"method {arguments.method!r} is not here yet")
+        case "attempt":
+            return Attempt(
+                embedding,
+                sources,
+                num_virtual_tokens=length,
+                bottleneck=arguments.bottleneck,
+                weight_decay=decay,
+                generator=generator,
+                sampling=sampling,
+            )
+        case "full":
+            raise InvalidArguments("full fine-tuning needs the whole backbone (training.starting)")
 
 
 def _superposition(

@@ -4,6 +4,12 @@ from typing import Literal
 
 MethodName = Literal["superpos", "simple", "residual", "dpt", "spot", "mixture", "attempt", "full"]
 
+WITHOUT_ADAPTER: dict[MethodName, str] = {
+    "attempt": "its prompt is another for every input",
+    "full": "it trains a model of its own instead of a prompt",
+}
+"""The methods that do not collapse to a prompt, and why: they are trained and measured, never exported."""
+
 Basis = Literal["per_token", "shared"]
 """superpos, mixture: a copy of E for each prompt vector, or one for all."""
 

@@ -12,6 +12,7 @@ from adapters.task import TaskSpec
 from backbone import Backbone, LabelTrie, PackedRow, pack
 from training.bootstrap import Interval, intervals
 from training.data import Example
+from training.methods import InputDependent, OwnModel
 from training.metrics import ACCURACY, Metrics, Scoring, measure
 
 MAX_BATCH_TOKENS = 2_048
@@ -63,36 +64,41 @@ def _groups(examples: Sequence[Example]) -> tuple[str, ...] | None:
     return groups if groups and len(groups) == len(examples) else None
 
 
-def label_scores(backbone: Backbone, prompt: Tensor, trie: LabelTrie, token_ids: Sequence[Sequence[int]]) -> Tensor:
+Scored = Tensor | InputDependent | OwnModel
+"""A prompt [P, H], or a method that does not collapse to one."""
+
+
+def label_scores(backbone: Backbone, scored: Scored, trie: LabelTrie, token_ids: Sequence[Sequence[int]]) -> Tensor:
     """Label log-probabilities [B, K] of one packed batch under one prompt [P, H]; differentiable in it."""
-    rows = [PackedRow(range(prompt.shape[0]), ids) for ids in token_ids]
-    encoded = backbone.encode(pack(rows, device=backbone.device), prompt)
+    if isinstance(scored, OwnModel):
+        return scored.scores(trie, token_ids)
+    if isinstance(scored, InputDependent):
+        table = scored.prompts(token_ids)  # [B, P, H]
+        size = table.shape[1]
+        rows = [PackedRow(range(i * size, (i + 1) * size), ids) for i, ids in enumerate(token_ids)]
+        encoded = backbone.encode(pack(rows, device=backbone.device), table.flatten(0, 1))
+    else:
+        rows = [PackedRow(range(scored.shape[0]), ids) for ids in token_ids]
+        encoded = backbone.encode(pack(rows, device=backbone.device), scored)
     return backbone.score(encoded, [trie] * len(rows))
 
 
 def predict(
-    backbone: Backbone,
-    prompt: Tensor,  # [P, H]
-    trie: LabelTrie,
-    token_ids: Sequence[Sequence[int]],
+    backbone: Backbone, scored: Scored, trie: LabelTrie, token_ids: Sequence[Sequence[int]]
 ) -> NDArray[np.float32]:
     """Label log-probabilities of any number of rows, [n, K]."""
     with torch.inference_mode():
+        prompt = scored if isinstance(scored, Tensor) else scored.prompt()
         batches = _batches(token_ids, prompt.shape[0])
-        scores = [label_scores(backbone, prompt, trie, batch).cpu() for batch in batches]
+        scores = [label_scores(backbone, scored, trie, batch).cpu() for batch in batches]
     return torch.cat(scores).numpy()
 
 
 def evaluate(
-    backbone: Backbone,
-    prompt: Tensor,  # [P, H]
-    trie: LabelTrie,
-    rows: TokenizedRows,
-    *,
-    scoring: Scoring = ACCURACY,
+    backbone: Backbone, scored: Scored, trie: LabelTrie, rows: TokenizedRows, *, scoring: Scoring = ACCURACY
 ) -> Metrics:
     """The metrics of a prompt over rows."""
-    return rows.measured(predict(backbone, prompt, trie, rows.token_ids), scoring)
+    return rows.measured(predict(backbone, scored, trie, rows.token_ids), scoring)
 
 
 def _batches(token_ids: Sequence[Sequence[int]], prompt_length: int) -> Iterator[list[Sequence[int]]]:

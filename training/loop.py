@@ -5,17 +5,17 @@ the sum of all rows' losses gives each row's prompt the gradient of its own loss
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
 
 import torch
 
-from backbone import Backbone, Dropout, LabelTrie, PackedRow, pack
+from backbone import Backbone, LabelTrie
 from training.arguments import TrainArguments
 from training.checkpoint import Checkpoints
 from training.evaluation import TokenizedRows
 from training.events import EvalEvent, StepEvent, TrainResult
 from training.methods import Method
 from training.metrics import ACCURACY, Scoring
+from training.objective import row_losses
 from training.slot import BatchRow, Slot, SlotRun
 
 MAX_PASS_TOKENS = {"cpu": 2_048, "cuda": 32_768}
@@ -83,10 +83,10 @@ def train_stack(backbone: Backbone, slots: Sequence[Slot], checkpoints: Checkpoi
 def _step(backbone: Backbone, runs: Sequence[SlotRun]) -> None:
     batches = [run.next_batch() for run in runs]
     rows = [row for batch in batches for row in batch.rows]
-    for alike in (
-        [row for row in rows if row.dropout_seed is None],
-        [row for row in rows if row.dropout_seed is not None],
-    ):
+    kinds: dict[tuple[bool, bool, int], list[BatchRow]] = {}
+    for row in rows:
+        kinds.setdefault(row.kind, []).append(row)
+    for alike in kinds.values():
         for together in _passes(alike, max_tokens=MAX_PASS_TOKENS[backbone.device.type]):
             _accumulate(backbone, together)
     for batch in batches:
@@ -95,18 +95,7 @@ def _step(backbone: Backbone, runs: Sequence[SlotRun]) -> None:
 
 def _accumulate(backbone: Backbone, rows: Sequence[BatchRow]) -> None:
     """Find the loss and the gradient of each row by one packed pass, forward and backward."""
-    ends = list(accumulate(row.prompt.shape[0] for row in rows))
-    packed = [
-        PackedRow(range(end - row.prompt.shape[0], end), row.token_ids) for row, end in zip(rows, ends, strict=True)
-    ]
-    prompts = torch.cat([row.prompt for row in rows])  # [ΣP, H]
-    seeds = [row.dropout_seed for row in rows if row.dropout_seed is not None]
-    dropout = Dropout(seeds, device=backbone.device) if seeds else None  # of all rows of a pass, or of none
-    encoded = backbone.encode(pack(packed, device=backbone.device), prompts, dropout=dropout)
-    scores = backbone.score(encoded, [row.trie for row in rows], dropout=dropout)  # [B, K]
-    labels = torch.tensor([row.label for row in rows], device=scores.device)
-    weights = torch.tensor([row.weight for row in rows], device=scores.device, dtype=scores.dtype)
-    losses = -scores.gather(1, labels[:, None])[:, 0] * weights  # [B]
+    losses = row_losses(backbone, rows)
     losses[torch.isfinite(losses)].sum().backward()  # type: ignore[no-untyped-call]
     for row, loss in zip(rows, losses.tolist(), strict=True):
         row.loss = loss
@@ -122,5 +111,4 @@ def _passes(rows: Iterable[BatchRow], *, max_tokens: int) -> Iterator[list[Batch
             together, num_tokens = [], 0
         together.append(row)
         num_tokens += row.num_tokens
-    if together:
-        yield together
+    yield together

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters.adapter import Calibration
+from adapters.adapter import Calibration, PromptAdapter
+from training.appraisal import Appraisal
 from training.bootstrap import Interval, read_intervals
 from training.calibration import calibration_line
 from training.errors import InvalidData
-from training.events import Stop
+from training.events import Stop, TrainResult
 from training.metrics import METRIC_NAMES, Metrics
 from training.run_files import RESULT, RUN
 
@@ -20,8 +21,8 @@ class Outcome:
     """A run with its figures, rounded as the files have them."""
 
     folder: Path
-    digest: str
-    """The adapter's."""
+    digest: str | None
+    """The adapter's; None where the method leaves none."""
     stop: Stop
     best_epoch: int
     untrained: Metrics
@@ -41,6 +42,39 @@ class Outcome:
     split: str
     lr: float
     seed: int
+
+
+def result_figures(result: TrainResult, untrained: Metrics, appraisal: Appraisal) -> dict[str, float]:
+    """What a run came to in figures, by their role and name; `untrained` is of the report rows."""
+    trained = appraisal.metrics
+    parts = {"untrained": untrained, "selection": result.best, "report": trained}
+    figures = {
+        f"{role}_{name}": round(value, 6)
+        for role, metrics in parts.items()
+        for name, value in metrics.figures().items()
+    }
+    return figures | {"collapsed": float(trained.collapsed)} | appraisal.figures()
+
+
+def result_values(
+    adapter: PromptAdapter | None,
+    result: TrainResult,
+    appraisal: Appraisal,
+    *,
+    figures: Mapping[str, float],
+    num_truncated: int,
+) -> dict[str, object]:
+    """What `read_outcome` reads of a run's result."""
+    return {
+        "adapter": None if adapter is None else adapter.digest,
+        "stop": result.stop,
+        "best_epoch": result.best_epoch,
+        "best_step": result.best_step,
+        "num_truncated": num_truncated,
+        "metrics": dict(figures),
+        "calibration": appraisal.fit.calibration.model_dump(mode="json"),
+        "calibration_notes": appraisal.fit.notes,
+    }
 
 
 def read_outcome(folder: Path) -> Outcome:

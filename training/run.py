@@ -6,35 +6,34 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance
+from adapters.adapter import PromptAdapter
 from adapters.files import to_files
 from backbone import Backbone
 from training.appraisal import Appraisal, appraise
-from training.arguments import TrainArguments, make_method
+from training.arguments import TrainArguments
 from training.card import model_card
 from training.checkpoint import Checkpoints
 from training.command import train_command
 from training.data import Example
-from training.environment import environment, software
+from training.environment import environment
 from training.evaluation import TokenizedRows, evaluate, tokenize_examples
 from training.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
+from training.exporting import export, start_and_best
 from training.folds import Fold
-from training.hyperparameters import hyperparameters
-from training.int8 import compare_int8, recorded
 from training.loop import train_stack
 from training.metrics import Metrics
+from training.outcome import result_figures, result_values
 from training.predictions import predictions_table
 from training.run_folder import RunFolder
 from training.run_recorder import RunRecorder
 from training.slot import Slot
-from training.sources import read_sources, source_prompts
+from training.sources import read_sources
 from training.splits import Split, read_split
+from training.starting import start_method
 from training.task_file import TaskFile
 from training.tensorboard import TensorBoard
-from training.validation import with_profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,8 @@ class RunReport:
     """What a run came to."""
 
     folder: Path
-    adapter: PromptAdapter
+    adapter: PromptAdapter | None
+    """None where the method does not collapse to a prompt."""
     result: TrainResult
     untrained: Metrics
     """The prompt before training, on the report rows."""
@@ -142,7 +142,7 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
         backbone, task, split=options.split, seed=arguments.seed, limit=options.limit, fold=options.fold
     )
     sources = read_sources(backbone, arguments.sources)
-    method = make_method(arguments, backbone.weights.embedding, sources=source_prompts(backbone, sources))
+    method = start_method(backbone, arguments, sources)
     described = {
         "split": options.split,
         "limit": options.limit,
@@ -182,6 +182,7 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
         trie=trie,
         rows=rows.train,
         selection=rows.selection,
+        label_words=tuple(task.spec.label_words),
         scoring=task.scoring,
         on_step=step,
         on_evaluation=evaluation,
@@ -191,37 +192,33 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
 
 
 def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> RunReport:
-    """Score what training came to on the report rows, and write the adapter with its card."""
+    """Score what training came to on the report rows, and write the adapter with its card where there can be one."""
     options, slot, rows = prepared.options, prepared.slot, prepared.rows
     task = options.task
-    untrained = _evaluate(backbone, result.evaluations[0].prompt, slot, rows.report)
-    best = torch.from_numpy(result.prompt.copy()).to(backbone.device)
+    start, best = start_and_best(backbone, slot, result, options.folder, sources=prepared.sources)
+    untrained = evaluate(backbone, start, slot.trie, rows.report, scoring=slot.scoring)
     appraisal = appraise(backbone, best, slot, report=rows.report, spec=task.spec)
-    answered, trained = appraisal.answered, appraisal.metrics
-    provenance = Provenance(
-        method=slot.arguments.method,
-        seed=slot.arguments.seed,
-        sampled_token_ids=slot.method.sampled_token_ids,
-        hyperparameters=hyperparameters(slot.arguments, result, sources=prepared.sources) | {"metric": task.metric},
-        metrics=_figures(result, untrained, trained) | appraisal.figures(),
-        data=rows.described,
-        software=software(),
+    answered = appraisal.answered
+    figures = result_figures(result, untrained, appraisal)
+    adapter = export(
+        backbone,
+        task,
+        slot,
+        result,
+        appraisal,
+        figures=figures,
+        described=rows.described,
+        report=rows.report,
+        sources=prepared.sources,
+        check_int8=options.check_int8,
     )
-    manifest = Manifest(
-        task=task.spec,
-        backbone=_backbone_ref(backbone),
-        calibration=appraisal.fit.calibration,
-        provenance=provenance,
-    )
-    adapter = with_profile(PromptAdapter(result.prompt, manifest), answered)
-    if options.check_int8 and backbone.device.type == "cpu":
-        adapter = recorded(adapter, compare_int8(backbone, adapter, rows.report, answered))
     options.folder.write_predictions(predictions_table(rows.report_examples, task.spec.label_names, answered))
     if prepared.recorder is not None:
         prepared.recorder.finish(backbone, result)
-    options.folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
+    if adapter is not None:
+        options.folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
     options.folder.write_result(
-        _result(adapter, result, num_truncated=rows.train.num_truncated) | {"calibration_notes": appraisal.fit.notes}
+        result_values(adapter, result, appraisal, figures=figures, num_truncated=rows.train.num_truncated)
     )
     return RunReport(
         folder=options.folder.path,
@@ -257,35 +254,3 @@ def read_rows(
         tokenize_examples(backbone, task.spec, examples) for examples in (rows.train, rows.selection, rows.report)
     )
     return RunRows(train, selection, report, rows.report, rows.described)
-
-
-def _evaluate(backbone: Backbone, prompt: NDArray[np.float32], slot: Slot, rows: TokenizedRows) -> Metrics:
-    on_device = torch.from_numpy(prompt.copy()).to(backbone.device)
-    return evaluate(backbone, on_device, slot.trie, rows, scoring=slot.scoring)
-
-
-def _backbone_ref(backbone: Backbone) -> BackboneRef:
-    return BackboneRef(**asdict(backbone.identity))
-
-
-def _result(adapter: PromptAdapter, result: TrainResult, *, num_truncated: int) -> dict[str, object]:
-    manifest = adapter.manifest
-    return {
-        "adapter": adapter.digest,
-        "stop": result.stop,
-        "best_epoch": result.best_epoch,
-        "best_step": result.best_step,
-        "num_truncated": num_truncated,
-        "metrics": manifest.provenance.metrics,
-        "calibration": manifest.calibration.model_dump(mode="json"),
-    }
-
-
-def _figures(result: TrainResult, untrained: Metrics, trained: Metrics) -> dict[str, float]:
-    parts = {"untrained": untrained, "selection": result.best, "report": trained}
-    figures = {
-        f"{role}_{name}": round(value, 6)
-        for role, metrics in parts.items()
-        for name, value in metrics.figures().items()
-    }
-    return figures | {"collapsed": float(trained.collapsed)}

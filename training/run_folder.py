@@ -40,7 +40,7 @@ class RunFolder:
                 f"{path} holds a run that is not finished; go on with it by --resume, name another folder with --out, "
                 "or remove it"
             )
-        if not resume and (path / ADAPTER).exists():
+        if not resume and ((path / ADAPTER).exists() or (path / RESULT).exists()):
             raise InvalidArguments(f"{path} holds a run already; name another folder with --out, or remove it")
         above = next(folder for folder in (path, *path.parents) if folder.exists())
         if not above.is_dir():

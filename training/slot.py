@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,10 @@ from adapters.adapter import MAX_ROW_NORM
 from backbone import Backbone, LabelTrie
 from training.arguments import TrainArguments
 from training.balance import label_weights
+from training.errors import InvalidArguments
 from training.evaluation import TokenizedRows, evaluate
 from training.events import EvalEvent, RestoreEvent, StepEvent, Stop, TrainResult
-from training.methods import Method
+from training.methods import InputDependent, Method, OwnModel, without_collapse
 from training.metrics import ACCURACY, Metrics, Scoring
 from training.optimizer_state import load_optimizer_tensors, optimizer_tensors
 from training.row_order import RowOrder
@@ -32,6 +33,8 @@ class Slot:
     trie: LabelTrie
     rows: TokenizedRows
     selection: TokenizedRows
+    label_words: tuple[str, ...] = ()
+    """[K], what the trie is made of; `loss: full` alone needs them."""
     scoring: Scoring = ACCURACY
     on_step: Callable[[StepEvent], None] = lambda event: None
     on_evaluation: Callable[[EvalEvent], None] = lambda event: None
@@ -56,6 +59,7 @@ class SlotRun:
             slot.rows.labels, batch_size=arguments.batch_size, seed=arguments.seed, sampling=arguments.sampling
         )
         self.weights = _weights(slot)
+        self.targets = _targets(slot, backbone)
         self._losses: list[float] = []
         self._step = 0
         self._evaluation_s = 0.0
@@ -68,7 +72,7 @@ class SlotRun:
     def next_batch(self) -> "SlotBatch":
         """The prompt as it is, and the rows of the next step."""
         self._optimizer.zero_grad(set_to_none=True)
-        return SlotBatch(self, self.slot.method.prompt(), self._order.next_batch(), step=self._step)
+        return SlotBatch(self, self._order.next_batch(), step=self._step)
 
     def update(self, loss: float, *, num_rows: int) -> None:
         """Take the step that the gradients ask for, and score the prompt where that is due.
@@ -142,7 +146,8 @@ class SlotRun:
             self.stop = "diverged"
             return
         begun_s = time.monotonic()
-        metrics = evaluate(self._backbone, prompt, self.slot.trie, self.slot.selection, scoring=self.slot.scoring)
+        scored = without_collapse(self.slot.method) or prompt
+        metrics = evaluate(self._backbone, scored, self.slot.trie, self.slot.selection, scoring=self.slot.scoring)
         self._evaluation_s += time.monotonic() - begun_s
         is_best = not self.history or beats(metrics, self.history[self._best_index].metrics)
         if is_best:
@@ -178,6 +183,17 @@ def _weights(slot: Slot) -> NDArray[np.float64]:
     return label_weights(slot.rows.labels, num_labels=num_labels)
 
 
+def _targets(slot: Slot, backbone: Backbone) -> tuple[LabelTrie | None, ...]:
+    """What the loss is taken of, by label [K], where it is the whole vocabulary's."""
+    if slot.arguments.loss == "labels":
+        return (None,) * slot.trie.num_labels
+    if len(slot.label_words) != slot.trie.num_labels:
+        raise InvalidArguments(
+            f"loss 'full' was given {len(slot.label_words)} label words, expected {slot.trie.num_labels}"
+        )
+    return tuple(map(backbone.target, slot.label_words))
+
+
 def beats(metrics: Metrics, best: Metrics) -> bool:
     """Whether a score is better than the best one's; of equals, the lower loss is."""
     return (metrics.score, -metrics.loss) > (best.score, -best.loss)
@@ -190,21 +206,45 @@ class SlotBatch:
     how a step was dealt to passes. Passes are forgotten one by one; the method's own graph is walked once, by `update`.
     """
 
-    def __init__(self, run: SlotRun, prompt: Tensor, rows: NDArray[np.int64], *, step: int) -> None:
-        self.run, self._prompt = run, prompt  # [P, H]
-        self.rows = [BatchRow(run, int(row), prompt.detach().requires_grad_()) for row in rows]
-        if run.slot.arguments.dropout:
-            seeds = dropout_seeds(run.slot.arguments.seed, step=step, count=len(rows))
+    def __init__(self, run: SlotRun, rows: NDArray[np.int64], *, step: int) -> None:
+        self.run = run
+        slot, method = run.slot, run.slot.method
+        each: Sequence[Tensor]
+        if isinstance(method, InputDependent):
+            self._prompt = method.prompts([slot.rows.token_ids[row] for row in rows])  # [B, P, H]
+            each = list(self._prompt)
+        else:
+            self._prompt = method.prompt()  # [P, H]
+            each = [self._prompt] * len(rows)
+        self.rows = [
+            BatchRow(run, int(row), prompt.detach().requires_grad_()) for row, prompt in zip(rows, each, strict=True)
+        ]
+        if slot.arguments.dropout:
+            seeds = dropout_seeds(slot.arguments.seed, step=step, count=len(rows))
             for batch_row, seed in zip(self.rows, seeds, strict=True):
                 batch_row.dropout_seed = seed
+        if slot.arguments.loss == "full":  # the mean over a batch's tokens, as `transformers` takes it
+            num_tokens = sum(row.num_target_tokens for row in self.rows)
+            for batch_row in self.rows:
+                batch_row.weight *= len(rows) / num_tokens
 
     def update(self) -> None:
         """Hand the gradient on to the method, and let it take its step."""
         loss = float(np.mean([row.loss for row in self.rows]))
         if np.isfinite(loss):
-            gradients = [row.prompt.grad for row in self.rows]
-            self._prompt.backward(torch.stack([each for each in gradients if each is not None]).mean(0))  # type: ignore[no-untyped-call]
+            self._hand_on()
         self.run.update(loss, num_rows=len(self.rows))
+
+    def _hand_on(self) -> None:
+        method = self.run.slot.method
+        if isinstance(method, OwnModel):  # has its gradients, summed over rows, from the passes
+            for group in method.parameter_groups():
+                for parameter in group["params"]:
+                    parameter.grad = None if parameter.grad is None else parameter.grad / len(self.rows)
+            return
+        gradients = torch.stack([row.prompt.grad for row in self.rows if row.prompt.grad is not None])  # [B, P, H]
+        each_its_own = isinstance(method, InputDependent)
+        self._prompt.backward(gradients / len(gradients) if each_its_own else gradients.mean(0))  # type: ignore[no-untyped-call]
 
 
 def dropout_seeds(seed: int, *, step: int, count: int) -> list[int]:
@@ -216,13 +256,14 @@ def dropout_seeds(seed: int, *, step: int, count: int) -> list[int]:
 class BatchRow:
     """A training row in a step."""
 
-    __slots__ = ("dropout_seed", "label", "loss", "prompt", "token_ids", "trie", "weight")
+    __slots__ = ("dropout_seed", "label", "loss", "model", "prompt", "target", "token_ids", "trie", "weight")
 
     def __init__(self, run: SlotRun, row: int, prompt: Tensor) -> None:
         slot = run.slot
         self.prompt = prompt  # [P, H], its gradient this row's alone
+        self.model = slot.method if isinstance(slot.method, OwnModel) else None
         self.token_ids, self.label = slot.rows.token_ids[row], int(slot.rows.labels[row])
-        self.trie = slot.trie
+        self.trie, self.target = slot.trie, run.targets[self.label]
         self.weight = float(run.weights[self.label])
         """What its loss is multiplied by."""
         self.dropout_seed: int | None = None
@@ -234,3 +275,13 @@ class BatchRow:
     def num_tokens(self) -> int:
         """What it adds to a packed pass."""
         return self.prompt.shape[0] + len(self.token_ids)
+
+    @property
+    def num_target_tokens(self) -> int:
+        """Of its label words with end-of-sequence."""
+        return 0 if self.target is None else self.target.num_nodes
+
+    @property
+    def kind(self) -> tuple[bool, bool, int]:
+        """Rows of one kind share a pass."""
+        return (self.dropout_seed is None, self.target is None, id(self.model))

@@ -1,8 +1,10 @@
 """Prompt-tuning methods: small reparameterisations that collapse to a plain prompt [P, H], a module each."""
 
 from training.choices import Basis, MethodName, TokenSampling, WeightsInit
+from training.methods.attempt import Attempt
+from training.methods.full import FullFineTuning
 from training.methods.low_rank import LowRank
-from training.methods.protocol import Method, ParameterGroup
+from training.methods.protocol import InputDependent, Method, OwnModel, ParameterGroup, without_collapse
 from training.methods.residual import Residual
 from training.methods.simple import Simple
 from training.methods.superpos import SuperPos, sampled_columns
@@ -13,10 +15,14 @@ __all__ = [
     "FIRST_SAMPLED_ID",
     "NUM_COMMON_IDS",
     "NUM_ORDINARY_IDS",
+    "Attempt",
     "Basis",
+    "FullFineTuning",
+    "InputDependent",
     "LowRank",
     "Method",
     "MethodName",
+    "OwnModel",
     "ParameterGroup",
     "Residual",
     "Simple",
@@ -26,4 +32,5 @@ __all__ = [
     "sample_token_ids",
     "sampled_columns",
     "transfer",
+    "without_collapse",
 ]

@@ -1,11 +1,12 @@
 """What a method is to the trainer: parameters, the prompt that they make, and a state that a run resumes from."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from backbone import LabelTrie
 from training.errors import InvalidArguments
 
 ParameterGroup = dict[str, Any]
@@ -39,6 +40,35 @@ class Method(Protocol):
             InvalidArguments: the state of another method, or of other sizes
         """
         ...
+
+
+@runtime_checkable
+class InputDependent(Method, Protocol):
+    """A method whose prompt is another for every input: it trains and is measured, and cannot be exported."""
+
+    def prompts(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
+        """Each row's prompt, [B, P, H], differentiable."""
+        ...
+
+
+@runtime_checkable
+class OwnModel(Method, Protocol):
+    """A method that trains a model instead of a prompt, which has no rows then: a baseline, not to be exported."""
+
+    def scores(self, trie: LabelTrie, token_ids: Sequence[Sequence[int]], *, seed: int | None = None) -> Tensor:
+        """[B, K] label log-probabilities, differentiable; with a seed, under dropout."""
+        ...
+
+    def log_likelihoods(
+        self, targets: Sequence[LabelTrie], token_ids: Sequence[Sequence[int]], *, seed: int | None = None
+    ) -> Tensor:
+        """[ΣM_i] of every token of the targets (`Backbone.target`), differentiable; with a seed, under dropout."""
+        ...
+
+
+def without_collapse(method: Method) -> InputDependent | OwnModel | None:
+    """The method if its prompt is not all there is to it, so that no adapter can hold it."""
+    return method if isinstance(method, InputDependent | OwnModel) else None
 
 
 def detached(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:

@@ -54,7 +54,7 @@ class CellResult(_Value):
     stack_size: int
     seconds: float
     """Its share of its stack's time, with evaluation."""
-    digest: str
+    digest: str | None
     """Of its adapter; empty where there is none (full fine-tuning)."""
 
 

@@ -187,7 +187,7 @@ def _result(cell: Cell, asked: Asked, prepared: Preparation, report: RunReport, 
         curve=tuple(_point(event) for event in result.evaluations),
         stack_size=prepared.options.stack_size,
         seconds=round(seconds, 2),
-        digest=report.adapter.digest,
+        digest=None if report.adapter is None else report.adapter.digest,
     )
 
 

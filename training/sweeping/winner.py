@@ -1,9 +1,9 @@
 """The best trial of a sweep: its adapter and its report rows, looked at once."""
 
 from backbone import Backbone
-from training.arguments import make_method
 from training.run import Preparation, RunReport, finish
 from training.slot import Slot
+from training.starting import start_method
 from training.sweeping.folder import read_result
 from training.sweeping.study import Trial
 from training.sweeping.sweep import EndedTrial, Sweep
@@ -17,7 +17,7 @@ def report_best(backbone: Backbone, sweep: Sweep, best: EndedTrial) -> RunReport
     assert result is not None
     rows, task = sweep.subject.rows, sweep.subject.task
     slot = Slot(
-        method=make_method(best.arguments, backbone.weights.embedding),
+        method=start_method(backbone, best.arguments),
         arguments=best.arguments,
         trie=backbone.label_trie(task.spec.label_words),
         rows=rows.train,

@@ -41,6 +41,8 @@ PRESETS: dict[str, Preset] = {
             "lr": 0.3,
             "weight_decay": 1e-5,
             "batch_size": 32,
+            "epochs": 100_000,
+            "max_steps": 30_000,
             "loss": "full",
         },
     ),
@@ -57,8 +59,8 @@ PRESETS: dict[str, Preset] = {
         values=_PAPER | {"method": "full", "lr": 1e-5, "dropout": True},
     ),
     "fast": Preset(
-        source="this project: the shared basis, few epochs",
-        values={"method": "superpos", "basis": "shared", "epochs": 8, "lr": 0.01},
+        source="this project: the shared basis, few epochs, an early end",
+        values={"method": "superpos", "basis": "shared", "epochs": 8, "patience": 3, "lr": 0.01},
     ),
 }
 

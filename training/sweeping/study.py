@@ -100,8 +100,9 @@ class SweepStudy:
 
     def ask(self, count: int) -> list[Trial]:
         """So many trials to train together; those that were lost come first."""
-        # drawn anew for each stack, so that a resumed sweep does not draw its first trials a second time
-        seed = np.random.SeedSequence([self._fixed.seed, self.num_ended]).generate_state(1)
+        # drawn anew for each stack: a resumed sweep does not draw its first trials a second time
+        num_trials = len(self._study.get_trials(deepcopy=False))
+        seed = np.random.SeedSequence([self._fixed.seed, num_trials]).generate_state(1)
         # a running trial counts as a bad one: the rest of the stack is drawn elsewhere (constant liar)
         self._study.sampler = optuna.samplers.TPESampler(seed=int(seed[0]), constant_liar=True)
         asked = []

@@ -21,7 +21,7 @@ from backbone.scoring import label_log_probs
 from backbone.sequences import chain
 from backbone.text import TextTokenizer
 from backbone.tree_bias import TreeBias
-from backbone.trie import LabelTrie, build_trie
+from backbone.trie import LabelTrie, build_trie, prefix_chain
 from backbone.weights import T5Weights
 
 SMALL_TRIE = 4
@@ -169,6 +169,14 @@ class Backbone:
         logits = self._decode(encoded, range(len(targets)), nodes, dropout).float() @ self.weights.head.T  # [ΣM_i, V]
         tokens = torch.tensor([token for target in targets for token in target.edge_tokens], device=logits.device)
         return -torch.nn.functional.cross_entropy(logits, tokens, reduction="none")
+
+    def next_token_logits(self, encoded: Encoded, prefixes: Sequence[Sequence[int]]) -> Tensor:
+        """Logits over the whole vocabulary for the token after each row's prefix (no start token in it), [B, V]."""
+        chains = [prefix_chain([self.architecture.start_id, *prefix]) for prefix in prefixes]
+        nodes = [TrieNodes(trie, tuple(range(trie.num_nodes))) for trie in chains]
+        states = self._decode(encoded, range(len(prefixes)), nodes)  # [ΣM_i, H]
+        last = torch.tensor([trie.num_nodes for trie in chains], device=states.device).cumsum(0) - 1
+        return (states[last].to(self.weights.head.dtype) @ self.weights.head.T).float()
 
     def _score_all(
         self, encoded: Encoded, rows: Sequence[int], tries: Sequence[LabelTrie], dropout: Dropout | None = None

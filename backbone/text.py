@@ -40,6 +40,10 @@ class TextTokenizer:
         """The vocabulary's piece of a token id, `▁` where a word starts; empty for an id that only pads the table."""
         return self._tokenizer.id_to_token(token_id) or ""
 
+    def text(self, token_ids: Sequence[int]) -> str:
+        """What token ids spell, special tokens left out."""
+        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
     def tokenize(self, texts: Sequence[str], *, max_tokens: int, truncation: Truncation) -> list[TokenizedText]:
         """Token ids of each text with the end-of-sequence token, at most `max_tokens` of them.
 

@@ -87,6 +87,23 @@ def build_trie(labels: Sequence[Sequence[int]], *, start_id: int, eos_id: int) -
     return _flatten(root, num_labels=len(labels), start_id=start_id)
 
 
+def prefix_chain(tokens: Sequence[int]) -> LabelTrie:
+    """Tokens one after the other, without a choice: decoder inputs for free generation."""
+    count = len(tokens)
+    return LabelTrie(
+        num_labels=0,
+        node_tokens=tuple(tokens),
+        node_parents=tuple(range(-1, count - 1)),
+        node_depths=tuple(range(count)),
+        edge_nodes=(),
+        edge_tokens=(),
+        path_labels=(),
+        path_edges=(),
+        edge_labels=(),
+        edge_targets=(),
+    )
+
+
 def _check(labels: Sequence[Sequence[int]], eos_id: int) -> None:
     if not 2 <= len(labels) <= MAX_LABELS:
         raise InvalidLabels("number of labels", len(labels), f"2 to {MAX_LABELS}")

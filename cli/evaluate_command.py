@@ -17,6 +17,7 @@ from cli.options import (
 )
 from cli.output import CommandError, err, one_line_errors, out, show
 from cli.task_files import read_task_file
+from training.choices import InvalidPolicy, Protocol
 
 
 def evaluate(
@@ -24,10 +25,27 @@ def evaluate(
     task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="Names the rows to evaluate on.")],
     rows: Annotated[Literal["validation", "train"], typer.Option(help="Which of the task's files.")] = "validation",
     int8: Annotated[bool, typer.Option("--int8", help="Also in int8: accuracy, and whether labels agree.")] = False,
+    protocol: Annotated[
+        Protocol, typer.Option(help="greedy: also what free generation says, compared as text (the paper's protocol).")
+    ] = "constrained",
+    invalid: Annotated[
+        InvalidPolicy, typer.Option(help="greedy: words that are no label are wrong, or the run is worth 0 (†).")
+    ] = "wrong",
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Fit a temperature to these rows; with --record it is served.")
+    ] = False,
+    abstain_precision: Annotated[
+        float | None, typer.Option(help="--calibrate: abstain so that this share of the answers is right, as 0.95.")
+    ] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also with typos, other case and other white space.")
+    ] = False,
     record: Annotated[
         bool,
         typer.Option(
-            "--record", help="Write the answers' profile, and what --int8 found, into the adapter; its digest changes."
+            "--record",
+            help="Write the answers' profile, and what --int8 and --calibrate found, into the adapter; its digest "
+            "changes.",
         ),
     ] = False,
     backbone: BackboneOption = "embedded",
@@ -48,19 +66,25 @@ def evaluate(
 
     \b
         superpos evaluate my-adapter examples/tasks/tickets.yaml --int8 --record
+        superpos evaluate my-adapter examples/tasks/tickets.yaml --calibrate --abstain-precision 0.95 --record
     """
     from adapters.errors import AdapterError
     from adapters.files import from_files, read_folder, to_files, write_folder
     from backbone import BackboneError
+    from cli.further_evaluation import Scored, add_generated, add_perturbed, calibrated_adapter
     from training.errors import TrainingError
+    from training.evaluation import tokenize_examples
     from training.int8 import compare_int8, recorded
     from training.row_sources import locate
-    from training.validation import adapter_rows, answers, with_profile
-
-    if int8 and device != "cpu":
-        raise CommandError(f"--int8 runs on device 'cpu', not on {device!r}")
+    from training.validation import adapter_examples, answers, with_profile
 
     with one_line_errors(AdapterError, BackboneError, TrainingError):
+        if int8 and device != "cpu":
+            raise CommandError(f"--int8 runs on device 'cpu', not on {device!r}")
+        if abstain_precision is not None and not (calibrate and 0 < abstain_precision < 1):
+            raise CommandError(
+                f"--abstain-precision {abstain_precision:g} needs --calibrate, and to lie between 0 and 1"
+            )
         task = read_task_file(task_file)
         sources = locate(task.data)
         paths = sources.train if rows == "train" else sources.validation
@@ -74,16 +98,29 @@ def evaluate(
         )
         table = MetricsTable(f"{task.name}: {paths[0].name}", task.scoring)
         with err.status(f"scoring the rows of {paths[0]}"):
-            tokenized = adapter_rows(loaded, adapter, task, *paths)
+            examples = adapter_examples(loaded, adapter, task, *paths)
+            tokenized = tokenize_examples(loaded, adapter.spec, examples)
             answered = answers(loaded, adapter, tokenized)
             found = compare_int8(loaded, adapter, tokenized, answered, scoring=task.scoring) if int8 else None
-        table.add(adapter.digest[:19], tokenized.measured(answered, task.scoring))
-        if found is not None:
-            table.add("the same in int8", found.int8)
+            measured = tokenized.measured(answered, task.scoring)
+            table.add(adapter.digest[:19], measured, tokenized.intervals(answered, task.scoring))
+            told = (
+                [] if found is None else [f"{100 * found.label_agreement:.2f} % of the rows get the same label in int8"]
+            )
+            if found is not None:
+                table.add("the same in int8", found.int8)
+                adapter = recorded(adapter, found)
+            scored = Scored(loaded, adapter, task.scoring, examples, tokenized, answered)
+            if protocol == "greedy":
+                told.append(add_generated(table, scored, loss=measured.loss, policy=invalid))
+            if robustness:
+                told += add_perturbed(table, scored)
         show(table.finished())
-        if found is not None:
-            out.print(f"{100 * found.label_agreement:.2f} % of the rows get the same label in int8")
+        for line in told:
+            out.print(line, markup=False)
+        if calibrate:
+            adapter = calibrated_adapter(adapter, answered, tokenized.labels, abstain_precision=abstain_precision)
         if record:
-            adapter = with_profile(adapter if found is None else recorded(adapter, found), answered)
+            adapter = with_profile(adapter, answered)
             write_folder(folder, to_files(adapter, card=files.get("README.md", b"").decode()))
             out.print(f"{folder} {adapter.digest}", markup=False)

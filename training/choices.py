@@ -27,3 +27,9 @@ Sampling = Literal["shuffled", "balanced"]
 
 Calibrate = Literal["auto", "always", "never"]
 """Whether a temperature is fitted; `auto`: unless a task has so many labels that serving would lose its search."""
+
+Protocol = Literal["constrained", "greedy"]
+"""`constrained`: the served answer, always a label; `greedy`: what free generation says, the paper's protocol."""
+
+InvalidPolicy = Literal["wrong", "zero_run"]
+"""greedy: words that are no label count as wrong, or make the run worth 0 (the paper's †)."""

@@ -89,7 +89,7 @@ def predict(
     """Label log-probabilities of any number of rows, [n, K]."""
     with torch.inference_mode():
         prompt = scored if isinstance(scored, Tensor) else scored.prompt()
-        batches = _batches(token_ids, prompt.shape[0])
+        batches = token_batches(token_ids, prompt.shape[0])
         scores = [label_scores(backbone, scored, trie, batch).cpu() for batch in batches]
     return torch.cat(scores).numpy()
 
@@ -101,7 +101,8 @@ def evaluate(
     return rows.measured(predict(backbone, scored, trie, rows.token_ids), scoring)
 
 
-def _batches(token_ids: Sequence[Sequence[int]], prompt_length: int) -> Iterator[list[Sequence[int]]]:
+def token_batches(token_ids: Sequence[Sequence[int]], prompt_length: int) -> Iterator[list[Sequence[int]]]:
+    """Rows in their order, in batches of at most `MAX_BATCH_TOKENS` with their prompts, or of one row."""
     batch: list[Sequence[int]] = []
     num_tokens = 0
     for ids in token_ids:

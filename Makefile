@@ -38,7 +38,7 @@ secrets: ## Make docker-compose.yml's secrets in deploy/secrets
 	@$(PYTHON) -m deploy.secret_files
 
 test: setup ## Run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 check: $(VENV)/ready ## Check format, lint, types and the import contract
 	$(BIN)/ruff format --check .

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from training.plan import Event
 
 _SMOOTHING_STEPS = 20
-_RATE_S = 30.0
-"""The overall rate is that of so many seconds."""
+_RATE_S, _RATE_STEPS = 30.0, 10_000
+"""The overall rate is that of so many seconds, or steps where they are quicker."""
 
 
 class PromptRow:
@@ -26,7 +26,6 @@ class PromptRow:
         self.name, self.metric = name, metric
         self.epoch = self.step = self.num_steps = 0
         self.value = self.best = float("nan")
-        self.is_done = False
         self._losses: deque[float] = deque(maxlen=_SMOOTHING_STEPS)
         self._ends: deque[float] = deque(maxlen=_SMOOTHING_STEPS)  # of steps, in its own seconds
 
@@ -50,14 +49,16 @@ class PromptRow:
     @property
     def left_s(self) -> float | None:
         """Seconds to the last step, without evaluations; None where too little is known."""
-        if len(self._ends) < 2:
+        ends = tuple(self._ends)  # the table is drawn by a thread of its own, while steps go on
+        if len(ends) < 2:
             return None
-        return (self.num_steps - self.step) * (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
+        return (self.num_steps - self.step) * (ends[-1] - ends[0]) / (len(ends) - 1)
 
     def cells(self) -> tuple[str, ...]:
         """Its row of the table."""
-        loss = sum(self._losses) / len(self._losses) if self._losses else float("nan")
-        left = "" if self.left_s is None else duration(self.left_s)
+        losses = tuple(self._losses)
+        loss = sum(losses) / len(losses) if losses else float("nan")
+        left = "" if (left_s := self.left_s) is None else duration(left_s)
         steps = f"{self.step}/{self.num_steps or '?'}"
         return (self.name, str(self.epoch), steps, f"{loss:.3f}", f"{self.value:.4f}", f"{self.best:.4f}", left)
 
@@ -76,7 +77,7 @@ class TrainingDisplay:
         self._console = console
         self.rows = [PromptRow(name, metric) for name, metric in prompts]
         self._plain = plain or not console.is_terminal
-        self._seen: deque[tuple[float, int]] = deque()  # when, rows
+        self._seen: deque[tuple[float, int]] = deque(maxlen=_RATE_STEPS)  # when, rows
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -109,18 +110,17 @@ class TrainingDisplay:
         table = Table("prompt", "epoch", "step", "loss", "score", "best", "left", box=None, pad_edge=False)
         for row in self.rows:
             table.add_row(*row.cells())
-        known = [row.left_s for row in self.rows if row.left_s is not None]
+        known = [left_s for row in self.rows if (left_s := row.left_s) is not None]
         left = duration(max(known)) if known else ""
         table.add_row("all", "", f"{self._rate():.0f} rows/s", "", "", "", left, style="bold")
         return table
 
     def _rate(self) -> float:
         now = time.monotonic()
-        while self._seen and self._seen[0][0] < now - _RATE_S:
-            self._seen.popleft()
-        if len(self._seen) < 2 or now <= self._seen[0][0]:
+        seen = [(when, rows) for when, rows in tuple(self._seen) if when >= now - _RATE_S]
+        if len(seen) < 2 or now <= seen[0][0]:
             return 0.0
-        return sum(rows for _, rows in self._seen) / (now - self._seen[0][0])
+        return sum(rows for _, rows in seen) / (now - seen[0][0])
 
 
 def evaluation_line(row: PromptRow, event: "EvalEvent") -> str:

@@ -64,6 +64,30 @@ class LabelTrie:
                 node = self.node_parents[node]
         return tuple(sorted(found))
 
+    def of_label(self, label: int) -> "LabelTrie":
+        """What one label's log-probability needs: the nodes on its way, the choices there. It is label 0 of the result.
+
+        Training asks for the right label alone: of Banking77's 77 labels that is some nodes in place of all.
+        """
+        ways = [edge for at, edge in zip(self.path_labels, self.path_edges, strict=True) if at == label]
+        choices = {self.edge_nodes[edge] for edge in ways}
+        nodes = self.with_ancestors(choices)
+        place = {node: i for i, node in enumerate(nodes)}
+        edges = [edge for node in nodes if node in choices for edge in self.edges_of(node)]
+        path_edges = tuple(edges.index(edge) for edge in ways)
+        return LabelTrie(
+            num_labels=1,
+            node_tokens=tuple(self.node_tokens[node] for node in nodes),
+            node_parents=tuple(place.get(self.node_parents[node], -1) for node in nodes),
+            node_depths=tuple(self.node_depths[node] for node in nodes),
+            edge_nodes=tuple(place[self.edge_nodes[edge]] for edge in edges),
+            edge_tokens=tuple(self.edge_tokens[edge] for edge in edges),
+            path_labels=(0,) * len(path_edges),
+            path_edges=path_edges,
+            edge_labels=tuple(0 if self.edge_labels[edge] == label else -1 for edge in edges),
+            edge_targets=tuple(place.get(self.edge_targets[edge], -1) for edge in edges),
+        )
+
 
 def build_trie(labels: Sequence[Sequence[int]], *, start_id: int, eos_id: int) -> LabelTrie:
     """Build the trie of label words given as token ids (without end-of-sequence), in label order.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from backbone import Backbone, InvalidLabels
+from backbone import Backbone, InvalidLabels, PackedRow, pack
 from backbone.scoring import label_log_probs
 from backbone.trie import build_trie
 
@@ -43,6 +43,22 @@ def test_scores_are_sums_of_softmaxes_along_each_path() -> None:
     second = torch.log_softmax(nodes[1] @ head[[3, 4]].T, 0)
     assert torch.allclose(scores, torch.stack([first[0] + second[0], first[0] + second[1], first[1]]), atol=1e-6)
     assert scores.exp().sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_label_alone_has_the_log_probability_that_it_has_among_all_from_fewer_nodes(tiny: Backbone) -> None:
+    trie = tiny.label_trie(["world", "world news", "world science", "business", "sports news"])
+    rows = [PackedRow((0, 1), (7, 8, 9, 1))] * trie.num_labels
+    prompts = tiny.weights.embedding[[20, 30]].clone().requires_grad_()
+    alone = [trie.of_label(label) for label in range(trie.num_labels)]
+    encoded = tiny.encode(pack(rows), prompts)
+    each = tiny.score(encoded, alone)[:, 0]
+    among = tiny.score(encoded, [trie] * trie.num_labels).diagonal()
+    torch.testing.assert_close(each, among, atol=1e-5, rtol=0)
+    (gradient,) = torch.autograd.grad(each.sum(), prompts, retain_graph=True)
+    (expected,) = torch.autograd.grad(among.sum(), prompts)
+    torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-4)
+    assert max(one.num_nodes for one in alone) <= trie.num_nodes
+    assert min(one.num_nodes for one in alone) == 1 < trie.num_nodes
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def _log_probs(backbone: Backbone, rows: Sequence[BatchRow]) -> Tensor:
     targets = [row.target for row in rows if row.target is not None]
     if targets:
         return _summed(backbone.log_likelihoods(encoded, targets, dropout=dropout), rows)
-    return _chosen(backbone.score(encoded, [row.trie for row in rows], dropout=dropout), rows)
+    return backbone.score(encoded, [row.choices for row in rows], dropout=dropout)[:, 0]
 
 
 def _own_log_probs(rows: Sequence[BatchRow]) -> Tensor:
@@ -44,10 +44,7 @@ def _own_log_probs(rows: Sequence[BatchRow]) -> Tensor:
     targets = [row.target for row in rows if row.target is not None]
     if targets:
         return _summed(model.log_likelihoods(targets, token_ids, seed=seed), rows)
-    return _chosen(model.scores(rows[0].trie, token_ids, seed=seed), rows)
-
-
-def _chosen(scores: Tensor, rows: Sequence[BatchRow]) -> Tensor:
+    scores = model.scores(rows[0].trie, token_ids, seed=seed)  # [B, K]
     labels = torch.tensor([row.label for row in rows], device=scores.device)
     return scores.gather(1, labels[:, None])[:, 0]
 

@@ -60,6 +60,8 @@ class SlotRun:
         )
         self.weights = _weights(slot)
         self.targets = _targets(slot, backbone)
+        self.choices = tuple(slot.trie.of_label(label) for label in range(slot.trie.num_labels))
+        """[K], what each label's own log-probability is made of."""
         self._losses: list[float] = []
         self._step = 0
         self._evaluation_s = 0.0
@@ -256,14 +258,14 @@ def dropout_seeds(seed: int, *, step: int, count: int) -> list[int]:
 class BatchRow:
     """A training row in a step."""
 
-    __slots__ = ("dropout_seed", "label", "loss", "model", "prompt", "target", "token_ids", "trie", "weight")
+    __slots__ = ("choices", "dropout_seed", "label", "loss", "model", "prompt", "target", "token_ids", "trie", "weight")
 
     def __init__(self, run: SlotRun, row: int, prompt: Tensor) -> None:
         slot = run.slot
         self.prompt = prompt  # [P, H], its gradient this row's alone
         self.model = slot.method if isinstance(slot.method, OwnModel) else None
         self.token_ids, self.label = slot.rows.token_ids[row], int(slot.rows.labels[row])
-        self.trie, self.target = slot.trie, run.targets[self.label]
+        self.trie, self.target, self.choices = slot.trie, run.targets[self.label], run.choices[self.label]
         self.weight = float(run.weights[self.label])
         """What its loss is multiplied by."""
         self.dropout_seed: int | None = None

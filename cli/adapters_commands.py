@@ -44,11 +44,10 @@ def push(
         superpos push my-adapter sst2 --alias canary --to ./registry.sqlite
     """
     from adapters.errors import AdapterError
-    from adapters.files import read_folder
+    from training.adapter_folder import adapter_files
 
     with one_line_errors(AdapterError):
-        inner = folder / "adapter"
-        _publish(read_folder(inner if inner.is_dir() else folder), task, to, alias, no_alias, key)
+        _publish(adapter_files(folder), task, to, alias, no_alias, key)
 
 
 def list_tasks(source: FromOption = DEFAULT_SERVER, key: KeyOption = None) -> None:

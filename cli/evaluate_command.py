@@ -1,12 +1,12 @@
 """`superpos evaluate`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from cli.backbones import load_backbone
-from cli.metrics_table import MetricsTable
 from cli.options import (
     BackboneOption,
     CacheOption,
@@ -15,7 +15,7 @@ from cli.options import (
     RevisionOption,
     ThreadsOption,
 )
-from cli.output import CommandError, err, one_line_errors, out, show
+from cli.output import CommandError, one_line_errors
 from cli.task_files import read_task_file
 from training.choices import InvalidPolicy, Protocol
 
@@ -29,8 +29,9 @@ def evaluate(
         Protocol, typer.Option(help="greedy: also what free generation says, compared as text (the paper's protocol).")
     ] = "constrained",
     invalid: Annotated[
-        InvalidPolicy, typer.Option(help="greedy: words that are no label are wrong, or the run is worth 0 (†).")
-    ] = "wrong",
+        InvalidPolicy | None,
+        typer.Option(help="greedy: words that are no label are wrong, or the run is worth 0 (†). (default: wrong)"),
+    ] = None,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Fit a temperature to these rows; with --record it is served.")
     ] = False,
@@ -69,14 +70,9 @@ def evaluate(
         superpos evaluate my-adapter examples/tasks/tickets.yaml --calibrate --abstain-precision 0.95 --record
     """
     from adapters.errors import AdapterError
-    from adapters.files import from_files, read_folder, to_files, write_folder
     from backbone import BackboneError
-    from cli.further_evaluation import Scored, add_generated, add_perturbed, calibrated_adapter
+    from cli.evaluating import Further, evaluate_adapter
     from training.errors import TrainingError
-    from training.evaluation import tokenize_examples
-    from training.int8 import compare_int8, recorded
-    from training.row_sources import locate
-    from training.validation import adapter_examples, answers, with_profile
 
     with one_line_errors(AdapterError, BackboneError, TrainingError):
         if int8 and device != "cpu":
@@ -85,42 +81,27 @@ def evaluate(
             raise CommandError(
                 f"--abstain-precision {abstain_precision:g} needs --calibrate, and to lie between 0 and 1"
             )
-        task = read_task_file(task_file)
-        sources = locate(task.data)
-        paths = sources.train if rows == "train" else sources.validation
-        if not paths:
-            raise CommandError(f"{task_file} names no validation file; evaluate on --rows train")
-        folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
-        files = read_folder(folder)
-        adapter = from_files(files)
-        loaded = load_backbone(
-            backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
+        if invalid is not None and protocol != "greedy":
+            raise CommandError(f"--invalid {invalid} is of free generation: it needs --protocol greedy")
+        evaluate_adapter(
+            folder,
+            read_task_file(task_file),
+            partial(
+                load_backbone,
+                backbone,
+                cache_dir=cache_dir,
+                revision=revision,
+                offline=offline,
+                device=device,
+                threads=threads,
+            ),
+            rows=rows,
+            further=Further(
+                int8=int8,
+                generated=(invalid or "wrong") if protocol == "greedy" else None,
+                calibrate=calibrate,
+                abstain_precision=abstain_precision,
+                robustness=robustness,
+                record=record,
+            ),
         )
-        table = MetricsTable(f"{task.name}: {paths[0].name}", task.scoring)
-        with err.status(f"scoring the rows of {paths[0]}"):
-            examples = adapter_examples(loaded, adapter, task, *paths)
-            tokenized = tokenize_examples(loaded, adapter.spec, examples)
-            answered = answers(loaded, adapter, tokenized)
-            found = compare_int8(loaded, adapter, tokenized, answered, scoring=task.scoring) if int8 else None
-            measured = tokenized.measured(answered, task.scoring)
-            table.add(adapter.digest[:19], measured, tokenized.intervals(answered, task.scoring))
-            told = (
-                [] if found is None else [f"{100 * found.label_agreement:.2f} % of the rows get the same label in int8"]
-            )
-            if found is not None:
-                table.add("the same in int8", found.int8)
-                adapter = recorded(adapter, found)
-            scored = Scored(loaded, adapter, task.scoring, examples, tokenized, answered)
-            if protocol == "greedy":
-                told.append(add_generated(table, scored, loss=measured.loss, policy=invalid))
-            if robustness:
-                told += add_perturbed(table, scored)
-        show(table.finished())
-        for line in told:
-            out.print(line, markup=False)
-        if calibrate:
-            adapter = calibrated_adapter(adapter, answered, tokenized.labels, abstain_precision=abstain_precision)
-        if record:
-            adapter = with_profile(adapter, answered)
-            write_folder(folder, to_files(adapter, card=files.get("README.md", b"").decode()))
-            out.print(f"{folder} {adapter.digest}", markup=False)

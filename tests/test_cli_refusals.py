@@ -58,13 +58,33 @@ BADS = {
     "a device of no such kind": Bad(TRAIN + " --device quantum", ("quantum",)),
     "push of no folder": Bad("push {tmp}/none topic --to {tmp}/r.sqlite", ("{tmp}/none",)),
     "push of an empty folder": Bad("push {tmp} topic --to {tmp}/r.sqlite", ("adapter_config.json",)),
+    "push of a run without an adapter": Bad(
+        "push {tmp} topic --to {tmp}/r.sqlite",
+        ("{tmp}: got a run of method 'full': it trains a model of its own", "expected a method that leaves an adapter"),
+        {"run.json": '{"arguments": {"method": "full"}}'},
+    ),
+    "push of a run that is not finished": Bad(
+        "push {tmp} topic --to {tmp}/r.sqlite",
+        ("{tmp}: got a run that is not finished", "--resume"),
+        {"run.json": '{"arguments": {"method": "simple"}}'},
+    ),
+    "push of a folder of runs": Bad("push {desk} topic --to {tmp}/r.sqlite", ("a folder of 1 runs", "as {run}")),
+    "evaluate of an empty folder": Bad(
+        "evaluate {tmp} {task} --backbone {tiny}", ("{tmp}: got a folder without an adapter", "adapter_config.json")
+    ),
+    "an option of another method": Bad(
+        TRAIN + " --rank 4", ("rank is 4, which method 'superpos' has no use for", "expected dpt")
+    ),
+    "a policy for what is not generated": Bad(
+        "evaluate {run} {task} --invalid zero_run", ("--invalid zero_run", "--protocol greedy")
+    ),
     "push under a bad name": Bad("push {run} Topic! --to {tmp}/r.sqlite", ("task 'Topic!'",)),
     "push with a bad alias": Bad("push {run} topic --to {tmp}/r.sqlite --alias 7", ("alias '7'",)),
     "alias and no alias": Bad("push {run} topic --alias a --no-alias --to {tmp}/r.sqlite", ("--no-alias",)),
     "evaluate of no folder": Bad("evaluate {tmp}/none {task} --backbone {tiny}", ("{tmp}/none",)),
     "evaluate without rows": Bad(
         "evaluate {run} {tmp}/t.yaml --backbone {tiny}",
-        ("{tmp}/t.yaml names no validation file", "--rows train"),
+        ("task 'topic' names no validation file", "--rows train"),
         {"t.yaml": TASK.replace("  validation: validation.jsonl\n", "")},
     ),
     "import of no folder": Bad("import {tmp}/none topic --to {tmp}/r.sqlite", ("{tmp}/none",)),

@@ -3,7 +3,9 @@
 import pytest
 from support_cli import superpos
 
-from training.arguments import DEFAULT_LR
+from training.arguments import DEFAULT_LR, TrainArguments
+from training.choices import MethodName
+from training.command import train_command
 from training.errors import InvalidArguments
 from training.presets import PRESETS, train_arguments
 
@@ -56,3 +58,18 @@ def test_the_command_lists_presets_with_their_sources() -> None:
     assert done.code == 0
     for name in PRESETS:
         assert name in done.stdout
+
+
+def test_an_option_that_the_method_has_no_use_for_is_refused_but_a_presets_own_is_not() -> None:
+    with pytest.raises(InvalidArguments, match="rank is 4, which method 'simple' has no use for, expected dpt"):
+        train_arguments({"rank": 4}, preset="paper/simple")
+    assert train_arguments({"method": "simple"}, preset="paper/superpos").num_virtual_tokens == 10
+
+
+@pytest.mark.parametrize("method", ["simple", "dpt", "full"])
+def test_the_command_of_a_run_names_no_option_that_it_would_refuse(method: MethodName) -> None:
+    arguments = TrainArguments(method=method, num_sampled_tokens=32, rank=4, softmax=True)
+    command = train_command(arguments, split="honest", limit=None, backbone="embedded", revision="")
+    assert "--num-sampled-tokens" not in command
+    assert "--softmax" not in command
+    assert ("--rank 4" in command) == (method == "dpt")

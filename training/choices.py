@@ -10,6 +10,25 @@ WITHOUT_ADAPTER: dict[MethodName, str] = {
 }
 """The methods that do not collapse to a prompt, and why: they are trained and measured, never exported."""
 
+_SUPERPOSES = frozenset({"basis", "softmax", "weights_init"})
+ARGUMENTS_OF: dict[MethodName, frozenset[str]] = {
+    "superpos": _SUPERPOSES | {"num_sampled_tokens", "token_sampling"},
+    "simple": frozenset({"token_sampling"}),
+    "residual": frozenset({"token_sampling", "bottleneck"}),
+    "dpt": frozenset({"rank"}),
+    "spot": frozenset({"sources"}),
+    "mixture": _SUPERPOSES | {"sources"},
+    "attempt": frozenset({"token_sampling", "bottleneck", "sources"}),
+    "full": frozenset(),
+}
+"""Of the arguments that some methods alone have a use for, those of each method."""
+
+
+def unused_arguments(method: MethodName) -> frozenset[str]:
+    """The arguments that a method has no use for."""
+    return frozenset().union(*ARGUMENTS_OF.values()) - ARGUMENTS_OF[method]
+
+
 Basis = Literal["per_token", "shared"]
 """superpos, mixture: a copy of E for each prompt vector, or one for all."""
 

@@ -5,6 +5,7 @@ import shlex
 from dataclasses import Field, fields
 
 from training.arguments import DEFAULT_WEIGHT_DECAY, TrainArguments
+from training.choices import unused_arguments
 from training.folds import Fold
 from training.splits import Split
 
@@ -23,10 +24,12 @@ def train_command(
     task_file: str = "task.yaml",
 ) -> str:
     """`superpos train` with every option that differs from its default; the rate is always named."""
+    unused = unused_arguments(arguments.method)  # the command refuses them
     options: dict[str, object] = {
         field.name: getattr(arguments, field.name)
         for field in fields(TrainArguments)
-        if field.name == "lr" or getattr(arguments, field.name) != _default(field, arguments)
+        if field.name == "lr"
+        or (field.name not in unused and getattr(arguments, field.name) != _default(field, arguments))
     }
     options |= {"split": split} if split != "honest" else {}
     options |= {} if fold is None else {"folds": fold.of}

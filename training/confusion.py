@@ -16,7 +16,7 @@ INVALID = -1
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True)  # not slotted: the sums below are kept where they were taken once
 class Confusion:
     """Counts of (answer, label) pairs: C cells that occur, under any leading shape `...`."""
 

@@ -5,21 +5,8 @@ from dataclasses import asdict
 
 from adapters.adapter import PromptAdapter
 from training.arguments import TrainArguments
-from training.choices import MethodName
+from training.choices import unused_arguments
 from training.events import TrainResult
-
-_SUPERPOSES = {"basis", "softmax", "weights_init"}
-USED: dict[MethodName, set[str]] = {
-    "superpos": _SUPERPOSES | {"num_sampled_tokens", "token_sampling"},
-    "simple": {"token_sampling"},
-    "residual": {"token_sampling", "bottleneck"},
-    "dpt": {"rank"},
-    "spot": {"sources"},
-    "mixture": _SUPERPOSES | {"sources"},
-    "attempt": {"token_sampling", "bottleneck", "sources"},
-    "full": set(),
-}
-"""Of the arguments that some methods alone have a use for, those of each method."""
 
 Scalar = str | int | float | bool | None
 
@@ -28,7 +15,7 @@ def hyperparameters(
     arguments: TrainArguments, result: TrainResult, *, sources: Sequence[PromptAdapter] = ()
 ) -> dict[str, Scalar]:
     """The provenance's. Source adapters stand there by their digests, not by where they lay."""
-    unused = set().union(*USED.values()) - USED[arguments.method]
+    unused = unused_arguments(arguments.method)
     values = {name: _scalar(value) for name, value in asdict(arguments).items() if name not in unused}
     if "sources" in values:
         values["sources"] = " ".join(source.digest for source in sources)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.arguments import DEFAULT_LR, DEFAULT_WEIGHT_DECAY, TrainArguments
+from training.choices import ARGUMENTS_OF, MethodName, unused_arguments
 from training.errors import InvalidArguments
 
 
@@ -69,11 +70,17 @@ def train_arguments(explicit: Mapping[str, Any], *, preset: str | None = None) -
     """The arguments of a run: what is explicit, else the preset's, else the method's own defaults.
 
     Raises:
-        InvalidArguments: no preset of that name, or a value outside its range
+        InvalidArguments: no preset of that name, a value outside its range, or one that is explicit and that the
+            method has no use for
     """
     if preset is not None and preset not in PRESETS:
         raise InvalidArguments(f"preset {preset!r} is none, expected one of {', '.join(PRESETS)}")
     values = ({} if preset is None else dict(PRESETS[preset].values)) | dict(explicit)
-    method = values.get("method", "superpos")
+    method: MethodName = values.get("method", "superpos")
+    for name in sorted((explicit.keys() - {"sources"}) & unused_arguments(method)):  # sources are counted for each
+        users = ", ".join(other for other, names in ARGUMENTS_OF.items() if name in names)
+        raise InvalidArguments(
+            f"{name} is {explicit[name]!r}, which method {method!r} has no use for, expected {users}"
+        )
     defaults = {"lr": DEFAULT_LR[method], "weight_decay": DEFAULT_WEIGHT_DECAY.get(method, 1e-5)}
     return TrainArguments(**(defaults | values))

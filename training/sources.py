@@ -8,8 +8,9 @@ from torch import Tensor
 
 from adapters.adapter import PromptAdapter
 from adapters.errors import InvalidAdapter
-from adapters.files import from_files, read_folder
+from adapters.files import from_files
 from backbone import Backbone
+from training.adapter_folder import adapter_files
 from training.errors import InvalidArguments
 
 
@@ -28,9 +29,8 @@ def source_prompts(backbone: Backbone, sources: Sequence[PromptAdapter]) -> tupl
 
 
 def _read(backbone: Backbone, folder: Path) -> PromptAdapter:
-    inner = folder / "adapter"
     try:
-        adapter = from_files(read_folder(inner if inner.is_dir() else folder))
+        adapter = from_files(adapter_files(folder))
         adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
     except InvalidAdapter as exc:
         raise InvalidArguments(f"source {folder}: {exc}") from exc

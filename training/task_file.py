@@ -143,7 +143,9 @@ def load_task_file(path: Path, *, variables: Mapping[str, str]) -> TaskFile:
     """Read a task file; raises `InvalidTaskFile` as `parse_task_file` does, and where the file cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
+    except OSError as exc:
+        raise InvalidTaskFile(f"{path}: cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
         raise InvalidTaskFile(f"{path}: cannot be read: {exc}") from exc
     return parse_task_file(text, path=path, variables=variables)
 

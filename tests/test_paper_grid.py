@@ -3,17 +3,20 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support_paper import BUDGET, Heard, small, small_grid, two_tasks
 
+import training.run
 from backbone import Backbone
 from training.errors import InvalidArguments, InvalidData
+from training.metrics import Metrics
 from training.paper.grid import Budget, Grid, stacks
 from training.paper.grid_folder import collect, pending
 from training.paper.results import Results, read_results, write_results
 from training.paper.runner import Outcome, run_grid
-from training.paper.variants import variant
+from training.paper.variants import FIGURE2, STARTS, TABLE1, TABLE3, variant, variants
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -165,3 +168,48 @@ def test_results_come_back_from_their_file_as_they_were(tiny: Backbone, grid_fol
         read_results(tmp_path / "missing.json")
     with pytest.raises(ValueError, match="schema_version"):
         Results.model_validate({**results.model_dump(), "schema_version": 2})
+
+
+def test_cells_that_start_from_one_prompt_score_the_untrained_rows_once(
+    tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = []
+    evaluate = training.run.evaluate
+
+    def counted(*given: Any, **named: Any) -> Metrics:
+        scored.append(given)
+        return evaluate(*given, **named)
+
+    monkeypatch.setattr(training.run, "evaluate", counted)
+    names = ("simple-lr0.1", "simple-lr0.3", "superpos")
+    grid = replace(small_grid(seeds=(0,)), variants=tuple(small(name) for name in names), tasks=("a",))
+    run(tiny, grid, tmp_path)
+    assert len(scored) == 2, "one start of tokens, one of superposed tokens"
+    cells = {cell.variant: cell.untrained for cell in collect(tmp_path / "grid", tiny).cells}
+    assert cells["simple-lr0.1"] == cells["simple-lr0.3"] != cells["superpos"]
+
+
+def test_variants_are_what_the_paper_says_and_keep_their_names() -> None:
+    known = variants()
+    finished = {"superpos", "superpos-shared", "simple", "simple-lr0.1", "simple-lr0.3", "simple-lr1", "residual"}
+    assert finished | {"superpos-softmax"} <= known.keys()
+    residual = known["residual"].arguments
+    assert (residual.lr, residual.weight_decay, residual.bottleneck) == (0.3, 0.01, 128)
+    assert known["superpos-dropout"].arguments == replace(known["superpos"].arguments, dropout=True)
+    assert {
+        (each.arguments.basis, each.arguments.weights_init) for each in map(known.get, STARTS.values()) if each
+    } == (STARTS.keys())
+    assert {*TABLE1, *TABLE3, *FIGURE2} == {*known, "attempt"}
+    with pytest.raises(InvalidArguments, match="method 'attempt' mixes prompts of other tasks, expected their folders"):
+        variant("attempt")
+    assert variant("attempt", ["runs/sst2/adapter"]).arguments.sources == ("runs/sst2/adapter",)
+
+
+def test_full_fine_tuning_trains_alone() -> None:
+    grid = replace(small_grid(seeds=(0,)), variants=(variant("superpos"), variant("full"), variant("simple")))
+    assert [[cell.variant.name for cell in stack] for stack in stacks(grid.cells(), max_slots=8)] == [
+        ["superpos", "simple"],
+        ["full"],
+        ["superpos", "simple"],
+        ["full"],
+    ]

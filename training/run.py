@@ -191,12 +191,19 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
     return Preparation(options, slot, rows, recorder, sources)
 
 
-def finish(backbone: Backbone, prepared: Preparation, result: TrainResult) -> RunReport:
-    """Score what training came to on the report rows, and write the adapter with its card where there can be one."""
+def finish(
+    backbone: Backbone, prepared: Preparation, result: TrainResult, *, untrained: Metrics | None = None
+) -> RunReport:
+    """Score what training came to on the report rows, and write the adapter with its card where there can be one.
+
+    Args:
+        untrained: what another run that started from the same prompt had on the same report rows; else it is measured
+    """
     options, slot, rows = prepared.options, prepared.slot, prepared.rows
     task = options.task
     start, best = start_and_best(backbone, slot, result, options.folder, sources=prepared.sources)
-    untrained = evaluate(backbone, start, slot.trie, rows.report, scoring=slot.scoring)
+    if untrained is None:
+        untrained = evaluate(backbone, start, slot.trie, rows.report, scoring=slot.scoring)
     appraisal = appraise(backbone, best, slot, report=rows.report, spec=task.spec)
     answered = appraisal.answered
     figures = result_figures(result, untrained, appraisal)

@@ -37,7 +37,7 @@ class Budget:
 
 
 FULL = Budget()
-QUICK = Budget(batch_size=16, max_steps=150, eval_every=50, max_selection=300, max_report=500)
+QUICK = Budget(batch_size=16, max_steps=100, eval_every=50, max_selection=200, max_report=400)
 """For two cores: minutes a stack instead of days."""
 
 
@@ -107,9 +107,14 @@ class Grid:
 
 
 def stacks(cells: Iterable[Cell], *, max_slots: int) -> list[tuple[Cell, ...]]:
-    """Cells that train together: of one task and seed, so of the same rows, and not more than so many."""
+    """Cells that train together: of one task and seed, so of the same rows, and not more than so many.
+
+    Full fine-tuning is alone: it has a network of its own and would only hold up the others.
+    """
     together = []
     for _, group in groupby(cells, key=lambda cell: (cell.seed, cell.task)):
         members = tuple(group)
-        together += [members[start : start + max_slots] for start in range(0, len(members), max_slots)]
+        stacked = [cell for cell in members if cell.variant.arguments.method != "full"]
+        together += [tuple(stacked[start : start + max_slots]) for start in range(0, len(stacked), max_slots)]
+        together += [(cell,) for cell in members if cell not in stacked]
     return together

@@ -11,6 +11,7 @@ from cli import (
     backbones,
     data_commands,
     key_commands,
+    paper_commands,
     record_commands,
     registry_commands,
     rollout_commands,
@@ -67,6 +68,7 @@ app.command()(adapters_commands.export)
 app.command("import")(adapters_commands.import_folder)
 app.add_typer(task_commands.app, name="task")
 app.add_typer(data_commands.app, name="data")
+app.add_typer(paper_commands.app, name="paper")
 app.add_typer(backbones.app, name="backbone")
 app.add_typer(registry_commands.app, name="registry")
 app.add_typer(tenant_commands.app, name="tenant")

@@ -1,7 +1,8 @@
 """The rows of the paper's tables and of its ablations: each a method with its hyperparameters, under a name.
 
 Hyperparameters are the paper's (§3.4). Ours: simple prompt tuning at larger rates with Lester et al.'s weight decay,
-since the paper's 0.01 hardly moves a prompt; SuperPos with one basis for all tokens; the ways in which p′ may start.
+since the paper's 0.01 hardly moves a prompt; SuperPos at larger rates too; SuperPos with one basis for all tokens; the
+ways in which p′ may start.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,11 @@ from training.errors import InvalidArguments
 SAMPLED_TOKENS = (8, 16, 32, 64, 128, 256)
 """m of the ablation (Figure 2c)."""
 
+ANY_SOURCES = ("",)
+"""For a variant's name and title, which its sources do not change."""
+
 _SIMPLE_RATES = (0.1, 0.3, 1.0)
+_SUPERPOS_RATES = (0.03, 0.1, 0.3)
 SWEPT_SIMPLE = ("simple", *(f"simple-lr{lr:g}" for lr in _SIMPLE_RATES))
 """Simple prompt tuning without dropout, over the rates that it is swept over."""
 
@@ -128,7 +133,11 @@ def _superpos() -> list[Variant]:
         for m in SAMPLED_TOKENS
         if m != superpos.num_sampled_tokens
     ]
-    return [_with_dropout(own), own, *others, softmax, *by_count]
+    swept = [
+        Variant(name=f"superpos-lr{lr:g}", title="SuperPos PT", arguments=replace(superpos, lr=lr))
+        for lr in _SUPERPOS_RATES
+    ]
+    return [_with_dropout(own), own, *swept, *others, softmax, *by_count]
 
 
 def _full() -> Variant:

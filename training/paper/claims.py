@@ -1,0 +1,81 @@
+"""What the paper claims, held against a grid: differences of paired runs (same task, same seed)."""
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from training.paper.results import Results
+from training.paper.variants import SWEPT_SIMPLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One variant less another, in points of the score, over the runs that both have."""
+
+    claim: str
+    first: str
+    second: str
+    mean: float
+    std: float
+    """Population standard deviation over tasks and seeds."""
+    num_runs: int
+    num_ahead: int
+    """Runs in which the first is ahead; a tie counts for neither."""
+    num_behind: int
+
+
+_CLAIMS = (
+    ("SuperPos beats simple tuning at the paper's rate (Table 1)", "superpos", "simple"),
+    ("SuperPos beats residual tuning (Table 1)", "superpos", "residual"),
+    ("Without dropout SuperPos is better (Table 1)", "superpos", "superpos-dropout"),
+    ("Without dropout residual tuning is better (Table 1)", "residual", "residual-dropout"),
+    ("Without dropout simple tuning is better (Table 1)", "simple", "simple-dropout"),
+    ("A softmax over p′ hurts (Table 3)", "superpos", "superpos-softmax"),
+    ("A basis for each prompt vector beats one for all (ours: the paper says both)", "superpos", "superpos-shared"),
+    ("m = 128 beats m = 8 (Figure 2c)", "superpos", "superpos-m8"),
+    ("m = 256 is no better than m = 128 (Figure 2c)", "superpos", "superpos-m256"),
+)
+
+
+def differences(results: Results) -> list[Difference]:
+    """Every claim that the results have paired runs for; simple tuning also at the rate that suits it best."""
+    best = swept_best(results)
+    claims = list(_CLAIMS)
+    if best is not None and best != "simple":
+        claims.insert(
+            1, (f"SuperPos beats simple tuning at its best rate ({best}, by the selection rows)", "superpos", best)
+        )
+    return [found for claim, first, second in claims if (found := _difference(results, claim, first, second))]
+
+
+def swept_best(results: Results) -> str | None:
+    """The simple variant with the best mean score on the selection rows: report rows choose nothing."""
+    scores: dict[str, list[float]] = {name: [] for name in SWEPT_SIMPLE}
+    for cell in results.cells:
+        scores.get(cell.variant, []).append(cell.selection["score"])
+    largest = max(map(len, scores.values()), default=0)
+    whole = {name: statistics.fmean(values) for name, values in scores.items() if values and len(values) == largest}
+    return max(whole, key=lambda name: whole[name], default=None)
+
+
+def _difference(results: Results, claim: str, first: str, second: str) -> Difference | None:
+    points = list(_paired(results, first, second))
+    if not points:
+        return None
+    return Difference(
+        claim=claim,
+        first=first,
+        second=second,
+        mean=statistics.fmean(points),
+        std=statistics.pstdev(points),
+        num_runs=len(points),
+        num_ahead=sum(point > 0 for point in points),
+        num_behind=sum(point < 0 for point in points),
+    )
+
+
+def _paired(results: Results, first: str, second: str) -> Iterator[float]:
+    others = {(cell.task, cell.seed): cell.report["score"] for cell in results.cells if cell.variant == second}
+    for cell in results.cells:
+        if cell.variant == first and (cell.task, cell.seed) in others:
+            yield 100 * (cell.report["score"] - others[cell.task, cell.seed])

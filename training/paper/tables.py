@@ -1,0 +1,110 @@
+"""Results as the paper's tables: a line a variant, a cell a task, mean ± deviation over seeds, in points."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from training.paper.published import PAPER_TASKS, PublishedRow, table1, table3
+from training.paper.results import CellResult, Results
+from training.paper.standardised import Overall, standardised
+from training.paper.variants import ANY_SOURCES, variant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A variant on a task: the score over its seeds, in points."""
+
+    mean: float
+    std: float
+    """Population standard deviation."""
+    num_seeds: int
+    num_collapsed: int
+    """Seeds whose prompt gave every report row the same answer."""
+
+    def __str__(self) -> str:
+        spread = f" ± {self.std:.1f}" if self.num_seeds > 1 else ""
+        return f"{self.mean:.1f}{spread}" + (" ‡" if self.num_collapsed else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One variant's line."""
+
+    variant: str
+    title: str
+    lr: float
+    dropout: bool
+    entries: dict[str, Entry]
+    """By task; those without a finished run are not there."""
+    overall: Overall | None
+    """Standardised over the lines that have all tasks; None for the others."""
+
+    @property
+    def average(self) -> float | None:
+        """Mean of the tasks' scores; None without any."""
+        return statistics.fmean(entry.mean for entry in self.entries.values()) if self.entries else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Lines over tasks, with what a constant answer gets on each task's report rows, in points."""
+
+    tasks: tuple[str, ...]
+    lines: tuple[Line, ...]
+    constant: dict[str, float]
+    untrained: dict[str, float]
+    """The mean over variants and seeds of the prompt before training: they start from different tokens."""
+    published: tuple[PublishedRow, ...]
+    """The paper's own lines, where the backbone is the same."""
+
+
+def make_table(results: Results, names: Sequence[str]) -> Table:
+    """The table of some variants, those without any finished run left out."""
+    of_names = [cell for cell in results.cells if cell.variant in names]
+    tasks = ordered_tasks(of_names)
+    entries = {name: {task: _entry(results.of(variant=name, task=task)) for task in tasks} for name in names}
+    known = {name: {t: e for t, e in row.items() if e is not None} for name, row in entries.items()}
+    whole = {name: {t: e.mean for t, e in row.items()} for name, row in known.items() if len(row) == len(tasks)}
+    overall = standardised(whole) if len(whole) > 1 else {}
+    lines = tuple(_line(name, row, overall.get(name)) for name, row in known.items() if row)
+    return Table(
+        tasks=tasks,
+        lines=lines,
+        constant={task: _mean(of_names, task, lambda cell: cell.report["constant_score"]) for task in tasks},
+        untrained={task: _mean(of_names, task, lambda cell: cell.untrained["score"]) for task in tasks},
+        published=tuple(row for row in (*table1(), *table3()) if row.backbone == results.backbone.id),
+    )
+
+
+def ordered_tasks(cells: Sequence[CellResult]) -> tuple[str, ...]:
+    """The cells' tasks in the paper's order, others after them."""
+    found = {cell.task for cell in cells}
+    return (*(task for task in PAPER_TASKS if task in found), *sorted(found - set(PAPER_TASKS)))
+
+
+def _line(name: str, entries: dict[str, Entry], overall: Overall | None) -> Line:
+    named = variant(name, ANY_SOURCES)
+    return Line(
+        variant=name,
+        title=named.title,
+        lr=named.arguments.lr,
+        dropout=named.arguments.dropout,
+        entries=entries,
+        overall=overall,
+    )
+
+
+def _entry(cells: Sequence[CellResult]) -> Entry | None:
+    if not cells:
+        return None
+    scores = [100 * cell.report["score"] for cell in cells]
+    return Entry(
+        mean=statistics.fmean(scores),
+        std=statistics.pstdev(scores),
+        num_seeds=len(cells),
+        num_collapsed=sum(cell.collapsed for cell in cells),
+    )
+
+
+def _mean(cells: Sequence[CellResult], task: str, figure: Callable[[CellResult], float]) -> float:
+    return 100 * statistics.fmean(figure(cell) for cell in cells if cell.task == task)

@@ -213,3 +213,11 @@ def test_full_fine_tuning_trains_alone() -> None:
         ["superpos", "simple"],
         ["full"],
     ]
+
+
+def test_cells_of_two_budgets_are_collected_into_no_table(tiny: Backbone, grid_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(grid_folder, tmp_path, dirs_exist_ok=True)
+    longer = small_grid(seeds=(2,), budget=replace(BUDGET, max_steps=7))
+    run(tiny, replace(longer, tasks=("a",), variants=(small("superpos"),)), tmp_path)
+    with pytest.raises(InvalidArguments, match="holds cells with max_steps 6 and 7, expected one for all"):
+        collect(tmp_path / "grid", tiny)

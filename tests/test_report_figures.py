@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from matplotlib.text import Annotation
 
 from training.report import style
 from training.report.figures import (
@@ -99,3 +100,14 @@ def test_an_ablation_has_its_own_values_as_ticks() -> None:
     sizes = np.array([8.0, 64.0, 256.0])
     lines_with_band(axes, [Curve("sst2", sizes, sizes / 256)], x_label="sampled tokens m", log_x=True)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["8", "64", "256"]
+
+
+def test_the_names_of_lines_that_end_at_the_top_stay_in_their_panel() -> None:
+    figure, (axes,) = style.panels(1, width=5.1, height=3.0, right=1.5)
+    curves = [Curve(f"run {i}", np.array([0.0, 1.0]), np.array([0.0, 90.0 + i / 10])) for i in range(6)]
+    lines_with_band(axes, curves, x_label="step")
+    places = [text.xy[1] for text in axes.texts if isinstance(text, Annotation)]
+    assert len(places) == 6
+    assert max(places) <= axes.get_ylim()[1]
+    assert min(np.diff(sorted(places))) >= 0.08 * np.ptp(axes.get_ylim())
+    assert figure is not None

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +22,11 @@ from training.task_file import TaskFile
 CELL = "cell.json"
 _UNTOLD = frozenset({"device", "devices", "precision"})
 """Arguments that say where a cell is trained, not what it is."""
+_BUDGET = (
+    *("split", "epochs", "batch_size", "max_steps", "eval_every", "train_rows", "max_selection", "max_report"),
+    *("loss", "num_virtual_tokens", "backbone"),
+)
+"""What the cells of one table were all asked for alike."""
 
 Asked = dict[str, str | int | float | bool | None]
 
@@ -99,9 +104,15 @@ def begin(path: Path) -> RunFolder:
 
 
 def collect(folder: Path, backbone: Backbone) -> Results:
-    """Every finished cell of a grid folder, of this grid or of others that shared it."""
+    """Every finished cell of a grid folder, of this grid or of others that shared it.
+
+    Raises:
+        InvalidArguments: cells were run under different budgets or for different backbones: no table compares them
+        InvalidData: a cell's file is not one
+    """
     found = [read_cell(path.parent) for path in sorted(folder.glob(f"*/*/*/{CELL}"))]
     cells = in_order(cell for cell in found if cell is not None)
+    _check_one_budget(folder, [cell for cell in found if cell is not None])
     identity = backbone.identity
     return Results(
         backbone=BackboneNamed(id=identity.id, revision=identity.revision, fingerprint=identity.fingerprint),
@@ -109,6 +120,13 @@ def collect(folder: Path, backbone: Backbone) -> Results:
         cells=cells,
         similarity=similarities(folder, cells),
     )
+
+
+def _check_one_budget(folder: Path, cells: Sequence[CellResult]) -> None:
+    for name in _BUDGET:
+        values = sorted({str(cell.asked.get(name)) for cell in cells})
+        if len(values) > 1:
+            raise InvalidArguments(f"{folder} holds cells with {name} {' and '.join(values)}, expected one for all")
 
 
 def _check_same(path: Path, was: Mapping[str, object], asked: Mapping[str, object]) -> None:

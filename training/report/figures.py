@@ -176,12 +176,13 @@ def _name_lines(axes: Axes, names: Mapping[str, tuple[float, str]]) -> None:
     """Each line's name beside its end, moved apart where two would touch."""
     low, high = axes.get_ylim()
     gap = _LABEL_GAP * (high - low)
-    placed = -np.inf
-    for name, (value, colour) in sorted(names.items(), key=lambda item: item[1][0]):
-        placed = max(value, placed + gap)
+    ordered = sorted(names.items(), key=lambda item: item[1][0])
+    for (name, (_, colour)), place in zip(
+        ordered, _places([value for _, (value, _) in ordered], gap, high), strict=True
+    ):
         axes.annotate(
             name,
-            xy=(1, placed),
+            xy=(1, place),
             xycoords=("axes fraction", "data"),
             xytext=(5, 0),
             textcoords="offset points",
@@ -190,3 +191,15 @@ def _name_lines(axes: Axes, names: Mapping[str, tuple[float, str]]) -> None:
             va="center",
             annotation_clip=False,
         )
+
+
+def _places(values: Sequence[float], gap: float, high: float) -> list[float]:
+    """Where ascending values' names go: a gap apart at least, and not above `high` into the panel over this one."""
+    places: list[float] = []
+    for value in values:
+        places.append(max(value, places[-1] + gap) if places else value)
+    top = high
+    for index in reversed(range(len(places))):
+        places[index] = min(places[index], top)
+        top = places[index] - gap
+    return places

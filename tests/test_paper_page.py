@@ -11,7 +11,7 @@ from backbone import Backbone
 from training.paper.claims import differences, swept_best
 from training.paper.grid_folder import collect
 from training.paper.page import render, write_page
-from training.paper.published import SMALL
+from training.paper.published import SMALL, table1, table3
 from training.paper.results import CellResult, CurvePoint, Results, read_results
 from training.paper.runner import run_grid
 from training.paper.tables import make_table
@@ -87,6 +87,12 @@ def test_an_entry_is_mean_and_population_deviation_in_points_and_says_what_colla
     assert table.lines[1].overall is None, "alone with all tasks, it is on no scale"
     assert table.constant == {"sst2": 25.0, "rte": 25.0}
     assert table.published == ()
+
+
+@pytest.mark.parametrize("backbone", sorted({row.backbone for row in (*table1(), *table3())}))
+def test_a_page_about_a_backbone_of_the_papers_does_not_say_that_it_is_none(backbone: str) -> None:
+    text, _ = render({"a": grid_results(cell("superpos", "rte", 0, 0.6), backbone=backbone)}, images="i")
+    assert "none of the paper's" not in text
 
 
 def test_published_lines_stand_beside_the_papers_own_backbone_alone() -> None:

@@ -126,8 +126,12 @@ def test_a_claim_is_held_against_runs_of_the_same_task_and_seed() -> None:
 
 
 def test_a_page_names_the_runs_that_are_missing() -> None:
-    text, _ = render({"a": grid_results(cell("superpos", "rte", 0, 0.6), cell("superpos", "sst2", 1, 0.6))}, images="i")
-    assert "Runs that are missing of some seed: superpos on rte, seed 1; superpos on sst2, seed 0." in text
+    results = grid_results(
+        cell("superpos", "rte", 0, 0.6), cell("superpos", "sst2", 1, 0.6), cell("simple", "sst2", 0, 0.6)
+    )
+    text, _ = render({"a": results}, images="i")
+    assert "Runs that are missing: simple on rte, seed 0; superpos on sst2, seed 0; " in text
+    assert "simple on sst2, rte, seed 1; superpos on rte, seed 1." in text
 
 
 def test_the_page_of_a_grid_is_the_same_each_time_and_shows_every_plot_that_it_writes(

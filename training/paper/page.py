@@ -7,7 +7,7 @@ from training.paper.claims import differences
 from training.paper.plots import CAPTIONS, figures
 from training.paper.published import table1, table3
 from training.paper.results import CellResult, Results
-from training.paper.tables import Line, Table, make_table
+from training.paper.tables import Line, Table, make_table, ordered_tasks
 from training.paper.variants import ANY_SOURCES, variants
 from training.report.svg import svg
 
@@ -75,20 +75,16 @@ def _is_papers(results: Results) -> bool:
 
 
 def _missing(cells: Sequence[CellResult]) -> str:
-    """Which of variants × tasks × seeds of these results have no run."""
+    """Which of the variants × tasks × seeds that these results have any run of have none."""
     have = {(cell.variant, cell.task, cell.seed) for cell in cells}
-    seeds = {cell.seed for cell in cells}
-    per_variant: dict[str, set[str]] = {}
-    for cell in cells:
-        per_variant.setdefault(cell.variant, set()).add(cell.task)
-    gaps = sorted(
-        f"{variant} on {task}, seed {seed}"
-        for variant, tasks in per_variant.items()
-        for task in tasks
-        for seed in seeds
-        if (variant, task, seed) not in have
-    )
-    return f"Runs that are missing of some seed: {'; '.join(gaps)}." if gaps else ""
+    gaps: dict[str, list[str]] = {}
+    for seed in sorted({cell.seed for cell in cells}):
+        for name in variants(ANY_SOURCES):
+            lacking = [task for task in ordered_tasks(cells) if (name, task, seed) not in have]
+            if lacking and any(cell.variant == name for cell in cells):
+                gaps.setdefault(f"{', '.join(lacking)}, seed {seed}", []).append(name)
+    listed = "; ".join(f"{', '.join(names)} on {where}" for where, names in gaps.items())
+    return f"Runs that are missing: {listed}." if listed else ""
 
 
 def _tables(results: Results) -> list[str]:

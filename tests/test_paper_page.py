@@ -3,13 +3,16 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import permutation_test
 from support_cli import Desk, superpos
 from support_paper import small_grid, two_tasks
 
 from backbone import Backbone
-from training.paper.claims import differences, swept_best
+from training.paper.claims import differences, sign_flip_p_value, swept_best
 from training.paper.grid_folder import collect
+from training.paper.markdown import sampled_tokens_table, starts_table
 from training.paper.page import render, write_page
 from training.paper.published import SMALL, table1, table3
 from training.paper.results import CellResult, CurvePoint, Results, read_results
@@ -119,10 +122,36 @@ def test_a_claim_is_held_against_runs_of_the_same_task_and_seed() -> None:
     assert swept_best(results) == "simple-lr0.3"
     found = {each.second: each for each in differences(results)}
     assert set(found) == {"simple", "simple-lr0.3"}
-    assert (found["simple"].mean, found["simple"].std) == (pytest.approx(0), pytest.approx(10))
+    assert (found["simple"].by_task, found["simple"].std) == ({"rte": pytest.approx(0)}, 0), "seeds first, then tasks"
     assert (found["simple"].num_ahead, found["simple"].num_behind, found["simple"].num_runs) == (1, 1, 2)
     assert found["simple-lr0.3"].mean == pytest.approx(15)
     assert found["simple-lr0.3"].num_ahead == 1, "a tie counts for neither"
+
+
+def test_the_p_value_of_a_claim_is_the_share_of_sign_assignments_that_go_as_far() -> None:
+    values = [3.0, 1.0, 2.0, -0.5, 4.0, 0.25]
+    exact = permutation_test((values,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert sign_flip_p_value(values) == pytest.approx(exact.pvalue)
+    assert sign_flip_p_value([1.0] * 5) == 2 / 32, "what five tasks can say at most"
+
+
+def test_an_ablation_is_compared_on_the_tasks_and_seeds_that_it_was_run_on() -> None:
+    results = grid_results(
+        cell("superpos", "sst2", 0, 0.8),
+        cell("superpos", "sst2", 1, 0.1),
+        cell("superpos", "rte", 0, 0.6),
+        cell("superpos-m8", "sst2", 0, 0.7),
+        cell("superpos-zeros", "rte", 0, 0.65),
+    )
+    assert sampled_tokens_table(results).splitlines()[2:] == ["| 8 | 70.0 | 70.0 |", "| 128 | **80.0** | 80.0 |"]
+    assert starts_table(results).splitlines()[2:] == [
+        "| per token, normal | 60.0 | 60.0 |",
+        "| per token, zeros | **65.0** | 65.0 |",
+    ]
+    text, plots = render({"a": results}, images="i")
+    assert "superpos-m8" not in text, "an ablation has no line among the methods"
+    assert {"a-sampled_tokens.svg", "a-starts.svg"} <= set(plots)
+    assert text.index("### How many tokens") < text.index("(i/a-sampled_tokens.svg)") < text.index("### How p′ starts")
 
 
 def test_a_page_names_the_runs_that_are_missing() -> None:

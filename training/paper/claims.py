@@ -1,7 +1,8 @@
 """What the paper claims, held against a grid: differences of paired runs (same task, same seed)."""
 
+import itertools
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from training.paper.results import Results
@@ -15,13 +16,30 @@ class Difference:
     claim: str
     first: str
     second: str
-    mean: float
-    std: float
-    """Population standard deviation over tasks and seeds."""
+    by_task: dict[str, float]
+    """Mean over the seeds."""
     num_runs: int
     num_ahead: int
     """Runs in which the first is ahead; a tie counts for neither."""
     num_behind: int
+
+    @property
+    def mean(self) -> float:
+        """Over the tasks."""
+        return statistics.fmean(self.by_task.values())
+
+    @property
+    def std(self) -> float:
+        """Population standard deviation over the tasks."""
+        return statistics.pstdev(self.by_task.values())
+
+    @property
+    def p_value(self) -> float:
+        """How probable a mean so far from zero is, were each task's sign a coin's: two-sided, by every assignment.
+
+        With n tasks it is 2^(1 − n) at the least: five tasks cannot go below 0.06.
+        """
+        return sign_flip_p_value(list(self.by_task.values()))
 
 
 _CLAIMS = (
@@ -58,24 +76,31 @@ def swept_best(results: Results) -> str | None:
     return max(whole, key=lambda name: whole[name], default=None)
 
 
+def sign_flip_p_value(values: Sequence[float]) -> float:
+    """The exact two-sided p-value of Fisher's randomisation test on paired differences: 2^n sums, n ≤ 20."""
+    observed = abs(sum(values)) - 1e-9  # sums of equal terms in another order are equal
+    flipped = [abs(sum(signs)) for signs in itertools.product(*((value, -value) for value in values))]
+    return sum(total >= observed for total in flipped) / len(flipped)
+
+
 def _difference(results: Results, claim: str, first: str, second: str) -> Difference | None:
     points = list(_paired(results, first, second))
     if not points:
         return None
+    tasks = dict.fromkeys(task for task, _ in points)
     return Difference(
         claim=claim,
         first=first,
         second=second,
-        mean=statistics.fmean(points),
-        std=statistics.pstdev(points),
+        by_task={task: statistics.fmean(value for each, value in points if each == task) for task in tasks},
         num_runs=len(points),
-        num_ahead=sum(point > 0 for point in points),
-        num_behind=sum(point < 0 for point in points),
+        num_ahead=sum(value > 0 for _, value in points),
+        num_behind=sum(value < 0 for _, value in points),
     )
 
 
-def _paired(results: Results, first: str, second: str) -> Iterator[float]:
+def _paired(results: Results, first: str, second: str) -> Iterator[tuple[str, float]]:
     others = {(cell.task, cell.seed): cell.report["score"] for cell in results.cells if cell.variant == second}
     for cell in results.cells:
         if cell.variant == first and (cell.task, cell.seed) in others:
-            yield 100 * (cell.report["score"] - others[cell.task, cell.seed])
+            yield cell.task, 100 * (cell.report["score"] - others[cell.task, cell.seed])

@@ -63,6 +63,8 @@ def started(basis: Basis, init: WeightsInit) -> str:
 
 
 STARTS = {(basis, init): started(basis, init) for basis in _BASES for init in _INITS}
+ABLATED = frozenset((*map(sampled, SAMPLED_TOKENS), *STARTS.values())) - {"superpos", "superpos-shared"}
+"""Variants that change one thing of SuperPos which no table of the paper changes."""
 FIGURE2 = tuple(
     dict.fromkeys((*DROPOUT_CURVES, *METHOD_CURVES, *(sampled(m) for m in SAMPLED_TOKENS), *STARTS.values()))
 )

@@ -20,7 +20,7 @@ from adapters.files import from_files
 from backbone import Backbone, PackedRow, load, pack
 from benchmarks.report import ROOT
 from cli.output import err, show
-from training.data import read_examples
+from training.rows.data import read_examples
 from training.task_file import load_task_file
 
 _TOP_K = 5

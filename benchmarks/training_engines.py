@@ -44,8 +44,8 @@ def main(name: str, folder: str, task: str) -> None:
 def _rows(backbone: Any, task: str) -> Any:
     import os
 
-    from training.data import read_examples
-    from training.evaluation import tokenize_examples
+    from training.rows.data import read_examples
+    from training.scoring.evaluation import tokenize_examples
     from training.task_file import load_task_file
 
     file = load_task_file(Path(f"examples/tasks/{task}.yaml"), variables=os.environ)
@@ -62,9 +62,9 @@ def _round(number: int, steps: int, count: int) -> list[int]:
 def _superpos(folder: Path, task: str, *, slots: int) -> Train:
     from backbone import load
     from training.arguments import TrainArguments, make_method
-    from training.evaluation import TokenizedRows
-    from training.loop import train_stack
-    from training.slot import Slot
+    from training.scoring.evaluation import TokenizedRows
+    from training.stack.loop import train_stack
+    from training.stack.slot import Slot
 
     backbone = load(str(folder), cache_dir=folder.parent)
     file, rows = _rows(backbone, task)

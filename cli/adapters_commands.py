@@ -44,7 +44,7 @@ def push(
         superpos push my-adapter sst2 --alias canary --to ./registry.sqlite
     """
     from adapters.errors import AdapterError
-    from training.adapter_folder import adapter_files
+    from training.runs.adapter_folder import adapter_files
 
     with one_line_errors(AdapterError):
         _publish(adapter_files(folder), task, to, alias, no_alias, key)

@@ -10,7 +10,7 @@ from cli.output import CommandError, one_line_errors, out, say
 
 if TYPE_CHECKING:
     from backbone import Backbone, Precision
-    from training.processes import BackboneSource
+    from training.runs.processes import BackboneSource
 
 app = typer.Typer(no_args_is_help=True, help="The frozen model.")
 
@@ -49,7 +49,7 @@ def backbone_source(
     """
     import platformdirs
 
-    from training.processes import BackboneSource
+    from training.runs.processes import BackboneSource
 
     if precision == "fp16":
         raise CommandError("--precision is 'fp16': T5's activations overflow it; expected fp32, or bf16 on CUDA")

@@ -15,7 +15,7 @@ from cli.task_files import read_task_file
 
 if TYPE_CHECKING:
     from backbone import Backbone
-    from training.checks.check import CheckedRows
+    from training.rows.checks.check import CheckedRows
     from training.task_file import TaskFile
 
 app = typer.Typer(no_args_is_help=True, help="The rows of a task.")
@@ -41,9 +41,9 @@ def check(
         superpos data check tickets.yaml --json
     """
     from backbone import BackboneError
-    from training.checks.check import check_rows
     from training.errors import TrainingError
-    from training.row_sources import locate
+    from training.rows.checks.check import check_rows
+    from training.rows.sources import locate
 
     with one_line_errors(BackboneError, TrainingError):
         task = read_task_file(task_file)

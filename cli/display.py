@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from training.events import EvalEvent, RestoreEvent, StepEvent
-    from training.plan import Event
+    from training.runs.plan import Event
+    from training.stack.events import EvalEvent, RestoreEvent, StepEvent
 
 _SMOOTHING_STEPS = 20
 _RATE_S, _RATE_STEPS = 30.0, 10_000
@@ -90,7 +90,7 @@ class TrainingDisplay:
 
     def watch(self, number: int, event: "Event") -> None:
         """Take note of what a prompt does."""
-        from training.events import EvalEvent, StepEvent
+        from training.stack.events import EvalEvent, StepEvent
 
         row = self.rows[number]
         if isinstance(event, StepEvent):

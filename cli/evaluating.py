@@ -11,13 +11,13 @@ from backbone import Backbone
 from cli.further_evaluation import Scored, add_generated, add_perturbed, calibrated_adapter
 from cli.metrics_table import MetricsTable
 from cli.output import CommandError, err, out, show
-from training.adapter_folder import adapter_folder
 from training.choices import InvalidPolicy
-from training.evaluation import tokenize_examples
-from training.int8 import compare_int8, recorded
-from training.row_sources import locate
+from training.rows.sources import locate
+from training.runs.adapter_folder import adapter_folder
+from training.scoring.evaluation import tokenize_examples
+from training.scoring.int8 import compare_int8, recorded
+from training.scoring.validation import adapter_examples, answers, with_profile
 from training.task_file import TaskFile
-from training.validation import adapter_examples, answers, with_profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,15 +9,15 @@ from adapters import PromptAdapter
 from backbone import Backbone
 from cli.metrics_table import MetricsTable
 from cli.output import CommandError, err, out
-from training.calibration import calibration_line, fit_calibration
 from training.choices import InvalidPolicy
-from training.confusion import INVALID
-from training.data import Example
-from training.evaluation import TokenizedRows, tokenize_examples
-from training.generation import under_policy
-from training.metrics import Scoring, measure_answers
-from training.robustness import PERTURBATIONS, perturbed
-from training.validation import answers, generated, with_calibration
+from training.rows.data import Example
+from training.scoring.calibration import calibration_line, fit_calibration
+from training.scoring.confusion import INVALID
+from training.scoring.evaluation import TokenizedRows, tokenize_examples
+from training.scoring.generation import under_policy
+from training.scoring.metrics import Scoring, measure_answers
+from training.scoring.robustness import PERTURBATIONS, perturbed
+from training.scoring.validation import answers, generated, with_calibration
 
 
 @dataclass(frozen=True, slots=True)

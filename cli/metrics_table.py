@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from training.bootstrap import Interval
-    from training.metrics import Metrics, Scoring
+    from training.scoring.bootstrap import Interval
+    from training.scoring.metrics import Metrics, Scoring
 
 
 class MetricsTable:
     """A row a prompt, all over the same rows of one task; a column a metric, the mean of the task's, and the loss."""
 
     def __init__(self, title: str, scoring: "Scoring") -> None:
-        from training.metrics import METRIC_TITLES
+        from training.scoring.metrics import METRIC_TITLES
 
         titles: dict[str, str] = {name: METRIC_TITLES[name] for name in scoring.measured}
         if len(scoring.metrics) > 1:

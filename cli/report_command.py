@@ -29,7 +29,7 @@ def report(
     """
     from training.errors import TrainingError
     from training.report.writing import write_report
-    from training.run_files import REPORT
+    from training.runs.files import REPORT
 
     with one_line_errors(TrainingError):
         page = out_file or (runs[0] / REPORT if len(runs) == 1 else Path(REPORT))

@@ -10,10 +10,10 @@ from cli.output import CommandError, err
 
 if TYPE_CHECKING:
     from training.arguments import TrainArguments
-    from training.folds import Fold
-    from training.plan import RunPlan, Watch
-    from training.processes import BackboneSource
-    from training.splits import Split
+    from training.rows.folds import Fold
+    from training.rows.splits import Split
+    from training.runs.plan import RunPlan, Watch
+    from training.runs.processes import BackboneSource
     from training.task_file import TaskFile
 
     Variant = tuple[TrainArguments, Fold | None]
@@ -43,8 +43,8 @@ def plan_runs(
         InvalidArguments: a folder holds a run already, and none is to be gone on with
         CommandError: two tasks of one name
     """
-    from training.plan import RunPlan
-    from training.run_folder import RunFolder
+    from training.runs.folder import RunFolder
+    from training.runs.plan import RunPlan
 
     if len({task.name for task in tasks}) < len(tasks):
         raise CommandError(f"two of the task files have one name: {', '.join(task.name for task in tasks)}")
@@ -79,11 +79,11 @@ def train_planned(
 ) -> list[str]:
     """Train in this process, or in several where there are more devices or processes than one.
 
-    What failed in other processes comes back in words; raises as `training.run.run_training`.
+    What failed in other processes comes back in words; raises as `training.runs.run.run_training`.
     """
     from cli.backbones import load_backbone
     from cli.display import TrainingDisplay
-    from training.plan import train_plans
+    from training.runs.plan import train_plans
 
     display = TrainingDisplay(err, [(named.name, named.plan.task.metric) for named in plans], plain=plain)
     runs = [named.plan for named in plans]
@@ -107,7 +107,7 @@ def train_planned(
 
 def half_done(plans: Sequence[NamedPlan]) -> list[NamedPlan]:
     """Those that were begun and did not come to their end."""
-    from training.checkpoint import generations
+    from training.stack.checkpoint import generations
 
     return [named for named in plans if generations(named.plan.folder)]
 
@@ -135,7 +135,7 @@ def _in_processes(
     """Train in processes of their own; what failed is told in words."""
     import torch
 
-    from training.processes import deal, train_shares
+    from training.runs.processes import deal, train_shares
 
     shares = deal(runs, source, devices=devices, processes=processes, threads=threads or torch.get_num_threads())
     return [
@@ -145,7 +145,7 @@ def _in_processes(
 
 
 def _default_folder(tasks: Sequence["TaskFile"], variants: Sequence["Variant"]) -> Path:
-    from training.run_folder import fresh_folder
+    from training.runs.folder import fresh_folder
 
     arguments, _ = variants[0]
     if len(tasks) > 1:

@@ -107,7 +107,7 @@ def sweep(
         if ray is not None:
             _need("ray", "ray")
         from cli.sweeping import Workers, run_sweep
-        from training.command import train_command
+        from training.runs.command import train_command
         from training.sweeping.sweep import SweepPlan
 
         plan = SweepPlan(

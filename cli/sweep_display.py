@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from training.events import EvalEvent
+    from training.stack.events import EvalEvent
     from training.sweeping.study import Trial
     from training.sweeping.sweep import EndedTrial, Sweep
 

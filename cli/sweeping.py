@@ -12,9 +12,9 @@ from cli.metrics_table import MetricsTable
 from cli.output import err, out, show
 from cli.sweep_display import SweepDisplay, trials_table
 from training.arguments import TrainArguments
-from training.run import RunReport, read_rows
-from training.run_folder import fresh_folder
-from training.splits import Split
+from training.rows.splits import Split
+from training.runs.folder import fresh_folder
+from training.runs.run import RunReport, read_rows
 from training.sweeping.folder import SweepFolder
 from training.sweeping.here import sweep_here
 from training.sweeping.outcome import write_outcome

@@ -16,7 +16,7 @@ from cli.output import CommandError, err, one_line_errors, out, show
 
 if TYPE_CHECKING:
     from backbone import Backbone
-    from training.row_sources import RowSources
+    from training.rows.sources import RowSources
 
 app = typer.Typer(no_args_is_help=True, help="Task files.")
 
@@ -50,9 +50,9 @@ def init(
         superpos task init glue/sst2 --label label --text sentence
     """
     from backbone import BackboneError
-    from training.drafts.draft import draft_task
-    from training.drafts.writing import task_file_text
     from training.errors import TrainingError
+    from training.rows.drafts.draft import draft_task
+    from training.rows.drafts.writing import task_file_text
     from training.task_file import parse_task_file
 
     with one_line_errors(BackboneError, TrainingError):
@@ -87,7 +87,7 @@ def init(
 
 def _source(data: str, folder: Path) -> tuple["RowSources", dict[str, str]]:
     """The files of the rows, and what stands for them in a task file of this folder."""
-    from training.row_sources import RowSources, beside, locate
+    from training.rows.sources import RowSources, beside, locate
     from training.task_file import DataSource
 
     path = Path(data)
@@ -113,7 +113,7 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _name_of(data: str) -> str:
     """A task's name from that of its rows; a file called train is named after its folder."""
-    from training.row_sources import role_of
+    from training.rows.sources import role_of
 
     path = Path(data)
     word = path.resolve().parent.name if path.is_file() and role_of(path) else path.resolve().stem

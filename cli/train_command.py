@@ -202,8 +202,8 @@ def train(
     from adapters.errors import AdapterError
     from backbone import BackboneError
     from training.errors import TrainingError
-    from training.folds import Fold
     from training.presets import train_arguments
+    from training.rows.folds import Fold
 
     asked = {
         "method": method,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def report_training(plans: Sequence["NamedPlan"], above: Path) -> None:
     """Write one page about the runs that came to a result, into the folder that holds them, and tell where it is."""
     from training.report.writing import write_report
-    from training.run_files import REPORT, RESULT
+    from training.runs.files import REPORT, RESULT
 
     folders = [named.plan.folder for named in plans if (named.plan.folder / RESULT).exists()]
     if folders:

@@ -10,7 +10,7 @@ from cli.output import err, out, show
 
 if TYPE_CHECKING:
     from cli.stacked_training import NamedPlan
-    from training.outcome import Outcome
+    from training.runs.outcome import Outcome
     from training.task_file import TaskFile
 
 
@@ -19,8 +19,8 @@ def print_outcomes(plans: Sequence["NamedPlan"]) -> list[tuple["TaskFile", "Outc
 
     The best is the one that its selection rows say is.
     """
-    from training.outcome import read_outcome
-    from training.run_files import RESULT
+    from training.runs.files import RESULT
+    from training.runs.outcome import read_outcome
 
     of_task: dict[str, tuple[TaskFile, list[Outcome]]] = {}
     for named in plans:
@@ -68,7 +68,7 @@ def _task_table(task: "TaskFile", outcomes: Sequence["Outcome"]) -> Table:
 
 def _add_folds(table: MetricsTable, outcomes: Sequence["Outcome"], task: "TaskFile") -> None:
     """Mean and standard deviation over the folds of each seed, and all rows taken together."""
-    from training.out_of_fold import out_of_fold
+    from training.scoring.out_of_fold import out_of_fold
 
     alike: dict[str, list[Outcome]] = {}
     for outcome in outcomes:

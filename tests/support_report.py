@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from training.data import Example
-from training.predictions import predictions_table
-from training.run_folder import RunFolder
+from training.rows.data import Example
+from training.runs.folder import RunFolder
+from training.scoring.predictions import predictions_table
 
 EVIL = "<script>alert('$x$')</script><img src=http://example.test/x> & 漢字"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from support_training import QUICK
 
 from backbone import Backbone, load
-from training.events import EvalEvent
-from training.run import read_rows
+from training.runs.run import read_rows
+from training.stack.events import EvalEvent
 from training.sweeping.folder import SweepFolder
 from training.sweeping.space import SearchSpace
 from training.sweeping.stacks import Subject

@@ -8,11 +8,11 @@ from pathlib import Path
 from adapters import TaskSpec
 from backbone import Backbone
 from training.arguments import TrainArguments
-from training.events import EvalEvent, StepEvent
-from training.metrics import MetricName
-from training.run import RunOptions, RunReport, run_training
-from training.run_folder import RunFolder
-from training.splits import Split
+from training.rows.splits import Split
+from training.runs.folder import RunFolder
+from training.runs.run import RunOptions, RunReport, run_training
+from training.scoring.metrics import MetricName
+from training.stack.events import EvalEvent, StepEvent
 from training.task_file import DataSource, TaskFile
 
 SPEC = TaskSpec(template="text: {text}", labels={"sports": "sports", "business": "business"}, max_tokens=32)

@@ -11,8 +11,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from support_training import QUICK, SPEC, run, write_rows
 
 from backbone import Backbone
-from training.balance import balanced_order, label_weights
-from training.row_order import RowOrder
+from training.rows.balance import balanced_order, label_weights
+from training.stack.row_order import RowOrder
 from training.task_file import DataSource, TaskFile
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=60).map(lambda labels: np.array(labels, dtype=np.int64))

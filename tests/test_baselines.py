@@ -14,10 +14,10 @@ from torch import Tensor
 from adapters.files import to_files, write_folder
 from backbone import Backbone, load, unfolded
 from training.errors import InvalidArguments
-from training.evaluation import predict
 from training.methods import FullFineTuning
-from training.outcome import read_outcome
-from training.run_folder import RunFolder
+from training.runs.folder import RunFolder
+from training.runs.outcome import read_outcome
+from training.scoring.evaluation import predict
 from training.sources import read_sources
 from training.task_file import TaskFile
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training.bootstrap import Interval, interval_figures, intervals
-from training.metrics import METRIC_NAMES, MetricName, Scoring, answer_metrics, group_codes
+from training.scoring.bootstrap import Interval, interval_figures, intervals
+from training.scoring.metrics import METRIC_NAMES, MetricName, Scoring, answer_metrics, group_codes
 
 VALUES = (0.0, 0.5, 2.0)
 

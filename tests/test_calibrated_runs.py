@@ -11,7 +11,7 @@ from adapters.calibration import calibrated
 from adapters.files import CARD
 from adapters.profile import profile_of
 from backbone import Backbone
-from training.calibration import calibration_line, expected_calibration_error
+from training.scoring.calibration import calibration_line, expected_calibration_error
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,7 +9,7 @@ from sklearn.metrics import brier_score_loss
 
 from adapters import TaskSpec
 from adapters.calibration import calibrated
-from training.calibration import (
+from training.scoring.calibration import (
     answered,
     brier_score,
     calibration_figures,

@@ -12,11 +12,11 @@ from support_cli import Answer, superpos
 from support_data import Row, task_of, write_jsonl
 
 from adapters import TaskSpec
-from training.checks.check import CheckedRows, check_rows
-from training.checks.findings import Finding
 from training.errors import InvalidData
-from training.row_sources import locate
-from training.splits import read_split
+from training.rows.checks.check import CheckedRows, check_rows
+from training.rows.checks.findings import Finding
+from training.rows.sources import locate
+from training.rows.splits import read_split
 from training.task_file import TaskFile
 
 SPEC = TaskSpec(template="{text}", labels={"positive": "good", "negative": "bad", "neutral": "so so"}, max_tokens=8)

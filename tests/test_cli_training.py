@@ -13,7 +13,7 @@ from support_cli import CONSOLE_SCRIPT, QUICK, TASK, Desk, superpos
 from support_training import curves
 
 from adapters.files import from_files, read_folder
-from training.run_folder import RunFolder
+from training.runs.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

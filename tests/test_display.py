@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from cli.display import TrainingDisplay, duration
-from training.events import EvalEvent, RestoreEvent, StepEvent
-from training.metrics import Metrics
+from training.scoring.metrics import Metrics
+from training.stack.events import EvalEvent, RestoreEvent, StepEvent
 
 PROMPTS = [("lr0.1-seed0", "accuracy"), ("lr0.1-seed1", "accuracy")]
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from support_cli import superpos
 from support_hub import write_class_parquet
 
-from training.data import read_shards
-from training.drafts.columns import Column
-from training.drafts.draft import Draft, draft_columns, draft_task
-from training.drafts.label_sets import clean_words, label_set
-from training.drafts.writing import task_file_text
 from training.errors import InvalidData
-from training.grid import number_of
-from training.row_sources import RowSources, locate
+from training.rows.data import read_shards
+from training.rows.drafts.columns import Column
+from training.rows.drafts.draft import Draft, draft_columns, draft_task
+from training.rows.drafts.label_sets import clean_words, label_set
+from training.rows.drafts.writing import task_file_text
+from training.rows.grid import number_of
+from training.rows.sources import RowSources, locate
 from training.task_file import TaskFile, parse_task_file
 
 TICKETS = Path(__file__).parent.parent / "examples" / "tickets" / "tickets.csv"

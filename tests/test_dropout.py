@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
 from backbone import Backbone, Dropout, PackedRow, pack
-from training.evaluation import predict
-from training.loop import train_stack
+from training.scoring.evaluation import predict
+from training.stack.loop import train_stack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,12 +11,12 @@ from adapters.bundle import bundled_adapters
 from adapters.errors import InvalidAdapter
 from adapters.files import from_files, read_folder
 from backbone import Backbone
-from training.data import read_examples
 from training.errors import InvalidData
-from training.evaluation import evaluate, tokenize_examples
-from training.metrics import Metrics, measure
+from training.rows.data import read_examples
+from training.scoring.evaluation import evaluate, tokenize_examples
+from training.scoring.metrics import Metrics, measure
+from training.scoring.validation import adapter_rows, answers
 from training.task_file import DataSource, TaskFile
-from training.validation import adapter_rows, answers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from backbone import Backbone
-from training.data import read_examples
+from training.rows.data import read_examples
 from training.task_file import TaskFile, load_task_file
 
 FOLDER = Path(__file__).parent.parent / "examples" / "tasks"

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from support_cli import QUICK, Desk, superpos
 from support_data import task_of, write_jsonl
 
-from training.data import Example
 from training.errors import InvalidData
-from training.folds import Fold, deal
-from training.splits import read_split
+from training.rows.data import Example
+from training.rows.folds import Fold, deal
+from training.rows.splits import read_split
 from training.task_file import TaskFile
 
 EXAMPLES = st.lists(st.tuples(st.integers(0, 2), st.one_of(st.none(), st.integers(0, 6))), min_size=2, max_size=80).map(

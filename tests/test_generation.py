@@ -10,9 +10,9 @@ from transformers import T5ForConditionalGeneration
 
 from adapters import TaskSpec
 from backbone import Backbone, PackedRow, pack
-from training.confusion import INVALID
-from training.generation import generated_answers, greedy, under_policy
-from training.metrics import Scoring, measure_answers
+from training.scoring.confusion import INVALID
+from training.scoring.generation import generated_answers, greedy, under_policy
+from training.scoring.metrics import Scoring, measure_answers
 
 TEXTS = ["a gripping film", "flat and overlong " * 7, "which city is the capital of France ?", "x"]
 

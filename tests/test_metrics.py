@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from training.metrics import MetricName, Metrics, Scoring, measure
+from training.scoring.metrics import MetricName, Metrics, Scoring, measure
 
 
 def log_probs(*rows: tuple[float, ...]) -> NDArray[np.float32]:

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn import metrics as reference
 
-from training.confusion import INVALID
-from training.metrics import METRIC_NAMES, MetricName, Scoring, answer_metrics
+from training.scoring.confusion import INVALID
+from training.scoring.metrics import METRIC_NAMES, MetricName, Scoring, answer_metrics
 
 GRID = tuple(float(value) for value in (0, 0.2, 1, 1.4, 2, 3.2, 5))
 Labels = NDArray[np.int64]

@@ -12,9 +12,9 @@ from backbone import Backbone
 from training.arguments import TrainArguments, make_method
 from training.choices import MethodName
 from training.errors import InvalidArguments
-from training.evaluation import predict
 from training.methods import Attempt, Method, sample_token_ids
-from training.slot import dropout_seeds
+from training.scoring.evaluation import predict
+from training.stack.slot import dropout_seeds
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,9 +11,9 @@ from transformers import T5ForConditionalGeneration
 
 from backbone import Backbone, chain
 from training.errors import InvalidArguments
-from training.loop import train_stack
-from training.objective import row_losses
-from training.slot import Slot, SlotRun
+from training.stack.loop import train_stack
+from training.stack.objective import row_losses
+from training.stack.slot import Slot, SlotRun
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from support_paper import BUDGET, Heard, small, small_grid, two_tasks
 
-import training.run
+import training.runs.run
 from backbone import Backbone
 from training.errors import InvalidArguments, InvalidData
-from training.metrics import Metrics
 from training.paper.grid import Budget, Grid, stacks
 from training.paper.grid_folder import collect, pending
 from training.paper.results import Results, read_results, write_results
 from training.paper.runner import Outcome, run_grid
 from training.paper.variants import FIGURE2, STARTS, TABLE1, TABLE3, variant, variants
+from training.scoring.metrics import Metrics
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -174,13 +174,13 @@ def test_cells_that_start_from_one_prompt_score_the_untrained_rows_once(
     tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored = []
-    evaluate = training.run.evaluate
+    evaluate = training.runs.run.evaluate
 
     def counted(*given: Any, **named: Any) -> Metrics:
         scored.append(given)
         return evaluate(*given, **named)
 
-    monkeypatch.setattr(training.run, "evaluate", counted)
+    monkeypatch.setattr(training.runs.run, "evaluate", counted)
     names = ("simple-lr0.1", "simple-lr0.3", "superpos")
     grid = replace(small_grid(seeds=(0,)), variants=tuple(small(name) for name in names), tasks=("a",))
     run(tiny, grid, tmp_path)

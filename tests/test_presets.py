@@ -5,9 +5,9 @@ from support_cli import superpos
 
 from training.arguments import DEFAULT_LR, TrainArguments
 from training.choices import MethodName
-from training.command import train_command
 from training.errors import InvalidArguments
 from training.presets import PRESETS, train_arguments
+from training.runs.command import train_command
 
 
 def test_every_preset_makes_arguments_and_says_its_source() -> None:

@@ -9,7 +9,6 @@ from sklearn.metrics import precision_recall_fscore_support
 from support_report import EVIL, relabelled, reseeded
 from support_training import Finished
 
-from training.predictions import Predictions
 from training.report.answers import (
     confusion_matrix,
     label_scores,
@@ -22,6 +21,7 @@ from training.report.page import task_yaml
 from training.report.reading import find_runs, read_run
 from training.report.run_view import warnings
 from training.report.writing import write_report
+from training.scoring.predictions import Predictions
 from training.task_file import load_task_file
 
 NAMES = ("a", "b", "c", "never")

@@ -11,13 +11,13 @@ from support_training import QUICK, curves, easy_task
 
 from backbone import Backbone
 from training.arguments import TrainArguments
-from training.checkpoint import Checkpoints, generations
 from training.errors import InvalidArguments, InvalidCheckpoint
-from training.events import StepEvent
-from training.loop import train_stack
-from training.run import Preparation, RunOptions, RunReport, finish, prepare, train_prepared
-from training.run_folder import RunFolder
-from training.slot import SlotRun
+from training.runs.folder import RunFolder
+from training.runs.run import Preparation, RunOptions, RunReport, finish, prepare, train_prepared
+from training.stack.checkpoint import Checkpoints, generations
+from training.stack.events import StepEvent
+from training.stack.loop import train_stack
+from training.stack.slot import SlotRun
 from training.task_file import TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")

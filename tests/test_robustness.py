@@ -3,8 +3,8 @@
 import pytest
 
 from adapters import TaskSpec
-from training.data import Example
-from training.robustness import PERTURBATIONS, perturbed
+from training.rows.data import Example
+from training.scoring.robustness import PERTURBATIONS, perturbed
 
 SPEC = TaskSpec(template="text: {text}", labels={"a": "a", "b": "b"})
 TEXT = "the quick brown fox jumps over the lazy dog again and again until the evening"

@@ -15,13 +15,13 @@ from adapters import DEFAULT_TENANT, Ref, SqliteRegistry
 from adapters.files import CARD, from_files, read_folder
 from backbone import Backbone
 from training.arguments import TrainArguments
-from training.command import train_command
-from training.data import read_examples
 from training.errors import InvalidArguments, InvalidData
-from training.metrics import MetricName, measure
-from training.predictions import read_predictions
-from training.run_files import METHOD, PREDICTIONS, RESULT
-from training.run_folder import RunFolder, fresh_folder
+from training.rows.data import read_examples
+from training.runs.command import train_command
+from training.runs.files import METHOD, PREDICTIONS, RESULT
+from training.runs.folder import RunFolder, fresh_folder
+from training.scoring.metrics import MetricName, measure
+from training.scoring.predictions import read_predictions
 from training.task_file import DataSource, TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")

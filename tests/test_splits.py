@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from support_data import jsonl_with, task_of, write_jsonl
 
-from training.data import Example, read_examples
 from training.errors import InvalidData
-from training.splits import MAX_HELD_OUT, Split, SplitRows, read_split
+from training.rows.data import Example, read_examples
+from training.rows.splits import MAX_HELD_OUT, Split, SplitRows, read_split
 from training.task_file import TaskFile
 
 

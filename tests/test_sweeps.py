@@ -12,8 +12,8 @@ from support_training import lines_of
 from adapters.files import from_files, read_folder
 from backbone import Backbone
 from training.errors import InvalidArguments, SweepFailed
-from training.events import EvalEvent
-from training.run_folder import RunFolder
+from training.runs.folder import RunFolder
+from training.stack.events import EvalEvent
 from training.sweeping.folder import read_result, write_result
 from training.sweeping.here import sweep_here
 from training.sweeping.space import SearchSpace, Span, bases, counts, methods, numbers

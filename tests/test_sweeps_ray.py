@@ -14,7 +14,7 @@ from support_training import lines_of
 
 from backbone import Backbone
 from training.errors import InvalidArguments
-from training.run_folder import RunFolder
+from training.runs.folder import RunFolder
 from training.sweeping.folder import read_result
 from training.sweeping.on_ray import LOCAL, StackWorker, cluster, sweep_on_ray
 from training.sweeping.stacks import train_trials

@@ -8,10 +8,10 @@ from support_training import QUICK, lines_of, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from backbone import Backbone
-from training import tensorboard
 from training.errors import InvalidArguments
-from training.run import RunOptions, run_training
-from training.run_folder import RunFolder
+from training.runs import tensorboard
+from training.runs.folder import RunFolder
+from training.runs.run import RunOptions, run_training
 from training.task_file import TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")

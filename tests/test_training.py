@@ -18,8 +18,8 @@ from backbone import Backbone, InvalidLabels
 from training.arguments import TrainArguments
 from training.errors import InvalidArguments, InvalidData
 from training.methods import MethodName
-from training.run import RunOptions, run_training
-from training.run_folder import RunFolder
+from training.runs.folder import RunFolder
+from training.runs.run import RunOptions, run_training
 from training.task_file import TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")

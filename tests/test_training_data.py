@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from support_data import WEATHER, Row, jsonl_with, task_of, write_jsonl
 
 from adapters import TaskSpec
-from training.data import Example, read_examples
 from training.errors import InvalidData
-from training.labels import label_index
+from training.rows.data import Example, read_examples
+from training.rows.labels import label_index
 
 Write = Callable[[Path, Sequence[Row]], None]
 PLACE = TaskSpec(template="{where}: {what} in {where}", labels={"sun": "sunny", "rain": "rainy"}, max_tokens=32)

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from adapters.files import from_files, read_folder
 from backbone import Backbone
 from training.arguments import make_method
-from training.data import Example
-from training.evaluation import tokenize_examples
-from training.events import EvalEvent, StepEvent, TrainResult
-from training.loop import train
 from training.methods import Method, ParameterGroup
-from training.run import RunOptions, run_training
-from training.run_folder import RunFolder
+from training.rows.data import Example
+from training.runs.folder import RunFolder
+from training.runs.run import RunOptions, run_training
+from training.scoring.evaluation import tokenize_examples
+from training.stack.events import EvalEvent, StepEvent, TrainResult
+from training.stack.loop import train
 from training.task_file import TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,12 +13,12 @@ from support_training import QUICK, curves
 
 from backbone import Backbone
 from training.arguments import TrainArguments
-from training.checkpoint import generations
-from training.events import EvalEvent, StepEvent
-from training.outcome import read_outcome
-from training.plan import Event, RunPlan, train_plans
-from training.processes import BackboneSource, deal, train_shares
-from training.run_folder import RunFolder
+from training.runs.folder import RunFolder
+from training.runs.outcome import read_outcome
+from training.runs.plan import Event, RunPlan, train_plans
+from training.runs.processes import BackboneSource, deal, train_shares
+from training.stack.checkpoint import generations
+from training.stack.events import EvalEvent, StepEvent
 from training.task_file import TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")

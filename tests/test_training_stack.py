@@ -14,13 +14,13 @@ from torch.optim import SGD
 
 from backbone import Backbone
 from training.arguments import TrainArguments, make_method
-from training.data import Example
-from training.evaluation import tokenize_examples
-from training.events import EvalEvent, StepEvent, TrainResult
-from training.loop import MAX_PASS_TOKENS, train, train_stack
 from training.methods import Method, ParameterGroup
-from training.metrics import Metrics
-from training.slot import Slot
+from training.rows.data import Example
+from training.scoring.evaluation import tokenize_examples
+from training.scoring.metrics import Metrics
+from training.stack.events import EvalEvent, StepEvent, TrainResult
+from training.stack.loop import MAX_PASS_TOKENS, train, train_stack
+from training.stack.slot import Slot
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

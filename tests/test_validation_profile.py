@@ -16,7 +16,7 @@ from adapters.calibration import calibrated
 from adapters.files import MANIFEST, from_files, read_folder, to_files, write_folder
 from adapters.profile import ValidationProfile, confidence_bin, profile_of
 from backbone import Backbone
-from training.validation import adapter_rows, answers, with_profile
+from training.scoring.validation import adapter_rows, answers, with_profile
 
 PROFILE = {"label_counts": [3, 7], "confidence_counts": [0, 0, 0, 0, 0, 1, 1, 1, 1, 6], "rows": 10}
 

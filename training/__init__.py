@@ -1,1 +1,1 @@
-"""From labelled rows to an adapter: task files, data, methods, the loop, evaluation, run folder and card."""
+"""From labelled rows to an adapter: rows, methods, the stack that trains them, scoring, runs, reports."""

@@ -65,9 +65,9 @@ class TrainArguments:
     """Whether the frozen network drops out in training, at T5's own rate and places."""
     loss: LossName = "labels"
     class_weights: bool = False
-    """Weigh a row's loss by how rare its label is (`training.balance.label_weights`)."""
+    """Weigh a row's loss by how rare its label is (`training.rows.balance.label_weights`)."""
     sampling: Sampling = "shuffled"
-    """`balanced`: every label is drawn equally often (`training.balance.balanced_order`)."""
+    """`balanced`: every label is drawn equally often (`training.rows.balance.balanced_order`)."""
     epochs: int = 10
     batch_size: int = 32
     lr: float = 0.01

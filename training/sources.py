@@ -10,8 +10,8 @@ from adapters.adapter import PromptAdapter
 from adapters.errors import InvalidAdapter
 from adapters.files import from_files
 from backbone import Backbone
-from training.adapter_folder import adapter_files
 from training.errors import InvalidArguments
+from training.runs.adapter_folder import adapter_files
 
 
 def read_sources(backbone: Backbone, folders: Sequence[str]) -> tuple[PromptAdapter, ...]:

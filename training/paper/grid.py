@@ -11,7 +11,7 @@ from pathlib import Path
 from training.arguments import TrainArguments
 from training.errors import InvalidArguments
 from training.paper.variants import Variant
-from training.splits import Split
+from training.rows.splits import Split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,13 +10,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from backbone import Backbone
-from training.environment import environment
 from training.errors import InvalidArguments, InvalidData
 from training.paper.grid import Cell, Grid
 from training.paper.results import BackboneNamed, CellResult, Results, in_order
 from training.paper.similarity import similarities
-from training.run_files import RUN
-from training.run_folder import RunFolder
+from training.runs.environment import environment
+from training.runs.files import RUN
+from training.runs.folder import RunFolder
 from training.task_file import TaskFile
 
 CELL = "cell.json"

@@ -9,14 +9,14 @@ from pathlib import Path
 from adapters.errors import AdapterError
 from backbone import Backbone, BackboneError
 from training.errors import TrainingError
-from training.events import EvalEvent, StepEvent, TrainResult
-from training.loop import train_stack
 from training.methods import without_collapse
-from training.metrics import Metrics
 from training.paper.grid import Cell, Grid, stacks
 from training.paper.grid_folder import Asked, asked_of, begin, pending, write_cell
 from training.paper.results import CellResult, CurvePoint
-from training.run import Preparation, RunOptions, RunReport, RunRows, finish, prepare, read_rows
+from training.runs.run import Preparation, RunOptions, RunReport, RunRows, finish, prepare, read_rows
+from training.scoring.metrics import Metrics
+from training.stack.events import EvalEvent, StepEvent, TrainResult
+from training.stack.loop import train_stack
 from training.task_file import TaskFile
 
 FAILURES = (TrainingError, AdapterError, BackboneError, RuntimeError, ValueError, OSError)

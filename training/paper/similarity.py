@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from training.paper.results import CellResult, Similarity
 from training.report.figures import cosine_similarity
-from training.run_files import METHOD
+from training.runs.files import METHOD
 
 WEIGHTS = "weights"
 

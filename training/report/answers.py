@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.calibration import ECE_BINS, expected_calibration_error
-from training.predictions import Predictions
+from training.scoring.calibration import ECE_BINS, expected_calibration_error
+from training.scoring.predictions import Predictions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

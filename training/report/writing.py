@@ -7,7 +7,7 @@ from training.report.comparison import NamedRun, best_run, named_runs
 from training.report.page import Comparison, detailed, html
 from training.report.plots import comparison_plots, run_plots
 from training.report.reading import find_runs, read_run
-from training.run_files import PLOTS
+from training.runs.files import PLOTS
 
 
 def write_report(paths: Sequence[Path], out: Path) -> None:

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 from safetensors import safe_open
 
 from training.errors import InvalidArguments, SweepFailed
-from training.events import EvalEvent, TrainResult
-from training.metrics import Metrics
-from training.run_folder import RunFolder
+from training.runs.folder import RunFolder
+from training.scoring.metrics import Metrics
+from training.stack.events import EvalEvent, TrainResult
 
 SWEEP, STUDY, PAGE, TRIALS, RESULT = "sweep.json", "study.sqlite", "sweep.html", "trials", "result.safetensors"
 _METRICS = TypeAdapter(Metrics)

@@ -20,9 +20,9 @@ import ray
 
 from backbone import Backbone
 from training.errors import InvalidArguments
-from training.events import EvalEvent, TrainResult
-from training.metrics import Metrics
-from training.run_folder import RunFolder
+from training.runs.folder import RunFolder
+from training.scoring.metrics import Metrics
+from training.stack.events import EvalEvent, TrainResult
 from training.sweeping.stacks import Subject, train_trials
 from training.sweeping.study import Trial
 from training.sweeping.sweep import Sweep

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from backbone import Backbone
-from training.events import EvalEvent, TrainResult
-from training.loop import train_stack
-from training.metrics import Metrics
-from training.run import RunOptions, RunRows, prepare
-from training.run_folder import RunFolder
-from training.splits import Split
+from training.rows.splits import Split
+from training.runs.folder import RunFolder
+from training.runs.run import RunOptions, RunRows, prepare
+from training.scoring.metrics import Metrics
+from training.stack.events import EvalEvent, TrainResult
+from training.stack.loop import train_stack
 from training.sweeping.study import Trial
 from training.task_file import TaskFile
 

@@ -8,8 +8,8 @@ from optuna.trial import FrozenTrial
 
 from training.arguments import TrainArguments
 from training.errors import InvalidArguments, SweepFailed
-from training.events import EvalEvent, TrainResult
-from training.metrics import Metrics
+from training.scoring.metrics import Metrics
+from training.stack.events import EvalEvent, TrainResult
 from training.sweeping.folder import SweepFolder, read_result, write_result
 from training.sweeping.space import SearchSpace
 from training.sweeping.stacks import Subject

@@ -1,8 +1,8 @@
 """The best trial of a sweep: its adapter and its report rows, looked at once."""
 
 from backbone import Backbone
-from training.run import Preparation, RunReport, finish
-from training.slot import Slot
+from training.runs.run import Preparation, RunReport, finish
+from training.stack.slot import Slot
 from training.starting import start_method
 from training.sweeping.folder import read_result
 from training.sweeping.study import Trial

@@ -1,0 +1,1 @@
+"""Labelled rows: read, told apart by label, split, checked, and drafted into a task file."""

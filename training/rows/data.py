@@ -1,0 +1,100 @@
+"""Labelled rows of a task's files. A bad row is refused with file, row and field."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adapters.errors import InvalidRow
+from training.errors import InvalidData
+from training.rows.formats import class_names, raw_rows
+from training.rows.labels import label_index
+from training.task_file import TaskFile
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled row, rendered."""
+
+    text: str
+    label: int
+    """The index of its label in the task's order."""
+    group: str | None = None
+    """What its metric keeps together, the question of MultiRC's answers; None where the task has no groups."""
+    fields: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """The text of each of the template's fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowFile:
+    """The examples of one file and the file's sha256."""
+
+    path: Path
+    examples: tuple[Example, ...]
+    sha256: str
+
+
+def read_examples(path: Path, task: TaskFile) -> RowFile:
+    """Every row of a file as an example of the task.
+
+    Raises:
+        InvalidData: the file cannot be read, or a row does not fit; says which row (1 is the first) and field
+    """
+    task = with_class_names(task, path)
+    examples = tuple(example_of(row, f"{path}: {where}", task) for where, row in raw_rows(path))
+    if not examples:
+        raise InvalidData(f"{path}: no rows")
+    with path.open("rb") as file:
+        return RowFile(path, examples, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def read_shards(paths: Sequence[Path], task: TaskFile) -> RowFile:
+    """The rows of files that are parts of one, under the first one's path; raises as `read_examples`.
+
+    The sha256 of several is that of their sha256 sums, a line each.
+    """
+    files = [read_examples(path, task) for path in paths]
+    if len(files) == 1:
+        return files[0]
+    digest = hashlib.sha256("".join(f"{file.sha256}\n" for file in files).encode()).hexdigest()
+    return RowFile(files[0].path, tuple(example for file in files for example in file.examples), digest)
+
+
+def with_class_names(task: TaskFile, path: Path) -> TaskFile:
+    """The task; where it has no `label_values`, with the file's own label names, as far as they are its labels."""
+    if task.data.label_values:
+        return task
+    names = class_names(path, task.data.label)
+    values = {str(index): name for index, name in enumerate(names) if name in task.spec.label_names}
+    return task.model_copy(update={"data": task.data.model_copy(update={"label_values": values})})
+
+
+def example_of(row: Mapping[str, object], where: str, task: TaskFile) -> Example:
+    """A row as an example; `InvalidData` begins with where it stands."""
+    fields = {}
+    for name in task.spec.fields:
+        value = cell_of(row, task.data.columns.get(name, name), where)
+        if not isinstance(value, str):
+            raise InvalidData(f"{where}: field {name!r} is {value!r}, expected text")
+        fields[name] = value
+    cell = cell_of(row, task.data.label, where)
+    label = label_index(cell, task)
+    if label is None:
+        expected = ", ".join(task.data.label_values or task.spec.label_names)
+        raise InvalidData(f"{where}: field {task.data.label!r} is {cell!r}, expected one of {expected}")
+    group = None if task.data.group is None else str(cell_of(row, task.data.group, where))
+    try:
+        return Example(task.spec.render(fields), label, group, fields)
+    except InvalidRow as exc:
+        raise InvalidData(f"{where}: {exc}") from exc
+
+
+def cell_of(row: Mapping[str, object], column: str, where: str) -> object:
+    """What stands in a column; `idx.question` is the member of a column that holds objects."""
+    if column in row:
+        return row[column]
+    outer, _, inner = column.partition(".")
+    members = row.get(outer)
+    if isinstance(members, dict) and inner in members:
+        return members[inner]
+    raise InvalidData(f"{where}: no field {column!r}, the row has {', '.join(map(repr, row))}")

@@ -1,0 +1,66 @@
+"""Runs as they are planned, before anything is read: values that can travel to another process, and their training."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from backbone import Backbone
+from training.arguments import TrainArguments
+from training.rows.folds import Fold
+from training.rows.splits import Split
+from training.runs.folder import RunFolder
+from training.runs.run import RunOptions, RunRows, finish, prepare, read_rows, train_prepared
+from training.stack.events import EvalEvent, RestoreEvent, StepEvent
+from training.task_file import TaskFile
+
+Event = StepEvent | EvalEvent | RestoreEvent
+Watch = Callable[[int, Event], None]
+"""Told of what a run, named by its place among the plans, does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """A run to make in a folder, or to go on with where the folder has it half done."""
+
+    task: TaskFile
+    arguments: TrainArguments
+    folder: Path
+    split: Split
+    fold: Fold | None
+    limit: int | None
+    tensorboard: bool = False
+
+
+def train_plans(backbone: Backbone, plans: Sequence[RunPlan], *, watch: Watch) -> None:
+    """Train all that is not finished in one stack; each run is written into its folder. Raises as `run_training`.
+
+    Raises:
+        InvalidCheckpoint: a folder holds another run than is planned, or a damaged one
+    """
+    rows: dict[tuple[str, int, Fold | None], RunRows] = {}
+    prepared = []
+    for number, plan in enumerate(plans):
+        key = (plan.task.name, plan.arguments.seed, plan.fold)
+        if key not in rows:
+            rows[key] = read_rows(
+                backbone, plan.task, split=plan.split, seed=plan.arguments.seed, fold=plan.fold, limit=plan.limit
+            )
+        options = RunOptions(
+            task=plan.task,
+            arguments=plan.arguments,
+            folder=RunFolder(plan.folder, resume=True),
+            split=plan.split,
+            fold=plan.fold,
+            limit=plan.limit,
+            rows=rows[key],
+            stack_size=len(plans),
+            tensorboard=plan.tensorboard,
+            on_step=partial(watch, number),
+            on_evaluation=partial(watch, number),
+            on_restore=partial(watch, number),
+        )
+        prepared.append(prepare(backbone, options))
+    left = [preparation for preparation in prepared if not preparation.options.folder.is_finished]
+    for preparation, result in zip(left, train_prepared(backbone, left), strict=True):
+        finish(backbone, preparation, result)

@@ -1,0 +1,65 @@
+"""Writes a run's curves, its best tensors and its cost into its folder, out of the events of its slot."""
+
+from backbone import Backbone
+from training.methods import Method
+from training.runs.cost import CostMeter
+from training.runs.folder import RunFolder
+from training.runs.prompt_words import prompt_words
+from training.runs.tensorboard import TensorBoard
+from training.scoring.evaluation import TokenizedRows
+from training.stack.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
+
+
+class RunRecorder:
+    """Keeps what the report is made of. Of the method's tensors, those of the best epoch: the adapter's own."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        method: Method,
+        rows: TokenizedRows,
+        *,
+        stack_size: int,
+        board: TensorBoard | None = None,
+    ) -> None:
+        """Record one run.
+
+        Args:
+            rows: the training rows
+            stack_size: prompts that train at once
+            board: told of every event as well
+        """
+        self._folder, self._method, self._board = folder, method, board
+        num_virtual_tokens = int(method.prompt().shape[0])
+        self._meter = CostMeter(rows, num_virtual_tokens=num_virtual_tokens, stack_size=stack_size)
+
+    def restore(self, event: RestoreEvent) -> None:
+        """The run goes on from a checkpoint."""
+        self._meter.restore(event)
+        self._folder.rewind(event.evaluations, step=event.step)
+        if self._board is not None:
+            self._board.restore(step=event.step)
+
+    def step(self, event: StepEvent) -> None:
+        """Written at once: a run that is killed goes on from any step."""
+        self._meter.step(event)
+        self._folder.write_steps([event])
+        if self._board is not None:
+            self._board.step(event)
+
+    def evaluation(self, event: EvalEvent) -> None:
+        """Write what came up to here."""
+        self._meter.evaluation(event)
+        self._folder.write_evaluation(event)
+        if self._board is not None:
+            self._board.evaluation(event)
+        if event.is_best:
+            self._folder.write_method(self._method.state())
+
+    def finish(self, backbone: Backbone, result: TrainResult) -> None:
+        """Write what is known at the end alone. Best tensors come from the folder: a resumed run may have made them."""
+        words = prompt_words(backbone, result.prompt, self._folder.read_method(), self._method.sampled_token_ids)
+        self._folder.write_words(words)
+        self._folder.write_cost(self._meter.cost(backbone.device))
+        if self._board is not None:
+            self._board.close()

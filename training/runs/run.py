@@ -1,0 +1,263 @@
+"""One training run from a task file to a run folder: rows, loop, report, adapter, card."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.adapter import PromptAdapter
+from adapters.files import to_files
+from backbone import Backbone
+from training.arguments import TrainArguments
+from training.rows.data import Example
+from training.rows.folds import Fold
+from training.rows.splits import Split, read_split
+from training.runs.card import model_card
+from training.runs.command import train_command
+from training.runs.environment import environment
+from training.runs.exporting import export, start_and_best
+from training.runs.folder import RunFolder
+from training.runs.outcome import result_figures, result_values
+from training.runs.recorder import RunRecorder
+from training.runs.tensorboard import TensorBoard
+from training.scoring.appraisal import Appraisal, appraise
+from training.scoring.evaluation import TokenizedRows, evaluate, tokenize_examples
+from training.scoring.metrics import Metrics
+from training.scoring.predictions import predictions_table
+from training.sources import read_sources
+from training.stack.checkpoint import Checkpoints
+from training.stack.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
+from training.stack.loop import train_stack
+from training.stack.slot import Slot
+from training.starting import start_method
+from training.task_file import TaskFile
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a run came to."""
+
+    folder: Path
+    adapter: PromptAdapter | None
+    """None where the method does not collapse to a prompt."""
+    result: TrainResult
+    untrained: Metrics
+    """The prompt before training, on the report rows."""
+    appraisal: Appraisal
+    """The best prompt, on the report rows."""
+    split: Split
+    num_truncated: int
+    """Training rows that were cut to the task's token limit."""
+    rows: TokenizedRows
+    """The report rows."""
+    answered: NDArray[np.float32]  # [n, K]
+    """The best prompt's label log-probabilities of them, before calibration."""
+    fold: Fold | None = None
+
+    @property
+    def trained(self) -> Metrics:
+        """The best prompt's metrics on the report rows."""
+        return self.appraisal.metrics
+
+
+@dataclass(frozen=True, slots=True)
+class RunRows:
+    """A run's rows, tokenised."""
+
+    train: TokenizedRows
+    selection: TokenizedRows
+    report: TokenizedRows
+    report_examples: tuple[Example, ...]
+    described: dict[str, str | int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Everything that a run is asked for; its folder comes to hold what it comes to."""
+
+    task: TaskFile
+    arguments: TrainArguments
+    folder: RunFolder
+    split: Split = "honest"
+    fold: Fold | None = None
+    """The one that is reported; for `kfold` alone."""
+    limit: int | None = None
+    """At most so many training rows."""
+    rows: RunRows | None = None
+    """What `read_rows` gave for the same task, split, seed and limit; left out, they are read."""
+    stack_size: int = 1
+    """Prompts that train at once, for the record of what it cost."""
+    check_int8: bool = True
+    """On a CPU: compare with the answers in int8, which a server in int8 asks an adapter for."""
+    tensorboard: bool = False
+    """Write event files for TensorBoard as well."""
+    on_step: Callable[[StepEvent], None] = lambda event: None
+    on_evaluation: Callable[[EvalEvent], None] = lambda event: None
+    on_restore: Callable[[RestoreEvent], None] = lambda event: None
+    """The run goes on from a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """A run whose rows are read and whose folder is begun: a slot to train, and what its report needs."""
+
+    options: RunOptions
+    slot: Slot
+    rows: RunRows
+    recorder: RunRecorder | None
+    """None where what came of the training is in the folder already."""
+    sources: tuple[PromptAdapter, ...]
+    """The adapters that its method started from."""
+
+
+def run_training(backbone: Backbone, options: RunOptions) -> RunReport:
+    """Train, report and write everything.
+
+    Raises:
+        InvalidData: a data file or row is bad
+        backbone.InvalidLabels: the backbone's tokenizer cannot tell the label words apart
+    """
+    prepared = prepare(backbone, options)
+    return finish(backbone, prepared, train_prepared(backbone, [prepared])[0])
+
+
+def train_prepared(backbone: Backbone, prepared: Sequence[Preparation]) -> list[TrainResult]:
+    """Train runs that are not finished in one stack, with checkpoints in their folders; it goes on from those there.
+
+    Raises:
+        InvalidCheckpoint: one cannot be read
+    """
+    checkpoints = Checkpoints([preparation.options.folder.path for preparation in prepared])
+    return train_stack(backbone, [preparation.slot for preparation in prepared], checkpoints)
+
+
+def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
+    """Read and tokenise a run's rows, begin its folder and start its method; raises as `run_training`."""
+    task, arguments = options.task, options.arguments
+    trie = backbone.label_trie(task.spec.label_words)
+    rows = options.rows or read_rows(
+        backbone, task, split=options.split, seed=arguments.seed, limit=options.limit, fold=options.fold
+    )
+    sources = read_sources(backbone, arguments.sources)
+    method = start_method(backbone, arguments, sources)
+    described = {
+        "split": options.split,
+        "limit": options.limit,
+        "data": rows.described,
+        "backbone": asdict(backbone.identity),
+        "precision": backbone.precision,
+        "environment": environment(backbone.device),
+        "command": train_command(
+            arguments,
+            split=options.split,
+            fold=options.fold,
+            limit=options.limit,
+            backbone=backbone.identity.id,
+            revision=backbone.identity.revision,
+        ),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    options.folder.write_arguments(task, arguments, described=described)
+    board = TensorBoard(options.folder.path, lr=arguments.lr) if options.tensorboard else None
+    recorder = RunRecorder(options.folder, method, rows.train, stack_size=options.stack_size, board=board)
+
+    def step(event: StepEvent) -> None:
+        recorder.step(event)
+        options.on_step(event)
+
+    def evaluation(event: EvalEvent) -> None:
+        recorder.evaluation(event)
+        options.on_evaluation(event)
+
+    def restore(event: RestoreEvent) -> None:
+        recorder.restore(event)
+        options.on_restore(event)
+
+    slot = Slot(
+        method=method,
+        arguments=arguments,
+        trie=trie,
+        rows=rows.train,
+        selection=rows.selection,
+        label_words=tuple(task.spec.label_words),
+        scoring=task.scoring,
+        on_step=step,
+        on_evaluation=evaluation,
+        on_restore=restore,
+    )
+    return Preparation(options, slot, rows, recorder, sources)
+
+
+def finish(
+    backbone: Backbone, prepared: Preparation, result: TrainResult, *, untrained: Metrics | None = None
+) -> RunReport:
+    """Score what training came to on the report rows, and write the adapter with its card where there can be one.
+
+    Args:
+        untrained: what another run that started from the same prompt had on the same report rows; else it is measured
+    """
+    options, slot, rows = prepared.options, prepared.slot, prepared.rows
+    task = options.task
+    start, best = start_and_best(backbone, slot, result, options.folder, sources=prepared.sources)
+    if untrained is None:
+        untrained = evaluate(backbone, start, slot.trie, rows.report, scoring=slot.scoring)
+    appraisal = appraise(backbone, best, slot, report=rows.report, spec=task.spec)
+    answered = appraisal.answered
+    figures = result_figures(result, untrained, appraisal)
+    adapter = export(
+        backbone,
+        task,
+        slot,
+        result,
+        appraisal,
+        figures=figures,
+        described=rows.described,
+        report=rows.report,
+        sources=prepared.sources,
+        check_int8=options.check_int8,
+    )
+    options.folder.write_predictions(predictions_table(rows.report_examples, task.spec.label_names, answered))
+    if prepared.recorder is not None:
+        prepared.recorder.finish(backbone, result)
+    if adapter is not None:
+        options.folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
+    options.folder.write_result(
+        result_values(adapter, result, appraisal, figures=figures, num_truncated=rows.train.num_truncated)
+    )
+    return RunReport(
+        folder=options.folder.path,
+        adapter=adapter,
+        result=result,
+        untrained=untrained,
+        appraisal=appraisal,
+        split=options.split,
+        num_truncated=rows.train.num_truncated,
+        rows=rows.report,
+        answered=answered,
+        fold=options.fold,
+    )
+
+
+def read_rows(
+    backbone: Backbone,
+    task: TaskFile,
+    *,
+    split: Split,
+    seed: int,
+    limit: int | None,
+    max_selection: int | None = None,
+    max_report: int | None = None,
+    fold: Fold | None = None,
+) -> RunRows:
+    """A run's rows in their three roles, tokenised; arguments as `read_split`, raises as `run_training`."""
+    backbone.label_trie(task.spec.label_words)  # labels that cannot be told apart are refused before rows are read
+    rows = read_split(
+        task, split=split, seed=seed, limit=limit, max_selection=max_selection, max_report=max_report, fold=fold
+    )
+    train, selection, report = (
+        tokenize_examples(backbone, task.spec, examples) for examples in (rows.train, rows.selection, rows.report)
+    )
+    return RunRows(train, selection, report, rows.report, rows.described)

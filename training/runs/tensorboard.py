@@ -1,0 +1,62 @@
+"""A run's curves as TensorBoard's event files: training loss and rate a step, every selection metric an evaluation."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.errors import InvalidArguments
+from training.stack.events import EvalEvent, StepEvent
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+FOLDER = "tensorboard"
+
+
+class TensorBoard:
+    """Writes one run's events; the file is begun with the first of them."""
+
+    def __init__(self, run: Path, *, lr: float) -> None:
+        """Curves of the run in a folder.
+
+        Args:
+            run: the run's folder; the event files go into `tensorboard` in it
+            lr: the rate of each step
+
+        Raises:
+            InvalidArguments: TensorBoard is not installed
+        """
+        if find_spec("tensorboard") is None:
+            raise InvalidArguments("tensorboard is not installed; install superpos[tensorboard]")
+        self._folder, self._lr = run / FOLDER, lr
+        self._first_step: int | None = None
+        self._writer: SummaryWriter | None = None
+
+    def restore(self, *, step: int) -> None:
+        """The run goes on after so many steps: what was written of later ones is to be forgotten."""
+        self._first_step = step + 1
+
+    def step(self, event: StepEvent) -> None:
+        """The loss of its batch, and its rate."""
+        writer = self._begun()
+        writer.add_scalar("train/loss", event.loss, event.step)
+        writer.add_scalar("train/lr", self._lr, event.step)
+
+    def evaluation(self, event: EvalEvent) -> None:
+        """Every figure of the selection rows."""
+        writer = self._begun()
+        for name, value in event.metrics.figures().items():
+            writer.add_scalar(f"selection/{name}", value, event.step)
+        writer.flush()
+
+    def close(self) -> None:
+        """No more events."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _begun(self) -> "SummaryWriter":
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow, and an extra
+
+            self._writer = SummaryWriter(self._folder, purge_step=self._first_step)
+        return self._writer

@@ -1,0 +1,109 @@
+"""Bootstrap confidence intervals of a task's metrics: what a prompt would have scored on other rows like these."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.scoring.confusion import Confusion, confusion_of
+from training.scoring.metrics import METRIC_NAMES, MetricName, Scoring, confusion_metric, group_codes, groups_right
+
+RESAMPLES = 1_000
+LEVEL = 0.95
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure's bounds."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:.3f}–{self.high:.3f}"
+
+
+def intervals(
+    answers: NDArray[np.int64],  # [n]
+    labels: NDArray[np.int64],  # [n]
+    *,
+    num_labels: int,
+    scoring: Scoring,
+    groups: Sequence[str] | None = None,  # [n]
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """The percentile interval of every measured metric and of `score`, 95 %, over 1,000 resamples.
+
+    Rows are drawn with replacement, whole groups where there are any. To draw n rows is to draw how often each pair of
+    answer and label occurs, so a resample is one draw from a multinomial distribution, and all are measured at once.
+    """
+    if groups is None:
+        confusion, whole = _resampled_rows(answers, labels, num_labels, seed), None
+    else:
+        confusion, whole = _resampled_groups(answers, labels, group_codes(groups, len(labels)), num_labels, seed)
+    samples: dict[MetricName, Floats] = {
+        name: _sample(name, confusion, whole, scoring)
+        for name in scoring.measured  # each [R]
+    }
+    score = np.mean([samples[name] for name in scoring.metrics], axis=0)
+    return {name: _interval(values) for name, values in [*samples.items(), ("score", score)]}
+
+
+def interval_figures(found: Mapping[str, Interval]) -> dict[str, float]:
+    """The bounds by name, as `accuracy_low` and `accuracy_high`."""
+    return {
+        f"{name}_{end}": value
+        for name, interval in found.items()
+        for end, value in (("low", interval.low), ("high", interval.high))
+    }
+
+
+def read_intervals(figures: Mapping[str, float], *, role: str) -> dict[str, Interval]:
+    """The inverse of `interval_figures`, for those of a role that are known."""
+    names = [*METRIC_NAMES, "score"]
+    return {
+        name: Interval(figures[f"{role}_{name}_low"], figures[f"{role}_{name}_high"])
+        for name in names
+        if f"{role}_{name}_low" in figures
+    }
+
+
+def _sample(name: MetricName, confusion: Confusion, whole: Floats | None, scoring: Scoring) -> Floats:
+    if name != "exact_match":
+        return confusion_metric(name, confusion, scoring)
+    # without groups every row is one, and right where its answer is
+    return confusion_metric("accuracy", confusion, scoring) if whole is None else whole
+
+
+def _resampled_rows(answers: NDArray[np.int64], labels: NDArray[np.int64], num_labels: int, seed: int) -> Confusion:
+    """Counts [R, C]."""
+    seen = confusion_of(answers, labels, num_labels)
+    draws = np.random.default_rng(seed).multinomial(len(labels), seen.counts / len(labels), size=RESAMPLES)
+    return Confusion(seen.answers, seen.labels, draws.astype(np.float64), num_labels)
+
+
+def _resampled_groups(
+    answers: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    codes: NDArray[np.int64],
+    num_labels: int,
+    seed: int,
+) -> tuple[Confusion, Floats]:
+    """Counts [R, C] of whole groups, and the share of groups that are all right, [R]."""
+    pairs, cells = np.unique((answers + 1) * num_labels + labels, return_inverse=True)  # [C], [n]
+    right = groups_right(answers == labels, codes)  # [G]
+    per_group = np.zeros((len(right), len(pairs)))
+    np.add.at(per_group, (codes, cells), 1.0)
+    draws = np.random.default_rng(seed).multinomial(
+        len(right), np.full(len(right), 1 / len(right)), size=RESAMPLES
+    )  # [R, G]
+    confusion = Confusion(pairs // num_labels - 1, pairs % num_labels, draws @ per_group, num_labels)
+    return confusion, np.asarray(draws @ right.astype(np.float64) / len(right))
+
+
+def _interval(values: Floats) -> Interval:
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    return Interval(low, high)

@@ -1,0 +1,116 @@
+"""Runs a prompt over tokenised rows with the serving scorer, so that training reports what serving will answer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adapters.task import TaskSpec
+from backbone import Backbone, LabelTrie, PackedRow, pack
+from training.methods import InputDependent, OwnModel
+from training.rows.data import Example
+from training.scoring.bootstrap import Interval, intervals
+from training.scoring.metrics import ACCURACY, Metrics, Scoring, measure
+
+MAX_BATCH_TOKENS = 2_048
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedRows:
+    """Examples as the model sees them."""
+
+    token_ids: tuple[tuple[int, ...], ...]  # n × [T_i]
+    labels: NDArray[np.int64]  # [n]
+    num_truncated: int
+    groups: tuple[str, ...] | None = None
+    """What each row is judged with (`Example.group`); None where the task has no groups."""
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    def measured(self, log_probs: NDArray[np.float32], scoring: Scoring) -> Metrics:
+        """The metrics of label log-probabilities [n, K] for these rows."""
+        return measure(log_probs, self.labels, scoring=scoring, groups=self.groups)
+
+    def intervals(self, log_probs: NDArray[np.float32], scoring: Scoring) -> dict[str, Interval]:
+        """Confidence intervals of the same, by name."""
+        return intervals(
+            log_probs.argmax(axis=1),
+            self.labels,
+            num_labels=log_probs.shape[1],
+            scoring=scoring,
+            groups=self.groups,
+        )
+
+
+def tokenize_examples(backbone: Backbone, spec: TaskSpec, examples: Sequence[Example]) -> TokenizedRows:
+    """Tokenise rows once; longer ones are cut on the task's side and counted."""
+    texts = backbone.tokenizer.tokenize(
+        [example.text for example in examples], max_tokens=spec.max_tokens, truncation=spec.truncation_side
+    )
+    return TokenizedRows(
+        token_ids=tuple(text.token_ids for text in texts),
+        labels=np.array([example.label for example in examples], dtype=np.int64),
+        num_truncated=sum(text.truncated for text in texts),
+        groups=_groups(examples),
+    )
+
+
+def _groups(examples: Sequence[Example]) -> tuple[str, ...] | None:
+    groups = tuple(example.group for example in examples if example.group is not None)
+    return groups if groups and len(groups) == len(examples) else None
+
+
+Scored = Tensor | InputDependent | OwnModel
+"""A prompt [P, H], or a method that does not collapse to one."""
+
+
+def label_scores(backbone: Backbone, scored: Scored, trie: LabelTrie, token_ids: Sequence[Sequence[int]]) -> Tensor:
+    """Label log-probabilities [B, K] of one packed batch under one prompt [P, H]; differentiable in it."""
+    if isinstance(scored, OwnModel):
+        return scored.scores(trie, token_ids)
+    if isinstance(scored, InputDependent):
+        table = scored.prompts(token_ids)  # [B, P, H]
+        size = table.shape[1]
+        rows = [PackedRow(range(i * size, (i + 1) * size), ids) for i, ids in enumerate(token_ids)]
+        encoded = backbone.encode(pack(rows, device=backbone.device), table.flatten(0, 1))
+    else:
+        rows = [PackedRow(range(scored.shape[0]), ids) for ids in token_ids]
+        encoded = backbone.encode(pack(rows, device=backbone.device), scored)
+    return backbone.score(encoded, [trie] * len(rows))
+
+
+def predict(
+    backbone: Backbone, scored: Scored, trie: LabelTrie, token_ids: Sequence[Sequence[int]]
+) -> NDArray[np.float32]:
+    """Label log-probabilities of any number of rows, [n, K]."""
+    with torch.inference_mode():
+        prompt = scored if isinstance(scored, Tensor) else scored.prompt()
+        batches = token_batches(token_ids, prompt.shape[0])
+        scores = [label_scores(backbone, scored, trie, batch).cpu() for batch in batches]
+    return torch.cat(scores).numpy()
+
+
+def evaluate(
+    backbone: Backbone, scored: Scored, trie: LabelTrie, rows: TokenizedRows, *, scoring: Scoring = ACCURACY
+) -> Metrics:
+    """The metrics of a prompt over rows."""
+    return rows.measured(predict(backbone, scored, trie, rows.token_ids), scoring)
+
+
+def token_batches(token_ids: Sequence[Sequence[int]], prompt_length: int) -> Iterator[list[Sequence[int]]]:
+    """Rows in their order, in batches of at most `MAX_BATCH_TOKENS` with their prompts, or of one row."""
+    batch: list[Sequence[int]] = []
+    num_tokens = 0
+    for ids in token_ids:
+        size = prompt_length + len(ids)
+        if batch and num_tokens + size > MAX_BATCH_TOKENS:
+            yield batch
+            batch, num_tokens = [], 0
+        batch.append(ids)
+        num_tokens += size
+    if batch:
+        yield batch

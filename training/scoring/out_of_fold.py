@@ -1,0 +1,27 @@
+"""What a cross-validation comes to: every row as the prompt answered that did not train on it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from training.runs.files import PREDICTIONS
+from training.runs.outcome import Outcome
+from training.scoring.metrics import Metrics, measure
+from training.scoring.predictions import read_predictions
+from training.task_file import TaskFile
+
+
+def out_of_fold(outcomes: Sequence[Outcome], task: TaskFile) -> Metrics:
+    """The metrics of all folds' report rows taken together, out of their folders.
+
+    Raises:
+        InvalidData: a folder's predictions cannot be read
+    """
+    folds = [read_predictions(outcome.folder / PREDICTIONS, task.spec.label_names) for outcome in outcomes]
+    groups = [group for fold in folds for group in fold.groups or ()]
+    return measure(
+        np.concatenate([fold.log_probs for fold in folds]),
+        np.concatenate([fold.labels for fold in folds]),
+        scoring=task.scoring,
+        groups=groups or None,
+    )

@@ -1,0 +1,76 @@
+"""What a run's best prompt answered on the report rows, as a Parquet file: the report and other tools read it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from training.errors import InvalidData
+from training.rows.data import Example
+
+_FIELDS = pyarrow.map_(pyarrow.string(), pyarrow.string())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """n rows with what was answered."""
+
+    texts: tuple[str, ...]
+    """As the model reads them."""
+    fields: tuple[dict[str, str], ...]
+    """The template's fields with their texts."""
+    groups: tuple[str, ...] | None
+    """What each row is judged with; None where the task has no groups."""
+    label_names: tuple[str, ...]
+    """In the task's order; columns of `log_probs`."""
+    labels: NDArray[np.int64]  # [n]
+    log_probs: NDArray[np.float32]  # [n, K], before calibration
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The best label of each row, [n]."""
+        best: NDArray[np.int64] = self.log_probs.argmax(axis=1)
+        return best
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def predictions_table(
+    examples: Sequence[Example],
+    label_names: Sequence[str],
+    log_probs: NDArray[np.float32],  # [n, K]
+) -> pyarrow.Table:
+    """Columns index, text, fields, group, label, predicted, log_probs (a list in the order of the labels)."""
+    names = np.array(label_names, dtype=object)
+    columns = {
+        "index": pyarrow.array(range(len(examples)), pyarrow.int64()),
+        "text": pyarrow.array([example.text for example in examples], pyarrow.string()),
+        "fields": pyarrow.array([list(example.fields.items()) for example in examples], _FIELDS),
+        "group": pyarrow.array([example.group for example in examples], pyarrow.string()),
+        "label": pyarrow.array(names[[example.label for example in examples]].tolist(), pyarrow.string()),
+        "predicted": pyarrow.array(names[log_probs.argmax(axis=1)].tolist(), pyarrow.string()),
+        "log_probs": pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(log_probs.ravel()), log_probs.shape[1]),
+    }
+    return pyarrow.table(columns)
+
+
+def read_predictions(path: Path, label_names: Sequence[str]) -> Predictions:
+    """A table as `predictions_table` makes it, out of a Parquet file.
+
+    Raises:
+        InvalidData: the file cannot be read, or its columns are others or of other labels
+    """
+    try:
+        rows = pyarrow.parquet.read_table(path, columns=["text", "fields", "group", "label", "log_probs"]).to_pydict()
+        log_probs = np.array(rows["log_probs"], dtype=np.float32).reshape(-1, len(label_names))
+        labels = np.array([label_names.index(name) for name in rows["label"]], dtype=np.int64)
+    except (pyarrow.ArrowException, OSError, ValueError) as exc:
+        raise InvalidData(f"{path}: not the predictions of a run: {str(exc).splitlines()[0]}") from exc
+    fields = tuple(dict(pairs) for pairs in rows["fields"])
+    groups = None if None in rows["group"] else tuple(rows["group"])
+    return Predictions(tuple(rows["text"]), fields, groups, tuple(label_names), labels, log_probs)

@@ -1,0 +1,81 @@
+"""What an adapter answers on held-out rows, and what of that is written into it: its profile, its calibration."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adapters import PromptAdapter
+from adapters.calibration import calibrated
+from adapters.profile import profile_of
+from backbone import Backbone
+from training.rows.data import Example, read_shards
+from training.scoring.calibration import CalibrationFit, fit_temperature, probability_figures
+from training.scoring.evaluation import TokenizedRows, predict, tokenize_examples
+from training.scoring.generation import generated_answers
+from training.task_file import TaskFile
+
+
+def answers(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> NDArray[np.float32]:
+    """Label log-probabilities [n, K] of rows by the serving scorer."""
+    prompt = torch.from_numpy(adapter.prompt.copy()).to(backbone.device)
+    return predict(backbone, prompt, backbone.label_trie(adapter.spec.label_words), rows.token_ids)
+
+
+def adapter_examples(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, *paths: Path) -> tuple[Example, ...]:
+    """The rows of a file, or of the files that are its parts, under the adapter's own template and labels.
+
+    Raises:
+        InvalidAdapter: it was trained for another backbone
+        InvalidData: the file is bad, or its labels are not the adapter's
+    """
+    adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
+    rows = read_shards(paths, task.model_copy(update={"spec": adapter.spec}))
+    return rows.examples
+
+
+def adapter_rows(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, *paths: Path) -> TokenizedRows:
+    """The same rows within the adapter's token limit; raises as `adapter_examples`."""
+    return tokenize_examples(backbone, adapter.spec, adapter_examples(backbone, adapter, task, *paths))
+
+
+def generated(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> NDArray[np.int64]:
+    """What rows generate freely, as labels or INVALID, [n]."""
+    prompt = torch.from_numpy(adapter.prompt.copy()).to(backbone.device)
+    return generated_answers(backbone, prompt, adapter.spec, rows.token_ids)
+
+
+def with_calibration(
+    adapter: PromptAdapter,
+    fit: CalibrationFit,
+    log_probs: NDArray[np.float32],  # [n, K]
+    labels: NDArray[np.int64],  # [n]
+) -> PromptAdapter:
+    """The adapter with a calibration that was fitted on all of these rows, and what it is worth on them.
+
+    A temperature flatters on the rows that it was fitted on, so the figures come from two halves, each under the
+    temperature of the other.
+    """
+    halves = np.random.default_rng(0).permutation(len(labels)) % 2 == 0  # [n]
+    probabilities = calibrated(log_probs, 1.0)
+    if fit.calibration.temperature != 1:
+        for half in (halves, ~halves):
+            probabilities[half] = calibrated(log_probs[half], fit_temperature(log_probs[~half], labels[~half]))
+    figures = probability_figures(calibrated(log_probs, 1.0), probabilities, labels)
+    if fit.coverage is not None and fit.precision is not None:
+        figures |= {"coverage": fit.coverage, "answered_accuracy": fit.precision}
+    provenance = adapter.manifest.provenance
+    metrics = provenance.metrics | {f"report_{name}": round(value, 6) for name, value in figures.items()}
+    changes = {
+        "calibration": fit.calibration,
+        "provenance": provenance.model_copy(update={"metrics": metrics}),
+    }
+    return replace(adapter, manifest=adapter.manifest.model_copy(update=changes))
+
+
+def with_profile(adapter: PromptAdapter, log_probs: NDArray[np.float32]) -> PromptAdapter:
+    """The adapter with the profile of its answers [n, K], calibrated as they are served; it has a digest of its own."""
+    profile = profile_of(calibrated(log_probs, adapter.manifest.calibration.temperature))
+    return replace(adapter, manifest=adapter.manifest.model_copy(update={"validation": profile}))

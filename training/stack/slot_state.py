@@ -1,0 +1,95 @@
+"""A slot's state between two steps, and its file: safetensors with JSON in the header, written whole or not at all."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from training.errors import InvalidCheckpoint
+from training.scoring.metrics import Metrics
+from training.stack.events import EvalEvent, Stop
+from training.stack.row_order import OrderState
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotState:
+    """All that tells a slot on its way from one that has not begun."""
+
+    step: int
+    stop: Stop | None
+    losses: tuple[float, ...]
+    """Of the steps since the last evaluation."""
+    order: OrderState
+    best_index: int
+    elapsed_s: float
+    evaluation_s: float
+    """Of these, spent on evaluations."""
+    evaluations: tuple[EvalEvent, ...]
+    tensors: Mapping[str, Tensor]
+    """The method's parameters and the optimiser's state."""
+
+    def write(self, path: Path) -> None:
+        """Replace `path`; a process or machine that ends meanwhile leaves what was there, or nothing."""
+        values = {
+            "format": FORMAT,
+            "step": self.step,
+            "stop": self.stop,
+            "losses": self.losses,
+            "order": asdict(self.order),
+            "best_index": self.best_index,
+            "elapsed_s": self.elapsed_s,
+            "evaluation_s": self.evaluation_s,
+            "evaluations": [_without_prompt(event) for event in self.evaluations],
+        }
+        prompts = {f"prompt.{i}": torch.from_numpy(event.prompt.copy()) for i, event in enumerate(self.evaluations)}
+        part = path.with_name(f"{path.name}.part")
+        data = safetensors.torch.save({**self.tensors, **prompts}, metadata={"state": json.dumps(values)})
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+
+
+def read_state(path: Path) -> SlotState:
+    """The state in a file.
+
+    Raises:
+        InvalidCheckpoint: it cannot be read, or is of another version of this program
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            values = json.loads((file.metadata() or {})["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        if values["format"] != FORMAT:
+            raise InvalidCheckpoint(f"{path} has format {values['format']}, expected {FORMAT}")
+        evaluations = [
+            EvalEvent(**{**event, "metrics": Metrics(**event["metrics"])}, prompt=tensors.pop(f"prompt.{i}").numpy())
+            for i, event in enumerate(values["evaluations"])
+        ]
+        return SlotState(
+            step=values["step"],
+            stop=values["stop"],
+            losses=tuple(values["losses"]),
+            order=OrderState(**values["order"]),
+            best_index=values["best_index"],
+            elapsed_s=values["elapsed_s"],
+            evaluation_s=values["evaluation_s"],
+            evaluations=tuple(evaluations),
+            tensors=tensors,
+        )
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as exc:
+        raise InvalidCheckpoint(f"{path} is no checkpoint that can be gone on from: {exc}") from exc
+
+
+def _without_prompt(event: EvalEvent) -> dict[str, Any]:
+    return {name: value for name, value in asdict(event).items() if name != "prompt"}

@@ -15,13 +15,12 @@ from backbone.architecture import Architecture
 from backbone.backbone import Backbone, BackboneId
 from backbone.errors import BackboneNotFound, DeviceUnavailable, UnsupportedBackbone
 from backbone.fingerprint import fingerprint
-from backbone.precision import Precision
+from backbone.precision import Precision, cpu_has_bf16
 from backbone.sharing import shared
 from backbone.text import TextTokenizer
 from backbone.weights import weights_of
 
 EMBEDDED = "embedded"
-_DEVICE_FOR: dict[Precision, str] = {"int8": "cpu", "bf16": "cuda"}
 
 
 def load(
@@ -44,7 +43,8 @@ def load(
         revision: a Hub branch, tag or commit
         offline: use nothing but what is on this machine
         device: a `torch` device, `cpu` or `cuda`
-        precision: `fp32`; `int8` on a CPU; `bf16` on CUDA. There is no fp16: T5's activations overflow it.
+        precision: `fp32`; `int8` on a CPU; `bf16` on CUDA and on CPUs that multiply in it. There is no fp16: T5's
+            activations overflow it.
         share_weights: map the weights from a file in `cache_dir`, so that processes on a CPU have them in memory once
         say: told what is being done, a line each
 
@@ -82,9 +82,13 @@ def _check_device(device: str, precision: Precision) -> None:
         raise DeviceUnavailable(f"device {device!r} is not supported, expected 'cpu' or 'cuda'")
     if kind == "cuda" and not torch.cuda.is_available():
         raise DeviceUnavailable(f"device {device!r} was asked for, but PyTorch finds no CUDA device")
-    needed = _DEVICE_FOR.get(precision, kind)
-    if kind != needed:
-        raise DeviceUnavailable(f"precision {precision!r} runs on device {needed!r}, not on {device!r}")
+    if precision == "int8" and kind != "cpu":
+        raise DeviceUnavailable(f"precision 'int8' runs on device 'cpu', not on {device!r}")
+    if precision == "bf16" and kind == "cpu" and not cpu_has_bf16():
+        raise DeviceUnavailable(
+            "precision 'bf16' needs bf16 instructions (AVX512-BF16, AMX, Arm's), which this CPU lacks: "
+            "it would be slower than fp32; expected 'fp32' or 'int8'"
+        )
 
 
 def _from_transformers(

@@ -15,6 +15,12 @@ TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "int8": 1e-4, "bf16": 0.1}
 """How far a row's log-probabilities in a batch may lie from those of the row alone."""
 
 
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies matrices in bf16 by instructions of its own; others are many times slower in it."""
+    known = torch.cpu.get_capabilities()
+    return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last is Arm's
+
+
 def in_precision(weights: T5Weights, precision: Precision) -> T5Weights:
     """The same model with other linear layers; the float32 weights are left as they are.
 

@@ -1,8 +1,13 @@
 """Train the bundled adapters again and put them into `adapters/bundled`. Needs the real rows (SUPERPOS_DATA).
 
-About an hour on two cores. The figures of each are in its own card.
+About an hour on two cores for all; a task named as an argument is trained alone, so that two can run side by side:
+
+    SUPERPOS_DATA=… SUPERPOS_THREADS=1 python -m benchmarks.bundled sst2 cola
+
+The figures of each are in its own card.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -20,20 +25,31 @@ RUNS = {
     "trec": ("--epochs", "7"),
     "rte": ("--epochs", "4"),
 }
+"""Options of `superpos train`, by task: what docs/results.md says is best, on as many rows as two cores can see."""
 
 
 def main() -> int:
     """Train each task by the `superpos` command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(RUNS)} (default: all)")
+    tasks = parser.parse_args().tasks or list(RUNS)
+    if unknown := [task for task in tasks if task not in RUNS]:
+        parser.error(f"task {unknown[0]!r} is not bundled, expected some of {', '.join(RUNS)}")
     if not os.environ.get("SUPERPOS_DATA"):
         sys.exit("set SUPERPOS_DATA to the folder of the real rows (see examples/tasks)")
-    for task, options in RUNS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            run = Path(folder) / task
-            file = str(ROOT / f"examples/tasks/{task}.yaml")
-            subprocess.run([SUPERPOS, "train", file, *options, "--out", str(run)], check=True)
-            shutil.rmtree(BUNDLED / task, ignore_errors=True)
-            shutil.copytree(run / "adapter", BUNDLED / task)
+    for task in tasks:
+        train(task)
     return 0
+
+
+def train(task: str) -> None:
+    """Train one, and replace its folder once there is another."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / task
+        file = str(ROOT / f"examples/tasks/{task}.yaml")
+        subprocess.run([SUPERPOS, "train", file, *RUNS[task], "--out", str(run), "--plain"], check=True)
+        shutil.rmtree(BUNDLED / task, ignore_errors=True)
+        shutil.copytree(run / "adapter", BUNDLED / task)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
   that a matrix product reaches here (best of several shapes and of MKL and oneDNN, measured in turns with it).
 - `max_difference_one_step`: of log-probabilities, ours from `transformers` in fp32.
 - `int8_label_agreement_min`, `int8_accuracy_loss_points_max`: int8 against fp32 on the validation rows of every bundled
-  task, the worst task (SUPERPOS_DATA; `--quick` takes 200 rows a task).
+  task, the worst task (SUPERPOS_DATA; `--quick` takes 200 rows a task). `bf16_…`: the same where the CPU has bf16.
 - `labels77_vs_2`: seconds of 32 rows with banking77's labels, the best 5 asked for, ÷ with two labels; the prompt is
   not trained for them, so that more of the trie is looked at than would be.
 
@@ -31,13 +31,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from backbone import embedded
-from benchmarks.engine_checks import gemm_peak, int8_agreement, labels77_vs_2, needed_flops, write_base_model
+from backbone.precision import cpu_has_bf16
+from benchmarks.engine_checks import agreement, gemm_peak, labels77_vs_2, needed_flops, write_base_model
 from benchmarks.engine_process import SETTLE_S, EngineProcess, start
 from benchmarks.engine_variants import PROMPT_LENGTH
 from benchmarks.report import print_result
 from cli.output import err, show
 
-OURS = ("superpos_fp32", "superpos_int8")
+OURS = ("superpos_fp32", "superpos_int8", *(("superpos_bf16",) if cpu_has_bf16() else ()))
 WORKER = "benchmarks.engine_worker"
 LOCAL = (*OURS, "generate2", "one_step")
 PEERS = ("ctranslate2_fp32", "ctranslate2_int8", "onnxruntime_fp32", "onnxruntime_int8")
@@ -88,7 +89,7 @@ def main(
     mixed32 = workloads(quick=quick)["mixed32"]
     figures["mixed32_fp32_peak_fraction"] = needed_flops(folder, mixed32) / small["mixed32"]["superpos_fp32"] / peak
     figures["labels77_vs_2"] = labels77_vs_2(folder, rounds=5 if quick else 15)
-    figures |= int8_agreement(folder, cache_dir, rows=200 if quick else None)
+    figures |= agreement(folder, cache_dir, rows=200 if quick else None)
     figures["max_difference_one_step"] = small["differences"]["superpos_fp32"]
     print_result(
         "engine", {name: float(f"{value:.4g}") for name, value in figures.items()}, detail={"seconds": medians}
@@ -143,11 +144,12 @@ def ratios(medians: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         "mixed32_int8_vs_ctranslate2_int8": ("mixed32", "ctranslate2_int8", "superpos_int8"),
         "mixed32_int8_vs_onnxruntime_int8": ("mixed32", "onnxruntime_int8", "superpos_int8"),
         "mixed32_int8_vs_fp32": ("mixed32", "superpos_fp32", "superpos_int8"),
+        "mixed32_bf16_vs_fp32": ("mixed32", "superpos_fp32", "superpos_bf16"),
     }
     return {
         name: medians[workload][other] / medians[workload][ours]
         for name, (workload, other, ours) in asked.items()
-        if other in medians[workload]
+        if {other, ours} <= medians[workload].keys()
     }
 
 

@@ -1,4 +1,4 @@
-"""What `benchmarks/engine.py` measures beside the race: the machine's peak, large label sets, int8 against fp32."""
+"""What `benchmarks/engine.py` measures beside the race: the machine's peak, large label sets, precisions against fp32."""
 
 import json
 import os
@@ -15,12 +15,14 @@ from rich.table import Table
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
+from adapters.adapter import PromptAdapter
 from adapters.bundle import bundled_adapters
 from adapters.files import from_files
 from backbone import Backbone, PackedRow, load, pack
+from backbone.precision import Precision, cpu_has_bf16
 from benchmarks.report import ROOT
 from cli.output import err, show
-from training.rows.data import read_examples
+from training.rows.data import Example, read_examples
 from training.task_file import load_task_file
 
 _TOP_K = 5
@@ -105,45 +107,48 @@ def _made_up_labels() -> list[str]:
     return [f"{subject} {state}" for subject in subjects for state in states]
 
 
-def int8_agreement(folder: Path, cache_dir: Path, *, rows: int | None) -> dict[str, float]:
-    """How often int8 says what fp32 says, and what it loses in accuracy, over validation rows; the worst task."""
+def agreement(folder: Path, cache_dir: Path, *, rows: int | None) -> dict[str, float]:
+    """How often int8, and bf16 where the CPU has it, say what fp32 says, and what they lose; the worst task.
+
+    Over validation rows of every bundled task, or so many of them.
+    """
     if not os.environ.get("SUPERPOS_DATA"):
         err.print("SUPERPOS_DATA is not set: int8 is not compared on real rows", style="yellow")
         return {}
-    fp32 = load(str(folder), cache_dir=cache_dir)
-    int8 = fp32.in_int8()
-    table = Table("task", "rows", "accuracy fp32", "accuracy int8", "label agreement", "max |Δ log p|")
-    agreements, losses = [], []
-    for task, files in bundled_adapters().items():
+    names: tuple[Precision, ...] = ("fp32", "int8", *(("bf16",) if cpu_has_bf16() else ()))
+    backbones = {name: load(str(folder), cache_dir=cache_dir, precision=name) for name in names}
+    table = Table("task", "rows", "precision", "accuracy", "label agreement", "max |Δ log p|")
+    agreements: dict[str, list[float]] = {name: [] for name in names}
+    losses: dict[str, list[float]] = {name: [] for name in names}
+    for task, files in track(bundled_adapters().items(), console=err):
         adapter = from_files(files)
         file = load_task_file(ROOT / f"examples/tasks/{task}.yaml", variables=os.environ)
         examples = read_examples(Path(os.environ["SUPERPOS_DATA"]) / task / "validation.parquet", file).examples
         examples = examples[:: max(1, len(examples) // rows)][:rows] if rows else examples
-        texts = fp32.tokenizer.tokenize(
-            [example.text for example in examples], max_tokens=adapter.spec.max_tokens, truncation="end"
-        )
-        prompt, trie = torch.from_numpy(adapter.prompt.copy()), fp32.label_trie(adapter.spec.label_words)
-        ids = [text.token_ids for text in texts]
-        scores = [
-            torch.cat(
-                [_score(backbone, prompt, ids[i : i + 16], trie) for i in track(range(0, len(ids), 16), console=err)]
-            )
-            for backbone in (fp32, int8)
-        ]
+        scores = {name: _scores(backbone, adapter, examples) for name, backbone in backbones.items()}
         labels = torch.tensor([example.label for example in examples])
-        accuracy = [float((every.argmax(1) == labels).float().mean()) for every in scores]
-        agreements.append(float((scores[0].argmax(1) == scores[1].argmax(1)).float().mean()))
-        losses.append(100 * (accuracy[0] - accuracy[1]))
-        difference = float((scores[0] - scores[1]).abs().max())
-        table.add_row(
-            task,
-            str(len(ids)),
-            *(f"{value:.4f}" for value in accuracy),
-            f"{agreements[-1]:.4f}",
-            f"{difference:.2f}",
-        )
+        for name, each in scores.items():
+            same = float((each.argmax(1) == scores["fp32"].argmax(1)).float().mean())
+            right, right_fp32 = (float((x.argmax(1) == labels).float().mean()) for x in (each, scores["fp32"]))
+            agreements[name].append(same)
+            losses[name].append(100 * (right_fp32 - right))
+            known = torch.isfinite(each)
+            difference = float((each - scores["fp32"])[known].abs().max())
+            table.add_row(task, str(len(examples)), name, f"{right:.4f}", f"{same:.4f}", f"{difference:.2f}")
     show(table)
-    return {"int8_label_agreement_min": min(agreements), "int8_accuracy_loss_points_max": max(losses)}
+    return {f"{name}_label_agreement_min": min(agreements[name]) for name in names[1:]} | {
+        f"{name}_accuracy_loss_points_max": max(losses[name]) for name in names[1:]
+    }
+
+
+def _scores(backbone: Backbone, adapter: PromptAdapter, examples: Sequence[Example]) -> Tensor:
+    """Label log-probabilities [n, K], 16 rows at a time."""
+    texts = backbone.tokenizer.tokenize(
+        [example.text for example in examples], max_tokens=adapter.spec.max_tokens, truncation="end"
+    )
+    prompt, trie = torch.from_numpy(adapter.prompt.copy()), backbone.label_trie(adapter.spec.label_words)
+    ids = [text.token_ids for text in texts]
+    return torch.cat([_score(backbone, prompt, ids[i : i + 16], trie) for i in range(0, len(ids), 16)])
 
 
 @torch.inference_mode()

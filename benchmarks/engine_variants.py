@@ -7,7 +7,10 @@ a prompt, the others, which know no prompts, read P more tokens. Padding is thei
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from backbone.precision import Precision
 
 TokenIds = Sequence[Sequence[int]]
 Run = Callable[[], Any]
@@ -23,6 +26,7 @@ def make(name: str, folder: Path, scratch: Path) -> Variant:
     maker: Callable[..., Variant] = {
         "superpos_fp32": _superpos,
         "superpos_int8": _superpos,
+        "superpos_bf16": _superpos,
         "generate2": _generate2,
         "one_step": _one_step,
         "ctranslate2_fp32": _ctranslate2,
@@ -38,7 +42,7 @@ def _superpos(folder: Path, scratch: Path, precision: str) -> Variant:
 
     from backbone import PackedRow, load, pack
 
-    backbone = load(str(folder), cache_dir=scratch, precision="int8" if precision == "int8" else "fp32")
+    backbone = load(str(folder), cache_dir=scratch, precision=cast("Precision", precision))
     trie = backbone.label_trie(LABELS)
     table = backbone.weights.embedding  # a prompt of token embeddings: the peers can read the same row
 

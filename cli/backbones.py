@@ -52,9 +52,9 @@ def backbone_source(
     from training.runs.processes import BackboneSource
 
     if precision == "fp16":
-        raise CommandError("--precision is 'fp16': T5's activations overflow it; expected fp32, or bf16 on CUDA")
+        raise CommandError("--precision is 'fp16': T5's activations overflow it; expected fp32 or bf16")
     if precision not in ("fp32", "bf16"):
-        raise CommandError(f"--precision is {precision!r}, expected fp32, or bf16 on CUDA")
+        raise CommandError(f"--precision is {precision!r}, expected fp32 or bf16")
     return BackboneSource(
         source=source,
         cache_dir=cache_dir or platformdirs.user_cache_path("superpos"),

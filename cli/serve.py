@@ -38,7 +38,7 @@ def serve(
     ] = None,
     device: Annotated[str | None, typer.Option(help="'cpu' or 'cuda'. (default: cpu)")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="'fp32', 'int8' on a CPU, 'bf16' on CUDA. (default: fp32)")
+        str | None, typer.Option(help="'fp32'; 'int8' on a CPU; 'bf16' on CUDA, or a CPU that has it. (default: fp32)")
     ] = None,
     log_format: Annotated[str | None, typer.Option(help="'console' or 'json'. (default: console)")] = None,
     cache_dir: CacheOption = None,

@@ -177,7 +177,10 @@ def train(
         str, typer.Option(envvar="SUPERPOS_DEVICE", help="'cpu', 'cuda', or several: cuda:0,cuda:1.")
     ] = "cpu",
     precision: Annotated[
-        str, typer.Option(help="fp32, or bf16 on CUDA for the frozen network; the prompt stays in float32.")
+        str,
+        typer.Option(
+            help="Of the frozen network: fp32; bf16 on CUDA, or a CPU that has it. The prompt stays in float32."
+        ),
     ] = "fp32",
     threads: ThreadsOption = None,
     cache_dir: CacheOption = None,

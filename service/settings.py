@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     offline: bool = False
     device: str = "cpu"
     precision: Literal["fp32", "int8", "bf16"] = "fp32"
-    """`int8` on a CPU, `bf16` on CUDA; a choice, never made for you."""
+    """`int8` on a CPU; `bf16` on CUDA, or on a CPU that multiplies in it; a choice, never made for you."""
     force_precision: bool = False
     """Serve in int8 also adapters that were not validated there."""
     cache_dir: Path = Field(default_factory=default_cache_dir)
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     @classmethod
     def _no_fp16(cls, precision: object) -> object:
         if precision in ("fp16", "float16", "half"):
-            raise ValueError("T5's activations overflow 16-bit floats of this kind; use bf16 on CUDA, int8 on a CPU")
+            raise ValueError("T5's activations overflow 16-bit floats of this kind; use bf16, or int8 on a CPU")
         return precision
 
     @field_validator("allowed_hosts", mode="before")

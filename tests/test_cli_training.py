@@ -106,8 +106,7 @@ def test_several_tasks_train_in_one_stack_and_end_in_one_table(desk: Desk, tmp_p
     [
         (["--resume"], "name it with --out"),
         (["--precision", "fp16"], "T5's activations overflow it"),
-        (["--precision", "int8"], "expected fp32, or bf16 on CUDA"),
-        (["--precision", "bf16"], "precision 'bf16' runs on device 'cuda'"),
+        (["--precision", "int8"], "expected fp32 or bf16"),
         (["--clip", "-1"], "clip is -1.0, expected a number above 0"),
     ],
 )

@@ -17,7 +17,7 @@ from adapters.precision import INT8_LABEL_AGREEMENT
 from backbone import Backbone, DeviceUnavailable, load, pack
 from backbone.int8 import Int8Linear
 from backbone.linear import FloatLinear
-from backbone.precision import in_precision
+from backbone.precision import cpu_has_bf16, in_precision
 from service.settings import Settings
 
 Serve = Callable[..., RunningServer]
@@ -96,12 +96,27 @@ def test_bf16_matrices_leave_scores_near_those_of_fp32(tiny: Backbone) -> None:
     assert 0 < (rough - exact)[known].abs().max() < 0.5
 
 
-@pytest.mark.parametrize(("precision", "device", "needed"), [("bf16", "cpu", "cuda")])
-def test_a_precision_on_the_wrong_device_is_refused(
-    tiny_t5: Path, cache_dir: Path, precision: str, device: str, needed: str
-) -> None:
-    with pytest.raises(DeviceUnavailable, match=f"'{precision}' runs on device '{needed}', not on '{device}'"):
-        load(str(tiny_t5), cache_dir=cache_dir, device=device, precision=precision)
+def test_bf16_on_a_cpu_is_for_one_that_multiplies_in_it(tiny: Backbone, tiny_t5: Path, cache_dir: Path) -> None:
+    if not cpu_has_bf16():
+        with pytest.raises(DeviceUnavailable, match="which this CPU lacks"):
+            load(str(tiny_t5), cache_dir=cache_dir, precision="bf16")
+        return
+    bf16 = load(str(tiny_t5), cache_dir=cache_dir, precision="bf16")
+    rows, table, label_sets = mixed_rows(tiny)
+    table = table.clone().requires_grad_()
+    scores = bf16.score(bf16.encode(pack(rows), table), [bf16.label_trie(labels) for labels in label_sets])
+    scores[:, 0].sum().backward()
+    assert table.grad is not None
+    assert table.grad.dtype == torch.float32
+    assert table.grad.abs().sum() > 0
+
+
+def test_a_server_answers_in_bf16_where_the_cpu_multiplies_in_it(serve: Serve, tiny: Backbone) -> None:
+    precision = "bf16" if cpu_has_bf16() else "fp32"
+    server = serve(precision=precision)
+    server.upload("task", make_adapter(tiny))
+    assert server.classify("task", "a film").status_code == 200
+    assert server.client.get("/healthz/ready").json()["precision"] == precision
 
 
 def test_fp16_is_refused_with_the_reason() -> None:

@@ -1,4 +1,4 @@
-"""What `benchmarks/engine.py` measures beside the race: the machine's peak, large label sets, precisions against fp32."""
+"""What `benchmarks/engine.py` measures beside the race: the machine's peak, many labels, precisions against fp32."""
 
 import json
 import os

@@ -13,7 +13,7 @@ from backbone.errors import (
 )
 from backbone.loading import EMBEDDED, load
 from backbone.packing import PackedBatch, PackedRow, pack
-from backbone.precision import TOLERANCES, Precision
+from backbone.precision import TOLERANCES, Precision, check_device
 from backbone.scoring import label_log_probs
 from backbone.sequences import chain
 from backbone.text import TextTokenizer, TokenizedText, Truncation
@@ -43,6 +43,7 @@ __all__ = [
     "Truncation",
     "UnsupportedBackbone",
     "chain",
+    "check_device",
     "label_log_probs",
     "load",
     "pack",

@@ -15,7 +15,7 @@ from backbone.encoder import encode
 from backbone.errors import InvalidLabels
 from backbone.node_passes import passes
 from backbone.packing import PackedBatch
-from backbone.precision import Precision, in_precision
+from backbone.precision import Precision, check_device, in_precision
 from backbone.relative_bias import EncoderBias
 from backbone.scoring import label_log_probs
 from backbone.sequences import chain
@@ -64,9 +64,17 @@ class Backbone:
         self._encoder_bias = EncoderBias(weights.encoder_bias, num_buckets=buckets, max_distance=distance)
         self._tree_bias = TreeBias(weights.decoder_bias, num_buckets=buckets, max_distance=distance)
 
-    def in_int8(self) -> "Backbone":
-        """This float32 backbone in int8 beside it; what int8 does not touch is shared."""
-        return Backbone(self.identity, self.architecture, self.weights, self.tokenizer, precision="int8")
+    def in_precision(self, precision: Precision) -> "Backbone":
+        """This float32 backbone in another precision beside it; what that does not touch is shared.
+
+        Raises:
+            DeviceUnavailable: its device does not compute in that precision
+        """
+        if precision == self.precision:
+            return self
+        assert self.precision == "fp32", "rounded weights are no start for another precision"
+        check_device(self.device, precision)
+        return Backbone(self.identity, self.architecture, self.weights, self.tokenizer, precision=precision)
 
     @property
     def width(self) -> int:

@@ -15,7 +15,7 @@ from backbone.architecture import Architecture
 from backbone.backbone import Backbone, BackboneId
 from backbone.errors import BackboneNotFound, DeviceUnavailable, UnsupportedBackbone
 from backbone.fingerprint import fingerprint
-from backbone.precision import Precision, cpu_has_bf16
+from backbone.precision import Precision, check_device
 from backbone.sharing import shared
 from backbone.text import TextTokenizer
 from backbone.weights import weights_of
@@ -75,20 +75,14 @@ def load(
 def _check_device(device: str, precision: Precision) -> None:
     """Refuse a device now that would fail in the middle of loading."""
     try:
-        kind = torch.device(device).type
+        named = torch.device(device)
     except RuntimeError as exc:
         raise DeviceUnavailable(f"device {device!r} is none, expected 'cpu' or 'cuda'") from exc
-    if kind not in ("cpu", "cuda"):
+    if named.type not in ("cpu", "cuda"):
         raise DeviceUnavailable(f"device {device!r} is not supported, expected 'cpu' or 'cuda'")
-    if kind == "cuda" and not torch.cuda.is_available():
+    if named.type == "cuda" and not torch.cuda.is_available():
         raise DeviceUnavailable(f"device {device!r} was asked for, but PyTorch finds no CUDA device")
-    if precision == "int8" and kind != "cpu":
-        raise DeviceUnavailable(f"precision 'int8' runs on device 'cpu', not on {device!r}")
-    if precision == "bf16" and kind == "cpu" and not cpu_has_bf16():
-        raise DeviceUnavailable(
-            "precision 'bf16' needs bf16 instructions (AVX512-BF16, AMX, Arm's), which this CPU lacks: "
-            "it would be slower than fp32; expected 'fp32' or 'int8'"
-        )
+    check_device(named, precision)
 
 
 def _from_transformers(

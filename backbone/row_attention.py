@@ -16,7 +16,7 @@ from backbone.relative_bias import EncoderBias
 
 
 class RowByRow:
-    """One call of the kernel for each row."""
+    """One call of the kernel for each row, in the precision of the bias."""
 
     def __init__(self, lengths: Sequence[int], bias: EncoderBias, drop: RowsDropout | None = None) -> None:
         self._drop = drop
@@ -26,7 +26,8 @@ class RowByRow:
     def __call__(self, qkv: Tensor) -> Tensor:
         """[N, 3, heads, d] → [N, heads·d]."""
         mixed = []
-        for number, (row, bias) in enumerate(zip(torch.split(qkv, self._lengths), self._biases, strict=True)):
+        rows = torch.split(qkv.to(self._biases[0].dtype), self._lengths)
+        for number, (row, bias) in enumerate(zip(rows, self._biases, strict=True)):
             query, key, value = row.unbind(1)  # [L, heads, d] each
             drop = None if self._drop is None else self._drop.row(number)
             mixed.append(attend(query, key, value, bias, drop))

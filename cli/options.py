@@ -24,6 +24,13 @@ CacheOption = Annotated[
     Path | None,
     typer.Option(envvar="SUPERPOS_CACHE_DIR", help="Where the embedded backbone's weights are kept."),
 ]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        help="Of the frozen network while it trains: fp32; bf16 on CUDA, or a CPU that has it. The prompt, and what is "
+        "scored of it in the end, stay in float32."
+    ),
+]
 ThreadsOption = Annotated[
     int | None, typer.Option(min=1, envvar="SUPERPOS_THREADS", help="CPU threads; PyTorch's choice if left out.")
 ]

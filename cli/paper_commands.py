@@ -1,4 +1,4 @@
-"""`superpos paper table1 | table2 | table3 | fig2 | results | render`."""
+"""`superpos paper table1 | table2 | table3 | fig2 | results | restore | render`."""
 
 import os
 from collections.abc import Sequence
@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cli.backbones import load_backbone
-from cli.options import BackboneOption, CacheOption, DeviceOption, OfflineOption, RevisionOption, ThreadsOption
+from cli.backbones import load_backbone, training_precision
+from cli.options import (
+    BackboneOption,
+    CacheOption,
+    DeviceOption,
+    OfflineOption,
+    PrecisionOption,
+    RevisionOption,
+    ThreadsOption,
+)
 from cli.output import CommandError, err, one_line_errors, out
 from cli.paper_tables import Part, print_part
 
 if TYPE_CHECKING:
-    from backbone import Backbone
+    from backbone import Backbone, Precision
     from training.paper.grid import Cell, Grid
     from training.paper.results import CellResult
     from training.paper.runner import Outcome
@@ -74,6 +82,7 @@ def _command(part: Part, about: str) -> None:
         source: SourceOption = None,
         backbone: BackboneOption = "embedded",
         device: DeviceOption = "cpu",
+        precision: PrecisionOption = "fp32",
         threads: ThreadsOption = None,
         cache_dir: CacheOption = None,
         revision: RevisionOption = None,
@@ -96,6 +105,7 @@ def _command(part: Part, about: str) -> None:
                 split=split,
                 sources=source or (),
             )
+            frozen_in = training_precision(precision)
             files = _task_files(task_files, grid.tasks)
             loaded = load_backbone(
                 backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
@@ -103,7 +113,7 @@ def _command(part: Part, about: str) -> None:
             if dry_run:
                 _list_left(grid, files, out_folder, loaded)
                 return
-            outcome = _run(grid, files, out_folder, loaded, max_slots=max_slots, plain=plain)
+            outcome = _run(grid, files, out_folder, loaded, max_slots=max_slots, precision=frozen_in, plain=plain)
             print_part(part, grid, out_folder, loaded)
             _end(outcome, out_folder)
 
@@ -145,6 +155,28 @@ def results(
             raise CommandError(f"{folder} holds no finished run of a grid")
         write_results(json_file, found)
         out.print(f"{json_file}: {len(found.cells)} runs", markup=False)
+
+
+@app.command()
+def restore(
+    json_file: Annotated[Path, typer.Argument(metavar="JSON", help="What `superpos paper results` wrote.")],
+    out_folder: OutOption = Path("runs/paper"),
+) -> None:
+    """Put the runs of a results file into a grid's folder as finished, to go on with a grid that ran elsewhere.
+
+    What a run left beside its result (adapter, curve of each step, p′) is not in the file: Figure 2d needs new runs.
+
+    \b
+        superpos paper restore docs/results/embedded.json --out runs/paper
+    """
+    from training.errors import TrainingError
+    from training.paper.grid_folder import restore_cells
+    from training.paper.results import read_results
+
+    with one_line_errors(TrainingError):
+        cells = read_results(json_file).cells
+        count = restore_cells(out_folder, cells)
+        out.print(f"{out_folder}: {count} of {len(cells)} runs restored, the others are there", markup=False)
 
 
 @app.command()
@@ -214,7 +246,14 @@ def _list_left(grid: "Grid", files: "dict[str, TaskFile]", folder: Path, backbon
 
 
 def _run(
-    grid: "Grid", files: "dict[str, TaskFile]", folder: Path, backbone: "Backbone", *, max_slots: int, plain: bool
+    grid: "Grid",
+    files: "dict[str, TaskFile]",
+    folder: Path,
+    backbone: "Backbone",
+    *,
+    max_slots: int,
+    precision: "Precision",
+    plain: bool,
 ) -> "Outcome":
     """Train what is left, a bar over runs and a line for each that ends."""
     from training.paper.grid_folder import pending
@@ -251,7 +290,7 @@ def _run(
             on_done=done,
             on_failed=failed,
         )
-        return run_grid(backbone, grid, files, folder, max_slots=max_slots, events=events)
+        return run_grid(backbone, grid, files, folder, max_slots=max_slots, precision=precision, events=events)
 
 
 def _end(outcome: "Outcome", folder: Path) -> None:

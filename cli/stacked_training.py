@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cli.output import CommandError, err
 
 if TYPE_CHECKING:
+    from backbone import Precision
     from training.arguments import TrainArguments
     from training.rows.folds import Fold
     from training.rows.splits import Split
@@ -34,6 +35,7 @@ def plan_runs(
     *,
     split: "Split",
     limit: int | None,
+    precision: "Precision",
     resume: bool,
     tensorboard: bool,
 ) -> tuple[Path, list[NamedPlan]]:
@@ -62,6 +64,7 @@ def plan_runs(
                 split=split,
                 fold=fold,
                 limit=limit,
+                precision=precision,
                 tensorboard=tensorboard,
             )
             planned.append(NamedPlan("/".join(parts), plan))
@@ -98,7 +101,6 @@ def train_planned(
         offline=source.offline,
         device=devices[0],
         threads=threads,
-        precision=source.precision,
     )
     with display.live():
         train_plans(backbone, runs, watch=display.watch)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.backbones import backbone_source
+from cli.backbones import backbone_source, training_precision
 from cli.method_options import (
     BasisOption,
     BottleneckOption,
@@ -24,6 +24,7 @@ from cli.options import (
     CacheOption,
     KeyOption,
     OfflineOption,
+    PrecisionOption,
     RevisionOption,
     ThreadsOption,
 )
@@ -176,12 +177,7 @@ def train(
     device: Annotated[
         str, typer.Option(envvar="SUPERPOS_DEVICE", help="'cpu', 'cuda', or several: cuda:0,cuda:1.")
     ] = "cpu",
-    precision: Annotated[
-        str,
-        typer.Option(
-            help="Of the frozen network: fp32; bf16 on CUDA, or a CPU that has it. The prompt stays in float32."
-        ),
-    ] = "fp32",
+    precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     cache_dir: CacheOption = None,
     revision: RevisionOption = None,
@@ -250,11 +246,16 @@ def train(
         ]
         if publish is not None and (reason := WITHOUT_ADAPTER.get(variants[0][0].method)):
             raise CommandError(f"--publish: method {variants[0][0].method!r} leaves no adapter: {reason}")
-        weights = backbone_source(
-            backbone, cache_dir=cache_dir, revision=revision, offline=offline, precision=precision
-        )
+        weights = backbone_source(backbone, cache_dir=cache_dir, revision=revision, offline=offline)
         above, plans = plan_runs(
-            tasks, variants, out_folder, split=split, limit=limit, resume=resume, tensorboard=tensorboard
+            tasks,
+            variants,
+            out_folder,
+            split=split,
+            limit=limit,
+            precision=training_precision(precision),
+            resume=resume,
+            tensorboard=tensorboard,
         )
         with saying_how_to_resume(resume_command(context, above), plans):
             failures = train_planned(

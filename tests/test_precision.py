@@ -72,7 +72,7 @@ def test_a_value_that_is_no_number_stays_in_its_row() -> None:
 
 
 def test_int8_answers_are_the_same_to_the_bit_in_any_batch(embedded: Backbone) -> None:
-    int8 = embedded.in_int8()
+    int8 = embedded.in_precision("int8")
     rows, table, label_sets = mixed_rows(embedded)
     tries = [int8.label_trie(labels) for labels in label_sets]
     with torch.inference_mode():

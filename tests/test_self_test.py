@@ -61,7 +61,7 @@ def test_scores_that_are_no_numbers_do_not_pass(tiny: Backbone) -> None:
 
 
 def test_an_int8_backbone_is_held_to_the_same_bound(tiny: Backbone) -> None:
-    int8 = tiny.in_int8()
+    int8 = tiny.in_precision("int8")
     assert run_self_test(forward_of(int8), int8).tolerance == 1e-4
     assert run_self_test(forward_of(int8), int8).passed
 

@@ -29,7 +29,7 @@ def plan_of(task: TaskFile, folder: Path, arguments: TrainArguments = QUICK) -> 
 
 
 def source_of(tiny_t5: Path, cache_dir: Path) -> BackboneSource:
-    return BackboneSource(source=str(tiny_t5), cache_dir=cache_dir, revision=None, offline=True, precision="fp32")
+    return BackboneSource(source=str(tiny_t5), cache_dir=cache_dir, revision=None, offline=True)
 
 
 def test_plans_are_dealt_in_turn_and_share_the_threads(task: TaskFile, tiny_t5: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -88,6 +88,18 @@ def write_cell(path: Path, result: CellResult) -> None:
     part = path / f"{CELL}.part"
     part.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
     part.replace(path / CELL)
+
+
+def restore_cells(folder: Path, cells: Iterable[CellResult]) -> int:
+    """Write results into a grid's folder where it has none yet: their cells are not trained again. Returns how many."""
+    count = 0
+    for cell in cells:
+        path = folder / cell.task / cell.variant / f"seed{cell.seed}"
+        if read_cell(path) is None:
+            path.mkdir(parents=True, exist_ok=True)
+            write_cell(path, cell)
+            count += 1
+    return count
 
 
 def begin(path: Path) -> RunFolder:

@@ -54,6 +54,8 @@ class CellResult(_Value):
     stack_size: int
     seconds: float
     """Its share of its stack's time, with evaluation."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the frozen network while it trained; report rows are scored in float32."""
     digest: str | None
     """Of its adapter; empty where there is none (full fine-tuning)."""
 

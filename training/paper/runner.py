@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from adapters.errors import AdapterError
-from backbone import Backbone, BackboneError
+from backbone import Backbone, BackboneError, Precision
 from training.errors import TrainingError
 from training.methods import without_collapse
 from training.paper.grid import Cell, Grid, stacks
@@ -53,6 +53,7 @@ def run_grid(
     folder: Path,
     *,
     max_slots: int = 16,
+    precision: Precision = "fp32",
     events: GridEvents | None = None,
 ) -> Outcome:
     """Train what is left of a grid. An interrupt (Ctrl-C) ends it; cells under way begin anew the next time.
@@ -60,13 +61,15 @@ def run_grid(
     Args:
         tasks: by name, all of the grid's
         max_slots: cells that train in one packed batch
+        precision: of the frozen network while it trains
 
     Raises:
+        DeviceUnavailable: the device does not compute in that precision
         InvalidArguments: the folder holds cells that were asked for something else
         InvalidData: it holds a file that is no cell's
     """
     left = pending(folder, grid, tasks, fingerprint=backbone.identity.fingerprint)
-    sitting = _Sitting(backbone, grid, tasks, folder, events or GridEvents())
+    sitting = _Sitting(backbone, grid, tasks, folder, events or GridEvents(), precision=precision)
     try:
         for cells in stacks(left, max_slots=max_slots):
             sitting.run(cells)
@@ -79,9 +82,18 @@ class _Sitting:
     """What the stacks of one sitting share, and what came of them."""
 
     def __init__(
-        self, backbone: Backbone, grid: Grid, tasks: Mapping[str, TaskFile], folder: Path, events: GridEvents
+        self,
+        backbone: Backbone,
+        grid: Grid,
+        tasks: Mapping[str, TaskFile],
+        folder: Path,
+        events: GridEvents,
+        *,
+        precision: Precision,
     ) -> None:
-        self._backbone, self._grid, self._tasks, self._folder = backbone, grid, tasks, folder
+        self._backbone, self._frozen = backbone, backbone.in_precision(precision)
+        """What scores, and what trains: the same in another precision."""
+        self._grid, self._tasks, self._folder = grid, tasks, folder
         self._events = events
         self._finished: list[Cell] = []
         self._failed: dict[Cell, str] = {}
@@ -104,7 +116,7 @@ class _Sitting:
             return
         prepared = self._prepare(task, rows, cells)
         try:
-            results = train_stack(self._backbone, [preparation.slot for preparation in prepared.values()])
+            results = train_stack(self._frozen, [preparation.slot for preparation in prepared.values()])
         except FAILURES as exc:
             if len(cells) == 1:
                 self._fail(cells[0], exc)
@@ -141,6 +153,7 @@ class _Sitting:
                     split=self._grid.split,
                     limit=self._grid.budget.max_train_rows,
                     rows=rows,
+                    precision=self._precision_of(cell),
                     stack_size=len(cells),
                     check_int8=False,  # nobody serves these adapters, and it takes as long as scoring the report rows
                     on_step=partial(self._events.on_step, cell),
@@ -150,6 +163,10 @@ class _Sitting:
             except FAILURES as exc:
                 self._fail(cell, exc)
         return prepared
+
+    def _precision_of(self, cell: Cell) -> Precision:
+        """Full fine-tuning trains a network of its own, in float32."""
+        return "fp32" if cell.variant.arguments.method == "full" else self._frozen.precision
 
     def _finish(self, cell: Cell, prepared: Preparation, result: TrainResult, *, share_s: float) -> None:
         began = time.monotonic()
@@ -199,6 +216,7 @@ def _result(cell: Cell, asked: Asked, prepared: Preparation, report: RunReport, 
         curve=tuple(_point(event) for event in result.evaluations),
         stack_size=prepared.options.stack_size,
         seconds=round(seconds, 2),
+        precision="bf16" if prepared.options.precision == "bf16" else "fp32",
         digest=None if report.adapter is None else report.adapter.digest,
     )
 

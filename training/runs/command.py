@@ -19,6 +19,7 @@ def train_command(
     split: Split,
     fold: Fold | None = None,
     limit: int | None,
+    precision: str = "fp32",
     backbone: str,
     revision: str,
     task_file: str = "task.yaml",
@@ -34,6 +35,7 @@ def train_command(
     options |= {"split": split} if split != "honest" else {}
     options |= {} if fold is None else {"folds": fold.of}
     options |= {} if limit is None else {"limit": limit}
+    options |= {} if precision == "fp32" else {"precision": precision}
     options |= {} if backbone == "embedded" else {"backbone": backbone}
     options |= {"revision": revision} if _COMMIT.fullmatch(revision) else {}
     words = ["superpos", "train", task_file]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from backbone import Backbone
+from backbone import Backbone, Precision
 from training.arguments import TrainArguments
 from training.rows.folds import Fold
 from training.rows.splits import Split
@@ -29,11 +29,15 @@ class RunPlan:
     split: Split
     fold: Fold | None
     limit: int | None
+    precision: Precision = "fp32"
     tensorboard: bool = False
 
 
 def train_plans(backbone: Backbone, plans: Sequence[RunPlan], *, watch: Watch) -> None:
     """Train all that is not finished in one stack; each run is written into its folder. Raises as `run_training`.
+
+    Args:
+        backbone: in float32; all plans name one precision to train in
 
     Raises:
         InvalidCheckpoint: a folder holds another run than is planned, or a damaged one
@@ -53,6 +57,7 @@ def train_plans(backbone: Backbone, plans: Sequence[RunPlan], *, watch: Watch) -
             split=plan.split,
             fold=plan.fold,
             limit=plan.limit,
+            precision=plan.precision,
             rows=rows[key],
             stack_size=len(plans),
             tensorboard=plan.tensorboard,

@@ -16,7 +16,7 @@ from types import FrameType
 import torch
 
 from adapters.errors import AdapterError
-from backbone import Backbone, BackboneError, Precision, load
+from backbone import Backbone, BackboneError, load
 from training.errors import TrainingError
 from training.runs.plan import Event, RunPlan, Watch, train_plans
 
@@ -29,7 +29,6 @@ class BackboneSource:
     cache_dir: Path
     revision: str | None
     offline: bool
-    precision: Precision
 
     def load(self, device: str) -> Backbone:
         """Load it; on a CPU the processes share its pages."""
@@ -39,7 +38,6 @@ class BackboneSource:
             revision=self.revision,
             offline=self.offline,
             device=device,
-            precision=self.precision,
             share_weights=device == "cpu",
         )
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from adapters.adapter import PromptAdapter
 from adapters.files import to_files
-from backbone import Backbone
+from backbone import Backbone, Precision, check_device
 from training.arguments import TrainArguments
+from training.errors import InvalidArguments
 from training.rows.data import Example
 from training.rows.folds import Fold
 from training.rows.splits import Split, read_split
@@ -88,6 +89,8 @@ class RunOptions:
     """At most so many training rows."""
     rows: RunRows | None = None
     """What `read_rows` gave for the same task, split, seed and limit; left out, they are read."""
+    precision: Precision = "fp32"
+    """Of the frozen network while it trains a prompt. What comes of that is always scored in float32."""
     stack_size: int = 1
     """Prompts that train at once, for the record of what it cost."""
     check_int8: bool = True
@@ -98,6 +101,10 @@ class RunOptions:
     on_evaluation: Callable[[EvalEvent], None] = lambda event: None
     on_restore: Callable[[RestoreEvent], None] = lambda event: None
     """The run goes on from a checkpoint."""
+
+    def __post_init__(self) -> None:
+        if self.arguments.method == "full" and self.precision != "fp32":
+            raise InvalidArguments(f"full fine-tuning was asked for in {self.precision}, expected fp32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +126,7 @@ def run_training(backbone: Backbone, options: RunOptions) -> RunReport:
     Raises:
         InvalidData: a data file or row is bad
         backbone.InvalidLabels: the backbone's tokenizer cannot tell the label words apart
+        backbone.DeviceUnavailable: the device does not compute in the precision that is asked for
     """
     prepared = prepare(backbone, options)
     return finish(backbone, prepared, train_prepared(backbone, [prepared])[0])
@@ -127,16 +135,21 @@ def run_training(backbone: Backbone, options: RunOptions) -> RunReport:
 def train_prepared(backbone: Backbone, prepared: Sequence[Preparation]) -> list[TrainResult]:
     """Train runs that are not finished in one stack, with checkpoints in their folders; it goes on from those there.
 
+    Args:
+        backbone: in float32, whatever the precision that all the runs train in
+
     Raises:
         InvalidCheckpoint: one cannot be read
     """
     checkpoints = Checkpoints([preparation.options.folder.path for preparation in prepared])
-    return train_stack(backbone, [preparation.slot for preparation in prepared], checkpoints)
+    frozen = backbone.in_precision(prepared[0].options.precision) if prepared else backbone
+    return train_stack(frozen, [preparation.slot for preparation in prepared], checkpoints)
 
 
 def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
     """Read and tokenise a run's rows, begin its folder and start its method; raises as `run_training`."""
     task, arguments = options.task, options.arguments
+    check_device(backbone.device, options.precision)
     trie = backbone.label_trie(task.spec.label_words)
     rows = options.rows or read_rows(
         backbone, task, split=options.split, seed=arguments.seed, limit=options.limit, fold=options.fold
@@ -148,13 +161,14 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
         "limit": options.limit,
         "data": rows.described,
         "backbone": asdict(backbone.identity),
-        "precision": backbone.precision,
+        "precision": options.precision,
         "environment": environment(backbone.device),
         "command": train_command(
             arguments,
             split=options.split,
             fold=options.fold,
             limit=options.limit,
+            precision=options.precision,
             backbone=backbone.identity.id,
             revision=backbone.identity.revision,
         ),

@@ -39,7 +39,7 @@ def compare_int8(
     scoring: Scoring = ACCURACY,
 ) -> Int8Comparison:
     """Score rows in int8, to compare with their label log-probabilities [n, K] under a float32 backbone on a CPU."""
-    int8 = answers(backbone.in_int8(), adapter, rows)
+    int8 = answers(backbone.in_precision("int8"), adapter, rows)
     same = fp32.argmax(1) == int8.argmax(1)
     return Int8Comparison(rows.measured(fp32, scoring), rows.measured(int8, scoring), float(np.mean(same)))
 

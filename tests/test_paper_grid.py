@@ -12,7 +12,7 @@ import training.runs.run
 from backbone import Backbone
 from training.errors import InvalidArguments, InvalidData
 from training.paper.grid import Budget, Grid, stacks
-from training.paper.grid_folder import collect, pending
+from training.paper.grid_folder import collect, pending, restore_cells
 from training.paper.results import Results, read_results, write_results
 from training.paper.runner import Outcome, run_grid
 from training.paper.variants import FIGURE2, STARTS, TABLE1, TABLE3, variant, variants
@@ -100,6 +100,22 @@ def test_a_grown_grid_trains_what_is_new(tiny: Backbone, grid_folder: Path, tmp_
     heard = Heard()
     run(tiny, grown, tmp_path, heard)
     assert heard.done == ["a/superpos-shared/seed0", "b/superpos-shared/seed0"]
+
+
+def test_a_grid_that_ran_elsewhere_is_gone_on_with_from_its_results(
+    tiny: Backbone, grid_folder: Path, tmp_path: Path
+) -> None:
+    whole = collect(grid_folder / "grid", tiny)
+    write_results(tmp_path / "results.json", whole)
+    cells = [cell for cell in read_results(tmp_path / "results.json").cells if cell.task == "a"]
+    assert restore_cells(tmp_path / "grid", cells) == 4
+    assert restore_cells(tmp_path / "grid", cells) == 0, "what is there stays"
+    heard = Heard()
+    run(tiny, small_grid(), tmp_path, heard)
+    assert sorted({cell[0] for cell in heard.done}) == ["b"]
+    again = collect(tmp_path / "grid", tiny)
+    assert [(cell.task, cell.report) for cell in again.cells] == [(cell.task, cell.report) for cell in whole.cells]
+    assert not any("a" in each.tasks for each in again.similarity), "p′ is not in the file"
 
 
 def test_an_interrupted_grid_goes_on_with_the_cells_that_are_not_finished(

@@ -12,7 +12,7 @@ from support_paper import small_grid, two_tasks
 from backbone import Backbone
 from training.paper.claims import differences, sign_flip_p_value, swept_best
 from training.paper.grid_folder import collect
-from training.paper.markdown import sampled_tokens_table, starts_table
+from training.paper.markdown import rates_table, sampled_tokens_table, starts_table
 from training.paper.page import render, write_page
 from training.paper.published import SMALL, table1, table3
 from training.paper.results import CellResult, CurvePoint, Results, read_results
@@ -152,6 +152,22 @@ def test_an_ablation_is_compared_on_the_tasks_and_seeds_that_it_was_run_on() -> 
     assert "superpos-m8" not in text, "an ablation has no line among the methods"
     assert {"a-sampled_tokens.svg", "a-starts.svg"} <= set(plots)
     assert text.index("### How many tokens") < text.index("(i/a-sampled_tokens.svg)") < text.index("### How p′ starts")
+
+
+def test_larger_rates_of_superpos_have_a_table_of_their_own_and_no_gaps_to_fill() -> None:
+    results = grid_results(
+        cell("superpos", "sst2", 0, 0.8), cell("superpos", "rte", 0, 0.6), cell("superpos-lr0.1", "sst2", 0, 0.85)
+    )
+    assert rates_table(results).splitlines()[2:] == ["| 0.01 | 80.0 | 80.0 |", "| 0.1 | **85.0** | 85.0 |"]
+    assert "missing" not in render({"a": results}, images="i")[0]
+
+
+def test_a_page_says_in_what_precision_the_frozen_network_trained() -> None:
+    exact, rough = cell("superpos", "rte", 0, 0.6), cell("simple", "rte", 0, 0.6)
+    assert "precision" not in render({"a": grid_results(exact, rough)}, images="i")[0]
+    rough = rough.model_copy(update={"precision": "bf16"})
+    text, _ = render({"a": grid_results(exact, rough)}, images="i")
+    assert "trained in bf16 in 1 runs, fp32 in 1 runs; report rows are always scored in fp32" in text
 
 
 def test_a_page_names_the_runs_that_are_missing() -> None:

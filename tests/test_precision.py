@@ -1,14 +1,16 @@
-"""int8: close to fp32, the same for a row whatever its neighbours, and served only where it was validated."""
+"""int8 and bf16: close to fp32, the same for a row whatever its neighbours, and served only where it was validated."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support import RunningServer, make_adapter
 from support_http import check_problem
-from support_training import Finished
+from support_training import QUICK, Finished
 from test_backbone_forward import mixed_rows
 
 from adapters import PromptAdapter
@@ -19,6 +21,12 @@ from backbone.int8 import Int8Linear
 from backbone.linear import FloatLinear
 from backbone.precision import cpu_has_bf16, in_precision
 from service.settings import Settings
+from training.arguments import TrainArguments
+from training.errors import InvalidArguments
+from training.runs.folder import RunFolder
+from training.runs.run import RunOptions, run_training
+from training.scoring.validation import answers
+from training.task_file import TaskFile
 
 Serve = Callable[..., RunningServer]
 
@@ -151,3 +159,29 @@ def test_training_compares_with_int8_and_says_so(finished: Finished) -> None:
     metrics = finished.report.adapter.manifest.provenance.metrics
     assert 0 <= metrics[INT8_LABEL_AGREEMENT] <= 1
     assert 0 <= metrics["int8_accuracy"] <= 1
+
+
+def test_a_prompt_that_trained_in_bf16_is_scored_calibrated_and_compared_with_int8_in_float32(
+    tiny: Backbone, task: TaskFile, tmp_path: Path
+) -> None:
+    arguments = replace(QUICK, epochs=1)
+    options = RunOptions(task=task, arguments=arguments, folder=RunFolder(tmp_path / "run"), precision="bf16")
+    if not cpu_has_bf16():
+        with pytest.raises(DeviceUnavailable, match="which this CPU lacks"):
+            run_training(tiny, options)
+        return
+    report = run_training(tiny, options)
+    assert report.adapter is not None
+    assert np.array_equal(report.answered, answers(tiny, report.adapter, report.rows)), "what a float32 server answers"
+    assert INT8_LABEL_AGREEMENT in report.adapter.manifest.provenance.metrics
+    run = json.loads((tmp_path / "run/run.json").read_text())
+    assert run["precision"] == "bf16"
+    assert "--precision bf16" in run["command"]
+    exact = run_training(tiny, replace(options, folder=RunFolder(tmp_path / "exact"), precision="fp32"))
+    assert 0 < np.abs(exact.result.prompt - report.result.prompt).max() < 0.1, "near it, and not it"
+
+
+def test_full_fine_tuning_is_in_float32_alone(task: TaskFile, tmp_path: Path) -> None:
+    arguments = TrainArguments(method="full", lr=1e-5)
+    with pytest.raises(InvalidArguments, match="full fine-tuning was asked for in bf16, expected fp32"):
+        RunOptions(task=task, arguments=arguments, folder=RunFolder(tmp_path), precision="bf16")

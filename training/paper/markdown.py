@@ -6,7 +6,7 @@ from training.paper.claims import differences, swept_best
 from training.paper.published import PublishedRow
 from training.paper.results import Results
 from training.paper.tables import Line, Table, make_table, ordered_tasks
-from training.paper.variants import ABLATED, ANY_SOURCES, SAMPLED_TOKENS, STARTS, sampled, variants
+from training.paper.variants import ABLATED, ANY_SOURCES, SAMPLED_TOKENS, STARTS, SUPERPOS_RATES, sampled, variants
 
 _NONE = "–"
 
@@ -35,6 +35,11 @@ def starts_table(results: Results) -> str:
     """How p′ starts, on both bases, on the tasks and seeds that it was run on; empty without any."""
     named = {f"{basis.replace('_', ' ')}, {init}": name for (basis, init), name in STARTS.items()}
     return _ablation(results, "basis, start of p′", named)
+
+
+def rates_table(results: Results) -> str:
+    """SuperPos at larger rates, on the tasks and seeds that it was run on with them; empty without any."""
+    return _ablation(results, "rate", {f"{lr:g}": name for lr, name in SUPERPOS_RATES.items()})
 
 
 def claims_table(results: Results) -> str:

@@ -1,9 +1,17 @@
 """`docs/results.md`: tables and plots of grids, written from their JSON and from nothing else."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from training.paper.markdown import claims_table, methods_table, published_table, sampled_tokens_table, starts_table
+from training.paper.markdown import (
+    claims_table,
+    methods_table,
+    published_table,
+    rates_table,
+    sampled_tokens_table,
+    starts_table,
+)
 from training.paper.plots import CAPTIONS, figures
 from training.paper.published import table1, table3
 from training.paper.results import CellResult, Results
@@ -27,6 +35,7 @@ deviation over tasks, and how many runs are ahead. **p** is of the exact sign-fl
 tasks it is never below 2^(1 − n), so few tasks decide little.
 """
 _ABLATIONS = {
+    "rates": ("SuperPos at larger rates than the paper's", rates_table),
     "sampled_tokens": ("How many tokens are superposed", sampled_tokens_table),
     "starts": ("How p′ starts", starts_table),
 }
@@ -94,6 +103,7 @@ def _about(name: str, results: Results) -> str:
         f"Each run: {_span([cell.steps for cell in cells])} steps of {_listed(asked['batch_size'])} rows; "
         f"{rows['train']} training, {rows['selection']} selection and {rows['report']} report rows.",
         f"Metrics: {_metrics(cells)}.",
+        _precisions(cells),
         _FOREIGN.format(id=results.backbone.id, derivative=derivative) if not _is_papers(results) else "",
         _missing(cells),
     ]
@@ -107,6 +117,15 @@ def _metrics(cells: Sequence[CellResult]) -> str:
     for task in ordered_tasks(cells):
         judged.setdefault(" and ".join(by_task[task]).replace("_", " "), []).append(task)
     return "; ".join(f"{', '.join(tasks)} by {metrics}" for metrics, tasks in judged.items())
+
+
+def _precisions(cells: Sequence[CellResult]) -> str:
+    """What the frozen network trained in, where that was not float32 throughout."""
+    if all(cell.precision == "fp32" for cell in cells):
+        return ""
+    counts = Counter(cell.precision for cell in cells)
+    listed = ", ".join(f"{precision} in {count} runs" for precision, count in sorted(counts.items()))
+    return f"The frozen network trained in {listed}; report rows are always scored in fp32."
 
 
 def _is_papers(results: Results) -> bool:

@@ -19,7 +19,6 @@ ANY_SOURCES = ("",)
 """For a variant's name and title, which its sources do not change."""
 
 _SIMPLE_RATES = (0.1, 0.3, 1.0)
-_SUPERPOS_RATES = (0.03, 0.1, 0.3)
 SWEPT_SIMPLE = ("simple", *(f"simple-lr{lr:g}" for lr in _SIMPLE_RATES))
 """Simple prompt tuning without dropout, over the rates that it is swept over."""
 
@@ -63,7 +62,12 @@ def started(basis: Basis, init: WeightsInit) -> str:
 
 
 STARTS = {(basis, init): started(basis, init) for basis in _BASES for init in _INITS}
-ABLATED = frozenset((*map(sampled, SAMPLED_TOKENS), *STARTS.values())) - {"superpos", "superpos-shared"}
+SUPERPOS_RATES = {0.01: "superpos", **{lr: f"superpos-lr{lr:g}" for lr in (0.03, 0.1, 0.3)}}
+"""SuperPos over the rates that it is swept over, by name."""
+ABLATED = frozenset((*map(sampled, SAMPLED_TOKENS), *STARTS.values(), *SUPERPOS_RATES.values())) - {
+    "superpos",
+    "superpos-shared",
+}
 """Variants that change one thing of SuperPos which no table of the paper changes."""
 FIGURE2 = tuple(
     dict.fromkeys((*DROPOUT_CURVES, *METHOD_CURVES, *(sampled(m) for m in SAMPLED_TOKENS), *STARTS.values()))
@@ -136,8 +140,9 @@ def _superpos() -> list[Variant]:
         if m != superpos.num_sampled_tokens
     ]
     swept = [
-        Variant(name=f"superpos-lr{lr:g}", title="SuperPos PT", arguments=replace(superpos, lr=lr))
-        for lr in _SUPERPOS_RATES
+        Variant(name=name, title="SuperPos PT", arguments=replace(superpos, lr=lr))
+        for lr, name in SUPERPOS_RATES.items()
+        if name != "superpos"
     ]
     return [_with_dropout(own), own, *swept, *others, softmax, *by_count]
 

@@ -19,10 +19,9 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
-from adapters.bundle import bundled_adapters
-from adapters.files import from_files
 from backbone import Backbone, load
 from benchmarks.report import print_result
+from benchmarks.workload import originals
 from cli.options import CacheOption, ThreadsOption
 from cli.output import err, show
 from service.admission import Admission
@@ -122,7 +121,7 @@ def main(
 def rows_of_bundled_tasks(backbone: Backbone) -> list[EngineRow]:
     """A thousand rows of mixed tasks and lengths, the same in every run."""
     random = np.random.default_rng(0)
-    adapters = [load_adapter(from_files(files), backbone) for files in bundled_adapters().values()]
+    adapters = [load_adapter(adapter, backbone) for adapter in originals().values()]
     return [
         EngineRow(
             adapters[i % len(adapters)], tuple(random.integers(3, 32_000, random.integers(*TEXT_TOKENS)).tolist()), 0

@@ -9,9 +9,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks.engine_process import answer_lines
+
+if TYPE_CHECKING:
+    from backbone import Precision
 
 BATCH_SIZE = 32
 PROMPT_LENGTH = 10
@@ -26,6 +29,7 @@ def main(name: str, folder: str, task: str) -> None:
     def make() -> Callable[[object], object]:
         maker: dict[str, Callable[[], Train]] = {
             "superpos_1": lambda: _superpos(Path(folder), task, slots=1),
+            "superpos_bf16": lambda: _superpos(Path(folder), task, slots=1, precision="bf16"),
             "superpos_8": lambda: _superpos(Path(folder), task, slots=8),
             "peft": lambda: _peft(Path(folder), task, grouped=False),
             "peft_grouped": lambda: _peft(Path(folder), task, grouped=True),
@@ -59,14 +63,14 @@ def _round(number: int, steps: int, count: int) -> list[int]:
     return [i % count for i in range(number * size, (number + 1) * size)]
 
 
-def _superpos(folder: Path, task: str, *, slots: int) -> Train:
+def _superpos(folder: Path, task: str, *, slots: int, precision: "Precision" = "fp32") -> Train:
     from backbone import load
     from training.arguments import TrainArguments, make_method
     from training.scoring.evaluation import TokenizedRows
     from training.stack.loop import train_stack
     from training.stack.slot import Slot
 
-    backbone = load(str(folder), cache_dir=folder.parent)
+    backbone = load(str(folder), cache_dir=folder.parent, precision=precision)
     file, rows = _rows(backbone, task)
     trie = backbone.label_trie(file.spec.label_words)
 

@@ -22,14 +22,14 @@ from backbone.precision import cpu_has_bf16
 ROOT = Path(__file__).parent.parent
 SUPERPOS = str(Path(sys.executable).with_name("superpos"))
 RUNS = {
-    "ag_news": ("--epochs", "3"),
-    "banking77": ("--epochs", "4"),
-    "cola": ("--epochs", "4", "--sampling", "balanced"),
-    "mrpc": ("--epochs", "4"),
-    "rte": ("--epochs", "4"),
-    "sst2": ("--limit", "8000", "--epochs", "2", "--eval-every", "100"),
-    "stsb": ("--epochs", "3"),
-    "trec": ("--epochs", "6"),
+    "ag_news": ("--lr", "0.03", "--epochs", "2", "--eval-every", "85"),
+    "banking77": ("--lr", "0.1", "--epochs", "4", "--eval-every", "127"),
+    "cola": ("--lr", "0.1", "--epochs", "3", "--eval-every", "120", "--sampling", "balanced"),
+    "mrpc": ("--lr", "0.03", "--epochs", "4", "--eval-every", "52"),
+    "rte": ("--lr", "0.03", "--epochs", "4", "--eval-every", "35"),
+    "sst2": ("--lr", "0.03", "--limit", "8000", "--epochs", "2", "--eval-every", "62"),
+    "stsb": ("--lr", "0.03", "--epochs", "3", "--eval-every", "81"),
+    "trec": ("--lr", "0.03", "--epochs", "6", "--eval-every", "70"),
 }
 """Options of `superpos train`, by task: what docs/results.md says is best, on as many rows as two cores can see."""
 

@@ -25,11 +25,11 @@ RUNS = {
     "ag_news": ("--lr", "0.03", "--epochs", "2", "--eval-every", "85"),
     "banking77": ("--lr", "0.1", "--epochs", "4", "--eval-every", "127"),
     "cola": ("--lr", "0.1", "--epochs", "3", "--eval-every", "120", "--sampling", "balanced"),
-    "mrpc": ("--lr", "0.03", "--epochs", "4", "--eval-every", "52"),
-    "rte": ("--lr", "0.03", "--epochs", "4", "--eval-every", "35"),
+    "mrpc": ("--lr", "0.03", "--epochs", "3", "--eval-every", "52"),
+    "rte": ("--lr", "0.03", "--epochs", "3", "--eval-every", "35"),
     "sst2": ("--lr", "0.03", "--limit", "8000", "--epochs", "2", "--eval-every", "62"),
     "stsb": ("--lr", "0.03", "--epochs", "3", "--eval-every", "81"),
-    "trec": ("--lr", "0.03", "--epochs", "6", "--eval-every", "70"),
+    "trec": ("--lr", "0.03", "--epochs", "5", "--eval-every", "70"),
 }
 """Options of `superpos train`, by task: what docs/results.md says is best, on as many rows as two cores can see."""
 

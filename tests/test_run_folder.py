@@ -112,7 +112,7 @@ def test_the_card_states_accuracy_and_split(tiny: Backbone, task: TaskFile, tmp_
         figures = f"{report.trained.accuracy:.3f} ({accuracy}) | {report.trained.macro_f1:.3f} ({f1})"
         assert f"| **trained, report** | {figures} | {report.trained.loss:.3f} |" in card
         assert f"| untrained, report | {report.untrained.accuracy:.3f} |" in card
-        assert f"| constant answer, report | {report.trained.constant_accuracy:.3f} |" in card
+        assert f"| constant answer, report | {report.trained.constants['accuracy']:.3f} |" in card
         assert f"ECE {report.appraisal.calibrated['raw_ece']:.3f} → " in card
         assert "text: {text}" in card
 

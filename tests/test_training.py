@@ -45,7 +45,7 @@ def test_training_lowers_the_loss_and_beats_the_untrained_prompt(finished: Finis
     report = finished.report
     assert report.result.stop == "finished"
     assert report.trained.accuracy >= max(0.9, report.untrained.accuracy + 0.2)
-    assert report.trained.accuracy > report.trained.constant_accuracy
+    assert report.trained.accuracy > report.trained.constants["accuracy"]
     assert report.trained.loss < report.untrained.loss / 2
     assert not report.trained.collapsed
     losses = [event.train_loss for event in finished.epochs]

@@ -16,7 +16,8 @@ from adapters.calibration import calibrated
 from adapters.files import MANIFEST, from_files, read_folder, to_files, write_folder
 from adapters.profile import ValidationProfile, confidence_bin, profile_of
 from backbone import Backbone
-from training.scoring.validation import adapter_rows, answers, with_profile
+from training.scoring.evaluation import tokenize_examples
+from training.scoring.validation import adapter_examples, answers, with_profile
 
 PROFILE = {"label_counts": [3, 7], "confidence_counts": [0, 0, 0, 0, 0, 1, 1, 1, 1, 6], "rows": 10}
 
@@ -77,8 +78,10 @@ def test_training_records_the_profile_of_the_report_rows_as_they_are_served(tiny
     assert profile is not None
     assert profile.rows == 60
     assert finished.task.data.validation is not None
-    rows = adapter_rows(tiny, finished.report.adapter, finished.task, Path(finished.task.data.validation))
-    assert profile == profile_of(calibrated(answers(tiny, finished.report.adapter, rows), 1.0))
+    adapter = finished.report.adapter
+    examples = adapter_examples(tiny, adapter, finished.task, Path(finished.task.data.validation))
+    rows = tokenize_examples(tiny, adapter.spec, examples)
+    assert profile == profile_of(calibrated(answers(tiny, adapter, rows), 1.0))
 
 
 def test_a_profile_is_of_calibrated_confidences(tiny: Backbone, finished: Finished) -> None:

@@ -80,10 +80,6 @@ class Metrics:
     def macro_f1(self) -> float:
         return self.values["macro_f1"]
 
-    @property
-    def constant_accuracy(self) -> float:
-        return self.constants["accuracy"]
-
     def figures(self) -> dict[str, float]:
         """The numbers by name: each metric's, `score`, `loss`, and the constant answer's after `constant_`."""
         constants = {f"constant_{name}": value for name, value in self.constants.items()}

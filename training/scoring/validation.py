@@ -13,7 +13,7 @@ from adapters.profile import profile_of
 from backbone import Backbone
 from training.rows.data import Example, read_shards
 from training.scoring.calibration import CalibrationFit, fit_temperature, probability_figures
-from training.scoring.evaluation import TokenizedRows, predict, tokenize_examples
+from training.scoring.evaluation import TokenizedRows, predict
 from training.scoring.generation import generated_answers
 from training.task_file import TaskFile
 
@@ -34,11 +34,6 @@ def adapter_examples(backbone: Backbone, adapter: PromptAdapter, task: TaskFile,
     adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
     rows = read_shards(paths, task.model_copy(update={"spec": adapter.spec}))
     return rows.examples
-
-
-def adapter_rows(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, *paths: Path) -> TokenizedRows:
-    """The same rows within the adapter's token limit; raises as `adapter_examples`."""
-    return tokenize_examples(backbone, adapter.spec, adapter_examples(backbone, adapter, task, *paths))
 
 
 def generated(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> NDArray[np.int64]:

@@ -27,19 +27,18 @@ class PromptRow:
         self.epoch = self.step = self.num_steps = 0
         self.value = self.best = float("nan")
         self._losses: deque[float] = deque(maxlen=_SMOOTHING_STEPS)
-        self._ends: deque[float] = deque(maxlen=_SMOOTHING_STEPS)  # of steps, in its own seconds
+        self._ends: deque[float] = deque(maxlen=_SMOOTHING_STEPS)  # of steps, in seconds of training
 
     def stepped(self, event: "StepEvent") -> None:
         self.epoch, self.step, self.num_steps = event.epoch, event.step, event.num_steps
         self._losses.append(event.loss)
-        self._ends.append(event.elapsed_s)
+        self._ends.append(event.training_s)
 
     def evaluated(self, event: "EvalEvent") -> None:
         self.epoch, self.step = event.epoch, event.step
         self.value = event.metrics.score
         if event.is_best:
             self.best = self.value
-        self._ends.clear()  # the time of an evaluation is no step's
 
     def restored(self, event: "RestoreEvent") -> None:
         for evaluation in event.evaluations:

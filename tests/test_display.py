@@ -40,8 +40,8 @@ EVENTS = [
     (1, evaluation(0, 0.4, collapsed=True)),
     *[(0, StepEvent(1, step, 100, 0.75, 16, step * 2.0)) for step in range(1, 11)],
     (0, evaluation(10, 0.9)),
-    (0, StepEvent(2, 11, 100, 0.25, 16, 32.0)),
-    (0, StepEvent(2, 12, 100, 0.25, 16, 34.0)),
+    (0, StepEvent(2, 11, 100, 0.25, 16, 22.0)),
+    (0, StepEvent(2, 12, 100, 0.25, 16, 24.0)),
 ]
 
 
@@ -78,7 +78,7 @@ def test_a_prompt_that_goes_on_shows_where_it_was() -> None:
     console = Console(file=io.StringIO(), width=120)
     display = TrainingDisplay(console, [("", "F1")], plain=True)
     history = (evaluation(0, 0.5), evaluation(10, 0.9), evaluation(20, 0.8, best=False))
-    text = told(display, console, [(0, RestoreEvent(history, 25, 400, 50.0, 1.0))])
+    text = told(display, console, [(0, RestoreEvent(history, 25))])
     assert text == "goes on after step 25\n"
     (row,) = display.rows
     assert (row.step, row.value, row.best) == (25, 0.8, 0.9)

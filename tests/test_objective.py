@@ -14,6 +14,7 @@ from training.errors import InvalidArguments
 from training.stack.loop import train_stack
 from training.stack.objective import row_losses
 from training.stack.slot import Slot, SlotRun
+from training.stack.spending import Stopwatch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,7 +28,7 @@ def full_slot(backbone: Backbone, *, seed: int = 0) -> Slot:
 
 def test_the_full_loss_and_its_gradient_are_those_of_transformers(tiny: Backbone, tiny_t5: Path) -> None:
     slot = full_slot(tiny)
-    batch = SlotRun(slot, tiny).next_batch()
+    batch = SlotRun(slot, tiny, Stopwatch()).next_batch()
     losses = row_losses(tiny, batch.rows)
     losses.sum().backward()
     model = T5ForConditionalGeneration.from_pretrained(tiny_t5).eval()

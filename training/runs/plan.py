@@ -59,7 +59,6 @@ def train_plans(backbone: Backbone, plans: Sequence[RunPlan], *, watch: Watch) -
             limit=plan.limit,
             precision=plan.precision,
             rows=rows[key],
-            stack_size=len(plans),
             tensorboard=plan.tensorboard,
             on_step=partial(watch, number),
             on_evaluation=partial(watch, number),

@@ -2,7 +2,7 @@
 
 from backbone import Backbone
 from training.methods import Method
-from training.runs.cost import CostMeter
+from training.runs.cost import cost_of
 from training.runs.folder import RunFolder
 from training.runs.prompt_words import prompt_words
 from training.runs.tensorboard import TensorBoard
@@ -19,37 +19,31 @@ class RunRecorder:
         method: Method,
         rows: TokenizedRows,
         *,
-        stack_size: int,
         board: TensorBoard | None = None,
     ) -> None:
         """Record one run.
 
         Args:
             rows: the training rows
-            stack_size: prompts that train at once
             board: told of every event as well
         """
         self._folder, self._method, self._board = folder, method, board
-        num_virtual_tokens = int(method.prompt().shape[0])
-        self._meter = CostMeter(rows, num_virtual_tokens=num_virtual_tokens, stack_size=stack_size)
+        self._tokens_a_row = rows.mean_tokens + method.prompt().shape[0]
 
     def restore(self, event: RestoreEvent) -> None:
         """The run goes on from a checkpoint."""
-        self._meter.restore(event)
         self._folder.rewind(event.evaluations, step=event.step)
         if self._board is not None:
             self._board.restore(step=event.step)
 
     def step(self, event: StepEvent) -> None:
         """Written at once: a run that is killed goes on from any step."""
-        self._meter.step(event)
         self._folder.write_steps([event])
         if self._board is not None:
             self._board.step(event)
 
     def evaluation(self, event: EvalEvent) -> None:
         """Write what came up to here."""
-        self._meter.evaluation(event)
         self._folder.write_evaluation(event)
         if self._board is not None:
             self._board.evaluation(event)
@@ -60,6 +54,6 @@ class RunRecorder:
         """Write what is known at the end alone. Best tensors come from the folder: a resumed run may have made them."""
         words = prompt_words(backbone, result.prompt, self._folder.read_method(), self._method.sampled_token_ids)
         self._folder.write_words(words)
-        self._folder.write_cost(self._meter.cost(backbone.device))
+        self._folder.write_cost(cost_of(result.spent, tokens_a_row=self._tokens_a_row, device=backbone.device))
         if self._board is not None:
             self._board.close()

@@ -91,8 +91,6 @@ class RunOptions:
     """What `read_rows` gave for the same task, split, seed and limit; left out, they are read."""
     precision: Precision = "fp32"
     """Of the frozen network while it trains a prompt. What comes of that is always scored in float32."""
-    stack_size: int = 1
-    """Prompts that train at once, for the record of what it cost."""
     check_int8: bool = True
     """On a CPU: compare with the answers in int8, which a server in int8 asks an adapter for."""
     tensorboard: bool = False
@@ -176,7 +174,7 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
     }
     options.folder.write_arguments(task, arguments, described=described)
     board = TensorBoard(options.folder.path, lr=arguments.lr) if options.tensorboard else None
-    recorder = RunRecorder(options.folder, method, rows.train, stack_size=options.stack_size, board=board)
+    recorder = RunRecorder(options.folder, method, rows.train, board=board)
 
     def step(event: StepEvent) -> None:
         recorder.step(event)

@@ -31,6 +31,11 @@ class TokenizedRows:
     def __len__(self) -> int:
         return len(self.token_ids)
 
+    @property
+    def mean_tokens(self) -> float:
+        """Of a row."""
+        return sum(map(len, self.token_ids)) / len(self.token_ids)
+
     def measured(self, log_probs: NDArray[np.float32], scoring: Scoring) -> Metrics:
         """The metrics of label log-probabilities [n, K] for these rows."""
         return measure(log_probs, self.labels, scoring=scoring, groups=self.groups)

@@ -22,7 +22,8 @@ class StepEvent:
     num_steps: int
     loss: float
     rows: int
-    elapsed_s: float
+    training_s: float
+    """Of the stack's steps up to this one, as in `Spent`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class EvalEvent:
     is_best: bool
     prompt: NDArray[np.float32]  # [P, H]
     elapsed_s: float
+    """Since the run began, whatever passed in it; a run that goes on from a checkpoint goes on from its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,21 @@ class RestoreEvent:
     """All that were made before it."""
     step: int
     """Optimiser steps that were done before it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What a slot has taken, in all the processes that trained it."""
+
+    steps: int
     rows: int
-    """Training rows in them."""
-    elapsed_s: float
+    """Trained on, each counted as often as it was seen."""
+    training_s: float
+    """Of the stack's steps while the slot was in it: they pass for all its prompts at once. Without evaluations."""
     evaluation_s: float
-    """Of these, spent on evaluations."""
+    """Of scoring this slot's prompt on its selection rows."""
+    stack_size: int
+    """The most prompts that took a step at once, this one among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,7 @@ class TrainResult:
     best_index: int
     """The best one's place among the evaluations."""
     stop: Stop
+    spent: Spent
 
     @property
     def prompt(self) -> NDArray[np.float32]:

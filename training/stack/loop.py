@@ -17,6 +17,7 @@ from training.stack.checkpoint import Checkpoints
 from training.stack.events import EvalEvent, StepEvent, TrainResult
 from training.stack.objective import row_losses
 from training.stack.slot import BatchRow, Slot, SlotRun
+from training.stack.spending import Stopwatch
 
 MAX_PASS_TOKENS = {"cpu": 2_048, "cuda": 32_768}
 """Packed tokens whose activations are kept for one backward pass; a step of more has several, and sums gradients."""
@@ -61,7 +62,8 @@ def train_stack(backbone: Backbone, slots: Sequence[Slot], checkpoints: Checkpoi
     Raises:
         InvalidCheckpoint: one cannot be read
     """
-    runs = [SlotRun(slot, backbone) for slot in slots]
+    training = Stopwatch()
+    runs = [SlotRun(slot, backbone, training) for slot in slots]
     checkpoints = checkpoints or Checkpoints()
     checkpoints.restore(runs)
     try:
@@ -70,17 +72,21 @@ def train_stack(backbone: Backbone, slots: Sequence[Slot], checkpoints: Checkpoi
                 run.begin()
         checkpoints.begun(runs)
         while active := [run for run in runs if run.stop is None]:
-            _step(backbone, active)
+            with training:
+                _step(backbone, active)
+            for run in active:
+                run.end_step(stack_size=len(active))
             checkpoints.stepped(runs)
     except KeyboardInterrupt:
         if not all(run.history for run in runs):
             raise
         for run in runs:
-            run.stop = run.stop or "interrupted"
+            run.interrupt()
     return [run.result() for run in runs]
 
 
 def _step(backbone: Backbone, runs: Sequence[SlotRun]) -> None:
+    """One step of each slot, by packed passes over the rows of all."""
     batches = [run.next_batch() for run in runs]
     rows = [row for batch in batches for row in batch.rows]
     kinds: dict[tuple[bool, bool, int], list[BatchRow]] = {}

@@ -53,11 +53,6 @@ class RowOrder:
         self._taken += len(batch)
         return batch
 
-    @property
-    def num_seen(self) -> int:
-        """Rows drawn so far, each counted as often as it was."""
-        return max(0, self.epoch - 1) * self._num_rows + self._taken
-
     def state(self) -> OrderState:
         """Where it stands."""
         return OrderState(self.epoch, self._taken, dict(self._before))

@@ -1,7 +1,6 @@
 """One prompt in training: its rows in their drawn order, its own optimiser, its best evaluation. The stack moves it."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +21,7 @@ from training.stack.events import EvalEvent, RestoreEvent, StepEvent, Stop, Trai
 from training.stack.optimizer_state import load_optimizer_tensors, optimizer_tensors
 from training.stack.row_order import RowOrder
 from training.stack.slot_state import SlotState
+from training.stack.spending import Spending, Stopwatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,8 @@ class Slot:
 class SlotRun:
     """A slot on its way. `stop` is None until it has ended."""
 
-    def __init__(self, slot: Slot, backbone: Backbone) -> None:
+    def __init__(self, slot: Slot, backbone: Backbone, training: Stopwatch) -> None:
+        """Nothing is scored yet; `training` runs while its stack takes a step."""
         self.slot, self._backbone = slot, backbone
         self.history: list[EvalEvent] = []
         self.stop: Stop | None = None
@@ -63,9 +64,7 @@ class SlotRun:
         self.choices = tuple(slot.trie.of_label(label) for label in range(slot.trie.num_labels))
         """[K], what each label's own log-probability is made of."""
         self._losses: list[float] = []
-        self._step = 0
-        self._evaluation_s = 0.0
-        self._started = time.monotonic()
+        self._spending = Spending(training)
 
     def begin(self) -> None:
         """Score the untrained prompt."""
@@ -77,7 +76,7 @@ class SlotRun:
         return SlotBatch(self, self._order.next_batch(), step=self._step)
 
     def update(self, loss: float, *, num_rows: int) -> None:
-        """Take the step that the gradients ask for, and score the prompt where that is due.
+        """Take the step that the gradients ask for.
 
         Args:
             loss: the batch's mean; where it is no number there is no step, and the slot ends
@@ -89,40 +88,52 @@ class SlotRun:
         self._clip()
         self._optimizer.step()
         self._losses.append(loss)
-        self._step += 1
-        self.slot.on_step(StepEvent(self._order.epoch, self._step, self._num_steps, loss, num_rows, self._elapsed()))
-        if self._is_evaluation_due():
+        self._spending.step(rows=num_rows)
+        training_s = self._spending.training_s
+        self.slot.on_step(StepEvent(self._order.epoch, self._step, self._num_steps, loss, num_rows, training_s))
+
+    def end_step(self, *, stack_size: int) -> None:
+        """The stack has taken a step with so many slots: score the prompt where that is due."""
+        self._spending.end_step(stack_size=stack_size)
+        if self.stop is None and self._is_evaluation_due():
             self._evaluate(float(np.mean(self._losses)))
+
+    def interrupt(self) -> None:
+        """End it where it is, unless it has ended."""
+        if self.stop is None:
+            self.stop = "interrupted"
+            self._spending.end_step()
 
     def state(self) -> SlotState:
         """Everything that `restore` needs, between two steps."""
         return SlotState(
-            step=self._step,
             stop=self.stop,
             losses=tuple(self._losses),
             order=self._order.state(),
             best_index=self._best_index,
-            elapsed_s=self._elapsed(),
-            evaluation_s=self._evaluation_s,
+            elapsed_s=self._spending.elapsed_s,
+            spent=self._spending.spent(),
             evaluations=tuple(self.history),
             tensors=optimizer_tensors(self._optimizer),
         )
 
     def restore(self, state: SlotState) -> None:
         """Go on where a state was taken of a slot of the same arguments and rows."""
-        self._step, self.stop, self._losses = state.step, state.stop, list(state.losses)
+        self.stop, self._losses = state.stop, list(state.losses)
         self._order.restore(state.order)
         self._best_index, self.history = state.best_index, list(state.evaluations)
-        self._evaluation_s, self._started = state.evaluation_s, time.monotonic() - state.elapsed_s
+        self._spending.restore(state.spent, elapsed_s=state.elapsed_s)
         load_optimizer_tensors(self._optimizer, state.tensors)
-        self.slot.on_restore(
-            RestoreEvent(state.evaluations, state.step, self._order.num_seen, state.elapsed_s, state.evaluation_s)
-        )
+        self.slot.on_restore(RestoreEvent(state.evaluations, self._step))
 
     def result(self) -> TrainResult:
         """The best so far."""
         assert self.stop is not None
-        return TrainResult(tuple(self.history), self._best_index, self.stop)
+        return TrainResult(tuple(self.history), self._best_index, self.stop, self._spending.spent())
+
+    @property
+    def _step(self) -> int:
+        return self._spending.steps
 
     @property
     def _num_steps(self) -> int:
@@ -147,15 +158,14 @@ class SlotRun:
         if not bool((prompt.norm(dim=1) <= MAX_ROW_NORM).all()):  # [P]
             self.stop = "diverged"
             return
-        begun_s = time.monotonic()
         scored = without_collapse(self.slot.method) or prompt
-        metrics = evaluate(self._backbone, scored, self.slot.trie, self.slot.selection, scoring=self.slot.scoring)
-        self._evaluation_s += time.monotonic() - begun_s
+        with self._spending.evaluating:
+            metrics = evaluate(self._backbone, scored, self.slot.trie, self.slot.selection, scoring=self.slot.scoring)
         is_best = not self.history or beats(metrics, self.history[self._best_index].metrics)
         if is_best:
             self._best_index = len(self.history)
         event = EvalEvent(
-            self._order.epoch, self._step, train_loss, metrics, is_best, prompt.cpu().numpy(), self._elapsed()
+            self._order.epoch, self._step, train_loss, metrics, is_best, prompt.cpu().numpy(), self._spending.elapsed_s
         )
         self.history.append(event)
         self._losses = []
@@ -172,9 +182,6 @@ class SlotRun:
 
     def _is_hopeless(self) -> bool:
         return self.slot.is_hopeless(self.history[-1], self.history[self._best_index].metrics)
-
-    def _elapsed(self) -> float:
-        return time.monotonic() - self._started
 
 
 def _weights(slot: Slot) -> NDArray[np.float64]:

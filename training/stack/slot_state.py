@@ -14,25 +14,23 @@ from torch import Tensor
 
 from training.errors import InvalidCheckpoint
 from training.scoring.metrics import Metrics
-from training.stack.events import EvalEvent, Stop
+from training.stack.events import EvalEvent, Spent, Stop
 from training.stack.row_order import OrderState
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotState:
     """All that tells a slot on its way from one that has not begun."""
 
-    step: int
     stop: Stop | None
     losses: tuple[float, ...]
     """Of the steps since the last evaluation."""
     order: OrderState
     best_index: int
     elapsed_s: float
-    evaluation_s: float
-    """Of these, spent on evaluations."""
+    spent: Spent
     evaluations: tuple[EvalEvent, ...]
     tensors: Mapping[str, Tensor]
     """The method's parameters and the optimiser's state."""
@@ -41,13 +39,12 @@ class SlotState:
         """Replace `path`; a process or machine that ends meanwhile leaves what was there, or nothing."""
         values = {
             "format": FORMAT,
-            "step": self.step,
             "stop": self.stop,
             "losses": self.losses,
             "order": asdict(self.order),
             "best_index": self.best_index,
             "elapsed_s": self.elapsed_s,
-            "evaluation_s": self.evaluation_s,
+            "spent": asdict(self.spent),
             "evaluations": [_without_prompt(event) for event in self.evaluations],
         }
         prompts = {f"prompt.{i}": torch.from_numpy(event.prompt.copy()) for i, event in enumerate(self.evaluations)}
@@ -77,13 +74,12 @@ def read_state(path: Path) -> SlotState:
             for i, event in enumerate(values["evaluations"])
         ]
         return SlotState(
-            step=values["step"],
             stop=values["stop"],
             losses=tuple(values["losses"]),
             order=OrderState(**values["order"]),
             best_index=values["best_index"],
             elapsed_s=values["elapsed_s"],
-            evaluation_s=values["evaluation_s"],
+            spent=Spent(**values["spent"]),
             evaluations=tuple(evaluations),
             tensors=tensors,
         )

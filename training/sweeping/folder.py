@@ -15,7 +15,7 @@ from safetensors import safe_open
 from training.errors import InvalidArguments, SweepFailed
 from training.runs.folder import RunFolder
 from training.scoring.metrics import Metrics
-from training.stack.events import EvalEvent, TrainResult
+from training.stack.events import EvalEvent, Spent, TrainResult
 
 SWEEP, STUDY, PAGE, TRIALS, RESULT = "sweep.json", "study.sqlite", "sweep.html", "trials", "result.safetensors"
 _METRICS = TypeAdapter(Metrics)
@@ -102,6 +102,7 @@ def write_result(run: Path, result: TrainResult) -> None:
     told = {
         "best_index": result.best_index,
         "stop": result.stop,
+        "spent": asdict(result.spent),
         "evaluations": [
             {field.name: getattr(event, field.name) for field in fields(EvalEvent) if field.name != "prompt"}
             | {"metrics": asdict(event.metrics)}
@@ -125,7 +126,7 @@ def read_result(run: Path) -> TrainResult | None:
         EvalEvent(**line | {"metrics": _METRICS.validate_python(line["metrics"]), "prompt": prompt})
         for line, prompt in zip(told["evaluations"], prompts, strict=True)
     )
-    return TrainResult(evaluations, told["best_index"], told["stop"])
+    return TrainResult(evaluations, told["best_index"], told["stop"], Spent(**told["spent"]))
 
 
 def _flat(value: Mapping[str, object], above: str = "") -> dict[str, object]:

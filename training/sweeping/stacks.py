@@ -24,7 +24,7 @@ class Subject:
     split: Split
     limit: int | None
 
-    def options(self, trial: Trial, folder: RunFolder, *, stack_size: int = 1) -> RunOptions:
+    def options(self, trial: Trial, folder: RunFolder) -> RunOptions:
         """A trial as a run."""
         return RunOptions(
             task=self.task,
@@ -33,7 +33,6 @@ class Subject:
             split=self.split,
             limit=self.limit,
             rows=self.rows,
-            stack_size=stack_size,
         )
 
 
@@ -54,8 +53,7 @@ def train_trials(
         KeyboardInterrupt: Ctrl-C, after which nothing of the stack counts
     """
     prepared = [
-        prepare(backbone, subject.options(trial, folder, stack_size=len(trials)))
-        for trial, folder in zip(trials, folders, strict=True)
+        prepare(backbone, subject.options(trial, folder)) for trial, folder in zip(trials, folders, strict=True)
     ]
     slots = [
         replace(preparation.slot, is_hopeless=partial(is_hopeless, trial.number))

@@ -35,6 +35,8 @@ def print_outcomes(plans: Sequence["NamedPlan"]) -> list[tuple["TaskFile", "Outc
     for task, outcomes in known:
         if len(of_task) == 1:
             show(_task_table(task, outcomes))
+        for note in _incomplete(outcomes):
+            err.print(note, style="yellow", markup=False)
         best.append((task, max(outcomes, key=lambda outcome: (outcome.selection.score, -outcome.selection.loss))))
         for outcome in outcomes:
             _warn(outcome, task)
@@ -67,15 +69,33 @@ def _task_table(task: "TaskFile", outcomes: Sequence["Outcome"]) -> Table:
 
 
 def _add_folds(table: MetricsTable, outcomes: Sequence["Outcome"], task: "TaskFile") -> None:
-    """Mean and standard deviation over the folds of each seed, and all rows taken together."""
-    from training.scoring.out_of_fold import out_of_fold
+    """Mean and standard deviation over the folds of each seed, and all rows taken together where no fold is missing."""
+    from training.scoring.out_of_fold import missing_folds, out_of_fold
 
+    for name, of_seed in _by_rate_and_seed(outcomes).items():
+        missing = missing_folds(of_seed)
+        count = f"{len(of_seed)} of {len(of_seed) + len(missing)}" if missing else f"{len(of_seed)}"
+        table.add_mean(f"{name}: mean of {count} folds", [outcome.trained for outcome in of_seed])
+        if not missing:
+            table.add(f"{name}: all rows, out of fold", out_of_fold(of_seed, task))
+
+
+def _incomplete(outcomes: Sequence["Outcome"]) -> list[str]:
+    """What to say of cross-validations that some fold is missing of."""
+    from training.scoring.out_of_fold import missing_folds
+
+    return [
+        f"{name}: no result of fold {', '.join(map(str, missing))}, so none of all rows out of fold"
+        for name, of_seed in _by_rate_and_seed(outcomes).items()
+        if (missing := missing_folds(of_seed))
+    ]
+
+
+def _by_rate_and_seed(outcomes: Sequence["Outcome"]) -> dict[str, list["Outcome"]]:
     alike: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         alike.setdefault(f"lr {outcome.lr}, seed {outcome.seed}", []).append(outcome)
-    for name, of_seed in alike.items():
-        table.add_mean(f"{name}: mean of {len(of_seed)} folds", [outcome.trained for outcome in of_seed])
-        table.add(f"{name}: all rows, out of fold", out_of_fold(of_seed, task))
+    return alike
 
 
 def _tasks_table(known: Sequence[tuple["TaskFile", Sequence["Outcome"]]]) -> Table:

@@ -10,10 +10,15 @@ from hypothesis import strategies as st
 from support_cli import QUICK, Desk, superpos
 from support_data import task_of, write_jsonl
 
+from cli.stacked_training import plan_runs
+from cli.task_files import read_task_file
+from cli.training_results import print_outcomes
+from training.arguments import TrainArguments
 from training.errors import InvalidData
 from training.rows.data import Example
 from training.rows.folds import Fold, deal
 from training.rows.splits import read_split
+from training.runs.files import RESULT
 from training.task_file import TaskFile
 
 EXAMPLES = st.lists(st.tuples(st.integers(0, 2), st.one_of(st.none(), st.integers(0, 6))), min_size=2, max_size=80).map(
@@ -112,6 +117,34 @@ def test_the_command_trains_the_folds_in_one_stack_and_reports_every_row(desk: D
     assert mean == pytest.approx(np.mean(folds), abs=1e-4)
     # folds of 40 rows each: the union's accuracy is their mean
     assert together == pytest.approx(mean, abs=1e-4)
+
+
+def test_a_fold_without_a_result_is_named_and_the_others_are_not_called_all_rows(
+    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_file, above = desk.folder / "topic.yaml", tmp_path / "folds"
+    answer = superpos(
+        *("train", task_file, "--backbone", desk.tiny_t5, "--out", above, *QUICK),
+        *("--split", "kfold", "--folds", "3", "--epochs", "1", "--limit", "24"),
+    )
+    assert answer.code == 0, answer.stderr
+    (above / "fold2" / RESULT).unlink()  # as a process leaves it that was killed
+    _, plans = plan_runs(
+        [read_task_file(task_file)],
+        [(TrainArguments(), Fold(number=number, of=3)) for number in (1, 2, 3)],
+        above,
+        split="kfold",
+        limit=24,
+        precision="fp32",
+        resume=True,
+        tensorboard=False,
+    )
+    capsys.readouterr()
+    print_outcomes(plans)
+    told = capsys.readouterr()
+    assert "mean of 2 of 3 folds" in told.out
+    assert "all rows, out of fold" not in told.out
+    assert "lr 0.05, seed 0: no result of fold 2, so none of all rows out of fold" in told.err
 
 
 def test_a_prompt_of_a_fold_is_not_published(desk: Desk) -> None:

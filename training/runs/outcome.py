@@ -8,6 +8,7 @@ from typing import Any
 
 from adapters.adapter import Calibration, PromptAdapter
 from training.errors import InvalidData
+from training.rows.folds import Fold
 from training.runs.files import RESULT, RUN
 from training.scoring.appraisal import Appraisal
 from training.scoring.bootstrap import Interval, read_intervals
@@ -42,6 +43,8 @@ class Outcome:
     split: str
     lr: float
     seed: int
+    fold: Fold | None
+    """The one that was reported, of a cross-validation."""
 
 
 def result_figures(result: TrainResult, untrained: Metrics, appraisal: Appraisal) -> dict[str, float]:
@@ -101,6 +104,7 @@ def read_outcome(folder: Path) -> Outcome:
             split=run["split"],
             lr=run["arguments"]["lr"],
             seed=run["arguments"]["seed"],
+            fold=_fold(run["data"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise InvalidData(f"{folder} holds no run that has come to something: {exc!r}") from exc
@@ -110,6 +114,10 @@ def _calibration(result: Mapping[str, Any]) -> str | None:
     if "report_ece" not in result["metrics"]:
         return None
     return calibration_line(Calibration.model_validate(result["calibration"]), result["metrics"])
+
+
+def _fold(data: Mapping[str, Any]) -> Fold | None:
+    return Fold(number=data["fold"], of=data["folds"]) if "fold" in data else None
 
 
 def _metrics(figures: Mapping[str, Any], role: str) -> Metrics:

@@ -11,8 +11,14 @@ from training.scoring.predictions import read_predictions
 from training.task_file import TaskFile
 
 
+def missing_folds(outcomes: Sequence[Outcome]) -> list[int]:
+    """The numbers of the folds that none of a cross-validation's runs reports."""
+    folds = [outcome.fold for outcome in outcomes if outcome.fold is not None]
+    return sorted(set(range(1, folds[0].of + 1)) - {fold.number for fold in folds}) if folds else []
+
+
 def out_of_fold(outcomes: Sequence[Outcome], task: TaskFile) -> Metrics:
-    """The metrics of all folds' report rows taken together, out of their folders.
+    """The metrics of all folds' report rows taken together, out of their folders; no fold is to be missing.
 
     Raises:
         InvalidData: a folder's predictions cannot be read

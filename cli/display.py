@@ -11,12 +11,13 @@ from rich.live import Live
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from training.runs.plan import Event
+    from training.runs.plan import EndEvent, Event
     from training.stack.events import EvalEvent, RestoreEvent, StepEvent
 
 _SMOOTHING_STEPS = 20
 _RATE_S, _RATE_STEPS = 30.0, 10_000
 """The overall rate is that of so many seconds, or steps where they are quicker."""
+INTERRUPTED = "training has ended; now the best so far of each prompt is scored (Ctrl-C again leaves that to --resume)"
 
 
 class PromptRow:
@@ -77,6 +78,9 @@ class TrainingDisplay:
         self.rows = [PromptRow(name, metric) for name, metric in prompts]
         self._plain = plain or not console.is_terminal
         self._seen: deque[tuple[float, int]] = deque(maxlen=_RATE_STEPS)  # when, rows
+        self._num_ended = self._num_scored = 0
+        self._was_interrupted = False
+        self._caption: str | None = None
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -89,6 +93,7 @@ class TrainingDisplay:
 
     def watch(self, number: int, event: "Event") -> None:
         """Take note of what a prompt does."""
+        from training.runs.plan import EndEvent, ScoreEvent
         from training.stack.events import EvalEvent, StepEvent
 
         row = self.rows[number]
@@ -99,6 +104,10 @@ class TrainingDisplay:
             row.evaluated(event)
             if self._plain:
                 self._console.out(evaluation_line(row, event), highlight=False)
+        elif isinstance(event, EndEvent):
+            self._ended(event)
+        elif isinstance(event, ScoreEvent):
+            self._scoring(row)
         else:
             row.restored(event)
             if self._plain:
@@ -106,13 +115,28 @@ class TrainingDisplay:
 
     def table(self) -> Table:
         """A row a prompt, and what all come to."""
-        table = Table("prompt", "epoch", "step", "loss", "score", "best", "left", box=None, pad_edge=False)
+        columns = ("prompt", "epoch", "step", "loss", "score", "best", "left")
+        table = Table(*columns, box=None, pad_edge=False, caption=self._caption, caption_justify="left")
         for row in self.rows:
             table.add_row(*row.cells())
         known = [left_s for row in self.rows if (left_s := row.left_s) is not None]
         left = duration(max(known)) if known else ""
         table.add_row("all", "", f"{self._rate():.0f} rows/s", "", "", "", left, style="bold")
         return table
+
+    def _ended(self, event: "EndEvent") -> None:
+        """A prompt waits to be scored; after Ctrl-C, say so at once."""
+        self._num_ended += 1
+        if event.stop == "interrupted" and not self._was_interrupted:
+            self._was_interrupted = True
+            self._console.out(INTERRUPTED, highlight=False)
+
+    def _scoring(self, row: PromptRow) -> None:
+        self._num_scored += 1
+        count = f"{self._num_scored} of {self._num_ended}"
+        self._caption = f"scoring {count}: {row.name}" if row.name else "scoring"
+        if self._plain:
+            self._console.out(self._caption, highlight=False)
 
     def _rate(self) -> float:
         now = time.monotonic()

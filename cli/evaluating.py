@@ -88,7 +88,8 @@ def _add_figures(table: MetricsTable, scored: Scored, further: Further) -> tuple
     measured = scored.rows.measured(scored.log_probs, scored.scoring)
     table.add(adapter.digest[:19], measured, scored.rows.intervals(scored.log_probs, scored.scoring))
     if further.int8:
-        found = compare_int8(scored.backbone, adapter, scored.rows, scored.log_probs, scoring=scored.scoring)
+        int8 = scored.backbone.in_precision("int8")
+        found = compare_int8(int8, adapter, scored.rows, scored.log_probs, scoring=scored.scoring)
         table.add("the same in int8", found.int8)
         told.append(f"{100 * found.label_agreement:.2f} % of the rows get the same label in int8")
         adapter = recorded(adapter, found)

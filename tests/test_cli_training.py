@@ -13,6 +13,7 @@ from support_cli import CONSOLE_SCRIPT, QUICK, TASK, Desk, superpos
 from support_training import curves
 
 from adapters.files import from_files, read_folder
+from cli.display import INTERRUPTED
 from training.runs.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -73,6 +74,11 @@ def test_ctrl_c_keeps_the_best_and_tells_the_command_that_goes_on(desk: Desk, tm
         told = process.stderr.read()
     assert process.returncode == 130
     assert "Traceback" not in told
+    assert [line for line in told.splitlines() if line == INTERRUPTED or line.startswith("scoring")] == [
+        INTERRUPTED,
+        "scoring 1 of 2: seed0",
+        "scoring 2 of 2: seed1",
+    ]
     assert "2 of 2 runs are not finished" in told
     for seed in range(2):
         folder = RunFolder(tmp_path / "a run" / f"seed{seed}", resume=True)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cli.display import TrainingDisplay, duration
+from cli.display import INTERRUPTED, TrainingDisplay, duration
+from training.runs.plan import EndEvent, ScoreEvent
 from training.scoring.metrics import Metrics
 from training.stack.events import EvalEvent, RestoreEvent, StepEvent
 
@@ -82,6 +83,27 @@ def test_a_prompt_that_goes_on_shows_where_it_was() -> None:
     assert text == "goes on after step 25\n"
     (row,) = display.rows
     assert (row.step, row.value, row.best) == (25, 0.8, 0.9)
+
+
+ENDED = [*((number, EndEvent("finished")) for number in (0, 1)), (0, ScoreEvent()), (1, ScoreEvent())]
+
+
+def test_what_is_scored_after_training_is_told_of() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    text = told(TrainingDisplay(console, PROMPTS, plain=True), console, ENDED)
+    assert text.splitlines() == ["scoring 1 of 2: lr0.1-seed0", "scoring 2 of 2: lr0.1-seed1"]
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    display = TrainingDisplay(terminal, PROMPTS, plain=False)
+    told(display, terminal, ENDED)
+    assert display.table().caption == "scoring 2 of 2: lr0.1-seed1"
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_after_an_interrupt_it_is_said_once_and_at_once_that_training_has_ended(plain: bool) -> None:
+    console = Console(file=io.StringIO(), force_terminal=not plain, width=200)
+    events = [(0, EndEvent("interrupted")), (1, EndEvent("interrupted"))]
+    text = told(TrainingDisplay(console, PROMPTS, plain=plain), console, events)
+    assert text.count(INTERRUPTED) == 1
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "0:00"), (67, "1:07"), (3_729, "1:02:09")])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support_paper import BUDGET, Heard, small, small_grid, two_tasks
 
-import training.runs.run
+import training.runs.scorer
 from backbone import Backbone
 from training.errors import InvalidArguments, InvalidData
 from training.paper.grid import Budget, Grid, stacks
@@ -190,13 +190,13 @@ def test_cells_that_start_from_one_prompt_score_the_untrained_rows_once(
     tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored = []
-    evaluate = training.runs.run.evaluate
+    evaluate = training.runs.scorer.evaluate
 
     def counted(*given: Any, **named: Any) -> Metrics:
         scored.append(given)
         return evaluate(*given, **named)
 
-    monkeypatch.setattr(training.runs.run, "evaluate", counted)
+    monkeypatch.setattr(training.runs.scorer, "evaluate", counted)
     names = ("simple-lr0.1", "simple-lr0.3", "superpos")
     grid = replace(small_grid(seeds=(0,)), variants=tuple(small(name) for name in names), tasks=("a",))
     run(tiny, grid, tmp_path)

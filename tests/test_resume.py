@@ -14,6 +14,7 @@ from training.arguments import TrainArguments
 from training.errors import InvalidArguments, InvalidCheckpoint
 from training.runs.folder import RunFolder
 from training.runs.run import Preparation, RunOptions, RunReport, finish, prepare, train_prepared
+from training.runs.scorer import Scorer
 from training.stack.checkpoint import Checkpoints, generations
 from training.stack.events import StepEvent
 from training.stack.loop import train_stack
@@ -62,7 +63,8 @@ def train_all(backbone: Backbone, prepared: Sequence[Preparation], *, every_s: f
     """Train with a checkpoint after every step, and finish."""
     checkpoints = Checkpoints([run.options.folder.path for run in prepared], every_s=every_s)
     results = train_stack(backbone, [run.slot for run in prepared], checkpoints)
-    return [finish(backbone, run, result) for run, result in zip(prepared, results, strict=True)]
+    scorer = Scorer(backbone)
+    return [finish(scorer, run, result) for run, result in zip(prepared, results, strict=True)]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from backbone import Backbone
 from training.arguments import TrainArguments
 from training.runs.folder import RunFolder
 from training.runs.outcome import read_outcome
-from training.runs.plan import Event, RunPlan, train_plans
+from training.runs.plan import EndEvent, Event, RunPlan, ScoreEvent, train_plans
 from training.runs.processes import BackboneSource, deal, train_shares
 from training.stack.checkpoint import generations
 from training.stack.events import EvalEvent, StepEvent
@@ -63,6 +63,10 @@ def test_an_interrupt_ends_all_and_a_process_that_dies_leaves_a_run_that_comes_t
     (failure,) = train_shares(shares, watch=watch)
     assert (failure.share.numbers, failure.reason) == ((1,), "its process ended with exit code -9")
     assert {number for number, event in told if isinstance(event, EvalEvent)} == {0, 1}
+    assert [(number, event) for number, event in told if isinstance(event, EndEvent | ScoreEvent)] == [
+        (0, EndEvent("interrupted")),
+        (0, ScoreEvent()),
+    ]
     assert read_outcome(tmp_path / "endless").stop == "interrupted"
     assert generations(tmp_path / "endless")
     assert generations(tmp_path / "dies")

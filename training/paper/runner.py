@@ -9,11 +9,11 @@ from pathlib import Path
 from adapters.errors import AdapterError
 from backbone import Backbone, BackboneError, Precision
 from training.errors import TrainingError
-from training.methods import without_collapse
 from training.paper.grid import Cell, Grid, stacks
 from training.paper.grid_folder import Asked, asked_of, begin, pending, write_cell
 from training.paper.results import CellResult, CurvePoint
 from training.runs.run import Preparation, RunOptions, RunReport, RunRows, finish, prepare, read_rows
+from training.runs.scorer import Scorer
 from training.scoring.metrics import Metrics
 from training.stack.events import EvalEvent, StepEvent, TrainResult
 from training.stack.loop import train_stack
@@ -97,8 +97,7 @@ class _Sitting:
         self._events = events
         self._finished: list[Cell] = []
         self._failed: dict[Cell, str] = {}
-        self._untrained: dict[tuple[str, int, bytes], Metrics] = {}
-        """Of a start: by task, seed and the prompt's bytes."""
+        self._scorer = Scorer(backbone)
 
     def outcome(self, *, interrupted: bool) -> Outcome:
         return Outcome(finished=tuple(self._finished), failed=self._failed, interrupted=interrupted)
@@ -170,7 +169,7 @@ class _Sitting:
     def _finish(self, cell: Cell, prepared: Preparation, result: TrainResult, *, share_s: float) -> None:
         began = time.monotonic()
         try:
-            report = self._report(cell, prepared, result)
+            report = finish(self._scorer, prepared, result)
             task = prepared.options.task
             asked = asked_of(self._grid, cell, task, fingerprint=self._backbone.identity.fingerprint)
             value = _result(cell, asked, prepared, report, seconds=share_s + time.monotonic() - began)
@@ -180,15 +179,6 @@ class _Sitting:
             return
         self._finished.append(cell)
         self._events.on_done(cell, value)
-
-    def _report(self, cell: Cell, prepared: Preparation, result: TrainResult) -> RunReport:
-        """Finish a run; cells that started from one prompt score the untrained report rows once."""
-        if without_collapse(prepared.slot.method) is not None:
-            return finish(self._backbone, prepared, result)
-        start = (cell.task, cell.seed, result.evaluations[0].prompt.tobytes())
-        report = finish(self._backbone, prepared, result, untrained=self._untrained.get(start))
-        self._untrained[start] = report.untrained
-        return report
 
     def _fail(self, cell: Cell, exc: Exception) -> None:
         reason = " ".join(str(exc).split()) or type(exc).__name__

@@ -11,6 +11,7 @@ from training.methods import without_collapse
 from training.runs.environment import software
 from training.runs.folder import RunFolder
 from training.runs.hyperparameters import hyperparameters
+from training.runs.scorer import Scorer
 from training.scoring.appraisal import Appraisal
 from training.scoring.evaluation import Scored, TokenizedRows
 from training.scoring.int8 import compare_int8, recorded
@@ -39,7 +40,7 @@ def start_and_best(
 
 
 def export(
-    backbone: Backbone,
+    scorer: Scorer,
     task: TaskFile,
     slot: Slot,
     result: TrainResult,
@@ -65,11 +66,11 @@ def export(
     )
     manifest = Manifest(
         task=task.spec,
-        backbone=BackboneRef(**asdict(backbone.identity)),
+        backbone=BackboneRef(**asdict(scorer.backbone.identity)),
         calibration=appraisal.fit.calibration,
         provenance=provenance,
     )
     adapter = with_profile(PromptAdapter(result.prompt, manifest), appraisal.answered)
-    if check_int8 and backbone.device.type == "cpu":
-        adapter = recorded(adapter, compare_int8(backbone, adapter, report, appraisal.answered))
+    if check_int8 and scorer.backbone.device.type == "cpu":
+        adapter = recorded(adapter, compare_int8(scorer.int8, adapter, report, appraisal.answered))
     return adapter

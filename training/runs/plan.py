@@ -11,10 +11,24 @@ from training.rows.folds import Fold
 from training.rows.splits import Split
 from training.runs.folder import RunFolder
 from training.runs.run import RunOptions, RunRows, finish, prepare, read_rows, train_prepared
-from training.stack.events import EvalEvent, RestoreEvent, StepEvent
+from training.runs.scorer import Scorer
+from training.stack.events import EvalEvent, RestoreEvent, StepEvent, Stop
 from training.task_file import TaskFile
 
-Event = StepEvent | EvalEvent | RestoreEvent
+
+@dataclass(frozen=True, slots=True)
+class EndEvent:
+    """Training has ended, the run's own and that of all in its stack; each is scored when its turn comes."""
+
+    stop: Stop
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreEvent:
+    """What the run came to is being scored on its report rows."""
+
+
+Event = StepEvent | EvalEvent | RestoreEvent | EndEvent | ScoreEvent
 Watch = Callable[[int, Event], None]
 """Told of what a run, named by its place among the plans, does."""
 
@@ -65,6 +79,11 @@ def train_plans(backbone: Backbone, plans: Sequence[RunPlan], *, watch: Watch) -
             on_restore=partial(watch, number),
         )
         prepared.append(prepare(backbone, options))
-    left = [preparation for preparation in prepared if not preparation.options.folder.is_finished]
-    for preparation, result in zip(left, train_prepared(backbone, left), strict=True):
-        finish(backbone, preparation, result)
+    left = {number: run for number, run in enumerate(prepared) if not run.options.folder.is_finished}
+    results = train_prepared(backbone, list(left.values()))
+    for number, result in zip(left, results, strict=True):
+        watch(number, EndEvent(result.stop))
+    scorer = Scorer(backbone)
+    for (number, run), result in zip(left.items(), results, strict=True):
+        watch(number, ScoreEvent())
+        finish(scorer, run, result)

@@ -18,7 +18,7 @@ import torch
 from adapters.errors import AdapterError
 from backbone import Backbone, BackboneError, load
 from training.errors import TrainingError
-from training.runs.plan import Event, RunPlan, Watch, train_plans
+from training.runs.plan import EndEvent, Event, RunPlan, ScoreEvent, Watch, train_plans
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +161,8 @@ def _work(share: Share, pipe: Connection) -> None:
     """A process: load, train, tell."""
 
     def tell(number: int, event: Event) -> None:
-        if pipe.poll():
+        # an interrupt ends training; what that came to is still to be scored
+        if not isinstance(event, EndEvent | ScoreEvent) and pipe.poll():
             pipe.recv()  # an EOFError where the parent is gone
             raise KeyboardInterrupt
         pipe.send((share.numbers[number], event))

@@ -23,9 +23,10 @@ from training.runs.exporting import export, start_and_best
 from training.runs.folder import RunFolder
 from training.runs.outcome import result_figures, result_values
 from training.runs.recorder import RunRecorder
+from training.runs.scorer import Scorer
 from training.runs.tensorboard import TensorBoard
 from training.scoring.appraisal import Appraisal, appraise
-from training.scoring.evaluation import TokenizedRows, evaluate, tokenize_examples
+from training.scoring.evaluation import TokenizedRows, tokenize_examples
 from training.scoring.metrics import Metrics
 from training.scoring.predictions import predictions_table
 from training.sources import read_sources
@@ -127,7 +128,7 @@ def run_training(backbone: Backbone, options: RunOptions) -> RunReport:
         backbone.DeviceUnavailable: the device does not compute in the precision that is asked for
     """
     prepared = prepare(backbone, options)
-    return finish(backbone, prepared, train_prepared(backbone, [prepared])[0])
+    return finish(Scorer(backbone), prepared, train_prepared(backbone, [prepared])[0])
 
 
 def train_prepared(backbone: Backbone, prepared: Sequence[Preparation]) -> list[TrainResult]:
@@ -203,24 +204,17 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
     return Preparation(options, slot, rows, recorder, sources)
 
 
-def finish(
-    backbone: Backbone, prepared: Preparation, result: TrainResult, *, untrained: Metrics | None = None
-) -> RunReport:
-    """Score what training came to on the report rows, and write the adapter with its card where there can be one.
-
-    Args:
-        untrained: what another run that started from the same prompt had on the same report rows; else it is measured
-    """
-    options, slot, rows = prepared.options, prepared.slot, prepared.rows
+def finish(scorer: Scorer, prepared: Preparation, result: TrainResult) -> RunReport:
+    """Score what training came to on the report rows, and write the adapter with its card where there can be one."""
+    backbone, options, slot, rows = scorer.backbone, prepared.options, prepared.slot, prepared.rows
     task = options.task
     start, best = start_and_best(backbone, slot, result, options.folder, sources=prepared.sources)
-    if untrained is None:
-        untrained = evaluate(backbone, start, slot.trie, rows.report, scoring=slot.scoring)
+    untrained = scorer.untrained(start, slot, rows.report)
     appraisal = appraise(backbone, best, slot, report=rows.report, spec=task.spec)
     answered = appraisal.answered
     figures = result_figures(result, untrained, appraisal)
     adapter = export(
-        backbone,
+        scorer,
         task,
         slot,
         result,

@@ -1,5 +1,6 @@
 """Runs a prompt over tokenised rows with the serving scorer, so that training reports what serving will answer."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,14 @@ class TokenizedRows:
     def mean_tokens(self) -> float:
         """Of a row."""
         return sum(map(len, self.token_ids)) / len(self.token_ids)
+
+    def digest(self) -> str:
+        """A sha256 sum: where it is the same, so are the rows."""
+        hashed = hashlib.sha256(repr(self.groups).encode())
+        hashed.update(self.labels.tobytes())
+        for ids in self.token_ids:
+            hashed.update(np.array([len(ids), *ids], dtype=np.int64).tobytes())
+        return hashed.hexdigest()
 
     def measured(self, log_probs: NDArray[np.float32], scoring: Scoring) -> Metrics:
         """The metrics of label log-probabilities [n, K] for these rows."""

@@ -31,17 +31,17 @@ class Int8Comparison:
 
 
 def compare_int8(
-    backbone: Backbone,
+    int8: Backbone,
     adapter: PromptAdapter,
     rows: TokenizedRows,
     fp32: NDArray[np.float32],
     *,
     scoring: Scoring = ACCURACY,
 ) -> Int8Comparison:
-    """Score rows in int8, to compare with their label log-probabilities [n, K] under a float32 backbone on a CPU."""
-    int8 = answers(backbone.in_precision("int8"), adapter, rows)
-    same = fp32.argmax(1) == int8.argmax(1)
-    return Int8Comparison(rows.measured(fp32, scoring), rows.measured(int8, scoring), float(np.mean(same)))
+    """Score rows by a backbone in int8, to compare with their label log-probabilities [n, K] under the float32 one."""
+    answered = answers(int8, adapter, rows)
+    same = fp32.argmax(1) == answered.argmax(1)
+    return Int8Comparison(rows.measured(fp32, scoring), rows.measured(answered, scoring), float(np.mean(same)))
 
 
 def recorded(adapter: PromptAdapter, comparison: Int8Comparison) -> PromptAdapter:

@@ -2,6 +2,7 @@
 
 from backbone import Backbone
 from training.runs.run import Preparation, RunReport, finish
+from training.runs.scorer import Scorer
 from training.stack.slot import Slot
 from training.starting import start_method
 from training.sweeping.folder import read_result
@@ -25,4 +26,4 @@ def report_best(backbone: Backbone, sweep: Sweep, best: EndedTrial) -> RunReport
         scoring=task.scoring,
     )
     options = sweep.subject.options(Trial(best.number, best.arguments), sweep.folder.run_folder(best.number))
-    return finish(backbone, Preparation(options, slot, rows, recorder=None, sources=()), result)
+    return finish(Scorer(backbone), Preparation(options, slot, rows, recorder=None, sources=()), result)

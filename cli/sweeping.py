@@ -14,7 +14,8 @@ from cli.sweep_display import SweepDisplay, trials_table
 from training.arguments import TrainArguments
 from training.rows.splits import Split
 from training.runs.folder import fresh_folder
-from training.runs.run import RunReport, read_rows
+from training.runs.run import RunReport
+from training.runs.task_rows import TaskRows
 from training.sweeping.folder import SweepFolder
 from training.sweeping.here import sweep_here
 from training.sweeping.outcome import write_outcome
@@ -53,7 +54,8 @@ def run_sweep(
 ) -> Path:
     """Sweep and report; the best trial's run folder comes back."""
     plan.space.check(plan.fixed, vocab_size=backbone.weights.embedding.shape[0])
-    subject = Subject(task, read_rows(backbone, task, split=split, seed=plan.fixed.seed, limit=limit), split, limit)
+    rows = TaskRows(backbone, task).divided(split=split, seed=plan.fixed.seed, limit=limit)
+    subject = Subject(task, rows, split, limit)
     folder = out_folder or _default_folder(f"{task.name}-sweep", resume=resume)
     display = SweepDisplay(err, plan.metric, trials=plan.trials, plain=plain)
     with _opened(plan, subject, folder, backbone, display, resume=resume) as sweep:

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from adapters import TaskSpec
+from training.rows.splits import RowFiles, SplitRows, divide
 from training.task_file import DataSource, TaskFile
 
 Row = Mapping[str, object]
@@ -15,6 +17,11 @@ def task_of(train: Path, validation: Path | None = None, *, spec: TaskSpec = WEA
     """A task whose rows are these files'."""
     paths = {"train": str(train), "validation": None if validation is None else str(validation)}
     return TaskFile(name="weather", spec=spec, data=DataSource.model_validate({**paths, **source}))
+
+
+def read_split(task: TaskFile, **asked: Any) -> SplitRows:
+    """A task's files read and divided."""
+    return divide(RowFiles(task), **asked)
 
 
 def write_jsonl(path: Path, rows: Sequence[Row]) -> None:

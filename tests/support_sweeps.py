@@ -9,7 +9,7 @@ from pathlib import Path
 from support_training import QUICK
 
 from backbone import Backbone, load
-from training.runs.run import read_rows
+from training.runs.task_rows import TaskRows
 from training.stack.events import EvalEvent
 from training.sweeping.folder import SweepFolder
 from training.sweeping.space import SearchSpace
@@ -38,7 +38,7 @@ PLAN = SweepPlan(
 
 
 def subject_of(backbone: Backbone, task: TaskFile, plan: SweepPlan = PLAN) -> Subject:
-    rows = read_rows(backbone, task, split="paper", seed=plan.fixed.seed, limit=60)
+    rows = TaskRows(backbone, task).divided(split="paper", seed=plan.fixed.seed, limit=60)
     return Subject(task, rows, "paper", 60)
 
 

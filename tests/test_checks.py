@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support_cli import Answer, superpos
-from support_data import Row, task_of, write_jsonl
+from support_data import Row, read_split, task_of, write_jsonl
 
 from adapters import TaskSpec
 from training.errors import InvalidData
 from training.rows.checks.check import CheckedRows, check_rows
 from training.rows.checks.findings import Finding
 from training.rows.sources import locate
-from training.rows.splits import read_split
 from training.task_file import TaskFile
 
 SPEC = TaskSpec(template="{text}", labels={"positive": "good", "negative": "bad", "neutral": "so so"}, max_tokens=8)

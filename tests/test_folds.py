@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support_cli import QUICK, Desk, superpos
-from support_data import task_of, write_jsonl
+from support_data import read_split, task_of, write_jsonl
 
 from cli.stacked_training import plan_runs
 from cli.task_files import read_task_file
@@ -17,7 +17,6 @@ from training.arguments import TrainArguments
 from training.errors import InvalidData
 from training.rows.data import Example
 from training.rows.folds import Fold, deal
-from training.rows.splits import read_split
 from training.runs.files import RESULT
 from training.task_file import TaskFile
 

@@ -6,14 +6,13 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 from support_cli import superpos
-from support_data import WEATHER, task_of, write_jsonl
+from support_data import WEATHER, read_split, task_of, write_jsonl
 from support_hub import COMMIT, Hub, write_class_parquet
 
 from training.errors import InvalidData
 from training.rows.data import read_examples, read_shards
 from training.rows.hub import fetch_hub_rows, parse_hub_id
 from training.rows.sources import locate
-from training.rows.splits import read_split
 from training.task_file import DataSource, TaskFile, load_task_file
 
 ROWS = [{"text": f"text {n}", "label": n % 2} for n in range(40)]

@@ -4,11 +4,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from support_data import jsonl_with, task_of, write_jsonl
+from support_data import jsonl_with, read_split, task_of, write_jsonl
 
 from training.errors import InvalidData
 from training.rows.data import Example, read_examples
-from training.rows.splits import MAX_HELD_OUT, Split, SplitRows, read_split
+from training.rows.splits import MAX_HELD_OUT, Split, SplitRows
 from training.task_file import TaskFile
 
 

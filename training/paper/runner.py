@@ -12,8 +12,9 @@ from training.errors import TrainingError
 from training.paper.grid import Cell, Grid, stacks
 from training.paper.grid_folder import Asked, asked_of, begin, pending, write_cell
 from training.paper.results import CellResult, CurvePoint
-from training.runs.run import Preparation, RunOptions, RunReport, RunRows, finish, prepare, read_rows
+from training.runs.run import Preparation, RunOptions, RunReport, finish, prepare
 from training.runs.scorer import Scorer
+from training.runs.task_rows import RunRows, TaskRows
 from training.scoring.metrics import Metrics
 from training.stack.events import EvalEvent, StepEvent, TrainResult
 from training.stack.loop import train_stack
@@ -131,9 +132,7 @@ class _Sitting:
 
     def _rows(self, task: TaskFile, seed: int) -> RunRows:
         budget = self._grid.budget
-        return read_rows(
-            self._backbone,
-            task,
+        return TaskRows(self._backbone, task).divided(
             split=self._grid.split,
             seed=seed,
             limit=budget.max_train_rows,

@@ -10,6 +10,7 @@ Rows of one group are never parted between training and what is held out of it.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from training.errors import InvalidData
@@ -35,8 +36,31 @@ class SplitRows:
     """File names, row counts and sha256 sums, for the adapter's provenance."""
 
 
-def read_split(
-    task: TaskFile,
+class RowFiles:
+    """A task's files, each read once, when a split first asks for it."""
+
+    def __init__(self, task: TaskFile) -> None:
+        """Find the files.
+
+        Raises:
+            InvalidData: there are none; of `train` and `validation`, a file or row is bad
+        """
+        self._task = task
+        self.sources = locate(task.data)
+
+    @cached_property
+    def train(self) -> RowFile:
+        """The rows to train on, and to hold out of training."""
+        return read_shards(self.sources.train, self._task)
+
+    @cached_property
+    def validation(self) -> RowFile | None:
+        """The rows to report on; None where the task has none."""
+        return read_shards(self.sources.validation, self._task) if self.sources.validation else None
+
+
+def divide(
+    files: RowFiles,
     *,
     split: Split,
     seed: int,
@@ -45,7 +69,7 @@ def read_split(
     max_report: int | None = None,
     fold: Fold | None = None,
 ) -> SplitRows:
-    """Read a task's files and divide their rows.
+    """Divide a task's rows. Those of a role are the files' own examples, the same objects in every division.
 
     Args:
         seed: draws the held-out rows and the folds
@@ -62,19 +86,18 @@ def read_split(
             raise InvalidData(f"{name} is {count}, expected at least 1 row")
     if (split == "kfold") != (fold is not None):
         raise InvalidData(f"split is {split!r} and fold {fold}: a fold belongs to split 'kfold'")
-    sources = locate(task.data)
-    files = {"train": read_shards(sources.train, task)}
-    if sources.validation and split != "kfold":
-        files["validation"] = read_shards(sources.validation, task)
-    report, rows = _report_and_rest(files, fold, seed)
+    read = {"train": files.train}
+    if split != "kfold" and files.validation is not None:
+        read["validation"] = files.validation
+    report, rows = _report_and_rest(read, fold, seed)
     num_report = len(report)
     report = _drawn(report, max_report)
     selection = report
     if split != "paper":
-        selection, rows = _held_out(rows, files["train"])
+        selection, rows = _held_out(rows, files.train)
         selection = selection[: None if max_selection is None else _whole_groups_end(selection, max_selection)]
     train = tuple(rows[:limit])
-    described = {"split": split} | _fold_described(fold) | _described(files, sources, train, selection, report)
+    described = {"split": split} | _fold_described(fold) | _described(read, files.sources, train, selection, report)
     if len(report) < num_report:
         described["report_drawn_from"] = num_report
     return SplitRows(train, selection, report, described)

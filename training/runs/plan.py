@@ -10,8 +10,9 @@ from training.arguments import TrainArguments
 from training.rows.folds import Fold
 from training.rows.splits import Split
 from training.runs.folder import RunFolder
-from training.runs.run import RunOptions, RunRows, finish, prepare, read_rows, train_prepared
+from training.runs.run import RunOptions, finish, prepare, train_prepared
 from training.runs.scorer import Scorer
+from training.runs.task_rows import TaskRows
 from training.stack.events import EvalEvent, RestoreEvent, StepEvent, Stop
 from training.task_file import TaskFile
 
@@ -56,14 +57,13 @@ def train_plans(backbone: Backbone, plans: Sequence[RunPlan], *, watch: Watch) -
     Raises:
         InvalidCheckpoint: a folder holds another run than is planned, or a damaged one
     """
-    rows: dict[tuple[str, int, Fold | None], RunRows] = {}
+    tasks: dict[str, TaskRows] = {}
     prepared = []
     for number, plan in enumerate(plans):
-        key = (plan.task.name, plan.arguments.seed, plan.fold)
-        if key not in rows:
-            rows[key] = read_rows(
-                backbone, plan.task, split=plan.split, seed=plan.arguments.seed, fold=plan.fold, limit=plan.limit
-            )
+        key = plan.task.model_dump_json()
+        if key not in tasks:
+            tasks[key] = TaskRows(backbone, plan.task)
+        rows = tasks[key].divided(split=plan.split, seed=plan.arguments.seed, fold=plan.fold, limit=plan.limit)
         options = RunOptions(
             task=plan.task,
             arguments=plan.arguments,
@@ -72,7 +72,7 @@ def train_plans(backbone: Backbone, plans: Sequence[RunPlan], *, watch: Watch) -
             fold=plan.fold,
             limit=plan.limit,
             precision=plan.precision,
-            rows=rows[key],
+            rows=rows,
             tensorboard=plan.tensorboard,
             on_step=partial(watch, number),
             on_evaluation=partial(watch, number),

@@ -13,9 +13,8 @@ from adapters.files import to_files
 from backbone import Backbone, Precision, check_device
 from training.arguments import TrainArguments
 from training.errors import InvalidArguments
-from training.rows.data import Example
 from training.rows.folds import Fold
-from training.rows.splits import Split, read_split
+from training.rows.splits import Split
 from training.runs.card import model_card
 from training.runs.command import train_command
 from training.runs.environment import environment
@@ -24,9 +23,10 @@ from training.runs.folder import RunFolder
 from training.runs.outcome import result_figures, result_values
 from training.runs.recorder import RunRecorder
 from training.runs.scorer import Scorer
+from training.runs.task_rows import RunRows, TaskRows
 from training.runs.tensorboard import TensorBoard
 from training.scoring.appraisal import Appraisal, appraise
-from training.scoring.evaluation import TokenizedRows, tokenize_examples
+from training.scoring.evaluation import TokenizedRows
 from training.scoring.metrics import Metrics
 from training.scoring.predictions import predictions_table
 from training.sources import read_sources
@@ -65,17 +65,6 @@ class RunReport:
         return self.appraisal.metrics
 
 
-@dataclass(frozen=True, slots=True)
-class RunRows:
-    """A run's rows, tokenised."""
-
-    train: TokenizedRows
-    selection: TokenizedRows
-    report: TokenizedRows
-    report_examples: tuple[Example, ...]
-    described: dict[str, str | int]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """Everything that a run is asked for; its folder comes to hold what it comes to."""
@@ -89,7 +78,7 @@ class RunOptions:
     limit: int | None = None
     """At most so many training rows."""
     rows: RunRows | None = None
-    """What `read_rows` gave for the same task, split, seed and limit; left out, they are read."""
+    """Of the same task, split, fold, seed and limit; left out, they are read."""
     precision: Precision = "fp32"
     """Of the frozen network while it trains a prompt. What comes of that is always scored in float32."""
     check_int8: bool = True
@@ -150,8 +139,8 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
     task, arguments = options.task, options.arguments
     check_device(backbone.device, options.precision)
     trie = backbone.label_trie(task.spec.label_words)
-    rows = options.rows or read_rows(
-        backbone, task, split=options.split, seed=arguments.seed, limit=options.limit, fold=options.fold
+    rows = options.rows or TaskRows(backbone, task).divided(
+        split=options.split, seed=arguments.seed, limit=options.limit, fold=options.fold
     )
     sources = read_sources(backbone, arguments.sources)
     method = start_method(backbone, arguments, sources)
@@ -245,25 +234,3 @@ def finish(scorer: Scorer, prepared: Preparation, result: TrainResult) -> RunRep
         answered=answered,
         fold=options.fold,
     )
-
-
-def read_rows(
-    backbone: Backbone,
-    task: TaskFile,
-    *,
-    split: Split,
-    seed: int,
-    limit: int | None,
-    max_selection: int | None = None,
-    max_report: int | None = None,
-    fold: Fold | None = None,
-) -> RunRows:
-    """A run's rows in their three roles, tokenised; arguments as `read_split`, raises as `run_training`."""
-    backbone.label_trie(task.spec.label_words)  # labels that cannot be told apart are refused before rows are read
-    rows = read_split(
-        task, split=split, seed=seed, limit=limit, max_selection=max_selection, max_report=max_report, fold=fold
-    )
-    train, selection, report = (
-        tokenize_examples(backbone, task.spec, examples) for examples in (rows.train, rows.selection, rows.report)
-    )
-    return RunRows(train, selection, report, rows.report, rows.described)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adapters.task import TaskSpec
-from backbone import Backbone, LabelTrie, PackedRow, pack
+from backbone import Backbone, LabelTrie, PackedRow, TokenizedText, pack
 from training.methods import InputDependent, OwnModel
 from training.rows.data import Example
 from training.scoring.bootstrap import Interval, intervals
@@ -28,6 +28,16 @@ class TokenizedRows:
     num_truncated: int
     groups: tuple[str, ...] | None = None
     """What each row is judged with (`Example.group`); None where the task has no groups."""
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], texts: Sequence[TokenizedText]) -> "TokenizedRows":
+        """Examples, and the same tokenised."""
+        return cls(
+            token_ids=tuple(text.token_ids for text in texts),
+            labels=np.array([example.label for example in examples], dtype=np.int64),
+            num_truncated=sum(text.truncated for text in texts),
+            groups=_groups(examples),
+        )
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -65,12 +75,7 @@ def tokenize_examples(backbone: Backbone, spec: TaskSpec, examples: Sequence[Exa
     texts = backbone.tokenizer.tokenize(
         [example.text for example in examples], max_tokens=spec.max_tokens, truncation=spec.truncation_side
     )
-    return TokenizedRows(
-        token_ids=tuple(text.token_ids for text in texts),
-        labels=np.array([example.label for example in examples], dtype=np.int64),
-        num_truncated=sum(text.truncated for text in texts),
-        groups=_groups(examples),
-    )
+    return TokenizedRows.of(examples, texts)
 
 
 def _groups(examples: Sequence[Example]) -> tuple[str, ...] | None:

@@ -7,7 +7,8 @@ from functools import partial
 from backbone import Backbone
 from training.rows.splits import Split
 from training.runs.folder import RunFolder
-from training.runs.run import RunOptions, RunRows, prepare
+from training.runs.run import RunOptions, prepare
+from training.runs.task_rows import RunRows
 from training.scoring.metrics import Metrics
 from training.stack.events import EvalEvent, TrainResult
 from training.stack.loop import train_stack

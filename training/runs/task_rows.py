@@ -1,0 +1,90 @@
+"""A task's rows as runs train on them: files are read once, each row is tokenised once, however they are divided."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backbone import Backbone, TokenizedText
+from training.rows.data import Example
+from training.rows.folds import Fold
+from training.rows.splits import RowFiles, Split, divide
+from training.scoring.evaluation import TokenizedRows
+from training.task_file import TaskFile
+
+_AT_ONCE = 4_096
+"""Rows that the tokenizer is given together: what it makes on its way takes far more memory than the ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRows:
+    """A run's rows, tokenised."""
+
+    train: TokenizedRows
+    selection: TokenizedRows
+    report: TokenizedRows
+    report_examples: tuple[Example, ...]
+    described: dict[str, str | int]
+
+
+_Division = tuple[Split, int, int | None, int | None, int | None, Fold | None]
+
+
+class TaskRows:
+    """One task's rows under one backbone. Seeds and folds are selections of them that share each row's token ids."""
+
+    def __init__(self, backbone: Backbone, task: TaskFile) -> None:
+        """Find the rows' files; they are read when a division first asks for them.
+
+        Raises:
+            InvalidData: there are none
+            backbone.InvalidLabels: the backbone's tokenizer cannot tell the label words apart
+        """
+        backbone.label_trie(task.spec.label_words)  # refused before rows are read
+        self._backbone, self._spec = backbone, task.spec
+        self._files = RowFiles(task)
+        self._texts: dict[int, TokenizedText] = {}
+        """By the identity of the example, which lives as long as the files."""
+        self._token_ids: dict[int, int] = {}
+        """One number object for each id that occurs: a row is a tuple of references to them, 8 bytes a token."""
+        self._divided: dict[_Division, RunRows] = {}
+
+    def divided(
+        self,
+        *,
+        split: Split,
+        seed: int,
+        limit: int | None,
+        max_selection: int | None = None,
+        max_report: int | None = None,
+        fold: Fold | None = None,
+    ) -> RunRows:
+        """A run's rows in their three roles; arguments as `divide`, raises as that and `RowFiles`."""
+        asked = (split, seed, limit, max_selection, max_report, fold)
+        if asked not in self._divided:
+            rows = divide(
+                self._files,
+                split=split,
+                seed=seed,
+                limit=limit,
+                max_selection=max_selection,
+                max_report=max_report,
+                fold=fold,
+            )
+            train, selection, report = map(self._tokenized, (rows.train, rows.selection, rows.report))
+            self._divided[asked] = RunRows(train, selection, report, rows.report, rows.described)
+        return self._divided[asked]
+
+    def _tokenized(self, examples: Sequence[Example]) -> TokenizedRows:
+        new = [example for example in examples if id(example) not in self._texts]
+        for start in range(0, len(new), _AT_ONCE):
+            self._tokenize(new[start : start + _AT_ONCE])
+        return TokenizedRows.of(examples, [self._texts[id(example)] for example in examples])
+
+    def _tokenize(self, examples: Sequence[Example]) -> None:
+        texts = self._backbone.tokenizer.tokenize(
+            [example.text for example in examples],
+            max_tokens=self._spec.max_tokens,
+            truncation=self._spec.truncation_side,
+        )
+        for example, text in zip(examples, texts, strict=True):
+            shared = tuple(self._token_ids.setdefault(token, token) for token in text.token_ids)
+            self._texts[id(example)] = TokenizedText(shared, text.truncated)

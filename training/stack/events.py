@@ -54,7 +54,7 @@ class RestoreEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What a slot has taken, in all the processes that trained it."""
+    """What a slot has taken, in all the processes that trained it; steps that were lost and taken again count once."""
 
     steps: int
     rows: int

@@ -286,6 +286,19 @@ def test_scores_are_rounded_to_the_grid_as_t5_does_it(tmp_path: Path) -> None:
     assert named == ["0.0", "2.8", "4.4", "0.0", "0.4", "0.4", "5.0", "3.2"]
 
 
+def test_a_column_of_float32_gives_the_labels_that_its_numbers_give_in_float64(tmp_path: Path) -> None:
+    scores = [step / 10 for step in range(51)]  # every other one lies halfway between two steps
+    named = []
+    for width in (pyarrow.float32(), pyarrow.float64()):
+        path = tmp_path / f"{width}.parquet"
+        columns = {"text": ["a"] * 51, "label": pyarrow.array(scores, width), "n": pyarrow.array([None] * 51, width)}
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+        examples = read_examples(path, task_of(path, spec=GRID, round_to="0.2")).examples
+        named.append([GRID.label_names[example.label] for example in examples])
+    assert named[0] == named[1]
+    assert (named[0][27], named[0][31]) == ("2.8", "3.2")
+
+
 @given(st.floats(0, 5, allow_nan=False))
 def test_a_rounded_score_is_the_nearest_step_of_the_grid(score: float) -> None:
     label = label_index(score, task_of(Path("rows"), spec=GRID, round_to="0.2"))

@@ -49,8 +49,17 @@ def _parquet_rows(path: Path) -> Iterator[PlacedRow]:
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as exc:
         raise InvalidData(f"{path}: not a readable Parquet file: {str(exc).splitlines()[0]}") from exc
-    for number, row in enumerate(table.to_pylist(), start=1):
+    for number, row in enumerate(_as_written(table).to_pylist(), start=1):
         yield f"row {number}", row
+
+
+def _as_written(table: pyarrow.Table) -> pyarrow.Table:
+    """float32 columns in float64 by their shortest decimals: 3.1 stays 3.1, where widening makes it 3.0999999."""
+    for index, column in enumerate(table.schema):
+        if pyarrow.types.is_float32(column.type):
+            decimals = table.column(index).cast(pyarrow.string())
+            table = table.set_column(index, column.name, decimals.cast(pyarrow.float64()))
+    return table
 
 
 def _jsonl_rows(path: Path, on_fault: Callable[[InvalidData], None]) -> Iterator[PlacedRow]:

@@ -93,6 +93,14 @@ def test_rows_are_too_few_exactly_where_training_says_so(tmp_path: Path, count: 
         assert found["too-few-rows" if count else "no-rows"].level == "error"
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_groups_are_too_few_where_whole_ones_cannot_be_held_out(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "train.jsonl"
+    write_jsonl(path, [row | {"page": f"{n % count}"} for n, row in enumerate(GOOD)])
+    found = {each.code: each for each in check(task_of(path, spec=SPEC, group="page")).findings}
+    assert ("too-few-rows" in found) == (count < 3)
+
+
 def test_a_file_that_is_not_there_is_a_fault_and_the_other_is_read(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "validation.jsonl", GOOD)
     task = task_of(tmp_path / "train.jsonl", tmp_path / "validation.jsonl", spec=SPEC)

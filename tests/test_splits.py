@@ -178,3 +178,14 @@ def test_a_cut_report_keeps_whole_groups(tmp_path: Path) -> None:
     report = read_split(task, split="paper", seed=0, max_report=15).report
     assert len(report) == 12
     assert all(sum(row.group == example.group for row in report) == 4 for example in report)
+
+
+@pytest.mark.parametrize("has_validation", [True, False])
+def test_groups_that_leave_no_row_to_train_on_are_refused(tmp_path: Path, has_validation: bool) -> None:
+    train = tmp_path / "train.jsonl"
+    write_jsonl(train, [{"text": f"{n}", "label": "sun", "page": "one"} for n in range(30)])
+    task = task_of(train, train if has_validation else None, group="page")
+    with pytest.raises(InvalidData) as caught:
+        read_split(task, split="honest", seed=0)
+    told = "a tenth of 30 rows in whole groups is 30 rows, which leaves none to train on"
+    assert str(caught.value) == f"{train}: {told}"

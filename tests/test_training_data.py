@@ -277,6 +277,15 @@ def test_an_example_knows_its_group_and_its_fields(tmp_path: Path) -> None:
     assert refusal(path, group="idx.answer").startswith("line 1: no field 'idx.answer'")
 
 
+@pytest.mark.parametrize("group", [None, "", " ", float("nan")])
+def test_a_row_without_a_group_is_refused_where_the_task_has_groups(tmp_path: Path, group: object) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, [{"text": "a", "label": "sun", "page": 0}, {"text": "b", "label": "sun", "page": group}])
+    expected = f"line 2: field 'page' is {group!r}, expected what the row is judged with"
+    assert refusal(path, group="page") == expected
+    assert len(read_examples(path, task_of(path)).examples) == 2
+
+
 def test_scores_are_rounded_to_the_grid_as_t5_does_it(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     scores = [0, 2.75, 4.333, 0.1, 0.3, 0.5, 5, "3.25"]

@@ -1,6 +1,7 @@
 """Labelled rows of a task's files. A bad row is refused with file, row and field."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,11 +83,20 @@ def example_of(row: Mapping[str, object], where: str, task: TaskFile) -> Example
     if label is None:
         expected = ", ".join(task.data.label_values or task.spec.label_names)
         raise InvalidData(f"{where}: field {task.data.label!r} is {cell!r}, expected one of {expected}")
-    group = None if task.data.group is None else str(cell_of(row, task.data.group, where))
     try:
-        return Example(task.spec.render(fields), label, group, fields)
+        return Example(task.spec.render(fields), label, _group_of(row, where, task), fields)
     except InvalidRow as exc:
         raise InvalidData(f"{where}: {exc}") from exc
+
+
+def _group_of(row: Mapping[str, object], where: str, task: TaskFile) -> str | None:
+    """What a row is judged with. Rows without one would all be of one group, and are refused."""
+    if task.data.group is None:
+        return None
+    cell = cell_of(row, task.data.group, where)
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)) or not str(cell).strip():
+        raise InvalidData(f"{where}: field {task.data.group!r} is {cell!r}, expected what the row is judged with")
+    return str(cell)
 
 
 def cell_of(row: Mapping[str, object], column: str, where: str) -> object:

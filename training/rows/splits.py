@@ -149,6 +149,10 @@ def _held_out(rows: list[Example], file: RowFile) -> tuple[tuple[Example, ...], 
     if count < 1:
         raise InvalidData(f"{file.path}: {len(rows)} rows are too few to hold a tenth of them out")
     end = _whole_groups_end(rows, count)
+    if end == len(rows):
+        raise InvalidData(
+            f"{file.path}: a tenth of {len(rows)} rows in whole groups is {end} rows, which leaves none to train on"
+        )
     return tuple(rows[:end]), rows[end:]
 
 

@@ -23,11 +23,15 @@ def unreadable_rows(sheets: Iterable[Sheet]) -> list[Finding]:
 
 
 def too_few_rows(train: Sheet, *, has_validation: bool) -> list[Finding]:
-    """Training holds a tenth out to choose by, and another to report on where no validation rows are."""
+    """Training holds a tenth out to choose by, and another to report on where no validation rows are; groups whole."""
     rows = len(train.examples)
     left = rows if has_validation else rows - int(rows * HELD_OUT_SHARE)
     if rows and (int(rows * HELD_OUT_SHARE) < 1 or int(left * HELD_OUT_SHARE) < 1):
         return finding("error", "too-few-rows", f"train: {rows} rows are too few to hold a tenth out", [train.role])
+    groups = {row.example.group for row in train.examples} - {None}
+    if groups and len(groups) < (needed := 2 if has_validation else 3):
+        message = f"train: groups of its {rows} rows: {len(groups)}, at least {needed} to hold whole ones out"
+        return finding("error", "too-few-rows", message, [train.role])
     return []
 
 

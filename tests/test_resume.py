@@ -154,10 +154,9 @@ def test_other_rows_another_task_and_another_backbone_are_refused(
     shorter = task.model_copy(update={"spec": task.spec.model_copy(update={"max_tokens": 16})})
     with pytest.raises(InvalidCheckpoint, match=r"task\.spec\.max_tokens is 16 and was 32"):
         begin(tiny, shorter, tmp_path, [QUICK])
-    other = Backbone(
-        dataclasses.replace(tiny.identity, fingerprint="other"), tiny.architecture, tiny.weights, tiny.tokenizer
-    )
-    with pytest.raises(InvalidCheckpoint, match=r"backbone\.fingerprint is 'other' and was "):
+    stranger = dataclasses.replace(tiny.identity, fingerprint=f"sha256:{'0' * 64}")
+    other = Backbone(stranger, tiny.architecture, tiny.weights, tiny.tokenizer)
+    with pytest.raises(InvalidCheckpoint, match=r"backbone\.fingerprint is 'sha256:00.* and was "):
         begin(other, task, tmp_path, [QUICK])
     Path(task.data.train).write_text(Path(task.data.train).read_text() * 2)
     with pytest.raises(InvalidCheckpoint, match=r"data\.train_rows is 216 and was 108; data\.train_sha256 is "):

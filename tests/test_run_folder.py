@@ -13,7 +13,7 @@ from support_training import QUICK, SPEC, Finished, easy_rows, easy_task, lines_
 
 from adapters import DEFAULT_TENANT, Ref, SqliteRegistry
 from adapters.files import CARD, from_files, read_folder
-from backbone import Backbone
+from backbone import Backbone, load
 from training.arguments import TrainArguments
 from training.errors import InvalidArguments, InvalidData
 from training.rows.data import read_examples
@@ -139,6 +139,22 @@ def test_a_run_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(InvalidArguments, match="cannot make the run folder"):
             RunFolder(path)
+
+
+def test_a_run_that_could_not_be_exported_is_refused_before_it_trains(
+    tiny_t5: Path, cache_dir: Path, task: TaskFile, tmp_path: Path
+) -> None:
+    long = f"{tiny_t5}{'/.' * 130}"
+    with pytest.raises(InvalidArguments, match=r"BackboneRef id '/.*string should have at most 256 characters"):
+        run(load(long, cache_dir=cache_dir), task, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_largest_seed_is_one_that_an_adapter_can_have(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArguments, match="seed is 9007199254740992, expected 0 to 9007199254740991"):
+        TrainArguments(seed=2**53)
+    report = run(tiny, task, tmp_path / "run", dataclasses.replace(QUICK, max_steps=1, seed=2**53 - 1)).report
+    assert from_files(read_folder(report.folder / "adapter")).manifest.provenance.seed == 2**53 - 1
 
 
 def test_a_fresh_folder_is_the_first_that_is_free(tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ DEFAULT_LR: dict[MethodName, float] = {
 DEFAULT_WEIGHT_DECAY: dict[MethodName, float] = {"residual": 0.01, "full": 0.0}
 """Where it is not 1e-5. The paper does not say it for full fine-tuning."""
 
+MAX_SEED = 2**53 - 1
+"""The largest integer of an adapter's canonical JSON (RFC 8785)."""
+
 NUM_SOURCES: dict[MethodName, tuple[int, int]] = {"spot": (1, 1), "mixture": (1, 1_000), "attempt": (1, 100)}
 """The fewest and most source adapters of the methods that take any."""
 
@@ -94,7 +97,7 @@ class TrainArguments:
             ("rank", 1, 100),
             ("epochs", 1, 100_000),
             ("batch_size", 1, 4_096),
-            ("seed", 0, 2**63 - 1),
+            ("seed", 0, MAX_SEED),
         ):
             if not low <= getattr(self, name) <= high:
                 raise InvalidArguments(f"{name} is {getattr(self, name)}, expected {low} to {high}")

@@ -3,11 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+import numpy as np
 import torch
+from pydantic import ValidationError
 
 from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance
+from adapters.errors import InvalidAdapter
+from adapters.files import from_files, to_files
+from adapters.validation import first_error
 from backbone import Backbone
-from training.methods import without_collapse
+from training.arguments import TrainArguments
+from training.errors import InvalidArguments
+from training.methods import Method, without_collapse
 from training.runs.environment import software
 from training.runs.folder import RunFolder
 from training.runs.hyperparameters import hyperparameters
@@ -55,22 +62,62 @@ def export(
     """The best prompt as an adapter; None where the method does not collapse to one (`choices.WITHOUT_ADAPTER`)."""
     if without_collapse(slot.method) is not None:
         return None
-    provenance = Provenance(
-        method=slot.arguments.method,
-        seed=slot.arguments.seed,
-        sampled_token_ids=slot.method.sampled_token_ids,
-        hyperparameters=hyperparameters(slot.arguments, result, sources=sources) | {"metric": task.metric},
-        metrics=dict(figures),
-        data=dict(described),
-        software=software(),
+    known = _known_manifest(scorer.backbone, task, slot.arguments, slot.method, described=described, sources=sources)
+    came_to = {"best_epoch": result.best_epoch, "best_step": result.best_step, "stop": result.stop}
+    provenance = Provenance.model_validate(
+        dict(known.provenance)
+        | {"hyperparameters": known.provenance.hyperparameters | came_to, "metrics": dict(figures)}
     )
-    manifest = Manifest(
-        task=task.spec,
-        backbone=BackboneRef(**asdict(scorer.backbone.identity)),
-        calibration=appraisal.fit.calibration,
-        provenance=provenance,
-    )
+    manifest = known.model_copy(update={"calibration": appraisal.fit.calibration, "provenance": provenance})
     adapter = with_profile(PromptAdapter(result.prompt, manifest), appraisal.answered)
     if check_int8 and scorer.backbone.device.type == "cpu":
         adapter = recorded(adapter, compare_int8(scorer.int8, adapter, report, appraisal.answered))
     return adapter
+
+
+def check_exportable(
+    backbone: Backbone,
+    task: TaskFile,
+    arguments: TrainArguments,
+    method: Method,
+    *,
+    described: Mapping[str, str | int],
+    sources: Sequence[PromptAdapter],
+) -> None:
+    """Refuse before it is trained what no adapter could be made of when it is.
+
+    Raises:
+        InvalidArguments: a part of the manifest that an adapter may not have, as too long a name of the backbone
+    """
+    if without_collapse(method) is not None:
+        return
+    try:
+        manifest = _known_manifest(backbone, task, arguments, method, described=described, sources=sources)
+        prompt = np.zeros((arguments.num_virtual_tokens, backbone.width), dtype=np.float32)
+        from_files(to_files(PromptAdapter(prompt, manifest)))
+    except ValidationError as exc:
+        where, value, message = first_error(exc)
+        raise InvalidArguments(f"no adapter could be made of this run: {exc.title} {where} {value}: {message}") from exc
+    except InvalidAdapter as exc:
+        raise InvalidArguments(f"no adapter could be made of this run: {exc}") from exc
+
+
+def _known_manifest(
+    backbone: Backbone,
+    task: TaskFile,
+    arguments: TrainArguments,
+    method: Method,
+    *,
+    described: Mapping[str, str | int],
+    sources: Sequence[PromptAdapter],
+) -> Manifest:
+    """All that is known of an adapter's manifest before its prompt is trained."""
+    provenance = Provenance(
+        method=arguments.method,
+        seed=arguments.seed,
+        sampled_token_ids=method.sampled_token_ids,
+        hyperparameters=hyperparameters(arguments, sources=sources) | {"metric": task.metric},
+        data=dict(described),
+        software=software(),
+    )
+    return Manifest(task=task.spec, backbone=BackboneRef(**asdict(backbone.identity)), provenance=provenance)

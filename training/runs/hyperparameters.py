@@ -6,20 +6,17 @@ from dataclasses import asdict
 from adapters.adapter import PromptAdapter
 from training.arguments import TrainArguments
 from training.choices import unused_arguments
-from training.stack.events import TrainResult
 
 Scalar = str | int | float | bool | None
 
 
-def hyperparameters(
-    arguments: TrainArguments, result: TrainResult, *, sources: Sequence[PromptAdapter] = ()
-) -> dict[str, Scalar]:
+def hyperparameters(arguments: TrainArguments, *, sources: Sequence[PromptAdapter] = ()) -> dict[str, Scalar]:
     """The provenance's. Source adapters stand there by their digests, not by where they lay."""
     unused = unused_arguments(arguments.method)
     values = {name: _scalar(value) for name, value in asdict(arguments).items() if name not in unused}
     if "sources" in values:
         values["sources"] = " ".join(source.digest for source in sources)
-    return values | {"best_epoch": result.best_epoch, "best_step": result.best_step, "stop": result.stop}
+    return values
 
 
 def _scalar(value: Scalar | tuple[str, ...]) -> Scalar:

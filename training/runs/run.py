@@ -18,7 +18,7 @@ from training.rows.splits import Split
 from training.runs.card import model_card
 from training.runs.command import train_command
 from training.runs.environment import environment
-from training.runs.exporting import export, start_and_best
+from training.runs.exporting import check_exportable, export, start_and_best
 from training.runs.folder import RunFolder
 from training.runs.outcome import result_figures, result_values
 from training.runs.recorder import RunRecorder
@@ -113,6 +113,7 @@ def run_training(backbone: Backbone, options: RunOptions) -> RunReport:
 
     Raises:
         InvalidData: a data file or row is bad
+        InvalidArguments: no adapter could be made of what the run is asked for
         backbone.InvalidLabels: the backbone's tokenizer cannot tell the label words apart
         backbone.DeviceUnavailable: the device does not compute in the precision that is asked for
     """
@@ -144,6 +145,7 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
     )
     sources = read_sources(backbone, arguments.sources)
     method = start_method(backbone, arguments, sources)
+    check_exportable(backbone, task, arguments, method, described=rows.described, sources=sources)
     described = {
         "split": options.split,
         "limit": options.limit,

@@ -16,7 +16,7 @@ from training.rows.sources import locate
 from training.runs.adapter_folder import adapter_folder
 from training.scoring.evaluation import tokenize_examples
 from training.scoring.int8 import compare_int8, recorded
-from training.scoring.validation import adapter_examples, answers, with_profile
+from training.scoring.validation import adapter_examples, adapter_task, answers, with_profile
 from training.task_file import TaskFile
 
 
@@ -52,6 +52,7 @@ def evaluate_adapter(
     folder = adapter_folder(folder)
     files = read_folder(folder)
     adapter = from_files(files)
+    task = adapter_task(task, adapter)
     backbone = load()
     table = MetricsTable(f"{task.name}: {paths[0].name}", task.scoring)
     with err.status(f"scoring the rows of {paths[0]}"):

@@ -11,6 +11,7 @@ from adapters import PromptAdapter
 from adapters.calibration import calibrated
 from adapters.profile import profile_of
 from backbone import Backbone
+from training.errors import InvalidData
 from training.rows.data import Example, read_shards
 from training.scoring.calibration import CalibrationFit, fit_temperature, probability_figures
 from training.scoring.evaluation import TokenizedRows, predict
@@ -24,16 +25,30 @@ def answers(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> 
     return predict(backbone, prompt, backbone.label_trie(adapter.spec.label_words), rows.token_ids)
 
 
+def adapter_task(task: TaskFile, adapter: PromptAdapter) -> TaskFile:
+    """A task file's rows and metrics under the adapter's own template and labels, which may stand in another order.
+
+    Raises:
+        InvalidData: their labels are not the same, or are of another kind
+    """
+    ours, theirs = adapter.spec, task.spec
+    if ours.kind != theirs.kind or set(ours.label_names) != set(theirs.label_names):
+        raise InvalidData(
+            f"task {task.name!r} has the {theirs.kind} labels {', '.join(theirs.label_names)}, "
+            f"expected the adapter's, {ours.kind} {', '.join(ours.label_names)}"
+        )
+    return task.model_copy(update={"spec": ours, "positive": theirs.label_names[task.scoring.positive]})
+
+
 def adapter_examples(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, *paths: Path) -> tuple[Example, ...]:
     """The rows of a file, or of the files that are its parts, under the adapter's own template and labels.
 
     Raises:
         InvalidAdapter: it was trained for another backbone
-        InvalidData: the file is bad, or its labels are not the adapter's
+        InvalidData: the file is bad, or its labels or the task's are not the adapter's
     """
     adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
-    rows = read_shards(paths, task.model_copy(update={"spec": adapter.spec}))
-    return rows.examples
+    return read_shards(paths, adapter_task(task, adapter)).examples
 
 
 def generated(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> NDArray[np.int64]:

@@ -23,8 +23,10 @@ from backbone.precision import cpu_has_bf16, in_precision
 from service.settings import Settings
 from training.arguments import TrainArguments
 from training.errors import InvalidArguments
+from training.rows.splits import read_split
 from training.runs.folder import RunFolder
 from training.runs.run import RunOptions, run_training
+from training.scoring.evaluation import tokenize_examples
 from training.scoring.validation import answers
 from training.task_file import TaskFile
 
@@ -173,7 +175,13 @@ def test_a_prompt_that_trained_in_bf16_is_scored_calibrated_and_compared_with_in
     report = run_training(tiny, options)
     assert report.adapter is not None
     assert np.array_equal(report.answered, answers(tiny, report.adapter, report.rows)), "what a float32 server answers"
-    assert INT8_LABEL_AGREEMENT in report.adapter.manifest.provenance.metrics
+    metrics = report.adapter.manifest.provenance.metrics
+    assert INT8_LABEL_AGREEMENT in metrics
+    selected = report.appraisal.selection
+    assert metrics["selection_loss"] == round(selected.loss, 6) != round(report.result.best.loss, 6)
+    rows = read_split(task, split="honest", seed=0).selection
+    tokenized = tokenize_examples(tiny, task.spec, rows)
+    assert selected == tokenized.measured(answers(tiny, report.adapter, tokenized), task.scoring)
     run = json.loads((tmp_path / "run/run.json").read_text())
     assert run["precision"] == "bf16"
     assert "--precision bf16" in run["command"]

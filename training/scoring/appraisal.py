@@ -19,8 +19,11 @@ from training.stack.slot import Slot
 class Appraisal:
     """The best prompt of a run on rows that it has not seen, but for the paper's split."""
 
+    selection: Metrics
+    """On the selection rows, in float32; where it trained in bf16, another network's than those that chose it."""
     answered: NDArray[np.float32]  # [n, K], label log-probabilities of the report rows
     metrics: Metrics
+    """On the report rows."""
     intervals: Mapping[str, Interval]
     """By metric, and of `score`."""
     fit: CalibrationFit
@@ -58,6 +61,7 @@ def appraise(
     )
     answered = predict(backbone, scored, slot.trie, report.token_ids)
     return Appraisal(
+        selection=slot.selection.measured(selected, slot.scoring),
         answered=answered,
         metrics=report.measured(answered, slot.scoring),
         intervals=report.intervals(answered, slot.scoring),

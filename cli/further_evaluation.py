@@ -11,7 +11,8 @@ from cli.metrics_table import MetricsTable
 from cli.output import CommandError, err, out
 from training.choices import InvalidPolicy
 from training.rows.data import Example
-from training.scoring.calibration import calibration_line, fit_calibration
+from training.scoring.calibration import fit_calibration
+from training.scoring.calibration_words import calibration_line
 from training.scoring.confusion import INVALID
 from training.scoring.evaluation import TokenizedRows, tokenize_examples
 from training.scoring.generation import under_policy

@@ -17,6 +17,7 @@ from training.scoring.calibration import (
     fit_calibration,
     fit_temperature,
     fit_threshold,
+    halves_figures,
 )
 
 Scores = NDArray[np.float32]
@@ -54,6 +55,15 @@ def test_a_fitted_temperature_makes_other_rows_better_calibrated() -> None:
     assert figures["ece"] < 0.04
     assert figures["brier"] < figures["raw_brier"]
     assert set(figures) == {"ece", "raw_ece", "brier", "raw_brier"}
+
+
+def test_a_fit_is_measured_on_its_own_rows_by_halves_since_its_own_temperature_flatters() -> None:
+    log_probs, labels = drawn(200, 3, temperature=2.5)
+    fit, off = (fit_calibration(log_probs, labels, spec=spec(3), calibrate=asked) for asked in ("auto", "never"))
+    own, halves = calibration_figures(fit, log_probs, labels), halves_figures(fit, log_probs, labels)
+    assert halves["brier"] > own["brier"]
+    assert (halves["raw_brier"], halves["raw_ece"]) == (own["raw_brier"], own["raw_ece"])
+    assert halves_figures(off, log_probs, labels) == calibration_figures(off, log_probs, labels)
 
 
 @pytest.mark.parametrize("right", [True, False])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from adapters.adapter import Calibration
 from training.report.answer_figures import MAX_NAMED_LABELS
 from training.report.answers import (
     ConfusedPair,
@@ -16,6 +17,7 @@ from training.report.answers import (
 from training.report.comparison import NamedRun
 from training.report.plots import Plot
 from training.report.reading import Json, RunRecord
+from training.scoring.calibration_words import calibration_told
 
 NUM_MISTAKES = 12
 NUM_PAIRS = 15
@@ -47,6 +49,8 @@ class RunView:
     words: Sequence[tuple[Sequence[Json], Sequence[Json]]]
     """Nearest and superposed pieces of each prompt vector."""
     split_meaning: str
+    calibration: str
+    """What it came to and on which rows; empty where it was not measured."""
 
 
 def run_view(run: NamedRun, plots: Sequence[Plot]) -> RunView:
@@ -74,6 +78,7 @@ def run_view(run: NamedRun, plots: Sequence[Plot]) -> RunView:
         num_mistakes=num_mistakes,
         words=_words(record),
         split_meaning=SPLITS.get(str(record.run.get("split")), ""),
+        calibration=_calibration(record),
     )
 
 
@@ -92,6 +97,17 @@ def warnings(record: RunRecord) -> list[str]:
     if cut := record.result.get("num_truncated"):
         found.append(f"{cut} training rows were cut to {record.task.spec.max_tokens} tokens.")
     return found
+
+
+def _calibration(record: RunRecord) -> str:
+    if "report_ece" not in record.metrics:
+        return ""
+    calibration = Calibration.model_validate(record.result["calibration"])
+    measured = record.result.get("calibration_measured")
+    told = calibration_told(calibration, record.metrics, record.run["data"] | {"calibration_measured": measured})
+    if measured == "halves":
+        told += " The plotted curve is under the one temperature that is served: on these rows it flatters."
+    return told
 
 
 def _words(record: RunRecord) -> list[tuple[Sequence[Json], Sequence[Json]]]:

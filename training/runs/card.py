@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from adapters.adapter import PromptAdapter
 from training.scoring.bootstrap import Interval, read_intervals
-from training.scoring.calibration import calibration_line
+from training.scoring.calibration_words import calibration_told
 from training.scoring.metrics import METRIC_TITLES
 from training.task_file import TaskFile
 
@@ -106,10 +106,7 @@ def _bounds(interval: Interval | None) -> str:
 
 
 def _calibration(adapter: PromptAdapter) -> str:
-    metrics, calibration = adapter.manifest.provenance.metrics, adapter.manifest.calibration
-    if "report_ece" not in metrics:
+    provenance = adapter.manifest.provenance
+    if "report_ece" not in provenance.metrics:
         return "Not measured."
-    told = f"{calibration_line(calibration, metrics)} (fitted on the selection rows, measured on the report rows)."
-    if calibration.temperature == 1:
-        told += " The temperature was left at 1: probabilities are the model's own."
-    return told
+    return calibration_told(adapter.manifest.calibration, provenance.metrics, provenance.data)

@@ -66,7 +66,11 @@ def export(
     came_to = {"best_epoch": result.best_epoch, "best_step": result.best_step, "stop": result.stop}
     provenance = Provenance.model_validate(
         dict(known.provenance)
-        | {"hyperparameters": known.provenance.hyperparameters | came_to, "metrics": dict(figures)}
+        | {
+            "hyperparameters": known.provenance.hyperparameters | came_to,
+            "metrics": dict(figures),
+            "data": known.provenance.data | appraisal.described(),
+        }
     )
     manifest = known.model_copy(update={"calibration": appraisal.fit.calibration, "provenance": provenance})
     adapter = with_profile(PromptAdapter(result.prompt, manifest), appraisal.answered)

@@ -12,7 +12,7 @@ from training.rows.folds import Fold
 from training.runs.files import RESULT, RUN
 from training.scoring.appraisal import Appraisal
 from training.scoring.bootstrap import Interval, read_intervals
-from training.scoring.calibration import calibration_line
+from training.scoring.calibration_words import calibration_line
 from training.scoring.metrics import METRIC_NAMES, Metrics
 from training.stack.events import Stop, TrainResult
 
@@ -81,6 +81,7 @@ def result_values(
         "metrics": dict(figures),
         "calibration": appraisal.fit.calibration.model_dump(mode="json"),
         "calibration_notes": appraisal.fit.notes,
+        **appraisal.described(),
     }
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from adapters.task import TaskSpec
 from backbone import Backbone
 from training.scoring.bootstrap import Interval, interval_figures
-from training.scoring.calibration import CalibrationFit, calibration_figures, fit_calibration
+from training.scoring.calibration import CalibrationFit, calibration_figures, fit_calibration, halves_figures
 from training.scoring.evaluation import Scored, TokenizedRows, predict
 from training.scoring.metrics import Metrics
 from training.stack.slot import Slot
@@ -31,6 +31,8 @@ class Appraisal:
     calibrated: Mapping[str, float]
     """What the calibration is worth on the report rows: `ece`, `raw_ece`, `brier`, `raw_brier` and, with a threshold,
     `coverage` and `answered_accuracy`."""
+    in_halves: bool
+    """The report rows are the selection rows, as the paper's split has it: measured by `halves_figures`."""
 
     def figures(self) -> dict[str, float]:
         """For the adapter's provenance: all but the metrics themselves."""
@@ -41,6 +43,10 @@ class Appraisal:
             figures["selection_answered_accuracy"] = self.fit.precision
         return {name: round(value, 6) for name, value in figures.items()}
 
+    def described(self) -> dict[str, str]:
+        """For the adapter's provenance: how the calibration was measured, where not on rows that it has not seen."""
+        return {"calibration_measured": "halves"} if self.in_halves and self.fit.is_fitted else {}
+
 
 def appraise(
     backbone: Backbone,
@@ -50,7 +56,7 @@ def appraise(
     report: TokenizedRows,
     spec: TaskSpec,
 ) -> Appraisal:
-    """Calibrate on the slot's selection rows, measure on the report rows."""
+    """Calibrate on the slot's selection rows, measure on the report rows; where those are the same, on two halves."""
     selected = predict(backbone, scored, slot.trie, slot.selection.token_ids)
     fit = fit_calibration(
         selected,
@@ -59,12 +65,18 @@ def appraise(
         calibrate=slot.arguments.calibrate,
         abstain_precision=slot.arguments.abstain_precision,
     )
-    answered = predict(backbone, scored, slot.trie, report.token_ids)
+    same = _are_the_same(slot.selection, report)
+    answered = selected if same else predict(backbone, scored, slot.trie, report.token_ids)
     return Appraisal(
         selection=slot.selection.measured(selected, slot.scoring),
         answered=answered,
         metrics=report.measured(answered, slot.scoring),
         intervals=report.intervals(answered, slot.scoring),
         fit=fit,
-        calibrated=calibration_figures(fit, answered, report.labels),
+        calibrated=(halves_figures if same else calibration_figures)(fit, answered, report.labels),
+        in_halves=same,
     )
+
+
+def _are_the_same(rows: TokenizedRows, others: TokenizedRows) -> bool:
+    return rows.token_ids == others.token_ids and np.array_equal(rows.labels, others.labels)

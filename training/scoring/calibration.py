@@ -1,6 +1,5 @@
 """Calibration on held-out rows: temperature, the threshold below which to abstain, and how wrong probabilities are."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import sqrt
 
@@ -35,6 +34,8 @@ class CalibrationFit:
 
     calibration: Calibration
     num_rows: int
+    is_fitted: bool
+    """The temperature is of these rows; else it stayed as it was."""
     coverage: float | None = None
     """Share of the held-out rows that would be answered; None without a threshold."""
     precision: float | None = None
@@ -55,7 +56,9 @@ def fit_calibration(
     reason = _reason_to_stay(len(labels), spec, calibrate)
     temperature = fit_temperature(log_probs, labels) if reason is None else 1.0
     notes = () if reason is None else (f"the temperature stays 1: {reason}",)
-    fit = CalibrationFit(calibration=Calibration(temperature=temperature), num_rows=len(labels), notes=notes)
+    fit = CalibrationFit(
+        calibration=Calibration(temperature=temperature), num_rows=len(labels), is_fitted=reason is None, notes=notes
+    )
     if abstain_precision is None:
         return fit
     probabilities = calibrated(log_probs, temperature)
@@ -174,31 +177,37 @@ def calibration_figures(
     labels: Labels,  # [n]
 ) -> dict[str, float]:
     """What a calibration is worth on other rows, by name: `ece` and `brier`, and `raw_…` before it."""
-    raw, probabilities = calibrated(log_probs, 1.0), calibrated(log_probs, fit.calibration.temperature)
-    figures = probability_figures(raw, probabilities, labels)
-    if fit.calibration.abstain_threshold is not None:
-        coverage, precision = answered(probabilities, labels, threshold=fit.calibration.abstain_threshold)
-        figures |= {"coverage": coverage, "answered_accuracy": precision}
-    return figures
+    return _figures(fit, calibrated(log_probs, fit.calibration.temperature), log_probs, labels)
 
 
-def probability_figures(raw: Floats, probabilities: Floats, labels: Labels) -> dict[str, float]:
-    """ECE and Brier score before and after calibration, each of probabilities [n, K]."""
-    return {
+def halves_figures(
+    fit: CalibrationFit,
+    log_probs: NDArray[np.float32],  # [n, K], of the rows that it was fitted on
+    labels: Labels,  # [n]
+) -> dict[str, float]:
+    """What a calibration is worth where there are no other rows: two halves, each under the temperature of the other.
+
+    Under its own a temperature flatters. A threshold is measured on the rows that it was fitted on.
+    """
+    halves = np.random.default_rng(0).permutation(len(labels)) % 2 == 0  # [n]
+    probabilities = calibrated(log_probs, fit.calibration.temperature)
+    if fit.is_fitted:
+        for half in (halves, ~halves):
+            probabilities[half] = calibrated(log_probs[half], fit_temperature(log_probs[~half], labels[~half]))
+    return _figures(fit, probabilities, log_probs, labels)
+
+
+def _figures(
+    fit: CalibrationFit, probabilities: Floats, log_probs: NDArray[np.float32], labels: Labels
+) -> dict[str, float]:
+    raw, threshold = calibrated(log_probs, 1.0), fit.calibration.abstain_threshold
+    figures = {
         "raw_ece": expected_calibration_error(raw, labels),
         "ece": expected_calibration_error(probabilities, labels),
         "raw_brier": brier_score(raw, labels),
         "brier": brier_score(probabilities, labels),
     }
-
-
-def calibration_line(calibration: Calibration, figures: Mapping[str, float], *, role: str = "report") -> str:
-    """What a calibration came to, in words; `figures` as a provenance has them, those of `role` and none but those."""
-    ece, brier = (f"{figures[f'{role}_raw_{name}']:.3f} → {figures[f'{role}_{name}']:.3f}" for name in ("ece", "brier"))
-    line = f"ECE {ece} at temperature {calibration.temperature:.3g}, Brier score {brier}"
-    if calibration.abstain_threshold is None:
-        return line
-    return (
-        f"{line}; abstains below {calibration.abstain_threshold:.3f}: {100 * figures[f'{role}_coverage']:.1f} % of the "
-        f"rows answered, {100 * figures[f'{role}_answered_accuracy']:.1f} % of those rightly"
-    )
+    if threshold is None:
+        return figures
+    coverage, precision = answered(probabilities, labels, threshold=threshold)
+    return figures | {"coverage": coverage, "answered_accuracy": precision}

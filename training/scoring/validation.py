@@ -13,7 +13,7 @@ from adapters.profile import profile_of
 from backbone import Backbone
 from training.errors import InvalidData
 from training.rows.data import Example, read_shards
-from training.scoring.calibration import CalibrationFit, fit_temperature, probability_figures
+from training.scoring.calibration import CalibrationFit, halves_figures
 from training.scoring.evaluation import TokenizedRows, predict
 from training.scoring.generation import generated_answers
 from training.task_file import TaskFile
@@ -63,19 +63,8 @@ def with_calibration(
     log_probs: NDArray[np.float32],  # [n, K]
     labels: NDArray[np.int64],  # [n]
 ) -> PromptAdapter:
-    """The adapter with a calibration that was fitted on all of these rows, and what it is worth on them.
-
-    A temperature flatters on the rows that it was fitted on, so the figures come from two halves, each under the
-    temperature of the other.
-    """
-    halves = np.random.default_rng(0).permutation(len(labels)) % 2 == 0  # [n]
-    probabilities = calibrated(log_probs, 1.0)
-    if fit.calibration.temperature != 1:
-        for half in (halves, ~halves):
-            probabilities[half] = calibrated(log_probs[half], fit_temperature(log_probs[~half], labels[~half]))
-    figures = probability_figures(calibrated(log_probs, 1.0), probabilities, labels)
-    if fit.coverage is not None and fit.precision is not None:
-        figures |= {"coverage": fit.coverage, "answered_accuracy": fit.precision}
+    """The adapter with a calibration that was fitted on all of these rows, and what it is worth on halves of them."""
+    figures = halves_figures(fit, log_probs, labels)
     provenance = adapter.manifest.provenance
     metrics = provenance.metrics | {f"report_{name}": round(value, 6) for name, value in figures.items()}
     changes = {

@@ -17,7 +17,7 @@ from cli.options import (
 )
 from cli.output import CommandError, one_line_errors
 from cli.task_files import read_task_file
-from training.choices import InvalidPolicy, Protocol
+from training.choices import Calibrate, InvalidPolicy, Protocol
 
 
 def evaluate(
@@ -33,10 +33,16 @@ def evaluate(
         typer.Option(help="greedy: words that are no label are wrong, or the run is worth 0 (†). (default: wrong)"),
     ] = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Fit a temperature to these rows; with --record it is served.")
-    ] = False,
+        Calibrate,
+        typer.Option(
+            help="Fit a temperature to these rows, auto: not with more than 20 labels; with --record it is served.",
+        ),
+    ] = "never",
     abstain_precision: Annotated[
-        float | None, typer.Option(help="--calibrate: abstain so that this share of the answers is right, as 0.95.")
+        float | None,
+        typer.Option(
+            help="--calibrate: abstain so that this share of the answers is right, as 0.95. (default: as it does)"
+        ),
     ] = None,
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Also with typos, other case and other white space.")
@@ -67,7 +73,7 @@ def evaluate(
 
     \b
         superpos evaluate my-adapter examples/tasks/tickets.yaml --int8 --record
-        superpos evaluate my-adapter examples/tasks/tickets.yaml --calibrate --abstain-precision 0.95 --record
+        superpos evaluate my-adapter examples/tasks/tickets.yaml --calibrate auto --abstain-precision 0.95 --record
     """
     from adapters.errors import AdapterError
     from backbone import BackboneError
@@ -77,9 +83,9 @@ def evaluate(
     with one_line_errors(AdapterError, BackboneError, TrainingError):
         if int8 and device != "cpu":
             raise CommandError(f"--int8 runs on device 'cpu', not on {device!r}")
-        if abstain_precision is not None and not (calibrate and 0 < abstain_precision < 1):
+        if abstain_precision is not None and (calibrate == "never" or not 0 < abstain_precision < 1):
             raise CommandError(
-                f"--abstain-precision {abstain_precision:g} needs --calibrate, and to lie between 0 and 1"
+                f"--abstain-precision {abstain_precision:g} needs --calibrate auto, and to lie between 0 and 1"
             )
         if invalid is not None and protocol != "greedy":
             raise CommandError(f"--invalid {invalid} is of free generation: it needs --protocol greedy")

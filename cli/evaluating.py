@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Literal
 
 from adapters import PromptAdapter
-from adapters.files import from_files, read_folder, to_files, write_folder
+from adapters.files import CARD, from_files, read_folder, to_files, write_folder
 from backbone import Backbone
 from cli.further_evaluation import Scored, add_generated, add_perturbed, calibrated_adapter
 from cli.metrics_table import MetricsTable
 from cli.output import CommandError, err, out, show
-from training.choices import InvalidPolicy
+from training.choices import Calibrate, InvalidPolicy
 from training.rows.sources import locate
 from training.runs.adapter_folder import adapter_folder
+from training.runs.card import recalibrated_card
 from training.scoring.evaluation import tokenize_examples
 from training.scoring.int8 import compare_int8, recorded
-from training.scoring.validation import adapter_examples, adapter_task, answers, with_profile
+from training.scoring.validation import adapter_task, answers, read_adapter_rows, with_profile
 from training.task_file import TaskFile
 
 
@@ -27,7 +28,8 @@ class Further:
     int8: bool
     generated: InvalidPolicy | None
     """Free generation as well, and what its words that are no label count as."""
-    calibrate: bool
+    calibrate: Calibrate
+    """`never`: its calibration stays as it is."""
     abstain_precision: float | None
     robustness: bool
     record: bool
@@ -56,22 +58,28 @@ def evaluate_adapter(
     backbone = load()
     table = MetricsTable(f"{task.name}: {paths[0].name}", task.scoring)
     with err.status(f"scoring the rows of {paths[0]}"):
-        examples = adapter_examples(backbone, adapter, task, *paths)
-        tokenized = tokenize_examples(backbone, adapter.spec, examples)
+        read = read_adapter_rows(backbone, adapter, task, *paths)
+        tokenized = tokenize_examples(backbone, adapter.spec, read.examples)
         scored = Scored(
-            backbone, adapter, task.scoring, examples, tokenized, log_probs=answers(backbone, adapter, tokenized)
+            backbone, adapter, task.scoring, read.examples, tokenized, log_probs=answers(backbone, adapter, tokenized)
         )
         adapter, told = _add_figures(table, scored, further)
     show(table.finished())
     for line in told:
         out.print(line, markup=False)
-    if further.calibrate:
+    if further.calibrate != "never":
         adapter = calibrated_adapter(
-            adapter, scored.log_probs, tokenized.labels, abstain_precision=further.abstain_precision
+            adapter,
+            scored.log_probs,
+            tokenized.labels,
+            rows=read,
+            calibrate=further.calibrate,
+            abstain_precision=further.abstain_precision,
         )
     if further.record:
         adapter = with_profile(adapter, scored.log_probs)
-        write_folder(folder, to_files(adapter, card=files.get("README.md", b"").decode()))
+        card = recalibrated_card(files.get(CARD, b"").decode(), adapter)
+        write_folder(folder, to_files(adapter, card=card))
         out.print(f"{folder} {adapter.digest}", markup=False)
 
 

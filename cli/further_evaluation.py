@@ -9,8 +9,8 @@ from adapters import PromptAdapter
 from backbone import Backbone
 from cli.metrics_table import MetricsTable
 from cli.output import CommandError, err, out
-from training.choices import InvalidPolicy
-from training.rows.data import Example
+from training.choices import Calibrate, InvalidPolicy
+from training.rows.data import Example, RowFile
 from training.scoring.calibration import fit_calibration
 from training.scoring.calibration_words import calibration_line
 from training.scoring.confusion import INVALID
@@ -66,18 +66,27 @@ def calibrated_adapter(
     log_probs: NDArray[np.float32],  # [n, K]
     labels: NDArray[np.int64],  # [n]
     *,
+    rows: RowFile,
+    calibrate: Calibrate,
     abstain_precision: float | None,
 ) -> PromptAdapter:
-    """The adapter calibrated on rows, with what that came to printed.
+    """The adapter calibrated on rows, with what that came to printed; as it was where nothing could be fitted.
 
     Raises:
         CommandError: no threshold gives the precision that was asked for
     """
-    fit = fit_calibration(log_probs, labels, spec=adapter.spec, abstain_precision=abstain_precision)
+    fit = fit_calibration(
+        log_probs,
+        labels,
+        spec=adapter.spec,
+        calibrate=calibrate,
+        abstain_precision=abstain_precision,
+        before=adapter.manifest.calibration,
+    )
     if abstain_precision is not None and fit.calibration.abstain_threshold is None:
         raise CommandError(fit.notes[-1])
     for note in fit.notes:
         err.print(note, style="yellow", markup=False)
-    changed = with_calibration(adapter, fit, log_probs, labels)
+    changed = with_calibration(adapter, fit, log_probs, labels, rows=rows)
     out.print(calibration_line(fit.calibration, changed.manifest.provenance.metrics), markup=False)
-    return changed
+    return changed if fit.is_fitted or abstain_precision is not None else adapter

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss
 
 from adapters import TaskSpec
+from adapters.adapter import Calibration
 from adapters.calibration import calibrated
 from training.scoring.calibration import (
     answered,
@@ -95,6 +96,28 @@ def test_many_labels_leave_it_at_one_unless_asked_or_scored_whole_anyway() -> No
     assert auto.calibration.temperature == 1
     assert "21 labels" in auto.notes[0]
     assert always.calibration.temperature == ordinal.calibration.temperature == pytest.approx(3, rel=0.2)
+
+
+def test_what_was_served_stays_where_nothing_better_is_fitted() -> None:
+    before = Calibration(temperature=1.7, abstain_threshold=0.8)
+    fit = fit_calibration(*drawn(49, 2, temperature=3), spec=spec(2), before=before)
+    assert (fit.calibration, fit.is_fitted) == (before, False)
+    assert fit.notes == ("the temperature stays 1.7: 49 held-out rows, 50 are needed",)
+    assert fit.coverage is not None
+    other = fit_calibration(*drawn(400, 2, temperature=3), spec=spec(2), before=before)
+    assert other.calibration.temperature == pytest.approx(3, rel=0.2)
+    assert other.calibration.abstain_threshold == 0.8
+    asked = fit_calibration(*drawn(400, 2, temperature=3), spec=spec(2), before=before, abstain_precision=0.7)
+    assert asked.calibration.abstain_threshold != 0.8
+
+
+def test_many_labels_whose_temperature_is_not_one_have_no_search_to_lose() -> None:
+    rows = drawn(400, 21, temperature=3)
+    one, other = (
+        fit_calibration(*rows, spec=spec(21), before=Calibration(temperature=temperature)) for temperature in (1, 1.7)
+    )
+    assert (one.calibration.temperature, one.is_fitted) == (1, False)
+    assert other.calibration.temperature == pytest.approx(3, rel=0.2)
 
 
 def test_calibration_can_be_left_off() -> None:

@@ -8,6 +8,7 @@ from training.scoring.calibration_words import calibration_told
 from training.scoring.metrics import METRIC_TITLES
 from training.task_file import TaskFile
 
+_CALIBRATION = "## Calibration"
 _CARD = """---
 library_name: peft
 base_model: {backbone}
@@ -37,7 +38,7 @@ It is a valid PEFT prompt-tuning folder; `superpos.json` holds the task, the pro
 In brackets: 95 % bootstrap intervals over the report rows. A constant answer is the best that one label for every row
 would have been worth by each metric.{warning}
 
-## Calibration
+{calibration_heading}
 
 {calibration}
 
@@ -77,8 +78,24 @@ def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
         split_meaning=_SPLITS[split],
         results=_results(task, metrics),
         warning=" **Every report row got the same answer: this run collapsed.**" if collapsed else "",
+        calibration_heading=_CALIBRATION,
         calibration=_calibration(adapter),
     )
+
+
+def recalibrated_card(card: str, adapter: PromptAdapter) -> str:
+    """A card with the part about calibration written anew; all else stays, what people wrote into it too.
+
+    A card without that part gets it at its end; of an adapter that was never calibrated, any card stays as it is.
+    """
+    if not card or "report_ece" not in adapter.manifest.provenance.metrics:
+        return card
+    part = f"{_CALIBRATION}\n\n{_calibration(adapter)}\n"
+    before, heading, after = card.partition(f"{_CALIBRATION}\n")
+    if not heading:
+        return f"{card.rstrip()}\n\n{part}"
+    _, next_heading, rest = after.partition("\n## ")
+    return f"{before}{part}{next_heading}{rest}"
 
 
 def _results(task: TaskFile, metrics: Mapping[str, float]) -> str:

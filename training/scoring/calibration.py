@@ -1,6 +1,6 @@
 """Calibration on held-out rows: temperature, the threshold below which to abstain, and how wrong probabilities are."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
@@ -51,34 +51,45 @@ def fit_calibration(
     spec: TaskSpec,
     calibrate: Calibrate = "auto",
     abstain_precision: float | None = None,
+    before: Calibration | None = None,
 ) -> CalibrationFit:
-    """Fit a temperature and, where a precision is asked for, the threshold that reaches it on calibrated answers."""
-    reason = _reason_to_stay(len(labels), spec, calibrate)
-    temperature = fit_temperature(log_probs, labels) if reason is None else 1.0
-    notes = () if reason is None else (f"the temperature stays 1: {reason}",)
-    fit = CalibrationFit(
-        calibration=Calibration(temperature=temperature), num_rows=len(labels), is_fitted=reason is None, notes=notes
-    )
-    if abstain_precision is None:
-        return fit
-    probabilities = calibrated(log_probs, temperature)
-    threshold = fit_threshold(probabilities, labels, precision=abstain_precision)
-    if threshold is None:
-        told = (
-            f"no abstain threshold: no part of the {len(labels)} held-out rows surely has {abstain_precision:g} right"
+    """Fit a temperature and, where a precision is asked for, the threshold that reaches it on calibrated answers.
+
+    Args:
+        before: what is served so far: its temperature stays where none is fitted, its threshold unless one is asked for
+    """
+    served = before or Calibration()
+    reason = _reason_to_stay(len(labels), spec, calibrate, served)
+    temperature = served.temperature if reason else fit_temperature(log_probs, labels)
+    probabilities, threshold = calibrated(log_probs, temperature), served.abstain_threshold
+    notes = [f"the temperature stays {temperature:g}: {reason}"] if reason else []
+    if abstain_precision is not None:
+        threshold = fit_threshold(probabilities, labels, precision=abstain_precision)
+        if threshold is None:
+            rows = f"the {len(labels)} held-out rows"
+            notes.append(f"no abstain threshold: no part of {rows} surely has {abstain_precision:g} right")
+    elif threshold is not None and not reason:
+        notes.append(
+            f"the abstain threshold stays {threshold:.3f}, now of probabilities at temperature {temperature:g}"
         )
-        return replace(fit, notes=(*notes, told))
-    coverage, precision = answered(probabilities, labels, threshold=threshold)
-    calibration = Calibration(temperature=temperature, abstain_threshold=threshold)
-    return replace(fit, calibration=calibration, coverage=coverage, precision=precision)
+    coverage, precision = (None, None) if threshold is None else answered(probabilities, labels, threshold=threshold)
+    return CalibrationFit(
+        calibration=Calibration(temperature=temperature, abstain_threshold=threshold),
+        num_rows=len(labels),
+        is_fitted=reason is None,
+        coverage=coverage,
+        precision=precision,
+        notes=tuple(notes),
+    )
 
 
-def _reason_to_stay(num_rows: int, spec: TaskSpec, calibrate: Calibrate) -> str | None:
+def _reason_to_stay(num_rows: int, spec: TaskSpec, calibrate: Calibrate, served: Calibration) -> str | None:
     if calibrate == "never":
         return "calibration is off"
     if num_rows < MIN_ROWS:
         return f"{num_rows} held-out rows, {MIN_ROWS} are needed"
-    if calibrate == "auto" and len(spec.labels) > MANY_LABELS and spec.kind != "ordinal":
+    many = len(spec.labels) > MANY_LABELS and spec.kind != "ordinal"
+    if calibrate == "auto" and many and served.temperature == 1:
         return f"with {len(spec.labels)} labels another would make the server score all of them (calibrate: always)"
     return None
 

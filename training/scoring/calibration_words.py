@@ -21,17 +21,22 @@ def calibration_told(calibration: Calibration, figures: Mapping[str, float], dat
     """The same, and which rows it is of.
 
     Args:
-        data: a provenance's, with what `Appraisal.described` says
+        data: a provenance's, with what `Appraisal.described` or `validation.with_calibration` put there
     """
-    if data.get("calibration_measured") == "halves":
-        rows = (
-            "fitted on the report rows themselves, measured on two halves of them, each under the other's temperature"
-        )
-    elif data.get("split") == "paper":
-        rows = "fitted and measured on the report rows themselves"
-    else:
-        rows = "fitted on the selection rows, measured on the report rows"
-    told = f"{calibration_line(calibration, figures)} ({rows})."
+    told = f"{calibration_line(calibration, figures)} ({_rows(calibration, data)})."
     if calibration.temperature == 1:
         told += " The temperature was left at 1: probabilities are the model's own."
     return told
+
+
+def _rows(calibration: Calibration, data: Mapping[str, object]) -> str:
+    file = data.get("calibration_file")
+    rows = "the report rows themselves" if file is None else f"the {data['calibration_rows']} rows of {file}"
+    if data.get("calibration_measured") == "halves":
+        threshold = "" if calibration.abstain_threshold is None else "; the threshold on all of them"
+        return f"fitted on {rows}, measured on two halves of them, each under the other's temperature{threshold}"
+    if file is not None:
+        return f"the temperature as it was before, the threshold fitted on {rows}, both measured on them"
+    if data.get("split") == "paper":
+        return f"fitted and measured on {rows}"
+    return "fitted on the selection rows, measured on the report rows"

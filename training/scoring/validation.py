@@ -12,11 +12,15 @@ from adapters.calibration import calibrated
 from adapters.profile import profile_of
 from backbone import Backbone
 from training.errors import InvalidData
-from training.rows.data import Example, read_shards
+from training.rows.data import Example, RowFile, read_shards
 from training.scoring.calibration import CalibrationFit, halves_figures
 from training.scoring.evaluation import TokenizedRows, predict
 from training.scoring.generation import generated_answers
 from training.task_file import TaskFile
+
+_OF_A_THRESHOLD = frozenset(
+    f"{role}_{name}" for role in ("report", "selection") for name in ("coverage", "answered_accuracy")
+)
 
 
 def answers(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> NDArray[np.float32]:
@@ -40,7 +44,7 @@ def adapter_task(task: TaskFile, adapter: PromptAdapter) -> TaskFile:
     return task.model_copy(update={"spec": ours, "positive": theirs.label_names[task.scoring.positive]})
 
 
-def adapter_examples(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, *paths: Path) -> tuple[Example, ...]:
+def read_adapter_rows(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, *paths: Path) -> RowFile:
     """The rows of a file, or of the files that are its parts, under the adapter's own template and labels.
 
     Raises:
@@ -48,7 +52,12 @@ def adapter_examples(backbone: Backbone, adapter: PromptAdapter, task: TaskFile,
         InvalidData: the file is bad, or its labels or the task's are not the adapter's
     """
     adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
-    return read_shards(paths, adapter_task(task, adapter)).examples
+    return read_shards(paths, adapter_task(task, adapter))
+
+
+def adapter_examples(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, *paths: Path) -> tuple[Example, ...]:
+    """The examples alone; raises as `read_adapter_rows`."""
+    return read_adapter_rows(backbone, adapter, task, *paths).examples
 
 
 def generated(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> NDArray[np.int64]:
@@ -62,14 +71,26 @@ def with_calibration(
     fit: CalibrationFit,
     log_probs: NDArray[np.float32],  # [n, K]
     labels: NDArray[np.int64],  # [n]
+    *,
+    rows: RowFile,
 ) -> PromptAdapter:
-    """The adapter with a calibration that was fitted on all of these rows, and what it is worth on halves of them."""
-    figures = halves_figures(fit, log_probs, labels)
+    """The adapter with a calibration that was fitted on these rows, what it is worth on them, and which they are.
+
+    Figures of the one before go.
+    """
     provenance = adapter.manifest.provenance
-    metrics = provenance.metrics | {f"report_{name}": round(value, 6) for name, value in figures.items()}
+    figures = {f"report_{name}": round(value, 6) for name, value in halves_figures(fit, log_probs, labels).items()}
+    described = {
+        "calibration_file": rows.path.name,
+        "calibration_sha256": rows.sha256,
+        "calibration_rows": len(labels),
+        **({"calibration_measured": "halves"} if fit.is_fitted else {}),
+    }
+    metrics = {name: value for name, value in provenance.metrics.items() if name not in _OF_A_THRESHOLD}
+    data = {name: value for name, value in provenance.data.items() if not name.startswith("calibration_")}
     changes = {
         "calibration": fit.calibration,
-        "provenance": provenance.model_copy(update={"metrics": metrics}),
+        "provenance": provenance.model_copy(update={"metrics": metrics | figures, "data": data | described}),
     }
     return replace(adapter, manifest=adapter.manifest.model_copy(update=changes))
 

@@ -186,9 +186,9 @@ def test_a_prompt_that_trained_in_bf16_is_scored_calibrated_and_compared_with_in
     assert run["precision"] == "bf16"
     assert "--precision bf16" in run["command"]
     exact = run_training(tiny, replace(options, folder=RunFolder(tmp_path / "exact"), precision="fp32"))
-    moved = np.abs(exact.result.prompt - exact.result.evaluations[0].prompt).max()
-    apart = np.abs(exact.result.prompt - report.result.prompt).max()
-    assert 0 < apart < moved / 3, "it went the same way, and not by the same steps"
+    assert not np.array_equal(exact.result.prompt, report.result.prompt)
+    # a gradient near 0 may have the other sign in bf16, and AdamW's first steps are as long for it as for any
+    assert exact.trained.loss == pytest.approx(report.trained.loss, rel=0.1)
 
 
 def test_full_fine_tuning_is_in_float32_alone(task: TaskFile, tmp_path: Path) -> None:

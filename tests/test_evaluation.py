@@ -15,14 +15,14 @@ from training.errors import InvalidData
 from training.rows.data import read_examples
 from training.scoring.evaluation import evaluate, tokenize_examples
 from training.scoring.metrics import Metrics, measure
-from training.scoring.validation import adapter_examples, answers
+from training.scoring.validation import answers, read_adapter_rows
 from training.task_file import DataSource, TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def evaluate_adapter(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, path: Path) -> Metrics:
-    rows = tokenize_examples(backbone, adapter.spec, adapter_examples(backbone, adapter, task, path))
+    rows = tokenize_examples(backbone, adapter.spec, read_adapter_rows(backbone, adapter, task, path).examples)
     return measure(answers(backbone, adapter, rows), rows.labels)
 
 

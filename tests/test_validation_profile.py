@@ -17,7 +17,7 @@ from adapters.files import MANIFEST, from_files, read_folder, to_files, write_fo
 from adapters.profile import ValidationProfile, confidence_bin, profile_of
 from backbone import Backbone
 from training.scoring.evaluation import tokenize_examples
-from training.scoring.validation import adapter_examples, answers, with_profile
+from training.scoring.validation import answers, read_adapter_rows, with_profile
 
 PROFILE = {"label_counts": [3, 7], "confidence_counts": [0, 0, 0, 0, 0, 1, 1, 1, 1, 6], "rows": 10}
 
@@ -79,7 +79,7 @@ def test_training_records_the_profile_of_the_report_rows_as_they_are_served(tiny
     assert profile.rows == 60
     assert finished.task.data.validation is not None
     adapter = finished.report.adapter
-    examples = adapter_examples(tiny, adapter, finished.task, Path(finished.task.data.validation))
+    examples = read_adapter_rows(tiny, adapter, finished.task, Path(finished.task.data.validation)).examples
     rows = tokenize_examples(tiny, adapter.spec, examples)
     assert profile == profile_of(calibrated(answers(tiny, adapter, rows), 1.0))
 

@@ -47,11 +47,7 @@ class Outcome:
     """The one that was reported, of a cross-validation."""
 
 
-def result_figures(
-    result: TrainResult,  # noqa: ARG001 - its own figures are the training network's, which may be in bf16
-    untrained: Metrics,
-    appraisal: Appraisal,
-) -> dict[str, float]:
+def result_figures(untrained: Metrics, appraisal: Appraisal) -> dict[str, float]:
     """What a run came to in figures, by their role and name; `untrained` is of the report rows."""
     trained = appraisal.metrics
     parts = {"untrained": untrained, "selection": appraisal.selection, "report": trained}

@@ -203,7 +203,7 @@ def finish(scorer: Scorer, prepared: Preparation, result: TrainResult) -> RunRep
     untrained = scorer.untrained(start, slot, rows.report)
     appraisal = appraise(backbone, best, slot, report=rows.report, spec=task.spec)
     answered = appraisal.answered
-    figures = result_figures(result, untrained, appraisal)
+    figures = result_figures(untrained, appraisal)
     adapter = export(
         scorer,
         task,

@@ -12,7 +12,7 @@ from adapters.calibration import calibrated
 from adapters.profile import profile_of
 from backbone import Backbone
 from training.errors import InvalidData
-from training.rows.data import Example, RowFile, read_shards
+from training.rows.data import RowFile, read_shards
 from training.scoring.calibration import CalibrationFit, halves_figures
 from training.scoring.evaluation import TokenizedRows, predict
 from training.scoring.generation import generated_answers
@@ -53,11 +53,6 @@ def read_adapter_rows(backbone: Backbone, adapter: PromptAdapter, task: TaskFile
     """
     adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
     return read_shards(paths, adapter_task(task, adapter))
-
-
-def adapter_examples(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, *paths: Path) -> tuple[Example, ...]:
-    """The examples alone; raises as `read_adapter_rows`."""
-    return read_adapter_rows(backbone, adapter, task, *paths).examples
 
 
 def generated(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """Grids of the paper: their cells, what is left of them, and what they come to."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from training.paper.results import Results, read_results, write_results
 from training.paper.runner import Outcome, run_grid
 from training.paper.variants import FIGURE2, STARTS, TABLE1, TABLE3, variant, variants
 from training.scoring.metrics import Metrics
+from training.task_file import TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -140,6 +142,55 @@ def test_cells_of_another_recipe_are_not_mixed_into_a_grid(tiny: Backbone, grid_
         pending(grid_folder / "grid", longer, two_tasks(grid_folder), fingerprint=tiny.identity.fingerprint)
     with pytest.raises(InvalidArguments, match="was run with backbone"):
         pending(grid_folder / "grid", small_grid(), two_tasks(grid_folder), fingerprint="another")
+
+
+def test_finished_cells_of_rows_that_were_read_otherwise_are_refused(tiny: Backbone, grid_folder: Path) -> None:
+    tasks = two_tasks(grid_folder)
+    swapped = {"label_values": {"sports": "business", "business": "sports"}}
+    data = tasks["a"].data.model_copy(update=swapped)
+    others = (tasks["a"].model_copy(update={"data": data}), tasks["a"].model_copy(update={"positive": "sports"}))
+    for other in others:
+        with pytest.raises(InvalidArguments, match=r"a/superpos/seed0 was run with reading '\w+', now it is"):
+            pending(grid_folder / "grid", small_grid(), tasks | {"a": other}, fingerprint=tiny.identity.fingerprint)
+
+
+def test_finished_cells_of_other_rows_are_refused_and_of_the_same_rows_elsewhere_are_not(
+    tiny: Backbone, grid_folder: Path, tmp_path: Path
+) -> None:
+    def left(tasks: dict[str, TaskFile]) -> int:
+        return len(pending(grid_folder / "grid", small_grid(), tasks, fingerprint=tiny.identity.fingerprint))
+
+    tasks = two_tasks(tmp_path)
+    assert left(tasks) == 0
+    (tmp_path / "validation.jsonl").write_bytes((tmp_path / "train.jsonl").read_bytes())
+    with pytest.raises(InvalidArguments, match="a/superpos/seed0 was run with validation_sha256 '"):
+        left(tasks)
+    (tmp_path / "validation.jsonl").unlink()
+    assert left(tasks) == 0, "rows that are not at hand cannot be compared"
+
+
+def test_a_cell_finished_before_its_reading_was_told_is_still_the_same(
+    tiny: Backbone, grid_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(grid_folder, tmp_path, dirs_exist_ok=True)
+    for path in (tmp_path / "grid").glob("a/*/*/cell.json"):
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        del cell["asked"]["reading"]
+        path.write_text(json.dumps(cell), encoding="utf-8")
+    assert not pending(tmp_path / "grid", small_grid(), two_tasks(tmp_path), fingerprint=tiny.identity.fingerprint)
+    assert len(collect(tmp_path / "grid", tiny).cells) == 8
+
+
+def test_cells_of_one_task_on_other_rows_are_collected_into_no_table(
+    tiny: Backbone, grid_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(grid_folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "grid" / "a" / "superpos" / "seed1" / "cell.json"
+    cell = json.loads(path.read_text(encoding="utf-8"))
+    cell["data"]["train_sha256"] = "other"
+    path.write_text(json.dumps(cell), encoding="utf-8")
+    with pytest.raises(InvalidArguments, match=r"grid/a holds cells with train_sha256 \w+ and other, expected one"):
+        collect(tmp_path / "grid", tiny)
 
 
 def test_a_cell_that_fails_is_told_and_the_others_are_trained(tiny: Backbone, tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ from backbone import Backbone
 from training.arguments import TrainArguments
 from training.errors import InvalidArguments, InvalidCheckpoint
 from training.runs.folder import RunFolder
+from training.runs.identity import check_same
 from training.runs.run import Preparation, RunOptions, RunReport, finish, prepare, train_prepared
 from training.runs.scorer import Scorer
 from training.stack.checkpoint import Checkpoints, generations
 from training.stack.events import StepEvent
 from training.stack.loop import train_stack
 from training.stack.slot import SlotRun
-from training.task_file import TaskFile
+from training.task_file import DataSource, TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -168,6 +169,47 @@ def test_the_same_rows_in_another_place_are_the_same_run(tiny: Backbone, task: T
     (tmp_path / "moved").mkdir()
     (report,) = train_all(tiny, begin(tiny, easy_task(tmp_path / "moved"), tmp_path, [QUICK]))
     assert report.result.stop == "finished"
+
+
+def read_otherwise(task: TaskFile, **data: object) -> TaskFile:
+    return task.model_copy(update={"data": task.data.model_copy(update=data)})
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (
+            {"label_values": {"sports": "business", "business": "sports"}},
+            r"task\.data\.label_values is {'sports': 'busi",
+        ),
+        ({"columns": {"text": "label"}}, r"task\.data\.columns is {'text': 'label'} and was {}"),
+        ({"label": "text"}, r"task\.data\.label is 'text' and was 'label'"),
+        ({"group": "text"}, r"task\.data\.group is 'text' and was None"),
+    ],
+)
+def test_the_same_rows_read_otherwise_are_another_run(
+    task: TaskFile, tmp_path: Path, data: dict[str, object], said: str
+) -> None:
+    begun = {"task": task.model_dump(mode="json")}
+    with pytest.raises(InvalidCheckpoint, match=said):
+        check_same(tmp_path, begun, {"task": read_otherwise(task, **data).model_dump(mode="json")})
+
+
+def test_where_the_rows_lie_and_what_tells_of_a_task_decide_nothing(task: TaskFile, tmp_path: Path) -> None:
+    sums = {"train_sha256": "1", "validation_sha256": "2"}
+    begun = {"task": task.model_dump(mode="json"), "data": {"train_file": "train.jsonl", **sums}}
+    elsewhere = DataSource(directory=str(tmp_path / "moved"))
+    moved = task.model_copy(update={"data": elsewhere, "description": "Another."})
+    asked = {"task": moved.model_dump(mode="json"), "data": {"train_file": "train-1.jsonl", **sums}}
+    check_same(tmp_path, begun, asked)
+    with pytest.raises(InvalidCheckpoint, match=r"data\.validation_sha256 is None and was '2'"):
+        check_same(tmp_path, begun, asked | {"data": {"train_sha256": "1"}})
+
+
+def test_a_key_that_one_version_of_the_program_does_not_know_is_no_change(task: TaskFile, tmp_path: Path) -> None:
+    now = {"task": task.model_dump(mode="json"), "arguments": {"lr": 0.1, "newer": 3}}
+    begun = {"task": {"name": "topic", "data": {"label": "label"}}, "arguments": {"lr": 0.1, "older": 2}}
+    check_same(tmp_path, begun, now)
 
 
 def test_a_damaged_checkpoint_is_refused_by_its_name(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:

@@ -169,6 +169,15 @@ def test_a_folder_of_another_sweep_is_refused(tiny: Backbone, task: TaskFile, tm
         sweep_in(folder, subject, other, resume=True),
     ):
         pass
+    swapped = {"label_values": {"sports": "business", "business": "sports"}}
+    other_task = task.model_copy(update={"data": task.data.model_copy(update=swapped)})
+    with (
+        pytest.raises(
+            InvalidArguments, match=r"another sweep: task.data.label_values is {} there, {'sports': 'business'"
+        ),
+        sweep_in(folder, dataclasses.replace(subject, task=other_task), resume=True),
+    ):
+        pass
     with (
         pytest.raises(InvalidArguments, match="holds no sweep to resume"),
         sweep_in(tmp_path / "none", subject, resume=True),

@@ -14,9 +14,11 @@ from training.errors import InvalidArguments, InvalidData
 from training.paper.grid import Cell, Grid
 from training.paper.results import BackboneNamed, CellResult, Results, in_order
 from training.paper.similarity import similarities
+from training.rows.splits import sums_at_hand
 from training.runs.environment import environment
 from training.runs.files import RUN
 from training.runs.folder import RunFolder
+from training.runs.identity import decisive
 from training.task_file import TaskFile
 
 CELL = "cell.json"
@@ -40,32 +42,43 @@ def asked_of(grid: Grid, cell: Cell, task: TaskFile, *, fingerprint: str) -> Ask
     }
     budget = grid.budget
     described = {"spec": task.spec.model_dump(mode="json"), "metrics": list(task.metrics)}
+    # without defaults: a key that a later version adds leaves what was finished before it as it was
+    rest = decisive(task.model_dump(mode="json", exclude=set(described), exclude_defaults=True))
     return arguments | {
         "split": grid.split,
         "train_rows": budget.max_train_rows,
         "max_selection": budget.max_selection,
         "max_report": budget.max_report,
-        "task": hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16],
+        "task": _short_sum(described),
+        "reading": _short_sum(rest),
         "backbone": fingerprint,
     }
+
+
+def _short_sum(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def pending(folder: Path, grid: Grid, tasks: Mapping[str, TaskFile], *, fingerprint: str) -> list[Cell]:
     """The cells that are not finished, in the grid's order.
 
     Raises:
-        InvalidArguments: a finished one was asked for something else than this grid asks
+        InvalidArguments: a finished one was asked for something else than this grid asks, or saw other rows
         InvalidData: a cell's file is not one
     """
     left = []
+    sums: dict[str, dict[str, str | None]] = {}
     for cell in grid.cells():
-        result = read_cell(folder / cell.path)
+        result, task = read_cell(folder / cell.path), tasks[cell.task]
         if result is None:
             left.append(cell)
-        else:
-            _check_same(
-                folder / cell.path, result.asked, asked_of(grid, cell, tasks[cell.task], fingerprint=fingerprint)
-            )
+            continue
+        if cell.task not in sums:
+            sums[cell.task] = sums_at_hand(task.data)
+        path, asked = folder / cell.path, asked_of(grid, cell, task, fingerprint=fingerprint)
+        # an argument that is newer than the cell did not decide it
+        _check_same(path, result.asked, {name: asked[name] for name in asked.keys() & result.asked.keys()})
+        _check_same(path, result.data, sums[cell.task])
     return left
 
 
@@ -119,12 +132,14 @@ def collect(folder: Path, backbone: Backbone) -> Results:
     """Every finished cell of a grid folder, of this grid or of others that shared it.
 
     Raises:
-        InvalidArguments: cells were run under different budgets or for different backbones: no table compares them
+        InvalidArguments: cells were run under different budgets, for different backbones, or cells of one task on
+            different rows: no table compares them
         InvalidData: a cell's file is not one
     """
     found = [read_cell(path.parent) for path in sorted(folder.glob(f"*/*/*/{CELL}"))]
     cells = in_order(cell for cell in found if cell is not None)
-    _check_one_budget(folder, [cell for cell in found if cell is not None])
+    _check_one_budget(folder, cells)
+    _check_one_task(folder, cells)
     identity = backbone.identity
     return Results(
         backbone=BackboneNamed(id=identity.id, revision=identity.revision, fingerprint=identity.fingerprint),
@@ -141,10 +156,24 @@ def _check_one_budget(folder: Path, cells: Sequence[CellResult]) -> None:
             raise InvalidArguments(f"{folder} holds cells with {name} {' and '.join(values)}, expected one for all")
 
 
+def _check_one_task(folder: Path, cells: Sequence[CellResult]) -> None:
+    """Cells of one task saw the same rows and took them to mean the same."""
+    for task in dict.fromkeys(cell.task for cell in cells):
+        alike = [cell for cell in cells if cell.task == task]
+        for name in ("task", "reading"):  # a cell of before `reading` does not tell it
+            _check_one(folder, task, name, [cell.asked[name] for cell in alike if name in cell.asked])
+        for name in ("train_sha256", "validation_sha256"):
+            _check_one(folder, task, name, [cell.data.get(name) for cell in alike])
+
+
+def _check_one(folder: Path, task: str, name: str, values: Sequence[object]) -> None:
+    if len(distinct := sorted(set(map(str, values)))) > 1:
+        said = " and ".join(distinct)
+        raise InvalidArguments(f"{folder / task} holds cells with {name} {said}, expected one for all of the task")
+
+
 def _check_same(path: Path, was: Mapping[str, object], asked: Mapping[str, object]) -> None:
-    # an argument that is newer than the cell did not decide it
-    for name in sorted(was.keys() & asked.keys()):
-        if was[name] != asked[name]:
-            raise InvalidArguments(
-                f"{path} was run with {name} {was[name]!r}, now it is {asked[name]!r}; name another folder with --out"
-            )
+    for name in sorted(asked):
+        if was.get(name) != asked[name]:
+            said = f"{name} {was.get(name)!r}, now it is {asked[name]!r}"
+            raise InvalidArguments(f"{path} was run with {said}; name another folder with --out")

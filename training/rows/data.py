@@ -45,20 +45,27 @@ def read_examples(path: Path, task: TaskFile) -> RowFile:
     examples = tuple(example_of(row, f"{path}: {where}", task) for where, row in raw_rows(path))
     if not examples:
         raise InvalidData(f"{path}: no rows")
-    with path.open("rb") as file:
-        return RowFile(path, examples, hashlib.file_digest(file, "sha256").hexdigest())
+    return RowFile(path, examples, sum_of([path]))
 
 
 def read_shards(paths: Sequence[Path], task: TaskFile) -> RowFile:
-    """The rows of files that are parts of one, under the first one's path; raises as `read_examples`.
-
-    The sha256 of several is that of their sha256 sums, a line each.
-    """
+    """The rows of files that are parts of one, under the first one's path; raises as `read_examples`."""
     files = [read_examples(path, task) for path in paths]
-    if len(files) == 1:
-        return files[0]
-    digest = hashlib.sha256("".join(f"{file.sha256}\n" for file in files).encode()).hexdigest()
-    return RowFile(files[0].path, tuple(example for file in files for example in file.examples), digest)
+    examples = tuple(example for file in files for example in file.examples)
+    return RowFile(files[0].path, examples, _sum_of_sums([file.sha256 for file in files]))
+
+
+def sum_of(paths: Sequence[Path]) -> str:
+    """The sha256 of a file; of several that are parts of one, that of their sha256 sums, a line each."""
+    sums = []
+    for path in paths:
+        with path.open("rb") as file:
+            sums.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return _sum_of_sums(sums)
+
+
+def _sum_of_sums(sums: Sequence[str]) -> str:
+    return sums[0] if len(sums) == 1 else hashlib.sha256("".join(f"{each}\n" for each in sums).encode()).hexdigest()
 
 
 def with_class_names(task: TaskFile, path: Path) -> TaskFile:

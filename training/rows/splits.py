@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import Literal
 
 from training.errors import InvalidData
-from training.rows.data import Example, RowFile, read_shards
+from training.rows.data import Example, RowFile, read_shards, sum_of
 from training.rows.folds import Fold, deal, whole_groups
 from training.rows.sources import RowSources, locate
-from training.task_file import TaskFile
+from training.task_file import DataSource, TaskFile
 
 Split = Literal["honest", "paper", "kfold"]
 
@@ -101,6 +101,23 @@ def divide(
     if len(report) < num_report:
         described["report_drawn_from"] = num_report
     return SplitRows(train, selection, report, described)
+
+
+def sums_at_hand(data: DataSource) -> dict[str, str | None]:
+    """The sums of a task's files by the names that `SplitRows.described` has for them, without reading a row.
+
+    None where the task has no such file; a file that is not here, or is the Hub's, is left out.
+    """
+    if data.hub is not None:
+        return {}  # nothing is fetched to compare with
+    try:
+        sources = locate(data)
+    except InvalidData:
+        return {}
+    files = {"train_sha256": sources.train, "validation_sha256": sources.validation}
+    return {
+        name: sum_of(paths) if paths else None for name, paths in files.items() if all(path.is_file() for path in paths)
+    }
 
 
 def _report_and_rest(

@@ -16,8 +16,8 @@ from training.arguments import TrainArguments
 from training.errors import InvalidArguments
 from training.runs.cost import Cost
 from training.runs.files import ADAPTER, COST, METHOD, METRICS, PREDICTIONS, RESULT, RUN, STEPS, WORDS
+from training.runs.identity import check_same
 from training.runs.prompt_words import PromptWords
-from training.runs.resume import check_same
 from training.stack.checkpoint import generations, remove_checkpoints
 from training.stack.events import EvalEvent, StepEvent
 from training.task_file import TaskFile

@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from training.errors import InvalidArguments, SweepFailed
 from training.runs.folder import RunFolder
+from training.runs.identity import differences
 from training.scoring.metrics import Metrics
 from training.stack.events import EvalEvent, Spent, TrainResult
 
@@ -82,11 +83,10 @@ class SweepFolder:
         if not (self.path / SWEEP).exists():
             self._write({"sweep": described})
             return
-        before = self._read()["sweep"]
-        for name, value in _flat(described).items():
-            there = _flat(before).get(name)
-            if there != value:
-                raise InvalidArguments(f"{self.path} holds another sweep: {name} is {there} there, {value} was asked")
+        found = next(differences(self._read()["sweep"], described), None)
+        if found is not None:
+            said = f"{found.name} is {found.was} there, {found.now} was asked"
+            raise InvalidArguments(f"{self.path} holds another sweep: {said}")
 
     def _read(self) -> dict[str, dict[str, object]]:
         return cast(dict[str, dict[str, object]], json.loads((self.path / SWEEP).read_text(encoding="utf-8")))
@@ -127,13 +127,3 @@ def read_result(run: Path) -> TrainResult | None:
         for line, prompt in zip(told["evaluations"], prompts, strict=True)
     )
     return TrainResult(evaluations, told["best_index"], told["stop"], Spent(**told["spent"]))
-
-
-def _flat(value: Mapping[str, object], above: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, part in value.items():
-        if isinstance(part, Mapping):
-            flat |= _flat(part, f"{above}{name}.")
-        else:
-            flat[f"{above}{name}"] = part
-    return flat

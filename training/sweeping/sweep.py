@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 
 from training.arguments import TrainArguments
 from training.errors import InvalidArguments, SweepFailed
+from training.runs.identity import decisive
 from training.scoring.metrics import Metrics
 from training.stack.events import EvalEvent, TrainResult
 from training.sweeping.folder import SweepFolder, read_result, write_result
@@ -39,7 +40,7 @@ def described(plan: SweepPlan, subject: Subject, *, fingerprint: str) -> dict[st
     """
     asked = asdict(plan)
     del asked["trials"], asked["parallel"]
-    task = subject.task.model_dump(mode="json", exclude={"data", "description"})
+    task = decisive(subject.task.model_dump(mode="json"))
     rows = {"split": subject.split, "limit": subject.limit, "data": subject.rows.described}
     return {"task": task, **asked, **rows, "backbone": fingerprint}
 

@@ -1,4 +1,4 @@
-"""`superpos paper table1 | table2 | table3 | fig2 | results | restore | render`."""
+"""`superpos paper table1 | table2 | table3 | fig2`: the paper's grids, run and printed."""
 
 import os
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from cli import paper_files
 from cli.backbones import load_backbone, training_precision
 from cli.options import (
     BackboneOption,
@@ -19,6 +20,7 @@ from cli.options import (
     ThreadsOption,
 )
 from cli.output import CommandError, err, one_line_errors, out
+from cli.paper_files import GridOption
 from cli.paper_tables import Part, print_part
 
 if TYPE_CHECKING:
@@ -50,7 +52,6 @@ EvalRowsOption = Annotated[int | None, typer.Option(min=1, help="Selection and r
 SplitOption = Annotated[
     Literal["honest", "paper"], typer.Option(help="paper: choose the best epoch on the reported rows, as it does.")
 ]
-OutOption = Annotated[Path, typer.Option("--out", help="The grid's folder.")]
 SlotsOption = Annotated[int, typer.Option(min=1, max=64, help="Prompts that train in one packed batch.")]
 DryOption = Annotated[bool, typer.Option("--dry-run", help="List the cells that are left, and train nothing.")]
 PlainOption = Annotated[bool, typer.Option("--plain", help="A line a run, for logs.")]
@@ -74,7 +75,7 @@ def _command(part: Part, about: str) -> None:
         limit: LimitOption = None,
         eval_rows: EvalRowsOption = None,
         split: SplitOption = "honest",
-        out_folder: OutOption = Path("runs/paper"),
+        out_folder: GridOption = Path("runs/paper"),
         max_slots: SlotsOption = 8,
         dry_run: DryOption = False,
         plain: PlainOption = False,
@@ -127,77 +128,9 @@ _command("table3", "Run and print Table 3's ablation: a softmax over the superpo
 _command("fig2", "Run Figure 2's grids (dropout, methods, m, how p′ starts) and draw them into the folder.")
 
 
-@app.command()
-def results(
-    folder: Annotated[Path, typer.Argument(help="A grid's folder.")],
-    json_file: Annotated[Path, typer.Option("--json", help="The file to write.")],
-    backbone: BackboneOption = "embedded",
-    cache_dir: CacheOption = None,
-    revision: RevisionOption = None,
-    offline: OfflineOption = False,
-) -> None:
-    """Write what the finished runs of a folder came to into one JSON file.
-
-    \b
-        superpos paper results runs/paper --json docs/results/embedded.json
-    """
-    from backbone import BackboneError
-    from training.errors import TrainingError
-    from training.paper.grid_folder import collect
-    from training.paper.results import write_results
-
-    with one_line_errors(BackboneError, TrainingError):
-        loaded = load_backbone(
-            backbone, cache_dir=cache_dir, revision=revision, offline=offline, device="cpu", threads=None
-        )
-        found = collect(folder, loaded)
-        if not found.cells:
-            raise CommandError(f"{folder} holds no finished run of a grid")
-        write_results(json_file, found)
-        out.print(f"{json_file}: {len(found.cells)} runs", markup=False)
-
-
-@app.command()
-def restore(
-    json_file: Annotated[Path, typer.Argument(metavar="JSON", help="What `superpos paper results` wrote.")],
-    out_folder: OutOption = Path("runs/paper"),
-) -> None:
-    """Put the runs of a results file into a grid's folder as finished, to go on with a grid that ran elsewhere.
-
-    What a run left beside its result (adapter, curve of each step, p′) is not in the file: Figure 2d needs new runs.
-
-    \b
-        superpos paper restore docs/results/embedded.json --out runs/paper
-    """
-    from training.errors import TrainingError
-    from training.paper.grid_folder import restore_cells
-    from training.paper.results import read_results
-
-    with one_line_errors(TrainingError):
-        cells = read_results(json_file).cells
-        count = restore_cells(out_folder, cells)
-        out.print(f"{out_folder}: {count} of {len(cells)} runs restored, the others are there", markup=False)
-
-
-@app.command()
-def render(
-    json_files: Annotated[list[Path], typer.Argument(metavar="JSON...", help="What `superpos paper results` wrote.")],
-    out_file: Annotated[Path, typer.Option("--out", help="The page; plots go to `images` beside it.")] = Path(
-        "docs/results.md"
-    ),
-) -> None:
-    """Write the page of results: tables, claims and plots, from the JSON files alone.
-
-    \b
-        superpos paper render docs/results/*.json --out docs/results.md
-    """
-    from training.errors import TrainingError
-    from training.paper.page import write_page
-    from training.paper.results import read_results
-
-    with one_line_errors(TrainingError):
-        write_page(out_file, {path.stem: read_results(path) for path in json_files}, images=out_file.parent / "images")
-        out.print(str(out_file), markup=False)
+app.command()(paper_files.results)
+app.command()(paper_files.restore)
+app.command()(paper_files.render)
 
 
 def _grid(

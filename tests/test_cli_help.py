@@ -60,6 +60,7 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
         "paper table3",
         "paper fig2",
         "paper results",
+        "paper restore",
         "paper render",
         "backbone prepare",
         "backbone show",

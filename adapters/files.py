@@ -20,6 +20,7 @@ from adapters.adapter import MAX_VIRTUAL_TOKENS, BackboneRef, Manifest, PromptAd
 from adapters.errors import InvalidAdapter
 from adapters.task import TaskSpec
 from adapters.validation import first_error
+from adapters.whole_files import write_whole
 
 CONFIG, WEIGHTS, MANIFEST, CARD = (
     "adapter_config.json",
@@ -68,10 +69,18 @@ def from_peft_files(files: Files, *, task: TaskSpec, backbone: BackboneRef) -> P
 
 
 def write_folder(folder: Path, files: Files) -> None:
-    """Write files into a folder, made if missing."""
+    """Make a folder hold these files of an adapter and no other adapter's; what else is there is left alone.
+
+    A disk that fills up meanwhile leaves the adapter that was there.
+
+    Raises:
+        OSError: with the name of the file
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
+    write_whole({folder / name: data for name, data in files.items()})
+    for name in SIZE_LIMITS.keys() - files.keys():
+        if (folder / name).is_file():
+            (folder / name).unlink()
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:

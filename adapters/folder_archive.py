@@ -18,6 +18,7 @@ from adapters.files import read_folder, write_folder
 from adapters.names import check_name
 from adapters.registry import Change, VersionInfo
 from adapters.validation import first_error
+from adapters.whole_files import write_whole
 
 INDEX = "registry.json"
 
@@ -88,9 +89,7 @@ class FolderArchive:
         index = _ADAPTER.dump_json(_Index(1, tuple(self.records()), log), indent=1)
         with self._reaching():
             self._folder.mkdir(parents=True, exist_ok=True)
-            unfinished = self._folder / f"{INDEX}.part"
-            unfinished.write_bytes(index)
-            unfinished.replace(self._folder / INDEX)
+            write_whole({self._folder / INDEX: index})
         self._changes = log
 
     def _read(self) -> None:

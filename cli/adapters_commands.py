@@ -124,7 +124,7 @@ def export(
     from adapters.names import Ref
     from cli.places import open_source
 
-    with one_line_errors(AdapterError, OSError):
+    with one_line_errors(AdapterError):
         if folder.exists() and any(folder.iterdir()):
             raise CommandError(f"{folder} is not empty; name a folder that does not exist yet")
         files = open_source(source, key).files(Ref.parse(ref))

@@ -29,12 +29,16 @@ def say(line: str) -> None:
 
 @contextmanager
 def one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """End the command with status 1 and one line for the errors named, and for `CommandError`."""
-    refused: tuple[type[Exception], ...] = (CommandError, *kinds)
+    """End the command with status 1 and one line for the errors named, for `CommandError`, and for the system's own."""
+    refused: tuple[type[Exception], ...] = (CommandError, OSError, *kinds)
     try:
         yield
+    except BrokenPipeError:
+        raise  # whoever read has gone: there is nobody to tell
     except refused as exc:
-        err.print(f"superpos: {exc}", style="red", markup=False)
+        from adapters.whole_files import in_words
+
+        err.print(f"superpos: {in_words(exc) if isinstance(exc, OSError) else exc}", style="red", markup=False)
         raise typer.Exit(1) from exc
 
 

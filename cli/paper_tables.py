@@ -28,12 +28,12 @@ def print_part(part: Part, grid: "Grid", folder: Path, backbone: "Backbone") -> 
         return
     _show_table(part, grid, found)
     if part == "fig2":
+        from adapters.whole_files import write_whole
         from training.paper.plots import CAPTIONS, figures
         from training.report.svg import png, svg
 
         for name, figure in figures(found).items():
-            (folder / f"{name}.svg").write_text(svg(figure), encoding="utf-8")
-            (folder / f"{name}.png").write_bytes(png(figure))
+            write_whole({folder / f"{name}.svg": svg(figure).encode(), folder / f"{name}.png": png(figure)})
             out.print(f"{folder / name}.svg: {CAPTIONS[name]}", markup=False)
 
 

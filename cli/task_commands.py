@@ -49,6 +49,7 @@ def init(
         superpos task init reviews/ --out reviews.yaml --name reviews
         superpos task init glue/sst2 --label label --text sentence
     """
+    from adapters.whole_files import write_whole
     from backbone import BackboneError
     from training.errors import TrainingError
     from training.rows.drafts.draft import draft_task
@@ -75,7 +76,7 @@ def init(
         written = task_file_text(draft, command=shlex.join(["superpos", "task", "init", data]))
         parse_task_file(written, path=path, variables=os.environ)  # nothing is written that does not load
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(written, encoding="utf-8")
+        write_whole({path: written.encode()})
         table = Table("what", "guessed", "why", title=f"{task_name}: {len(draft.labels.words)} labels")
         for guess in draft.guesses:
             table.add_row(guess.what, guess.value, guess.why)

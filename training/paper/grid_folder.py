@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from adapters.whole_files import write_whole
 from backbone import Backbone
 from training.errors import InvalidArguments, InvalidData
 from training.paper.grid import Cell, Grid
@@ -98,9 +99,7 @@ def read_cell(path: Path) -> CellResult | None:
 
 def write_cell(path: Path, result: CellResult) -> None:
     """Say that a run is finished."""
-    part = path / f"{CELL}.part"
-    part.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    part.replace(path / CELL)
+    write_whole({path / CELL: (result.model_dump_json(indent=1) + "\n").encode()})
 
 
 def restore_cells(folder: Path, cells: Iterable[CellResult]) -> int:

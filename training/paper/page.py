@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from adapters.whole_files import write_whole
 from training.paper.markdown import (
     claims_table,
     methods_table,
@@ -85,9 +86,7 @@ def write_page(out: Path, results: Mapping[str, Results], *, images: Path) -> No
     """The page and its plots, replaced; plots of grids that are gone stay."""
     text, plots = render(results, images=images.resolve().relative_to(out.resolve().parent).as_posix())
     images.mkdir(parents=True, exist_ok=True)
-    for name, plot in plots.items():
-        (images / name).write_text(plot, encoding="utf-8")
-    out.write_text(text, encoding="utf-8")
+    write_whole({images / name: plot.encode() for name, plot in plots.items()} | {out: text.encode()})
 
 
 def _about(name: str, results: Results) -> str:

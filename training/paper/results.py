@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adapters.validation import first_error
+from adapters.whole_files import write_whole
 from training.errors import InvalidData
 
 SCHEMA: Literal[1] = 1
@@ -113,9 +114,8 @@ def write_results(path: Path, results: Results) -> None:
     cells = ",\n".join(json.dumps(cell, ensure_ascii=False) for cell in value.pop("cells"))
     similarity = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in value.pop("similarity"))
     head = json.dumps(value, indent=1, ensure_ascii=False).removesuffix("\n}")
-    part = path.with_suffix(".part")
-    part.write_text(f'{head},\n "cells": [\n{cells}\n ],\n "similarity": [\n{similarity}\n ]\n}}\n', encoding="utf-8")
-    part.replace(path)
+    text = f'{head},\n "cells": [\n{cells}\n ],\n "similarity": [\n{similarity}\n ]\n}}\n'
+    write_whole({path: text.encode()})
 
 
 def in_order(cells: Iterable[CellResult]) -> tuple[CellResult, ...]:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from adapters.calibration import calibrated
+from adapters.whole_files import write_whole
 from training.report.answer_figures import confidence_figure, confusion_figure, reliability_figure
 from training.report.answers import confusion_matrix, reliability
 from training.report.comparison import NamedRun, loss_curves, score_curves
@@ -40,8 +41,7 @@ class Plot:
 
     def write(self, folder: Path) -> None:
         """`<name>.svg` and `<name>.png`."""
-        (folder / f"{self.name}.svg").write_text(self.file, encoding="utf-8")
-        (folder / f"{self.name}.png").write_bytes(png(self.figure))
+        write_whole({folder / f"{self.name}.svg": self.file.encode(), folder / f"{self.name}.png": png(self.figure)})
 
 
 def comparison_plots(runs: Sequence[NamedRun], *, suffix: str) -> list[Plot]:

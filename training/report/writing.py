@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from adapters.whole_files import write_whole
 from training.report.comparison import NamedRun, best_run, named_runs
 from training.report.page import Comparison, detailed, html
 from training.report.plots import comparison_plots, run_plots
@@ -40,7 +41,7 @@ def write_report(paths: Sequence[Path], out: Path) -> None:
         if run in shown
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(html(comparisons, plots), encoding="utf-8")
+    write_whole({out: html(comparisons, plots).encode()})
     folder = out.parent / PLOTS
     folder.mkdir(exist_ok=True)
     for group in [*(comparison.plots for comparison in comparisons), *plots.values()]:

@@ -12,6 +12,7 @@ import safetensors.torch
 from torch import Tensor
 
 from adapters.files import write_folder
+from adapters.whole_files import named, write_whole
 from training.arguments import TrainArguments
 from training.errors import InvalidArguments
 from training.runs.cost import Cost
@@ -105,14 +106,12 @@ class RunFolder:
             lines = (self.path / STEPS).read_text(encoding="utf-8").splitlines(keepends=True)
             # the last line may have been cut off by what ended the process
             kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= step]
-            (self.path / STEPS).write_text("".join(kept), encoding="utf-8")
+            write_whole({self.path / STEPS: "".join(kept).encode()})
 
     def write_method(self, state: Mapping[str, Tensor]) -> None:
         """The method's trained tensors; a process that is killed meanwhile leaves the last ones whole."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        part = self.path / f"{METHOD}.part"
-        safetensors.torch.save_file(tensors, part)
-        part.replace(self.path / METHOD)
+        write_whole({self.path / METHOD: safetensors.torch.save(tensors)})
 
     def read_method(self) -> dict[str, Tensor]:
         """What `write_method` wrote last."""
@@ -121,7 +120,9 @@ class RunFolder:
 
     def write_predictions(self, table: pyarrow.Table) -> None:
         """What the best prompt answered on the report rows, as `training.scoring.predictions` lays it out."""
-        pyarrow.parquet.write_table(table, self.path / PREDICTIONS)
+        file = pyarrow.BufferOutputStream()
+        pyarrow.parquet.write_table(table, file)
+        write_whole({self.path / PREDICTIONS: file.getvalue().to_pybytes()})
 
     def write_words(self, words: PromptWords) -> None:
         """What the prompt is made of, in words."""
@@ -143,16 +144,14 @@ class RunFolder:
         self._write_json(COST, asdict(cost))
 
     def write_adapter(self, files: dict[str, bytes]) -> None:
-        """The adapter's folder, replaced."""
+        """The adapter's files, replaced."""
         write_folder(self.adapter, files)
 
     def _write_json(self, name: str, value: object) -> None:
-        part = self.path / f"{name}.part"  # a process that is killed leaves no half of a file
-        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        part.replace(self.path / name)
+        write_whole({self.path / name: (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()})
 
     def _append(self, name: str, lines: Sequence[object]) -> None:
-        with (self.path / name).open("a", encoding="utf-8") as file:
+        with named(self.path / name), (self.path / name).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
 

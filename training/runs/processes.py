@@ -16,6 +16,7 @@ from types import FrameType
 import torch
 
 from adapters.errors import AdapterError
+from adapters.whole_files import in_words
 from backbone import Backbone, BackboneError, load
 from training.errors import TrainingError
 from training.runs.plan import EndEvent, Event, RunPlan, ScoreEvent, Watch, train_plans
@@ -174,3 +175,5 @@ def _work(share: Share, pipe: Connection) -> None:
         pipe.send(str(exc))
     except (KeyboardInterrupt, EOFError, BrokenPipeError):
         return  # nothing to keep yet, or nobody to tell
+    except OSError as exc:
+        pipe.send(in_words(exc))

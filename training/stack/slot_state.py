@@ -1,7 +1,6 @@
 """A slot's state between two steps, and its file: safetensors with JSON in the header, written whole or not at all."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from adapters.whole_files import write_whole
 from training.errors import InvalidCheckpoint
 from training.scoring.metrics import Metrics
 from training.stack.events import EvalEvent, Spent, Stop
@@ -48,13 +48,8 @@ class SlotState:
             "evaluations": [_without_prompt(event) for event in self.evaluations],
         }
         prompts = {f"prompt.{i}": torch.from_numpy(event.prompt.copy()) for i, event in enumerate(self.evaluations)}
-        part = path.with_name(f"{path.name}.part")
         data = safetensors.torch.save({**self.tensors, **prompts}, metadata={"state": json.dumps(values)})
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_whole({path: data}, synced=True)
 
 
 def read_state(path: Path) -> SlotState:

@@ -12,6 +12,7 @@ import safetensors.numpy
 from pydantic import TypeAdapter
 from safetensors import safe_open
 
+from adapters.whole_files import write_whole
 from training.errors import InvalidArguments, SweepFailed
 from training.runs.folder import RunFolder
 from training.runs.identity import differences
@@ -73,7 +74,7 @@ class SweepFolder:
 
     def write_page(self, page: str) -> None:
         """The plots and the table."""
-        (self.path / PAGE).write_text(page, encoding="utf-8")
+        write_whole({self.path / PAGE: page.encode()})
 
     def run_folder(self, number: int) -> RunFolder:
         """A trial's run folder, to write."""
@@ -92,9 +93,7 @@ class SweepFolder:
         return cast(dict[str, dict[str, object]], json.loads((self.path / SWEEP).read_text(encoding="utf-8")))
 
     def _write(self, value: object) -> None:
-        part = self.path / f"{SWEEP}.part"
-        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        part.replace(self.path / SWEEP)
+        write_whole({self.path / SWEEP: (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()})
 
 
 def write_result(run: Path, result: TrainResult) -> None:
@@ -110,9 +109,8 @@ def write_result(run: Path, result: TrainResult) -> None:
         ],
     }
     prompts = np.stack([event.prompt for event in result.evaluations])  # [E, P, H]
-    part = run / f"{RESULT}.part"
-    safetensors.numpy.save_file({"prompts": prompts}, part, metadata={"result": json.dumps(told)})
-    part.replace(run / RESULT)
+    data = safetensors.numpy.save({"prompts": prompts}, metadata={"result": json.dumps(told)})
+    write_whole({run / RESULT: data})
 
 
 def read_result(run: Path) -> TrainResult | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import ray
 
+from adapters.whole_files import write_whole
 from backbone import Backbone
 from training.errors import InvalidArguments
 from training.runs.folder import RunFolder
@@ -214,5 +215,4 @@ class _Crew:
 
 def _write(run: Path, files: dict[str, bytes]) -> None:
     run.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (run / name).write_bytes(content)
+    write_whole({run / name: content for name, content in files.items()})

@@ -43,8 +43,9 @@ def plan_runs(
 
     Raises:
         InvalidArguments: a folder holds a run already, and none is to be gone on with
-        CommandError: two tasks of one name
+        CommandError: two tasks of one name; `resume`, and none of the folders holds a run
     """
+    from training.runs.files import RUN
     from training.runs.folder import RunFolder
     from training.runs.plan import RunPlan
 
@@ -68,6 +69,8 @@ def plan_runs(
                 tensorboard=tensorboard,
             )
             planned.append(NamedPlan("/".join(parts), plan))
+    if resume and not any((named.plan.folder / RUN).is_file() for named in planned):
+        raise CommandError(f"{above} holds no run to resume, expected {planned[0].plan.folder / RUN}")
     return above, planned
 
 

@@ -65,6 +65,26 @@ def test_a_process_that_was_killed_is_gone_on_with_to_the_same_curves(desk: Desk
     assert "epoch" not in again.stderr
 
 
+def test_a_second_process_is_kept_out_of_a_run_that_lives(desk: Desk, tmp_path: Path) -> None:
+    words = ("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *QUICK, "--resume")
+    with training(desk, "--out", tmp_path / "run") as process:
+        read_until(process, "epoch   1")
+        process.send_signal(signal.SIGSTOP)
+        second = superpos(*words).refusal()
+        process.kill()
+        process.wait()
+    assert second.startswith(f"another process works in {tmp_path / 'run'}; wait until it has ended")
+    assert superpos(*words).code == 0, "a process that was killed keeps nobody out"
+    assert curves(tmp_path / "run") == curves(desk.run)
+
+
+def test_a_folder_without_the_run_is_not_begun_by_resume(desk: Desk, tmp_path: Path) -> None:
+    words = ("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *QUICK, "--resume")
+    assert f"{tmp_path / 'run'} holds no run to resume" in superpos(*words).refusal()
+    assert "holds no run to resume" in superpos(*words, "--seeds", 2).refusal()
+    assert not (tmp_path / "run").exists()
+
+
 def test_ctrl_c_keeps_the_best_and_tells_the_command_that_goes_on(desk: Desk, tmp_path: Path) -> None:
     options = ("--seeds", "2", "--max-steps", "3000", "--epochs", "4000", "--eval-every", "5")
     with training(desk, "--out", tmp_path / "a run", *options) as process:

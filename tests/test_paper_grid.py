@@ -17,6 +17,7 @@ from training.paper.grid_folder import collect, pending, restore_cells
 from training.paper.results import Results, read_results, write_results
 from training.paper.runner import Outcome, run_grid
 from training.paper.variants import FIGURE2, STARTS, TABLE1, TABLE3, variant, variants
+from training.runs.lock import locked
 from training.scoring.metrics import Metrics
 from training.task_file import TaskFile
 
@@ -202,6 +203,34 @@ def test_a_cell_that_fails_is_told_and_the_others_are_trained(tiny: Backbone, tm
     assert "tokens cannot be sampled" in heard.failed["a/superpos-m8/seed0"]
     assert heard.done == ["a/superpos/seed0", "b/superpos/seed0"]
     assert [str(cell) for cell in outcome.failed] == list(heard.failed)
+
+
+def test_a_cell_that_another_process_trains_is_left_to_it(tiny: Backbone, tmp_path: Path) -> None:
+    heard = Heard()
+    with locked(tmp_path / "grid" / "a" / "superpos" / "seed0"):
+        run(tiny, small_grid(seeds=(0,)), tmp_path, heard)
+    assert "another process works in" in heard.failed.pop("a/superpos/seed0")
+    assert not heard.failed
+    assert len(heard.done) == 3
+    again = Heard()
+    run(tiny, small_grid(seeds=(0,)), tmp_path, again)
+    assert again.done == ["a/superpos/seed0"]
+
+
+def test_a_cell_that_another_process_has_finished_meanwhile_is_not_trained_again(
+    tiny: Backbone, grid_folder: Path, tmp_path: Path
+) -> None:
+    finished = grid_folder / "grid" / "b" / "superpos" / "seed0"
+    heard = Heard()
+    on_stack = replace(
+        heard.events(),
+        on_stack=lambda cells: shutil.copytree(
+            finished, tmp_path / "grid" / "b" / "superpos" / "seed0", dirs_exist_ok=True
+        ),
+    )
+    run_grid(tiny, small_grid(seeds=(0,)), two_tasks(tmp_path), tmp_path / "grid", events=on_stack)
+    assert heard.done == ["a/superpos/seed0", "a/simple-lr0.3/seed0", "b/simple-lr0.3/seed0"]
+    assert not heard.failed
 
 
 def test_a_task_without_its_rows_fails_alone(tiny: Backbone, tmp_path: Path) -> None:

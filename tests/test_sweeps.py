@@ -11,7 +11,7 @@ from support_training import lines_of
 
 from adapters.files import from_files, read_folder
 from backbone import Backbone
-from training.errors import InvalidArguments, SweepFailed
+from training.errors import FolderInUse, InvalidArguments
 from training.runs.folder import RunFolder
 from training.stack.events import EvalEvent
 from training.sweeping.folder import read_result, write_result
@@ -154,7 +154,7 @@ def test_a_folder_of_another_sweep_is_refused(tiny: Backbone, task: TaskFile, tm
     subject, folder = subject_of(tiny, task), tmp_path / "sweep"
     with (
         sweep_in(folder, subject),
-        pytest.raises(SweepFailed, match="another process sweeps in"),
+        pytest.raises(FolderInUse, match="another process works in"),
         sweep_in(folder, subject, resume=True),
     ):
         pass

@@ -4,7 +4,8 @@ TrainingError
 ├── InvalidTaskFile   a task file that cannot be read or breaks a rule; names the file and the field
 ├── InvalidData       a data file that cannot be read or has a bad row; names the file, the row and the field
 ├── InvalidArguments  training arguments that contradict each other or the backbone
-├── SweepFailed       a sweep that cannot go on: its workers die, or another process runs it
+├── SweepFailed       a sweep that cannot go on: its workers die
+├── FolderInUse       a folder of a run or a sweep that another process works in
 └── InvalidCheckpoint a run that cannot be gone on with: its file is damaged, or it was asked for something else
 """
 
@@ -27,6 +28,10 @@ class InvalidArguments(TrainingError):
 
 class SweepFailed(TrainingError):
     """A sweep that cannot go on."""
+
+
+class FolderInUse(TrainingError):
+    """A folder that another process works in."""
 
 
 class InvalidCheckpoint(TrainingError):

@@ -20,6 +20,7 @@ from training.runs.environment import environment
 from training.runs.files import RUN
 from training.runs.folder import RunFolder
 from training.runs.identity import decisive
+from training.runs.lock import LOCK
 from training.task_file import TaskFile
 
 CELL = "cell.json"
@@ -115,15 +116,19 @@ def restore_cells(folder: Path, cells: Iterable[CellResult]) -> int:
 
 
 def begin(path: Path) -> RunFolder:
-    """A fresh run folder; what a run that did not finish left there goes.
+    """A fresh run in a folder that this process has locked; what one that did not finish left there goes.
 
     Raises:
         InvalidArguments: what stands there is no run's
     """
-    if path.exists():
-        if not (path / RUN).exists() and any(path.iterdir()):
-            raise InvalidArguments(f"{path} is in the way of a cell, and is no run; move it or name another --out")
-        shutil.rmtree(path)
+    left = [each for each in path.iterdir() if each.name != LOCK]
+    if left and not (path / RUN).exists():
+        raise InvalidArguments(f"{path} is in the way of a cell, and is no run; move it or name another --out")
+    for each in left:
+        if each.is_dir():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
     return RunFolder(path)
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,9 @@ from adapters.errors import AdapterError
 from backbone import Backbone, BackboneError, Precision
 from training.errors import TrainingError
 from training.paper.grid import Cell, Grid, stacks
-from training.paper.grid_folder import Asked, asked_of, begin, pending, write_cell
+from training.paper.grid_folder import Asked, asked_of, begin, pending, read_cell, write_cell
 from training.paper.results import CellResult, CurvePoint
+from training.runs.lock import locked
 from training.runs.run import Preparation, RunOptions, RunReport, finish, prepare
 from training.runs.scorer import Scorer
 from training.runs.task_rows import RunRows, TaskRows
@@ -105,6 +107,13 @@ class _Sitting:
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Train one stack; where it fails as a whole, each of its cells alone."""
+        with ExitStack() as held:
+            failed = self._run_together(cells, held)
+        for cell in failed:
+            self.run([cell])
+
+    def _run_together(self, cells: Sequence[Cell], held: ExitStack) -> list[Cell]:
+        """Train one stack, its folders locked; cells that may do better alone come back."""
         self._events.on_stack(cells)
         began = time.monotonic()
         task = self._tasks[cells[0].task]
@@ -113,22 +122,22 @@ class _Sitting:
         except FAILURES as exc:
             for cell in cells:
                 self._fail(cell, exc)
-            return
-        prepared = self._prepare(task, rows, cells)
+            return []
+        prepared = self._prepare(task, rows, cells, held)
         try:
             results = train_stack(self._frozen, [preparation.slot for preparation in prepared.values()])
         except FAILURES as exc:
-            if len(cells) == 1:
-                self._fail(cells[0], exc)
-            for cell in prepared if len(cells) > 1 else ():
-                self.run([cell])
-            return
+            if len(cells) > 1:
+                return list(prepared)
+            self._fail(cells[0], exc)
+            return []
         share_s = (time.monotonic() - began) / max(1, len(prepared))
         for (cell, preparation), result in zip(prepared.items(), results, strict=True):
             if result.stop != "interrupted":
                 self._finish(cell, preparation, result, share_s=share_s)
         if any(result.stop == "interrupted" for result in results):
             raise KeyboardInterrupt
+        return []
 
     def _rows(self, task: TaskFile, seed: int) -> RunRows:
         budget = self._grid.budget
@@ -140,10 +149,15 @@ class _Sitting:
             max_report=budget.max_report,
         )
 
-    def _prepare(self, task: TaskFile, rows: RunRows, cells: Sequence[Cell]) -> dict[Cell, Preparation]:
+    def _prepare(
+        self, task: TaskFile, rows: RunRows, cells: Sequence[Cell], held: ExitStack
+    ) -> dict[Cell, Preparation]:
         prepared = {}
         for cell in cells:
             try:
+                held.enter_context(locked(self._folder / cell.path))
+                if read_cell(self._folder / cell.path) is not None:
+                    continue  # another process has finished it since this one looked
                 options = RunOptions(
                     task=task,
                     arguments=self._grid.arguments(cell),

@@ -1,6 +1,7 @@
 """Runs as they are planned, before anything is read: values that can travel to another process, and their training."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from training.arguments import TrainArguments
 from training.rows.folds import Fold
 from training.rows.splits import Split
 from training.runs.folder import RunFolder
+from training.runs.lock import locked
 from training.runs.run import RunOptions, finish, prepare, train_prepared
 from training.runs.scorer import Scorer
 from training.runs.task_rows import TaskRows
@@ -56,7 +58,15 @@ def train_plans(backbone: Backbone, plans: Sequence[RunPlan], *, watch: Watch) -
 
     Raises:
         InvalidCheckpoint: a folder holds another run than is planned, or a damaged one
+        FolderInUse: another process trains in one of the folders
     """
+    with ExitStack() as held:
+        for plan in plans:
+            held.enter_context(locked(plan.folder))
+        _train_locked(backbone, plans, watch)
+
+
+def _train_locked(backbone: Backbone, plans: Sequence[RunPlan], watch: Watch) -> None:
     tasks: dict[str, TaskRows] = {}
     prepared = []
     for number, plan in enumerate(plans):

@@ -2,20 +2,21 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import cast
 
-import filelock
 import numpy as np
 import safetensors.numpy
 from pydantic import TypeAdapter
 from safetensors import safe_open
 
 from adapters.whole_files import write_whole
-from training.errors import InvalidArguments, SweepFailed
+from training.errors import InvalidArguments
 from training.runs.folder import RunFolder
 from training.runs.identity import differences
+from training.runs.lock import locked
 from training.scoring.metrics import Metrics
 from training.stack.events import EvalEvent, Spent, TrainResult
 
@@ -34,31 +35,21 @@ class SweepFolder:
 
         Raises:
             InvalidArguments: it holds a sweep, and `resume` is not said or the sweep is another one
-            SweepFailed: another process has it open
+            FolderInUse: another process has it open
         """
         self.path = path
         if resume and not (path / SWEEP).exists():
             raise InvalidArguments(f"{path} holds no sweep to resume")
         if not resume and (path / SWEEP).exists():
             raise InvalidArguments(f"{path} holds a sweep already; go on with it by --resume, or name another by --out")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise InvalidArguments(f"cannot make the sweep's folder {path}: {exc.strerror}") from exc
-        self._lock = filelock.FileLock(path / ".lock")
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout as exc:
-            raise SweepFailed(f"another process sweeps in {path}") from exc
-        try:
+        with ExitStack() as held:
+            held.enter_context(locked(path))
             self._check(json.loads(json.dumps(described)))
-        except BaseException:
-            self._lock.release()
-            raise
+            self._held = held.pop_all()
 
     def close(self) -> None:
         """Let others have it."""
-        self._lock.release()
+        self._held.close()
 
     @property
     def study(self) -> Path:

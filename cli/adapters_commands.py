@@ -185,10 +185,8 @@ def _publish(
     files: dict[str, bytes], task: str, to: str, alias: list[str] | None, no_alias: bool, key: str | None
 ) -> None:
     from cli.places import open_place
+    from cli.publishing import publish
 
     if alias and no_alias:
         raise CommandError("--alias and --no-alias contradict each other")
-    done = open_place(to, key).publish(task, files, [] if no_alias else alias)
-    moved = f"only {', '.join(alias)} moved" if alias else "nothing changed"
-    state = "published" if done.created else f"already there, {moved}:"
-    out.print(f"{state} {task}@{done.version} {done.digest}", markup=False)
+    publish(open_place(to, key), task, files, [] if no_alias else alias)

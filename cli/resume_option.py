@@ -7,6 +7,8 @@ import typer
 
 _LEFT_OUT = frozenset({"key", "out_folder", "resume"})
 """A key is a secret; the others are said at the end."""
+_SECRETS = ("username", "password")
+"""Of a URL's options, in which they may be a part of a name."""
 
 
 def resume_command(context: typer.Context, out_folder: Path) -> str:
@@ -28,4 +30,16 @@ def _words(value: object, kind: str, names: list[str], negative_names: list[str]
         return [str(value)]
     if isinstance(value, bool):
         return [(names if value else negative_names)[0]]
-    return [names[0], str(value)]
+    return [names[0], without_credentials(str(value))]
+
+
+def without_credentials(text: str) -> str:
+    """A text as it is, but for the user and the password of a URL: whoever repeats it gives them again."""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return text
+    place, _, query = rest.partition("?")
+    options = [
+        each for each in query.split("&") if each and not any(name in each.partition("=")[0] for name in _SECRETS)
+    ]
+    return f"{scheme}://{place.rpartition('@')[2]}" + (f"?{'&'.join(options)}" if options else "")

@@ -18,6 +18,7 @@ from cli.options import (
     ThreadsOption,
 )
 from cli.output import CommandError, one_line_errors
+from cli.publishing import ask_place, publish_trained
 from cli.task_files import read_task_file
 
 _SEARCH, _RUN = "Search", "Run"
@@ -132,6 +133,8 @@ def sweep(
             pruner=pruner,
         )
         task = read_task_file(task_file)
+        if publish is not None:
+            ask_place(publish, key)
         load = partial(load_backbone, backbone, cache_dir=cache_dir, revision=revision, offline=offline)
         best = run_sweep(
             plan,
@@ -156,9 +159,7 @@ def sweep(
             ),
         )
         if publish is not None:
-            from cli.adapters_commands import push
-
-            push(best, task.name, to=publish, key=key)
+            publish_trained([(task.name, best)], publish, key)
 
 
 def _need(package: str, extra: str) -> None:

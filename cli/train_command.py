@@ -30,6 +30,7 @@ from cli.options import (
 )
 from cli.output import CommandError, one_line_errors
 from cli.preset_option import PresetOption
+from cli.publishing import ask_place, publish_trained
 from cli.resume_option import resume_command
 from cli.stacked_training import half_done, plan_runs, saying_how_to_resume, train_planned
 from cli.task_files import read_task_file
@@ -186,8 +187,9 @@ def train(
     """Train a prompt for a task and write its run folder: adapter, metrics, card, report.
 
     Several seeds, rates and tasks train together, every prompt as it would alone, each into a folder of its own;
-    --publish takes the one of each task that its selection rows say is best. Ctrl-C ends training, keeps the best epoch
-    so far of each, and tells the command that goes on from there to the same curve; so does one after a crash.
+    --publish takes the one of each task that its selection rows say is best, if it learned anything. Ctrl-C ends
+    training, keeps the best epoch so far of each, and tells the command that goes on from there to the same curve; so
+    does one after a crash.
 
     \b
         superpos train examples/tasks/tickets.yaml --epochs 20
@@ -257,6 +259,8 @@ def train(
             resume=resume,
             tensorboard=tensorboard,
         )
+        if publish is not None:
+            ask_place(publish, key)
         with saying_how_to_resume(resume_command(context, above), plans):
             failures = train_planned(
                 plans, weights, devices=device.split(","), processes=processes or 1, threads=threads, plain=plain
@@ -269,10 +273,7 @@ def train(
         if half_done(plans):
             raise typer.Exit(130)  # as a shell tells of an interrupt
         if publish is not None:
-            from cli.adapters_commands import push
-
-            for task, outcome in best:
-                push(outcome.folder, task.name, to=publish, key=key)
+            publish_trained([(task.name, outcome.folder) for task, outcome in best], publish, key)
 
 
 def _rates(text: str) -> list[float]:

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 FEW = ["--trials", "3", "--parallel", "2", "--lr", "0.01:0.1", "--m", "16,32", "--pruner", "none"]
 SHORT = ["--epochs", "2", "--batch-size", "12", "--num-virtual-tokens", "4", "--limit", "60"]
+LEARNS = [*SHORT, "--epochs", "4"]
+"""Long enough that the best is worth publishing."""
 
 
 def options(desk: Desk, folder: Path) -> list[object]:
@@ -26,7 +28,7 @@ def options(desk: Desk, folder: Path) -> list[object]:
 
 def test_a_sweep_prints_its_trials_and_the_command_that_makes_the_best_again(desk: Desk, tmp_path: Path) -> None:
     registry, folder = tmp_path / "registry.sqlite", tmp_path / "sweep"
-    swept = superpos("sweep", *options(desk, folder), *FEW, *SHORT, "--publish", registry)
+    swept = superpos("sweep", *options(desk, folder), *FEW, *LEARNS, "--publish", registry)
     assert swept.code == 0, swept.stderr
     outcome = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
     best = folder / "trials" / f"{outcome['best']:04d}"
@@ -46,12 +48,12 @@ def test_a_sweep_prints_its_trials_and_the_command_that_makes_the_best_again(des
     assert page.count('<svg class="plot"') >= 2
     assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", page), "the page reaches out of itself"
 
-    more = superpos("sweep", *options(desk, folder), *FEW, *SHORT, "--resume", "--plain")
+    more = superpos("sweep", *options(desk, folder), *FEW, *LEARNS, "--resume", "--plain")
     assert more.code == 0, more.stderr
     assert f"trial {outcome['best']} is the best still" in more.stderr
-    other = superpos("sweep", *options(desk, folder), *FEW, *SHORT, "--resume", "--seed", "1")
+    other = superpos("sweep", *options(desk, folder), *FEW, *LEARNS, "--resume", "--seed", "1")
     assert re.search("holds another sweep: fixed.seed is 0 there, 1 was asked", other.refusal())
-    assert "holds a sweep already" in superpos("sweep", *options(desk, folder), *FEW, *SHORT).refusal()
+    assert "holds a sweep already" in superpos("sweep", *options(desk, folder), *FEW, *LEARNS).refusal()
 
 
 def test_a_sweep_that_was_killed_goes_on_and_repeats_no_trial_that_had_ended(desk: Desk, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_ctrl_c_keeps_the_best_and_tells_the_command_that_goes_on(desk: Desk, tm
 def test_several_tasks_train_in_one_stack_and_end_in_one_table(desk: Desk, tmp_path: Path) -> None:
     other = desk.write("other.yaml", TASK.replace("name: topic", "name: other").replace("{text}", "{text} it is"))
     options = ("--seeds", 2, "--out", tmp_path / "both", "--publish", tmp_path / "registry.sqlite")
-    answer = superpos("train", desk.task, other, "--backbone", desk.tiny_t5, *options, *QUICK, "--epochs", 2)
+    answer = superpos("train", desk.task, other, "--backbone", desk.tiny_t5, *options, *QUICK)
     assert answer.code == 0, answer.stderr
     folders = sorted(str(path.parent.relative_to(tmp_path / "both")) for path in (tmp_path / "both").rglob("run.json"))
     assert folders == ["other/seed0", "other/seed1", "topic/seed0", "topic/seed1"]

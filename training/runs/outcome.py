@@ -26,6 +26,8 @@ class Outcome:
     """The adapter's; None where the method leaves none."""
     stop: Stop
     best_epoch: int
+    best_step: int
+    """0: no prompt was better than the untrained one."""
     untrained: Metrics
     """The prompt before training, on the report rows."""
     selection: Metrics
@@ -95,6 +97,7 @@ def read_outcome(folder: Path) -> Outcome:
             digest=result["adapter"],
             stop=result["stop"],
             best_epoch=result["best_epoch"],
+            best_step=result["best_step"],
             untrained=_metrics(result["metrics"], "untrained"),
             selection=_metrics(result["metrics"], "selection"),
             trained=_metrics(result["metrics"], "report"),

@@ -197,10 +197,18 @@ def test_the_same_rows_read_otherwise_are_another_run(
 
 def test_where_the_rows_lie_and_what_tells_of_a_task_decide_nothing(task: TaskFile, tmp_path: Path) -> None:
     sums = {"train_sha256": "1", "validation_sha256": "2"}
-    begun = {"task": task.model_dump(mode="json"), "data": {"train_file": "train.jsonl", **sums}}
+    begun = {
+        "task": task.model_dump(mode="json"),
+        "data": {"train_file": "train.jsonl", **sums},
+        "backbone": {"id": "./t5", "revision": "local", "fingerprint": "3"},
+    }
     elsewhere = DataSource(directory=str(tmp_path / "moved"))
     moved = task.model_copy(update={"data": elsewhere, "description": "Another."})
-    asked = {"task": moved.model_dump(mode="json"), "data": {"train_file": "train-1.jsonl", **sums}}
+    asked = {
+        "task": moved.model_dump(mode="json"),
+        "data": {"train_file": "train-1.jsonl", **sums},
+        "backbone": {"id": "/models/t5", "revision": "local", "fingerprint": "3"},
+    }
     check_same(tmp_path, begun, asked)
     with pytest.raises(InvalidCheckpoint, match=r"data\.validation_sha256 is None and was '2'"):
         check_same(tmp_path, begun, asked | {"data": {"train_sha256": "1"}})

@@ -11,9 +11,11 @@ _DECISIVE = ("arguments", "task", "split", "limit", "data", "backbone", "precisi
 _TOLD = frozenset({"description"})
 _PLACES = frozenset({"train", "validation", "directory", "hub", "revision"})
 """Where a task's rows lie, by its `data`. Their sums, in a run's own `data`, say which they are."""
-_NAMES_OF_FILES = frozenset(
+_NAMES = frozenset(
     {"data.train_file", "data.validation_file", "data.hub", "data.hub_config", "data.hub_revision"}
+    | {"backbone.id", "backbone.revision"}
 )
+"""What rows and backbone are called; their sums and fingerprint say which they are."""
 _WHOLE = frozenset({"task.data.columns", "task.data.label_values"})
 """Mappings whose keys are the task's: one that only one side has is a change."""
 _ABSENT_IS_A_VALUE = frozenset({"data.train_sha256", "data.validation_sha256"})
@@ -45,7 +47,7 @@ def differences(was: object, now: object, name: str = "") -> Iterator[Difference
 
     A key of this program's own that one of the two lacks is no difference: another version of it wrote that one.
     """
-    if name in _NAMES_OF_FILES:
+    if name in _NAMES:
         return
     if isinstance(was, Mapping) and isinstance(now, Mapping) and name not in _WHOLE:
         for key in sorted(was.keys() | now.keys()):

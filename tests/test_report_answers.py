@@ -1,5 +1,6 @@
 """What a report says of answers, against scikit-learn; and what it makes of rows that nobody can trust."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,45 @@ def test_runs_are_named_by_what_differs_and_the_selection_rows_choose_the_best(
     assert [run.group for run in runs] == ["lr 0.02", "lr 0.02", "lr 0.1", "lr 0.1"]
     assert best_run(runs[1:]).name == "lr 0.1, seed 0"
     assert len(find_runs([folders[0], folders[0], folders[1]])) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"limit": 100}, ("limit 100", "limit none")),
+        ({"split": "paper"}, ("paper", "honest")),
+        ({"precision": "bf16"}, ("bf16", "fp32")),
+        ({"backbone": {"id": "t5-base", "fingerprint": "sha256:0123456789"}}, ("t5-base 01234567", "")),
+        ({"data": {"train_sha256": "other", "validation_sha256": "other"}}, ("rows ", "rows ")),
+    ],
+)
+def test_runs_that_differ_in_more_than_seed_or_fold_are_told_apart_and_never_averaged(
+    finished: Finished, changes: dict[str, object], parts: tuple[str, str]
+) -> None:
+    record = read_run(finished.report.folder)
+    runs = named_runs([replace(record, run={**record.run, **changes}), record])
+    assert runs[0].group != runs[1].group
+    for run, part in zip(runs, parts, strict=True):
+        assert part in run.group
+        assert part in run.name
+        assert "(" not in run.name, "told apart by its folder alone"
+
+
+def test_rows_that_were_read_otherwise_are_told_apart(finished: Finished) -> None:
+    record = read_run(finished.report.folder)
+    data = record.task.data.model_copy(update={"label_values": {"sports": "business", "business": "sports"}})
+    first, second = named_runs([record, replace(record, task=record.task.model_copy(update={"data": data}))])
+    assert first.group != second.group
+
+
+def test_runs_of_two_tasks_differ_in_their_rows_as_a_matter_of_course(finished: Finished) -> None:
+    record = read_run(finished.report.folder)
+    other = replace(
+        record,
+        task=record.task.model_copy(update={"name": "other"}),
+        run={**record.run, "data": {"train_sha256": "other"}},
+    )
+    assert [run.group for run in named_runs([record, other])] == ["topic", "other"]
 
 
 def test_the_same_run_twice_has_two_names(finished: Finished) -> None:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from training.report.figures import Curve
 from training.report.reading import RunRecord
+from training.report.settings import varying_parts
 
 MAX_POINTS = 60
 """Of a loss curve; more steps are averaged in equal stretches."""
-_IGNORED = ("seed",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,13 +26,10 @@ class NamedRun:
 
 
 def named_runs(records: Sequence[RunRecord]) -> list[NamedRun]:
-    """Names out of what differs: task, arguments, seed; where that is not enough, the folder."""
+    """Names out of what differs: task, settings, seed, fold; where that is not enough, the folder."""
     tasks = {record.task.name for record in records}
-    keys = sorted({key for record in records for key in record.arguments} - set(_IGNORED))
-    varying = [key for key in keys if len({str(record.arguments.get(key)) for record in records}) > 1]
     groups, names = [], []
-    for record in records:
-        parts = [_part(key, record.arguments.get(key)) for key in varying]
+    for record, parts in zip(records, varying_parts(records), strict=True):
         group = ", ".join(parts) or (record.task.name if len(tasks) > 1 else str(record.arguments.get("method", "run")))
         groups.append(group)
         seed = f"seed {record.arguments.get('seed')}"
@@ -76,19 +73,3 @@ def _thinned(steps: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
     stretches = np.array_split(steps, min(MAX_POINTS, len(steps)))
     means = np.array([stretch.mean(axis=0) for stretch in stretches])  # [n, 2]
     return means[:, 0], means[:, 1]
-
-
-def _part(key: str, value: object) -> str:
-    match key, value:
-        case "method", str():
-            return value
-        case _, bool():
-            return key if value else f"no {key}"
-        case "num_sampled_tokens", _:
-            return f"m {value}"
-        case "num_virtual_tokens", _:
-            return f"P {value}"
-        case _, float():
-            return f"{key} {value:g}"
-        case _:
-            return f"{key} {value}".replace("_", " ")

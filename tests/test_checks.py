@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support_cli import Answer, superpos
 from support_data import Row, read_split, task_of, write_jsonl
@@ -194,7 +194,7 @@ ANY_ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])  # drawing is slow on a busy machine
 @given(bad=st.lists(ANY_ROW, max_size=3), good=st.integers(0, 20))
 def test_whatever_the_rows_are_errors_are_found_exactly_where_training_refuses(bad: list[Row], good: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support import RunningServer, make_adapter
+from support_data import read_split
 from support_http import check_problem
 from support_training import QUICK, Finished
 from test_backbone_forward import mixed_rows
@@ -23,7 +24,6 @@ from backbone.precision import cpu_has_bf16, in_precision
 from service.settings import Settings
 from training.arguments import TrainArguments
 from training.errors import InvalidArguments
-from training.rows.splits import read_split
 from training.runs.folder import RunFolder
 from training.runs.run import RunOptions, run_training
 from training.scoring.evaluation import tokenize_examples

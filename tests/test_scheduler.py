@@ -129,9 +129,8 @@ def test_no_row_is_lost_or_answered_twice_whatever_comes_when(
     assert {id(row) for row in put if not row.gone} <= seen <= {id(row) for row in put}
     place = {id(row): i for i, row in enumerate(put)}
     for tenant in "abc":
-        for rows in (answered, expired):
-            order = [place[id(row)] for row in rows if row.tenant == tenant]
-            assert order == sorted(order)
+        order = [place[id(row)] for row in answered if row.tenant == tenant]
+        assert order == sorted(order)
 
 
 @settings(max_examples=100, deadline=None)
@@ -147,3 +146,10 @@ def test_every_batch_is_within_the_budget_or_one_row_and_none_could_take_the_nex
     assert all(sum(batch) <= max_batch_tokens or len(batch) == 1 for batch in batches)
     for batch, after in pairwise(batches):
         assert sum(batch) + after[0] > max_batch_tokens
+
+
+def test_a_row_that_is_late_behind_one_that_is_not_leaves_first_where_many_wait() -> None:
+    patient, late = Row(90, deadline=10.0), Row(90, deadline=1.0)
+    scheduler = queue_of([Row(90), patient, late, *(Row(90) for _ in range(100))], max_batch_tokens=100)
+    assert scheduler.next(2.0).expired == [late], "it was looked for behind those that live"
+    assert scheduler.next(11.0).expired == [patient]

@@ -10,6 +10,9 @@ from adapters.bundle import BUNDLED, bundled_adapters
 from adapters.files import from_files
 from backbone import Backbone
 from benchmarks.bundled import RUNS
+from training.rows.data import Example
+from training.scoring.evaluation import tokenize_examples
+from training.scoring.validation import answers
 from training.task_file import load_task_file
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +40,25 @@ def test_a_bundled_adapter_knows_more_than_a_constant_answer_and_how_sure_it_may
     card = (BUNDLED / task / "README.md").read_text(encoding="utf-8")
     assert "## Calibration" in card
     assert "Not measured" not in card
+
+
+@pytest.mark.parametrize(
+    ("task", "fields", "expected"),
+    [
+        ("sst2", {"sentence": "a gripping film"}, "positive"),
+        ("ag_news", {"text": "The striker scored twice as his club won the cup final."}, "sports"),
+        ("trec", {"question": "Where is the highest mountain of Africa?"}, "location"),
+        ("banking77", {"text": "I lost my card on the train"}, "lost_or_stolen_card"),
+        ("stsb", {"sentence1": "A man plays the guitar.", "sentence2": "A dog runs in the snow."}, "0.0"),
+    ],
+)
+def test_a_bundled_adapter_gives_a_plain_example_its_label(
+    embedded: Backbone, task: str, fields: dict[str, str], expected: str
+) -> None:
+    adapter = ADAPTERS[task]
+    label = adapter.spec.label_names.index(expected)
+    rows = tokenize_examples(embedded, adapter.spec, [Example(adapter.spec.render(fields), label)])
+    assert answers(embedded, adapter, rows).argmax(axis=1).tolist() == [label]
 
 
 def test_the_readme_says_what_the_bundled_adapters_provenance_says() -> None:

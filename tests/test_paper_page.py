@@ -14,6 +14,7 @@ from training.paper.claims import differences, sign_flip_p_value, swept_best
 from training.paper.grid_folder import collect
 from training.paper.markdown import rates_table, sampled_tokens_table, starts_table
 from training.paper.page import render, write_page
+from training.paper.plots import figures
 from training.paper.published import SMALL, table1, table3
 from training.paper.results import CellResult, CurvePoint, Results, read_results
 from training.paper.runner import run_grid
@@ -152,6 +153,18 @@ def test_an_ablation_is_compared_on_the_tasks_and_seeds_that_it_was_run_on() -> 
     assert "superpos-m8" not in text, "an ablation has no line among the methods"
     assert {"a-sampled_tokens.svg", "a-starts.svg"} <= set(plots)
     assert text.index("### How many tokens") < text.index("(i/a-sampled_tokens.svg)") < text.index("### How p′ starts")
+
+
+def test_an_ablations_plot_has_a_panel_for_each_task_that_it_was_run_on_and_no_other() -> None:
+    results = grid_results(
+        *(cell(name, task, 0, 0.8) for name in ("superpos", "superpos-shared") for task in ("sst2", "rte", "trec")),
+        cell("superpos-m8", "sst2", 0, 0.7),
+        cell("superpos-m8", "trec", 0, 0.7),
+        cell("superpos-zeros", "rte", 0, 0.65),
+    )
+    drawn = figures(results)
+    titles = {kind: [axes.get_title(loc="left") for axes in drawn[kind].axes] for kind in ("sampled_tokens", "starts")}
+    assert titles == {"sampled_tokens": ["sst2", "trec"], "starts": ["rte"]}
 
 
 def test_larger_rates_of_superpos_have_a_table_of_their_own_and_no_gaps_to_fill() -> None:

@@ -18,7 +18,7 @@ from training.paper.variants import (
 from training.report import style
 from training.report.figures import Curve, heat_map, lines_with_band
 
-_WIDTH, _HEIGHT, _RIGHT = 4.1, 2.7, 1.45
+_WIDTH, _HEIGHT, _RIGHT = 4.35, 2.7, 1.7
 
 
 def figures(results: Results) -> dict[str, Figure]:
@@ -45,12 +45,12 @@ CAPTIONS = {
 def _curves(results: Results, names: Sequence[str], *, beside: Sequence[str] = ()) -> Figure | None:
     """A panel a task: score against step, seeds thin, their mean and one deviation thick.
 
-    None where there is nothing to compare: one variant, or none but those that others are to stand beside.
+    Of the tasks that have more than those that others are to stand beside; None where no variants are to be compared.
     """
     cells = [cell for cell in results.cells if cell.variant in names]
-    if len(found := {cell.variant for cell in cells}) < 2 or not found - set(beside):
+    tasks = ordered_tasks([cell for cell in cells if cell.variant not in beside])
+    if len({cell.variant for cell in cells}) < 2 or not tasks:
         return None
-    tasks = ordered_tasks(cells)
     figure, axes = style.panels(len(tasks), columns=2, width=_WIDTH, height=_HEIGHT, right=_RIGHT)
     for panel, task in zip(axes, tasks, strict=True):
         style.title(panel, task)
@@ -68,19 +68,24 @@ def _curves(results: Results, names: Sequence[str], *, beside: Sequence[str] = (
 
 
 def _sampled_tokens(results: Results) -> Figure | None:
-    by_m = {m: sampled(m) for m in SAMPLED_TOKENS}
-    curves = []
+    """A panel a task: tasks lie too far apart for one axis."""
     ablated = [cell for cell in results.cells if cell.variant == "superpos-m8"]
-    for task in ordered_tasks(ablated):
-        for seed in sorted({cell.seed for cell in ablated}):
-            runs = {m: [c for c in results.of(variant=n, task=task) if c.seed == seed] for m, n in by_m.items()}
-            known = {m: max(point.score for point in found[0].curve) for m, found in runs.items() if found}
-            curves.append(Curve(task, np.array(list(known), dtype=np.float64), 100 * np.array(list(known.values()))))
-    if not curves:
+    tasks = ordered_tasks(ablated)
+    if not tasks:
         return None
-    figure, (axes,) = style.panels(1, width=5.2, height=3.1, right=0.8)
-    lines_with_band(axes, curves, x_label="m, superposed tokens", log_x=True)
+    figure, axes = style.panels(len(tasks), columns=3, width=3.1, height=2.6, right=0.3)
+    for panel, task in zip(axes, tasks, strict=True):
+        style.title(panel, task)
+        curves = [_by_m(results, task, seed) for seed in sorted({c.seed for c in ablated if c.task == task})]
+        lines_with_band(panel, curves, x_label="m, superposed tokens", log_x=True)
     return figure
+
+
+def _by_m(results: Results, task: str, seed: int) -> Curve:
+    """The best score on the selection rows against m."""
+    runs = {m: [c for c in results.of(variant=sampled(m), task=task) if c.seed == seed] for m in SAMPLED_TOKENS}
+    known = {m: max(point.score for point in found[0].curve) for m, found in runs.items() if found}
+    return Curve("", np.array(list(known), dtype=np.float64), 100 * np.array(list(known.values())))
 
 
 def _similarity(results: Results) -> Figure | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from training.arguments import TrainArguments
 from training.errors import InvalidArguments
+from training.paper.results import run_path
 from training.paper.variants import Variant
 from training.rows.splits import Split
 
@@ -52,7 +53,7 @@ class Cell:
     @property
     def path(self) -> Path:
         """Of its run folder within the grid's."""
-        return Path(self.task) / self.variant.name / f"seed{self.seed}"
+        return run_path(task=self.task, variant=self.variant.name, seed=self.seed)
 
     def __str__(self) -> str:
         return str(self.path)

@@ -13,7 +13,7 @@ from adapters.whole_files import write_whole
 from backbone import Backbone
 from training.errors import InvalidArguments, InvalidData
 from training.paper.grid import Cell, Grid
-from training.paper.results import BackboneNamed, CellResult, Results, in_order
+from training.paper.results import BackboneNamed, CellResult, Results, in_order, run_path
 from training.paper.similarity import similarities
 from training.rows.splits import sums_at_hand
 from training.runs.environment import environment
@@ -107,7 +107,7 @@ def restore_cells(folder: Path, cells: Iterable[CellResult]) -> int:
     """Write results into a grid's folder where it has none yet: their cells are not trained again. Returns how many."""
     count = 0
     for cell in cells:
-        path = folder / cell.task / cell.variant / f"seed{cell.seed}"
+        path = folder / run_path(task=cell.task, variant=cell.variant, seed=cell.seed)
         if read_cell(path) is None:
             path.mkdir(parents=True, exist_ok=True)
             write_cell(path, cell)
@@ -155,9 +155,7 @@ def collect(folder: Path, backbone: Backbone) -> Results:
 
 def _check_one_budget(folder: Path, cells: Sequence[CellResult]) -> None:
     for name in _BUDGET:
-        values = sorted({str(cell.asked.get(name)) for cell in cells})
-        if len(values) > 1:
-            raise InvalidArguments(f"{folder} holds cells with {name} {' and '.join(values)}, expected one for all")
+        _check_one(folder, name, [cell.asked.get(name) for cell in cells], of="all")
 
 
 def _check_one_task(folder: Path, cells: Sequence[CellResult]) -> None:
@@ -165,15 +163,15 @@ def _check_one_task(folder: Path, cells: Sequence[CellResult]) -> None:
     for task in dict.fromkeys(cell.task for cell in cells):
         alike = [cell for cell in cells if cell.task == task]
         for name in ("task", "reading"):  # a cell of before `reading` does not tell it
-            _check_one(folder, task, name, [cell.asked[name] for cell in alike if name in cell.asked])
+            told = [cell.asked[name] for cell in alike if name in cell.asked]
+            _check_one(folder / task, name, told, of="all of the task")
         for name in ("train_sha256", "validation_sha256"):
-            _check_one(folder, task, name, [cell.data.get(name) for cell in alike])
+            _check_one(folder / task, name, [cell.data.get(name) for cell in alike], of="all of the task")
 
 
-def _check_one(folder: Path, task: str, name: str, values: Sequence[object]) -> None:
+def _check_one(folder: Path, name: str, values: Sequence[object], *, of: str) -> None:
     if len(distinct := sorted(set(map(str, values)))) > 1:
-        said = " and ".join(distinct)
-        raise InvalidArguments(f"{folder / task} holds cells with {name} {said}, expected one for all of the task")
+        raise InvalidArguments(f"{folder} holds cells with {name} {' and '.join(distinct)}, expected one for {of}")
 
 
 def _check_same(path: Path, was: Mapping[str, object], asked: Mapping[str, object]) -> None:

@@ -14,6 +14,11 @@ from training.errors import InvalidData
 SCHEMA: Literal[1] = 1
 
 
+def run_path(*, task: str, variant: str, seed: int) -> Path:
+    """Of a cell's run folder within its grid's."""
+    return Path(task) / variant / f"seed{seed}"
+
+
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -8,7 +8,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from training.paper.results import CellResult, Similarity
+from training.paper.results import CellResult, Similarity, run_path
 from training.report.figures import cosine_similarity
 from training.runs.files import METHOD
 
@@ -20,7 +20,7 @@ def similarities(folder: Path, cells: Iterable[CellResult]) -> tuple[Similarity,
     found = []
     ordered = sorted(cells, key=lambda cell: (cell.variant, cell.seed, cell.task))
     for (variant, seed), group in groupby(ordered, key=lambda cell: (cell.variant, cell.seed)):
-        weights = {cell.task: _weights(folder / cell.task / variant / f"seed{seed}") for cell in group}
+        weights = {cell.task: _weights(folder / run_path(task=cell.task, variant=variant, seed=seed)) for cell in group}
         known = {task: value for task, value in weights.items() if value is not None}
         if len(known) > 1:
             found.append(_similarity(variant, seed, known))

@@ -7,7 +7,7 @@ from backbone import Backbone, TokenizedText
 from training.rows.data import Example
 from training.rows.folds import Fold
 from training.rows.splits import RowFiles, Split, divide
-from training.scoring.evaluation import TokenizedRows
+from training.scoring.evaluation import TokenizedRows, example_texts
 from training.task_file import TaskFile
 
 _AT_ONCE = 4_096
@@ -80,11 +80,7 @@ class TaskRows:
         return TokenizedRows.of(examples, [self._texts[id(example)] for example in examples])
 
     def _tokenize(self, examples: Sequence[Example]) -> None:
-        texts = self._backbone.tokenizer.tokenize(
-            [example.text for example in examples],
-            max_tokens=self._spec.max_tokens,
-            truncation=self._spec.truncation_side,
-        )
+        texts = example_texts(self._backbone, self._spec, examples)
         for example, text in zip(examples, texts, strict=True):
             shared = tuple(self._token_ids.setdefault(token, token) for token in text.token_ids)
             self._texts[id(example)] = TokenizedText(shared, text.truncated)

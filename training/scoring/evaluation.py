@@ -72,10 +72,14 @@ class TokenizedRows:
 
 def tokenize_examples(backbone: Backbone, spec: TaskSpec, examples: Sequence[Example]) -> TokenizedRows:
     """Tokenise rows once; longer ones are cut on the task's side and counted."""
-    texts = backbone.tokenizer.tokenize(
+    return TokenizedRows.of(examples, example_texts(backbone, spec, examples))
+
+
+def example_texts(backbone: Backbone, spec: TaskSpec, examples: Sequence[Example]) -> list[TokenizedText]:
+    """Rows as the task has them tokenised, one by one."""
+    return backbone.tokenizer.tokenize(
         [example.text for example in examples], max_tokens=spec.max_tokens, truncation=spec.truncation_side
     )
-    return TokenizedRows.of(examples, texts)
 
 
 def _groups(examples: Sequence[Example]) -> tuple[str, ...] | None:

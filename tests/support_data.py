@@ -5,7 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from adapters import TaskSpec
+from training.errors import InvalidData
+from training.rows.data import read_examples
 from training.rows.splits import RowFiles, SplitRows, divide
 from training.task_file import DataSource, TaskFile
 
@@ -33,3 +37,13 @@ def jsonl_with(path: Path, line: bytes) -> Path:
     good = b'{"text": "clear", "label": "sun"}\n'
     path.write_bytes(good * 2 + line + b"\n" + good)
     return path
+
+
+def refusal(path: Path, *, spec: TaskSpec = WEATHER, **source: object) -> str:
+    """What a file is refused with: one line that begins with its name."""
+    with pytest.raises(InvalidData) as caught:
+        read_examples(path, task_of(path, spec=spec, **source))
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")

@@ -46,23 +46,60 @@ def start_and_best(
     return fresh, own
 
 
+def known_manifest(
+    backbone: Backbone,
+    task: TaskFile,
+    arguments: TrainArguments,
+    method: Method,
+    *,
+    described: Mapping[str, str | int],
+    sources: Sequence[PromptAdapter],
+) -> Manifest | None:
+    """All that is known of an adapter's manifest before its prompt is trained.
+
+    Returns:
+        None where the method does not collapse to a prompt (`choices.WITHOUT_ADAPTER`)
+
+    Raises:
+        InvalidArguments: a part of it that an adapter may not have, as too long a name of the backbone
+    """
+    if without_collapse(method) is not None:
+        return None
+    try:
+        provenance = Provenance(
+            method=arguments.method,
+            seed=arguments.seed,
+            sampled_token_ids=method.sampled_token_ids,
+            hyperparameters=hyperparameters(arguments, sources=sources) | {"metric": task.metric},
+            data=dict(described),
+            software=software(),
+        )
+        manifest = Manifest(task=task.spec, backbone=BackboneRef(**asdict(backbone.identity)), provenance=provenance)
+        prompt = np.zeros((arguments.num_virtual_tokens, backbone.width), dtype=np.float32)
+        from_files(to_files(PromptAdapter(prompt, manifest)))
+    except ValidationError as exc:
+        where, value, message = first_error(exc)
+        raise InvalidArguments(f"no adapter could be made of this run: {exc.title} {where} {value}: {message}") from exc
+    except InvalidAdapter as exc:
+        raise InvalidArguments(f"no adapter could be made of this run: {exc}") from exc
+    return manifest
+
+
 def export(
     scorer: Scorer,
-    task: TaskFile,
-    slot: Slot,
+    known: Manifest,
     result: TrainResult,
     appraisal: Appraisal,
     *,
     figures: Mapping[str, float],
-    described: Mapping[str, str | int],
     report: TokenizedRows,
-    sources: Sequence[PromptAdapter],
     check_int8: bool,
-) -> PromptAdapter | None:
-    """The best prompt as an adapter; None where the method does not collapse to one (`choices.WITHOUT_ADAPTER`)."""
-    if without_collapse(slot.method) is not None:
-        return None
-    known = _known_manifest(scorer.backbone, task, slot.arguments, slot.method, described=described, sources=sources)
+) -> PromptAdapter:
+    """The best prompt as an adapter.
+
+    Args:
+        known: the manifest as `known_manifest` has it
+    """
     came_to = {"best_epoch": result.best_epoch, "best_step": result.best_step, "stop": result.stop}
     provenance = Provenance.model_validate(
         dict(known.provenance)
@@ -77,51 +114,3 @@ def export(
     if check_int8 and scorer.backbone.device.type == "cpu":
         adapter = recorded(adapter, compare_int8(scorer.int8, adapter, report, appraisal.answered))
     return adapter
-
-
-def check_exportable(
-    backbone: Backbone,
-    task: TaskFile,
-    arguments: TrainArguments,
-    method: Method,
-    *,
-    described: Mapping[str, str | int],
-    sources: Sequence[PromptAdapter],
-) -> None:
-    """Refuse before it is trained what no adapter could be made of when it is.
-
-    Raises:
-        InvalidArguments: a part of the manifest that an adapter may not have, as too long a name of the backbone
-    """
-    if without_collapse(method) is not None:
-        return
-    try:
-        manifest = _known_manifest(backbone, task, arguments, method, described=described, sources=sources)
-        prompt = np.zeros((arguments.num_virtual_tokens, backbone.width), dtype=np.float32)
-        from_files(to_files(PromptAdapter(prompt, manifest)))
-    except ValidationError as exc:
-        where, value, message = first_error(exc)
-        raise InvalidArguments(f"no adapter could be made of this run: {exc.title} {where} {value}: {message}") from exc
-    except InvalidAdapter as exc:
-        raise InvalidArguments(f"no adapter could be made of this run: {exc}") from exc
-
-
-def _known_manifest(
-    backbone: Backbone,
-    task: TaskFile,
-    arguments: TrainArguments,
-    method: Method,
-    *,
-    described: Mapping[str, str | int],
-    sources: Sequence[PromptAdapter],
-) -> Manifest:
-    """All that is known of an adapter's manifest before its prompt is trained."""
-    provenance = Provenance(
-        method=arguments.method,
-        seed=arguments.seed,
-        sampled_token_ids=method.sampled_token_ids,
-        hyperparameters=hyperparameters(arguments, sources=sources) | {"metric": task.metric},
-        data=dict(described),
-        software=software(),
-    )
-    return Manifest(task=task.spec, backbone=BackboneRef(**asdict(backbone.identity)), provenance=provenance)

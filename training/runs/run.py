@@ -18,7 +18,7 @@ from training.rows.splits import Split
 from training.runs.card import model_card
 from training.runs.command import train_command
 from training.runs.environment import environment
-from training.runs.exporting import check_exportable, export, start_and_best
+from training.runs.exporting import export, known_manifest, start_and_best
 from training.runs.folder import RunFolder
 from training.runs.outcome import result_figures, result_values
 from training.runs.recorder import RunRecorder
@@ -145,7 +145,8 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
     )
     sources = read_sources(backbone, arguments.sources)
     method = start_method(backbone, arguments, sources)
-    check_exportable(backbone, task, arguments, method, described=rows.described, sources=sources)
+    # refused before it is trained, what no adapter could be made of when it is
+    known_manifest(backbone, task, arguments, method, described=rows.described, sources=sources)
     described = {
         "split": options.split,
         "limit": options.limit,
@@ -204,18 +205,14 @@ def finish(scorer: Scorer, prepared: Preparation, result: TrainResult) -> RunRep
     appraisal = appraise(backbone, best, slot, report=rows.report, spec=task.spec)
     answered = appraisal.answered
     figures = result_figures(untrained, appraisal)
-    adapter = export(
-        scorer,
-        task,
-        slot,
-        result,
-        appraisal,
-        figures=figures,
-        described=rows.described,
-        report=rows.report,
-        sources=prepared.sources,
-        check_int8=options.check_int8,
+    known = known_manifest(
+        backbone, task, slot.arguments, slot.method, described=rows.described, sources=prepared.sources
     )
+    adapter = None
+    if known is not None:
+        adapter = export(
+            scorer, known, result, appraisal, figures=figures, report=rows.report, check_int8=options.check_int8
+        )
     options.folder.write_predictions(predictions_table(rows.report_examples, task.spec.label_names, answered))
     if prepared.recorder is not None:
         prepared.recorder.finish(backbone, result)

@@ -7,9 +7,11 @@ from typing import Literal
 
 import numpy as np
 import optuna
+import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
 from training.arguments import TrainArguments
+from training.errors import SweepFailed
 from training.sweeping.space import SearchSpace
 
 PrunerName = Literal["median", "halving", "hyperband", "none"]
@@ -29,7 +31,11 @@ class Trial:
 
 
 class SweepStudy:
-    """One study in a SQLite file. One process at a time may have it open."""
+    """One study in a SQLite file. One process at a time may have it open.
+
+    Every method raises `SweepFailed` where the file cannot be read or written, as on a full disk; all that it was told
+    before is still there.
+    """
 
     def __init__(
         self,
@@ -49,7 +55,7 @@ class SweepStudy:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space, self._fixed = space, fixed
         # SQLite: a process killed while it writes leaves nothing to repair, where a journal keeps its lock for 30 s
-        self._storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+        self._storage = _storage(path)
         self._study = optuna.create_study(
             storage=self._storage,
             study_name="sweep",
@@ -153,6 +159,26 @@ class SweepStudy:
             else:
                 self._study.enqueue_trial(lost.params, user_attrs={"attempts": attempts, "again": number})
         return given_up
+
+
+def _storage(path: Path) -> optuna.storages.RDBStorage:
+    """The study's file; whatever SQLite refuses later is `SweepFailed` too."""
+
+    def refused(error: Exception) -> SweepFailed:
+        reason = getattr(error, "orig", None) or error
+        return SweepFailed(f"the study {path} cannot be used: {reason}; once it can, --resume goes on with it")
+
+    try:
+        storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    except sqlalchemy.exc.DatabaseError as exc:
+        raise refused(exc) from exc
+
+    @sqlalchemy.event.listens_for(storage.engine, "handle_error")
+    def failed(context: sqlalchemy.engine.ExceptionContext) -> SweepFailed | None:
+        error = context.sqlalchemy_exception
+        return refused(error) if isinstance(error, sqlalchemy.exc.OperationalError) else None
+
+    return storage
 
 
 def _pruner(name: PrunerName) -> optuna.pruners.BasePruner:

@@ -1,8 +1,6 @@
 """Tenants and keys: one contract, both stores, a real Redis."""
 
-import asyncio
 import sqlite3
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +9,12 @@ import pytest
 from support_accounts import Clock
 from support_redis import RedisServer
 
-from adapters import DEFAULT_TENANT, Conflict, InvalidName, NotFound, RegistryUnavailable
+from adapters import DEFAULT_TENANT, Conflict, InvalidName, NotFound
 from adapters.redis_connection import connect
 from service.account_changes import MAX_OVERLAP_S, Accounts
 from service.accounts import AccountStore, AuditEntry, Edit, TenantInfo
 from service.accounts_opening import open_accounts
 from service.caller import Caller
-from service.directory import Directory
 from service.errors import InvalidRequest, Unauthenticated
 from service.keys import KeyText, caller_by_key
 
@@ -282,33 +279,3 @@ def test_of_many_writers_at_once_none_loses_what_it_wrote(accounts: Accounts, pl
         ids = set(pool.map(add, range(12)))
     assert accounts.tenant("acme").max_tasks == 13
     assert {key.id for key in accounts.keys("acme")} == ids
-
-
-def test_accounts_that_cannot_be_reached_say_so(start_redis: Callable[..., RedisServer], tmp_path: Path) -> None:
-    server = start_redis()
-    accounts = open_accounts(server.url)
-    accounts.create_tenant(TenantInfo("acme"), actor="ann")
-    server.stop()
-    for action in (accounts.store.revision, accounts.tenants, accounts.store.audit):
-        with pytest.raises(RegistryUnavailable, match="registry redis://127"):
-            action()
-    server.start()
-    assert accounts.tenant("acme").id == "acme"
-    with pytest.raises(RegistryUnavailable):
-        open_accounts(str(tmp_path))
-
-
-def test_a_store_that_was_emptied_leaves_everybody_their_keys(start_redis: Callable[..., RedisServer]) -> None:
-    server = start_redis()
-    accounts = open_accounts(server.url)
-    key = accounts.create_key(DEFAULT_TENANT, "classify", actor="ann").info
-
-    async def follow() -> None:
-        directory = Directory(accounts.store, poll_interval_s=0.01)
-        await directory.refresh()
-        server.client().flushall()
-        with pytest.raises(RegistryUnavailable, match="lost its tenants and keys"):
-            await directory.refresh()
-        assert directory.key(key.id) == key
-
-    asyncio.run(follow())

@@ -85,7 +85,7 @@ def _entries(line: Line, table: Table, best: dict[str, float]) -> list[str]:
     entries = []
     for task in table.tasks:
         entry = line.entries.get(task)
-        shown = _NONE if entry is None else str(entry)
+        shown = _NONE if entry is None else _printed(str(entry))
         entries.append(f"**{shown}**" if entry is not None and entry.mean == best[task] else shown)
     return entries
 
@@ -97,11 +97,16 @@ def _summary(line: Line, table: Table) -> list[str]:
 def _average(line: Line, table: Table) -> str:
     """Of all tasks or of none: means over different tasks do not compare."""
     whole = line.average is not None and len(line.entries) == len(table.tasks)
-    return f"{line.average:.1f}" if whole else _NONE
+    return _printed(f"{line.average:.1f}") if whole else _NONE
+
+
+def _printed(number: str) -> str:
+    """With a minus sign where it has a hyphen."""
+    return number.replace("-", "−")
 
 
 def _signed(points: float) -> str:
-    return f"{points:+.1f}".replace("-", "−")
+    return _printed(f"{points:+.1f}")
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]], *, words: int) -> str:

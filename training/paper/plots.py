@@ -10,6 +10,7 @@ from training.paper.tables import ordered_tasks
 from training.paper.variants import (
     DROPOUT_CURVES,
     METHOD_CURVES,
+    OTHERS_DROPOUT_CURVES,
     SAMPLED_TOKENS,
     STARTS,
     sampled,
@@ -25,6 +26,7 @@ def figures(results: Results) -> dict[str, Figure]:
     """By name, those that the results have runs for."""
     found = {
         "dropout": _curves(results, DROPOUT_CURVES, beside=METHOD_CURVES),
+        "dropout_others": _curves(results, OTHERS_DROPOUT_CURVES, beside=METHOD_CURVES),
         "methods": _curves(results, METHOD_CURVES),
         "sampled_tokens": _sampled_tokens(results),
         "starts": _curves(results, tuple(STARTS.values()), beside=("superpos", "superpos-shared")),
@@ -35,6 +37,7 @@ def figures(results: Results) -> dict[str, Figure]:
 
 CAPTIONS = {
     "dropout": "SuperPos with dropout in the frozen network and without: score on the selection rows (Figure 2a)",
+    "dropout_others": "The same of simple prompt tuning at 0.3 and of residual tuning",
     "methods": "Methods without dropout: score on the selection rows (Figure 2b)",
     "sampled_tokens": "The number m of superposed tokens: best score on the selection rows (Figure 2c)",
     "starts": "How p′ starts, on a basis for each prompt vector and on one for all: score on the selection rows",

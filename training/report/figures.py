@@ -14,6 +14,8 @@ from training.report import style
 
 _LABEL_GAP = 0.085
 """Between the names of two lines, of the axes' height."""
+_DISTINCT_BANDS = 3
+"""So many bands over each other can be told apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,19 +45,27 @@ def lines_with_band(
         log_x: x is drawn to base 2, each of its values a tick
     """
     names: dict[str, tuple[float, str]] = {}
-    for number, (group, members) in enumerate(_groups(curves).items()):
+    groups = _groups(curves)
+    faint = 1.0 if len(groups) <= _DISTINCT_BANDS else 0.4  # many bands over each other hide the means
+    for number, (group, members) in enumerate(groups.items()):
         colour = style.SERIES[number % len(style.SERIES)]
         dashes = "-" if number < len(style.SERIES) else "--"
         alone = len(members) == 1
         for curve in members:
             axes.plot(
-                curve.x, curve.y, dashes, color=colour, linewidth=1.8 if alone else 0.7, alpha=1 if alone else 0.5
+                curve.x,
+                curve.y,
+                dashes,
+                color=colour,
+                linewidth=1.8 if alone else 0.7,
+                alpha=1 if alone else 0.5 * faint,
             )
         x, mean, deviation = mean_and_deviation(members)
         if not alone:
-            axes.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.18, linewidth=0)
+            axes.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.18 * faint, linewidth=0)
             axes.plot(x, mean, dashes, color=colour, linewidth=2.2)
-        names[group] = (float(mean[-1]), colour)
+        named = group if dashes == "-" else f"{group}, dashed"
+        names[named] = (float(mean[-1]), colour)
     if reference is not None:
         axes.axhline(reference[1], color=style.MUTED, linewidth=0.9, dashes=(4, 3))
         names[reference[0]] = (reference[1], style.MUTED)

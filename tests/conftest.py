@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,12 @@ from training.task_file import TaskFile
 def _logging() -> None:
     configure_logging("json")
     logging.getLogger("service").setLevel(logging.WARNING)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> None:
+    """Ctrl-C reaches tests and the programs that they start, also where a script's `&` has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
@@ -54,6 +54,34 @@ def test_every_operation_documents_its_errors_with_their_body(server: RunningSer
             assert "security" not in operation or {"401", "403", "429"} <= set(errors), name
             if "requestBody" in operation:
                 assert {"400", "413", "415", "422"} <= set(errors), name
+
+
+LIMITS = {
+    "string": {"minLength", "maxLength", "pattern", "format"},
+    "array": {"minItems", "maxItems", "uniqueItems"},
+    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
+    "object": {"minProperties", "maxProperties"},
+}
+
+
+def schemas_within(value: object) -> Iterator[dict[str, object]]:
+    """Every schema of one type, at any depth."""
+    if isinstance(value, dict):
+        if isinstance(value.get("type"), str):
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from schemas_within(each)
+
+
+def test_every_limit_in_the_document_is_one_of_its_type(server: RunningServer) -> None:
+    """JSON Schema ignores the others without a word: what they were to say would stand nowhere."""
+    schemas = list(schemas_within(server.client.get("/openapi.json").json()))
+    assert len(schemas) > 100
+    for schema in schemas:
+        own = LIMITS.get({"integer": "number"}.get(str(schema["type"]), str(schema["type"])), set())
+        assert not (set().union(*LIMITS.values()) - own) & set(schema), schema
 
 
 def test_a_method_that_a_path_does_not_take_names_all_that_it_takes(server: RunningServer) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Response, UploadFile
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from adapters import PRODUCTION, NotFound, Ref, Resolution
@@ -84,8 +85,8 @@ async def publish_version(
     caller: Publishing,
     alias: Annotated[list[str] | None, Form(description="aliases to point at the new version")] = None,
     sha256: Annotated[
-        list[Digest] | SkipJsonSchema[None],
-        Form(max_length=1, description="the adapter's digest: another one is refused"),
+        Annotated[list[Digest], Field(max_length=1)] | SkipJsonSchema[None],
+        Form(description="the adapter's digest: another one is refused"),
     ] = None,
 ) -> PublishResponse:
     """Upload an adapter as the task's next version: 201, or 200 where the task has this very adapter already.

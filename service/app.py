@@ -18,6 +18,7 @@ from service.context import RequestContext
 from service.drain import Drain
 from service.gate import Gate
 from service.host_check import HostCheck
+from service.lingering import Lingering
 from service.metrics import Metrics
 from service.not_modified import NotModified
 from service.problems import install, unforeseen
@@ -84,6 +85,7 @@ def create_app(
     _add_layers(app, settings)
     meter = UsageMeter(world.tally)
     app.add_middleware(RequestContext, metrics=metrics, usage=meter, drain=drain, tracing=tracing)
+    app.add_middleware(Lingering)
     metrics.register_routes([route.path for route in routes])
     return app
 

@@ -1,7 +1,11 @@
-"""A row for the scheduler's tests."""
+"""What tests of the scheduler build with: rows, and a scheduler in which some wait."""
 
 from dataclasses import dataclass
 
+from service.scheduler import Scheduler
+
+BUDGET = 100
+"""Tokens of a batch."""
 LATER = 1_000.0
 
 
@@ -18,3 +22,10 @@ class Row:
 
     def cancelled(self) -> bool:
         return self.gone
+
+
+def scheduler_of(*rows: Row, max_batch_tokens: int = BUDGET) -> Scheduler[Row]:
+    """Rows that wait, in their order."""
+    scheduler = Scheduler[Row](max_batch_tokens=max_batch_tokens)
+    scheduler.put(rows)
+    return scheduler

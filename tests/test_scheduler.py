@@ -4,20 +4,14 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support_scheduler import Row
+from support_scheduler import Row, scheduler_of
 
 from service.scheduler import Scheduler
 
 
-def queue_of(rows: list[Row], *, max_batch_tokens: int) -> Scheduler[Row]:
-    scheduler = Scheduler[Row](max_batch_tokens=max_batch_tokens)
-    scheduler.put(rows)
-    return scheduler
-
-
 def test_rows_leave_in_the_order_they_came() -> None:
     rows = [Row(10) for _ in range(6)]
-    scheduler = queue_of(rows[:4], max_batch_tokens=20)
+    scheduler = scheduler_of(*rows[:4], max_batch_tokens=20)
     assert scheduler.next(0).entries == rows[:2]
     scheduler.put(rows[4:])
     assert scheduler.next(0).entries == rows[2:4]
@@ -27,21 +21,21 @@ def test_rows_leave_in_the_order_they_came() -> None:
 
 def test_a_batch_is_filled_to_the_budget_and_not_past_it() -> None:
     rows = [Row(50), Row(50), Row(1), Row(99)]
-    scheduler = queue_of(rows, max_batch_tokens=100)
+    scheduler = scheduler_of(*rows, max_batch_tokens=100)
     assert scheduler.next(0).entries == rows[:2]
     assert scheduler.next(0).entries == rows[2:]
 
 
 def test_a_small_row_does_not_overtake_a_large_one() -> None:
     rows = [Row(60), Row(60), Row(10)]
-    scheduler = queue_of(rows, max_batch_tokens=100)
+    scheduler = scheduler_of(*rows, max_batch_tokens=100)
     assert scheduler.next(0).entries == rows[:1]
     assert scheduler.next(0).entries == rows[1:]
 
 
 def test_a_row_larger_than_the_budget_goes_alone() -> None:
     rows = [Row(10), Row(500), Row(10), Row(10)]
-    scheduler = queue_of(rows, max_batch_tokens=100)
+    scheduler = scheduler_of(*rows, max_batch_tokens=100)
     assert scheduler.next(0).entries == [rows[0]]
     assert scheduler.next(0).entries == [rows[1]]
     assert scheduler.next(0).entries == rows[2:]
@@ -49,14 +43,14 @@ def test_a_row_larger_than_the_budget_goes_alone() -> None:
 
 def test_rows_past_their_deadline_come_back_as_expired_and_cost_no_tokens() -> None:
     late, due, alive = Row(90, deadline=1.0), Row(90, deadline=2.0), Row(90, deadline=2.1)
-    batch = queue_of([late, due, alive], max_batch_tokens=100).next(2.0)
+    batch = scheduler_of(late, due, alive, max_batch_tokens=100).next(2.0)
     assert batch.expired == [late, due]
     assert batch.entries == [alive]
 
 
 def test_cancelled_rows_vanish_whether_their_deadline_has_passed_or_not() -> None:
     rows = [Row(90, gone=True), Row(90, deadline=1.0, gone=True), Row(90)]
-    scheduler = queue_of(rows, max_batch_tokens=100)
+    scheduler = scheduler_of(*rows, max_batch_tokens=100)
     batch = scheduler.next(2.0)
     assert batch.entries == [rows[2]]
     assert batch.expired == []
@@ -65,7 +59,7 @@ def test_cancelled_rows_vanish_whether_their_deadline_has_passed_or_not() -> Non
 
 def test_a_row_cancelled_while_it_waits_is_not_answered() -> None:
     rows = [Row(90), Row(90)]
-    scheduler = queue_of(rows, max_batch_tokens=100)
+    scheduler = scheduler_of(*rows, max_batch_tokens=100)
     assert scheduler.next(0).entries == [rows[0]]
     rows[1].gone = True
     assert scheduler.next(0).entries == []
@@ -78,7 +72,7 @@ def test_an_empty_queue_gives_an_empty_batch() -> None:
 
 def test_draining_takes_everything_out_in_order() -> None:
     rows = [Row(90), Row(90, deadline=0.0), Row(90)]
-    scheduler = queue_of(rows, max_batch_tokens=100)
+    scheduler = scheduler_of(*rows, max_batch_tokens=100)
     scheduler.next(-1)
     assert scheduler.drain() == rows[1:]
     assert len(scheduler) == 0
@@ -138,7 +132,7 @@ def test_no_row_is_lost_or_answered_twice_whatever_comes_when(
 def test_every_batch_is_within_the_budget_or_one_row_and_none_could_take_the_next_row(
     sizes: list[int], max_batch_tokens: int
 ) -> None:
-    scheduler = queue_of([Row(size) for size in sizes], max_batch_tokens=max_batch_tokens)
+    scheduler = scheduler_of(*(Row(size) for size in sizes), max_batch_tokens=max_batch_tokens)
     batches = []
     while len(scheduler):
         batches.append([row.num_tokens for row in scheduler.next(0).entries])
@@ -150,6 +144,6 @@ def test_every_batch_is_within_the_budget_or_one_row_and_none_could_take_the_nex
 
 def test_a_row_that_is_late_behind_one_that_is_not_leaves_first_where_many_wait() -> None:
     patient, late = Row(90, deadline=10.0), Row(90, deadline=1.0)
-    scheduler = queue_of([Row(90), patient, late, *(Row(90) for _ in range(100))], max_batch_tokens=100)
+    scheduler = scheduler_of(Row(90), patient, late, *(Row(90) for _ in range(100)), max_batch_tokens=100)
     assert scheduler.next(2.0).expired == [late], "it was looked for behind those that live"
     assert scheduler.next(11.0).expired == [patient]

@@ -1,11 +1,9 @@
 """Background entries: run while nobody waits, in small batches, and passed by light rows."""
 
 import pytest
-from support_scheduler import Row
+from support_scheduler import BUDGET, Row
 
 from service.scheduler import Scheduler
-
-BUDGET = 100
 
 
 def background(num_tokens: int = 10, **changes: object) -> Row:

@@ -45,6 +45,7 @@ class _Exchange:
         self._body_ended = self._lingers = False
 
     async def receive(self) -> Message:
+        """The next piece of the body; the last one is noticed."""
         message = await self._receive()
         self._body_ended = message["type"] != "http.request" or not message.get("more_body", False)
         return message

@@ -8,8 +8,8 @@ from support import RunningServer
 
 from service import lingering
 
-SENT_BY_CHANCE = 10
-"""Tries: without the layer a reset overtakes the answer, or the sending, in nearly every one."""
+TRIES = 10
+"""Without the layer a reset overtakes the answer, or the sending, in nearly every one."""
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ PART = b'--b\r\nContent-Disposition: form-data; name="alias"\r\n\r\n' + b"x" * 6
 def test_an_early_refusal_reaches_who_sends_its_whole_body_first(
     server: RunningServer, path: str, kind: str, body: bytes, refusal: tuple[bytes, str]
 ) -> None:
-    for _ in range(SENT_BY_CHANCE):
+    for _ in range(TRIES):
         with connected(server) as connection:
             connection.sendall(head(path, len(body), Connection="close", Content_Type=kind) + body)
             assert status_and_code(read_all(connection)) == refusal

@@ -7,6 +7,7 @@ ways in which p′ may start.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from training.arguments import TrainArguments
 from training.choices import Basis, WeightsInit
@@ -69,10 +70,7 @@ ABLATED = frozenset((*map(sampled, SAMPLED_TOKENS), *STARTS.values(), *SUPERPOS_
 """Variants that change one thing of SuperPos which no table of the paper changes."""
 FIGURE2 = tuple(
     dict.fromkeys(
-        (
-            *(*DROPOUT_CURVES, *OTHERS_DROPOUT_CURVES, *METHOD_CURVES),
-            *(*map(sampled, SAMPLED_TOKENS), *STARTS.values()),
-        )
+        chain(DROPOUT_CURVES, OTHERS_DROPOUT_CURVES, METHOD_CURVES, map(sampled, SAMPLED_TOKENS), STARTS.values())
     )
 )
 

@@ -52,7 +52,7 @@ format: $(VENV)/ready ## Format the sources
 
 bench: setup ## Run every benchmark, quick (SUPERPOS_DATA: on real rows)
 	$(BIN)/python -m benchmarks.engine --quick
-	$(BIN)/python -m benchmarks.fairness --quick
+	$(BIN)/python -m benchmarks.serving.fairness --quick
 	$(BIN)/python -m benchmarks.serving --quick
 	$(BIN)/python -m benchmarks.adapters --quick
 	$(BIN)/python -m benchmarks.training --quick
@@ -68,20 +68,20 @@ $(PEERS)/ready: requirements/peers.txt
 	@touch $@
 
 acceptance: setup ## Train, push, serve and compare with transformers on real rows (set SUPERPOS_DATA)
-	$(BIN)/python -m benchmarks.acceptance
-	$(BIN)/python -m benchmarks.conformance
-	$(BIN)/python -m benchmarks.platform
-	$(BIN)/python -m benchmarks.isolation
-	$(BIN)/python -m benchmarks.upload_fuzz
+	$(BIN)/python -m verification.acceptance
+	$(BIN)/python -m verification.conformance
+	$(BIN)/python -m verification.platform
+	$(BIN)/python -m verification.isolation
+	$(BIN)/python -m verification.upload_fuzz
 
 conformance: setup ## Hold a server to its OpenAPI document: thousands of requests by schemathesis
-	$(BIN)/python -m benchmarks.conformance
+	$(BIN)/python -m verification.conformance
 
 fuzz: setup ## Send a server 20,000 mutated uploads
-	$(BIN)/python -m benchmarks.upload_fuzz
+	$(BIN)/python -m verification.upload_fuzz
 
 bundled: setup ## Train the bundled adapters again (set SUPERPOS_DATA)
-	$(BIN)/python -m benchmarks.bundled
+	$(BIN)/python -m scripts.train_bundled
 
 lock: $(VENV)/ready ## Resolve the locked requirements again
 	$(BIN)/python requirements/lock.py

@@ -18,7 +18,7 @@ from adapters.errors import (
     RegistryUnavailable,
 )
 from adapters.names import DEFAULT_TENANT, PRODUCTION, Ref
-from adapters.registry import (
+from adapters.registry.protocol import (
     ABSENT,
     NO_TRAFFIC,
     Change,
@@ -29,7 +29,7 @@ from adapters.registry import (
     Traffic,
     VersionInfo,
 )
-from adapters.sqlite import SqliteRegistry
+from adapters.registry.sqlite import SqliteRegistry
 from adapters.task import Label, TaskSpec
 
 SUPERPOS = True

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from adapters.adapter import MAX_VIRTUAL_TOKENS, BackboneRef, Manifest, PromptAdapter, Provenance
+from adapters.atomic_files import atomic_write
 from adapters.errors import InvalidAdapter
 from adapters.task import TaskSpec
 from adapters.validation import first_error
-from adapters.whole_files import write_whole
 
 CONFIG, WEIGHTS, MANIFEST, CARD = (
     "adapter_config.json",
@@ -77,7 +77,7 @@ def write_folder(folder: Path, files: Files) -> None:
         OSError: with the name of the file
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole({folder / name: data for name, data in files.items()})
+    atomic_write({folder / name: data for name, data in files.items()})
     for name in SIZE_LIMITS.keys() - files.keys():
         if (folder / name).is_file():
             (folder / name).unlink()

@@ -17,8 +17,8 @@ from backbone.precision import TOLERANCES, Precision, check_device
 from backbone.scoring import label_log_probs
 from backbone.sequences import chain
 from backbone.text import TextTokenizer, TokenizedText, Truncation
+from backbone.to_transformers import to_transformers
 from backbone.trie import LabelTrie
-from backbone.unfolding import unfolded
 
 __all__ = [
     "EMBEDDED",
@@ -47,5 +47,5 @@ __all__ = [
     "label_log_probs",
     "load",
     "pack",
-    "unfolded",
+    "to_transformers",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from backbone.architecture import Architecture
 from backbone.dropout import RowsDropout
-from backbone.layers import attend, feed_forward, plus, rms_norm
+from backbone.layers import add_projection, attend, feed_forward, rms_norm
 from backbone.tree_bias import TreeBias
 from backbone.trie import LabelTrie
 from backbone.weights import DecoderLayer, T5Weights
@@ -119,7 +119,7 @@ def _self_attention(
             )
         ]
         mixed = mixed.index_copy(0, trees.positions, torch.cat(parts))
-    return plus(x, layer.out, mixed, drop)
+    return add_projection(x, layer.out, mixed, drop)
 
 
 def _cross_attention(
@@ -149,7 +149,7 @@ def _cross_attention(
     parts.append(query.new_zeros((len(x) - sum(counts)) * heads, x.shape[1]))
     mixed = torch.cat(parts).view(len(x), heads, -1).transpose(0, 1)  # [heads, D, H]
     mixed = torch.bmm(mixed, layer.cross_value)  # [heads, D, d]
-    return plus(x, layer.cross_out, mixed.transpose(0, 1).flatten(1), drop)
+    return add_projection(x, layer.cross_out, mixed.transpose(0, 1).flatten(1), drop)
 
 
 def _at_least_four(x: Tensor) -> Tensor:

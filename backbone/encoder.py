@@ -7,7 +7,7 @@ from torch import Tensor
 
 from backbone.architecture import Architecture
 from backbone.dropout import Dropout
-from backbone.layers import feed_forward, plus, rms_norm
+from backbone.layers import add_projection, feed_forward, rms_norm
 from backbone.packing import PackedBatch
 from backbone.relative_bias import EncoderBias
 from backbone.row_attention import Padded, RowByRow
@@ -47,7 +47,7 @@ def encode(
         pause()
         qkv = layer.qkv(rms_norm(x, architecture.norm_eps))  # [N, 3·A]
         mixed = attend(qkv.view(-1, 3, architecture.num_heads, architecture.head_dim))  # [N, A]
-        x = plus(x, layer.out, mixed, drop)
+        x = add_projection(x, layer.out, mixed, drop)
         pause()
         x = feed_forward(x, layer.feed_forward, architecture, drop)
     x = rms_norm(x, architecture.norm_eps)

@@ -15,7 +15,7 @@ def rms_norm(x: Tensor, eps: float) -> Tensor:
     return F.rms_norm(x, (x.shape[-1],), None, eps)
 
 
-def plus(x: Tensor, layer: Linear, y: Tensor, drop: Drop | None) -> Tensor:
+def add_projection(x: Tensor, layer: Linear, y: Tensor, drop: Drop | None) -> Tensor:
     """X + y·Wᵀ, the product dropped out where there is dropout."""
     return layer(y, plus=x) if drop is None else x + drop(layer(y))
 
@@ -27,7 +27,7 @@ def feed_forward(x: Tensor, weights: FeedForward, architecture: Architecture, dr
         inner = weights.inner(normed, activation=architecture.activation)
     else:
         inner = weights.inner(normed, times=weights.gate(normed, activation=architecture.activation))  # [N, F]
-    return plus(x, weights.out, inner if drop is None else drop(inner), drop)
+    return add_projection(x, weights.out, inner if drop is None else drop(inner), drop)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, drop: Drop | None = None) -> Tensor:

@@ -38,7 +38,7 @@ class FloatLinear:
     """A layer in floating point. Without gradients on a CPU it runs in oneDNN, from weights laid out once for it.
 
     That is 1.1× at 2,000 rows, 1.6× at 40 and 2× at 4 of what `torch.nn.functional.linear` (MKL) does, and the
-    sum and the product cost no pass of their own (benchmarks/engine.py, docs/decisions.md). The laid out copy is
+    sum and the product cost no pass of their own (benchmarks/engine, docs/decisions.md). The laid out copy is
     made at the first use.
     """
 

@@ -21,11 +21,11 @@ from rich.table import Table
 from transformers import T5ForConditionalGeneration
 
 from backbone import PackedRow, embedded, load, pack
-from benchmarks.engine_checks import needed_flops
-from benchmarks.engine_variants import LABELS, PROMPT_LENGTH, padded
-from benchmarks.report import print_result
+from benchmarks.common.report import print_result
+from benchmarks.engine.checks import needed_flops
+from benchmarks.engine.variants import LABELS, PROMPT_LENGTH, padded
+from cli.console import err, print_table
 from cli.options import CacheOption
-from cli.output import err, show
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
 
@@ -71,7 +71,7 @@ def main(
             f"rows{num_rows}_bf16_mfu": share,
         }
         table.add_row(str(num_rows), f"{generate / ours:.2f}", f"{one_step / ours:.2f}", f"{share:.2f}")
-    show(table)
+    print_table(table)
     print_result("gpu", {name: float(f"{value:.4g}") for name, value in figures.items()})
 
 

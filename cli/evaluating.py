@@ -8,21 +8,21 @@ from typing import Literal
 from adapters import PromptAdapter
 from adapters.files import CARD, from_files, read_folder, to_files, write_folder
 from backbone import Backbone
-from cli.further_evaluation import Scored, add_generated, add_perturbed, calibrated_adapter
-from cli.metrics_table import MetricsTable
-from cli.output import CommandError, err, out, show
-from training.choices import Calibrate, InvalidPolicy
-from training.rows.sources import locate
+from cli.console import CommandError, err, out, print_table
+from cli.further_evaluation import ScoredRows, add_generated, add_perturbed, calibrated_adapter
+from cli.ui.metrics_table import MetricsTable
+from training.config.choices import Calibrate, InvalidPolicy
+from training.data.sources import locate
 from training.runs.adapter_folder import adapter_folder
 from training.runs.card import recalibrated_card
 from training.scoring.evaluation import tokenize_examples
 from training.scoring.int8 import compare_int8, recorded
 from training.scoring.validation import adapter_task, answers, read_adapter_rows, with_profile
-from training.task_file import TaskFile
+from training.task.task_file import TaskFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Further:
+class EvaluationOptions:
     """What is asked for beyond the figures."""
 
     int8: bool
@@ -41,7 +41,7 @@ def evaluate_adapter(
     load: Callable[[], Backbone],
     *,
     rows: Literal["validation", "train"],
-    further: Further,
+    further: EvaluationOptions,
 ) -> None:
     """Score the adapter of a folder, print its figures, and write into it what is to be recorded.
 
@@ -60,11 +60,11 @@ def evaluate_adapter(
     with err.status(f"scoring the rows of {paths[0]}"):
         read = read_adapter_rows(backbone, adapter, task, *paths)
         tokenized = tokenize_examples(backbone, adapter.spec, read.examples)
-        scored = Scored(
+        scored = ScoredRows(
             backbone, adapter, task.scoring, read.examples, tokenized, log_probs=answers(backbone, adapter, tokenized)
         )
         adapter, told = _add_figures(table, scored, further)
-    show(table.finished())
+    print_table(table.finished())
     for line in told:
         out.print(line, markup=False)
     if further.calibrate != "never":
@@ -91,7 +91,9 @@ def _row_files(task: TaskFile, rows: Literal["validation", "train"]) -> tuple[Pa
     return paths
 
 
-def _add_figures(table: MetricsTable, scored: Scored, further: Further) -> tuple[PromptAdapter, list[str]]:
+def _add_figures(
+    table: MetricsTable, scored: ScoredRows, further: EvaluationOptions
+) -> tuple[PromptAdapter, list[str]]:
     """Rows for all that is asked for; the adapter with what int8 came to, and lines to tell."""
     adapter, told = scored.adapter, []
     measured = scored.rows.measured(scored.log_probs, scored.scoring)

@@ -7,12 +7,11 @@ from numpy.typing import NDArray
 
 from adapters import PromptAdapter
 from backbone import Backbone
-from cli.metrics_table import MetricsTable
-from cli.output import CommandError, err, out
-from training.choices import Calibrate, InvalidPolicy
-from training.rows.data import Example, RowFile
-from training.scoring.calibration import fit_calibration
-from training.scoring.calibration_words import calibration_line
+from cli.console import CommandError, err, out
+from cli.ui.metrics_table import MetricsTable
+from training.config.choices import Calibrate, InvalidPolicy
+from training.data.examples import Example, RowFile
+from training.scoring.calibration import calibration_line, fit_calibration
 from training.scoring.confusion import INVALID
 from training.scoring.evaluation import TokenizedRows, tokenize_examples
 from training.scoring.generation import under_policy
@@ -22,7 +21,7 @@ from training.scoring.validation import answers, generated, with_calibration
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredRows:
     """An adapter's answers on rows."""
 
     backbone: Backbone
@@ -33,7 +32,7 @@ class Scored:
     log_probs: NDArray[np.float32]  # [n, K]
 
 
-def add_generated(table: MetricsTable, scored: Scored, *, loss: float, policy: InvalidPolicy) -> str:
+def add_generated(table: MetricsTable, scored: ScoredRows, *, loss: float, policy: InvalidPolicy) -> str:
     """A row for what the same prompt generates freely; how much of it is no label comes back as a line."""
     found = generated(scored.backbone, scored.adapter, scored.rows)
     metrics = measure_answers(
@@ -49,7 +48,7 @@ def add_generated(table: MetricsTable, scored: Scored, *, loss: float, policy: I
     return f"free generation: {100 * share:.2f} % no label, {100 * same:.2f} % the served label"
 
 
-def add_perturbed(table: MetricsTable, scored: Scored) -> list[str]:
+def add_perturbed(table: MetricsTable, scored: ScoredRows) -> list[str]:
     """A row for each other way to write the texts; how many labels stay comes back, a line each."""
     clean, lines = scored.log_probs.argmax(axis=1), []
     for name in PERTURBATIONS:

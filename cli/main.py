@@ -6,25 +6,23 @@ from typing import Annotated
 
 import typer
 
-from cli import (
-    adapters_commands,
-    backbones,
-    data_commands,
-    key_commands,
-    paper_commands,
-    record_commands,
-    registry_commands,
-    rollout_commands,
-    task_commands,
-    tenant_commands,
-)
-from cli.classify import classify
-from cli.evaluate_command import evaluate
-from cli.output import out
-from cli.report_command import report
-from cli.serve import serve
-from cli.sweep_command import sweep
-from cli.train_command import train
+from cli.commands import adapters as adapters_commands
+from cli.commands import backbone as backbones
+from cli.commands import data as data_commands
+from cli.commands import key as key_commands
+from cli.commands import paper as paper_commands
+from cli.commands import records as record_commands
+from cli.commands import registry as registry_commands
+from cli.commands import rollout as rollout_commands
+from cli.commands import task as task_commands
+from cli.commands import tenant as tenant_commands
+from cli.commands.classify import classify
+from cli.commands.evaluate import evaluate
+from cli.commands.report import report
+from cli.commands.serve import serve
+from cli.commands.sweep import sweep
+from cli.commands.train import train
+from cli.console import out
 
 app = typer.Typer(
     name="superpos",

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from cli.console import print_table
+from training.config.choices import Basis, MethodName, TokenSampling, WeightsInit
+
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 
 BackboneOption = Annotated[
@@ -42,5 +45,78 @@ KeyOption = Annotated[
     str | None,
     typer.Option(
         "--key", envvar="SUPERPOS_API_KEY", help="Key for a server that asks for one; the environment keeps it secret."
+    ),
+]
+
+
+MethodOption = Annotated[
+    MethodName | None,
+    typer.Option(help="How the prompt is parameterised. (default: superpos)", rich_help_panel="Method"),
+]
+BasisOption = Annotated[
+    Basis | None,
+    typer.Option(help="superpos, mixture: a basis for each prompt vector, or one for all.", rich_help_panel="Method"),
+]
+SoftmaxOption = Annotated[
+    bool | None,
+    typer.Option(help="superpos, mixture: a softmax over p′, the paper's ablation.", rich_help_panel="Method"),
+]
+WeightsInitOption = Annotated[
+    WeightsInit | None,
+    typer.Option(help="superpos, mixture: how p′ starts. (default: normal)", rich_help_panel="Method"),
+]
+TokenSamplingOption = Annotated[
+    TokenSampling | None,
+    typer.Option(help="Start from any token, or from the common ones.", rich_help_panel="Method"),
+]
+NumVirtualTokensOption = Annotated[
+    int | None, typer.Option(help="P, the prompt's length. (default: 10)", rich_help_panel="Method")
+]
+NumSampledTokensOption = Annotated[
+    int | None,
+    typer.Option(help="superpos: m, the token embeddings superposed. (default: 128)", rich_help_panel="Method"),
+]
+BottleneckOption = Annotated[
+    int | None,
+    typer.Option(help="residual, attempt: the small network's middle. (default: 128)", rich_help_panel="Method"),
+]
+RankOption = Annotated[
+    int | None, typer.Option(help="dpt: the rank of the prompt. (default: 8)", rich_help_panel="Method")
+]
+SourceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="spot, mixture, attempt: the folder of an adapter to start from; repeatable.", rich_help_panel="Method"
+    ),
+]
+DropoutOption = Annotated[
+    bool | None,
+    typer.Option(help="Let the frozen network drop out in training. (default: no)", rich_help_panel="Method"),
+]
+
+
+def _list(name: str | None) -> str | None:
+    if name != "help":
+        return name
+    from rich.table import Table
+
+    from training.config.presets import PRESETS
+
+    table = Table("preset", "values", "source")
+    for preset, recipe in PRESETS.items():
+        values = ", ".join(f"{field} {value}" for field, value in recipe.values.items())
+        table.add_row(preset, values, recipe.source)
+    print_table(table)
+    raise typer.Exit
+
+
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        callback=_list,
+        is_eager=True,
+        rich_help_panel="Method",
+        help="A recipe to start from, such as paper/superpos, lester/simple or fast; other options win over it. "
+        "'--preset help' lists them.",
     ),
 ]

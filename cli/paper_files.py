@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from cli.backbones import load_backbone
+from cli.backbone_options import load_backbone
+from cli.console import CommandError, out, report_errors
 from cli.options import BackboneOption, CacheOption, OfflineOption, RevisionOption
-from cli.output import CommandError, one_line_errors, out
 
 GridOption = Annotated[Path, typer.Option("--out", help="The grid's folder.")]
 
@@ -30,7 +30,7 @@ def results(
     from training.paper.grid_folder import collect
     from training.paper.results import write_results
 
-    with one_line_errors(BackboneError, TrainingError):
+    with report_errors(BackboneError, TrainingError):
         loaded = load_backbone(
             backbone, cache_dir=cache_dir, revision=revision, offline=offline, device="cpu", threads=None
         )
@@ -56,7 +56,7 @@ def restore(
     from training.paper.grid_folder import restore_cells
     from training.paper.results import read_results
 
-    with one_line_errors(TrainingError):
+    with report_errors(TrainingError):
         cells = read_results(json_file).cells
         count = restore_cells(out_folder, cells)
         out.print(f"{out_folder}: {count} of {len(cells)} runs restored, the others are there", markup=False)
@@ -77,6 +77,6 @@ def render(
     from training.paper.page import write_page
     from training.paper.results import read_results
 
-    with one_line_errors(TrainingError):
+    with report_errors(TrainingError):
         write_page(out_file, {path.stem: read_results(path) for path in json_files}, images=out_file.parent / "images")
         out.print(str(out_file), markup=False)

@@ -8,21 +8,20 @@ from pathlib import Path
 import typer
 
 from backbone import Backbone
-from cli.metrics_table import MetricsTable
-from cli.output import err, out, show
-from cli.sweep_display import SweepDisplay, trials_table
-from training.arguments import TrainArguments
-from training.rows.splits import Split
-from training.runs.folder import fresh_folder
+from cli.console import err, out, print_table
+from cli.ui.metrics_table import MetricsTable
+from cli.ui.sweep import SweepDisplay, trials_table
+from training.config.arguments import TrainArguments
+from training.data.splits import Split
+from training.runs.folder import next_free_folder
 from training.runs.run import RunReport
 from training.runs.task_rows import TaskRows
 from training.sweeping.folder import SweepFolder
-from training.sweeping.here import sweep_here
 from training.sweeping.outcome import write_outcome
-from training.sweeping.stacks import Subject
-from training.sweeping.sweep import EndedTrial, Sweep, SweepPlan, described
+from training.sweeping.stacks import SweepTask
+from training.sweeping.sweep import EndedTrial, Sweep, SweepPlan, described, sweep_here
 from training.sweeping.winner import report_best
-from training.task_file import TaskFile
+from training.task.task_file import TaskFile
 
 INTERRUPTED = 130
 """The status of a command that Ctrl-C ended, as shells have it."""
@@ -55,7 +54,7 @@ def run_sweep(
     """Sweep and report; the best trial's run folder comes back."""
     plan.space.check(plan.fixed, vocab_size=backbone.weights.embedding.shape[0])
     rows = TaskRows(backbone, task).divided(split=split, seed=plan.fixed.seed, limit=limit)
-    subject = Subject(task, rows, split, limit)
+    subject = SweepTask(task, rows, split, limit)
     folder = out_folder or _default_folder(f"{task.name}-sweep", resume=resume)
     display = SweepDisplay(err, plan.metric, trials=plan.trials, plain=plain)
     with _opened(plan, subject, folder, backbone, display, resume=resume) as sweep:
@@ -64,7 +63,7 @@ def run_sweep(
                 _train(sweep, backbone, workers)
         except KeyboardInterrupt:
             write_outcome(sweep, sweep.ended(), command=None)
-            show(trials_table(sweep, sweep.ended()))
+            print_table(trials_table(sweep, sweep.ended()))
             err.print(f"stopped; the same command with --out {folder} --resume goes on", style="yellow", markup=False)
             raise typer.Exit(INTERRUPTED) from None
         ended = sweep.ended()
@@ -73,7 +72,7 @@ def run_sweep(
             report = report_best(backbone, sweep, best)
         again = command(best.arguments)
         write_outcome(sweep, ended, command=again)
-        show(trials_table(sweep, ended))
+        print_table(trials_table(sweep, ended))
         _print_report(report, task, best)
         out.print(again, markup=False)
         run = sweep.folder.trial(best.number)
@@ -83,7 +82,7 @@ def run_sweep(
 
 @contextmanager
 def _opened(
-    plan: SweepPlan, subject: Subject, folder: Path, backbone: Backbone, display: SweepDisplay, *, resume: bool
+    plan: SweepPlan, subject: SweepTask, folder: Path, backbone: Backbone, display: SweepDisplay, *, resume: bool
 ) -> Iterator[Sweep]:
     fingerprint = backbone.identity.fingerprint
     files = SweepFolder(folder, described(plan, subject, fingerprint=fingerprint), resume=resume)
@@ -114,7 +113,7 @@ def _train(sweep: Sweep, backbone: Backbone, workers: Workers | None) -> None:
 
 
 def _default_folder(name: str, *, resume: bool) -> Path:
-    return Path("runs") / name if resume else fresh_folder(Path("runs"), name)
+    return Path("runs") / name if resume else next_free_folder(Path("runs"), name)
 
 
 def _print_report(report: RunReport | None, task: TaskFile, best: EndedTrial) -> None:
@@ -124,4 +123,4 @@ def _print_report(report: RunReport | None, task: TaskFile, best: EndedTrial) ->
     table = MetricsTable(f"{task.name}, report rows, split {report.split}", task.scoring)
     table.add("untrained", report.untrained)
     table.add(f"trial {best.number}, epoch {best.best_epoch}", report.trained)
-    show(table.finished())
+    print_table(table.finished())

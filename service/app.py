@@ -12,26 +12,28 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from service.body_limit import BodyLimit
-from service.content_coding import Gunzip
-from service.context import RequestContext
-from service.drain import Drain
-from service.gate import Gate
-from service.host_check import HostCheck
-from service.lingering import Lingering
-from service.metrics import Metrics
-from service.not_modified import NotModified
-from service.problems import install, unforeseen
-from service.routes import admin, classify, open_inference, rollouts, tasks, tei, usage, vllm
-from service.routes.common import KEY_SCHEMES, caller_of, errors, problems
-from service.routes.health import health_router
+from service.api.dependencies import KEY_SCHEMES, principal_of
+from service.api.draining import Drain
+from service.api.middleware.authentication import AuthenticationMiddleware
+from service.api.middleware.body_drain import DrainBodyMiddleware
+from service.api.middleware.body_limit import BodyLimitMiddleware
+from service.api.middleware.conditional_get import ConditionalGetMiddleware
+from service.api.middleware.decompression import GunzipMiddleware
+from service.api.middleware.request_context import RequestContextMiddleware
+from service.api.middleware.trusted_hosts import TrustedHostsMiddleware
+from service.api.openapi import errors, problems
+from service.api.problems import internal_error_handler, register_handlers
+from service.api.routes import admin, classify, open_inference, openai, rollouts, tasks, tei, usage
+from service.api.routes.health import health_router
+from service.monitoring.usage import UsageMeter
+from service.runtime import build_runtime
+from service.runtime import lifespan as runtime_lifespan
 from service.settings import Settings
-from service.shared_metrics import SharedFolder
-from service.usage import UsageMeter
-from service.world import build_world, running
+from service.telemetry.metrics import Metrics
+from service.telemetry.multiprocess import SharedFolder
 
 if TYPE_CHECKING:
-    from service.tracing import Tracing
+    from service.telemetry.tracing import Tracing
 
 GZIP_FROM_BYTES = 4_096
 """Smaller answers fit into two or three packets anyway."""
@@ -59,13 +61,13 @@ def create_app(
         adapters.RegistryUnavailable: the registry cannot be opened
     """
     metrics, drain, tracing = Metrics(shared), Drain(), _tracing(settings)
-    world = build_world(settings, metrics, on_model_failure=on_model_failure)
+    runtime = build_runtime(settings, metrics, on_model_failure=on_model_failure)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
-        app.state.world = world
+        app.state.runtime = runtime
         try:
-            async with running(world), metrics.refreshing():
+            async with runtime_lifespan(runtime), metrics.refreshing():
                 yield {"drain": drain}  # for the server that runs the application, which knows of its end first
         finally:
             if tracing is not None:
@@ -80,12 +82,14 @@ def create_app(
         redirect_slashes=False,
     )
     routes = _include_routers(app, health_router(metrics, drain), require_keys=settings.require_keys)
-    install(app, [*routes, *app.routes], faces=[tei.FACE, vllm.FACE, open_inference.FACE])
-    app.add_middleware(Gate, directory=world.directory, quotas=world.quotas, require_keys=settings.require_keys)
+    register_handlers(app, [*routes, *app.routes], faces=[tei.FACE, openai.FACE, open_inference.FACE])
+    app.add_middleware(
+        AuthenticationMiddleware, directory=runtime.directory, quotas=runtime.quotas, require_keys=settings.require_keys
+    )
     _add_layers(app, settings)
-    meter = UsageMeter(world.tally)
-    app.add_middleware(RequestContext, metrics=metrics, usage=meter, drain=drain, tracing=tracing)
-    app.add_middleware(Lingering)
+    meter = UsageMeter(runtime.tally)
+    app.add_middleware(RequestContextMiddleware, metrics=metrics, usage=meter, drain=drain, tracing=tracing)
+    app.add_middleware(DrainBodyMiddleware)
     metrics.register_routes([route.path for route in routes])
     return app
 
@@ -93,7 +97,7 @@ def create_app(
 def _tracing(settings: Settings) -> "Tracing | None":
     if settings.otlp_endpoint is None:
         return None
-    from service.tracing import Tracing  # noqa: PLC0415 - 0.3 s that only traces need
+    from service.telemetry.tracing import Tracing  # noqa: PLC0415 - 0.3 s that only traces need
 
     return Tracing(
         endpoint=settings.otlp_endpoint,
@@ -104,12 +108,12 @@ def _tracing(settings: Settings) -> "Tracing | None":
 
 def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> list[APIRoute]:
     """All routes; those of tenants take a key."""
-    keyed = [Depends(caller_of), *(KEY_SCHEMES if require_keys else [])]
+    keyed = [Depends(principal_of), *(KEY_SCHEMES if require_keys else [])]
     native = [classify.router, tasks.router, rollouts.router, usage.router, admin.router]
     for router in native:
         app.include_router(router, dependencies=keyed, responses=problems(401, 403, 421, 429))
     app.include_router(health, responses=problems(403, 421))
-    faces = (tei, vllm, open_inference)
+    faces = (tei, openai, open_inference)
     for face in faces:
         app.include_router(face.router, dependencies=keyed, responses=errors(face.ERROR, 401, 403, 421, 422, 429))
     for open_face in (tei, open_inference):
@@ -121,12 +125,12 @@ def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> 
 def _add_layers(app: FastAPI, settings: Settings) -> None:
     """What stands around the routes, from the inside out."""
     limits = {"max_body_bytes": settings.max_body_bytes, "max_upload_bytes": settings.max_upload_bytes}
-    app.add_middleware(NotModified)
-    app.add_middleware(BodyLimit, **limits)  # what comes out of a gzipped body
-    app.add_middleware(Gunzip)
-    app.add_middleware(BodyLimit, **limits)  # what comes in
+    app.add_middleware(ConditionalGetMiddleware)
+    app.add_middleware(BodyLimitMiddleware, **limits)  # what comes out of a gzipped body
+    app.add_middleware(GunzipMiddleware)
+    app.add_middleware(BodyLimitMiddleware, **limits)  # what comes in
     if not settings.require_keys:
-        app.add_middleware(HostCheck, allowed_hosts=settings.allowed_hosts)
+        app.add_middleware(TrustedHostsMiddleware, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=GZIP_LEVEL)
     # the framework's own stands outside of all layers, where an answer gets no request id
-    app.add_middleware(ServerErrorMiddleware, handler=unforeseen)
+    app.add_middleware(ServerErrorMiddleware, handler=internal_error_handler)

@@ -15,22 +15,22 @@ import pytest
 import torch
 import uvicorn
 from support import PAIR, RunningServer, make_adapter, make_t5
-from support_cli import QUICK as QUICK_OPTIONS
-from support_cli import TASK, Desk, superpos
-from support_redis import RedisServer
-from support_registry import Store, Uploads
-from support_tools import caddy, prometheus, promtool  # noqa: F401, as fixtures
-from support_training import Finished, easy_rows, easy_task, run, write_rows
+from support.cli import QUICK as QUICK_OPTIONS
+from support.cli import TASK, Desk, superpos
+from support.redis import RedisServer
+from support.registry import Store, Uploads
+from support.tools import caddy, prometheus, promtool  # noqa: F401, as fixtures
+from support.training import Finished, easy_rows, easy_task, run, write_rows
 from torch import Tensor
 
 from adapters import PromptAdapter, Registry
 from adapters.files import to_files
 from backbone import Backbone, load
-from cli.draining import DrainingServer
 from service.app import create_app
-from service.logs import configure_logging
+from service.server.graceful import DrainingServer
 from service.settings import Settings
-from training.task_file import TaskFile
+from service.telemetry.logging import configure_logging
+from training.task.task_file import TaskFile
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -117,7 +117,7 @@ def _servers(tiny_t5: Path, folder: Path, cache_dir: Path) -> Iterator[Callable[
             assert thread.is_alive(), "the server ended at its start"
             assert time.monotonic() < deadline, "the server did not start"
             time.sleep(0.01)
-        while app.state.world.engine.stats().self_test is None:
+        while app.state.runtime.engine.stats().self_test is None:
             assert time.monotonic() < deadline, "the self-test did not end"
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]

@@ -1,10 +1,10 @@
 """Prompt-tuning methods: small reparameterisations that collapse to a plain prompt [P, H], a module each."""
 
-from training.choices import Basis, MethodName, TokenSampling, WeightsInit
+from training.config.choices import Basis, MethodName, TokenSampling, WeightsInit
 from training.methods.attempt import Attempt
 from training.methods.full import FullFineTuning
 from training.methods.low_rank import LowRank
-from training.methods.protocol import InputDependent, Method, OwnModel, ParameterGroup, without_collapse
+from training.methods.protocol import InputDependent, Method, OwnModel, ParameterGroup, has_no_prompt
 from training.methods.residual import Residual
 from training.methods.simple import Simple
 from training.methods.superpos import SuperPos, sampled_columns
@@ -29,8 +29,8 @@ __all__ = [
     "SuperPos",
     "TokenSampling",
     "WeightsInit",
+    "has_no_prompt",
     "sample_token_ids",
     "sampled_columns",
     "transfer",
-    "without_collapse",
 ]

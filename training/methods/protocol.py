@@ -66,7 +66,7 @@ class OwnModel(Method, Protocol):
         ...
 
 
-def without_collapse(method: Method) -> InputDependent | OwnModel | None:
+def has_no_prompt(method: Method) -> InputDependent | OwnModel | None:
     """The method if its prompt is not all there is to it, so that no adapter can hold it."""
     return method if isinstance(method, InputDependent | OwnModel) else None
 

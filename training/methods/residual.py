@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.choices import TokenSampling
+from training.config.choices import TokenSampling
 from training.methods.protocol import ParameterGroup, detached, take_over
 from training.methods.tokens import sample_token_ids
 

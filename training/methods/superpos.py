@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from training.choices import Basis, TokenSampling, WeightsInit
+from training.config.choices import Basis, TokenSampling, WeightsInit
 from training.methods.protocol import ParameterGroup, detached, take_over
 from training.methods.tokens import sample_token_ids
 

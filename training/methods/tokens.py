@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from training.choices import TokenSampling
+from training.config.choices import TokenSampling
 from training.errors import InvalidArguments
 
 FIRST_SAMPLED_ID = 3

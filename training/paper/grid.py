@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from training.arguments import TrainArguments
+from training.config.arguments import TrainArguments
+from training.data.splits import Split
 from training.errors import InvalidArguments
 from training.paper.results import run_path
 from training.paper.variants import Variant
-from training.rows.splits import Split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from adapters.whole_files import write_whole
+from adapters.atomic_files import atomic_write
 from backbone import Backbone
+from training.data.splits import sums_at_hand
 from training.errors import InvalidArguments, InvalidData
 from training.paper.grid import Cell, Grid
 from training.paper.results import BackboneNamed, CellResult, Results, in_order, run_path
 from training.paper.similarity import similarities
-from training.rows.splits import sums_at_hand
-from training.runs.environment import environment
-from training.runs.files import RUN
 from training.runs.folder import RunFolder
-from training.runs.identity import decisive
+from training.runs.identity import identity_fields
+from training.runs.layout import RUN
 from training.runs.lock import LOCK
-from training.task_file import TaskFile
+from training.runs.provenance import environment
+from training.task.task_file import TaskFile
 
 CELL = "cell.json"
 _UNTOLD = frozenset({"device", "devices", "precision"})
@@ -45,7 +45,7 @@ def asked_of(grid: Grid, cell: Cell, task: TaskFile, *, fingerprint: str) -> Ask
     budget = grid.budget
     described = {"spec": task.spec.model_dump(mode="json"), "metrics": list(task.metrics)}
     # without defaults: a key that a later version adds leaves what was finished before it as it was
-    rest = decisive(task.model_dump(mode="json", exclude=set(described), exclude_defaults=True))
+    rest = identity_fields(task.model_dump(mode="json", exclude=set(described), exclude_defaults=True))
     return arguments | {
         "split": grid.split,
         "train_rows": budget.max_train_rows,
@@ -100,7 +100,7 @@ def read_cell(path: Path) -> CellResult | None:
 
 def write_cell(path: Path, result: CellResult) -> None:
     """Say that a run is finished."""
-    write_whole({path / CELL: (result.model_dump_json(indent=1) + "\n").encode()})
+    atomic_write({path / CELL: (result.model_dump_json(indent=1) + "\n").encode()})
 
 
 def restore_cells(folder: Path, cells: Iterable[CellResult]) -> int:

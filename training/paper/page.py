@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from adapters.whole_files import write_whole
+from adapters.atomic_files import atomic_write
 from training.paper.markdown import (
     claims_table,
     methods_table,
@@ -86,7 +86,7 @@ def write_page(out: Path, results: Mapping[str, Results], *, images: Path) -> No
     """The page and its plots, replaced; plots of grids that are gone stay."""
     text, plots = render(results, images=images.resolve().relative_to(out.resolve().parent).as_posix())
     images.mkdir(parents=True, exist_ok=True)
-    write_whole({images / name: plot.encode() for name, plot in plots.items()} | {out: text.encode()})
+    atomic_write({images / name: plot.encode() for name, plot in plots.items()} | {out: text.encode()})
 
 
 def _about(name: str, results: Results) -> str:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from adapters.atomic_files import atomic_write
 from adapters.validation import first_error
-from adapters.whole_files import write_whole
 from training.errors import InvalidData
 
 SCHEMA: Literal[1] = 1
@@ -120,7 +120,7 @@ def write_results(path: Path, results: Results) -> None:
     similarity = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in value.pop("similarity"))
     head = json.dumps(value, indent=1, ensure_ascii=False).removesuffix("\n}")
     text = f'{head},\n "cells": [\n{cells}\n ],\n "similarity": [\n{similarity}\n ]\n}}\n'
-    write_whole({path: text.encode()})
+    atomic_write({path: text.encode()})
 
 
 def in_order(cells: Iterable[CellResult]) -> tuple[CellResult, ...]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from adapters.errors import AdapterError
 from backbone import Backbone, BackboneError, Precision
 from training.errors import TrainingError
+from training.loop.events import EvalEvent, StepEvent, TrainResult
+from training.loop.train import train_stack
 from training.paper.grid import Cell, Grid, stacks
 from training.paper.grid_folder import Asked, asked_of, begin, pending, read_cell, write_cell
 from training.paper.results import CellResult, CurvePoint
@@ -18,9 +20,7 @@ from training.runs.run import Preparation, RunOptions, RunReport, finish, prepar
 from training.runs.scorer import Scorer
 from training.runs.task_rows import RunRows, TaskRows
 from training.scoring.metrics import Metrics
-from training.stack.events import EvalEvent, StepEvent, TrainResult
-from training.stack.loop import train_stack
-from training.task_file import TaskFile
+from training.task.task_file import TaskFile
 
 FAILURES = (TrainingError, AdapterError, BackboneError, RuntimeError, ValueError, OSError)
 """What a cell may fail of. PyTorch's own, memory among them, are `RuntimeError`s."""
@@ -39,7 +39,7 @@ class GridEvents:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class GridOutcome:
     """How a sitting ended."""
 
     finished: tuple[Cell, ...]
@@ -58,7 +58,7 @@ def run_grid(
     max_slots: int = 16,
     precision: Precision = "fp32",
     events: GridEvents | None = None,
-) -> Outcome:
+) -> GridOutcome:
     """Train what is left of a grid. An interrupt (Ctrl-C) ends it; cells under way begin anew the next time.
 
     Args:
@@ -102,8 +102,8 @@ class _Sitting:
         self._failed: dict[Cell, str] = {}
         self._scorer = Scorer(backbone)
 
-    def outcome(self, *, interrupted: bool) -> Outcome:
-        return Outcome(finished=tuple(self._finished), failed=self._failed, interrupted=interrupted)
+    def outcome(self, *, interrupted: bool) -> GridOutcome:
+        return GridOutcome(finished=tuple(self._finished), failed=self._failed, interrupted=interrupted)
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Train one stack; where it fails as a whole, each of its cells alone."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from training.paper.results import CellResult, Similarity, run_path
 from training.report.figures import cosine_similarity
-from training.runs.files import METHOD
+from training.runs.layout import METHOD
 
 WEIGHTS = "weights"
 

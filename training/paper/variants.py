@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from training.arguments import TrainArguments
-from training.choices import Basis, WeightsInit
+from training.config.arguments import TrainArguments
+from training.config.choices import Basis, WeightsInit
 from training.errors import InvalidArguments
 
 SAMPLED_TOKENS = (8, 16, 32, 64, 128, 256)

@@ -13,7 +13,7 @@ from training.report import style
 from training.report.comparison import NamedRun, best_run
 from training.report.plots import Plot
 from training.report.run_view import RunView, run_view
-from training.task_file import TaskFile
+from training.task.task_file import TaskFile
 
 _FOLDER = Path(__file__).parent
 MAX_RUNS_IN_FULL = 2

@@ -8,8 +8,8 @@ from pathlib import Path
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from adapters.atomic_files import atomic_write
 from adapters.calibration import calibrated
-from adapters.whole_files import write_whole
 from training.report.answer_figures import confidence_figure, confusion_figure, reliability_figure
 from training.report.answers import confusion_matrix, reliability
 from training.report.comparison import NamedRun, loss_curves, score_curves
@@ -41,7 +41,7 @@ class Plot:
 
     def write(self, folder: Path) -> None:
         """`<name>.svg` and `<name>.png`."""
-        write_whole({folder / f"{self.name}.svg": self.file.encode(), folder / f"{self.name}.png": png(self.figure)})
+        atomic_write({folder / f"{self.name}.svg": self.file.encode(), folder / f"{self.name}.png": png(self.figure)})
 
 
 def comparison_plots(runs: Sequence[NamedRun], *, suffix: str) -> list[Plot]:

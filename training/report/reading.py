@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 
 from adapters.calibration import calibrated
 from training.errors import InvalidData
-from training.runs.files import COST, METHOD, METRICS, PREDICTIONS, RESULT, RUN, STEPS, WORDS
+from training.runs.layout import COST, METHOD, METRICS, PREDICTIONS, RESULT, RUN, STEPS, WORDS
 from training.scoring.predictions import Predictions, read_predictions
-from training.task_file import TaskFile
+from training.task.task_file import TaskFile
 
 Json = Mapping[str, Any]
 

@@ -17,7 +17,7 @@ from training.report.answers import (
 from training.report.comparison import NamedRun
 from training.report.plots import Plot
 from training.report.reading import Json, RunRecord
-from training.scoring.calibration_words import calibration_told
+from training.scoring.calibration import calibration_told
 
 NUM_MISTAKES = 12
 NUM_PAIRS = 15

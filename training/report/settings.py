@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from training.report.reading import RunRecord
-from training.runs.identity import decisive
+from training.runs.identity import identity_fields
 
 _SEED = "seed"
 _OF_A_TASK = frozenset({"rows", "task file"})
@@ -49,7 +49,7 @@ def _settings(record: RunRecord, backbones: Mapping[str, str]) -> Settings:
             "precision": run.get("precision", "fp32"),  # the only one that there was before it was told
             "backbone": f"{backbones[fingerprint]} {fingerprint.removeprefix('sha256:')[:_SHORT]}",
             "rows": _sum([data.get("train_sha256"), data.get("validation_sha256")]),
-            "task file": _sum(decisive(record.task.model_dump(mode="json"))),
+            "task file": _sum(identity_fields(record.task.model_dump(mode="json"))),
         }
     )
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapters.whole_files import write_whole
+from adapters.atomic_files import atomic_write
 from training.report.comparison import NamedRun, best_run, named_runs
 from training.report.page import Comparison, detailed, html
 from training.report.plots import comparison_plots, run_plots
 from training.report.reading import find_runs, read_run
-from training.runs.files import PLOTS
+from training.runs.layout import PLOTS
 
 
 def write_report(paths: Sequence[Path], out: Path) -> None:
@@ -41,7 +41,7 @@ def write_report(paths: Sequence[Path], out: Path) -> None:
         if run in shown
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole({out: html(comparisons, plots).encode()})
+    atomic_write({out: html(comparisons, plots).encode()})
     folder = out.parent / PLOTS
     folder.mkdir(exist_ok=True)
     for group in [*(comparison.plots for comparison in comparisons), *plots.values()]:

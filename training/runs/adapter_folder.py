@@ -5,8 +5,8 @@ from pathlib import Path
 
 from adapters.errors import InvalidAdapter
 from adapters.files import CONFIG, read_folder
-from training.choices import WITHOUT_ADAPTER
-from training.runs.files import ADAPTER, RUN
+from training.config.choices import WITHOUT_ADAPTER
+from training.runs.layout import ADAPTER, RUN
 
 
 def adapter_folder(folder: Path) -> Path:

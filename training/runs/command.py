@@ -4,10 +4,10 @@ import re
 import shlex
 from dataclasses import Field, fields
 
-from training.arguments import DEFAULT_WEIGHT_DECAY, TrainArguments
-from training.choices import unused_arguments
-from training.rows.folds import Fold
-from training.rows.splits import Split
+from training.config.arguments import DEFAULT_WEIGHT_DECAY, TrainArguments
+from training.config.choices import unused_arguments
+from training.data.folds import Fold
+from training.data.splits import Split
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 """What a backbone of the Hub has as its revision; one of a directory has none to ask for."""

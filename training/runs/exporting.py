@@ -12,35 +12,34 @@ from adapters.errors import InvalidAdapter
 from adapters.files import from_files, to_files
 from adapters.validation import first_error
 from backbone import Backbone
-from training.arguments import TrainArguments
+from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments
-from training.methods import Method, without_collapse
-from training.runs.environment import software
+from training.loop.events import TrainResult
+from training.loop.slot import Slot
+from training.methods import Method, has_no_prompt
+from training.methods.factory import start_method
+from training.runs.appraisal import ReportMetrics
 from training.runs.folder import RunFolder
-from training.runs.hyperparameters import hyperparameters
+from training.runs.provenance import hyperparameters, software
 from training.runs.scorer import Scorer
-from training.scoring.appraisal import Appraisal
 from training.scoring.evaluation import Scored, TokenizedRows
 from training.scoring.int8 import compare_int8, recorded
 from training.scoring.validation import with_profile
-from training.stack.events import TrainResult
-from training.stack.slot import Slot
-from training.starting import start_method
-from training.task_file import TaskFile
+from training.task.task_file import TaskFile
 
 
 def start_and_best(
     backbone: Backbone, slot: Slot, result: TrainResult, folder: RunFolder, *, sources: Sequence[PromptAdapter]
 ) -> tuple[Scored, Scored]:
     """What a run began with and the best that it came to; of a method without a prompt, the folder has the latter."""
-    own = without_collapse(slot.method)
+    own = has_no_prompt(slot.method)
     if own is None:
         start, best = (
             torch.from_numpy(prompt.copy()).to(backbone.device)
             for prompt in (result.evaluations[0].prompt, result.prompt)
         )
         return start, best
-    fresh = without_collapse(start_method(backbone, slot.arguments, sources))
+    fresh = has_no_prompt(start_method(backbone, slot.arguments, sources))
     assert fresh is not None
     own.load_state(folder.read_method())
     return fresh, own
@@ -63,7 +62,7 @@ def known_manifest(
     Raises:
         InvalidArguments: a part of it that an adapter may not have, as too long a name of the backbone
     """
-    if without_collapse(method) is not None:
+    if has_no_prompt(method) is not None:
         return None
     try:
         provenance = Provenance(
@@ -89,7 +88,7 @@ def export(
     scorer: Scorer,
     known: Manifest,
     result: TrainResult,
-    appraisal: Appraisal,
+    appraisal: ReportMetrics,
     *,
     figures: Mapping[str, float],
     report: TokenizedRows,

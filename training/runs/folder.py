@@ -11,17 +11,17 @@ import pyarrow.parquet
 import safetensors.torch
 from torch import Tensor
 
+from adapters.atomic_files import atomic_write, named
 from adapters.files import write_folder
-from adapters.whole_files import named, write_whole
-from training.arguments import TrainArguments
+from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments
-from training.runs.cost import Cost
-from training.runs.files import ADAPTER, COST, METHOD, METRICS, PREDICTIONS, RESULT, RUN, STEPS, WORDS
+from training.loop.checkpoint import generations, remove_checkpoints
+from training.loop.events import EvalEvent, StepEvent
 from training.runs.identity import check_same
+from training.runs.layout import ADAPTER, COST, METHOD, METRICS, PREDICTIONS, RESULT, RUN, STEPS, WORDS
 from training.runs.prompt_words import PromptWords
-from training.stack.checkpoint import generations, remove_checkpoints
-from training.stack.events import EvalEvent, StepEvent
-from training.task_file import TaskFile
+from training.runs.provenance import Cost
+from training.task.task_file import TaskFile
 
 
 class RunFolder:
@@ -106,12 +106,12 @@ class RunFolder:
             lines = (self.path / STEPS).read_text(encoding="utf-8").splitlines(keepends=True)
             # the last line may have been cut off by what ended the process
             kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= step]
-            write_whole({self.path / STEPS: "".join(kept).encode()})
+            atomic_write({self.path / STEPS: "".join(kept).encode()})
 
     def write_method(self, state: Mapping[str, Tensor]) -> None:
         """The method's trained tensors; a process that is killed meanwhile leaves the last ones whole."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        write_whole({self.path / METHOD: safetensors.torch.save(tensors)})
+        atomic_write({self.path / METHOD: safetensors.torch.save(tensors)})
 
     def read_method(self) -> dict[str, Tensor]:
         """What `write_method` wrote last."""
@@ -122,7 +122,7 @@ class RunFolder:
         """What the best prompt answered on the report rows, as `training.scoring.predictions` lays it out."""
         file = pyarrow.BufferOutputStream()
         pyarrow.parquet.write_table(table, file)
-        write_whole({self.path / PREDICTIONS: file.getvalue().to_pybytes()})
+        atomic_write({self.path / PREDICTIONS: file.getvalue().to_pybytes()})
 
     def write_words(self, words: PromptWords) -> None:
         """What the prompt is made of, in words."""
@@ -148,14 +148,14 @@ class RunFolder:
         write_folder(self.adapter, files)
 
     def _write_json(self, name: str, value: object) -> None:
-        write_whole({self.path / name: (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()})
+        atomic_write({self.path / name: (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()})
 
     def _append(self, name: str, lines: Sequence[object]) -> None:
         with named(self.path / name), (self.path / name).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-def fresh_folder(runs: Path, name: str) -> Path:
+def next_free_folder(runs: Path, name: str) -> Path:
     """`runs/name`, or the first of `runs/name-2`, `-3` … that is free."""
     number, path = 1, runs / name
     while path.exists():

@@ -31,7 +31,7 @@ class Difference:
     now: object
 
 
-def decisive(task: Mapping[str, object]) -> dict[str, object]:
+def identity_fields(task: Mapping[str, object]) -> dict[str, object]:
     """What of a task file decides which rows a run sees and what its figures mean, not where those rows lie.
 
     Args:
@@ -75,7 +75,7 @@ def check_same(path: Path, begun: Mapping[str, object], asked: Mapping[str, obje
 def _deciding(run: Mapping[str, object]) -> dict[str, object]:
     task = run.get("task")
     deciding = {name: run[name] for name in _DECISIVE if name in run}
-    return deciding | ({"task": decisive(task)} if isinstance(task, Mapping) else {})
+    return deciding | ({"task": identity_fields(task)} if isinstance(task, Mapping) else {})
 
 
 def _short(value: object) -> str:

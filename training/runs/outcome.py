@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from adapters.adapter import Calibration, PromptAdapter
+from training.data.folds import Fold
 from training.errors import InvalidData
-from training.rows.folds import Fold
-from training.runs.files import RESULT, RUN
-from training.scoring.appraisal import Appraisal
+from training.loop.events import Stop, TrainResult
+from training.runs.appraisal import ReportMetrics
+from training.runs.layout import RESULT, RUN
 from training.scoring.bootstrap import Interval, read_intervals
-from training.scoring.calibration_words import calibration_line
+from training.scoring.calibration import calibration_line
 from training.scoring.metrics import METRIC_NAMES, Metrics
-from training.stack.events import Stop, TrainResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class RunResult:
     """A run with its figures, rounded as the files have them."""
 
     folder: Path
@@ -49,7 +49,7 @@ class Outcome:
     """The one that was reported, of a cross-validation."""
 
 
-def result_figures(untrained: Metrics, appraisal: Appraisal) -> dict[str, float]:
+def result_figures(untrained: Metrics, appraisal: ReportMetrics) -> dict[str, float]:
     """What a run came to in figures, by their role and name; `untrained` is of the report rows."""
     trained = appraisal.metrics
     parts = {"untrained": untrained, "selection": appraisal.selection, "report": trained}
@@ -64,7 +64,7 @@ def result_figures(untrained: Metrics, appraisal: Appraisal) -> dict[str, float]
 def result_values(
     adapter: PromptAdapter | None,
     result: TrainResult,
-    appraisal: Appraisal,
+    appraisal: ReportMetrics,
     *,
     figures: Mapping[str, float],
     num_truncated: int,
@@ -83,7 +83,7 @@ def result_values(
     }
 
 
-def read_outcome(folder: Path) -> Outcome:
+def read_outcome(folder: Path) -> RunResult:
     """What the run in a folder came to.
 
     Raises:
@@ -92,7 +92,7 @@ def read_outcome(folder: Path) -> Outcome:
     try:
         run = json.loads((folder / RUN).read_text(encoding="utf-8"))
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        return Outcome(
+        return RunResult(
             folder=folder,
             digest=result["adapter"],
             stop=result["stop"],

@@ -7,16 +7,16 @@ from functools import partial
 from pathlib import Path
 
 from backbone import Backbone, Precision
-from training.arguments import TrainArguments
-from training.rows.folds import Fold
-from training.rows.splits import Split
+from training.config.arguments import TrainArguments
+from training.data.folds import Fold
+from training.data.splits import Split
+from training.loop.events import EvalEvent, RestoreEvent, StepEvent, Stop
 from training.runs.folder import RunFolder
 from training.runs.lock import locked
 from training.runs.run import RunOptions, finish, prepare, train_prepared
 from training.runs.scorer import Scorer
 from training.runs.task_rows import TaskRows
-from training.stack.events import EvalEvent, RestoreEvent, StepEvent, Stop
-from training.task_file import TaskFile
+from training.task.task_file import TaskFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from types import FrameType
 
 import torch
 
+from adapters.atomic_files import describe_oserror
 from adapters.errors import AdapterError
-from adapters.whole_files import in_words
 from backbone import Backbone, BackboneError, load
 from training.errors import TrainingError
 from training.runs.plan import EndEvent, Event, RunPlan, ScoreEvent, Watch, train_plans
@@ -44,7 +44,7 @@ class BackboneSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class WorkerAssignment:
     """What one process is to do."""
 
     backbone: BackboneSource
@@ -59,16 +59,16 @@ class Share:
 class Failure:
     """A process that did not come to its end."""
 
-    share: Share
+    share: WorkerAssignment
     reason: str
 
 
-Workers = dict[Connection, tuple[Share, BaseProcess]]
+Workers = dict[Connection, tuple[WorkerAssignment, BaseProcess]]
 
 
-def deal(
+def assign(
     plans: Sequence[RunPlan], backbone: BackboneSource, *, devices: Sequence[str], processes: int, threads: int
-) -> list[Share]:
+) -> list[WorkerAssignment]:
     """Deal plans to processes in turn, and processes to devices.
 
     Args:
@@ -76,7 +76,7 @@ def deal(
     """
     count = min(processes, len(plans))
     return [
-        Share(
+        WorkerAssignment(
             backbone=backbone,
             device=devices[number % len(devices)],
             threads=max(1, threads // count),
@@ -87,7 +87,7 @@ def deal(
     ]
 
 
-def train_shares(shares: Sequence[Share], *, watch: Watch) -> list[Failure]:
+def train_shares(shares: Sequence[WorkerAssignment], *, watch: Watch) -> list[Failure]:
     """Train each share in a process of its own, and wait for all. Those that failed come back.
 
     An interrupt (Ctrl-C) ends each after its step, its best kept; a second one kills them. For the main thread alone.
@@ -158,7 +158,7 @@ def _follow(workers: Workers, watch: Watch) -> list[Failure]:
     return failures
 
 
-def _work(share: Share, pipe: Connection) -> None:
+def _work(share: WorkerAssignment, pipe: Connection) -> None:
     """A process: load, train, tell."""
 
     def tell(number: int, event: Event) -> None:
@@ -176,4 +176,4 @@ def _work(share: Share, pipe: Connection) -> None:
     except (KeyboardInterrupt, EOFError, BrokenPipeError):
         return  # nothing to keep yet, or nobody to tell
     except OSError as exc:
-        pipe.send(in_words(exc))
+        pipe.send(describe_oserror(exc))

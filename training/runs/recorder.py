@@ -1,13 +1,13 @@
 """Writes a run's curves, its best tensors and its cost into its folder, out of the events of its slot."""
 
 from backbone import Backbone
+from training.loop.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
 from training.methods import Method
-from training.runs.cost import cost_of
 from training.runs.folder import RunFolder
 from training.runs.prompt_words import prompt_words
+from training.runs.provenance import cost_of
 from training.runs.tensorboard import TensorBoard
 from training.scoring.evaluation import TokenizedRows
-from training.stack.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
 
 
 class RunRecorder:

@@ -11,31 +11,31 @@ from numpy.typing import NDArray
 from adapters.adapter import PromptAdapter
 from adapters.files import to_files
 from backbone import Backbone, Precision, check_device
-from training.arguments import TrainArguments
+from training.config.arguments import TrainArguments
+from training.data.folds import Fold
+from training.data.splits import Split
 from training.errors import InvalidArguments
-from training.rows.folds import Fold
-from training.rows.splits import Split
+from training.loop.checkpoint import Checkpoints
+from training.loop.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
+from training.loop.slot import Slot
+from training.loop.train import train_stack
+from training.methods.factory import start_method
+from training.runs.appraisal import ReportMetrics, appraise
 from training.runs.card import model_card
 from training.runs.command import train_command
-from training.runs.environment import environment
 from training.runs.exporting import export, known_manifest, start_and_best
 from training.runs.folder import RunFolder
 from training.runs.outcome import result_figures, result_values
+from training.runs.provenance import environment
 from training.runs.recorder import RunRecorder
 from training.runs.scorer import Scorer
+from training.runs.sources import read_sources
 from training.runs.task_rows import RunRows, TaskRows
 from training.runs.tensorboard import TensorBoard
-from training.scoring.appraisal import Appraisal, appraise
 from training.scoring.evaluation import TokenizedRows
 from training.scoring.metrics import Metrics
 from training.scoring.predictions import predictions_table
-from training.sources import read_sources
-from training.stack.checkpoint import Checkpoints
-from training.stack.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
-from training.stack.loop import train_stack
-from training.stack.slot import Slot
-from training.starting import start_method
-from training.task_file import TaskFile
+from training.task.task_file import TaskFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class RunReport:
     result: TrainResult
     untrained: Metrics
     """The prompt before training, on the report rows."""
-    appraisal: Appraisal
+    appraisal: ReportMetrics
     """The best prompt, on the report rows."""
     split: Split
     num_truncated: int

@@ -6,9 +6,9 @@ from functools import cached_property
 from torch import Tensor
 
 from backbone import Backbone
+from training.loop.slot import Slot
 from training.scoring.evaluation import Scored, TokenizedRows, evaluate
 from training.scoring.metrics import Metrics, Scoring
-from training.stack.slot import Slot
 
 
 class Scorer:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backbone import Backbone, TokenizedText
-from training.rows.data import Example
-from training.rows.folds import Fold
-from training.rows.splits import RowFiles, Split, divide
+from training.data.examples import Example
+from training.data.folds import Fold
+from training.data.splits import RowFiles, Split, divide
 from training.scoring.evaluation import TokenizedRows, example_texts
-from training.task_file import TaskFile
+from training.task.task_file import TaskFile
 
 _AT_ONCE = 4_096
 """Rows that the tokenizer is given together: what it makes on its way takes far more memory than the ids."""

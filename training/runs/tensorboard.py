@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.errors import InvalidArguments
-from training.stack.events import EvalEvent, StepEvent
+from training.loop.events import EvalEvent, StepEvent
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

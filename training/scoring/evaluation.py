@@ -11,8 +11,8 @@ from torch import Tensor
 
 from adapters.task import TaskSpec
 from backbone import Backbone, LabelTrie, PackedRow, TokenizedText, pack
+from training.data.examples import Example
 from training.methods import InputDependent, OwnModel
-from training.rows.data import Example
 from training.scoring.bootstrap import Interval, intervals
 from training.scoring.metrics import ACCURACY, Metrics, Scoring, measure
 

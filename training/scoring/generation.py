@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adapters.task import TaskSpec
 from backbone import Backbone, Encoded, PackedRow, pack
-from training.choices import InvalidPolicy
+from training.config.choices import InvalidPolicy
 from training.scoring.confusion import INVALID
 from training.scoring.evaluation import token_batches
 from training.scoring.metrics import Metrics

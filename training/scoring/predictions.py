@@ -9,8 +9,8 @@ import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from training.data.examples import Example
 from training.errors import InvalidData
-from training.rows.data import Example
 
 _FIELDS = pyarrow.map_(pyarrow.string(), pyarrow.string())
 

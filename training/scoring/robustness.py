@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from adapters.task import TaskSpec
-from training.rows.data import Example
+from training.data.examples import Example
 
 Perturbation = Callable[[str, random.Random], str]
 

@@ -11,12 +11,12 @@ from adapters import PromptAdapter
 from adapters.calibration import calibrated
 from adapters.profile import profile_of
 from backbone import Backbone
+from training.data.examples import RowFile, read_shards
 from training.errors import InvalidData
-from training.rows.data import RowFile, read_shards
 from training.scoring.calibration import CalibrationFit, halves_figures
 from training.scoring.evaluation import TokenizedRows, predict
 from training.scoring.generation import generated_answers
-from training.task_file import TaskFile
+from training.task.task_file import TaskFile
 
 _OF_A_THRESHOLD = frozenset(
     f"{role}_{name}" for role in ("report", "selection") for name in ("coverage", "answered_accuracy")

@@ -12,13 +12,13 @@ import safetensors.numpy
 from pydantic import TypeAdapter
 from safetensors import safe_open
 
-from adapters.whole_files import write_whole
+from adapters.atomic_files import atomic_write
 from training.errors import InvalidArguments
+from training.loop.events import EvalEvent, TimingTotals, TrainResult
 from training.runs.folder import RunFolder
 from training.runs.identity import differences
 from training.runs.lock import locked
 from training.scoring.metrics import Metrics
-from training.stack.events import EvalEvent, Spent, TrainResult
 
 SWEEP, STUDY, PAGE, TRIALS, RESULT = "sweep.json", "study.sqlite", "sweep.html", "trials", "result.safetensors"
 _METRICS = TypeAdapter(Metrics)
@@ -65,7 +65,7 @@ class SweepFolder:
 
     def write_page(self, page: str) -> None:
         """The plots and the table."""
-        write_whole({self.path / PAGE: page.encode()})
+        atomic_write({self.path / PAGE: page.encode()})
 
     def run_folder(self, number: int) -> RunFolder:
         """A trial's run folder, to write."""
@@ -84,7 +84,7 @@ class SweepFolder:
         return cast(dict[str, dict[str, object]], json.loads((self.path / SWEEP).read_text(encoding="utf-8")))
 
     def _write(self, value: object) -> None:
-        write_whole({self.path / SWEEP: (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()})
+        atomic_write({self.path / SWEEP: (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()})
 
 
 def write_result(run: Path, result: TrainResult) -> None:
@@ -101,7 +101,7 @@ def write_result(run: Path, result: TrainResult) -> None:
     }
     prompts = np.stack([event.prompt for event in result.evaluations])  # [E, P, H]
     data = safetensors.numpy.save({"prompts": prompts}, metadata={"result": json.dumps(told)})
-    write_whole({run / RESULT: data})
+    atomic_write({run / RESULT: data})
 
 
 def read_result(run: Path) -> TrainResult | None:
@@ -115,4 +115,4 @@ def read_result(run: Path) -> TrainResult | None:
         EvalEvent(**line | {"metrics": _METRICS.validate_python(line["metrics"]), "prompt": prompt})
         for line, prompt in zip(told["evaluations"], prompts, strict=True)
     )
-    return TrainResult(evaluations, told["best_index"], told["stop"], Spent(**told["spent"]))
+    return TrainResult(evaluations, told["best_index"], told["stop"], TimingTotals(**told["spent"]))

@@ -18,13 +18,13 @@ from typing import Any
 
 import ray
 
-from adapters.whole_files import write_whole
+from adapters.atomic_files import atomic_write
 from backbone import Backbone
 from training.errors import InvalidArguments
+from training.loop.events import EvalEvent, TrainResult
 from training.runs.folder import RunFolder
 from training.scoring.metrics import Metrics
-from training.stack.events import EvalEvent, TrainResult
-from training.sweeping.stacks import Subject, train_trials
+from training.sweeping.stacks import SweepTask, train_trials
 from training.sweeping.study import Trial
 from training.sweeping.sweep import Sweep
 
@@ -32,7 +32,7 @@ LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class StackRequest:
     """A worker asks: is this trial hopeless?"""
 
     number: int
@@ -50,7 +50,7 @@ class TrainedTrial:
     """Of its run folder."""
 
 
-Said = Question | list[TrainedTrial] | BaseException
+Said = StackRequest | list[TrainedTrial] | BaseException
 
 
 class StackWorker:
@@ -68,7 +68,7 @@ class StackWorker:
         self._said: queue.Queue[Said] = queue.Queue(maxsize=1)
         self._answers: queue.Queue[bool] = queue.Queue(maxsize=1)
 
-    def begin(self, subject: Subject, trials: Sequence[Trial]) -> Question | list[TrainedTrial]:
+    def begin(self, subject: SweepTask, trials: Sequence[Trial]) -> StackRequest | list[TrainedTrial]:
         """Train a stack up to its first question, or its end.
 
         Raises:
@@ -82,18 +82,18 @@ class StackWorker:
         threading.Thread(target=self._train, args=(self._backbone, subject, trials), daemon=True).start()
         return self._next()
 
-    def answer(self, is_hopeless: bool) -> Question | list[TrainedTrial]:
+    def answer(self, is_hopeless: bool) -> StackRequest | list[TrainedTrial]:
         """Answer the question and train up to the next one, or the end."""
         self._answers.put(is_hopeless)
         return self._next()
 
-    def _next(self) -> Question | list[TrainedTrial]:
+    def _next(self) -> StackRequest | list[TrainedTrial]:
         said = self._said.get()
         if isinstance(said, BaseException):
             raise said
         return said
 
-    def _train(self, backbone: Backbone, subject: Subject, trials: Sequence[Trial]) -> None:
+    def _train(self, backbone: Backbone, subject: SweepTask, trials: Sequence[Trial]) -> None:
         try:
             with tempfile.TemporaryDirectory(prefix="superpos-sweep-") as folder:
                 paths = [Path(folder) / str(trial.number) for trial in trials]
@@ -108,7 +108,7 @@ class StackWorker:
             self._said.put(exc)
 
     def _ask(self, number: int, event: EvalEvent, best: Metrics) -> bool:
-        self._said.put(Question(number, event, best))
+        self._said.put(StackRequest(number, event, best))
         return self._answers.get()
 
 
@@ -198,7 +198,7 @@ class _Crew:
             return
         except ray.exceptions.RayTaskError as exc:
             raise exc.cause from exc
-        if isinstance(said, Question):
+        if isinstance(said, StackRequest):
             is_hopeless = self._sweep.is_hopeless(said.number, said.event, said.best)
             self._busy[worker.answer.remote(is_hopeless)] = (worker, stack)
             return
@@ -215,4 +215,4 @@ class _Crew:
 
 def _write(run: Path, files: dict[str, bytes]) -> None:
     run.mkdir(parents=True, exist_ok=True)
-    write_whole({run / name: content for name, content in files.items()})
+    atomic_write({run / name: content for name, content in files.items()})

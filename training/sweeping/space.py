@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 
 import torch
 
-from training.arguments import DEFAULT_WEIGHT_DECAY, TrainArguments
-from training.choices import Basis, MethodName
+from training.config.arguments import DEFAULT_WEIGHT_DECAY, TrainArguments
+from training.config.choices import Basis, MethodName
 from training.errors import InvalidArguments
 from training.methods.tokens import sample_token_ids
 

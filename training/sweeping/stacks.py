@@ -5,19 +5,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from backbone import Backbone
-from training.rows.splits import Split
+from training.data.splits import Split
+from training.loop.events import EvalEvent, TrainResult
+from training.loop.train import train_stack
 from training.runs.folder import RunFolder
 from training.runs.run import RunOptions, prepare
 from training.runs.task_rows import RunRows
 from training.scoring.metrics import Metrics
-from training.stack.events import EvalEvent, TrainResult
-from training.stack.loop import train_stack
 from training.sweeping.study import Trial
-from training.task_file import TaskFile
+from training.task.task_file import TaskFile
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class SweepTask:
     """What all trials of a sweep train on: values alone, so that a worker elsewhere needs no file of ours."""
 
     task: TaskFile
@@ -39,7 +39,7 @@ class Subject:
 
 def train_trials(
     backbone: Backbone,
-    subject: Subject,
+    subject: SweepTask,
     trials: Sequence[Trial],
     folders: Sequence[RunFolder],
     *,

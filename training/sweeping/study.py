@@ -10,7 +10,7 @@ import optuna
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
-from training.arguments import TrainArguments
+from training.config.arguments import TrainArguments
 from training.errors import SweepFailed
 from training.sweeping.space import SearchSpace
 

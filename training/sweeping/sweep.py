@@ -6,14 +6,15 @@ from dataclasses import asdict, dataclass
 import optuna
 from optuna.trial import FrozenTrial
 
-from training.arguments import TrainArguments
+from backbone import Backbone
+from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments, SweepFailed
-from training.runs.identity import decisive
+from training.loop.events import EvalEvent, TrainResult
+from training.runs.identity import identity_fields
 from training.scoring.metrics import Metrics
-from training.stack.events import EvalEvent, TrainResult
 from training.sweeping.folder import SweepFolder, read_result, write_result
 from training.sweeping.space import SearchSpace
-from training.sweeping.stacks import Subject
+from training.sweeping.stacks import SweepTask, train_trials
 from training.sweeping.study import MAX_ATTEMPTS, PrunerName, SweepStudy, Trial
 
 
@@ -32,7 +33,7 @@ class SweepPlan:
     pruner: PrunerName = "median"
 
 
-def described(plan: SweepPlan, subject: Subject, *, fingerprint: str) -> dict[str, object]:
+def described(plan: SweepPlan, subject: SweepTask, *, fingerprint: str) -> dict[str, object]:
     """What makes it this sweep and no other, for `sweep.json`; more trials and other stacks go on with it.
 
     Args:
@@ -40,7 +41,7 @@ def described(plan: SweepPlan, subject: Subject, *, fingerprint: str) -> dict[st
     """
     asked = asdict(plan)
     del asked["trials"], asked["parallel"]
-    task = decisive(subject.task.model_dump(mode="json"))
+    task = identity_fields(subject.task.model_dump(mode="json"))
     rows = {"split": subject.split, "limit": subject.limit, "data": subject.rows.described}
     return {"task": task, **asked, **rows, "backbone": fingerprint}
 
@@ -63,7 +64,7 @@ class Sweep:
     def __init__(
         self,
         plan: SweepPlan,
-        subject: Subject,
+        subject: SweepTask,
         folder: SweepFolder,
         *,
         on_evaluation: Callable[[Trial, EvalEvent], None] = lambda trial, event: None,
@@ -158,3 +159,16 @@ class Sweep:
             best_epoch=trial.user_attrs["best_epoch"],
             stop=trial.user_attrs["stop"],
         )
+
+
+def sweep_here(backbone: Backbone, sweep: Sweep) -> None:
+    """Train until nothing is left to try.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the stack that ran is asked again when the sweep is resumed
+    """
+    while stack := sweep.next_stack():
+        folders = [sweep.folder.run_folder(trial.number) for trial in stack]
+        results = train_trials(backbone, sweep.subject, stack, folders, is_hopeless=sweep.is_hopeless)
+        for trial, result in zip(stack, results, strict=True):
+            sweep.keep(trial.number, result)

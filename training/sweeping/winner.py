@@ -1,10 +1,10 @@
 """The best trial of a sweep: its adapter and its report rows, looked at once."""
 
 from backbone import Backbone
+from training.loop.slot import Slot
+from training.methods.factory import start_method
 from training.runs.run import Preparation, RunReport, finish
 from training.runs.scorer import Scorer
-from training.stack.slot import Slot
-from training.starting import start_method
 from training.sweeping.folder import read_result
 from training.sweeping.study import Trial
 from training.sweeping.sweep import EndedTrial, Sweep

@@ -1,0 +1,203 @@
+"""The embedded registry: one SQLite file in WAL mode, shared safely by threads and processes of one machine."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from adapters.errors import Conflict, NotFound
+from adapters.files import from_files
+from adapters.names import PRODUCTION, Ref, check_alias, check_name
+from adapters.registry.archive import TaskRecord, check_restored
+from adapters.registry.protocol import (
+    ABSENT,
+    Change,
+    Publication,
+    Resolution,
+    TaskInfo,
+    Traffic,
+    VersionInfo,
+    check_expected,
+)
+from adapters.registry.resolution import resolve_among
+from adapters.registry.sqlite_rows import (
+    SCHEMA,
+    alias_version,
+    insert_version,
+    log,
+    next_version,
+    now_ms,
+    one,
+    point,
+    set_last_version,
+    task_info,
+    to_change,
+    to_row,
+    version_row,
+)
+from adapters.storage.sqlite import SqliteFile
+
+
+class SqliteRegistry:
+    """A `Registry` in one file. Any thread may make any call."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the registry, made with its folder if missing (`RegistryUnavailable` where that fails)."""
+        self.path = path
+        self._file = SqliteFile(path, SCHEMA)
+        with self._file.transaction("IMMEDIATE") as db:
+            if not one(db, "SELECT 1 FROM pragma_table_info('changes') WHERE name='traffic'", ()):
+                db.execute("ALTER TABLE changes ADD COLUMN traffic TEXT")  # a file of version 0.1
+
+    def publish(
+        self,
+        tenant: str,
+        task: str,
+        files: Mapping[str, bytes],
+        *,
+        actor: str,
+        aliases: Sequence[str] | None = None,
+    ) -> Publication:
+        check_name("tenant", tenant)
+        check_name("task", task)
+        for alias in aliases or ():
+            check_alias(alias)
+        digest = from_files(files).digest
+        with self._file.transaction("IMMEDIATE") as db:
+            known = one(
+                db,
+                "SELECT version FROM versions WHERE tenant=? AND task=? AND digest=?",
+                (tenant, task, digest),
+            )
+            if known:
+                version = int(known["version"])
+                for alias in aliases or ():
+                    if alias_version(db, tenant, task, alias) != version:
+                        point(db, (tenant, task), alias, version, digest, actor=actor)
+                return Publication(version, digest, created=False)
+            version = next_version(db, tenant, task)
+            at = now_ms()
+            insert_version(db, (tenant, task), VersionInfo(version, digest, at, actor), files)
+            log(db, "published", (tenant, task), version, digest, actor=actor, at=at)
+            for alias in (PRODUCTION,) if aliases is None else aliases:
+                point(db, (tenant, task), alias, version, digest, actor=actor)
+        return Publication(version, digest, created=True)
+
+    def get(self, digest: str) -> dict[str, bytes]:
+        with self._file.open() as db:
+            rows = db.execute("SELECT name, data FROM files WHERE digest=?", (digest,)).fetchall()
+        if not rows:
+            raise NotFound(f"no adapter {digest}")
+        return {row["name"]: row["data"] for row in rows}
+
+    def resolve(self, tenant: str, ref: Ref) -> Resolution:
+        return resolve_among(self.describe(tenant, ref.task), ref)
+
+    def set_alias(
+        self, tenant: str, task: str, alias: str, version: int, *, actor: str, expected: int | None = None
+    ) -> None:
+        check_alias(alias)
+        with self._file.transaction("IMMEDIATE") as db:
+            digest = version_row(db, tenant, task, version)["digest"]
+            current = alias_version(db, tenant, task, alias)
+            check_expected(f"{task}@{alias}", current or ABSENT, expected)
+            if current != version:
+                point(db, (tenant, task), alias, version, digest, actor=actor)
+
+    def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str, expected: int | None = None) -> None:
+        with self._file.transaction("IMMEDIATE") as db:
+            version = alias_version(db, tenant, task, alias)
+            if version is None:
+                raise NotFound(f"no {task}@{alias}")
+            check_expected(f"{task}@{alias}", version, expected)
+            digest = version_row(db, tenant, task, version)["digest"]
+            db.execute("DELETE FROM aliases WHERE tenant=? AND task=? AND alias=?", (tenant, task, alias))
+            log(db, "alias_deleted", (tenant, task), version, digest, actor=actor, alias=alias)
+
+    def set_traffic(self, tenant: str, task: str, traffic: Traffic, *, actor: str) -> None:
+        with self._file.transaction("IMMEDIATE") as db:
+            current = task_info(db, tenant, task)
+            if not current.versions:
+                raise NotFound(f"no task {task!r}")
+            for version in sorted(traffic.versions):
+                version_row(db, tenant, task, version)
+            if traffic != current.traffic:
+                value = json.dumps(asdict(traffic))
+                db.execute("INSERT OR REPLACE INTO traffic VALUES (?,?,?)", (tenant, task, value))
+                log(db, "traffic_set", (tenant, task), 0, "", actor=actor, traffic=value)
+
+    def list(self, tenant: str) -> Sequence[TaskInfo]:
+        with self._file.transaction("DEFERRED") as db:
+            names = db.execute("SELECT DISTINCT task FROM versions WHERE tenant=? ORDER BY task", (tenant,)).fetchall()
+            return [task_info(db, tenant, row["task"]) for row in names]
+
+    def describe(self, tenant: str, task: str) -> TaskInfo:
+        with self._file.transaction("DEFERRED") as db:
+            info = task_info(db, tenant, task)
+        if not info.versions:
+            raise NotFound(f"no task {task!r}")
+        return info
+
+    def delete(self, tenant: str, task: str, version: int, *, actor: str) -> None:
+        with self._file.transaction("IMMEDIATE") as db:
+            digest = version_row(db, tenant, task, version)["digest"]
+            pointing = one(
+                db,
+                "SELECT alias FROM aliases WHERE tenant=? AND task=? AND version=? ORDER BY alias",
+                (tenant, task, version),
+            )
+            if pointing:
+                raise Conflict(f"{task}@{pointing['alias']} points at version {version}, move it first")
+            if version in task_info(db, tenant, task).traffic.versions:
+                raise Conflict(f"the traffic of {task} needs version {version}, change that first")
+            db.execute("DELETE FROM versions WHERE tenant=? AND task=? AND version=?", (tenant, task, version))
+            db.execute(
+                "DELETE FROM files WHERE digest=?1 AND NOT EXISTS (SELECT 1 FROM versions WHERE digest=?1)",
+                (digest,),
+            )
+            log(db, "version_deleted", (tenant, task), version, digest, actor=actor)
+
+    def size_bytes(self, digests: Collection[str]) -> int:
+        with self._file.transaction("DEFERRED") as db:
+            sizes = [
+                one(db, "SELECT SUM(LENGTH(data)) AS bytes FROM files WHERE digest=?", (digest,)) for digest in digests
+            ]
+        return sum(row["bytes"] or 0 for row in sizes if row is not None)
+
+    def changes(self, since: int = 0, *, limit: int | None = None) -> Sequence[Change]:
+        after = "SELECT * FROM changes WHERE position>? ORDER BY position LIMIT ?"
+        with self._file.open() as db:
+            rows = db.execute(after, (since, -1 if limit is None else limit)).fetchall()
+        return [to_change(row) for row in rows]
+
+    def records(self) -> Sequence[TaskRecord]:
+        with self._file.transaction("DEFERRED") as db:
+            rows = db.execute("SELECT * FROM tasks ORDER BY tenant, task").fetchall()
+            return [TaskRecord(task_info(db, row["tenant"], row["task"]), row["last_version"]) for row in rows]
+
+    def restore_version(self, tenant: str, task: str, version: VersionInfo, files: Mapping[str, bytes]) -> None:
+        check_restored(tenant, task, version, files)
+        with self._file.transaction("IMMEDIATE") as db:
+            taken = "SELECT 1 FROM versions WHERE tenant=? AND task=? AND (version=? OR digest=?)"
+            if one(db, taken, (tenant, task, version.version, version.digest)):
+                raise Conflict(f"{task}@{version.version} or its adapter {version.digest} is there already")
+            set_last_version(db, tenant, task, version.version)
+            insert_version(db, (tenant, task), version, files)
+
+    def restore_task(self, record: TaskRecord) -> None:
+        key = (record.info.tenant, record.info.task)
+        with self._file.transaction("IMMEDIATE") as db:
+            set_last_version(db, *key, record.last_version)
+            for alias, version in record.info.aliases.items():
+                version_row(db, *key, version)
+                db.execute("INSERT OR REPLACE INTO aliases VALUES (?,?,?,?)", (*key, alias, version))
+            traffic = json.dumps(asdict(record.info.traffic))
+            db.execute("INSERT OR REPLACE INTO traffic VALUES (?,?,?)", (*key, traffic))
+
+    def restore_log(self, changes: Sequence[Change]) -> None:
+        with self._file.transaction("IMMEDIATE") as db:
+            last = one(db, "SELECT max(position) AS position FROM changes", ())
+            position = (last["position"] if last else 0) or 0
+            if changes and position >= changes[0].position:
+                raise Conflict(f"the log is at position {position}, expected less than {changes[0].position}")
+            db.executemany("INSERT INTO changes VALUES (?,?,?,?,?,?,?,?,?,?)", map(to_row, changes))

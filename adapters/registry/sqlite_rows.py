@@ -1,0 +1,139 @@
+"""The SQLite registry's tables: their schema, and rows to values of the contract and back."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from adapters.errors import NotFound
+from adapters.registry.protocol import NO_TRAFFIC, Change, ChangeKind, TaskInfo, Traffic, VersionInfo
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS tasks (
+    tenant TEXT NOT NULL, task TEXT NOT NULL, last_version INTEGER NOT NULL, PRIMARY KEY (tenant, task)
+) STRICT;
+CREATE TABLE IF NOT EXISTS versions (
+    tenant TEXT NOT NULL, task TEXT NOT NULL, version INTEGER NOT NULL, digest TEXT NOT NULL,
+    actor TEXT NOT NULL, created_at TEXT NOT NULL,
+    PRIMARY KEY (tenant, task, version), UNIQUE (tenant, task, digest)
+) STRICT;
+CREATE INDEX IF NOT EXISTS versions_by_digest ON versions (digest);
+CREATE TABLE IF NOT EXISTS aliases (
+    tenant TEXT NOT NULL, task TEXT NOT NULL, alias TEXT NOT NULL, version INTEGER NOT NULL,
+    PRIMARY KEY (tenant, task, alias)
+) STRICT;
+CREATE TABLE IF NOT EXISTS traffic (
+    tenant TEXT NOT NULL, task TEXT NOT NULL, traffic TEXT NOT NULL, PRIMARY KEY (tenant, task)
+) STRICT;
+CREATE TABLE IF NOT EXISTS files (
+    digest TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (digest, name)
+) STRICT;
+CREATE TABLE IF NOT EXISTS changes (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, tenant TEXT NOT NULL, task TEXT NOT NULL,
+    version INTEGER NOT NULL, digest TEXT NOT NULL, alias TEXT, actor TEXT NOT NULL, at TEXT NOT NULL, traffic TEXT
+) STRICT;
+"""
+
+
+def one(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = db.execute(sql, values).fetchone()
+    return row
+
+
+def next_version(db: sqlite3.Connection, tenant: str, task: str) -> int:
+    row = one(
+        db,
+        "INSERT INTO tasks VALUES (?,?,1) ON CONFLICT DO UPDATE SET last_version=last_version+1 RETURNING last_version",
+        (tenant, task),
+    )
+    assert row is not None
+    return int(row["last_version"])
+
+
+def set_last_version(db: sqlite3.Connection, tenant: str, task: str, last: int) -> None:
+    db.execute(
+        "INSERT INTO tasks VALUES (?,?,?) "
+        "ON CONFLICT DO UPDATE SET last_version=max(last_version, excluded.last_version)",
+        (tenant, task, last),
+    )
+
+
+def insert_version(
+    db: sqlite3.Connection, key: tuple[str, str], version: VersionInfo, files: Mapping[str, bytes]
+) -> None:
+    row = (*key, version.version, version.digest, version.actor, version.created_at.isoformat())
+    db.execute("INSERT INTO versions VALUES (?,?,?,?,?,?)", row)
+    db.executemany(
+        "INSERT OR IGNORE INTO files VALUES (?,?,?)",
+        [(version.digest, name, data) for name, data in files.items()],
+    )
+
+
+def version_row(db: sqlite3.Connection, tenant: str, task: str, version: int) -> sqlite3.Row:
+    row = one(db, "SELECT * FROM versions WHERE tenant=? AND task=? AND version=?", (tenant, task, version))
+    if row is None:
+        raise NotFound(f"no {task}@{version}")
+    return row
+
+
+def alias_version(db: sqlite3.Connection, tenant: str, task: str, alias: str) -> int | None:
+    row = one(db, "SELECT version FROM aliases WHERE tenant=? AND task=? AND alias=?", (tenant, task, alias))
+    return None if row is None else int(row["version"])
+
+
+def point(db: sqlite3.Connection, key: tuple[str, str], alias: str, version: int, digest: str, *, actor: str) -> None:
+    db.execute("INSERT OR REPLACE INTO aliases VALUES (?,?,?,?)", (*key, alias, version))
+    log(db, "alias_set", key, version, digest, actor=actor, alias=alias)
+
+
+def task_info(db: sqlite3.Connection, tenant: str, task: str) -> TaskInfo:
+    key = (tenant, task)
+    versions = db.execute("SELECT * FROM versions WHERE tenant=? AND task=? ORDER BY version", key).fetchall()
+    aliases = db.execute("SELECT * FROM aliases WHERE tenant=? AND task=? ORDER BY alias", key).fetchall()
+    traffic = one(db, "SELECT traffic FROM traffic WHERE tenant=? AND task=?", key)
+    return TaskInfo(
+        tenant=tenant,
+        task=task,
+        versions=tuple(
+            VersionInfo(row["version"], row["digest"], datetime.fromisoformat(row["created_at"]), row["actor"])
+            for row in versions
+        ),
+        aliases={row["alias"]: row["version"] for row in aliases},
+        traffic=NO_TRAFFIC if traffic is None else Traffic(**json.loads(traffic["traffic"])),
+    )
+
+
+def to_change(row: sqlite3.Row) -> Change:
+    traffic = None if row["traffic"] is None else Traffic(**json.loads(row["traffic"]))
+    return Change(**{**dict(row), "at": datetime.fromisoformat(row["at"]), "traffic": traffic})
+
+
+def to_row(change: Change) -> tuple[object, ...]:
+    traffic = None if change.traffic is None else json.dumps(asdict(change.traffic))
+    what = (change.kind, change.tenant, change.task, change.version, change.digest, change.alias, change.actor)
+    return (change.position, *what, change.at.isoformat(), traffic)
+
+
+def log(
+    db: sqlite3.Connection,
+    kind: ChangeKind,
+    key: tuple[str, str],
+    version: int,
+    digest: str,
+    *,
+    actor: str,
+    alias: str | None = None,
+    at: datetime | None = None,
+    traffic: str | None = None,
+) -> None:
+    db.execute(
+        "INSERT INTO changes (kind, tenant, task, version, digest, alias, actor, at, traffic) "
+        "VALUES (?,?,?,?,?,?,?,?,?)",
+        (kind, *key, version, digest, alias, actor, (at or now_ms()).isoformat(), traffic),
+    )
+
+
+def now_ms() -> datetime:
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1_000 * 1_000)

@@ -1,0 +1,204 @@
+"""One adapter or ten thousand: rates, latencies, memory, cold starts and new versions as their number grows.
+
+In process, through the server's own parts (catalog, adapter cache, SQLite registry, classifier, engine) but without
+HTTP, which is the same for any number. All adapters are one bundled prompt, perturbed: other prompts, the same labels
+and the same texts, so that nothing but their number differs. Every number gets its turn in every round.
+
+- `adapters10000_throughput_vs_1`: rows/s of 64 clients over 10,000 adapters ÷ over one, uniform choice. One is the best
+  case for anything that caches or groups by adapter.
+- `adapters10000_p99_vs_1`: the same of the 99th percentile of latency under Poisson arrivals at half of one adapter's
+  saturation rate, from the scheduled arrival; the median of the rounds' ratios.
+- `adapter_resident_bytes`: growth of this process's resident memory from one adapter to 10,000, each loaded and in the
+  bank, a head: prompt, trie, template, catalog entry, allocator's slack. A prompt of 10 × 512 float32 has 20,480.
+- `cold_extra_ms`: what the first request for an adapter takes longer than the second, in a freshly started server that
+  knows of the adapter but has not loaded it; median over many.
+- `publish_to_served_ms`: from when another process begins to publish a version into the registry's file to the first
+  answer by it; median. The server asks the registry for changes every quarter of a second.
+
+Versions are also published under load: the run fails if any request does.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+
+from adapters import SqliteRegistry
+from benchmarks.adapters.changes import Swap, cold_extra_s, publish_to_served_s, swap_under_load
+from benchmarks.adapters.counts import COUNTS, Key, Measured, measure_counts, p99_ratio, throughput_ratio
+from benchmarks.adapters.memory import Memory, fill
+from benchmarks.common import workload
+from benchmarks.common.in_process import in_process
+from benchmarks.common.publishing import TASK, name, publisher
+from benchmarks.common.report import print_result
+from benchmarks.common.schedule import CHOICES
+from cli.console import err, print_table
+
+MOST = COUNTS[-1]
+PEERS_PYTHON = Path(".venv-peers/bin/python")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much to measure."""
+
+    rounds: int
+    seconds: float
+    half_seconds: float
+    cold: int
+    publications: int
+
+
+FULL = Plan(rounds=6, seconds=4, half_seconds=10, cold=200, publications=30)
+QUICK = Plan(rounds=4, seconds=1.2, half_seconds=2.5, cold=40, publications=8)
+"""Even numbers of rounds: every other one goes the other way around."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Everything that was measured."""
+
+    counts: dict[Key, Measured]
+    memory: Memory
+    cold_s: Sequence[float]
+    served_s: Sequence[float]
+    swap: Swap
+    source: str
+
+
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(help=__doc__)
+def main(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, the same figures: some five minutes.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw rates and p99 by number of adapters into this SVG file.")
+    ] = None,
+    plot_python: Annotated[
+        Path, typer.Option(help="An interpreter that has matplotlib (`make bench-peers` installs one).")
+    ] = PEERS_PYTHON,
+) -> None:
+    plan = QUICK if quick else FULL
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the publishing process is stopped
+    with tempfile.TemporaryDirectory(prefix="superpos-") as folder:
+        results = asyncio.run(measure(plan, Path(folder) / "registry.sqlite"))
+    report(results, plan)
+    if plot is not None:
+        draw_plot(results, plot, plot_python)
+    print_result("adapters", figures(results), detail=detail(results, plan))
+    if results.swap.failures:
+        raise typer.Exit(1)
+
+
+async def measure(plan: Plan, path: Path) -> Results:
+    """Every measurement on one registry of its own."""
+    workload.publish(SqliteRegistry(path), name(0), workload.originals()[TASK])
+    texts = workload.texts({TASK: workload.originals()[TASK].spec})
+    items = texts.items[TASK]
+    with Progress(console=err, transient=True) as progress:
+        bar = progress.add_task("publishing", total=None)
+
+        def done(what: str) -> None:
+            progress.update(bar, description=what, advance=1)
+
+        async with in_process(path) as runtime, publisher(path) as other:
+            memory = await fill(runtime, other, items, count=MOST, done=done)
+            progress.update(bar, total=plan.rounds * len(COUNTS) * len(CHOICES), completed=0)
+            counts = await measure_counts(
+                runtime, items, rounds=plan.rounds, seconds=plan.seconds, half_seconds=plan.half_seconds, done=done
+            )
+            progress.update(bar, description="new versions", total=None)
+            served = [await publish_to_served_s(runtime, other, items[0], i) for i in range(plan.publications)]
+            swap = await swap_under_load(runtime, other, items, versions=plan.publications)
+        progress.update(bar, description="cold starts")
+        async with in_process(path) as runtime:
+            cold = await cold_extra_s(runtime, items, count=plan.cold)
+    return Results(counts, memory, cold, served, swap, texts.source)
+
+
+def figures(results: Results) -> dict[str, float]:
+    """The figures that may be compared between runs."""
+    return {
+        "adapters10000_throughput_vs_1": throughput_ratio(results.counts, (MOST, "uniform")),
+        "adapters10000_p99_vs_1": p99_ratio(results.counts, (MOST, "uniform")),
+        "adapter_resident_bytes": results.memory.bytes_each,
+        "cold_extra_ms": statistics.median(results.cold_s) * 1_000,
+        "publish_to_served_ms": statistics.median(results.served_s) * 1_000,
+    }
+
+
+def report(results: Results, plan: Plan) -> None:
+    """Tables for people."""
+    columns = ("adapters", *(f"{what} ÷ one's, {choice}" for choice in CHOICES for what in ("rows/s", "p99")))
+    table = Table(*columns, title="In process, the same texts", caption=f"texts: {results.source}")
+    for count in COUNTS:
+        keys: list[Key] = [(count, choice) for choice in CHOICES]
+        cells = [
+            f"{ratio:.2f}"
+            for key in keys
+            for ratio in (throughput_ratio(results.counts, key), p99_ratio(results.counts, key))
+        ]
+        table.add_row(f"{count:,}", *cells)
+    print_table(table)
+    others = Table("what", "value")
+    others.add_row("resident memory an adapter, all told", f"{results.memory.bytes_each:,.0f} bytes")
+    others.add_row("of which the prompt's own", f"{results.memory.prompt_bytes:,} bytes")
+    cold, served = figures(results)["cold_extra_ms"], figures(results)["publish_to_served_ms"]
+    others.add_row(f"a cold adapter's first request takes longer by (p50 of {plan.cold})", f"{cold:.2f} ms")
+    others.add_row(f"published elsewhere to served (p50 of {plan.publications})", f"{served:.0f} ms")
+    swap = results.swap
+    others.add_row(f"{swap.versions} versions swapped under load", f"{swap.failures} of {swap.answers} requests failed")
+    print_table(others)
+
+
+def detail(results: Results, plan: Plan) -> dict[str, object]:
+    """What explains the figures."""
+    return {
+        "plan": asdict(plan),
+        "texts": results.source,
+        "by_count": curves(results),
+        "failures": sum(measured.failures for measured in results.counts.values()),
+        "memory": asdict(results.memory),
+        "swap": asdict(results.swap),
+    }
+
+
+def curves(results: Results) -> dict[str, dict[str, list[float]]]:
+    """Rates and p99 relative to one adapter's, by choice, in the order of `COUNTS`."""
+    return {
+        choice: {
+            "adapters": list(COUNTS),
+            "throughput_vs_1": [throughput_ratio(results.counts, (count, choice)) for count in COUNTS],
+            "p99_vs_1": [p99_ratio(results.counts, (count, choice)) for count in COUNTS],
+        }
+        for choice in CHOICES
+    }
+
+
+def draw_plot(results: Results, path: Path, python: Path) -> None:
+    """Have `benchmarks.common.plot` draw, by an interpreter that has matplotlib."""
+    root = Path(__file__).parents[2]
+    command = (python.absolute(), root / "benchmarks/common/plot.py", path.absolute())
+    subprocess.run(command, input=json.dumps(curves(results)).encode(), check=True, env=without_our_path())
+
+
+def without_our_path() -> dict[str, str]:
+    """The environment, but for where Python finds our packages."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+
+if __name__ == "__main__":
+    app()

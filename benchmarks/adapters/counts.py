@@ -1,0 +1,94 @@
+"""One classifier under load with few adapters and with many, on the same texts: rates and latencies by their number."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from adapters import DEFAULT_TENANT, Ref
+from benchmarks.common.load import Ask, Load, closed_loop, open_loop
+from benchmarks.common.publishing import name
+from benchmarks.common.schedule import CHOICES, Choice, draw, percentile, poisson_arrivals
+from benchmarks.common.workload import Item
+from service.inference.predictions import Classification
+from service.runtime import Runtime
+
+COUNTS = (1, 10, 100, 1_000, 10_000)
+CLIENTS = 64
+LOAD_SHARE = 0.5
+NUM_REQUESTS = 20_000
+TIMEOUT_S = 60.0
+
+
+@dataclass(slots=True)
+class Measured:
+    """One number of adapters under one choice, a value a round."""
+
+    saturated: list[Load] = field(default_factory=list)
+    half: list[Load] = field(default_factory=list)
+
+    @property
+    def failures(self) -> int:
+        return sum(load.failures for load in (*self.saturated, *self.half))
+
+
+Key = tuple[int, Choice]
+
+
+async def classify(runtime: Runtime, task: str, item: Item) -> Classification:
+    """One text of one task, through everything but HTTP."""
+    return await runtime.classifier.classify(
+        DEFAULT_TENANT, Ref.parse(task), [item], truncation="end", top_k=None, timeout_s=TIMEOUT_S
+    )
+
+
+def asker(runtime: Runtime, tasks: Sequence[str], items: Sequence[Item]) -> Ask:
+    """Request n is text n of task n; every number of adapters gets the same texts in the same order."""
+
+    async def ask(number: int) -> int | None:
+        await classify(runtime, tasks[number % len(tasks)], items[number % len(items)])
+        return 1
+
+    return ask
+
+
+async def measure_counts(
+    runtime: Runtime,
+    items: Sequence[Item],
+    *,
+    rounds: int,
+    seconds: float,
+    half_seconds: float,
+    done: Callable[[str], None],
+) -> dict[Key, Measured]:
+    """Round robin over numbers and choices; in each turn saturation, then arrivals at half the rate of one adapter."""
+    keys: list[Key] = [(count, choice) for count in COUNTS for choice in CHOICES]
+    asks = {
+        (count, choice): asker(runtime, [name(n) for n in draw(count, choice, size=NUM_REQUESTS, seed=count)], items)
+        for count, choice in keys
+    }
+    warm = await closed_loop([asks[1, "uniform"]] * CLIENTS, seconds=seconds)
+    measured = {key: Measured() for key in keys}
+    for number in range(rounds):
+        arrivals = poisson_arrivals(LOAD_SHARE * warm.rows_per_s, seconds=half_seconds, seed=number)
+        first = number * 1_009
+        # every other round the other way around: what drifts meets few and many alike
+        for key in keys if number % 2 == 0 else reversed(keys):
+            measured[key].saturated.append(await closed_loop([asks[key]] * CLIENTS, seconds=seconds, first=first))
+            measured[key].half.append(await open_loop(asks[key], arrivals, first=first))
+            done(f"{key[0]:,} adapters, {key[1]}")
+    return measured
+
+
+def throughput_ratio(measured: dict[Key, Measured], key: Key) -> float:
+    """Rows/s with that many adapters ÷ rows/s with one: the median over rounds."""
+    pairs = zip(measured[key].saturated, measured[1, key[1]].saturated, strict=True)
+    return statistics.median(many.rows_per_s / one.rows_per_s for many, one in pairs)
+
+
+def p99_ratio(measured: dict[Key, Measured], key: Key) -> float:
+    """The p99 at half load with that many adapters ÷ the p99 with one: the median over rounds.
+
+    Not of all rounds together: there a single round in which the machine was busy would be the whole tail.
+    """
+    pairs = zip(measured[key].half, measured[1, key[1]].half, strict=True)
+    return statistics.median(percentile(many.latencies, 99) / percentile(one.latencies, 99) for many, one in pairs)

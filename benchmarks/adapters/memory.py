@@ -1,0 +1,68 @@
+"""What ten thousand adapters take in memory, with the server's own parts in this process."""
+
+import asyncio
+import gc
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.adapters.counts import classify
+from benchmarks.common.publishing import Publisher, name
+from benchmarks.common.workload import Item
+from service.runtime import Runtime
+
+AT_ONCE = 100
+"""Adapters that are published in one go, and made resident side by side."""
+WARM_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Resident memory with one adapter and with many."""
+
+    count: int
+    one_bytes: int
+    many_bytes: int
+    prompt_bytes: int
+    """A prompt's own: P × H float32."""
+
+    @property
+    def bytes_each(self) -> float:
+        return (self.many_bytes - self.one_bytes) / (self.count - 1)
+
+
+async def fill(
+    runtime: Runtime, other: Publisher, items: Sequence[Item], *, count: int, done: Callable[[str], None]
+) -> Memory:
+    """From one adapter to `count`: published by the other process, followed, loaded, and resident in the bank.
+
+    The server's allocations for a batch are warm before: the same batches run over one adapter first.
+    """
+    shortest = min(items, key=lambda item: sum(map(len, item.values())))
+    for _ in range(WARM_ROUNDS):
+        await asyncio.gather(*(classify(runtime, name(0), item) for item in items[:AT_ONCE]))
+        await asyncio.gather(*(classify(runtime, name(0), shortest) for _ in range(AT_ONCE)))
+    one = resident_bytes()
+    for first in range(1, count, AT_ONCE):
+        await other.publish(first, min(first + AT_ONCE, count) - 1, seed=1)
+        done("publishing")
+    await runtime.follower.refresh()
+    for first in range(0, count, AT_ONCE):
+        tasks = map(name, range(first, min(first + AT_ONCE, count)))
+        await asyncio.gather(*(classify(runtime, task, shortest) for task in tasks))
+        done("making resident")
+    resident = runtime.engine.stats().resident_adapters
+    assert resident == count, f"{resident} adapters are resident, expected {count}"
+    return Memory(count, one, resident_bytes(), 4 * 10 * runtime.backbone.width)
+
+
+def resident_bytes() -> int:
+    """This process's resident memory."""
+    gc.collect()
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE")
+    except FileNotFoundError:  # not Linux
+        kilobytes = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, check=True)
+        return int(kilobytes.stdout) * 1_024

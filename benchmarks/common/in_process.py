@@ -1,0 +1,63 @@
+"""The server's parts in this process, without HTTP: the engine by itself, to compare the whole server with."""
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import Any, cast
+
+from adapters import DEFAULT_TENANT, Ref
+from benchmarks.common.server_process import Question
+from service.app import create_app
+from service.engine.types import EngineRow
+from service.runtime import Runtime
+from service.settings import Settings
+from service.telemetry.logging import configure_logging
+
+Rows = Sequence[EngineRow]
+
+
+@asynccontextmanager
+async def in_process(registry: Path) -> AsyncIterator[Runtime]:
+    """A running world on a registry, built as the server builds it."""
+    configure_logging("json")
+    logging.getLogger("service").setLevel(logging.WARNING)
+    app = create_app(Settings(registry=registry, bundled=False))
+    async with app.router.lifespan_context(app):
+        yield cast(Runtime, app.state.runtime)
+
+
+async def engine_rows(runtime: Runtime, question: Question) -> Rows:
+    """A question as the engine takes it, tokenized beforehand."""
+    resolution = runtime.catalog.resolve(DEFAULT_TENANT, Ref.parse(question.task))
+    adapter = await runtime.adapters.get(resolution.digest)
+    tokenized = runtime.backbone.tokenizer.tokenize(question.texts, max_tokens=question.max_tokens, truncation="end")
+    return [EngineRow(adapter, text.token_ids, math.inf) for text in tokenized]
+
+
+def engine_rate(runtime: Runtime, chunks: Sequence[Rows], *, outstanding: int, seconds: float) -> float:
+    """Rows/s of the engine alone at saturation: `outstanding` chunks wait in it at any time."""
+    source = cycle(chunks)
+    waiting: deque[Sequence[Future[Any]]] = deque()
+    started, rows = time.perf_counter(), 0
+    while waiting or time.perf_counter() - started < seconds:
+        while len(waiting) < outstanding and time.perf_counter() - started < seconds:
+            waiting.append(runtime.engine.submit(next(source)))
+        finished = waiting.popleft()
+        for future in finished:
+            future.result()
+        rows += len(finished)
+    return rows / (time.perf_counter() - started)
+
+
+def engine_seconds(runtime: Runtime, rows: Rows) -> float:
+    """How long the engine alone takes for these rows, with nothing else in it."""
+    started = time.perf_counter()
+    for future in runtime.engine.submit(rows):
+        future.result()
+    return time.perf_counter() - started

@@ -1,0 +1,70 @@
+"""An engine in a process of its own that answers lines of JSON: both ends of the pipe.
+
+In processes of their own, threads that spin after their work, and libraries that bring their own OpenMP, cannot slow
+the other engines.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SETTLE_S = 0.25
+"""Before each turn: OpenMP's threads spin for a while after their work, and would take the next one's cores."""
+
+
+@dataclass(slots=True)
+class EngineProcess:
+    """One engine's process, seen from outside."""
+
+    name: str
+    process: subprocess.Popen[str]
+    log: Path
+
+    def ask(self, question: object) -> object:
+        """One line there, one back."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(question) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended:\n{self.log.read_text()[-2_000:]}")
+        return json.loads(line)
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.kill()
+        self.process.wait()
+
+
+def start(module: str, name: str, *arguments: str, log: Path, python: str = sys.executable) -> EngineProcess:
+    """Start `python -m module name …`, which calls `answer_lines`, and wait until it is ready."""
+    threads = str(len(os.sched_getaffinity(0)))
+    process = subprocess.Popen(
+        [python, "-m", module, name, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log.open("w"),
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": threads, "PYTHONWARNINGS": "ignore"},
+    )
+    assert process.stdout
+    if not process.stdout.readline():
+        raise SystemExit(f"{name} did not start:\n{log.read_text()[-2_000:]}")
+    return EngineProcess(name, process, log)
+
+
+def answer_lines(make: Callable[[], Callable[[object], object]]) -> None:
+    """The engine's side: make it, then answer each line of standard input until that ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    answer = make()
+    print(json.dumps("ready"), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), file=answers, flush=True)

@@ -1,0 +1,73 @@
+"""Another process that publishes: a second handle on a registry's file, told over its standard input what to do.
+
+Each line it reads is JSON: `{"first", "last", "seed"}` publishes a version of each of the tasks with these numbers. It
+answers each line with one: when its publishing began, by `time.monotonic`, which processes of one machine share.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters import SqliteRegistry
+from benchmarks.common import workload
+
+TASK = "sst2"
+"""The bundled adapter that all of these are made from: one template, one set of labels, other prompts."""
+
+
+def name(number: int) -> str:
+    """The task of an adapter by its number."""
+    return f"{TASK}-{number:05d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """The process, as this one sees it."""
+
+    process: asyncio.subprocess.Process
+
+    async def publish(self, first: int, last: int, *, seed: int) -> float:
+        """Publish a version of the tasks `first` to `last`; when that began, by `time.monotonic`."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"first": first, "last": last, "seed": seed}).encode() + b"\n")
+        line = await self.process.stdout.readline()
+        if not line:
+            raise SystemExit("the publishing process ended")
+        began: float = json.loads(line)["began"]
+        return began
+
+
+@asynccontextmanager
+async def publisher(registry: Path) -> AsyncIterator[Publisher]:
+    """Start the process on a registry, end it in the end."""
+    command = (sys.executable, "-m", "benchmarks.common.publishing", str(registry))
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    try:
+        yield Publisher(process)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def main() -> None:
+    """Publish what standard input asks for, until it ends."""
+    registry, original = SqliteRegistry(Path(sys.argv[1])), workload.originals()[TASK]
+    for line in sys.stdin:
+        order = json.loads(line)
+        numbers = range(order["first"], order["last"] + 1)
+        made = [(number, workload.perturbed(original, order["seed"] * 1_000_003 + number)) for number in numbers]
+        began = time.monotonic()
+        for number, adapter in made:
+            workload.publish(registry, name(number), adapter)
+        print(json.dumps({"began": began}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Server processes under benchmark, Superpos and the peers: started, waited for, ended with all that they started."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.common.http_load import Call, Reply, ask, call
+from benchmarks.common.workload import Item
+
+PEERS = Path(__file__).parents[1] / "serving" / "peers"
+SUPERPOS = str(Path(sys.executable).with_name("superpos"))
+THREADS = os.cpu_count() or 1
+STOP_TIMEOUT_S = 20.0
+NUM_PEERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Some inputs of one task, as fields and as the texts that its template makes of them."""
+
+    task: str
+    items: tuple[Item, ...]
+    texts: tuple[str, ...]
+    max_tokens: int
+
+    def singles(self) -> list["Question"]:
+        """A question for each of its inputs."""
+        pairs = zip(self.items, self.texts, strict=True)
+        return [Question(self.task, (item,), (text,), self.max_tokens) for item, text in pairs]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A way to serve the tasks, and how to ask it."""
+
+    name: str
+    command: Callable[[int], Sequence[str]]
+    """From a port to a command line."""
+    call: Callable[[str, Question], Call]
+    """From its address and a question to a request."""
+    needs: str | None = None
+    """The module that its interpreter must have."""
+    environment: Mapping[str, str] | None = None
+
+
+def superpos_server(registry: Path) -> Server:
+    """The server of this project, as `superpos serve` starts it."""
+
+    def request(url: str, question: Question) -> Call:
+        body = json.dumps({"inputs": question.items, "truncate": "end"}).encode()
+        return call(url, f"/classify/{question.task}", body, rows=len(question.items))
+
+    def command(port: int) -> Sequence[str]:
+        return (SUPERPOS, "serve", "--port", str(port), "--registry", str(registry), "--log-format", "json")
+
+    return Server("superpos", command, request)
+
+
+def peer_servers(python: Path, *, backbone: Path, adapters: Path, scratch: Path) -> list[Server]:
+    """The peers, run by an interpreter of their own on the same backbone folder and adapter folders.
+
+    They get rendered texts: no template is theirs to fill in.
+    """
+
+    def command(script: str) -> Callable[[int], Sequence[str]]:
+        folders = ("--backbone", str(backbone), "--adapters", str(adapters), "--threads", str(THREADS))
+        return lambda port: (str(python), str(PEERS / script), *folders, "--port", str(port))
+
+    def to_path(url: str, question: Question) -> Call:
+        return call(url, f"/classify/{question.task}", _json(inputs=question.texts), rows=len(question.texts))
+
+    def to_body(url: str, question: Question) -> Call:
+        body = _json(task=question.task, inputs=question.texts)
+        return call(url, "/predict", body, rows=len(question.texts))
+
+    def to_header(url: str, question: Question) -> Call:
+        header = f"serve_multiplexed_model_id: {question.task}\r\n"
+        return call(url, "/", _json(inputs=question.texts), rows=len(question.texts), headers=header)
+
+    ray = {"RAY_TMPDIR": str(scratch), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    return [
+        Server("FastAPI + PEFT", command("fastapi_peft.py"), to_path, "fastapi"),
+        Server("LitServe + PEFT", command("litserve_peft.py"), to_body, "litserve"),
+        Server("Ray Serve + PEFT", command("ray_peft.py"), to_header, "ray.serve", ray),
+    ]
+
+
+def missing(peer: Server) -> str | None:
+    """Why a peer cannot run here, or None."""
+    python = Path(peer.command(0)[0])
+    if not python.exists():
+        return f"no {python}"
+    found = subprocess.run([python, "-c", f"import peft, {peer.needs}"], capture_output=True, check=False)
+    return None if found.returncode == 0 else f"{peer.needs} or peft is not installed there"
+
+
+@contextmanager
+def started(server: Server, *, log: Path) -> Iterator[str]:
+    """Start a server on a free port; its address, where nothing may answer yet. All that it started ends with it."""
+    port = free_port()
+    # the peers' interpreter must not see our packages; the working folder and what is inherited lead to none
+    inherited = {name: value for name, value in os.environ.items() if server.needs is None or name != "PYTHONPATH"}
+    environment = {**inherited, **(server.environment or {})}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            server.command(port), stdout=output, stderr=output, env=environment, cwd=log.parent, start_new_session=True
+        )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, then end whatever of its session is left (LitServe's workers outlive a SIGTERM)."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_TIMEOUT_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+class DoesNotAnswer(Exception):
+    """A server that was started gave no answer in time."""
+
+
+async def until_it_answers(url: str, request: Call, *, log: Path, timeout_s: float = 180) -> Reply:
+    """Ask again and again until a server that starts gives its first 200 (`DoesNotAnswer` where it never does)."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(30):
+                reply = await ask(url, request)
+            if reply.status == 200:
+                return reply
+        await asyncio.sleep(0.2)
+    raise DoesNotAnswer(f"no answer within {timeout_s:g} s; it said: {tail(log)}")
+
+
+def tail(log: Path) -> str:
+    """The end of a log."""
+    return log.read_text(errors="replace")[-2_000:]
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _json(**body: object) -> bytes:
+    return json.dumps(body).encode()

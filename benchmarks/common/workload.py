@@ -1,0 +1,90 @@
+"""What the serving benchmarks ask: adapters made from the bundled ones, and real texts for them."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+
+from adapters import DEFAULT_TENANT, PromptAdapter, SqliteRegistry, TaskSpec
+from adapters.bundle import bundled_adapters
+from adapters.files import from_files, to_files
+from training.task.task_file import load_task_file
+
+ROOT = Path(__file__).parents[2]
+TASKS = ("ag_news", "rte", "sst2", "trec")
+"""The bundled tasks that are asked: few labels of a piece each. Others would make figures of different times differ."""
+NOISE = 0.01
+"""What is added to a bundled prompt has this standard deviation, in the prompt's own: another prompt, the same task."""
+
+Item = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Inputs by bundled task, and where they are from, to be said beside the figures."""
+
+    items: Mapping[str, Sequence[Item]]
+    source: str
+
+
+def perturbed(adapter: PromptAdapter, seed: int) -> PromptAdapter:
+    """Another adapter of the same task, with a digest of its own."""
+    noise = np.random.default_rng(seed).normal(0, NOISE * float(adapter.prompt.std()), adapter.prompt.shape)
+    return PromptAdapter((adapter.prompt + noise).astype(np.float32), adapter.manifest)
+
+
+def originals() -> dict[str, PromptAdapter]:
+    """The bundled adapters of `TASKS`, by task."""
+    files = bundled_adapters()
+    return {task: from_files(files[task]) for task in TASKS}
+
+
+def mixed_adapters(count: int) -> dict[str, PromptAdapter]:
+    """`count` adapters, each bundled task's in turn: `sst2-0002`, …."""
+    bundled = list(originals().items())
+    return {
+        f"{task}-{number:04d}": perturbed(adapter, number)
+        for number, (task, adapter) in zip(range(count), cycle(bundled), strict=False)
+    }
+
+
+def original(task: str) -> str:
+    """The bundled task that a mixed adapter was made from."""
+    return task.rpartition("-")[0]
+
+
+def publish(registry: SqliteRegistry, task: str, adapter: PromptAdapter) -> int:
+    """Publish an adapter as the task's next version; the version."""
+    return registry.publish(DEFAULT_TENANT, task, to_files(adapter), actor="benchmark").version
+
+
+def texts(tasks: Mapping[str, TaskSpec], *, limit: int = 400) -> Texts:
+    """Real validation rows of each task where SUPERPOS_DATA is set, else the example tickets for all of them."""
+    if os.environ.get("SUPERPOS_DATA"):
+        return Texts({task: _real_items(task, limit) for task in tasks}, "validation rows of SUPERPOS_DATA")
+    lines = (ROOT / "examples/tickets/train.jsonl").read_text(encoding="utf-8").splitlines()
+    tickets = [str(json.loads(line)["text"]) for line in lines]
+    items = {task: _ticket_items(spec, tickets) for task, spec in tasks.items()}
+    return Texts(items, "examples/tickets (set SUPERPOS_DATA for the tasks' own rows)")
+
+
+def _real_items(task: str, limit: int) -> list[Item]:
+    file = load_task_file(ROOT / f"examples/tasks/{task}.yaml", variables=os.environ)
+    assert file.data.validation is not None
+    columns = {field: file.data.columns.get(field, field) for field in file.spec.fields}
+    rows = pyarrow.parquet.read_table(file.data.validation).slice(0, limit).to_pylist()
+    return [{field: str(row[column]) for field, column in columns.items()} for row in rows]
+
+
+def _ticket_items(spec: TaskSpec, tickets: Sequence[str]) -> list[Item]:
+    """Tickets as inputs of any task: a field takes the next one."""
+    num_fields = len(spec.fields)
+    return [
+        {field: tickets[(i + k) % len(tickets)] for k, field in enumerate(spec.fields)}
+        for i in range(0, len(tickets), num_fields)
+    ]

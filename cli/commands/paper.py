@@ -1,0 +1,234 @@
+"""`superpos paper table1 | table2 | table3 | fig2`: the paper's grids, run and printed."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cli import paper_files
+from cli.backbone_options import load_backbone, training_precision
+from cli.console import CommandError, err, out, report_errors
+from cli.options import (
+    BackboneOption,
+    CacheOption,
+    DeviceOption,
+    OfflineOption,
+    PrecisionOption,
+    RevisionOption,
+    ThreadsOption,
+)
+from cli.paper_files import GridOption
+from cli.ui.paper_tables import Part, print_part
+
+if TYPE_CHECKING:
+    from backbone import Backbone, Precision
+    from training.paper.grid import Cell, Grid
+    from training.paper.results import CellResult
+    from training.paper.runner import GridOutcome
+    from training.task.task_file import TaskFile
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The tables and the figure of SuperPos-Prompt (Sadraei et al. 2024): its grids, run on any backbone.",
+    epilog="A grid goes on where it was ended: give the same --out. Processes with other --tasks may share a folder.",
+)
+
+TasksOption = Annotated[
+    str, typer.Option(help="Task files of --task-files by name, with commas; they need SUPERPOS_DATA.")
+]
+MethodsOption = Annotated[
+    str | None, typer.Option(help="Variants by name, with commas; --dry-run lists them. (default: the table's)")
+]
+SeedsOption = Annotated[str, typer.Option(help="With commas; whole tables of the first come before the next.")]
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="100 steps of 16 rows, 200 selection and 400 report rows: for two cores.")
+]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps at most. (default: 80 epochs, as the paper)")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Training rows at most.")]
+EvalRowsOption = Annotated[int | None, typer.Option(min=1, help="Selection and report rows at most, each.")]
+SplitOption = Annotated[
+    Literal["honest", "paper"], typer.Option(help="paper: choose the best epoch on the reported rows, as it does.")
+]
+SlotsOption = Annotated[int, typer.Option(min=1, max=64, help="Prompts that train in one packed batch.")]
+DryOption = Annotated[bool, typer.Option("--dry-run", help="List the cells that are left, and train nothing.")]
+PlainOption = Annotated[bool, typer.Option("--plain", help="A line a run, for logs.")]
+SourceOption = Annotated[
+    list[str] | None, typer.Option(help="ATTEMPT: the folder of an adapter that it mixes; repeatable.")
+]
+TaskFilesOption = Annotated[Path, typer.Option(help="The folder of the task files.")]
+
+_TASKS = "qqp,qnli,mnli,sst2,stsb,mrpc,cola,multirc,rte,cb,copa,wic,boolq"
+
+
+def _command(part: Part, about: str) -> None:
+    """Add one table's command: all take the same options."""
+
+    def run(
+        tasks: TasksOption = _TASKS,
+        methods: MethodsOption = None,
+        seeds: SeedsOption = "0",
+        quick: QuickOption = False,
+        max_steps: StepsOption = None,
+        limit: LimitOption = None,
+        eval_rows: EvalRowsOption = None,
+        split: SplitOption = "honest",
+        out_folder: GridOption = Path("runs/paper"),
+        max_slots: SlotsOption = 8,
+        dry_run: DryOption = False,
+        plain: PlainOption = False,
+        task_files: TaskFilesOption = Path("examples/tasks"),
+        source: SourceOption = None,
+        backbone: BackboneOption = "embedded",
+        device: DeviceOption = "cpu",
+        precision: PrecisionOption = "fp32",
+        threads: ThreadsOption = None,
+        cache_dir: CacheOption = None,
+        revision: RevisionOption = None,
+        offline: OfflineOption = False,
+    ) -> None:
+        from adapters.errors import AdapterError
+        from backbone import BackboneError
+        from training.errors import TrainingError
+
+        with report_errors(AdapterError, BackboneError, TrainingError):
+            grid = _grid(
+                part,
+                methods,
+                tasks,
+                seeds,
+                quick=quick,
+                steps=max_steps,
+                limit=limit,
+                rows=eval_rows,
+                split=split,
+                sources=source or (),
+            )
+            frozen_in = training_precision(precision)
+            files = _task_files(task_files, grid.tasks)
+            loaded = load_backbone(
+                backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
+            )
+            if dry_run:
+                _list_left(grid, files, out_folder, loaded)
+                return
+            outcome = _run(grid, files, out_folder, loaded, max_slots=max_slots, precision=frozen_in, plain=plain)
+            print_part(part, grid, out_folder, loaded)
+            _end(outcome, out_folder)
+
+    run.__doc__ = f"{about}\n\n\b\n    superpos paper {part} --quick --tasks sst2,rte,trec --seeds 0,1 --out runs/paper"
+    app.command(part)(run)
+
+
+_command("table1", "Run and print Table 1: methods with and without dropout, the score of each task.")
+_command("table2", "Run Table 1's grid and print Table 2: the standardised overall score.")
+_command("table3", "Run and print Table 3's ablation: a softmax over the superposition weights.")
+_command("fig2", "Run Figure 2's grids (dropout, methods, m, how p′ starts) and draw them into the folder.")
+
+
+app.command()(paper_files.results)
+app.command()(paper_files.restore)
+app.command()(paper_files.render)
+
+
+def _grid(
+    part: Part,
+    methods: str | None,
+    tasks: str,
+    seeds: str,
+    *,
+    quick: bool,
+    steps: int | None,
+    limit: int | None,
+    rows: int | None,
+    split: Literal["honest", "paper"],
+    sources: Sequence[str],
+) -> "Grid":
+    from dataclasses import replace
+
+    from training.paper.grid import FULL, QUICK, Grid
+    from training.paper.variants import FIGURE2, TABLE1, TABLE2, TABLE3, variant
+
+    defaults = {"table1": TABLE1, "table2": TABLE2, "table3": TABLE3, "fig2": FIGURE2}[part]
+    asked = {"max_steps": steps, "limit": limit, "max_selection": rows, "max_report": rows}
+    budget = replace(QUICK if quick else FULL, **{name: value for name, value in asked.items() if value is not None})
+    names = methods.split(",") if methods else [name for name in defaults if name != "attempt" or sources]
+    try:
+        numbers = tuple(int(seed) for seed in seeds.split(","))
+    except ValueError as exc:
+        raise CommandError(f"--seeds is {seeds!r}, expected whole numbers with commas between them") from exc
+    variants = tuple(variant(name, sources) for name in names)
+    return Grid(variants=variants, tasks=tuple(tasks.split(",")), seeds=numbers, split=split, budget=budget)
+
+
+def _task_files(folder: Path, tasks: Sequence[str]) -> dict[str, "TaskFile"]:
+    from training.task.task_file import load_task_file
+
+    return {task: load_task_file(folder / f"{task}.yaml", variables=os.environ) for task in tasks}
+
+
+def _list_left(grid: "Grid", files: "dict[str, TaskFile]", folder: Path, backbone: "Backbone") -> None:
+    from training.paper.grid_folder import pending
+
+    left = pending(folder, grid, files, fingerprint=backbone.identity.fingerprint)
+    for cell in left:
+        out.print(str(cell), markup=False)
+    err.print(f"{len(left)} of {len(grid.cells())} runs are left in {folder}", markup=False)
+
+
+def _run(
+    grid: "Grid",
+    files: "dict[str, TaskFile]",
+    folder: Path,
+    backbone: "Backbone",
+    *,
+    max_slots: int,
+    precision: "Precision",
+    plain: bool,
+) -> "GridOutcome":
+    """Train what is left, a bar over runs and a line for each that ends."""
+    from training.paper.grid_folder import pending
+    from training.paper.runner import GridEvents, run_grid
+
+    left = len(pending(folder, grid, files, fingerprint=backbone.identity.fingerprint))
+    total = len(grid.cells())
+    with Progress(
+        TextColumn("runs"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[doing]}"),
+        console=err,
+        transient=True,
+        disable=plain,
+    ) as progress:
+        bar = progress.add_task("", total=total, completed=total - left, doing="")
+
+        def done(cell: "Cell", result: "CellResult") -> None:
+            progress.advance(bar)
+            flat = "  COLLAPSED" if result.collapsed else ""
+            scores = f"{100 * result.untrained['score']:.1f} → {100 * result.report['score']:.1f}"
+            err.print(f"{cell}  score {scores}, step {result.best_step}{flat}", markup=False)
+
+        def failed(cell: "Cell", reason: str) -> None:
+            progress.advance(bar)
+            err.print(f"{cell}: {reason}", style="red", markup=False)
+
+        events = GridEvents(
+            on_stack=lambda cells: progress.update(bar, doing=f"{cells[0].task}, {len(cells)} prompts"),
+            on_step=lambda cell, event: progress.update(bar, doing=f"{cell.task} step {event.step}/{event.num_steps}"),
+            on_done=done,
+            on_failed=failed,
+        )
+        return run_grid(backbone, grid, files, folder, max_slots=max_slots, precision=precision, events=events)
+
+
+def _end(outcome: "GridOutcome", folder: Path) -> None:
+    if outcome.interrupted:
+        err.print(f"ended; the same command goes on with what is left in {folder}", style="yellow", markup=False)
+        raise typer.Exit(130)
+    if outcome.failed:
+        raise CommandError(f"{len(outcome.failed)} runs failed, the first: {next(iter(outcome.failed.values()))}")

@@ -1,0 +1,63 @@
+"""The paper's tables on a terminal."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rich.table import Table as Shown
+
+from cli.console import out, print_table
+
+if TYPE_CHECKING:
+    from backbone import Backbone
+    from training.paper.grid import Grid
+    from training.paper.results import Results
+
+Part = Literal["table1", "table2", "table3", "fig2"]
+
+
+def print_part(part: Part, grid: "Grid", folder: Path, backbone: "Backbone") -> None:
+    """Print a table of what is finished of a grid; of Figure 2, also draw the plots into its folder."""
+    from training.paper.grid_folder import collect
+
+    found = collect(folder, backbone)
+    wanted = {(cell.task, cell.variant.name, cell.seed) for cell in grid.cells()}
+    found = found.model_copy(
+        update={"cells": tuple(cell for cell in found.cells if (cell.task, cell.variant, cell.seed) in wanted)}
+    )
+    if not found.cells:
+        return
+    _show_table(part, grid, found)
+    if part == "fig2":
+        from adapters.atomic_files import atomic_write
+        from training.paper.plots import CAPTIONS, figures
+        from training.report.svg import png, svg
+
+        for name, figure in figures(found).items():
+            atomic_write({folder / f"{name}.svg": svg(figure).encode(), folder / f"{name}.png": png(figure)})
+            out.print(f"{folder / name}.svg: {CAPTIONS[name]}", markup=False)
+
+
+def _show_table(part: Part, grid: "Grid", results: "Results") -> None:
+    from training.paper.tables import make_table
+
+    table = make_table(results, [variant.name for variant in grid.variants])
+    columns = () if part == "table2" else table.tasks
+    title = f"{part}, {results.backbone.id}, split {grid.split}, seeds {', '.join(map(str, grid.seeds))}"
+    shown = Shown("method", "rate", "dropout", *columns, "mean", "overall", title=title)
+    for line in table.lines:
+        entries = [str(line.entries[task]) if task in line.entries else "–" for task in columns]
+        overall = "–" if line.overall is None else f"{line.overall.mean:.1f} ± {line.overall.std:.1f}"
+        average = "–" if line.average is None or len(line.entries) < len(table.tasks) else f"{line.average:.1f}"
+        shown.add_row(line.title, f"{line.lr:g}", "on" if line.dropout else "off", *entries, average, overall)
+    shown.add_section()
+    constant = [f"{table.constant[task]:.1f}" for task in columns]
+    shown.add_row("best constant answer", "", "", *constant, "", "")
+    for row in table.published:
+        cells = [row.cells[task].printed if task in row.cells else "–" for task in columns]
+        dropout = "–" if row.dropout is None else "on" if row.dropout else "off"
+        shown.add_row(f"published: {row.method}", "", dropout, *cells, "", "")
+    print_table(shown)
+    if not table.published:
+        out.print(
+            f"{results.backbone.id} is none of the paper's backbones: no published number stands beside", markup=False
+        )

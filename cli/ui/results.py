@@ -1,0 +1,141 @@
+"""What trained prompts came to, in one table: each of them, means over seeds or folds, and the best of a task."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from cli.console import err, out, print_table
+from cli.ui.metrics_table import MetricsTable
+
+if TYPE_CHECKING:
+    from training.runs.outcome import RunResult
+    from training.runs.planning import NamedPlan
+    from training.task.task_file import TaskFile
+
+
+def print_outcomes(plans: Sequence["NamedPlan"]) -> list[tuple["TaskFile", "RunResult"]]:
+    """Print what the runs came to, those that came to nothing left out; the best of each task comes back.
+
+    The best is the one that its selection rows say is.
+    """
+    from training.runs.layout import RESULT
+    from training.runs.outcome import read_outcome
+
+    of_task: dict[str, tuple[TaskFile, list[RunResult]]] = {}
+    for named in plans:
+        task = named.plan.task
+        outcomes = of_task.setdefault(task.name, (task, []))[1]
+        if (named.plan.folder / RESULT).exists():
+            outcomes.append(read_outcome(named.plan.folder))
+    known = [(task, outcomes) for task, outcomes in of_task.values() if outcomes]
+    if len(of_task) > 1 and known:
+        print_table(_tasks_table(known))
+    best = []
+    for task, outcomes in known:
+        if len(of_task) == 1:
+            print_table(_task_table(task, outcomes))
+        for note in _incomplete(outcomes):
+            err.print(note, style="yellow", markup=False)
+        best.append((task, max(outcomes, key=lambda outcome: (outcome.selection.score, -outcome.selection.loss))))
+        for outcome in outcomes:
+            _warn(outcome, task)
+    for _, outcome in best:
+        if outcome.calibration is not None:
+            out.print(outcome.calibration, markup=False)
+        if outcome.digest is None:
+            err.print(f"{outcome.folder}: its method leaves no adapter, only figures", markup=False)
+        else:
+            out.print(f"{outcome.folder / 'adapter'} {outcome.digest}", markup=False)
+    return best
+
+
+def _task_table(task: "TaskFile", outcomes: Sequence["RunResult"]) -> Table:
+    table = MetricsTable(f"{task.name}, report rows, split {outcomes[0].split}", task.scoring)
+    if len(outcomes) == 1:
+        table.add("untrained", outcomes[0].untrained)
+        table.add(f"epoch {outcomes[0].best_epoch}", outcomes[0].trained, outcomes[0].intervals or None)
+        return table.finished()
+    for outcome in outcomes:
+        table.add(f"{outcome.folder.name}, epoch {outcome.best_epoch}", outcome.trained)
+    table.add_section()
+    if outcomes[0].split == "kfold":
+        _add_folds(table, outcomes, task)
+    else:
+        for rate, of_rate in _by_rate(outcomes).items():
+            if len(of_rate) > 1:
+                table.add_mean(f"lr {rate}: {len(of_rate)} seeds", [outcome.trained for outcome in of_rate])
+    return table.finished()
+
+
+def _add_folds(table: MetricsTable, outcomes: Sequence["RunResult"], task: "TaskFile") -> None:
+    """Mean and standard deviation over the folds of each seed, and all rows taken together where no fold is missing."""
+    from training.runs.out_of_fold import missing_folds, out_of_fold
+
+    for name, of_seed in _by_rate_and_seed(outcomes).items():
+        missing = missing_folds(of_seed)
+        count = f"{len(of_seed)} of {len(of_seed) + len(missing)}" if missing else f"{len(of_seed)}"
+        table.add_mean(f"{name}: mean of {count} folds", [outcome.trained for outcome in of_seed])
+        if not missing:
+            table.add(f"{name}: all rows, out of fold", out_of_fold(of_seed, task))
+
+
+def _incomplete(outcomes: Sequence["RunResult"]) -> list[str]:
+    """What to say of cross-validations that some fold is missing of."""
+    from training.runs.out_of_fold import missing_folds
+
+    return [
+        f"{name}: no result of fold {', '.join(map(str, missing))}, so none of all rows out of fold"
+        for name, of_seed in _by_rate_and_seed(outcomes).items()
+        if (missing := missing_folds(of_seed))
+    ]
+
+
+def _by_rate_and_seed(outcomes: Sequence["RunResult"]) -> dict[str, list["RunResult"]]:
+    alike: dict[str, list[RunResult]] = {}
+    for outcome in outcomes:
+        alike.setdefault(f"lr {outcome.lr}, seed {outcome.seed}", []).append(outcome)
+    return alike
+
+
+def _tasks_table(known: Sequence[tuple["TaskFile", Sequence["RunResult"]]]) -> Table:
+    """A line a task and rate: scores of several tasks have only their scale in common."""
+    import statistics
+
+    table = Table("task", "lr", "prompts", "score", "best constant answer", "untrained", "loss (nats)")
+    for task, outcomes in known:
+        for rate, of_rate in _by_rate(outcomes).items():
+            scores, losses = ([o.trained.score for o in of_rate], [o.trained.loss for o in of_rate])
+            spread = f" ± {statistics.pstdev(scores):.4f}" if len(scores) > 1 else ""
+            table.add_row(
+                task.name,
+                f"{rate:g}",
+                str(len(of_rate)),
+                f"{statistics.fmean(scores):.4f}{spread}",
+                f"{of_rate[0].trained.constant_score:.4f}",
+                f"{statistics.fmean(o.untrained.score for o in of_rate):.4f}",
+                f"{statistics.fmean(losses):.4f}",
+            )
+    return table
+
+
+def _by_rate(outcomes: Sequence["RunResult"]) -> dict[float, list["RunResult"]]:
+    rates: dict[float, list[RunResult]] = {}
+    for outcome in outcomes:
+        rates.setdefault(outcome.lr, []).append(outcome)
+    return rates
+
+
+def _warn(outcome: "RunResult", task: "TaskFile") -> None:
+    """What its reader must know of a run."""
+    if outcome.stop in ("interrupted", "diverged"):
+        err.print(f"{outcome.folder}: the run was stopped ({outcome.stop}): kept the best epoch so far", style="yellow")
+    if outcome.trained.collapsed:
+        err.print(f"{outcome.folder}: every row got the same answer: the run collapsed", style="yellow")
+    for note in outcome.calibration_notes:
+        err.print(f"{outcome.folder}: {note}", style="dim", markup=False)
+    if outcome.num_truncated:
+        err.print(
+            f"{outcome.folder}: {outcome.num_truncated} training rows were cut to {task.spec.max_tokens} tokens",
+            style="yellow",
+        )

@@ -1,0 +1,167 @@
+"""What is seen of training: a table that lives on a terminal, a row a prompt; or a line an evaluation, for logs."""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from training.loop.events import EvalEvent, RestoreEvent, StepEvent
+    from training.runs.plan import EndEvent, Event
+
+_SMOOTHING_STEPS = 20
+_RATE_S, _RATE_STEPS = 30.0, 10_000
+"""The overall rate is that of so many seconds, or steps where they are quicker."""
+INTERRUPTED = "training has ended; now the best so far of each prompt is scored (Ctrl-C again leaves that to --resume)"
+
+
+class PromptRow:
+    """What is known of one prompt; a name tells it from others."""
+
+    def __init__(self, name: str, metric: str) -> None:
+        self.name, self.metric = name, metric
+        self.epoch = self.step = self.num_steps = 0
+        self.value = self.best = float("nan")
+        self._losses: deque[float] = deque(maxlen=_SMOOTHING_STEPS)
+        self._ends: deque[float] = deque(maxlen=_SMOOTHING_STEPS)  # of steps, in seconds of training
+
+    def stepped(self, event: "StepEvent") -> None:
+        self.epoch, self.step, self.num_steps = event.epoch, event.step, event.num_steps
+        self._losses.append(event.loss)
+        self._ends.append(event.training_s)
+
+    def evaluated(self, event: "EvalEvent") -> None:
+        self.epoch, self.step = event.epoch, event.step
+        self.value = event.metrics.score
+        if event.is_best:
+            self.best = self.value
+
+    def restored(self, event: "RestoreEvent") -> None:
+        for evaluation in event.evaluations:
+            self.evaluated(evaluation)
+        self.step = event.step
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to the last step, without evaluations; None where too little is known."""
+        ends = tuple(self._ends)  # the table is drawn by a thread of its own, while steps go on
+        if len(ends) < 2:
+            return None
+        return (self.num_steps - self.step) * (ends[-1] - ends[0]) / (len(ends) - 1)
+
+    def cells(self) -> tuple[str, ...]:
+        """Its row of the table."""
+        losses = tuple(self._losses)
+        loss = sum(losses) / len(losses) if losses else float("nan")
+        left = "" if (left_s := self.left_s) is None else duration(left_s)
+        steps = f"{self.step}/{self.num_steps or '?'}"
+        return (self.name, str(self.epoch), steps, f"{loss:.3f}", f"{self.value:.4f}", f"{self.best:.4f}", left)
+
+
+class TrainingDisplay:
+    """Shows the prompts of a command, wherever they train."""
+
+    def __init__(self, console: Console, prompts: Sequence[tuple[str, str]], *, plain: bool) -> None:
+        """Show prompts.
+
+        Args:
+            prompts: each one's name and its task's metric
+            plain: a line an evaluation and nothing else, no control characters; a console without a terminal
+                gets that anyway
+        """
+        self._console = console
+        self.rows = [PromptRow(name, metric) for name, metric in prompts]
+        self._plain = plain or not console.is_terminal
+        self._seen: deque[tuple[float, int]] = deque(maxlen=_RATE_STEPS)  # when, rows
+        self._num_ended = self._num_scored = 0
+        self._was_interrupted = False
+        self._caption: str | None = None
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Show the table while training goes on."""
+        live = Live(
+            get_renderable=self.table, console=self._console, transient=True, refresh_per_second=4, auto_refresh=True
+        )
+        with nullcontext() if self._plain else live:
+            yield
+
+    def watch(self, number: int, event: "Event") -> None:
+        """Take note of what a prompt does."""
+        from training.loop.events import EvalEvent, StepEvent
+        from training.runs.plan import EndEvent, ScoreEvent
+
+        row = self.rows[number]
+        if isinstance(event, StepEvent):
+            row.stepped(event)
+            self._seen.append((time.monotonic(), event.rows))
+        elif isinstance(event, EvalEvent):
+            row.evaluated(event)
+            if self._plain:
+                self._console.out(evaluation_line(row, event), highlight=False)
+        elif isinstance(event, EndEvent):
+            self._ended(event)
+        elif isinstance(event, ScoreEvent):
+            self._scoring(row)
+        else:
+            row.restored(event)
+            if self._plain:
+                self._console.out(_named(row, f"goes on after step {event.step}"), highlight=False)
+
+    def table(self) -> Table:
+        """A row a prompt, and what all come to."""
+        columns = ("prompt", "epoch", "step", "loss", "score", "best", "left")
+        table = Table(*columns, box=None, pad_edge=False, caption=self._caption, caption_justify="left")
+        for row in self.rows:
+            table.add_row(*row.cells())
+        known = [left_s for row in self.rows if (left_s := row.left_s) is not None]
+        left = duration(max(known)) if known else ""
+        table.add_row("all", "", f"{self._rate():.0f} rows/s", "", "", "", left, style="bold")
+        return table
+
+    def _ended(self, event: "EndEvent") -> None:
+        """A prompt waits to be scored; after Ctrl-C, say so at once."""
+        self._num_ended += 1
+        if event.stop == "interrupted" and not self._was_interrupted:
+            self._was_interrupted = True
+            self._console.out(INTERRUPTED, highlight=False)
+
+    def _scoring(self, row: PromptRow) -> None:
+        self._num_scored += 1
+        count = f"{self._num_scored} of {self._num_ended}"
+        self._caption = f"scoring {count}: {row.name}" if row.name else "scoring"
+        if self._plain:
+            self._console.out(self._caption, highlight=False)
+
+    def _rate(self) -> float:
+        now = time.monotonic()
+        seen = [(when, rows) for when, rows in tuple(self._seen) if when >= now - _RATE_S]
+        if len(seen) < 2 or now <= seen[0][0]:
+            return 0.0
+        return sum(rows for _, rows in seen) / (now - seen[0][0])
+
+
+def evaluation_line(row: PromptRow, event: "EvalEvent") -> str:
+    """One line of a log."""
+    name = "untrained" if event.train_loss is None else f"epoch {event.epoch:3d} step {event.step:5d}"
+    loss = "" if event.train_loss is None else f"  train loss {event.train_loss:.4f}"
+    marks = "  best" if event.is_best else ""
+    collapsed = "  COLLAPSED: one answer for every row" if event.metrics.collapsed else ""
+    value = f"selection {row.metric} {event.metrics.score:.4f}  loss {event.metrics.loss:.4f}"
+    return _named(row, f"{name:9s}{loss}  {value}{marks}{collapsed}")
+
+
+def duration(seconds: float) -> str:
+    """`4:07`, `1:02:09`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _named(row: PromptRow, text: str) -> str:
+    return f"{row.name}  {text}" if row.name else text

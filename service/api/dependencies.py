@@ -1,0 +1,116 @@
+"""What handlers share: the world, the tenant, and the media types that a body may have."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, cast
+
+from fastapi import Depends, Header, Path, Query, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from adapters.names import ALIAS_PATTERN, DIGEST_PATTERN, NAME_PATTERN, REF_PATTERN
+from service.api.middleware.authentication import API_KEY, SESSION, RequestSession
+from service.api.schemas.types import MAX_VERSION
+from service.errors import NotReady, UnsupportedMediaType
+from service.releases.preconditions import Preconditions
+from service.runtime import Runtime
+from service.tenancy.principal import Principal, Role
+
+# dependencies are coroutines: FastAPI would run each plain function in a thread of its own, at 0.1 ms a hop
+
+
+async def runtime_of(request: Request) -> Runtime:
+    """The parts of the running server."""
+    return cast(Runtime, request.app.state.runtime)
+
+
+async def principal_of(request: Request) -> Principal:
+    """Who asks (`Unauthenticated`); a server without keys takes everybody for its one tenant."""
+    return await cast(RequestSession, getattr(request.state, SESSION)).enter()
+
+
+def requires(role: Role) -> Callable[[Request], Awaitable[Principal]]:
+    """A dependency: the caller, refused without the role (`Unauthenticated`, `Forbidden`)."""
+
+    async def check(request: Request) -> Principal:
+        caller = await principal_of(request)
+        caller.require(role)
+        return caller
+
+    return check
+
+
+KEY_SCHEMES = [
+    # for the documentation: the gate reads both
+    Security(HTTPBearer(auto_error=False, description="a key: `sp_<id>_<secret>`")),
+    Security(APIKeyHeader(name=API_KEY, auto_error=False, description="the same key")),
+]
+
+
+async def tenant_of(request: Request) -> str:
+    """Whose tasks the caller may use."""
+    return (await principal_of(request)).tenant
+
+
+Running = Annotated[Runtime, Depends(runtime_of)]
+Tenant = Annotated[str, Depends(tenant_of)]
+Publishing = Annotated[Principal, Depends(requires("publish"))]
+Administering = Annotated[Principal, Depends(requires("admin"))]
+
+
+_TAGS = "entity tags with commas between them, or *"
+IfMatch = Annotated[str | SkipJsonSchema[None], Header(description=_TAGS)]
+IfNoneMatch = Annotated[str | SkipJsonSchema[None], Header(description=_TAGS)]
+
+
+async def conditions_of(if_match: IfMatch = None, if_none_match: IfNoneMatch = None) -> Preconditions:
+    """What a write asks of the present state."""
+    return Preconditions(if_match, if_none_match)
+
+
+async def known_tag(if_none_match: IfNoneMatch = None) -> None:
+    """A reader's tags, for the documentation: `ConditionalGetMiddleware` reads them."""
+
+
+Conditions = Annotated[Preconditions, Depends(conditions_of)]
+CACHED = Depends(known_tag)
+
+
+def media_type(expected: str, *, or_none: bool = False) -> Callable[[Request], Awaitable[None]]:
+    """A dependency that refuses a body of any other type (`UnsupportedMediaType`)."""
+
+    async def check(request: Request) -> None:
+        given = request.headers.get("Content-Type", "")
+        if not (or_none and not given) and given.partition(";")[0].strip().lower() != expected:
+            raise UnsupportedMediaType(f"Content-Type is {given!r}, expected {expected!r}")
+
+    return check
+
+
+JSON_BODY = Depends(media_type("application/json"))
+MULTIPART_BODY = Depends(media_type("multipart/form-data"))
+
+
+def require_ready(runtime: Runtime) -> None:
+    """Refuse what only a server that can answer may say (`NotReady`)."""
+    reason = runtime.engine.stats().not_ready
+    if reason is not None:
+        raise NotReady(reason)
+
+
+RefPath = Annotated[
+    str,
+    Path(
+        description="`task` (its production version), `task@3`, `task@alias` or `task@sha256:…`",
+        examples=["sst2"],
+        json_schema_extra={"pattern": f"^{REF_PATTERN}$"},
+    ),
+]
+TaskPath = Annotated[str, Path(examples=["sst2"], json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})]
+AliasPath = Annotated[str, Path(examples=["canary"], json_schema_extra={"pattern": f"^{ALIAS_PATTERN}$"})]
+VersionPath = Annotated[int, Path(ge=1, le=MAX_VERSION, examples=[1])]
+Digest = Annotated[str, Field(pattern=f"^{DIGEST_PATTERN}$")]
+FilePath = Annotated[str, Path(examples=["superpos.json"])]
+
+Since = Annotated[int, Query(ge=0, le=1 << 53, description="a position in the log: only what came after it")]
+Limit = Annotated[int, Query(ge=1, le=1_000, description="entries at most")]

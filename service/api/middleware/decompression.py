@@ -1,0 +1,78 @@
+"""The ASGI layer that reads gzipped bodies. What comes out is counted by whoever reads it, chunk by chunk."""
+
+import asyncio
+import zlib
+
+from fastapi import Request
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.problems import problem_response
+from service.errors import MalformedBody, UnsupportedEncoding
+
+CHUNK_BYTES = 64 << 10
+"""What is inflated at a time: a body that unpacks to a gigabyte never stands in memory."""
+
+_GZIP = ("gzip", "x-gzip")
+_WITH_GZIP_HEADER = zlib.MAX_WBITS | 16
+
+
+class GunzipMiddleware:
+    """Inflates bodies that say `Content-Encoding: gzip`, refuses other codings with 415.
+
+    It limits nothing itself: one `BodyLimitMiddleware` outside it counts the bytes on the wire, another inside it
+    counts the bytes after decompression.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        coding = Headers(scope=scope).get("Content-Encoding", "").strip() if scope["type"] == "http" else ""
+        if coding.lower() in ("", "identity"):
+            await self._app(scope, receive, send)
+        elif coding.lower() in _GZIP:
+            wire_only = (b"content-encoding", b"content-length")
+            # in place: the layers outside read what the router leaves in this very scope
+            scope["headers"] = [header for header in scope["headers"] if header[0].lower() not in wire_only]
+            await self._app(scope, _Inflating(receive).receive, send)
+        else:
+            refusal = UnsupportedEncoding(f"Content-Encoding is {coding!r}, expected gzip or none")
+            await problem_response(Request(scope), refusal)(scope, receive, send)
+
+
+class _Inflating:
+    """One gzipped body: members one after another, each inflated in chunks."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._member = zlib.decompressobj(_WITH_GZIP_HEADER)
+        self._pending = b""
+        self._more_on_wire, self._done = True, False
+
+    async def receive(self) -> Message:
+        """The next chunk of the plain body (`MalformedBody` where it is no gzip, or ends too early)."""
+        if self._done:
+            return await self._receive()
+        while not self._pending and self._more_on_wire:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                return message
+            self._pending = message.get("body", b"")
+            self._more_on_wire = message.get("more_body", False)
+        await asyncio.sleep(0)  # a chunk takes 0.1 ms: others get their turn between two
+        plain = self._inflate()
+        self._done = not self._pending and not self._more_on_wire
+        if self._done and not self._member.eof:
+            raise MalformedBody("the body is no whole gzip stream: it ends within one")
+        return {"type": "http.request", "body": plain, "more_body": not self._done}
+
+    def _inflate(self) -> bytes:
+        if self._member.eof and self._pending:  # another member follows
+            self._member = zlib.decompressobj(_WITH_GZIP_HEADER)
+        try:
+            plain = self._member.decompress(self._pending, CHUNK_BYTES)
+        except zlib.error as exc:
+            raise MalformedBody(f"the body is not gzip: {exc}") from exc
+        self._pending = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+        return plain

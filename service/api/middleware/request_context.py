@@ -1,0 +1,125 @@
+"""The outermost ASGI layer: request id, trace, metrics and one log line a request."""
+
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from service.api.draining import Drain
+from service.api.problems import CLIENT_CLOSED_REQUEST
+from service.monitoring.usage import UsageMeter
+from service.telemetry.metrics import Metrics
+from service.telemetry.request_metrics import OTHER_ROUTE
+from service.telemetry.request_record import RequestOutcome, RequestRecord, begin_record
+
+if TYPE_CHECKING:
+    from service.telemetry.tracing import Tracing
+
+REQUEST_ID = "X-Request-ID"
+TRACEPARENT = "traceparent"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_log = structlog.get_logger("service")
+_PROBES = frozenset({"/healthz/live", "/healthz/ready", "/healthz/startup", "/metrics"})
+
+
+class RequestContextMiddleware:
+    """Gives every request an id, echoes it, and counts the request once when it arrives and once when it ends."""
+
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, usage: UsageMeter, drain: Drain, tracing: "Tracing | None"
+    ) -> None:
+        self._app, self._metrics, self._usage, self._drain, self._tracing = app, metrics, usage, drain, tracing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, send, self._metrics, self._drain, self._tracing)
+        try:
+            await self._app(scope, receive, exchange.send)
+        finally:
+            self._usage.ended(*exchange.end())
+
+
+class _Exchange:
+    def __init__(self, scope: Scope, send: Send, metrics: Metrics, drain: Drain, tracing: "Tracing | None") -> None:
+        headers = Headers(scope=scope)
+        given = headers.get(REQUEST_ID, "")
+        self._request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        self._started = time.monotonic()
+        scope.setdefault("state", {}).update(request_id=self._request_id, received_at=self._started)
+        self._scope, self._send, self._metrics, self._drain = scope, send, metrics, drain
+        self._facts = begin_record()
+        self._span = None if tracing is None else tracing.begin(headers)
+        self._traceparent = _callers_trace(headers) if self._span is None else self._span.traceparent
+        clear_contextvars()
+        bind_contextvars(request_id=self._request_id)  # in whatever is logged on the way
+        if self._traceparent is not None:
+            bind_contextvars(trace_id=self._traceparent.split("-")[1])
+        metrics.request_received()
+        self._status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID] = self._request_id
+            if self._drain.begun:
+                headers["Connection"] = "close"
+            if self._traceparent:
+                headers[TRACEPARENT] = self._traceparent
+        await self._send(message)
+
+    def end(self) -> tuple[RequestRecord, int]:
+        """Count and log; what is known comes back with the status.
+
+        Without a status nothing was answered, which the server turns into a 500.
+        """
+        seconds = time.monotonic() - self._started
+        if self._status is None:
+            self._facts.code = "internal_error"
+        status = self._status or 500
+        route = getattr(self._scope.get("route"), "path", OTHER_ROUTE)
+        method = self._scope["method"] if self._scope["method"] in _METHODS else "other"
+        if status == CLIENT_CLOSED_REQUEST:
+            self._metrics.request_cancelled(route, self._facts)
+        else:
+            self._metrics.request_answered(route, status, seconds, self._facts)
+        if self._span is not None:
+            self._span.end(RequestOutcome(method, route, status, self._request_id), self._facts)
+        # who watches asks every second, on every server: said only where the answer is not the usual one
+        log = _log.debug if route in _PROBES and status == 200 else _log.info
+        log(
+            "request",
+            method=method,
+            route=route,
+            status=status,
+            duration_ms=round(1_000 * seconds, 1),
+            **_told(self._facts),
+        )
+        return self._facts, status
+
+
+def _callers_trace(headers: Headers) -> str | None:
+    given = headers.get(TRACEPARENT, "")
+    return given if _TRACEPARENT.fullmatch(given) else None
+
+
+def _told(facts: RequestRecord) -> dict[str, object]:
+    """What a log line says of a request beside how it ended; what is not known is left out."""
+    told: dict[str, object] = {"tenant": facts.tenant, "code": facts.code}
+    if len(facts.resolved) == 1:
+        told |= {"task": facts.resolved[0].task, "version": facts.resolved[0].version}
+    elif facts.resolved:
+        told["tasks"] = [f"{each.task}@{each.version}" for each in facts.resolved]
+    if facts.answered:
+        told["rows"] = sum(len(answered.predictions) for answered in facts.answered)
+    return {name: value for name, value in told.items() if value is not None}

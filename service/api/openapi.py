@@ -1,0 +1,26 @@
+"""TODO."""
+
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+
+from service.api.schemas.types import ProblemBody
+
+
+def not_modified() -> dict[int | str, Any]:
+    """OpenAPI's description of a read that may be answered without a body."""
+    return {304: {"description": HTTPStatus.NOT_MODIFIED.phrase}}
+
+
+def errors(body: type[BaseModel], *statuses: int, media_type: str = "application/json") -> dict[int | str, Any]:
+    """OpenAPI's description of a route's errors."""
+    content = {media_type: {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}}
+    return {
+        status: {"model": body, "description": HTTPStatus(status).phrase, "content": content} for status in statuses
+    }
+
+
+def problems(*statuses: int) -> dict[int | str, Any]:
+    """The same of a native route."""
+    return errors(ProblemBody, *statuses, media_type="application/problem+json")

@@ -1,0 +1,83 @@
+"""`POST /classify/{ref}`, and `POST /classify` for several refs at once."""
+
+from fastapi import APIRouter, Request, Response
+
+from adapters import Ref
+from service.api.dependencies import JSON_BODY, RefPath, Running, Tenant
+from service.api.inference import InferenceRequest, run_inference, run_while_connected, server_timing, while_connected
+from service.api.openapi import problems
+from service.api.problems import problem_body, problem_of
+from service.api.schemas.classify import (
+    ClassifyRequest,
+    ClassifyResponse,
+    FanOutAnswer,
+    FanOutRefusal,
+    FanOutRequest,
+    FanOutResponse,
+)
+from service.api.schemas.types import ProblemBody
+from service.errors import InvalidRequest
+from service.inference.fan_out import Part, fan_out
+from service.settings import Settings
+
+router = APIRouter(tags=["classify"])
+_PROBLEMS = problems(400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
+
+
+@router.post("/classify/{ref}", dependencies=[JSON_BODY], responses=_PROBLEMS)
+async def classify(
+    ref: RefPath, body: ClassifyRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
+) -> ClassifyResponse:
+    """Classify one or more inputs with the adapter that `ref` names.
+
+    A ref is `task` (its production version), `task@3`, `task@alias` or `task@sha256:…`. Texts longer than the task's
+    limit are an error unless `truncate` says which end to cut.
+    """
+    classification = await run_inference(request, runtime, tenant, Ref.parse(ref), _question(body))
+    response.headers["Server-Timing"] = server_timing([classification.stages], since=request.state.received_at)
+    return ClassifyResponse.of(classification, runtime.backbone.identity.id)
+
+
+@router.post("/classify", dependencies=[JSON_BODY], responses=_PROBLEMS)
+async def classify_by_several(
+    body: FanOutRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
+) -> FanOutResponse:
+    """Classify the same inputs with several tasks, which share the model's batches.
+
+    The results stand in the order of `tasks`. A task that fails has its `problem` in its place, and the others their
+    answers; where all fail, the response is the first one's problem.
+    """
+    question = _question(body)
+    question.check(runtime.settings, num_tasks=len(body.tasks))
+    _check_tasks(body, runtime.settings)
+    parts = await while_connected(
+        request, fan_out(body.tasks, lambda ref: run_while_connected(runtime, tenant, Ref.parse(ref), question))
+    )
+    stages = [part.answer.stages for part in parts if part.answer is not None]
+    response.headers["Server-Timing"] = server_timing(stages, since=request.state.received_at)
+    backbone = runtime.backbone.identity.id
+    return FanOutResponse(results=[_result(request, part, backbone) for part in parts])
+
+
+def _question(body: ClassifyRequest) -> InferenceRequest:
+    return InferenceRequest(
+        body.inputs,
+        truncation=body.truncate,
+        top_k=body.top_k,
+        timeout_ms=body.timeout_ms,
+        sticky_key=body.sticky_key,
+    )
+
+
+def _check_tasks(body: FanOutRequest, settings: Settings) -> None:
+    if len(body.tasks) > settings.max_tasks_per_request:
+        raise InvalidRequest(f"tasks has {len(body.tasks)} refs, expected at most {settings.max_tasks_per_request}")
+
+
+def _result(request: Request, part: Part, backbone: str) -> FanOutAnswer | FanOutRefusal:
+    if part.answer is not None:
+        return FanOutAnswer(ref=part.ref, **dict(ClassifyResponse.of(part.answer, backbone)))
+    assert part.refusal is not None
+    return FanOutRefusal(
+        ref=part.ref, problem=ProblemBody.model_validate(problem_body(request, problem_of(part.refusal)))
+    )

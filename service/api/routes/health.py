@@ -1,0 +1,65 @@
+"""`/healthz/live`, `/healthz/startup`, `/healthz/ready`, `/metrics`."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from adapters import BackboneRef
+from service.api.dependencies import Running
+from service.api.draining import Drain
+from service.api.schemas.health import Live, Ready, SelfTestBody, Startup
+from service.telemetry.metrics import Metrics
+
+
+def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
+    """The routes that operators and scrapers ask."""
+    router = APIRouter(tags=["operations"])
+
+    @router.head("/healthz/live", include_in_schema=False)
+    @router.get("/healthz/live")
+    async def live() -> Live:
+        """The process answers."""
+        return Live()
+
+    @router.head("/healthz/startup", include_in_schema=False)
+    @router.get("/healthz/startup", responses={503: {"model": Startup}})
+    async def startup(runtime: Running, response: Response) -> Startup:
+        """Whether the first start is over: backbone loaded, registry read, self-test passed; from then on 200."""
+        found = runtime.engine.stats().self_test
+        started = found is not None and found.passed
+        response.status_code = 200 if started else 503
+        return Startup(status="started" if started else "starting", self_test=SelfTestBody.of(found))
+
+    @router.head("/healthz/ready", include_in_schema=False)
+    @router.get("/healthz/ready", responses={503: {"model": Ready}})
+    async def ready(runtime: Running, response: Response) -> Ready:
+        """Whether the worker that got this request can answer others now; 503 where not, and while it drains."""
+        stats = runtime.engine.stats()
+        reason = "draining" if drain.begun else stats.not_ready
+        response.status_code = 200 if reason is None else 503
+        return Ready(
+            status="ready" if reason is None else "not_ready",
+            reason=reason,
+            last_forward_age_s=stats.last_forward_age_s,
+            self_test=SelfTestBody.of(stats.self_test),
+            backbone=BackboneRef(**asdict(runtime.backbone.identity)),
+            precision=runtime.backbone.precision,
+            degraded=runtime.follower.degraded,
+            tasks=len(runtime.catalog),
+            resident_adapters=stats.resident_adapters,
+            tripped_adapters=stats.tripped_adapters,
+            queued_rows=runtime.admission.rows,
+            workers=runtime.settings.workers,
+        )
+
+    @router.get("/metrics", response_class=Response)
+    async def scrape(accept: Annotated[str, Header()] = "") -> Response:
+        """Prometheus' text format, or OpenMetrics where asked for; all workers' numbers, whichever of them answers."""
+        if "application/openmetrics-text" in accept:
+            return Response(openmetrics.generate_latest(metrics.registry), media_type=openmetrics.CONTENT_TYPE_LATEST)
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router

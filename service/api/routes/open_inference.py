@@ -1,0 +1,163 @@
+"""The Open Inference Protocol (`/v2`), as KServe and Triton speak it: a task is a model, its fields are its inputs."""
+
+from importlib.metadata import version
+
+from fastapi import APIRouter, Depends, Request
+
+from adapters import Ref, Resolution
+from service.api.dependencies import RefPath, Running, TaskPath, Tenant, VersionPath, media_type, require_ready
+from service.api.inference import InferenceRequest, run_inference
+from service.api.openapi import errors
+from service.api.problems import ErrorFormat, Problem
+from service.api.schemas.open_inference import (
+    Datatype,
+    OipError,
+    OipInferRequest,
+    OipInferResponse,
+    OipLive,
+    OipModel,
+    OipModelReady,
+    OipOutput,
+    OipReady,
+    OipServer,
+    OipTensorInfo,
+    OutputName,
+)
+from service.catalog.adapter_cache import LoadedAdapter
+from service.inference.predictions import Classification
+from service.runtime import Runtime
+
+
+def shape(problem: Problem) -> OipError:
+    """A problem as the protocol says it."""
+    return OipError(error=problem.detail)
+
+
+ERROR = OipError
+FACE = ErrorFormat(("/v2",), lambda problem: shape(problem).model_dump())
+
+# Triton's client names no media type
+router = APIRouter(prefix="/v2/models/{model}", tags=["Open Inference Protocol"], strict_content_type=False)
+open_router = APIRouter(prefix="/v2", tags=router.tags)
+_BODY = Depends(media_type("application/json", or_none=True))
+_MODEL = errors(OipError, 400, 404, 409, 422, 503)
+_INFER = errors(OipError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
+
+
+@open_router.get("")
+async def server_metadata() -> OipServer:
+    """Which server this is."""
+    return OipServer(version=version("superpos"))
+
+
+@open_router.get("/health/live")
+async def live() -> OipLive:
+    """The process answers."""
+    return OipLive()
+
+
+@open_router.get("/health/ready", responses=errors(OipError, 503))
+async def ready(runtime: Running) -> OipReady:
+    """It can answer others now."""
+    require_ready(runtime)
+    return OipReady()
+
+
+@router.get("", responses=_MODEL)
+async def describe(model: RefPath, runtime: Running, tenant: Tenant) -> OipModel:
+    """The task's fields as inputs, and what it answers."""
+    return await _describe(runtime, tenant, Ref.parse(model))
+
+
+@router.get("/versions/{version}", responses=_MODEL)
+async def describe_version(model: TaskPath, version: VersionPath, runtime: Running, tenant: Tenant) -> OipModel:
+    """The same of one version."""
+    return await _describe(runtime, tenant, Ref(model, version=version))
+
+
+@router.get("/ready", responses=_MODEL)
+async def model_ready(model: RefPath, runtime: Running, tenant: Tenant) -> OipModelReady:
+    """The task is there, and the server can answer."""
+    return await _ready(runtime, tenant, Ref.parse(model))
+
+
+@router.get("/versions/{version}/ready", responses=_MODEL)
+async def version_ready(model: TaskPath, version: VersionPath, runtime: Running, tenant: Tenant) -> OipModelReady:
+    """The same of one version."""
+    return await _ready(runtime, tenant, Ref(model, version=version))
+
+
+@router.post("/infer", dependencies=[_BODY], responses=_INFER, response_model_exclude_none=True)
+async def infer(
+    model: RefPath, body: OipInferRequest, request: Request, runtime: Running, tenant: Tenant
+) -> OipInferResponse:
+    """Classify the rows of the input tensors."""
+    return _answer(body, await run_inference(request, runtime, tenant, Ref.parse(model), _question(body)))
+
+
+@router.post("/versions/{version}/infer", dependencies=[_BODY], responses=_INFER, response_model_exclude_none=True)
+async def infer_version(
+    model: TaskPath, version: VersionPath, body: OipInferRequest, request: Request, runtime: Running, tenant: Tenant
+) -> OipInferResponse:
+    """The same by one version."""
+    return _answer(body, await run_inference(request, runtime, tenant, Ref(model, version=version), _question(body)))
+
+
+def _question(body: OipInferRequest) -> InferenceRequest:
+    timeout_us = body.parameters.timeout
+    timeout_ms = None if timeout_us is None else max(1, timeout_us // 1_000)
+    return InferenceRequest(body.rows, truncation=body.parameters.truncate, timeout_ms=timeout_ms)
+
+
+def _answer(body: OipInferRequest, classification: Classification) -> OipInferResponse:
+    asked = None if body.outputs is None else {output.name for output in body.outputs}
+    outputs = [output for output in _outputs(classification) if asked is None or output.name in asked]
+    return OipInferResponse(
+        model_name=classification.resolution.task,
+        model_version=str(classification.resolution.version),
+        id=body.id,
+        outputs=outputs,
+    )
+
+
+def _outputs(classification: Classification) -> list[OipOutput]:
+    rows, names = classification.predictions, classification.label_names
+    probs = [row.scores[name] for row in rows for name in names]
+    outputs = [
+        OipOutput(name="label", datatype="BYTES", shape=[len(rows)], data=[row.label for row in rows]),
+        OipOutput(name="score", datatype="FP32", shape=[len(rows)], data=[row.score for row in rows]),
+        OipOutput(name="probs", datatype="FP32", shape=[len(rows), len(names)], data=probs),
+    ]
+    values = [row.value for row in rows if row.value is not None]  # of an ordinal task every row has one
+    if values:
+        outputs.append(OipOutput(name="value", datatype="FP32", shape=[len(rows)], data=values))
+    return outputs
+
+
+async def _describe(runtime: Runtime, tenant: str, ref: Ref) -> OipModel:
+    info = runtime.catalog.task(tenant, ref.task)
+    adapter = await _loaded(runtime, runtime.catalog.resolve(tenant, ref))
+    outputs: list[tuple[OutputName, Datatype, list[int]]] = [
+        ("label", "BYTES", [-1]),
+        ("score", "FP32", [-1]),
+        ("probs", "FP32", [-1, len(adapter.label_names)]),
+    ]
+    if adapter.values is not None:
+        outputs.append(("value", "FP32", [-1]))
+    return OipModel(
+        name=ref.task,
+        versions=[str(known.version) for known in info.versions],
+        inputs=[OipTensorInfo(name=field, datatype="BYTES", shape=[-1]) for field in adapter.template.fields],
+        outputs=[OipTensorInfo(name=name, datatype=datatype, shape=dims) for name, datatype, dims in outputs],
+        parameters={"labels": list(adapter.label_names)},
+    )
+
+
+async def _ready(runtime: Runtime, tenant: str, ref: Ref) -> OipModelReady:
+    await _loaded(runtime, runtime.catalog.resolve(tenant, ref))
+    require_ready(runtime)
+    return OipModelReady(name=ref.task)
+
+
+async def _loaded(runtime: Runtime, resolution: Resolution) -> LoadedAdapter:
+    return await runtime.adapters.get(resolution.digest)

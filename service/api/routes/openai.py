@@ -1,0 +1,101 @@
+"""vLLM's `/v1/classify` and OpenAI's `/v1/models`: every task, and every alias of it, is a model."""
+
+import time
+
+from fastapi import APIRouter, Request
+
+from adapters import PRODUCTION, Ref, Resolution, TaskInfo
+from adapters.registry.resolution import resolve_among
+from backbone import Truncation
+from service.api.dependencies import JSON_BODY, RefPath, Running, Tenant
+from service.api.inference import InferenceRequest, run_inference
+from service.api.openapi import errors
+from service.api.problems import ErrorFormat, Problem
+from service.api.schemas.openai import (
+    ModelCard,
+    ModelList,
+    OpenAIClassData,
+    OpenAIClassifyRequest,
+    OpenAIClassifyResponse,
+    OpenAIError,
+    OpenAIErrorDetail,
+    OpenAIUsage,
+)
+from service.inference.predictions import Classification
+
+
+def shape(problem: Problem) -> OpenAIError:
+    """A problem as OpenAI's API says it."""
+    detail = OpenAIErrorDetail(message=problem.detail, type=problem.code, param=None, code=problem.status)
+    return OpenAIError(error=detail)
+
+
+ERROR = OpenAIError
+FACE = ErrorFormat(("/v1",), lambda problem: shape(problem).model_dump())
+
+router = APIRouter(prefix="/v1", tags=["compatible with vLLM and OpenAI"])
+
+
+@router.post(
+    "/classify",
+    dependencies=[JSON_BODY],
+    responses=errors(OpenAIError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504),
+)
+async def classify(
+    body: OpenAIClassifyRequest, request: Request, runtime: Running, tenant: Tenant
+) -> OpenAIClassifyResponse:
+    """Every label's probability, in the task's order."""
+    truncation: Truncation = "error"
+    if body.truncate_prompt_tokens is not None:
+        truncation = "start" if body.truncation_side == "left" else "end"
+    classification = await run_inference(
+        request, runtime, tenant, Ref.parse(body.model), InferenceRequest(body.input, truncation)
+    )
+    return _answer(body, classification, request_id=request.state.request_id)
+
+
+@router.get("/models")
+async def list_models(runtime: Running, tenant: Tenant) -> ModelList:
+    """Every task, and `task@alias` of its other aliases."""
+    backbone = runtime.backbone.identity.id
+    return ModelList(data=[card for info in runtime.catalog.tasks(tenant) for card in _cards(info, backbone)])
+
+
+@router.get("/models/{model}", responses=errors(OpenAIError, 400, 404, 409))
+async def describe_model(model: RefPath, runtime: Running, tenant: Tenant) -> ModelCard:
+    """One of them, or what any other ref means."""
+    ref = Ref.parse(model)
+    info = runtime.catalog.task(tenant, ref.task)
+    return _card(model, info, resolve_among(info, ref), runtime.backbone.identity.id)
+
+
+def _answer(body: OpenAIClassifyRequest, classification: Classification, *, request_id: str) -> OpenAIClassifyResponse:
+    names = classification.label_names
+    data = []
+    for index, prediction in enumerate(classification.predictions):
+        values = prediction.logprobs if body.use_activation is False else prediction.scores
+        probs = [values[name] for name in names]
+        data.append(OpenAIClassData(index=index, label=prediction.label, probs=probs, num_classes=len(names)))
+    num_tokens = sum(prediction.tokens for prediction in classification.predictions)
+    return OpenAIClassifyResponse(
+        id=f"classify-{request_id}",
+        created=int(time.time()),
+        model=body.model,
+        data=data,
+        usage=OpenAIUsage(prompt_tokens=num_tokens, total_tokens=num_tokens),
+    )
+
+
+def _cards(info: TaskInfo, backbone: str) -> list[ModelCard]:
+    aliases = sorted(info.aliases, key=lambda alias: (alias != PRODUCTION, alias))
+    refs = [(Ref(info.task, alias=alias), alias) for alias in aliases]
+    return [
+        _card(info.task if alias == PRODUCTION else str(ref), info, resolve_among(info, ref), backbone)
+        for ref, alias in refs
+    ]
+
+
+def _card(name: str, info: TaskInfo, resolution: Resolution, backbone: str) -> ModelCard:
+    published = next(version for version in info.versions if version.version == resolution.version)
+    created = int(published.created_at.timestamp())
+    return ModelCard(id=name, created=created, root=resolution.digest, parent=backbone)

@@ -1,0 +1,231 @@
+"""`/tasks`: what is there, uploads, aliases."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Response, UploadFile
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from adapters import PRODUCTION, InvalidAdapter, NotFound, Ref, Resolution
+from adapters.files import SIZE_LIMITS, from_files
+from adapters.registry.log_reading import task_log
+from service.api.dependencies import (
+    CACHED,
+    JSON_BODY,
+    MULTIPART_BODY,
+    AliasPath,
+    Conditions,
+    Digest,
+    FilePath,
+    Limit,
+    Publishing,
+    Running,
+    Since,
+    TaskPath,
+    Tenant,
+    VersionPath,
+)
+from service.api.openapi import not_modified, problems
+from service.api.schemas.tasks import (
+    AdapterBody,
+    AliasBody,
+    AliasRequest,
+    ChangeLog,
+    FileList,
+    PublishResponse,
+    TaskDetail,
+    TaskList,
+    TaskSummary,
+)
+from service.monitoring.drift import DriftReport
+from service.monitoring.shadow_report import SHADOW, reports
+from service.releases.preconditions import alias_tag, version_tag
+
+router = APIRouter(prefix="/tasks", tags=["tasks"])
+
+FILE_TYPE = "application/octet-stream"
+
+
+@router.get("")
+async def list_tasks(runtime: Running, tenant: Tenant) -> TaskList:
+    """Every task with its versions and aliases."""
+    return TaskList(tasks=[TaskSummary.of(info) for info in runtime.catalog.tasks(tenant)])
+
+
+@router.get("/{task}", responses=problems(404, 503))
+async def describe_task(task: TaskPath, runtime: Running, tenant: Tenant) -> TaskDetail:
+    """One task: what its current version is made of, whether its answers drift, and how a shadow's answers differ."""
+    info = runtime.catalog.task(tenant, task)
+    version = info.aliases.get(PRODUCTION)
+    current = None if version is None else await _describe(runtime, tenant, Ref(task, version=version))
+    counts = await runtime.tally.read(SHADOW, tenant, task)
+    shadows = reports(counts, [version.version for version in info.versions])
+    drift = None if current is None else await _drift(runtime, tenant, task, current)
+    return TaskDetail(**TaskSummary.of(info).model_dump(), current=current, drift=drift, shadows=shadows)
+
+
+@router.get("/{task}/history", responses=problems(404, 503))
+async def read_history(
+    task: TaskPath, runtime: Running, caller: Publishing, since: Since = 0, limit: Limit = 100
+) -> ChangeLog:
+    """Who did what to the task, and when: versions, aliases, traffic. Of tasks that have a version still."""
+    runtime.catalog.task(caller.tenant, task)
+    part = await asyncio.to_thread(task_log, runtime.registry, caller.tenant, task, since=since, limit=limit)
+    return ChangeLog.of(part)
+
+
+@router.post(
+    "/{task}/versions",
+    status_code=201,
+    dependencies=[MULTIPART_BODY],
+    responses={200: {"model": PublishResponse}, **problems(400, 409, 413, 415, 422, 429, 503)},
+)
+async def publish_version(
+    task: TaskPath,
+    files: Annotated[list[UploadFile], File(min_length=1, description="the adapter's files, each by its own name")],
+    response: Response,
+    runtime: Running,
+    caller: Publishing,
+    alias: Annotated[list[str] | None, Form(description="aliases to point at the new version")] = None,
+    sha256: Annotated[
+        Annotated[list[Digest], Field(max_length=1)] | SkipJsonSchema[None],
+        Form(description="the adapter's digest: another one is refused"),
+    ] = None,
+) -> PublishResponse:
+    """Upload an adapter as the task's next version: 201, or 200 where the task has this very adapter already.
+
+    `production` moves to a new version unless `alias` names others, which move to it new or known; one empty `alias`
+    moves none.
+    """
+    aliases = None if alias is None else [name for name in alias if name]
+    expected = None if sha256 is None else sha256[0]  # a list, since an empty text would be no field to the framework
+    publication = await runtime.publisher.publish(
+        caller.tenant, task, await read_uploads(files), aliases=aliases, expected=expected, actor=caller.actor
+    )
+    response.status_code = 201 if publication.created else 200
+    return PublishResponse(
+        task=task, version=publication.version, adapter=publication.digest, created=publication.created
+    )
+
+
+@router.get(
+    "/{task}/versions/{version}", dependencies=[CACHED], responses={**not_modified(), **problems(404, 422, 503)}
+)
+async def describe_version(
+    task: TaskPath, version: VersionPath, runtime: Running, tenant: Tenant, response: Response
+) -> AdapterBody:
+    """What a version is made of; its tag is its digest."""
+    described = await _describe(runtime, tenant, Ref(task, version=version))
+    response.headers["ETag"] = version_tag(described.adapter)
+    return described
+
+
+@router.get("/{task}/versions/{version}/files", responses=problems(404, 503))
+async def list_files(task: TaskPath, version: VersionPath, runtime: Running, tenant: Tenant) -> FileList:
+    """The names of a version's files."""
+    return FileList(files=sorted(await _files(runtime, tenant, task, version)))
+
+
+@router.get(
+    "/{task}/versions/{version}/files/{name}",
+    dependencies=[CACHED],
+    responses={200: {"content": {FILE_TYPE: {}}}, **not_modified(), **problems(404, 422, 503)},
+    response_class=Response,
+)
+async def read_file(task: TaskPath, version: VersionPath, name: FilePath, runtime: Running, tenant: Tenant) -> Response:
+    """One of a version's files, byte for byte; its tag is the version's digest."""
+    resolution = runtime.catalog.resolve(tenant, Ref(task, version=version))
+    files = await asyncio.to_thread(runtime.registry.get, resolution.digest)
+    if name not in files:
+        raise NotFound(f"no file {name!r}, the version has {', '.join(sorted(files))}")
+    return Response(files[name], media_type=FILE_TYPE, headers={"ETag": version_tag(resolution.digest)})
+
+
+@router.delete("/{task}/versions/{version}", status_code=204, responses=problems(404, 409, 503))
+async def delete_version(task: TaskPath, version: VersionPath, runtime: Running, caller: Publishing) -> None:
+    """Remove a version that no alias points at. Its number is never given again."""
+    await asyncio.to_thread(runtime.registry.delete, caller.tenant, task, version, actor=caller.actor)
+    await runtime.follower.refresh()
+
+
+@router.get("/{task}/aliases/{alias}", dependencies=[CACHED], responses={**not_modified(), **problems(404, 422)})
+async def read_alias(
+    task: TaskPath, alias: AliasPath, runtime: Running, tenant: Tenant, response: Response
+) -> AliasBody:
+    """Where an alias points; the tag is what `If-Match` of a write wants."""
+    return _tagged(runtime.catalog.resolve(tenant, Ref(task, alias=alias)), alias, response)
+
+
+@router.put(
+    "/{task}/aliases/{alias}", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 412, 413, 415, 422, 503)
+)
+async def set_alias(
+    task: TaskPath,
+    alias: AliasPath,
+    body: AliasRequest,
+    runtime: Running,
+    caller: Publishing,
+    conditions: Conditions,
+    response: Response,
+) -> AliasBody:
+    """Point an alias at a version.
+
+    With `If-Match` only if the alias has this tag, with `If-None-Match: *` only if there is none (412 otherwise); with
+    `expected` only if it points at that version now (409 otherwise).
+    """
+    ref = Ref(task, alias=alias)
+    resolution = await runtime.aliases.move(
+        caller.tenant, ref, body.version, expected=body.expected, conditions=conditions, actor=caller.actor
+    )
+    return _tagged(resolution, alias, response)
+
+
+@router.delete("/{task}/aliases/{alias}", status_code=204, responses=problems(400, 404, 412, 422, 503))
+async def delete_alias(
+    task: TaskPath, alias: AliasPath, runtime: Running, caller: Publishing, conditions: Conditions
+) -> None:
+    """Remove an alias; with `If-Match` only if it has this tag."""
+    await runtime.aliases.remove(caller.tenant, Ref(task, alias=alias), conditions=conditions, actor=caller.actor)
+
+
+def _tagged(resolution: Resolution, alias: str, response: Response) -> AliasBody:
+    response.headers["ETag"] = alias_tag(resolution)
+    return AliasBody(task=resolution.task, alias=alias, version=resolution.version, adapter=resolution.digest)
+
+
+async def _describe(runtime: Running, tenant: str, ref: Ref) -> AdapterBody:
+    resolution = runtime.catalog.resolve(tenant, ref)
+    files = await asyncio.to_thread(runtime.registry.get, resolution.digest)
+    return AdapterBody.of(resolution.version, await asyncio.to_thread(from_files, files))
+
+
+async def _drift(runtime: Running, tenant: str, task: str, current: AdapterBody) -> DriftReport | None:
+    if current.validation is None:
+        return None
+    return await runtime.drift.report((tenant, task, current.version), current.validation)
+
+
+async def _files(runtime: Running, tenant: str, task: str, version: int) -> dict[str, bytes]:
+    resolution = runtime.catalog.resolve(tenant, Ref(task, version=version))
+    return await asyncio.to_thread(runtime.registry.get, resolution.digest)
+
+
+async def read_uploads(parts: Sequence[UploadFile]) -> dict[str, bytes]:
+    """The uploaded files by name.
+
+    Raises:
+        InvalidAdapter: a name that no adapter has, one that stands twice, or a file over its limit
+    """
+    files: dict[str, bytes] = {}
+    for part in parts:
+        name = part.filename or ""
+        if name not in SIZE_LIMITS:
+            raise InvalidAdapter("file name", repr(name), f"one of {', '.join(SIZE_LIMITS)}")
+        if name in files:
+            raise InvalidAdapter("file name", f"{name} twice", "each file once")
+        if (part.size or 0) > SIZE_LIMITS[name]:
+            raise InvalidAdapter(f"size of {name}", f"{part.size} bytes", f"at most {SIZE_LIMITS[name]} bytes")
+        files[name] = await part.read()
+    return files

@@ -1,0 +1,156 @@
+"""Text Embeddings Inference's routes for classifiers: `/predict`, `/info`, `/health`.
+
+TEI serves one model. Here a task's are below `/tei/{ref}`; the bare ones mean the task that the header
+`X-Superpos-Task` names, else the server's `default_task`.
+"""
+
+from importlib.metadata import version
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from pydantic.json_schema import SkipJsonSchema
+
+from adapters import Ref
+from adapters.names import REF_PATTERN
+from backbone import Truncation
+from service.api.dependencies import JSON_BODY, RefPath, Running, Tenant, require_ready
+from service.api.inference import ALL_LABELS, InferenceRequest, run_inference
+from service.api.openapi import errors
+from service.api.problems import ErrorFormat, Problem
+from service.api.schemas.tei import ErrorType, Info, LabelIds, ModelType, PredictRequest, Scored, TeiError
+from service.catalog.adapter_cache import LoadedAdapter
+from service.errors import InvalidRequest
+from service.inference.predictions import Classification, Prediction
+from service.runtime import Runtime
+
+
+def shape(problem: Problem) -> TeiError:
+    """A problem as TEI says it."""
+    error_type: ErrorType = "Backend"
+    if problem.code == "not_ready":
+        error_type = "Unhealthy"
+    elif problem.status == 429:
+        error_type = "Overloaded"
+    elif problem.status < 500:
+        error_type = "Validation"
+    return TeiError(error=problem.detail, error_type=error_type)
+
+
+ERROR = TeiError
+FACE = ErrorFormat(("/predict", "/info", "/health", "/tei"), lambda problem: shape(problem).model_dump())
+
+router = APIRouter(tags=["compatible with Text Embeddings Inference"])
+open_router = APIRouter(tags=router.tags)
+_PREDICT = errors(TeiError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
+_INFO = errors(TeiError, 400, 404, 409, 422, 503)
+
+
+async def _named(
+    runtime: Running,
+    task: Annotated[
+        str | SkipJsonSchema[None],
+        Header(
+            alias="X-Superpos-Task",
+            description="the ref; else the server's own",
+            examples=["sst2"],
+            json_schema_extra={"pattern": f"^{REF_PATTERN}$"},
+        ),
+    ] = None,
+) -> str:
+    ref = runtime.settings.default_task if task is None else task
+    if ref is None:
+        raise InvalidRequest("no task is named: send X-Superpos-Task, or ask /tei/<task>/predict")
+    return ref
+
+
+Named = Annotated[str, Depends(_named)]
+
+
+@router.post("/predict", dependencies=[JSON_BODY], responses=_PREDICT)
+async def predict(
+    ref: Named, body: PredictRequest, request: Request, runtime: Running, tenant: Tenant
+) -> list[Scored] | list[list[Scored]]:
+    """Every label with its score, best first, for the task that a header or a setting names."""
+    return _answer(body, await run_inference(request, runtime, tenant, Ref.parse(ref), _question(body)))
+
+
+@router.post("/tei/{ref}", dependencies=[JSON_BODY], responses=_PREDICT)
+@router.post("/tei/{ref}/predict", dependencies=[JSON_BODY], responses=_PREDICT)
+async def predict_task(
+    ref: RefPath, body: PredictRequest, request: Request, runtime: Running, tenant: Tenant
+) -> list[Scored] | list[list[Scored]]:
+    """Every label with its score, best first."""
+    return _answer(body, await run_inference(request, runtime, tenant, Ref.parse(ref), _question(body)))
+
+
+@router.get("/info", responses=_INFO)
+async def info(ref: Named, runtime: Running, tenant: Tenant) -> Info:
+    """The task that a header or a setting names, as TEI describes its model."""
+    return await _info(runtime, tenant, ref)
+
+
+@router.get("/tei/{ref}/info", responses=_INFO)
+async def info_of_task(ref: RefPath, runtime: Running, tenant: Tenant) -> Info:
+    """A task as TEI describes its model."""
+    return await _info(runtime, tenant, ref)
+
+
+@open_router.get("/health", response_class=Response, responses=errors(TeiError, 503))
+async def health(runtime: Running) -> Response:
+    """Empty where the server can answer."""
+    require_ready(runtime)
+    return Response()
+
+
+@open_router.get("/tei/{ref}/health", response_class=Response, responses=errors(TeiError, 400, 503))
+async def health_of_task(ref: RefPath, runtime: Running) -> Response:
+    """The same: without a key nothing is told of the task, not even whether it is there."""
+    Ref.parse(ref)
+    require_ready(runtime)
+    return Response()
+
+
+def _question(body: PredictRequest) -> InferenceRequest:
+    side: Truncation = "start" if body.truncation_direction.lower() == "left" else "end"
+    top_k = body.parameters.top_k if body.parameters is not None else None
+    return InferenceRequest(body.sequences, truncation=side if body.truncate else "error", top_k=top_k or ALL_LABELS)
+
+
+def _answer(body: PredictRequest, classification: Classification) -> list[Scored] | list[list[Scored]]:
+    raw = body.raw_scores or (body.parameters is not None and body.parameters.function_to_apply == "none")
+    rows = [_scored(prediction, raw=raw) for prediction in classification.predictions]
+    return rows if body.is_batch or body.parameters is not None else rows[0]
+
+
+def _scored(prediction: Prediction, *, raw: bool) -> list[Scored]:
+    values = prediction.logprobs if raw else prediction.scores
+    return [Scored(label=label, score=score) for label, score in values.items()]
+
+
+async def _info(runtime: Runtime, tenant: str, ref: str) -> Info:
+    resolution = runtime.catalog.resolve(tenant, Ref.parse(ref))
+    return _described(ref, await runtime.adapters.get(resolution.digest), runtime)
+
+
+def _described(ref: str, adapter: LoadedAdapter, runtime: Runtime) -> Info:
+    settings, names = runtime.settings, adapter.label_names
+    labels = LabelIds(
+        id2label={str(index): name for index, name in enumerate(names)},
+        label2id={name: index for index, name in enumerate(names)},
+    )
+    return Info(
+        model_id=ref,
+        model_sha=adapter.digest,
+        model_dtype={"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}[runtime.backbone.precision],
+        model_type=ModelType(classifier=labels),
+        max_concurrent_requests=settings.max_queue_rows,
+        max_input_length=adapter.max_tokens,
+        max_batch_tokens=settings.max_batch_tokens,
+        max_batch_requests=None,
+        max_client_batch_size=settings.max_rows_per_request,
+        auto_truncate=False,
+        tokenization_workers=1,
+        version=version("superpos"),
+        sha=None,
+        docker_label=None,
+    )

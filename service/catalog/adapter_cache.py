@@ -1,0 +1,188 @@
+"""Adapters ready for the model thread: parsed, checked against the backbone, their trie built.
+
+`AdapterCache` belongs to the event loop. Each digest is loaded once however many ask for it, and nobody waits
+behind another's load.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from adapters import Change, PromptAdapter, Registry
+from adapters.errors import AdapterError, InvalidAdapter
+from adapters.files import from_files
+from adapters.precision import check_int8
+from adapters.template import Template
+from backbone import Backbone, BackboneError, LabelTrie
+from service.errors import BackboneMismatch, ServiceError
+
+_MAX_LOADS = 32
+"""Loads at a time; more than a registry that hangs will be asked for before it is noticed."""
+
+
+@dataclass(slots=True, eq=False)
+class LoadedAdapter:
+    """What answering needs of one version, and no more: ten thousand of them are in memory."""
+
+    digest: str
+    prompt: NDArray[np.float32] | None
+    """[P, H] while it is on the host; None while the bank has it, which gives it back when it needs the place.
+
+    Once the adapter's first row was submitted this is the model thread's.
+    """
+    num_virtual_tokens: int
+    template: Template
+    label_names: tuple[str, ...]
+    trie: LabelTrie
+    max_tokens: int
+    temperature: float
+    abstain_threshold: float | None
+    values: tuple[float, ...] | None = None
+    """Ordinal tasks: each label's number."""
+    watched: bool = False
+    """It has a validation profile, with which its answers can be compared."""
+
+
+def load_adapter(adapter: PromptAdapter, backbone: Backbone, *, force_precision: bool = False) -> LoadedAdapter:
+    """Check an adapter against the backbone and build its trie.
+
+    Args:
+        adapter: with its manifest
+        backbone: what is to serve it
+        force_precision: serve it in int8 though it was not validated there
+
+    Raises:
+        InvalidAdapter: another width or fingerprint, or not validated in the backbone's precision
+        backbone.InvalidLabels: label words that the tokenizer cannot tell apart
+    """
+    adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
+    if backbone.precision == "int8" and not force_precision:
+        check_int8(adapter)
+    calibration = adapter.manifest.calibration
+    return LoadedAdapter(
+        digest=adapter.digest,
+        prompt=adapter.prompt,
+        num_virtual_tokens=adapter.num_virtual_tokens,
+        template=adapter.spec.parsed_template,
+        label_names=adapter.spec.label_names,
+        trie=backbone.label_trie(adapter.spec.label_words),
+        max_tokens=adapter.spec.max_tokens,
+        temperature=calibration.temperature,
+        abstain_threshold=calibration.abstain_threshold,
+        values=tuple(map(float, adapter.spec.label_names)) if adapter.spec.kind == "ordinal" else None,
+        watched=adapter.manifest.validation is not None,
+    )
+
+
+class AdapterCache:
+    """Loaded adapters by digest, the least recently asked for dropped past a limit."""
+
+    def __init__(
+        self, registry: Registry, backbone: Backbone, *, max_adapters: int, force_precision: bool = False
+    ) -> None:
+        self._registry, self._backbone, self._max_adapters = registry, backbone, max_adapters
+        self._force_precision = force_precision
+        self._loaded: OrderedDict[str, LoadedAdapter] = OrderedDict()
+        self._loading: dict[str, asyncio.Future[LoadedAdapter]] = {}
+        self._threads = ThreadPoolExecutor(_MAX_LOADS, thread_name_prefix="superpos-load")
+
+    def __len__(self) -> int:
+        return len(self._loaded)
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._loaded or digest in self._loading
+
+    async def get(self, digest: str) -> LoadedAdapter:
+        """The adapter, from memory or from the registry.
+
+        Raises:
+            NotFound: the registry has it no more
+            BackboneMismatch: it was trained for another backbone, or not validated in this one's precision
+            RegistryUnavailable: it is not in memory and the registry cannot be read
+        """
+        adapter = self._loaded.get(digest)
+        if adapter is not None:
+            self._loaded.move_to_end(digest)
+            return adapter
+        loading = self._loading.get(digest)
+        if loading is None:
+            loop = asyncio.get_running_loop()
+            loading = self._loading[digest] = loop.run_in_executor(
+                self._threads, copy_context().run, self._load, digest
+            )
+            loading.add_done_callback(lambda task: self._keep(digest, task))
+        # a caller who hangs up must not end the load that others wait for
+        return await asyncio.shield(loading)
+
+    def add(self, adapter: LoadedAdapter) -> None:
+        """Keep an adapter that somebody has loaded already."""
+        self._loaded[adapter.digest] = adapter
+        self._loaded.move_to_end(adapter.digest)
+        while len(self._loaded) > self._max_adapters:
+            self._loaded.popitem(last=False)
+
+    def parse(self, files: Mapping[str, bytes]) -> LoadedAdapter:
+        """An adapter's files, ready to be served here; raises as `load_adapter` and `from_files`. For any thread."""
+        return load_adapter(from_files(files), self._backbone, force_precision=self._force_precision)
+
+    def _load(self, digest: str) -> LoadedAdapter:
+        files: Mapping[str, bytes] = self._registry.get(digest)
+        try:
+            return self.parse(files)
+        except InvalidAdapter as exc:
+            raise BackboneMismatch(f"adapter {digest} cannot run on this server: {exc}") from exc
+
+    def stop(self) -> None:
+        """Load no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _keep(self, digest: str, task: asyncio.Future[LoadedAdapter]) -> None:
+        del self._loading[digest]
+        if not task.cancelled() and task.exception() is None:
+            self.add(task.result())
+
+
+_log = structlog.get_logger("service")
+
+
+class Prefetch:
+    """A few loads at a time in the background; what fails is logged, and told to whoever asks for it."""
+
+    def __init__(self, adapters: AdapterCache, *, concurrency: int = 2, max_waiting: int = 1_024) -> None:
+        self._adapters, self._concurrency, self._max_waiting = adapters, concurrency, max_waiting
+        self._waiting: dict[str, None] = {}  # digests in order, each once
+        self._workers: set[asyncio.Task[None]] = set()
+
+    def announce(self, changes: Sequence[Change]) -> None:
+        """Load what was published or is newly pointed at; past the limit, the first request does."""
+        for change in changes:
+            wanted = change.kind in {"published", "alias_set"} and change.digest not in self._adapters
+            if wanted and len(self._waiting) < self._max_waiting:
+                self._waiting[change.digest] = None
+        for _ in range(min(len(self._waiting), self._concurrency) - len(self._workers)):
+            worker = asyncio.create_task(self._work(), name="prefetch", context=Context())  # no request's
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def stop(self) -> None:
+        """Give up what is not loaded yet."""
+        self._waiting.clear()
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            digest = next(iter(self._waiting))
+            del self._waiting[digest]
+            try:
+                await self._adapters.get(digest)
+            except (AdapterError, BackboneError, ServiceError) as exc:
+                _log.info("adapter_not_loaded", adapter=digest, reason=str(exc))

@@ -1,0 +1,79 @@
+"""The catalog: what the registry holds, kept in memory by replaying its log. Refs are resolved here, not there.
+
+Belongs to the event loop. When the registry is away, the catalog answers with what it last knew.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from adapters import NO_TRAFFIC, Change, NotFound, Ref, Resolution, TaskInfo, VersionInfo
+from adapters.registry.alias_history import AliasHistory
+from adapters.registry.resolution import resolve_among
+
+
+class Catalog:
+    """Every tenant's tasks, versions and aliases as of one position of the log."""
+
+    def __init__(self) -> None:
+        self.last: Change | None = None
+        """The entry that was replayed last."""
+        self.history = AliasHistory()
+        self._tasks: dict[tuple[str, str], TaskInfo] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    @property
+    def position(self) -> int:
+        """How far the log was replayed."""
+        return 0 if self.last is None else self.last.position
+
+    def replace(self, log: Sequence[Change]) -> None:
+        """Forget everything and replay a whole log."""
+        self.last, self.history, self._tasks = None, AliasHistory(), {}
+        self.apply(log)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Replay entries of the log; those at or before `position` are known already."""
+        for change in changes:
+            if change.position > self.position:
+                self._apply(change)
+                self.history.apply([change])
+                self.last = change
+
+    def task(self, tenant: str, task: str) -> TaskInfo:
+        """One task (`NotFound` where the tenant has none of that name)."""
+        info = self._tasks.get((tenant, task))
+        if info is None:
+            raise NotFound(f"no task {task!r}")
+        return info
+
+    def tasks(self, tenant: str) -> list[TaskInfo]:
+        """The tenant's tasks by name."""
+        return sorted((info for (owner, _), info in self._tasks.items() if owner == tenant), key=lambda i: i.task)
+
+    def resolve(self, tenant: str, ref: Ref) -> Resolution:
+        """What a ref means now (`NotFound`, or `Conflict` for an ambiguous digest prefix)."""
+        return resolve_among(self.task(tenant, ref.task), ref)
+
+    def _apply(self, change: Change) -> None:
+        key = (change.tenant, change.task)
+        info = self._tasks.get(key) or TaskInfo(change.tenant, change.task, (), {})
+        others = tuple(known for known in info.versions if known.version != change.version)
+        match change.kind:
+            case "published":
+                version = VersionInfo(change.version, change.digest, change.at, change.actor)
+                info = replace(info, versions=(*others, version))
+            case "version_deleted":
+                info = replace(info, versions=others)
+            case "alias_set":
+                info = replace(info, aliases={**info.aliases, str(change.alias): change.version})
+            case "alias_deleted":
+                left = {name: version for name, version in info.aliases.items() if name != change.alias}
+                info = replace(info, aliases=left)
+            case "traffic_set":
+                info = replace(info, traffic=change.traffic or NO_TRAFFIC)
+        if info.versions:
+            self._tasks[key] = info
+        else:
+            self._tasks.pop(key, None)

@@ -1,0 +1,78 @@
+"""The result cache: rows answered before, by the adapter that answered them. Belongs to the event loop.
+
+It keeps a hash of each text, never the text. Off unless it is given room.
+"""
+
+import hashlib
+import sys
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from backbone import Truncation
+from service.inference.predictions import RowResult
+
+_ENTRY_BYTES = 150
+"""An entry's place in the table, beside the objects it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """What a row asked, as far as the answer depends on it."""
+
+    digest: str
+    text_hash: bytes
+    """Of the rendered text, 20 bytes."""
+    cut: Truncation | None
+    """Which end the text lost, None where it is whole: then it is the same question under every `truncate`."""
+    top_k: int | None
+    """How many of the best labels were looked for, None for all."""
+
+    @classmethod
+    def of(cls, digest: str, text: str, cut: Truncation | None, top_k: int | None) -> "CacheKey":
+        return cls(digest, hashlib.blake2b(text.encode(), digest_size=20).digest(), cut, top_k)
+
+
+class ResultCache:
+    """Results by question, the least recently asked for dropped past `max_bytes`; 0 turns it off."""
+
+    def __init__(self, *, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._results: OrderedDict[CacheKey, RowResult] = OrderedDict()
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def get(self, digest: str, text: str, truncation: Truncation, *, top_k: int | None = None) -> RowResult | None:
+        """What this adapter answered to this text, where it is known."""
+        if not self._max_bytes:
+            return None
+        whole = CacheKey.of(digest, text, None, top_k)
+        cut = CacheKey(digest, whole.text_hash, truncation, top_k)
+        for question in (whole,) if truncation == "error" else (whole, cut):
+            result = self._results.get(question)
+            if result is not None:
+                self._results.move_to_end(question)
+                return result
+        return None
+
+    def put(
+        self, digest: str, text: str, truncation: Truncation, result: RowResult, *, top_k: int | None = None
+    ) -> None:
+        """Keep an answer; one larger than the whole cache is not kept."""
+        if not self._max_bytes:
+            return
+        question = CacheKey.of(digest, text, truncation if result.truncated else None, top_k)
+        if question in self._results:
+            return
+        self._results[question] = result.detached()
+        self.size_bytes += _size_bytes(question, result)
+        while self.size_bytes > self._max_bytes:
+            self.size_bytes -= _size_bytes(*self._results.popitem(last=False))
+
+
+def _size_bytes(question: CacheKey, result: RowResult) -> int:
+    objects = (question, question.text_hash, result, result.num_tokens)
+    # an array's own memory stands apart from the object that sys.getsizeof sees
+    scores_bytes = sys.getsizeof(result.scores[:0]) + result.scores.nbytes
+    return sum(map(sys.getsizeof, objects)) + scores_bytes + _ENTRY_BYTES

@@ -1,0 +1,93 @@
+"""Shadowing: rows that were answered are computed again by another version, when nobody else wants the model.
+
+Its answers are compared and counted, and go to nobody. Belongs to the event loop.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextvars import Context
+
+from adapters import AdapterError
+from backbone import BackboneError
+from service.catalog.adapter_cache import AdapterCache
+from service.counters.store import Key
+from service.errors import DeadlineExceeded, QueueFull, ServiceError
+from service.inference.admission import Admission
+from service.inference.pipeline import InferenceContext, InferencePipeline
+from service.inference.predictions import Prediction, Shadowed, num_searched, num_wanted, predict
+from service.monitoring.shadow_report import compared, dropped, failed, outcomes, pair_key
+
+_PATIENCE_S = 30.0
+"""How long rows may wait for a model that others keep busy."""
+
+
+class ShadowRunner:
+    """A few requests at a time in the background, bounded in rows and tokens; what finds no room is dropped.
+
+    Args:
+        count: adds to a counter of all replicas
+        on_rows: told of rows by what became of them: agreed, flipped, dropped, failed
+    """
+
+    def __init__(
+        self,
+        answering: InferencePipeline,
+        adapters: AdapterCache,
+        admission: Admission,
+        *,
+        count: Callable[[Key, float], None],
+        on_rows: Callable[[Mapping[str, float]], None] = lambda rows: None,
+    ) -> None:
+        self._answering, self._adapters, self._admission = answering, adapters, admission
+        self._count, self._on_rows = count, on_rows
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def rows(self) -> int:
+        """Those that are on their way."""
+        return self._admission.rows
+
+    def offer(self, rows: Shadowed) -> None:
+        """Compare a request's rows, some time. It returns at once and never fails."""
+        # a context of its own: what is learnt here is no fact of the request, which has its answer
+        task = asyncio.create_task(self._compare(rows), name="shadow", context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Drop what is not done."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _compare(self, rows: Shadowed) -> None:
+        counts = dropped(len(rows.items))
+        try:
+            with self._admission.admit(rows.tenant, rows=len(rows.items), tokens=_num_tokens(rows)):
+                async with asyncio.timeout(_PATIENCE_S):
+                    counts = compared(rows.predictions, await self._answer(rows))
+        except (QueueFull, DeadlineExceeded, TimeoutError):
+            pass  # counted as dropped
+        except (AdapterError, BackboneError, ServiceError):
+            counts = failed(len(rows.items))
+        finally:  # also where the server stops
+            key = pair_key(rows.tenant, rows.primary, rows.shadow)
+            for what, by in counts.items():
+                self._count((*key, *what), by)
+            self._on_rows(outcomes(counts))
+
+    async def _answer(self, rows: Shadowed) -> list[Prediction]:
+        """What a caller would get, were the shadow version in production."""
+        adapter = await self._adapters.get(rows.shadow.digest)
+        search = num_searched(adapter, num_wanted(adapter, None))
+        deadline = time.monotonic() + _PATIENCE_S
+        asked = InferenceContext(rows.tenant, 1.0, adapter, rows.truncation, search, deadline, background=True)
+        answered = await self._answering.answer(asked, rows.items)
+        all_labels = adapter.trie.num_labels
+        return [predict(result, adapter, top_k=all_labels, cached=False) for result in answered.results]
+
+
+def _num_tokens(rows: Shadowed) -> int:
+    """About what they cost; how long the other version's prompt is, is not known before it is loaded."""
+    return sum(prediction.tokens for prediction in rows.predictions)

@@ -1,0 +1,120 @@
+"""How a shadow version's answers differ from those that callers got: what is counted of them, and what it comes to.
+
+Pure. Counters belong to a pair of versions, and add up over replicas: `("shadow", tenant, task, "3:4", what, …)`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from adapters import Resolution
+from service.counters.store import Key
+from service.inference.predictions import Prediction
+
+SHADOW = "shadow"
+_AGREED, _FLIP, _SHIFT, _DROPPED, _FAILED = "agreed", "flip", "shift", "dropped", "failed"
+_MAX_LISTED = 100
+_MANY_LABELS = 300
+"""Past it a flip is counted by the caller's label alone: pairs of a thousand labels would be a million counters."""
+_ANY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """Rows that both versions answered, differently."""
+
+    primary: str
+    """The label that the caller got."""
+    shadow: str
+    """`*` for any other, of a task with more than 300 labels."""
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowReport:
+    """One version beside another, over all replicas."""
+
+    primary: int
+    """The version that answered."""
+    shadow: int
+    rows: int
+    """Rows that both answered."""
+    agreement: float | None
+    """The share of them with the same label; null without rows."""
+    mean_score_shift: float | None
+    """The shadow's score of the label that the caller got, minus the score that the caller got; the rows' mean."""
+    flips: list[Flip]
+    """The commonest first, 100 at most."""
+    dropped: int
+    """Rows that were not compared, for want of room or time."""
+    failed: int
+    """Rows of requests that the shadow version could not answer."""
+
+
+def pair_key(tenant: str, primary: Resolution, shadow: Resolution) -> Key:
+    """Where a pair's counters stand."""
+    return (SHADOW, tenant, primary.task, f"{primary.version}:{shadow.version}")
+
+
+def compared(given: Sequence[Prediction], shadow: Sequence[Prediction]) -> dict[Key, float]:
+    """What rows that both versions answered add to a pair's counters, by the rest of their names.
+
+    Args:
+        given: what callers got
+        shadow: the same rows, each with the scores of all labels; one that was not looked at counts as 0
+    """
+    counts: dict[Key, float] = {}
+    for ours, theirs in zip(given, shadow, strict=True):
+        instead = theirs.label if len(theirs.scores) <= _MANY_LABELS else _ANY
+        what = (_AGREED,) if ours.label == theirs.label else (_FLIP, ours.label, instead)
+        counts[what] = counts.get(what, 0) + 1
+        counts[_SHIFT,] = counts.get((_SHIFT,), 0.0) + theirs.scores.get(ours.label, 0.0) - ours.score
+    return counts
+
+
+def dropped(rows: int) -> dict[Key, float]:
+    """What rows that found no room add."""
+    return {(_DROPPED,): rows}
+
+
+def failed(rows: int) -> dict[Key, float]:
+    """What rows that could not be answered add."""
+    return {(_FAILED,): rows}
+
+
+def outcomes(counts: Mapping[Key, float]) -> dict[str, float]:
+    """Rows by what became of them: agreed, flipped, dropped, failed."""
+    rows: dict[str, float] = {}
+    for (what, *_), count in counts.items():
+        if what != _SHIFT:
+            outcome = "flipped" if what == _FLIP else what
+            rows[outcome] = rows.get(outcome, 0) + count
+    return rows
+
+
+def reports(counts: Mapping[Key, float], versions: Sequence[int]) -> list[ShadowReport]:
+    """A task's pairs, the latest first, of versions that it still has."""
+    pairs: dict[tuple[int, int], dict[Key, float]] = {}
+    for (_, _, _, pair, *what), count in counts.items():
+        primary, _, shadow = pair.partition(":")
+        pairs.setdefault((int(shadow), int(primary)), {})[tuple(what)] = count
+    return [
+        _report(primary, shadow, sums)
+        for (shadow, primary), sums in sorted(pairs.items(), reverse=True)
+        if {primary, shadow} <= set(versions)
+    ]
+
+
+def _report(primary: int, shadow: int, sums: Mapping[Key, float]) -> ShadowReport:
+    flips = [Flip(what[1], what[2], round(count)) for what, count in sums.items() if what[0] == _FLIP]
+    agreed = sums.get((_AGREED,), 0.0)
+    rows = agreed + sum(flip.rows for flip in flips)
+    return ShadowReport(
+        primary=primary,
+        shadow=shadow,
+        rows=round(rows),
+        agreement=agreed / rows if rows else None,
+        mean_score_shift=sums.get((_SHIFT,), 0.0) / rows if rows else None,
+        flips=sorted(flips, key=lambda flip: (-flip.rows, flip.primary, flip.shadow))[:_MAX_LISTED],
+        dropped=round(sums.get((_DROPPED,), 0.0)),
+        failed=round(sums.get((_FAILED,), 0.0)),
+    )

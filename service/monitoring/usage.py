@@ -1,0 +1,81 @@
+"""Usage, for charge-back: what each tenant asked and what it cost, by task and day (UTC), kept in the ledger.
+
+A request counts under each task that it asked, else under the tenant without a task. Names are those of tenants and
+tasks that exist: a made-up one is counted under none.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from service.counters.buffer import CounterBuffer
+from service.counters.store import Key
+from service.telemetry.request_record import RequestRecord
+
+USAGE = "usage"
+NO_TASK = "-"
+"""Stands where a key has a task; no task may have this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """One tenant's, task's and day's numbers."""
+
+    tenant: str
+    task: str | None
+    """None for requests that asked no task that exists."""
+    day: date
+    requests: int = 0
+    rows: int = 0
+    """Answered with a prediction."""
+    tokens: int = 0
+    """Packed tokens that the model computed: prompts, texts and further trie nodes. A remembered answer costs none."""
+    errors: int = 0
+    """Requests that got no answer from this task, or a status of 400 or more; those whose caller hung up too."""
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+class UsageMeter:
+    """Counts requests as they end. Belongs to the event loop."""
+
+    def __init__(self, tally: CounterBuffer, *, today: Callable[[], date] = _today) -> None:
+        self._tally, self._today = tally, today
+
+    def ended(self, facts: RequestRecord, status: int) -> None:
+        """Count a request; one of nobody's, without a valid key or of a route that takes none, is nobody's usage."""
+        if facts.tenant is None:
+            return
+        day = self._today().isoformat()
+        unanswered = [resolution.task for resolution in facts.resolved]
+        for answered in facts.answered:
+            task = answered.resolution.task
+            unanswered.remove(task)
+            self._count(facts.tenant, task, day, "requests", 1)
+            self._count(facts.tenant, task, day, "rows", len(answered.predictions))
+            self._count(facts.tenant, task, day, "tokens", answered.stages.packed_tokens)
+        for task in unanswered:
+            self._count(facts.tenant, task, day, "requests", 1)
+            self._count(facts.tenant, task, day, "errors", 1)
+        if not facts.resolved:
+            self._count(facts.tenant, NO_TASK, day, "requests", 1)
+            self._count(facts.tenant, NO_TASK, day, "errors", int(status >= 400))
+
+    def _count(self, tenant: str, task: str, day: str, what: str, by: int) -> None:
+        if by:
+            self._tally.count(USAGE, tenant, task, day, what, by=by)
+
+
+def usage_rows(counts: Mapping[Key, float], *, since: date, until: date) -> list[UsageRow]:
+    """The ledger's usage from one day to another, both included, by tenant, day and task."""
+    found: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
+    for (_, tenant, task, day, what), value in counts.items():
+        if since.isoformat() <= day <= until.isoformat():
+            found[tenant, day, task][what] = round(value)
+    return [
+        UsageRow(tenant, None if task == NO_TASK else task, date.fromisoformat(day), **numbers)
+        for (tenant, day, task), numbers in sorted(found.items())
+    ]

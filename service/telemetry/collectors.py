@@ -1,0 +1,153 @@
+"""The buckets that histograms share: one set for times of whole requests, one for their stages."""
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from service.catalog.instrumented import OPERATIONS, RegistryCall
+from service.engine.types import BatchStats
+from service.errors import ADMISSION_REASONS, AUTHENTICATION_REASONS, QueueFull, Unauthenticated
+from service.inference.predictions import Classification
+
+LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+STAGE_BUCKETS = (0.0001, 0.0005, 0.001, 0.002, *LATENCY_BUCKETS)
+
+
+_ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_TOKENS_BUCKETS = (32, 64, 128, 256, 512, 1_024, 2_048, 4_096)
+
+
+class ModelMetrics:
+    """rows = Σ predictions of the requests that were answered."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._rows = Counter("superpos_rows", "Rows answered with a prediction", registry=registry)
+        self._rows_truncated = Counter(
+            "superpos_rows_truncated", "Rows cut to their task's token limit", registry=registry
+        )
+        self._rows_cached = Counter(
+            "superpos_rows_cached", "Rows answered from the result cache, without the model", registry=registry
+        )
+        self._tokenize_seconds = Histogram(
+            "superpos_tokenize_duration_seconds",
+            "A classified request's texts to token ids",
+            buckets=STAGE_BUCKETS,
+            registry=registry,
+        )
+        self._queue_seconds = Histogram(
+            "superpos_queue_duration_seconds",
+            "From a classified request's rows in the queue to the begin of its first batch",
+            buckets=STAGE_BUCKETS,
+            registry=registry,
+        )
+        self._batch_rows = Histogram(
+            "superpos_batch_rows", "Rows in a model batch", buckets=_ROWS_BUCKETS, registry=registry
+        )
+        self._batch_tokens = Histogram(
+            "superpos_batch_tokens",
+            "Tokens in a model batch: prompts, texts, and label trie nodes past the first",
+            buckets=_TOKENS_BUCKETS,
+            registry=registry,
+        )
+        self._batch_adapters = Histogram(
+            "superpos_batch_adapters",
+            "Distinct adapters in a model batch",
+            buckets=_ROWS_BUCKETS,
+            registry=registry,
+        )
+        self._trips = Counter(
+            "superpos_adapter_trips", "Times that the circuit breaker tripped an adapter", registry=registry
+        )
+        self._batch_seconds = Histogram(
+            "superpos_batch_duration_seconds", "One model batch", buckets=LATENCY_BUCKETS, registry=registry
+        )
+
+    def classified(self, answered: Classification) -> None:
+        """Count a request's predictions, and where its time went."""
+        rows = answered.predictions
+        self._rows.inc(len(rows))
+        self._rows_truncated.inc(sum(row.truncated for row in rows))
+        self._rows_cached.inc(sum(row.cached for row in rows))
+        self._tokenize_seconds.observe(answered.stages.tokenize_s)
+        self._queue_seconds.observe(answered.stages.queue_s)
+
+    def batch_done(self, done: BatchStats) -> None:
+        """Count a model batch; called on the model thread."""
+        self._batch_rows.observe(done.num_rows)
+        self._batch_tokens.observe(done.num_tokens)
+        self._batch_adapters.observe(done.num_adapters)
+        self._batch_seconds.observe(done.infer_s)
+        self._trips.inc(done.num_trips)
+
+
+class RefusalMetrics:
+    """Reasons are the closed sets of `service/errors.py`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._admission = Counter(
+            "superpos_admission_refusals", "Requests that were refused for a limit, by reason", ["reason"],
+            registry=registry,
+        )  # fmt: skip
+        self._authentication = Counter(
+            "superpos_authentication_failures", "Requests whose key was not accepted, by reason", ["reason"],
+            registry=registry,
+        )  # fmt: skip
+        for reason in ADMISSION_REASONS:
+            self._admission.labels(reason)
+        for failure in AUTHENTICATION_REASONS:
+            self._authentication.labels(failure)
+
+    def refused(self, error: Exception) -> None:
+        """Count an error that ended a request, where it is one of these."""
+        if isinstance(error, QueueFull):
+            self._admission.labels(error.reason).inc()
+        elif isinstance(error, Unauthenticated):
+            self._authentication.labels(error.reason).inc()
+
+
+class RegistryMetrics:
+    """Calls by operation. `changes` is the poll that the catalog follows by."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._seconds = Histogram(
+            "superpos_registry_duration_seconds",
+            "One call of the registry, by operation",
+            ["operation"],
+            buckets=STAGE_BUCKETS,
+            registry=registry,
+        )
+        self._errors = Counter(
+            "superpos_registry_errors", "Calls that the registry could not answer, by operation", ["operation"],
+            registry=registry,
+        )  # fmt: skip
+        for operation in OPERATIONS:
+            self._seconds.labels(operation)
+            self._errors.labels(operation)
+
+    def called(self, call: RegistryCall) -> None:
+        """Count a call; for any thread."""
+        self._seconds.labels(call.operation).observe(call.ended - call.started)
+        if call.failed:
+            self._errors.labels(call.operation).inc()
+
+
+OUTCOMES = ("agreed", "flipped", "dropped", "failed")
+
+
+class ShadowMetrics:
+    """Which tasks and which labels, `/tasks/{task}` says."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._rows = Counter(
+            "superpos_shadow_rows",
+            "Rows offered to a shadow version: the same label, another one, no room or time, no answer",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in OUTCOMES:
+            self._rows.labels(outcome)
+
+    def compared(self, rows: Mapping[str, float]) -> None:
+        """Count rows by outcome."""
+        for outcome, count in rows.items():
+            self._rows.labels(outcome).inc(count)

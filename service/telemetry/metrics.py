@@ -1,0 +1,122 @@
+"""Prometheus metrics, on a registry of their own: every series exists from the start, no label is a caller's word.
+
+The series stand in modules by what they count (`…_metrics.py`); this one owns how they are kept and scraped.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.inference.predictions import Classification
+from service.telemetry.collectors import ModelMetrics, RefusalMetrics, RegistryMetrics, ShadowMetrics
+from service.telemetry.multiprocess import SharedFolder
+from service.telemetry.request_metrics import RequestMetrics, num_in_flight
+from service.telemetry.request_record import RequestRecord
+from service.telemetry.tenant_metrics import TenantMetrics
+
+_REFRESH_S = 1.0
+
+
+class Metrics:
+    """All series of one server.
+
+    One process keeps its numbers in memory. One of several keeps them in a folder that all share, and a scrape of any
+    gives them together: counters summed, gauges as each says.
+    """
+
+    def __init__(self, shared: SharedFolder | None = None) -> None:
+        self._own = own = CollectorRegistry()
+        self._shared = shared
+        self._gauges: list[tuple[Gauge, Callable[[], float]]] = []
+        self.registry = CollectorRegistry()
+        self.registry.register(_Scrape(self._refresh, own.collect if shared is None else shared.collect))
+        self.model = ModelMetrics(own)
+        self.tenants = TenantMetrics(own)
+        self.refusals = RefusalMetrics(own)
+        self.registry_calls = RegistryMetrics(own)
+        self.shadows = ShadowMetrics(own)
+        self._requests = RequestMetrics(own)
+
+    def register_routes(self, routes: Iterable[str]) -> None:
+        """Make the series of every route. Called last, when everything that counts is registered."""
+        self._requests.register_routes(routes)
+
+    def gauge(
+        self,
+        name: str,
+        text: str,
+        read: Callable[[], float],
+        *,
+        over_workers: Literal["livesum", "livemin", "livemax"] = "livesum",
+    ) -> None:
+        """A gauge that is read when it is scraped, and every second where another worker may be scraped."""
+        self._gauges.append((Gauge(name, text, registry=self._own, multiprocess_mode=over_workers), read))
+
+    @asynccontextmanager
+    async def refreshing(self) -> AsyncIterator[None]:
+        """Keep the gauges fresh for scrapes of other workers; alone there is nothing to do."""
+        if self._shared is None:
+            yield
+            return
+        task = asyncio.create_task(self._refresh_always(), name="metrics-refresh")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def request_received(self) -> None:
+        """Count an arrival."""
+        self._requests.received()
+
+    def request_answered(self, route: str, status: int, seconds: float, facts: RequestRecord) -> None:
+        """Count a response."""
+        self._requests.answered(route, status, seconds)
+        self._ended(facts, f"{status // 100}xx")
+
+    def request_cancelled(self, route: str, facts: RequestRecord) -> None:
+        """Count a caller who hung up."""
+        self._requests.cancelled(route)
+        self._ended(facts, "cancelled")
+
+    def classified(self, answered: Classification) -> None:
+        """Count a request's predictions, and what they cost."""
+        self.model.classified(answered)
+        self.tenants.classified(answered)
+
+    def _ended(self, facts: RequestRecord, outcome: str) -> None:
+        if facts.tenant is not None:
+            self.tenants.ended(facts.tenant, outcome)
+        if facts.error is not None:
+            self.refusals.refused(facts.error)
+
+    def _refresh(self) -> None:
+        for gauge, read in self._gauges:
+            gauge.set(read())
+
+    async def _refresh_always(self) -> None:
+        while True:
+            self._refresh()
+            await asyncio.sleep(_REFRESH_S)
+
+
+class _Scrape(Collector):
+    """What a scrape gives: every series as it is now, and the requests in flight, which follow from the others."""
+
+    def __init__(self, refresh: Callable[[], None], read: Callable[[], Iterable[Metric]]) -> None:
+        self._refresh, self._read = refresh, read
+
+    def collect(self) -> Iterator[Metric]:
+        self._refresh()
+        families = list(self._read())
+        yield from families
+        yield GaugeMetricFamily(
+            "superpos_requests_in_flight",
+            "Requests that arrived and have not ended",
+            value=num_in_flight(families),
+        )

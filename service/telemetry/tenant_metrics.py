@@ -1,0 +1,68 @@
+"""Tenants in numbers. Only tenants that the server knows have a label of their own, and no more than a hundred."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter
+
+from adapters import DEFAULT_TENANT
+from service.inference.predictions import Classification
+
+MAX_TENANTS = 100
+OTHER_TENANT = "other"
+"""Tenants past the first hundred that asked here, and any that is not known."""
+OUTCOMES = ("2xx", "3xx", "4xx", "5xx", "cancelled")
+
+
+class TenantMetrics:
+    """Series by tenant, of requests whose tenant is established: a refused key is nobody's."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "superpos_tenant_requests", "Requests that ended, by tenant and outcome", ["tenant", "status"],
+            registry=registry,
+        )  # fmt: skip
+        self._rows = Counter(
+            "superpos_tenant_rows", "Rows answered with a prediction, by tenant", ["tenant"], registry=registry
+        )
+        self._tokens = Counter(
+            "superpos_tenant_tokens", "Packed tokens that the model was given, by tenant", ["tenant"], registry=registry
+        )
+        self._queue_seconds = Counter(
+            "superpos_tenant_queue_seconds", "Time that answered requests waited in the queue, by tenant", ["tenant"],
+            registry=registry,
+        )  # fmt: skip
+        self._known: Callable[[str], bool] = lambda tenant: tenant == DEFAULT_TENANT
+        self._labels: dict[str, str] = {}
+        for label in (DEFAULT_TENANT, OTHER_TENANT):
+            self._register(label)
+
+    def know(self, known: Callable[[str], bool]) -> None:
+        """Tell which tenants are known; asked once for each that gets a label."""
+        self._known = known
+
+    def ended(self, tenant: str, outcome: str) -> None:
+        """Count a request of a tenant's; `outcome` is one of `OUTCOMES`."""
+        self._requests.labels(self._label(tenant), outcome).inc()
+
+    def classified(self, answered: Classification) -> None:
+        """Count what a request's predictions cost."""
+        label = self._label(answered.tenant)
+        self._rows.labels(label).inc(len(answered.predictions))
+        self._tokens.labels(label).inc(answered.stages.packed_tokens)
+        self._queue_seconds.labels(label).inc(answered.stages.queue_s)
+
+    def _label(self, tenant: str) -> str:
+        label = self._labels.get(tenant)
+        if label is not None:
+            return label
+        if len(self._labels) >= MAX_TENANTS + 1 or not self._known(tenant):  # "other" is one of the labels
+            return OTHER_TENANT
+        return self._register(tenant)
+
+    def _register(self, label: str) -> str:
+        for outcome in OUTCOMES:
+            self._requests.labels(label, outcome)
+        for series in (self._rows, self._tokens, self._queue_seconds):
+            series.labels(label)
+        self._labels[label] = label
+        return label

@@ -1,0 +1,164 @@
+"""OpenTelemetry traces: a span for each request, and its stages as spans below it. Never a text.
+
+The stages are known when the request ends: their spans are made then, with the times that were taken anyway. Spans are
+sent in the background; a collector that is away costs no request anything.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import structlog
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.datastructures import Headers
+
+from service.inference.predictions import Classification
+from service.telemetry.request_record import RequestOutcome, RequestRecord
+
+_TRACE_HEADERS = ("traceparent", "tracestate")
+_MAX_WAITING = 2_048
+_SEND_EVERY_MS = 1_000
+_SEND_TIMEOUT_S = 2.0
+_FLUSH_S = 3.0
+_LAST_CLIENT_ERROR = 499
+_log = structlog.get_logger("service")
+
+Attributes = Mapping[str, str | int]
+
+
+class RequestSpan:
+    """A request's server span, below the caller's own where `traceparent` names one."""
+
+    def __init__(self, tracer: Tracer, headers: Headers) -> None:
+        carrier = {name: headers[name] for name in _TRACE_HEADERS if name in headers}
+        # the clocks are read together: a time that was taken on one can be told on the other
+        self._since_ns = time.time_ns() - time.monotonic_ns()
+        self._tracer = tracer
+        self._span = tracer.start_span("request", TraceContextTextMapPropagator().extract(carrier), SpanKind.SERVER)
+        context = self._span.get_span_context()
+        self.trace_id = f"{context.trace_id:032x}"
+        self.traceparent = f"00-{self.trace_id}-{context.span_id:016x}-{context.trace_flags:02x}"
+        """What the answer says: the caller's trace, and this server's span in it."""
+
+    def end(self, ended: RequestOutcome, facts: RequestRecord) -> None:
+        """Say what became of the request, and where its time went."""
+        if self._span.is_recording():
+            self._describe(self._span, ended, facts)
+            for answered in facts.answered:
+                self._stages(answered)
+            for call in facts.calls:
+                self._child(f"registry {call.operation}", call.started, call.ended, {}, failed=call.failed)
+        self._span.end()
+
+    def _describe(self, span: Span, ended: RequestOutcome, facts: RequestRecord) -> None:
+        span.update_name(f"{ended.method} {ended.route}")
+        span.set_attributes(
+            {
+                "http.request.method": ended.method,
+                "http.route": ended.route,
+                "http.response.status_code": ended.status,
+                "superpos.request_id": ended.request_id,
+                "superpos.rows": sum(len(answered.predictions) for answered in facts.answered),
+                "superpos.tokens": sum(answered.stages.packed_tokens for answered in facts.answered),
+            }
+        )
+        if facts.tenant is not None:
+            span.set_attribute("superpos.tenant", facts.tenant)
+        if len(facts.resolved) == 1:
+            span.set_attribute("superpos.task", facts.resolved[0].task)
+            span.set_attribute("superpos.version", facts.resolved[0].version)
+        if facts.code is not None:
+            span.set_attribute("error.type", facts.code)
+        if ended.status > _LAST_CLIENT_ERROR:
+            span.set_status(StatusCode.ERROR)
+
+    def _stages(self, answered: Classification) -> None:
+        stages = answered.stages
+        if not stages.packed_tokens:
+            return  # every row was remembered
+        attributes: Attributes = {
+            "superpos.task": answered.resolution.task,
+            "superpos.version": answered.resolution.version,
+            "superpos.rows": len(answered.predictions),
+            "superpos.tokens": stages.packed_tokens,
+        }
+        at = stages.began
+        for name, seconds in (("tokenize", stages.tokenize_s), ("queue", stages.queue_s), ("infer", stages.infer_s)):
+            self._child(name, at, at + seconds, attributes)
+            at += seconds
+
+    def _child(self, name: str, began: float, ended: float, attributes: Attributes, *, failed: bool = False) -> None:
+        """A span of times on `time.monotonic`'s clock."""
+        span = self._tracer.start_span(
+            name, set_span_in_context(self._span), attributes=attributes, start_time=self._wall_ns(began)
+        )
+        if failed:
+            span.set_status(StatusCode.ERROR)
+        span.end(self._wall_ns(ended))
+
+    def _wall_ns(self, monotonic_s: float) -> int:
+        return self._since_ns + int(1e9 * monotonic_s)
+
+
+class Tracing:
+    """Makes spans and sends them to an OTLP/HTTP collector.
+
+    Args:
+        endpoint: the collector's URL for traces (`http://localhost:4318/v1/traces`)
+        service_name: under which the spans appear
+        sample_ratio: of the traces that begin here; a caller's own decision is kept
+    """
+
+    def __init__(self, *, endpoint: str, service_name: str, sample_ratio: float) -> None:
+        self._exporter = _QuietExporter(OTLPSpanExporter(endpoint=endpoint, timeout=_SEND_TIMEOUT_S))
+        self._provider = TracerProvider(
+            sampler=ParentBased(TraceIdRatioBased(sample_ratio)),
+            resource=Resource.create({"service.name": service_name}),
+            shutdown_on_exit=False,
+        )
+        processor = BatchSpanProcessor(
+            self._exporter, max_queue_size=_MAX_WAITING, schedule_delay_millis=_SEND_EVERY_MS
+        )
+        self._provider.add_span_processor(processor)
+        self._tracer = self._provider.get_tracer("superpos")
+
+    def begin(self, headers: Headers) -> RequestSpan:
+        """The span of a request that arrives now."""
+        return RequestSpan(self._tracer, headers)
+
+    def stop(self) -> None:
+        """Send what waits, for a few seconds at most."""
+        giving_up = threading.Timer(_FLUSH_S, self._exporter.shutdown)
+        giving_up.daemon = True
+        giving_up.start()
+        self._provider.shutdown()
+        giving_up.cancel()
+
+
+class _QuietExporter(SpanExporter):
+    """Says once that the collector is away, and once that it is back."""
+
+    def __init__(self, exporter: OTLPSpanExporter) -> None:
+        self._exporter = exporter
+        self._failing = self._ended = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._exporter.export(spans)
+        failed = result is not SpanExportResult.SUCCESS
+        if failed and not self._failing:
+            _log.warning("traces_not_sent", spans=len(spans))
+        elif self._failing and not failed:
+            _log.info("traces_sent_again")
+        self._failing = failed
+        return result
+
+    def shutdown(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._exporter.shutdown()

@@ -1,0 +1,76 @@
+"""Tenants and keys in memory, at the heels of their store: one task that asks whether anything changed."""
+
+import asyncio
+
+import structlog
+
+from adapters import RegistryUnavailable
+from service.tenancy.models import NOTHING, AccountStore, KeyInfo, TenantInfo, is_known
+
+_log = structlog.get_logger("service")
+MAX_POLL_INTERVAL_S = 0.25
+"""However seldom the registry is asked: a revoked key is no key anywhere within a second."""
+
+
+class AccountCache:
+    """What the store held when it was last asked. Belongs to the event loop; answers also while the store is away."""
+
+    def __init__(self, store: AccountStore, *, poll_interval_s: float) -> None:
+        self._store = store
+        self._poll_interval_s = min(poll_interval_s, MAX_POLL_INTERVAL_S)
+        self._known = NOTHING
+        self._refreshing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self.degraded = False
+        """Whether the store cannot be read."""
+
+    def tenant(self, tenant: str) -> TenantInfo:
+        """A tenant's weight and limits; those of a tenant without any where it is unknown."""
+        return self._known.tenant(tenant)
+
+    def knows(self, tenant: str) -> bool:
+        """Whether the tenant was made, or is the one of a server without keys."""
+        return is_known(self._known, tenant)
+
+    def tenants(self) -> list[TenantInfo]:
+        """All that were made, by name."""
+        return sorted((info for info in self._known.tenants.values() if not info.deleted), key=lambda info: info.id)
+
+    def key(self, key_id: str) -> KeyInfo | None:
+        """A key whose tenant is active."""
+        info = self._known.keys.get(key_id)
+        return info if info is not None and self.tenant(info.tenant).active else None
+
+    async def start(self) -> None:
+        """Read everything once (`RegistryUnavailable` where that fails), then follow."""
+        await self.refresh()
+        self._task = asyncio.create_task(self._follow(), name="directory-follower")
+
+    async def stop(self) -> None:
+        """End the polling."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def refresh(self) -> None:
+        """Bring the copy up to now (`RegistryUnavailable` where the store cannot be read)."""
+        async with self._refreshing:  # of two at once, the older answer must not come last
+            revision = await asyncio.to_thread(self._store.revision)
+            if revision == 0 < self._known.revision:  # it was emptied: that is no reason to refuse everybody
+                raise RegistryUnavailable("the store has lost its tenants and keys; restore it")
+            if revision != self._known.revision:
+                self._known = await asyncio.to_thread(self._store.snapshot)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_interval_s)
+            try:
+                await self.refresh()
+            except RegistryUnavailable as exc:
+                if not self.degraded:
+                    _log.warning("accounts_unavailable", reason=str(exc))
+                self.degraded = True
+            else:
+                if self.degraded:
+                    _log.info("accounts_back")
+                self.degraded = False

@@ -1,0 +1,74 @@
+"""Tenants and keys in Redis, beside the registry under its prefix: two hashes, a revision, and a stream as the log."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+from adapters.storage.redis import RedisStore
+from service.tenancy.models import ENTRY, KEY, TENANT, AuditEntry, Edit, Snapshot
+
+_WRITE = """
+local revision = tonumber(redis.call('GET', KEYS[1]) or '0')
+if revision ~= tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], revision + 1)
+redis.call('XADD', KEYS[4], (revision + 1) .. '-0', 'entry', ARGV[2])
+local at = 3
+for _, key in ipairs({KEYS[2], KEYS[3]}) do
+    local count = tonumber(ARGV[at])
+    at = at + 1
+    for _ = 1, count do
+        redis.call('HSET', key, ARGV[at], ARGV[at + 1])
+        at = at + 2
+    end
+end
+for i = at, #ARGV do redis.call('HDEL', KEYS[3], ARGV[i]) end
+return 1
+"""
+
+
+class RedisAccounts:
+    """An `AccountStore` on one server. An entry's position is the revision that it made."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        names = ("revision", "tenants", "keys", "audit")
+        self._revision, self._tenants, self._keys, self._audit = (store.key("accounts", name) for name in names)
+        self._write = store.client.register_script(_WRITE)
+
+    def revision(self) -> int:
+        with self._store.reaching():
+            return int(cast(bytes | None, self._store.client.get(self._revision)) or 0)
+
+    def snapshot(self) -> Snapshot:
+        with self._store.reaching(), self._store.client.pipeline(transaction=True) as pipe:
+            pipe.get(self._revision)
+            pipe.hgetall(self._tenants)
+            pipe.hgetall(self._keys)
+            revision, tenants, keys = pipe.execute()
+        return Snapshot(
+            int(revision or 0),
+            {name.decode(): TENANT.validate_json(value) for name, value in tenants.items()},
+            {name.decode(): KEY.validate_json(value) for name, value in keys.items()},
+        )
+
+    def write(self, edit: Edit, *, expected: int) -> bool:
+        arguments: list[str | bytes | int] = [expected, ENTRY.dump_json(edit.entry), len(edit.tenants)]
+        for tenant in edit.tenants:
+            arguments += [tenant.id, TENANT.dump_json(tenant)]
+        arguments.append(len(edit.keys))
+        for key in edit.keys:
+            arguments += [key.id, KEY.dump_json(key)]
+        names = [self._revision, self._tenants, self._keys, self._audit]
+        with self._store.reaching():
+            return bool(self._write(keys=names, args=[*arguments, *edit.gone]))
+
+    def audit(self, since: int = 0, *, limit: int = 1_000) -> Sequence[AuditEntry]:
+        with self._store.reaching():
+            found = cast(
+                list[tuple[bytes, dict[bytes, bytes]]],
+                self._store.client.xrange(self._audit, min=f"{since + 1}-0", count=limit),
+            )
+        return [
+            replace(ENTRY.validate_json(fields[b"entry"]), position=int(position.partition(b"-")[0]))
+            for position, fields in found
+        ]

@@ -1,0 +1,66 @@
+"""Tenants and keys in tables of the embedded registry's file."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from sqlite3 import Connection
+
+from adapters.storage.sqlite import SqliteFile
+from service.tenancy.models import ENTRY, KEY, TENANT, AuditEntry, Edit, Snapshot
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS account_revision (
+    one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL
+) STRICT;
+INSERT OR IGNORE INTO account_revision VALUES (1, 0);
+CREATE TABLE IF NOT EXISTS account_tenants (id TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS account_keys (id TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS account_audit (position INTEGER PRIMARY KEY AUTOINCREMENT, value BLOB NOT NULL) STRICT;
+"""
+
+
+class SqliteAccounts:
+    """An `AccountStore` in one file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, made if missing (`RegistryUnavailable` where that fails)."""
+        self._file = SqliteFile(path, _SCHEMA)
+
+    def revision(self) -> int:
+        with self._file.open() as db:
+            return _revision(db)
+
+    def snapshot(self) -> Snapshot:
+        with self._file.transaction("DEFERRED") as db:
+            tenants = {
+                row["id"]: TENANT.validate_json(row["value"]) for row in db.execute("SELECT * FROM account_tenants")
+            }
+            keys = {row["id"]: KEY.validate_json(row["value"]) for row in db.execute("SELECT * FROM account_keys")}
+            return Snapshot(_revision(db), tenants, keys)
+
+    def write(self, edit: Edit, *, expected: int) -> bool:
+        with self._file.transaction("IMMEDIATE") as db:
+            if _revision(db) != expected:
+                return False
+            db.execute("UPDATE account_revision SET revision=revision+1")
+            db.executemany(
+                "INSERT OR REPLACE INTO account_tenants VALUES (?,?)",
+                [(tenant.id, TENANT.dump_json(tenant)) for tenant in edit.tenants],
+            )
+            db.executemany(
+                "INSERT OR REPLACE INTO account_keys VALUES (?,?)", [(key.id, KEY.dump_json(key)) for key in edit.keys]
+            )
+            db.executemany("DELETE FROM account_keys WHERE id=?", [(key,) for key in edit.gone])
+            db.execute("INSERT INTO account_audit (value) VALUES (?)", (ENTRY.dump_json(edit.entry),))
+        return True
+
+    def audit(self, since: int = 0, *, limit: int = 1_000) -> Sequence[AuditEntry]:
+        with self._file.open() as db:
+            rows = db.execute(
+                "SELECT * FROM account_audit WHERE position>? ORDER BY position LIMIT ?", (since, limit)
+            ).fetchall()
+        return [replace(ENTRY.validate_json(row["value"]), position=row["position"]) for row in rows]
+
+
+def _revision(db: Connection) -> int:
+    return int(db.execute("SELECT revision FROM account_revision").fetchone()["revision"])

@@ -1,0 +1,137 @@
+"""A tenant's limits over HTTP: counted over replicas, told in every answer, and never a reason to fail."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import pytest
+from support import RunningServer, eventually, make_adapter, sample
+from support.accounts import ADMIN_KEY, Keyring, bearer
+from support.http import check_problem
+from support.load import held_model_thread
+from support.redis import RedisServer
+
+from adapters.files import to_files
+from backbone import Backbone
+from service.engine.types import EngineRow
+
+Serve = Callable[..., RunningServer]
+
+
+def classify(server: RunningServer, key: str, text: str = "a gripping film") -> httpx2.Response:
+    return server.client.post("/classify/sentiment", json={"inputs": text}, headers=bearer(key))
+
+
+def limited(server: RunningServer, backbone: Backbone, **limits: object) -> str:
+    """A key of a tenant with limits and a task."""
+    keyring = Keyring(server)
+    keyring.tenant("acme")
+    key = keyring.key("acme", "publish")
+    parts = [("files", (name, data)) for name, data in to_files(make_adapter(backbone)).items()]
+    server.client.post("/tasks/sentiment/versions", files=parts, headers=bearer(key)).raise_for_status()
+    keyring.change("acme", **limits)
+    return key
+
+
+def both(serve: Serve, place: str) -> tuple[RunningServer, RunningServer]:
+    a, b = (serve(registry=place, require_keys=True, admin_key=ADMIN_KEY) for _ in range(2))
+    return a, b
+
+
+def knows(server: RunningServer, **limits: object) -> bool:
+    """Whether a replica has heard of a tenant's limits, and of its task."""
+    runtime = server.app.state.runtime  # type: ignore[attr-defined]
+    tenant = runtime.directory.tenant("acme")
+    return all(getattr(tenant, name) == value for name, value in limits.items()) and len(runtime.catalog) == 1
+
+
+def test_two_replicas_count_together_and_every_answer_tells(
+    serve: Serve, redis_server: RedisServer, tiny: Backbone
+) -> None:
+    a, b = both(serve, redis_server.place())
+    key = limited(a, tiny, requests_per_s=0.0001, tokens_per_min=1_000_000)
+    eventually(lambda: knows(b, requests_per_s=0.0001))
+    answers = [classify(server, key) for server in (a, b) * 6]
+    assert [answer.status_code for answer in answers] == [200] * 10 + [429] * 2
+    for number, answer in enumerate(answers):
+        assert answer.headers["RateLimit-Policy"] == '"requests";q=10;w=100000, "tokens";q=1000000;w=60'
+        assert answer.headers["RateLimit"].startswith(f'"requests";r={max(0, 9 - number)};t=')
+    check_problem(answers[-1], 429, "rate_limited", "requests limit", "10 requests in 100000 s")
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 100_000
+    used = 1_000_000 - int(answers[8].headers["RateLimit"].rpartition("r=")[2].partition(";")[0])
+    tokens = answers[8].json()["predictions"][0]["tokens"]
+    assert used in {count * tokens for count in range(1, 10)}, "nine of both, fewer where a minute began meanwhile"
+    assert "RateLimit" not in a.client.get("/tasks", headers=bearer(ADMIN_KEY)).headers
+    assert "RateLimit" not in a.client.get("/tasks").headers
+
+
+def test_requests_at_once_are_counted_over_replicas_and_places_come_back(
+    serve: Serve, redis_server: RedisServer, tiny: Backbone
+) -> None:
+    a, b = both(serve, redis_server.place())
+    key = limited(a, tiny, max_concurrency=2)
+    eventually(lambda: knows(b, max_concurrency=2))
+    with ThreadPoolExecutor(2) as pool:
+        with held_model_thread(a, tiny):
+            waiting = [pool.submit(classify, a, key, text) for text in ("a film", "b film")]
+            eventually(lambda: a.app.state.runtime.admission.rows == 2)  # type: ignore[attr-defined]
+            refused = classify(b, key)
+        assert [answer.result().status_code for answer in waiting] == [200, 200]
+    check_problem(refused, 429, "rate_limited", "answers 2 requests at once")
+    assert refused.headers["RateLimit"] == '"concurrency";r=0'
+    eventually(lambda: classify(b, key).status_code == 200)
+
+
+def test_redis_away_fails_no_request_and_the_count_is_shared_again_when_it_is_back(
+    serve: Serve, start_redis: Callable[..., RedisServer], tiny: Backbone
+) -> None:
+    redis = start_redis()
+    server = serve(registry=redis.url, require_keys=True, admin_key=ADMIN_KEY)
+    key = limited(server, tiny, requests_per_s=1_000, max_concurrency=50)
+    statuses: list[int] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            statuses.append(classify(server, key).status_code)
+
+    with ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(ask) for _ in range(2)]
+        eventually(lambda: len(statuses) > 20)
+        redis.kill()
+        eventually(lambda: sample(server, "superpos_quotas_degraded") == 1)
+        count = len(statuses)
+        eventually(lambda: len(statuses) > count + 20)
+        redis.start()
+        eventually(lambda: sample(server, "superpos_quotas_degraded") == 0)
+        stop.set()
+        for done in asking:
+            done.result()
+    assert set(statuses) == {200}
+    assert redis.client().keys("*:limits*")
+
+
+def test_a_tenants_weight_reaches_the_queue_and_the_model(
+    serve: Serve, tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(require_keys=True, admin_key=ADMIN_KEY)
+    key = limited(server, tiny, weight=3.0)
+    runtime = server.app.state.runtime  # type: ignore[attr-defined]
+    submit, admit = runtime.engine.submit, runtime.admission.admit
+    weights: list[tuple[str, float]] = []
+
+    def seen_by_the_model(rows: Sequence[EngineRow], *rest: object, **more: object) -> object:
+        weights.extend(("model", row.weight) for row in rows if row.tenant == "acme")
+        return submit(rows, *rest, **more)
+
+    def seen_by_the_queue(tenant: str, *, rows: int, tokens: int, weight: float) -> object:
+        weights.append(("queue", weight))
+        return admit(tenant, rows=rows, tokens=tokens, weight=weight)
+
+    monkeypatch.setattr(runtime.engine, "submit", seen_by_the_model)
+    monkeypatch.setattr(runtime.admission, "admit", seen_by_the_queue)
+    assert classify(server, key).status_code == 200
+    Keyring(server).change("acme", weight=0.5)
+    assert classify(server, key, "another film").status_code == 200
+    assert weights == [("queue", 3.0), ("model", 3.0), ("queue", 0.5), ("model", 0.5)]

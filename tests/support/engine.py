@@ -1,0 +1,105 @@
+"""What tests of the engine build with: rows, their scores alone, an engine that stands still, a model that breaks."""
+
+import copy
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adapters import TaskSpec
+from backbone import Backbone, Encoded, PackedBatch, PackedRow, pack
+from service.catalog.adapter_cache import LoadedAdapter, load_adapter
+from service.engine.engine import Engine
+from service.engine.model_runner import RowScores
+from service.engine.types import BatchStats, EngineRow, RowAnswer
+from support import TOPIC, make_adapter
+
+FAR = 60.0
+PROMPTS: dict[str, NDArray[np.float32]] = {}
+"""Of the adapters loaded here, by digest."""
+
+
+def row(backbone: Backbone, adapter: LoadedAdapter, text: str, *, timeout_s: float = FAR) -> EngineRow:
+    tokens = backbone.tokenizer.tokenize([text], max_tokens=64, truncation="error")[0].token_ids
+    return EngineRow(adapter, tokens, time.monotonic() + timeout_s)
+
+
+def loaded(backbone: Backbone, spec: TaskSpec = TOPIC, *, seed: int = 0, num_virtual_tokens: int = 10) -> LoadedAdapter:
+    adapter = load_adapter(make_adapter(backbone, spec, seed=seed, num_virtual_tokens=num_virtual_tokens), backbone)
+    assert adapter.prompt is not None
+    PROMPTS[adapter.digest] = adapter.prompt  # the bank will have it
+    return adapter
+
+
+def packed_tokens(*rows: EngineRow) -> int:
+    """What rows add to a packed batch, the decoder's nodes not counted."""
+    return sum(asked.adapter.num_virtual_tokens + len(asked.token_ids) for asked in rows)
+
+
+def alone(backbone: Backbone, asked: EngineRow) -> RowScores:
+    prompt = torch.from_numpy(PROMPTS[asked.adapter.digest].copy())
+    with torch.inference_mode():
+        encoded = backbone.encode(pack([PackedRow(range(len(prompt)), asked.token_ids)]), prompt)
+        return backbone.score(encoded, [asked.adapter.trie])[0].numpy()
+
+
+class Held:
+    """An engine whose model thread can be made to wait after a row, so that what follows queues."""
+
+    def __init__(self, backbone: Backbone, **changes: object) -> None:
+        self.batches: list[BatchStats] = []
+        values = {"max_batch_tokens": 4_096, "bank_bytes": 1 << 20, **changes}
+        self.engine = Engine(backbone, on_batch=self.batches.append, **values)
+        self.engine.start()
+        self._go_on = threading.Event()
+        self._held = threading.Event()
+
+    def hold(self, asked: EngineRow) -> None:
+        """Return once the model thread stands still."""
+
+        def wait(_: Future[RowAnswer]) -> None:
+            self._held.set()
+            assert self._go_on.wait(30)
+
+        self.engine.submit([asked])[0].add_done_callback(wait)
+        assert self._held.wait(30)
+
+    def release(self) -> None:
+        self._go_on.set()
+
+
+def sabotaged(backbone: Backbone, before: Callable[[PackedBatch], None]) -> Backbone:
+    """The same model, but something happens before each batch: it may raise, or wait."""
+    broken, sound = copy.copy(backbone), backbone.encode
+
+    def encode(packed: PackedBatch, prompts: torch.Tensor, *, pause: Callable[[], None]) -> Encoded:
+        before(packed)
+        return sound(packed, prompts, pause=pause)
+
+    broken.encode = encode
+    return broken
+
+
+def token_of(backbone: Backbone, text: str) -> int:
+    """A token that this text has and `a film` has not."""
+    tokens = backbone.tokenizer.tokenize([text, "a film"], max_tokens=64, truncation="error")
+    return next(iter(set(tokens[0].token_ids) - set(tokens[1].token_ids)))
+
+
+def assert_as_if_alone(backbone: Backbone, asked: EngineRow, scores: RowScores) -> None:
+    assert scores.shape == (asked.adapter.trie.num_labels,)
+    assert np.abs(scores - alone(backbone, asked)).max() <= 1e-4
+
+
+class Clock:
+    """Stands in for what the engine imports as `time`; a test moves it ahead."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead_s

@@ -1,0 +1,61 @@
+"""What tests of sweeps build with: a plan that ends in seconds, and a sweep of it in a folder."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backbone import Backbone, load
+from support.training import QUICK
+from training.loop.events import EvalEvent
+from training.runs.task_rows import TaskRows
+from training.sweeping.folder import SweepFolder
+from training.sweeping.space import SearchSpace
+from training.sweeping.stacks import SweepTask
+from training.sweeping.study import Trial
+from training.sweeping.sweep import EndedTrial, Sweep, SweepPlan, described
+from training.task.task_file import TaskFile
+
+
+def load_or_die(source: str, cache_dir: Path, dying: Path) -> Backbone:
+    """Loads a backbone on a worker; the first that finds the file takes it away and dies."""
+    if dying.exists():
+        dying.unlink()
+        os._exit(1)
+    return load(source, cache_dir=cache_dir)
+
+
+PLAN = SweepPlan(
+    space=SearchSpace(methods=("superpos", "simple"), lr=(1e-6, 0.05), num_sampled_tokens=(32,)),
+    fixed=dataclasses.replace(QUICK, epochs=3),
+    trials=4,
+    parallel=2,
+    metric="accuracy",
+    pruner="none",
+)
+
+
+def subject_of(backbone: Backbone, task: TaskFile, plan: SweepPlan = PLAN) -> SweepTask:
+    rows = TaskRows(backbone, task).divided(split="paper", seed=plan.fixed.seed, limit=60)
+    return SweepTask(task, rows, "paper", 60)
+
+
+@contextmanager
+def sweep_in(
+    folder: Path,
+    subject: SweepTask,
+    plan: SweepPlan = PLAN,
+    *,
+    resume: bool = False,
+    on_evaluation: Callable[[Trial, EvalEvent], None] = lambda trial, event: None,
+    on_end: Callable[[EndedTrial], None] = lambda trial: None,
+) -> Iterator[Sweep]:
+    """A sweep whose files are closed at the end."""
+    files = SweepFolder(folder, described(plan, subject, fingerprint="sha256:tiny"), resume=resume)
+    sweep = Sweep(plan, subject, files, on_evaluation=on_evaluation, on_end=lambda _, trial: on_end(trial))
+    try:
+        yield sweep
+    finally:
+        sweep.close()
+        files.close()

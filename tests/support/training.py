@@ -1,0 +1,101 @@
+"""What tests of training build with: a task that a prompt learns in seconds, and runs of it."""
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+
+from adapters import TaskSpec
+from backbone import Backbone
+from training.config.arguments import TrainArguments
+from training.data.splits import Split
+from training.loop.events import EvalEvent, StepEvent
+from training.runs.folder import RunFolder
+from training.runs.run import RunOptions, RunReport, run_training
+from training.scoring.metrics import MetricName
+from training.task.task_file import DataSource, TaskFile
+
+SPEC = TaskSpec(template="text: {text}", labels={"sports": "sports", "business": "business"}, max_tokens=32)
+WORDS = ["gripping", "film", "the", "quick", "brown", "fox", "over", "lazy", "dog", "city"]
+QUICK = TrainArguments(epochs=4, batch_size=12, lr=0.05, num_virtual_tokens=6, num_sampled_tokens=32)
+
+
+def easy_rows(count: int, *, seed: int) -> list[dict[str, str]]:
+    """Rows whose label stands among a few other words."""
+    drawn = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        label = drawn.choice(["sports", "business"])
+        words = drawn.sample(WORDS, 2)
+        words.insert(drawn.randrange(3), label)
+        rows.append({"text": " ".join(words), "label": label})
+    return rows
+
+
+def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def easy_task(folder: Path, *, metrics: tuple[MetricName, ...] = ("accuracy",)) -> TaskFile:
+    """A task that a prompt learns in seconds, its rows in a folder."""
+    train_path = write_rows(folder / "train.jsonl", easy_rows(120, seed=1))
+    report_path = write_rows(folder / "validation.jsonl", easy_rows(60, seed=2))
+    data = DataSource(train=str(train_path), validation=str(report_path))
+    return TaskFile(name="topic", description="What a text is about.", spec=SPEC, metrics=metrics, data=data)
+
+
+@dataclasses.dataclass
+class Finished:
+    """A run that is done, with what it told on its way."""
+
+    report: RunReport
+    task: TaskFile
+    steps: list[StepEvent]
+    epochs: list[EvalEvent]
+
+
+def run(
+    backbone: Backbone,
+    task: TaskFile,
+    folder: Path,
+    arguments: TrainArguments = QUICK,
+    *,
+    split: Split = "honest",
+    limit: int | None = None,
+) -> Finished:
+    steps: list[StepEvent] = []
+    epochs: list[EvalEvent] = []
+    report = run_training(
+        backbone,
+        RunOptions(
+            task=task,
+            arguments=arguments,
+            folder=RunFolder(folder),
+            split=split,
+            limit=limit,
+            on_step=steps.append,
+            on_evaluation=epochs.append,
+        ),
+    )
+    return Finished(report, task, steps, epochs)
+
+
+def lines_of(folder: Path) -> list[dict[str, object]]:
+    """`metrics.jsonl` as strict JSON, which has no NaN."""
+
+    def refuse(constant: str) -> object:
+        raise AssertionError(f"metrics.jsonl holds {constant}, which is not JSON")
+
+    text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+
+
+def curves(folder: Path) -> list[object]:
+    """Everything that a run wrote of its way, but for the time it took."""
+    lines = [
+        json.loads(line)
+        for name in ("metrics.jsonl", "steps.jsonl")
+        for line in (folder / name).read_text(encoding="utf-8").splitlines()
+    ]
+    return [{name: value for name, value in line.items() if name != "elapsed_s"} for line in lines]

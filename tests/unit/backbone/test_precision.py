@@ -1,0 +1,197 @@
+"""int8 and bf16: close to fp32, the same for a row whatever its neighbours, and served only where it was validated."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support import RunningServer, make_adapter
+from support.backbone import mixed_rows
+from support.data import read_split
+from support.http import check_problem
+from support.training import QUICK, Finished
+
+from adapters import PromptAdapter
+from adapters.adapter import Provenance
+from adapters.precision import INT8_LABEL_AGREEMENT
+from backbone import Backbone, DeviceUnavailable, load, pack
+from backbone.int8 import Int8Linear
+from backbone.linear import FloatLinear
+from backbone.precision import cpu_has_bf16, in_precision
+from service.settings import Settings
+from training.config.arguments import TrainArguments
+from training.errors import InvalidArguments
+from training.runs.folder import RunFolder
+from training.runs.run import RunOptions, run_training
+from training.scoring.evaluation import tokenize_examples
+from training.scoring.validation import answers
+from training.task.task_file import TaskFile
+
+Serve = Callable[..., RunningServer]
+
+
+def with_agreement(adapter: PromptAdapter, agreement: float) -> PromptAdapter:
+    provenance = Provenance(method="test", metrics={INT8_LABEL_AGREEMENT: agreement})
+    return replace(adapter, manifest=adapter.manifest.model_copy(update={"provenance": provenance}))
+
+
+def test_rounding_activations_twice_keeps_what_an_outlier_leaves_of_its_row() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(48, 64, generator=generator), torch.randn(9, 64, generator=generator)
+    x[:, 7] *= 100
+    once, twice = Int8Linear(weight), Int8Linear(weight, twice=True)
+    exact = x @ (once.weight * (weight.abs().amax(1, keepdim=True) / 127)).T  # with the weights as they were rounded
+    with torch.inference_mode():
+        coarse, fine = (float((layer(x) - exact).abs().max()) for layer in (once, twice))
+    assert fine < coarse / 50
+    assert fine < 1e-3 * float(exact.abs().max())
+
+
+def test_what_follows_an_int8_layer_is_what_follows_a_float_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(48, 64, generator=generator), torch.randn(9, 64, generator=generator)
+    other = torch.randn(9, 48, generator=generator)
+    int8, fp32 = Int8Linear(weight, twice=True), FloatLinear(weight)
+    with torch.inference_mode():
+        for options in ({"activation": "relu"}, {"activation": "gelu_new"}, {"times": other}, {"plus": other}, {}):
+            torch.testing.assert_close(int8(x, **options), fp32(x, **options), atol=0.5, rtol=0.05)
+        assert torch.allclose(int8(x, plus=other), int8(x) + other, atol=1e-4)
+
+
+def test_rows_of_a_layer_in_int8_do_not_depend_on_each_other() -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = Int8Linear(torch.randn(48, 64, generator=generator))
+    x = torch.randn(12, 64, generator=generator)
+    with torch.inference_mode():
+        together = layer(x)
+        x[6:] *= 1_000
+        assert torch.equal(layer(x)[:6], together[:6])
+
+
+def test_a_value_that_is_no_number_stays_in_its_row() -> None:
+    layer = Int8Linear(torch.ones(8, 16))
+    x = torch.ones(5, 16)
+    x[2, 3] = torch.nan
+    with torch.inference_mode():
+        y = layer(x)
+    assert y[2].isnan().all()
+    assert torch.isfinite(y[[0, 1, 3, 4]]).all()
+
+
+def test_int8_answers_are_the_same_to_the_bit_in_any_batch(embedded: Backbone) -> None:
+    int8 = embedded.in_precision("int8")
+    rows, table, label_sets = mixed_rows(embedded)
+    tries = [int8.label_trie(labels) for labels in label_sets]
+    with torch.inference_mode():
+        together = int8.score(int8.encode(pack(rows), table), tries)
+        backwards = int8.score(int8.encode(pack(rows[::-1]), table), tries[::-1])
+        assert torch.equal(together, backwards.flip(0))
+        for i, (row, trie) in enumerate(zip(rows, tries, strict=True)):
+            alone = int8.score(int8.encode(pack([row] * 4), table), [trie] * 4)
+            assert torch.equal(alone[0], together[i, : trie.num_labels])
+
+
+def test_bf16_matrices_leave_scores_near_those_of_fp32(tiny: Backbone) -> None:
+    rows, table, label_sets = mixed_rows(tiny)
+    tries = [tiny.label_trie(labels) for labels in label_sets]
+    bf16 = Backbone(tiny.identity, tiny.architecture, in_precision(tiny.weights, "bf16"), tiny.tokenizer)
+    with torch.inference_mode():
+        exact = tiny.score(tiny.encode(pack(rows), table), tries)
+        rough = bf16.score(bf16.encode(pack(rows), table), tries)
+    known = torch.isfinite(exact)
+    assert rough.dtype == torch.float32
+    assert 0 < (rough - exact)[known].abs().max() < 0.5
+
+
+def test_bf16_on_a_cpu_is_for_one_that_multiplies_in_it(tiny: Backbone, tiny_t5: Path, cache_dir: Path) -> None:
+    if not cpu_has_bf16():
+        with pytest.raises(DeviceUnavailable, match="which this CPU lacks"):
+            load(str(tiny_t5), cache_dir=cache_dir, precision="bf16")
+        return
+    bf16 = load(str(tiny_t5), cache_dir=cache_dir, precision="bf16")
+    rows, table, label_sets = mixed_rows(tiny)
+    table = table.clone().requires_grad_()
+    scores = bf16.score(bf16.encode(pack(rows), table), [bf16.label_trie(labels) for labels in label_sets])
+    scores[:, 0].sum().backward()
+    assert table.grad is not None
+    assert table.grad.dtype == torch.float32
+    assert table.grad.abs().sum() > 0
+
+
+def test_a_server_answers_in_bf16_where_the_cpu_multiplies_in_it(serve: Serve, tiny: Backbone) -> None:
+    precision = "bf16" if cpu_has_bf16() else "fp32"
+    server = serve(precision=precision)
+    server.upload("task", make_adapter(tiny))
+    assert server.classify("task", "a film").status_code == 200
+    assert server.client.get("/healthz/ready").json()["precision"] == precision
+
+
+def test_fp16_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match="overflow"):
+        Settings(precision="fp16")
+
+
+def test_a_server_in_int8_takes_what_was_validated_there(serve: Serve, tiny: Backbone) -> None:
+    server = serve(precision="int8")
+    server.upload("good", with_agreement(make_adapter(tiny), 0.985))
+    assert server.classify("good", "a film").status_code == 200
+    assert server.client.get("/healthz/ready").json()["precision"] == "int8"
+
+
+@pytest.mark.parametrize(("agreement", "said"), [(None, "not measured"), (0.97, "0.97")])
+def test_a_server_in_int8_refuses_what_was_not(
+    serve: Serve, tiny: Backbone, agreement: float | None, said: str
+) -> None:
+    adapter = make_adapter(tiny) if agreement is None else with_agreement(make_adapter(tiny), agreement)
+    exact = serve()
+    exact.upload("task", adapter)
+    assert exact.classify("task", "a film").status_code == 200
+    server = serve(precision="int8")  # the same registry
+    refused = server.classify("task", "a film")
+    check_problem(refused, 409, "backbone_mismatch", "at least 0.98")
+    assert said in refused.json()["detail"]
+    forced = serve(precision="int8", force_precision=True)
+    assert forced.classify("task", "a film").status_code == 200
+
+
+def test_training_compares_with_int8_and_says_so(finished: Finished) -> None:
+    metrics = finished.report.adapter.manifest.provenance.metrics
+    assert 0 <= metrics[INT8_LABEL_AGREEMENT] <= 1
+    assert 0 <= metrics["int8_accuracy"] <= 1
+
+
+def test_a_prompt_that_trained_in_bf16_is_scored_calibrated_and_compared_with_int8_in_float32(
+    tiny: Backbone, task: TaskFile, tmp_path: Path
+) -> None:
+    arguments = replace(QUICK, epochs=1)
+    options = RunOptions(task=task, arguments=arguments, folder=RunFolder(tmp_path / "run"), precision="bf16")
+    if not cpu_has_bf16():
+        with pytest.raises(DeviceUnavailable, match="which this CPU lacks"):
+            run_training(tiny, options)
+        return
+    report = run_training(tiny, options)
+    assert report.adapter is not None
+    assert np.array_equal(report.answered, answers(tiny, report.adapter, report.rows)), "what a float32 server answers"
+    metrics = report.adapter.manifest.provenance.metrics
+    assert INT8_LABEL_AGREEMENT in metrics
+    selected = report.appraisal.selection
+    assert metrics["selection_loss"] == round(selected.loss, 6) != round(report.result.best.loss, 6)
+    rows = read_split(task, split="honest", seed=0).selection
+    tokenized = tokenize_examples(tiny, task.spec, rows)
+    assert selected == tokenized.measured(answers(tiny, report.adapter, tokenized), task.scoring)
+    run = json.loads((tmp_path / "run/run.json").read_text())
+    assert run["precision"] == "bf16"
+    assert "--precision bf16" in run["command"]
+    exact = run_training(tiny, replace(options, folder=RunFolder(tmp_path / "exact"), precision="fp32"))
+    assert not np.array_equal(exact.result.prompt, report.result.prompt)
+    # a gradient near 0 may have the other sign in bf16, and AdamW's first steps are as long for it as for any
+    assert exact.trained.loss == pytest.approx(report.trained.loss, rel=0.1)
+
+
+def test_full_fine_tuning_is_in_float32_alone(task: TaskFile, tmp_path: Path) -> None:
+    arguments = TrainArguments(method="full", lr=1e-5)
+    with pytest.raises(InvalidArguments, match="full fine-tuning was asked for in bf16, expected fp32"):
+        RunOptions(task=task, arguments=arguments, folder=RunFolder(tmp_path), precision="bf16")

@@ -1,0 +1,53 @@
+"""The files of a deployment: checked by the programs that read them, and against what they name."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from support.platform import DEPLOY
+
+from deploy.secret_files import ADMIN_KEY, GRAFANA_PASSWORD, NAMES, REDIS_AUTH, REGISTRY, make_secrets
+from service.tenancy.api_keys import ApiKey
+
+
+def run(*words: object) -> str:
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_prometheus_accepts_its_configuration_and_the_rules(promtool: Path) -> None:
+    assert "rules found" in run(promtool, "check", "config", DEPLOY / "prometheus/prometheus.yml")
+
+
+def test_caddy_accepts_the_gateways_configuration_as_formatted(caddy: Path, tmp_path: Path) -> None:
+    file = DEPLOY / "Caddyfile"
+    assert "Valid configuration" in run(caddy, "validate", "--config", file, "--adapter", "caddyfile")
+    assert run(caddy, "fmt", file) == file.read_text(encoding="utf-8")
+
+
+def test_the_panels_of_the_dashboard_are_told_apart_and_do_not_overlap() -> None:
+    panels = json.loads((DEPLOY / "grafana/dashboards/superpos.json").read_text(encoding="utf-8"))["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells: set[tuple[int, int]] = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        own = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert max(x for x, _ in own) < 24
+        assert not own & cells, panel["title"]
+        cells |= own
+
+
+def test_secrets_are_made_once_agree_and_are_their_owners_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    assert make_secrets(folder) == list(NAMES)
+    texts = {name: (folder / name).read_text(encoding="ascii") for name in NAMES}
+    password = texts[REDIS_AUTH].split()[1]
+    assert texts[REGISTRY].strip() == f"redis://:{password}@redis:6379/0"
+    assert ApiKey.given(texts[ADMIN_KEY].strip()).id == "admin"
+    assert len(texts[GRAFANA_PASSWORD]) > 20
+    assert folder.stat().st_mode & 0o077 == 0
+    (folder / REGISTRY).unlink()
+    assert make_secrets(folder, redis="elsewhere:1") == [REGISTRY]
+    assert (folder / REGISTRY).read_text(encoding="ascii").strip() == f"redis://:{password}@elsewhere:1/0"
+    assert all((folder / name).read_text(encoding="ascii") == texts[name] for name in NAMES if name != REGISTRY)

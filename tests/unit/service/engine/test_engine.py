@@ -1,0 +1,134 @@
+"""The engine by itself: containment, deadlines, cancellation, and a model thread that dies."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from support import PAIR, TOPIC
+from support.engine import Held, alone, loaded, row
+
+from backbone import Backbone
+from service.engine.engine import Engine
+from service.engine.types import BatchStats
+from service.errors import DeadlineExceeded, InferenceFailed, NotReady
+
+
+@pytest.fixture
+def held(tiny: Backbone) -> Iterator[Held]:
+    holder = Held(tiny)
+    yield holder
+    holder.release()
+    holder.engine.stop()
+
+
+def test_rows_of_many_tasks_in_one_batch_are_answered_as_if_alone(tiny: Backbone, held: Held) -> None:
+    adapters = [
+        loaded(tiny, spec, seed=seed, num_virtual_tokens=1 + 9 * seed) for seed, spec in enumerate([TOPIC, PAIR] * 4)
+    ]
+    rows = [row(tiny, adapter, text) for adapter in adapters for text in ("a film", "the world of sports")]
+    held.hold(rows[0])
+    futures = held.engine.submit(rows)
+    held.release()
+    for asked, future in zip(rows, futures, strict=True):
+        scores = future.result(30).scores
+        assert scores.shape == (asked.adapter.trie.num_labels,)
+        assert np.abs(scores - alone(tiny, asked)).max() <= 1e-4
+    assert held.batches[-1].num_rows == len(rows)
+    assert held.batches[-1].num_adapters == len(adapters)
+
+
+def test_a_batch_keeps_to_its_token_budget(tiny: Backbone) -> None:
+    held = Held(tiny, max_batch_tokens=64)
+    first = row(tiny, loaded(tiny), "a gripping film")
+    held.hold(first)
+    futures = held.engine.submit([first] * 20)
+    held.release()
+    for future in futures:
+        future.result(30)
+    held.engine.stop()
+    assert max(done.num_tokens for done in held.batches) <= 64
+    assert sum(done.num_rows for done in held.batches) == 21
+
+
+def test_a_row_that_is_no_number_fails_alone(tiny: Backbone, held: Held) -> None:
+    good, poisoned = loaded(tiny), loaded(tiny, seed=1)
+    prompt = poisoned.prompt.copy()
+    prompt[0, 0] = np.nan
+    bad = dataclasses.replace(poisoned, digest="poisoned", prompt=prompt)
+    held.hold(row(tiny, good, "x"))
+    before, culprit, after = held.engine.submit([row(tiny, adapter, "a film") for adapter in (good, bad, good)])
+    held.release()
+    assert np.isfinite(before.result(30).scores).all()
+    assert np.isfinite(after.result(30).scores).all()
+    with pytest.raises(InferenceFailed, match="not numbers"):
+        culprit.result(30)
+
+
+def test_a_row_that_raises_is_bisected_out_of_its_batch(tiny: Backbone, held: Held) -> None:
+    good = loaded(tiny)
+    bad = dataclasses.replace(loaded(tiny), digest="too wide", prompt=np.zeros((10, 64), np.float32))
+    held.hold(row(tiny, good, "x"))
+    rows = [row(tiny, good, "a film") for _ in range(9)]
+    rows[4] = row(tiny, bad, "a film")
+    futures = held.engine.submit(rows)
+    held.release()
+    for index, future in enumerate(futures):
+        if index == 4:
+            with pytest.raises(InferenceFailed, match="forward failed"):
+                future.result(30)
+        else:
+            assert np.abs(future.result(30).scores - alone(tiny, rows[index])).max() <= 1e-4
+
+
+def test_a_row_whose_deadline_passed_in_the_queue_is_not_run(tiny: Backbone, held: Held) -> None:
+    adapter = loaded(tiny)
+    held.hold(row(tiny, adapter, "x"))
+    late, fine = held.engine.submit([row(tiny, adapter, "a", timeout_s=-1), row(tiny, adapter, "b")])
+    held.release()
+    with pytest.raises(DeadlineExceeded):
+        late.result(30)
+    fine.result(30)
+    assert [done.num_rows for done in held.batches] == [1, 1]
+
+
+def test_a_cancelled_row_costs_nothing(tiny: Backbone, held: Held) -> None:
+    adapter = loaded(tiny)
+    held.hold(row(tiny, adapter, "x"))
+    gone, fine = held.engine.submit([row(tiny, adapter, "a"), row(tiny, adapter, "b")])
+    assert gone.cancel()
+    held.release()
+    fine.result(30)
+    assert [done.num_rows for done in held.batches] == [1, 1]
+
+
+def test_stop_answers_what_was_accepted(tiny: Backbone) -> None:
+    held = Held(tiny, max_batch_tokens=32)
+    asked = row(tiny, loaded(tiny), "a film")
+    held.hold(asked)
+    futures = held.engine.submit([asked] * 10)
+    held.release()
+    held.engine.stop()
+    assert all(np.isfinite(future.result(0).scores).all() for future in futures)
+    with pytest.raises(NotReady):
+        held.engine.submit([asked])[0].result(5)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_model_thread_leaves_nobody_waiting(tiny: Backbone) -> None:
+    def die(_: BatchStats) -> None:
+        raise SystemError("the model thread is killed by this test")
+
+    engine = Engine(tiny, max_batch_tokens=16, bank_bytes=1 << 20, on_batch=die)
+    asked = row(tiny, loaded(tiny), "a film")
+    futures = engine.submit([asked] * 5)
+    engine.start()
+    futures[0].result(30)
+    for future in futures[1:]:
+        with pytest.raises(NotReady):
+            future.result(30)
+    assert engine.stats().alive is False
+    assert engine.stats().failure == "the model thread died of SystemError: the model thread is killed by this test"
+    with pytest.raises(NotReady):
+        engine.submit([asked])[0].result(5)
+    engine.stop()  # the thread's last words belong to this test

@@ -1,0 +1,75 @@
+"""Presets: published recipes, under what is asked for and over the methods' own defaults."""
+
+import pytest
+from support.cli import superpos
+
+from training.config.arguments import DEFAULT_LR, TrainArguments
+from training.config.choices import MethodName
+from training.config.presets import PRESETS, train_arguments
+from training.errors import InvalidArguments
+from training.runs.command import train_command
+
+
+def test_every_preset_makes_arguments_and_says_its_source() -> None:
+    assert set(PRESETS) == {
+        "paper/superpos",
+        "paper/simple",
+        "lester/simple",
+        "paper/residual",
+        "paper/attempt",
+        "paper/full",
+        "fast",
+    }
+    for name, preset in PRESETS.items():
+        arguments = train_arguments({"sources": ("a",)} if name == "paper/attempt" else {}, preset=name)
+        assert all(getattr(arguments, field) == value for field, value in preset.values.items())
+        assert preset.source
+
+
+@pytest.mark.parametrize(
+    ("name", "lr", "weight_decay"),
+    [
+        ("paper/superpos", 0.01, 1e-5),
+        ("paper/simple", 0.01, 0.01),
+        ("paper/residual", 0.3, 0.01),
+        ("paper/full", 1e-5, 0.0),
+    ],
+)
+def test_the_papers_rates_are_those_of_its_section_3_4(name: str, lr: float, weight_decay: float) -> None:
+    arguments = train_arguments({}, preset=name)
+    assert (arguments.lr, arguments.weight_decay) == (lr, weight_decay)
+    assert (arguments.num_virtual_tokens, arguments.epochs, arguments.loss) == (10, 80, "full")
+
+
+def test_what_is_explicit_wins_over_the_preset_and_that_over_the_methods_default() -> None:
+    assert train_arguments({"lr": 0.7}, preset="paper/simple").lr == 0.7
+    assert train_arguments({}, preset="paper/simple").lr == 0.01
+    assert train_arguments({"method": "simple"}).lr == DEFAULT_LR["simple"]
+    assert train_arguments({}).method == "superpos"
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InvalidArguments, match=r"preset 'papers' is none, expected one of paper/superpos, .*fast"):
+        train_arguments({}, preset="papers")
+
+
+def test_the_command_lists_presets_with_their_sources() -> None:
+    done = superpos("train", "--preset", "help")
+    assert done.code == 0
+    for name in PRESETS:
+        assert name in done.stdout
+
+
+def test_an_option_that_the_method_has_no_use_for_is_refused_but_a_presets_own_is_not() -> None:
+    with pytest.raises(InvalidArguments, match="rank is 4, which method 'simple' has no use for, expected dpt"):
+        train_arguments({"rank": 4}, preset="paper/simple")
+    assert train_arguments({"method": "simple"}, preset="paper/superpos").num_virtual_tokens == 10
+
+
+@pytest.mark.parametrize("method", ["simple", "dpt", "full"])
+def test_the_command_of_a_run_names_no_option_that_it_would_refuse(method: MethodName) -> None:
+    arguments = TrainArguments(method=method, num_sampled_tokens=32, rank=4, softmax=True)
+    command = train_command(arguments, split="honest", limit=None, backbone="embedded", revision="")
+    assert "--num-sampled-tokens" not in command
+    assert "--softmax" not in command
+    assert ("--rank 4" in command) == (method == "dpt")

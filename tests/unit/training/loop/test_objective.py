@@ -1,0 +1,80 @@
+"""The training loss: the served distribution's, or the paper's over the whole vocabulary as `transformers` takes it."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.stack import assert_same, different, make_slot
+from transformers import T5ForConditionalGeneration
+
+from backbone import Backbone, chain
+from training.errors import InvalidArguments
+from training.loop.objective import row_losses
+from training.loop.slot import Slot, SlotRun
+from training.loop.timing import Timer
+from training.loop.train import train_stack
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+WORDS = ("world news", "sports", "business", "world science")
+
+
+def full_slot(backbone: Backbone, *, seed: int = 0) -> Slot:
+    slot = make_slot(backbone, different(loss="full", epochs=2, seed=seed, batch_size=8), topic=True)
+    return dataclasses.replace(slot, label_words=WORDS)
+
+
+def test_the_full_loss_and_its_gradient_are_those_of_transformers(tiny: Backbone, tiny_t5: Path) -> None:
+    slot = full_slot(tiny)
+    batch = SlotRun(slot, tiny, Timer()).next_batch()
+    losses = row_losses(tiny, batch.rows)
+    losses.sum().backward()
+    model = T5ForConditionalGeneration.from_pretrained(tiny_t5).eval()
+    prompt = slot.method.prompt().detach().requires_grad_()
+    pieces = tiny.tokenizer.pieces(WORDS)
+    longest_in, longest_out = max(len(row.token_ids) for row in batch.rows), max(len(words) for words in pieces) + 1
+    embeds, mask, labels = [], [], []
+    for row in batch.rows:
+        missing = longest_in - len(row.token_ids)
+        tokens = model.shared(torch.tensor([*row.token_ids, *[0] * missing]))
+        embeds.append(torch.cat([prompt, tokens]))
+        mask.append([1] * (len(prompt) + len(row.token_ids)) + [0] * missing)
+        target = [*pieces[row.label], tiny.architecture.eos_id]
+        labels.append(target + [-100] * (longest_out - len(target)))
+    assert len({len(words) for words in pieces}) > 1, "labels of one length would not tell means over tokens from rows"
+    theirs = model(
+        inputs_embeds=torch.stack(embeds), attention_mask=torch.tensor(mask), labels=torch.tensor(labels)
+    ).loss
+    theirs.backward()
+    assert losses.mean().item() == pytest.approx(theirs.item(), rel=1e-5)
+    gradient = torch.stack([row.prompt.grad for row in batch.rows if row.prompt.grad is not None]).mean(0)
+    torch.testing.assert_close(gradient, prompt.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_losses_of_both_kinds_share_a_stack_and_learn_as_they_would_alone(tiny: Backbone) -> None:
+    slots = [full_slot(tiny), make_slot(tiny, different(epochs=2)), full_slot(tiny, seed=4)]
+    results = train_stack(tiny, slots)
+    apart = [full_slot(tiny), make_slot(tiny, different(epochs=2)), full_slot(tiny, seed=4)]
+    for slot, result in zip(apart, results, strict=True):
+        assert_same(result, train_stack(tiny, [slot])[0])
+    losses = [event.train_loss for event in results[0].evaluations[1:]]
+    assert losses[0] is not None
+    assert losses[1] is not None
+    assert losses[1] < losses[0]
+    assert np.abs(results[0].prompt - results[0].evaluations[0].prompt).max() > 1e-2
+
+
+def test_a_target_is_its_tokens_and_an_end_of_sequence(tiny: Backbone) -> None:
+    target = tiny.target("world news")
+    (pieces,) = tiny.tokenizer.pieces(["world news"])
+    assert target.edge_tokens == (*pieces, tiny.architecture.eos_id)
+    assert target.node_tokens == (tiny.architecture.start_id, *pieces)
+    assert chain([5], start_id=0, eos_id=1).node_parents == (-1, 0)
+
+
+def test_the_full_loss_without_label_words_is_refused(tiny: Backbone) -> None:
+    slot = dataclasses.replace(full_slot(tiny), label_words=())
+    with pytest.raises(InvalidArguments, match="loss 'full' was given 0 label words, expected 4"):
+        train_stack(tiny, [slot])

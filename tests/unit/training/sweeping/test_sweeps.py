@@ -1,0 +1,228 @@
+"""Sweeps in this process: what they find, prune, keep and go on with."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.sweeps import PLAN, subject_of, sweep_in
+from support.training import lines_of
+
+from adapters.files import from_files, read_folder
+from backbone import Backbone
+from training.errors import FolderInUse, InvalidArguments
+from training.loop.events import EvalEvent
+from training.runs.folder import RunFolder
+from training.sweeping.folder import read_result, write_result
+from training.sweeping.space import SearchSpace, Span, bases, counts, methods, numbers
+from training.sweeping.stacks import train_trials
+from training.sweeping.study import Trial
+from training.sweeping.sweep import EndedTrial, sweep_here
+from training.sweeping.winner import report_best
+from training.task.task_file import TaskFile
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_sweep_finds_the_better_rate_and_reports_the_best_trial_alone(
+    tiny: Backbone, task: TaskFile, tmp_path: Path
+) -> None:
+    subject, told = subject_of(tiny, task), list[EndedTrial]()
+    with sweep_in(tmp_path / "sweep", subject, on_end=told.append) as sweep:
+        sweep_here(tiny, sweep)
+        ended = sweep.ended()
+        best = ended[0]
+        assert sorted(trial.number for trial in ended) == [0, 1, 2, 3]
+        assert {trial.arguments.lr for trial in ended} == {1e-6, 0.05}
+        assert best.arguments.lr == 0.05
+        assert [best.value] + [trial.value for trial in ended[1:]] == sorted((t.value for t in told), reverse=True)
+        report = report_best(tiny, sweep, best)
+        assert report is not None
+        assert report_best(tiny, sweep, best) is None, "the report rows were looked at twice"
+    trials = tmp_path / "sweep" / "trials"
+    assert [path.parent.name for path in trials.glob("*/adapter")] == [f"{best.number:04d}"]
+    adapter = from_files(read_folder(trials / f"{best.number:04d}" / "adapter"))
+    assert adapter.manifest.provenance.metrics["selection_accuracy"] == pytest.approx(best.value, abs=1e-6)
+    for trial in ended:
+        assert len(lines_of(trials / f"{trial.number:04d}")) == 4
+
+
+def test_pruned_trials_leave_their_stack_and_the_others_come_to_what_they_come_to_alone(
+    tiny: Backbone, task: TaskFile, tmp_path: Path
+) -> None:
+    plan = dataclasses.replace(PLAN, metric="loss", pruner="halving", trials=3, parallel=3)
+    plan = dataclasses.replace(plan, space=dataclasses.replace(plan.space, lr=(0.01, 0.03, 0.05)))
+    subject, heard = subject_of(tiny, task), list[tuple[int, int]]()
+    with sweep_in(
+        tmp_path / "sweep", subject, plan, on_evaluation=lambda trial, event: heard.append((trial.number, event.epoch))
+    ) as sweep:
+        sweep_here(tiny, sweep)
+        ended = {trial.number: trial for trial in sweep.ended()}
+    pruned = {number for number, trial in ended.items() if trial.stop == "pruned"}
+    assert pruned
+    assert len(pruned) < 3
+    for number, trial in ended.items():
+        told = read_result(tmp_path / "sweep" / "trials" / f"{number:04d}")
+        assert told is not None
+        epochs = [event.epoch for event in told.evaluations]
+        assert epochs == list(range(len(epochs)))
+        # neither the untrained prompt nor the last epoch is judged
+        assert [epoch for who, epoch in heard if who == number] == (epochs[1:] if number in pruned else epochs[1:-1])
+        assert (len(epochs) < 4) == (number in pruned)
+        folder = RunFolder(tmp_path / "alone" / str(number))
+        (alone,) = train_trials(
+            tiny, subject, [Trial(number, trial.arguments)], [folder], is_hopeless=lambda number, event, best: False
+        )
+        for ours, theirs in zip(told.evaluations, alone.evaluations, strict=False):
+            assert np.abs(ours.prompt - theirs.prompt).max() <= 1e-5 * np.abs(theirs.prompt).max()
+        assert trial.value == told.best.loss
+
+
+def test_a_stack_that_was_interrupted_is_asked_again_and_no_other_trial_is(
+    tiny: Backbone, task: TaskFile, tmp_path: Path
+) -> None:
+    def interrupt(trial: Trial, event: EvalEvent) -> None:
+        if trial.number == 3:
+            raise KeyboardInterrupt
+
+    subject = subject_of(tiny, task)
+    with sweep_in(tmp_path / "sweep", subject, on_evaluation=interrupt) as sweep:
+        with pytest.raises(KeyboardInterrupt):
+            sweep_here(tiny, sweep)
+        first = sweep.ended()
+        assert sorted(trial.number for trial in first) == [0, 1]
+    told: list[EndedTrial] = []
+    with sweep_in(tmp_path / "sweep", subject, resume=True, on_end=told.append) as sweep:
+        sweep_here(tiny, sweep)
+        ended = sweep.ended()
+    assert sorted(trial.number for trial in told) == [4, 5]
+    assert sorted(trial.number for trial in ended) == [0, 1, 4, 5]
+    assert [trial for trial in ended if trial.number < 2] == first
+
+
+def test_more_trials_may_be_asked_of_a_sweep_that_has_ended(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
+    subject, told = subject_of(tiny, task), list[EndedTrial]()
+    few = dataclasses.replace(PLAN, trials=2, fixed=dataclasses.replace(PLAN.fixed, epochs=1))
+    more = dataclasses.replace(few, trials=3, space=few.space)
+    with sweep_in(tmp_path / "sweep", subject, few) as sweep:
+        sweep_here(tiny, sweep)
+    with sweep_in(tmp_path / "sweep", subject, more, resume=True, on_end=told.append) as sweep:
+        sweep_here(tiny, sweep)
+        assert [trial.number for trial in told] == [2]
+        assert len(sweep.ended()) == 3
+
+
+def test_a_trial_that_ended_on_disk_before_it_was_told_is_kept(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
+    subject, told = subject_of(tiny, task), list[EndedTrial]()
+    plan = dataclasses.replace(PLAN, trials=2, fixed=dataclasses.replace(PLAN.fixed, epochs=1))
+    with sweep_in(tmp_path / "sweep", subject, plan) as sweep:
+        (first, _) = stack = sweep.next_stack()
+        folders = [sweep.folder.run_folder(trial.number) for trial in stack]
+        results = train_trials(tiny, subject, stack, folders, is_hopeless=sweep.is_hopeless)
+        write_result(folders[0].path, results[0])
+    with sweep_in(tmp_path / "sweep", subject, plan, resume=True, on_end=told.append) as sweep:
+        assert [(trial.number, trial.arguments) for trial in told] == [(0, first.arguments)]
+        assert [trial.number for trial in sweep.next_stack()] == [2]
+
+
+def test_the_trials_of_a_resumed_sweep_are_drawn_anew(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
+    plan = dataclasses.replace(PLAN, space=dataclasses.replace(PLAN.space, lr=Span(1e-4, 1.0)), trials=4)
+    plan = dataclasses.replace(plan, fixed=dataclasses.replace(plan.fixed, epochs=1))
+    subject = subject_of(tiny, task)
+    for trials in (2, 4):
+        with sweep_in(
+            tmp_path / "sweep", subject, dataclasses.replace(plan, trials=trials), resume=trials == 4
+        ) as sweep:
+            sweep_here(tiny, sweep)
+            ended = sweep.ended()
+    rates = {trial.arguments.lr for trial in ended}
+    assert len(rates) == 4
+    assert all(1e-4 <= rate <= 1.0 for rate in rates)
+
+
+def test_stacks_that_train_at_once_are_other_trials(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
+    plan = dataclasses.replace(PLAN, space=dataclasses.replace(PLAN.space, lr=Span(1e-4, 1.0)))
+    with sweep_in(tmp_path / "sweep", subject_of(tiny, task), plan) as sweep:
+        stacks = [sweep.next_stack(), sweep.next_stack(), sweep.next_stack()]
+    assert [len(stack) for stack in stacks] == [2, 2, 0]
+    assert len({trial.arguments.lr for stack in stacks for trial in stack}) == 4
+
+
+def test_a_folder_of_another_sweep_is_refused(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
+    subject, folder = subject_of(tiny, task), tmp_path / "sweep"
+    with (
+        sweep_in(folder, subject),
+        pytest.raises(FolderInUse, match="another process works in"),
+        sweep_in(folder, subject, resume=True),
+    ):
+        pass
+    with (
+        pytest.raises(InvalidArguments, match="holds a sweep already; go on with it by --resume"),
+        sweep_in(folder, subject),
+    ):
+        pass
+    other = dataclasses.replace(PLAN, space=dataclasses.replace(PLAN.space, lr=(0.1,)))
+    with (
+        pytest.raises(InvalidArguments, match=r"holds another sweep: space.lr is \[1e-06, 0.05\] there, \[0.1\]"),
+        sweep_in(folder, subject, other, resume=True),
+    ):
+        pass
+    swapped = {"label_values": {"sports": "business", "business": "sports"}}
+    other_task = task.model_copy(update={"data": task.data.model_copy(update=swapped)})
+    with (
+        pytest.raises(
+            InvalidArguments, match=r"another sweep: task.data.label_values is {} there, {'sports': 'business'"
+        ),
+        sweep_in(folder, dataclasses.replace(subject, task=other_task), resume=True),
+    ):
+        pass
+    with (
+        pytest.raises(InvalidArguments, match="holds no sweep to resume"),
+        sweep_in(tmp_path / "none", subject, resume=True),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (SearchSpace(lr=(200.0,)), "lr is 200.0, expected above 0 and at most 100"),
+        (SearchSpace(lr=Span(0.1, 200.0)), "lr is 200.0, expected above 0 and at most 100"),
+        (SearchSpace(weight_decay=(2.0,)), "weight_decay is 2.0, expected 0 to 1"),
+        (SearchSpace(batch_size=(0,)), "batch_size is 0, expected 1 to 4096"),
+        (SearchSpace(num_sampled_tokens=(8, 91)), "91 tokens cannot be sampled, the backbone has 90"),
+        (SearchSpace(methods=("full",)), "method 'full' cannot be swept: it has no prompt"),
+    ],
+)
+def test_a_space_with_a_run_that_cannot_be_is_refused(space: SearchSpace, message: str) -> None:
+    with pytest.raises(InvalidArguments, match=message):
+        space.check(PLAN.fixed, vocab_size=93)
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [
+        (numbers, "1.0:0.1", "the range 1:0.1 is none, expected 0 < low < high"),
+        (numbers, "0:0.1", "the range 0:0.1 is none"),
+        (numbers, "a:b", "lr is 'a:b', expected low:high, or numbers"),
+        (numbers, "1:2:3", "lr is '1:2:3', expected low:high, or numbers"),
+        (numbers, "0.1,0.1", "lr: a value stands twice in 0.1,0.1"),
+        (counts, "8,x", "lr is '8,x', expected whole numbers"),
+        (methods, "superpos,soup", "method is 'soup', expected one or more of superpos, simple, residual, dpt"),
+        (bases, "mine", "basis is 'mine', expected one or more of per_token, shared"),
+    ],
+)
+def test_text_that_is_no_dimension_is_refused(read: Callable[..., object], text: str, message: str) -> None:
+    named = (text,) if read in (methods, bases) else (text, "lr")
+    with pytest.raises(InvalidArguments, match=message):
+        read(*named)
+
+
+def test_a_metric_that_the_task_has_not_is_refused(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
+    plan = dataclasses.replace(PLAN, metric="pearson")
+    with (
+        pytest.raises(InvalidArguments, match="metric is 'pearson', expected one of score, loss, accuracy"),
+        sweep_in(tmp_path / "sweep", subject_of(tiny, task), plan),
+    ):
+        pass

@@ -1,0 +1,86 @@
+"""Presets: published recipes by name. What is asked for beside one wins over it.
+
+What a source does not say (the paper: batch size, clipping, how p′ starts) is this project's default.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from training.config.arguments import DEFAULT_LR, DEFAULT_WEIGHT_DECAY, TrainArguments
+from training.config.choices import ARGUMENTS_OF, MethodName, unused_arguments
+from training.errors import InvalidArguments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """Values of `TrainArguments`, and where they stand."""
+
+    source: str
+    values: Mapping[str, Any]
+
+
+_PAPER = {"num_virtual_tokens": 10, "epochs": 80, "loss": "full"}
+"""Sadraei et al. 2024, §3.4: ten prompt tokens, 80 epochs, AdamW at a constant rate, the label words generated."""
+
+PRESETS: dict[str, Preset] = {
+    "paper/superpos": Preset(
+        source="Sadraei et al. 2024, §3.4 and Table 1 (without dropout)",
+        values=_PAPER
+        | {"method": "superpos", "num_sampled_tokens": 128, "basis": "per_token", "lr": 0.01, "weight_decay": 1e-5},
+    ),
+    "paper/simple": Preset(
+        source="Sadraei et al. 2024, §3.4",
+        values=_PAPER | {"method": "simple", "lr": 0.01, "weight_decay": 0.01},
+    ),
+    "lester/simple": Preset(
+        source="Lester et al. 2021, §3: 100 of the 5,000 most common tokens, rate 0.3 (theirs: Adafactor)",
+        values={
+            "method": "simple",
+            "num_virtual_tokens": 100,
+            "token_sampling": "common",
+            "lr": 0.3,
+            "weight_decay": 1e-5,
+            "batch_size": 32,
+            "epochs": 100_000,
+            "max_steps": 30_000,
+            "loss": "full",
+        },
+    ),
+    "paper/residual": Preset(
+        source="Sadraei et al. 2024, §3.4, after Razdaibiedina et al. 2023",
+        values=_PAPER | {"method": "residual", "bottleneck": 128, "lr": 0.3, "weight_decay": 0.01},
+    ),
+    "paper/attempt": Preset(
+        source="Sadraei et al. 2024, §3.4, after Asai et al. 2022; needs --source, trains only",
+        values=_PAPER | {"method": "attempt", "bottleneck": 100, "lr": 0.3, "weight_decay": 1e-5},
+    ),
+    "paper/full": Preset(
+        source="Sadraei et al. 2024, §3.4 and Table 1 (with dropout); a baseline, trains only",
+        values=_PAPER | {"method": "full", "lr": 1e-5, "dropout": True},
+    ),
+    "fast": Preset(
+        source="this project: the shared basis, few epochs, an early end",
+        values={"method": "superpos", "basis": "shared", "epochs": 8, "patience": 3, "lr": 0.01},
+    ),
+}
+
+
+def train_arguments(explicit: Mapping[str, Any], *, preset: str | None = None) -> TrainArguments:
+    """The arguments of a run: what is explicit, else the preset's, else the method's own defaults.
+
+    Raises:
+        InvalidArguments: no preset of that name, a value outside its range, or one that is explicit and that the
+            method has no use for
+    """
+    if preset is not None and preset not in PRESETS:
+        raise InvalidArguments(f"preset {preset!r} is none, expected one of {', '.join(PRESETS)}")
+    values = ({} if preset is None else dict(PRESETS[preset].values)) | dict(explicit)
+    method: MethodName = values.get("method", "superpos")
+    for name in sorted((explicit.keys() - {"sources"}) & unused_arguments(method)):  # sources are counted for each
+        users = ", ".join(other for other, names in ARGUMENTS_OF.items() if name in names)
+        raise InvalidArguments(
+            f"{name} is {explicit[name]!r}, which method {method!r} has no use for, expected {users}"
+        )
+    defaults = {"lr": DEFAULT_LR[method], "weight_decay": DEFAULT_WEIGHT_DECAY.get(method, 1e-5)}
+    return TrainArguments(**(defaults | values))

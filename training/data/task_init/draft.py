@@ -1,0 +1,178 @@
+"""`draft_task`: from the files of some rows to everything that a task file says, each guess with its reason."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from adapters.template import Template
+from training.data.formats import class_names, raw_rows
+from training.data.sources import RowSources
+from training.data.task_init.columns import Column, LabelSet, columns_of, label_column, label_set, text_columns
+from training.errors import InvalidData
+from training.scoring.metrics import MetricName
+
+MAX_DRAFTED_TOKENS = 512
+_SAMPLED_ROWS = 20_000
+_RARE = 5
+"""How many times the rows of the rarest label the commonest has where accuracy alone says too little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """One line of what was guessed."""
+
+    what: str
+    value: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A task file to be."""
+
+    name: str
+    template: str
+    columns: dict[str, str]
+    """A field's column, where it is not named like the field."""
+    label: str
+    labels: LabelSet
+    metrics: tuple[MetricName, ...]
+    max_tokens: int
+    source: dict[str, str]
+    """`train` and `validation`, `directory`, or `hub` and `revision`."""
+    guesses: tuple[Guess, ...]
+    to_edit: tuple[str, ...] = field(default=())
+    """What its reader should look at before training."""
+
+
+def draft_task(
+    sources: RowSources,
+    source: Mapping[str, str],
+    *,
+    name: str,
+    pieces: Callable[[Sequence[str]], list[list[int]]],
+    can_tell_apart: Callable[[Sequence[str]], bool],
+    label: str | None = None,
+    text: Sequence[str] = (),
+) -> Draft:
+    """Guess a task from its training rows.
+
+    Args:
+        source: what stands in the file for the rows
+        pieces: token ids of texts, as the backbone reads them
+        can_tell_apart: whether label words differ as the backbone spells them
+        label: the column of the label, guessed if left out
+        text: the columns of the text, in the template's order; guessed if left out
+
+    Raises:
+        InvalidData: a file cannot be read, or no column could be the text or the label
+    """
+    return draft_columns(
+        _columns(sources),
+        sources,
+        source,
+        name=name,
+        pieces=pieces,
+        can_tell_apart=can_tell_apart,
+        label=label,
+        text=text,
+    )
+
+
+def draft_columns(
+    columns: Sequence[Column],
+    sources: RowSources,
+    source: Mapping[str, str],
+    *,
+    name: str,
+    pieces: Callable[[Sequence[str]], list[list[int]]],
+    can_tell_apart: Callable[[Sequence[str]], bool],
+    label: str | None = None,
+    text: Sequence[str] = (),
+) -> Draft:
+    """The same of columns that were read."""
+    labelled, why_label = label_column(columns, label)
+    texts, why_text = text_columns(columns, labelled, text)
+    labels = label_set(labelled, can_tell_apart)
+    template, fields = _template(texts)
+    max_tokens, why_tokens = _max_tokens(template, texts, pieces)
+    metrics, why_metrics = _metrics(labels, labelled)
+    left_out = [column.name for column in columns if column is not labelled and column not in texts]
+    names = ", ".join(labels.words)
+    guesses = (
+        Guess("text", ", ".join(column.name for column in texts), why_text),
+        Guess("label", labelled.name, why_label),
+        Guess("labels", names if len(names) <= 60 else f"{len(labels.words)}: {names[:50]}…", labels.why),
+        Guess("kind", labels.kind, "labels are numbers in order" if labels.kind == "ordinal" else "labels are names"),
+        Guess("max_tokens", str(max_tokens), why_tokens),
+        Guess("metrics", ", ".join(metrics), why_metrics),
+        Guess("validation", *_validation(sources)),
+    )
+    to_edit = [labels.to_edit] if labels.to_edit else []
+    if left_out:
+        to_edit.append(f"not used: {', '.join(left_out)}; a column that tells more belongs into the template")
+    return Draft(
+        name=name,
+        template=template,
+        columns={field: column for field, column in fields.items() if field != column},
+        label=labelled.name,
+        labels=labels,
+        metrics=metrics,
+        max_tokens=max_tokens,
+        source=dict(source),
+        guesses=guesses,
+        to_edit=tuple(to_edit),
+    )
+
+
+def _columns(sources: RowSources) -> tuple[Column, ...]:
+    rows = [row for path in sources.train for _, row in raw_rows(path)]
+    if not rows:
+        raise InvalidData(f"{sources.train[0]}: no rows")
+    return columns_of(rows, {column: class_names(sources.train[0], column) for column in rows[0]})
+
+
+def _template(texts: Sequence[Column]) -> tuple[str, dict[str, str]]:
+    """`sentence1: {sentence1} sentence2: {sentence2}`, and the column of each field."""
+    fields: dict[str, str] = {}
+    for column in texts:
+        field = re.sub(r"\W+", "_", column.name, flags=re.ASCII).strip("_").lower()[:60] or "text"
+        if not re.match(r"[a-z_]", field) or field in fields:
+            field = f"field_{len(fields) + 1}"
+        # a column's own name wherever a template can have it
+        own = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", column.name)
+        fields[column.name if own else field] = column.name
+    return " ".join(f"{field}: {{{field}}}" for field in fields), fields
+
+
+def _max_tokens(
+    template: str, texts: Sequence[Column], pieces: Callable[[Sequence[str]], list[list[int]]]
+) -> tuple[int, str]:
+    parsed = Template.parse(template)
+    step = -(-len(texts[0].cells) // _SAMPLED_ROWS)
+    cells = zip(*(column.cells[::step] for column in texts), strict=True)
+    rendered = [parsed.render(tuple(str(cell or "") for cell in row)) for row in cells]
+    lengths = np.array([len(ids) + 1 for ids in pieces(rendered)])  # with the end-of-sequence token
+    wanted = int(np.percentile(lengths, 99))
+    chosen = min(MAX_DRAFTED_TOKENS, max(16, -(-wanted // 8) * 8))
+    cut = float((lengths > chosen).mean())
+    return chosen, f"99 % of the texts have {wanted} tokens or fewer; {100 * cut:.1f} % will be cut"
+
+
+def _metrics(labels: LabelSet, column: Column) -> tuple[tuple[MetricName, ...], str]:
+    if labels.kind == "ordinal":
+        return ("pearson", "spearman"), "scores: how well they go together"
+    commonest, rarest = max(column.counts.values()), min(column.counts.values())
+    if commonest >= _RARE * rarest:
+        return ("accuracy", "macro_f1"), f"{rarest} to {commonest} rows a label: accuracy alone hides rare ones"
+    return (
+        "accuracy",
+    ), f"{commonest} rows a label" if rarest == commonest else f"{rarest} to {commonest} rows a label"
+
+
+def _validation(sources: RowSources) -> tuple[str, str]:
+    if not sources.validation:
+        return "a tenth of the training rows", "no other file of rows was found"
+    return ", ".join(path.name for path in sources.validation), "its name"

@@ -1,0 +1,217 @@
+"""Task files: YAML that names a task, its template and labels, and where its rows are."""
+
+import re
+from collections.abc import Hashable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from adapters.errors import InvalidName
+from adapters.names import check_name
+from adapters.task import TaskSpec
+from adapters.validation import first_error
+from training.errors import InvalidTaskFile
+from training.scoring.metrics import MetricName, Scoring
+from training.task.grid import is_on_grid
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_OF_ONE = frozenset({"f1", "f1a"})
+"""Metrics that are of one label, the positive one."""
+_SPEC_KEYS = frozenset(TaskSpec.model_fields)
+
+
+class DataSource(BaseModel):
+    """Where a task's rows are, and how their columns are to be read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: str | None = None
+    """A Parquet, JSONL, CSV or TSV file; left out where a directory or the Hub has the rows."""
+    validation: str | None = None
+    """Left out: a tenth of the training rows, drawn by the seed."""
+    directory: str | None = None
+    """A directory whose files are told apart by their names: `train.csv`, `validation-00000-of-00002.parquet`."""
+    hub: str | None = None
+    """A data set of the Hugging Face Hub, `owner/name` or `owner/name:config`, read as the Hub's own Parquet files."""
+    revision: str | None = None
+    """The commit of those files; the newest where it is left out."""
+    label: str = "label"
+    """The column that holds the label."""
+    label_values: dict[str, str] = {}
+    """What stands in that column, to the label's name (`0: negative`); left out where names stand there."""
+    columns: dict[str, str] = {}
+    """A field's column, where the column is not named like the field."""
+    group: str | None = None
+    """The column of what is judged together: MultiRC's question, whose answers must all be right."""
+    round_to: Annotated[Decimal, Field(gt=0)] | None = None
+    """Ordinal tasks: the grid that a label's number is rounded to (0.2 for STS-B), halves to the even step."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in ("train", "directory", "hub") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected one of train, directory and hub, got {' and '.join(given) or 'none'}")
+        if self.validation is not None and self.train is None:
+            raise ValueError(f"validation is for rows of a train file, not of a {given[0]}")
+        if self.revision is not None and self.hub is None:
+            raise ValueError("revision is for rows of the Hub")
+        return self
+
+
+class TaskFile(BaseModel):
+    """One task as a file describes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: Annotated[str, Field(max_length=2_000)] = ""
+    spec: TaskSpec
+    metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = ("accuracy",)
+    """The task's score is their mean, and the best epoch is chosen by it. A file may name one as `metric`."""
+    positive: Annotated[str | None, Field(validate_default=True)] = None
+    """The label that F1 is of; left out: the second of two."""
+    data: DataSource
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_fit(cls, metrics: tuple[MetricName, ...], info: ValidationInfo) -> tuple[MetricName, ...]:
+        spec = info.data.get("spec")
+        if len(set(metrics)) < len(metrics):
+            raise ValueError("a metric stands twice")
+        if spec is not None and spec.kind != "ordinal" and {"pearson", "spearman"} & set(metrics):
+            raise ValueError("pearson and spearman need labels that are numbers, kind: ordinal")
+        return metrics
+
+    @field_validator("positive")
+    @classmethod
+    def _positive_fits(cls, positive: str | None, info: ValidationInfo) -> str | None:
+        spec = info.data.get("spec")
+        if spec is not None and positive is not None and positive not in spec.label_names:
+            raise ValueError(f"not a label, expected one of {', '.join(spec.label_names)}")
+        of_one = bool(_OF_ONE & set(info.data.get("metrics", ())))
+        if spec is not None and positive is None and of_one and len(spec.labels) != 2:
+            raise ValueError(f"F1 of {len(spec.labels)} labels needs the name of the label that it is of")
+        return positive
+
+    @field_validator("data")
+    @classmethod
+    def _groups_for_exact_match(cls, data: DataSource, info: ValidationInfo) -> DataSource:
+        if data.group is None and "exact_match" in info.data.get("metrics", ()):
+            raise ValueError("exact_match needs `group`, the column of what is judged together")
+        return data
+
+    @property
+    def metric(self) -> str:
+        """The figure that is the task's score: its one metric, or `score`, the mean of several."""
+        return self.metrics[0] if len(self.metrics) == 1 else "score"
+
+    @property
+    def scoring(self) -> Scoring:
+        """What the task's predictions are measured by."""
+        names = self.spec.label_names
+        return Scoring(
+            metrics=self.metrics,
+            positive=1 if self.positive is None else names.index(self.positive),
+            values=tuple(map(float, names)) if self.spec.kind == "ordinal" else None,
+        )
+
+
+class _TextLoader(yaml.BaseLoader):
+    """Reads every scalar as text and refuses a key that stands twice, where YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def load_task_file(path: Path, *, variables: Mapping[str, str]) -> TaskFile:
+    """Read a task file; raises `InvalidTaskFile` as `parse_task_file` does, and where the file cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise InvalidTaskFile(f"{path}: cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise InvalidTaskFile(f"{path}: cannot be read: {exc}") from exc
+    return parse_task_file(text, path=path, variables=variables)
+
+
+def parse_task_file(text: str, *, path: Path, variables: Mapping[str, str]) -> TaskFile:
+    """Read a task file's text. Paths in it are relative to the file's; `${NAME}` stands for a variable.
+
+    Every scalar is read as text, so that a label called `no` stays one.
+
+    Raises:
+        InvalidTaskFile: it is no YAML, a field is wrong, or a variable it uses is not set
+    """
+    try:
+        raw = yaml.load(text, Loader=_TextLoader)  # noqa: S506 - str, list and dict
+    except yaml.YAMLError as exc:
+        raise InvalidTaskFile(f"{path}: not YAML: {' '.join(str(exc).split())}") from exc
+    if not isinstance(raw, dict):
+        raise InvalidTaskFile(f"{path}: expected a mapping with name, template, labels and data")
+    try:
+        task = TaskFile.model_validate(_nested(raw))
+        check_name("task", task.name)
+    except ValidationError as exc:
+        where, value, message = first_error(exc)
+        raise InvalidTaskFile(f"{path}: {where.removeprefix('spec.')}: {message} (got {value})") from exc
+    except InvalidName as exc:
+        raise InvalidTaskFile(f"{path}: name: {exc}") from exc
+    _check_data(task, path)
+    return task.model_copy(update={"data": _placed(task.data, path, variables)})
+
+
+def _nested(raw: dict[str, object]) -> dict[str, object]:
+    """The file is flat for its readers; the spec's keys go into one value."""
+    spec = {key: value for key, value in raw.items() if key in _SPEC_KEYS}
+    rest = {key: value for key, value in raw.items() if key not in _SPEC_KEYS}
+    if "metric" in rest and "metrics" not in rest:
+        rest["metrics"] = [rest.pop("metric")]
+    # a key called spec would be hidden by ours: under another name it is refused as unknown
+    return {("spec:" if key == "spec" else key): value for key, value in rest.items()} | {"spec": spec}
+
+
+def _check_data(task: TaskFile, path: Path) -> None:
+    for field in task.data.columns:
+        if field not in task.spec.fields:
+            known = ", ".join(task.spec.fields)
+            raise InvalidTaskFile(f"{path}: data.columns.{field}: not a field of the template, expected one of {known}")
+    for cell, name in task.data.label_values.items():
+        if name not in task.spec.label_names:
+            known = ", ".join(task.spec.label_names)
+            raise InvalidTaskFile(f"{path}: data.label_values.{cell}: {name!r} is not a label, expected one of {known}")
+    if task.data.round_to is not None:
+        if task.spec.kind != "ordinal":
+            raise InvalidTaskFile(f"{path}: data.round_to: {task.data.round_to} needs a task of kind ordinal")
+        for name in task.spec.label_names:
+            if not is_on_grid(Decimal(name), task.data.round_to):
+                raise InvalidTaskFile(f"{path}: data.round_to: label {name!r} is no multiple of {task.data.round_to}")
+
+
+def _placed(data: DataSource, path: Path, variables: Mapping[str, str]) -> DataSource:
+    def place(value: str) -> str:
+        for name in _VARIABLE.findall(value):
+            if name not in variables:
+                raise InvalidTaskFile(
+                    f"{path}: data: {value!r} needs the variable {name}; set it in the environment, for example "
+                    f"{name}=/path/to/data"
+                )
+        return str(path.parent / _VARIABLE.sub(lambda match: variables[match[1]], value))
+
+    places = {name: getattr(data, name) for name in ("train", "validation", "directory")}
+    return data.model_copy(update={name: place(value) for name, value in places.items() if value is not None})

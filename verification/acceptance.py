@@ -1,0 +1,251 @@
+"""The whole road on real rows: train SST-2, push it into a running server, classify, compare with `transformers`.
+
+`make acceptance`, with SUPERPOS_DATA set. Starts a real server process with the bundled adapters, trains SST-2
+briefly by the `superpos` command, pushes the result as the next version, then asks for every validation row of
+sst2, ag_news and trec, interleaved, by several clients at once. Ends with status 1 if a promise does not hold.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import platformdirs
+import pyarrow.parquet
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from transformers import T5ForConditionalGeneration
+
+from adapters import PromptAdapter
+from adapters.files import from_files
+from backbone import Backbone, load
+from cli.console import print_table
+from training.task.task_file import TaskFile, load_task_file
+from verification.reference import reference_log_probs
+
+TASKS = ("sst2", "ag_news", "trec")
+NUM_COMPARED = 200
+"""Rows of each task that `transformers` computes alone."""
+NUM_CLIENTS = 24
+MIN_ACCURACY = 0.85
+MAX_DIFFERENCE = 1e-4
+
+SUPERPOS = str(Path(sys.executable).with_name("superpos"))
+ROOT = Path(__file__).parents[1]
+console = Console()
+
+
+Answer = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One validation row of a task."""
+
+    task: str
+    item: Mapping[str, str]
+    label: str
+
+
+def main() -> int:
+    """Run everything and print a table; the exit status."""
+    if not os.environ.get("SUPERPOS_DATA"):
+        console.print("set SUPERPOS_DATA to the folder of the real rows (see examples/tasks)")
+        return 1
+    tasks = {name: load_task_file(ROOT / f"examples/tasks/{name}.yaml", variables=os.environ) for name in TASKS}
+    with tempfile.TemporaryDirectory() as folder, running_server(Path(folder) / "registry.sqlite") as url:
+        run = Path(folder) / "sst2"
+        superpos("train", str(ROOT / "examples/tasks/sst2.yaml"), "--limit", "4000", "--epochs", "2", "--out", str(run))
+        print_curve(run)
+        superpos("push", str(run), "sst2", "--to", url)
+        rows = interleaved([read_rows(task) for task in tasks.values()])
+        answers = classify(url, rows)
+        adapters = {name: fetch(url, name) for name in TASKS}
+        mixed = adapters_a_batch(url)
+    return report(rows, answers, compare(rows, answers, adapters), adapters, mixed)
+
+
+def superpos(*arguments: str) -> None:
+    """Run the command as a user would."""
+    console.print(f"$ superpos {' '.join(arguments)}", style="bold", markup=False, soft_wrap=True)
+    subprocess.run([SUPERPOS, *arguments], check=True)
+
+
+@contextmanager
+def running_server(registry: Path) -> Iterator[str]:
+    """A server process on a free port; its address."""
+    command = [SUPERPOS, "serve", "--port", "0", "--registry", str(registry), "--log-format", "json"]
+    log = registry.with_name("server.log")
+    with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:
+        try:
+            yield wait_for_address(log, process)
+        finally:
+            process.terminate()
+
+
+def wait_for_address(log: Path, process: subprocess.Popen[bytes]) -> str:
+    """The address that a starting server logs."""
+    while process.poll() is None:
+        for line in log.read_text().splitlines():
+            if '"serving"' in line:
+                return str(json.loads(line)["url"])
+        try:
+            process.wait(0.2)
+        except subprocess.TimeoutExpired:
+            continue
+    raise SystemExit(f"the server did not start:\n{log.read_text()}")
+
+
+def print_curve(run: Path) -> None:
+    """The learning curve of a run, from its `metrics.jsonl`."""
+    table = Table("epoch", "train loss", "selection accuracy", "selection loss", title="SST-2, trained briefly")
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        epoch = json.loads(line)
+        loss = "untrained" if epoch["train_loss"] is None else f"{epoch['train_loss']:.4f}"
+        table.add_row(str(epoch["epoch"]), loss, f"{epoch['accuracy']:.4f}", f"{epoch['loss']:.4f}")
+    print_table(table)
+
+
+def read_rows(task: TaskFile) -> list[Row]:
+    """A task's validation rows with their fields apart, as a caller of the server has them."""
+    assert task.data.validation is not None
+    columns = {field: task.data.columns.get(field, field) for field in task.spec.fields}
+    return [
+        Row(
+            task.name,
+            {field: row[column] for field, column in columns.items()},
+            task.data.label_values[str(row[task.data.label])],
+        )
+        for row in pyarrow.parquet.read_table(task.data.validation).to_pylist()
+    ]
+
+
+def interleaved(rows: Sequence[Sequence[Row]]) -> list[Row]:
+    """One row of each task in turn."""
+    return [row for row in chain.from_iterable(zip_longest(*rows)) if row is not None]
+
+
+def classify(url: str, rows: Sequence[Row]) -> list[Answer]:
+    """Ask for every row by itself, many at once: what the server makes of them is its own batching."""
+    with httpx2.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(NUM_CLIENTS) as pool:
+
+        def ask(row: Row) -> Answer:
+            response = client.post(f"/classify/{row.task}", json={"inputs": [dict(row.item)], "truncate": "end"})
+            response.raise_for_status()
+            answer: Answer = response.json()
+            return answer
+
+        return list(track(pool.map(ask, rows), "classifying", total=len(rows), console=console))
+
+
+def fetch(url: str, task: str) -> PromptAdapter:
+    """The adapter that a bare task name means, byte for byte from the server."""
+    version = httpx2.get(f"{url}/tasks/{task}").json()["aliases"]["production"]
+    path = f"{url}/tasks/{task}/versions/{version}/files"
+    return from_files({name: httpx2.get(f"{path}/{name}").content for name in httpx2.get(path).json()["files"]})
+
+
+def adapters_a_batch(url: str) -> float:
+    """The mean number of distinct adapters in the server's batches."""
+    samples = dict(line.rsplit(" ", 1) for line in httpx2.get(f"{url}/metrics").text.splitlines() if line[0] != "#")
+    return float(samples["superpos_batch_adapters_sum"]) / float(samples["superpos_batch_adapters_count"])
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How a task's served answers compare with the reference."""
+
+    rows: int
+    agreed: int
+    largest_difference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """One adapter's rows, each computed alone by `transformers`."""
+
+    backbone: Backbone
+    model: T5ForConditionalGeneration
+    adapter: PromptAdapter
+
+    def log_probs(self, item: Mapping[str, str]) -> dict[str, float]:
+        """Label log-probabilities by name."""
+        spec, tokenizer = self.adapter.spec, self.backbone.tokenizer
+        text = tokenizer.tokenize([spec.render(item)], max_tokens=spec.max_tokens, truncation="end")[0]
+        words = [[*pieces, self.backbone.architecture.eos_id] for pieces in tokenizer.pieces(spec.label_words)]
+        with torch.inference_mode():
+            prompt = torch.from_numpy(self.adapter.prompt.copy())
+            scores = reference_log_probs(self.model, prompt, text.token_ids, words)
+        return dict(zip(spec.label_names, scores.tolist(), strict=True))
+
+
+def compare(rows: Sequence[Row], answers: Sequence[Answer], adapters: Mapping[str, PromptAdapter]) -> dict[str, Parity]:
+    """The first rows of each task against `transformers` computing each alone."""
+    cache_dir = Path(os.environ.get("SUPERPOS_CACHE_DIR") or platformdirs.user_cache_path("superpos"))
+    backbone = load("embedded", cache_dir=cache_dir)
+    model = T5ForConditionalGeneration.from_pretrained(cache_dir / "embedded-0.2.0", dtype=torch.float32).eval()
+    parity: dict[str, Parity] = {}
+    for task in TASKS:
+        pairs = [(row, answer) for row, answer in zip(rows, answers, strict=True) if row.task == task][:NUM_COMPARED]
+        alone = Alone(backbone, model, adapters[task])
+        pairs = list(track(pairs, f"{task} alone", console=console))
+        differences = []
+        agreed = 0
+        for row, answer in pairs:
+            expected = alone.log_probs(row.item)
+            prediction = answer["predictions"][0]
+            differences.append(max(abs(prediction["logprobs"][name] - value) for name, value in expected.items()))
+            agreed += prediction["label"] == max(expected, key=lambda name: expected[name])
+            assert answer["adapter"] == adapters[task].digest
+        parity[task] = Parity(len(pairs), agreed, max(differences))
+    return parity
+
+
+def report(
+    rows: Sequence[Row],
+    answers: Sequence[Answer],
+    parity: Mapping[str, Parity],
+    adapters: Mapping[str, PromptAdapter],
+    mixed: float,
+) -> int:
+    """Print what came out; 1 where a promise does not hold."""
+    columns = ("task", "version", "rows", "accuracy", "untrained", "compared", "same label", "max |Δ log p|", "holds")
+    table = Table(*columns, title="Served over HTTP in mixed batches, against transformers alone")
+    failed = False
+    for task in TASKS:
+        pairs = [(row, answer) for row, answer in zip(rows, answers, strict=True) if row.task == task]
+        accuracy = sum(row.label == answer["predictions"][0]["label"] for row, answer in pairs) / len(pairs)
+        untrained = adapters[task].manifest.provenance.metrics["untrained_accuracy"]
+        seen = parity[task]
+        holds = accuracy >= MIN_ACCURACY and seen.agreed == seen.rows and seen.largest_difference <= MAX_DIFFERENCE
+        failed |= not holds
+        table.add_row(
+            task,
+            str(pairs[0][1]["version"]),
+            str(len(pairs)),
+            f"{accuracy:.4f}",
+            f"{untrained:.4f}",
+            str(seen.rows),
+            str(seen.agreed),
+            f"{seen.largest_difference:.1e}",
+            "yes" if holds else "NO",
+        )
+    print_table(table)
+    console.print(f"distinct adapters in a batch: {mixed:.2f} on average")
+    console.print("accepted" if not failed else "NOT accepted", style="bold green" if not failed else "bold red")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Whether a running server does what its OpenAPI document says: schemathesis, every check on.
+
+    python -m verification.conformance            # the long profile, against a server of its own
+
+The tests run the same with fewer examples. `conformance.toml` says where a default of schemathesis is not ours.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters import DEFAULT_TENANT
+from adapters.bundle import bundled_adapters
+from adapters.storage.opening import open_registry
+from verification.conformance_checks import RECORD
+
+HERE = Path(__file__).parent
+NO_ANSWER_BY_CHANCE = {
+    "POST /tasks/{task}/versions": "no generator makes a valid adapter; its tests are elsewhere",
+    "DELETE /admin/tenants/{tenant}/keys/{key}": "a key's id is not guessed, only sometimes remembered",
+    "POST /admin/tenants/{tenant}/keys/{key}/rotate": "the same",
+}
+"""Operations that need not have succeeded, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conformance:
+    """What a run found."""
+
+    passed: bool
+    text: str
+    """What schemathesis printed."""
+    answers: Mapping[str, Mapping[str, int]]
+    """Of each operation, how many requests were answered with each status."""
+
+    @property
+    def num_requests(self) -> int:
+        """All that were sent with their operation's own method."""
+        return sum(sum(statuses.values()) for statuses in self.answers.values())
+
+    def never_succeeded(self) -> set[str]:
+        """Operations without any 2xx."""
+        return {name for name, statuses in self.answers.items() if not any(status[0] == "2" for status in statuses)}
+
+
+def check(
+    url: str, key: str, *, max_examples: int, phases: str, seed: int | None = None, timeout_s: float = 600
+) -> Conformance:
+    """Run schemathesis against a server that asks for keys.
+
+    Args:
+        url: of the server, without a path
+        key: an administrator's
+        max_examples: for each operation and phase
+        phases: of schemathesis, with commas
+        seed: another one makes other requests; None the same ones each time
+        timeout_s: after which the run is ended (`subprocess.TimeoutExpired`)
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder) / "answers.json"
+        command = [
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "conformance.toml")),
+            *("run", f"{url}/openapi.json", "--header", f"Authorization: Bearer {key}", "--checks", "all"),
+            *("--phases", phases, "--max-examples", str(max_examples)),
+            *("--continue-on-failure", "--no-color", "--warnings", "off"),
+            *(["--generation-deterministic"] if seed is None else ["--seed", str(seed)]),
+        ]
+        environment = {
+            **os.environ,
+            RECORD: str(record),
+            "SCHEMATHESIS_HOOKS": "verification.conformance_checks",
+            "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
+        }
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+        answers = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    return Conformance(done.returncode == 0, done.stdout + done.stderr, answers)
+
+
+@contextmanager
+def served() -> Iterator[tuple[str, str]]:
+    """A server with keys and two tasks, one of two versions, in a process of its own; its URL, and a key."""
+    key = f"sp_root_{secrets.token_urlsafe(32)}"
+    with tempfile.TemporaryDirectory() as folder:
+        place = f"{folder}/registry.sqlite"
+        registry, bundled = open_registry(place), bundled_adapters()
+        for task, files in (("sst2", "sst2"), ("sst2", "trec"), ("rte", "rte")):
+            registry.publish(DEFAULT_TENANT, task, bundled[files], actor="conformance")
+        environment = {
+            **os.environ,
+            "SUPERPOS_REQUIRE_KEYS": "true",
+            "SUPERPOS_ADMIN_KEY": key,
+            "SUPERPOS_REGISTRY": place,
+            "SUPERPOS_DEFAULT_TASK": "sst2",
+        }
+        port = str(_free_port())
+        command = [str(Path(sys.executable).with_name("superpos")), "serve", "--port", port, "--log-format", "json"]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+            try:
+                _wait(f"http://127.0.0.1:{port}/healthz/ready")
+                yield f"http://127.0.0.1:{port}", key
+            finally:
+                process.terminate()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait(url: str, *, within_s: float = 120) -> None:
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            with urllib.request.urlopen(url):
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--max-examples", type=int, default=100)
+    parser.add_argument("--seed", type=int, help="other requests than each time")
+    options = parser.parse_args()
+    with served() as (url, key):
+        phases = "examples,coverage,fuzzing,stateful"
+        found = check(url, key, max_examples=options.max_examples, phases=phases, seed=options.seed, timeout_s=3_600)
+    print(found.text)
+    print(f"{found.num_requests} requests to {len(found.answers)} operations")
+    missed = found.never_succeeded() - set(NO_ANSWER_BY_CHANCE)
+    if missed:
+        print(f"never answered with success: {', '.join(sorted(missed))}")
+    sys.exit(0 if found.passed and not missed else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Two tenants with tasks of the same names, hot swaps and evictions under load: does anybody get another's answer?
+
+    python -m verification.isolation --seconds 60
+
+Every adapter is a sentinel: its label names say whose it is and which. Each answer is compared with what its digest
+computes alone, and its digest with what its tenant ever published for that task. Ends with
+status 1 at one wrong answer.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import cycle
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import torch
+
+from adapters import BackboneRef, Label, Manifest, PromptAdapter, Provenance, TaskSpec
+from backbone import Backbone, PackedRow, load, pack
+from benchmarks.common.report import print_result
+from benchmarks.common.server_process import SUPERPOS, Server, started, tail
+from service.settings import default_cache_dir
+from verification.isolation_load import ADMIN_KEY, NUM_TASKS, TEXTS, TOLERANCE, WORDS, Scores, run
+
+PROMPT_TOKENS = 100
+"""As long as a prompt may be, so that few fill the bank and evictions never stop."""
+PRESSURE = {"bank_bytes": 1 << 20, "max_loaded_adapters": 24, "require_keys": True, "admin_key": ADMIN_KEY}
+"""Settings under which prompts are evicted and adapters loaded again all the time."""
+
+
+def sentinels(backbone: Backbone, tenant: str, *, count: int, first_seed: int) -> list[tuple[str, PromptAdapter]]:
+    """Adapters whose label names are nobody else's, each for a task in turn."""
+    scale = float(backbone.weights.embedding.std())
+    made = []
+    for number, task in zip(range(count), cycle(range(NUM_TASKS)), strict=False):
+        labels = tuple(Label(name=f"{tenant}-{number}-{word}", words=word) for word in WORDS)
+        prompt = np.random.default_rng(first_seed + number).normal(0, scale, (PROMPT_TOKENS, backbone.width))
+        manifest = Manifest(
+            task=TaskSpec(template="text: {text}", labels=labels, max_tokens=64),
+            backbone=BackboneRef(**asdict(backbone.identity)),
+            provenance=Provenance(method="random", seed=first_seed + number),
+        )
+        made.append((f"task-{task}", PromptAdapter(prompt.astype(np.float32), manifest)))
+    return made
+
+
+def alone(backbone: Backbone, adapter: PromptAdapter) -> Scores:
+    """What an adapter says to each text, computed by itself."""
+    trie = backbone.label_trie(adapter.spec.label_words)
+    prompt = torch.from_numpy(adapter.prompt.copy())
+    scores = {}
+    for text in TEXTS:
+        rendered = adapter.spec.render({"text": text})
+        tokens = backbone.tokenizer.tokenize([rendered], max_tokens=64, truncation="error")[0].token_ids
+        with torch.inference_mode():
+            packed = pack([PackedRow(range(len(prompt)), tokens)])
+            scores[text] = backbone.score(backbone.encode(packed, prompt), [trie])[0].numpy()
+    return scores
+
+
+def indistinct(expected: Mapping[str, Scores]) -> float:
+    """The share of pairs of adapters that answer alike, label names left out: what a mix-up could hide behind."""
+    table = np.stack([np.concatenate([scores[text] for text in TEXTS]) for scores in expected.values()])  # [A, n·K]
+    apart = np.abs(table[:, None] - table[None]).max(axis=2)  # [A, A]
+    upper = apart[np.triu_indices(len(table), k=1)]
+    return float((upper <= 10 * TOLERANCE).mean())
+
+
+async def _wait_ready(url: str, log: Path) -> None:
+    async with httpx2.AsyncClient(base_url=url, timeout=5) as client:
+        for _ in range(600):
+            try:
+                if (await client.get("/healthz/ready")).status_code == 200:
+                    return
+            except httpx2.TransportError:
+                pass
+            await asyncio.sleep(0.2)
+    raise SystemExit(f"the server did not get ready: {tail(log)}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long the load lasts (default: 60)")
+    parser.add_argument("--adapters", type=int, default=24, help="adapters of each tenant (default: 24)")
+    options = parser.parse_args()
+    backbone = load("embedded", cache_dir=default_cache_dir())
+    pool = {
+        name: sentinels(backbone, name, count=options.adapters, first_seed=seed)
+        for name, seed in (("blue", 0), ("red", 10_000))
+    }
+    print("computing every adapter's answers alone", file=sys.stderr)
+    expected = {adapter.digest: alone(backbone, adapter) for made in pool.values() for _, adapter in made}
+    environment = {f"SUPERPOS_{name.upper()}": str(value) for name, value in PRESSURE.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        registry, log = Path(folder) / "registry.sqlite", Path(folder) / "log"
+
+        def command(port: int) -> Sequence[str]:
+            return (SUPERPOS, "serve", "--port", str(port), "--registry", str(registry), "--log-format", "json")
+
+        with started(Server("superpos", command, lambda *_: NotImplemented, None, environment), log=log) as url:
+            asyncio.run(_wait_ready(url, log))
+            found = asyncio.run(run(url, pool, expected, seconds=options.seconds))
+    for line in found.wrong[:20]:
+        print(line, file=sys.stderr)
+    figures = {
+        "requests": found.requests,
+        "rows": found.rows,
+        "wrong": len(found.wrong),
+        "adapters_that_answered": len(found.adapters),
+        "published": found.published,
+        "swaps": found.swaps,
+        "foreign_refused": found.foreign_refused,
+        "indistinct_pairs_share": indistinct(expected),
+        "largest_difference": found.largest_difference,
+    }
+    print_result("isolation", figures, detail={"seconds": options.seconds, "statuses": dict(found.statuses)})
+    return 1 if found.wrong or not found.rows else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

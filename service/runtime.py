@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import structlog
 import torch
 
-from adapters import DEFAULT_TENANT, Registry
+from adapters import DEFAULT_TENANT, Registry, Resolution
 from adapters.bundle import bundled_adapters
 from adapters.files import from_files
 from adapters.storage.opening import open_registry
@@ -176,6 +176,7 @@ def build_runtime(settings: Settings, metrics: Metrics, *, on_model_failure: Cal
         adapters,
         weight=quotas.weight,
         shadow=shadowing.offer,
+        on_resolved=_resolved,
         on_answered=lambda answered: _answered(metrics, drift, answered),
     )
     limits = StorageQuota(registry, catalog, follower, directory.tenant)
@@ -233,6 +234,10 @@ def publish_bundled(registry: Registry, backbone: Backbone) -> None:
 def _called(metrics: Metrics, call: RegistryCall) -> None:
     metrics.registry_calls.called(call)
     current_record().calls.append(call)
+
+
+def _resolved(resolution: Resolution) -> None:
+    current_record().resolved.append(resolution)
 
 
 def _answered(metrics: Metrics, drift: DriftMonitor, answered: Classification) -> None:

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 
-from adapters import Ref
+from adapters import Ref, Resolution
 from backbone import Truncation
 from service.catalog.adapter_cache import AdapterCache, LoadedAdapter
 from service.catalog.catalog import Catalog
@@ -20,7 +20,6 @@ from service.inference.predictions import (
     num_wanted,
     predict,
 )
-from service.telemetry.request_record import current_record
 
 
 class Classifier:
@@ -34,6 +33,7 @@ class Classifier:
         *,
         weight: Callable[[str], float] = lambda tenant: 1.0,
         shadow: Callable[[Shadowed], None] = lambda rows: None,
+        on_resolved: Callable[[Resolution], None] = lambda resolution: None,
         on_answered: Callable[[Classification], None] = lambda classification: None,
     ) -> None:
         """The parts it works with.
@@ -43,7 +43,8 @@ class Classifier:
             shadow: given what another version is to be compared on, once it is answered; returns at once
         """
         self._answering, self._catalog, self._adapters = answering, catalog, adapters
-        self._weight, self._shadow, self._on_answered = weight, shadow, on_answered
+        self._weight, self._shadow = weight, shadow
+        self._on_resolved, self._on_answered = on_resolved, on_answered
 
     async def classify(
         self,
@@ -70,7 +71,7 @@ class Classifier:
         try:
             async with asyncio.timeout(timeout_s):
                 to = route(self._catalog.task(tenant, ref.task), ref, sticky_key=sticky_key, draw=random.random)
-                current_record().resolved.append(to.primary)
+                self._on_resolved(to.primary)
                 adapter = await self._adapters.get(to.primary.digest)
                 wanted = num_wanted(adapter, top_k)
                 search = num_searched(adapter, wanted)

@@ -25,8 +25,8 @@ SECRET = "zanzibar"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 BROKEN = """
-import service.classifier
-sound = service.classifier.Classifier.classify
+import service.inference.classifier
+sound = service.inference.classifier.Classifier.classify
 async def classify(self, tenant, ref, items, **options):
     if items and "break" in str(items[0]):
         import asyncio, pydantic
@@ -40,7 +40,7 @@ async def classify(self, tenant, ref, items, **options):
     return await sound(self, tenant, ref, items, **options)
 async def fail(text):
     raise ValueError(text)
-service.classifier.Classifier.classify = classify
+service.inference.classifier.Classifier.classify = classify
 from cli.main import main
 main()
 """

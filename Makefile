@@ -1,6 +1,6 @@
 # Everything starts here: `make serve` and `make test` set up what they need, from a bare clone on.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench bench-peers acceptance conformance fuzz bundled platform secrets image lock clean
+.PHONY: help setup serve test check prose format bench bench-peers acceptance conformance fuzz bundled platform secrets image lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -40,11 +40,15 @@ secrets: ## Make docker-compose.yml's secrets in deploy/secrets
 test: setup ## Run the tests
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
-check: $(VENV)/ready ## Check format, lint, types and the import contract
+check: $(VENV)/ready prose ## Check format, lint, types, import contracts and prose
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+prose: $(VENV)/ready ## Check the words and the spelling of documents, docstrings and messages
+	$(BIN)/python -m scripts.prose
+	$(BIN)/codespell
 
 format: $(VENV)/ready ## Format the sources
 	$(BIN)/ruff format .

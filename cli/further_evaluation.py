@@ -15,9 +15,10 @@ from training.scoring.calibration import calibration_line, fit_calibration
 from training.scoring.confusion import INVALID
 from training.scoring.evaluation import TokenizedRows, tokenize_examples
 from training.scoring.generation import under_policy
-from training.scoring.metrics import Scoring, measure_answers
+from training.scoring.metrics import measure_answers
 from training.scoring.robustness import PERTURBATIONS, perturbed
 from training.scoring.validation import answers, generated, with_calibration
+from training.task.scoring import Scoring
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,15 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from training.scoring.bootstrap import Interval
-    from training.scoring.metrics import Metrics, Scoring
+    from training.scoring.metrics import Metrics
+    from training.task.scoring import Scoring
 
 
 class MetricsTable:
     """A row a prompt, all over the same rows of one task; a column a metric, the mean of the task's, and the loss."""
 
     def __init__(self, title: str, scoring: "Scoring") -> None:
-        from training.scoring.metrics import METRIC_TITLES
+        from training.task.scoring import METRIC_TITLES
 
         titles: dict[str, str] = {name: METRIC_TITLES[name] for name in scoring.measured}
         if len(scoring.metrics) > 1:

@@ -10,12 +10,13 @@ from torch import Tensor
 from backbone import Backbone
 from support import TOPIC
 from support.training import QUICK, SPEC, easy_rows
-from training.config.arguments import TrainArguments, make_method
+from training.config.arguments import TrainArguments
 from training.data.examples import Example
 from training.loop.events import TrainResult
 from training.loop.slot import Slot
 from training.loop.train import train
 from training.methods import Method, ParameterGroup
+from training.methods.factory import make_method
 from training.scoring.evaluation import tokenize_examples
 
 FIFTY_STEPS = dataclasses.replace(QUICK, epochs=10, batch_size=12)

@@ -12,7 +12,7 @@ from training.data.splits import Split
 from training.loop.events import EvalEvent, StepEvent
 from training.runs.folder import RunFolder
 from training.runs.run import RunOptions, RunReport, run_training
-from training.scoring.metrics import MetricName
+from training.task.scoring import MetricName
 from training.task.task_file import DataSource, TaskFile
 
 SPEC = TaskSpec(template="text: {text}", labels={"sports": "sports", "business": "business"}, max_tokens=32)

@@ -1,24 +1,9 @@
-"""What a training run is made of: its arguments, and the method that they name."""
+"""The arguments of a training run."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from training.config.choices import Basis, Calibrate, LossName, MethodName, Sampling, TokenSampling, WeightsInit
 from training.errors import InvalidArguments
-from training.methods import (
-    NUM_ORDINARY_IDS,
-    Attempt,
-    LowRank,
-    Method,
-    Residual,
-    Simple,
-    SuperPos,
-    sampled_columns,
-    transfer,
-)
 
 DEFAULT_LR: dict[MethodName, float] = {
     "superpos": 0.01,
@@ -37,6 +22,9 @@ DEFAULT_WEIGHT_DECAY: dict[MethodName, float] = {"residual": 0.01, "full": 0.0}
 
 MAX_SEED = 2**53 - 1
 """The largest integer of an adapter's canonical JSON (RFC 8785)."""
+
+MAX_SAMPLED_TOKENS = 31_997
+"""The ordinary pieces of T5's sentencepiece vocabulary."""
 
 NUM_SOURCES: dict[MethodName, tuple[int, int]] = {"spot": (1, 1), "mixture": (1, 1_000), "attempt": (1, 100)}
 """The fewest and most source adapters of the methods that take any."""
@@ -92,7 +80,7 @@ class TrainArguments:
     def __post_init__(self) -> None:
         for name, low, high in (
             ("num_virtual_tokens", 1, 100),
-            ("num_sampled_tokens", 1, NUM_ORDINARY_IDS - 3),
+            ("num_sampled_tokens", 1, MAX_SAMPLED_TOKENS),
             ("bottleneck", 1, 4_096),
             ("rank", 1, 100),
             ("epochs", 1, 100_000),
@@ -121,70 +109,3 @@ class TrainArguments:
             raise InvalidArguments(
                 f"method {self.method!r} was given {len(self.sources)} source adapters, expected {expected}"
             )
-
-
-def make_method(arguments: TrainArguments, embedding: Tensor, *, sources: Sequence[Tensor] = ()) -> Method:
-    """The method that the arguments name, started from its seed.
-
-    Args:
-        embedding: the backbone's token embeddings [V, H]
-        sources: the prompts [P_s, H] of the adapters that `arguments.sources` names (`training.runs.sources`)
-    """
-    generator = torch.Generator().manual_seed(arguments.seed)
-    length, decay, sampling = arguments.num_virtual_tokens, arguments.weight_decay, arguments.token_sampling
-    match arguments.method:
-        case "superpos" | "mixture":
-            return _superposition(arguments, embedding, sources, generator)
-        case "simple":
-            return Simple.of_tokens(
-                embedding, num_virtual_tokens=length, weight_decay=decay, generator=generator, sampling=sampling
-            )
-        case "residual":
-            return Residual(
-                embedding,
-                num_virtual_tokens=length,
-                bottleneck=arguments.bottleneck,
-                weight_decay=decay,
-                generator=generator,
-                sampling=sampling,
-            )
-        case "dpt":
-            return LowRank(
-                embedding, num_virtual_tokens=length, rank=arguments.rank, weight_decay=decay, generator=generator
-            )
-        case "spot":
-            return transfer(sources[0], num_virtual_tokens=length, weight_decay=decay)
-        case "attempt":
-            return Attempt(
-                embedding,
-                sources,
-                num_virtual_tokens=length,
-                bottleneck=arguments.bottleneck,
-                weight_decay=decay,
-                generator=generator,
-                sampling=sampling,
-            )
-        case "full":
-            raise InvalidArguments("full fine-tuning needs the whole backbone (training.starting)")
-
-
-def _superposition(
-    arguments: TrainArguments, embedding: Tensor, sources: Sequence[Tensor], generator: torch.Generator
-) -> SuperPos:
-    """Of sampled tokens, or of the vectors of other adapters."""
-    if arguments.method == "superpos":
-        ids, columns = sampled_columns(
-            embedding, arguments.num_sampled_tokens, generator=generator, sampling=arguments.token_sampling
-        )
-    else:
-        ids, columns = (), torch.cat(list(sources))
-    return SuperPos(
-        columns,
-        num_virtual_tokens=arguments.num_virtual_tokens,
-        basis=arguments.basis,
-        weight_decay=arguments.weight_decay,
-        generator=generator,
-        softmax=arguments.softmax,
-        weights_init=arguments.weights_init,
-        sampled_token_ids=ids,
-    )

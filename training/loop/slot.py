@@ -21,7 +21,8 @@ from training.loop.slot_state import SlotState
 from training.loop.timing import Timer, Timing
 from training.methods import InputDependent, Method, OwnModel, has_no_prompt
 from training.scoring.evaluation import TokenizedRows, evaluate
-from training.scoring.metrics import ACCURACY, Metrics, Scoring
+from training.scoring.metrics import Metrics
+from training.task.scoring import ACCURACY, Scoring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from training.loop.slot import BatchRow, Slot, SlotRun
 from training.loop.timing import Timer
 from training.methods import Method
 from training.scoring.evaluation import TokenizedRows
-from training.scoring.metrics import ACCURACY, Scoring
+from training.task.scoring import ACCURACY, Scoring
 
 MAX_PASS_TOKENS = {"cpu": 2_048, "cuda": 32_768}
 """Packed tokens whose activations are kept for one backward pass; a step of more has several, and sums gradients."""

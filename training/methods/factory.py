@@ -1,26 +1,103 @@
-"""A run's method, started: from the arguments, the backbone and the adapters that it begins with."""
+"""Builds the tuning method of a run."""
 
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
 from adapters.adapter import PromptAdapter
 from backbone import Backbone, to_transformers
-from training.config.arguments import TrainArguments, make_method
+from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments
-from training.methods import FullFineTuning, Method
-from training.runs.sources import source_prompts
+from training.methods.attempt import Attempt
+from training.methods.full import FullFineTuning
+from training.methods.low_rank import LowRank
+from training.methods.protocol import Method
+from training.methods.residual import Residual
+from training.methods.simple import Simple
+from training.methods.superpos import SuperPos, sampled_columns
+from training.methods.transfer import transfer
 
 
 def start_method(backbone: Backbone, arguments: TrainArguments, sources: Sequence[PromptAdapter] = ()) -> Method:
-    """The method at its seed's start; the same arguments give the same start again.
+    """Build the method that the arguments name; equal arguments give an equal start.
 
     Args:
-        sources: what `training.runs.sources.read_sources` gave for `arguments.sources`
+        sources: the adapters that `arguments.sources` names (`training.runs.sources.read_sources`)
 
     Raises:
         InvalidArguments: full fine-tuning of a backbone that is not in float32, or sources that do not fit
     """
     if arguments.method != "full":
-        return make_method(arguments, backbone.weights.embedding, sources=source_prompts(backbone, sources))
+        prompts = [torch.from_numpy(source.prompt.copy()).to(backbone.device) for source in sources]  # each [P_s, H]
+        return make_method(arguments, backbone.weights.embedding, sources=prompts)
     if backbone.precision != "fp32":
-        raise InvalidArguments(f"full fine-tuning was asked for in {backbone.precision}, expected fp32")
+        raise InvalidArguments(f"full fine-tuning needs fp32, the backbone is in {backbone.precision}")
     return FullFineTuning(to_transformers(backbone), weight_decay=arguments.weight_decay)
+
+
+def make_method(arguments: TrainArguments, embedding: Tensor, *, sources: Sequence[Tensor] = ()) -> Method:
+    """Build the prompt-tuning method that the arguments name, initialised from their seed.
+
+    Args:
+        embedding: the backbone's token embeddings [V, H]
+        sources: the prompts [P_s, H] of the adapters that `arguments.sources` names
+    """
+    generator = torch.Generator().manual_seed(arguments.seed)
+    length, decay, sampling = arguments.num_virtual_tokens, arguments.weight_decay, arguments.token_sampling
+    match arguments.method:
+        case "superpos" | "mixture":
+            return _superposition(arguments, embedding, sources, generator)
+        case "simple":
+            return Simple.of_tokens(
+                embedding, num_virtual_tokens=length, weight_decay=decay, generator=generator, sampling=sampling
+            )
+        case "residual":
+            return Residual(
+                embedding,
+                num_virtual_tokens=length,
+                bottleneck=arguments.bottleneck,
+                weight_decay=decay,
+                generator=generator,
+                sampling=sampling,
+            )
+        case "dpt":
+            return LowRank(
+                embedding, num_virtual_tokens=length, rank=arguments.rank, weight_decay=decay, generator=generator
+            )
+        case "spot":
+            return transfer(sources[0], num_virtual_tokens=length, weight_decay=decay)
+        case "attempt":
+            return Attempt(
+                embedding,
+                sources,
+                num_virtual_tokens=length,
+                bottleneck=arguments.bottleneck,
+                weight_decay=decay,
+                generator=generator,
+                sampling=sampling,
+            )
+        case "full":
+            raise InvalidArguments("full fine-tuning needs the whole backbone (start_method)")
+
+
+def _superposition(
+    arguments: TrainArguments, embedding: Tensor, sources: Sequence[Tensor], generator: torch.Generator
+) -> SuperPos:
+    """Superpose sampled token embeddings, or the prompt vectors of other adapters."""
+    if arguments.method == "superpos":
+        ids, columns = sampled_columns(
+            embedding, arguments.num_sampled_tokens, generator=generator, sampling=arguments.token_sampling
+        )
+    else:
+        ids, columns = (), torch.cat(list(sources))
+    return SuperPos(
+        columns,
+        num_virtual_tokens=arguments.num_virtual_tokens,
+        basis=arguments.basis,
+        weight_decay=arguments.weight_decay,
+        generator=generator,
+        softmax=arguments.softmax,
+        weights_init=arguments.weights_init,
+        sampled_token_ids=ids,
+    )

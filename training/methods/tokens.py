@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor
 
+from training.config.arguments import MAX_SAMPLED_TOKENS
 from training.config.choices import TokenSampling
 from training.errors import InvalidArguments
 
 FIRST_SAMPLED_ID = 3
 """Ids below are padding, end-of-sequence and unknown."""
-NUM_ORDINARY_IDS = 32_000
+NUM_ORDINARY_IDS = FIRST_SAMPLED_ID + MAX_SAMPLED_TOKENS
 """T5's sentencepiece vocabulary; past it stand sentinels and rows that only pad the table."""
 NUM_COMMON_IDS = 5_000
 """Sentencepiece orders its pieces by how likely they are: the first are the common ones."""

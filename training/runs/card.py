@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from adapters.adapter import PromptAdapter
 from training.scoring.bootstrap import Interval, read_intervals
 from training.scoring.calibration import calibration_told
-from training.scoring.metrics import METRIC_TITLES
+from training.task.scoring import METRIC_TITLES
 from training.task.task_file import TaskFile
 
 _CALIBRATION = "## Calibration"

@@ -14,7 +14,8 @@ from training.runs.appraisal import ReportMetrics
 from training.runs.layout import RESULT, RUN
 from training.scoring.bootstrap import Interval, read_intervals
 from training.scoring.calibration import calibration_line
-from training.scoring.metrics import METRIC_NAMES, Metrics
+from training.scoring.metrics import Metrics
+from training.task.scoring import METRIC_NAMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,8 @@ from torch import Tensor
 from backbone import Backbone
 from training.loop.slot import Slot
 from training.scoring.evaluation import Scored, TokenizedRows, evaluate
-from training.scoring.metrics import Metrics, Scoring
+from training.scoring.metrics import Metrics
+from training.task.scoring import Scoring
 
 
 class Scorer:

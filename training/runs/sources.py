@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from adapters.adapter import PromptAdapter
 from adapters.errors import InvalidAdapter
 from adapters.files import from_files
@@ -21,11 +18,6 @@ def read_sources(backbone: Backbone, folders: Sequence[str]) -> tuple[PromptAdap
         InvalidArguments: a folder holds no adapter, or one that was trained for another backbone
     """
     return tuple(_read(backbone, Path(folder)) for folder in folders)
-
-
-def source_prompts(backbone: Backbone, sources: Sequence[PromptAdapter]) -> tuple[Tensor, ...]:
-    """Each adapter's prompt [P_s, H], on the backbone's device."""
-    return tuple(torch.from_numpy(source.prompt.copy()).to(backbone.device) for source in sources)
 
 
 def _read(backbone: Backbone, folder: Path) -> PromptAdapter:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.scoring.confusion import Confusion, confusion_of
-from training.scoring.metrics import METRIC_NAMES, MetricName, Scoring, confusion_metric, group_codes, groups_right
+from training.scoring.metrics import confusion_metric, group_codes, groups_right
+from training.task.scoring import METRIC_NAMES, MetricName, Scoring
 
 RESAMPLES = 1_000
 LEVEL = 0.95

@@ -14,7 +14,8 @@ from backbone import Backbone, LabelTrie, PackedRow, TokenizedText, pack
 from training.data.examples import Example
 from training.methods import InputDependent, OwnModel
 from training.scoring.bootstrap import Interval, intervals
-from training.scoring.metrics import ACCURACY, Metrics, Scoring, measure
+from training.scoring.metrics import Metrics, measure
+from training.task.scoring import ACCURACY, Scoring
 
 MAX_BATCH_TOKENS = 2_048
 

@@ -9,8 +9,9 @@ from adapters import PromptAdapter
 from adapters.precision import INT8_LABEL_AGREEMENT
 from backbone import Backbone
 from training.scoring.evaluation import TokenizedRows
-from training.scoring.metrics import ACCURACY, Metrics, Scoring
+from training.scoring.metrics import Metrics
 from training.scoring.validation import answers
+from training.task.scoring import ACCURACY, Scoring
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from adapters.names import check_name
 from adapters.task import TaskSpec
 from adapters.validation import first_error
 from training.errors import InvalidTaskFile
-from training.scoring.metrics import MetricName, Scoring
 from training.task.grid import is_on_grid
+from training.task.scoring import MetricName, Scoring
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _OF_ONE = frozenset({"f1", "f1a"})

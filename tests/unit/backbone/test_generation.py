@@ -12,7 +12,8 @@ from adapters import TaskSpec
 from backbone import Backbone, PackedRow, pack
 from training.scoring.confusion import INVALID
 from training.scoring.generation import generated_answers, greedy, under_policy
-from training.scoring.metrics import Scoring, measure_answers
+from training.scoring.metrics import measure_answers
+from training.task.scoring import Scoring
 
 TEXTS = ["a gripping film", "flat and overlong " * 7, "which city is the capital of France ?", "x"]
 

@@ -11,7 +11,7 @@ from training.data.formats import class_names, raw_rows
 from training.data.sources import RowSources
 from training.data.task_init.columns import Column, LabelSet, columns_of, label_column, label_set, text_columns
 from training.errors import InvalidData
-from training.scoring.metrics import MetricName
+from training.task.scoring import MetricName
 
 MAX_DRAFTED_TOKENS = 512
 _SAMPLED_ROWS = 20_000

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from adapters.files import from_files, read_folder
 from backbone import Backbone
-from training.config.arguments import make_method
 from training.data.examples import Example
 from training.loop.events import EvalEvent, StepEvent, TrainResult
 from training.loop.train import train
 from training.methods import Method, ParameterGroup
+from training.methods.factory import make_method
 from training.runs.folder import RunFolder
 from training.runs.run import RunOptions, run_training
 from training.scoring.evaluation import tokenize_examples

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.config.arguments import TrainArguments, make_method
+from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments
 from training.methods import (
     FIRST_SAMPLED_ID,
@@ -17,6 +17,7 @@ from training.methods import (
     sample_token_ids,
     sampled_columns,
 )
+from training.methods.factory import make_method
 
 V, H, P, M = 400, 24, 6, 50
 BASES: tuple[Basis, ...] = ("per_token", "shared")

@@ -9,11 +9,12 @@ from support.training import SPEC
 from torch import Tensor
 
 from backbone import Backbone
-from training.config.arguments import TrainArguments, make_method
+from training.config.arguments import TrainArguments
 from training.config.choices import MethodName
 from training.errors import InvalidArguments
 from training.loop.slot import dropout_seeds
 from training.methods import Attempt, Method, sample_token_ids
+from training.methods.factory import make_method
 from training.scoring.evaluation import predict
 
 pytestmark = pytest.mark.usefixtures("one_thread")

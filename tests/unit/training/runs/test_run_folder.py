@@ -20,8 +20,9 @@ from training.errors import InvalidArguments, InvalidData
 from training.runs.command import train_command
 from training.runs.folder import RunFolder, next_free_folder
 from training.runs.layout import METHOD, PREDICTIONS, RESULT
-from training.scoring.metrics import MetricName, measure
+from training.scoring.metrics import measure
 from training.scoring.predictions import read_predictions
+from training.task.scoring import MetricName
 from training.task.task_file import DataSource, TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")

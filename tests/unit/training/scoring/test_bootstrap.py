@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from training.scoring.bootstrap import Interval, interval_figures, intervals
-from training.scoring.metrics import METRIC_NAMES, MetricName, Scoring, answer_metrics, group_codes
+from training.scoring.metrics import answer_metrics, group_codes
+from training.task.scoring import METRIC_NAMES, MetricName, Scoring
 
 VALUES = (0.0, 0.5, 2.0)
 

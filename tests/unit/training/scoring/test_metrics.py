@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from training.scoring.metrics import MetricName, Metrics, Scoring, measure
+from training.scoring.metrics import Metrics, measure
+from training.task.scoring import MetricName, Scoring
 
 
 def log_probs(*rows: tuple[float, ...]) -> NDArray[np.float32]:

@@ -7,7 +7,8 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from training.scoring.confusion import INVALID
-from training.scoring.metrics import METRIC_NAMES, MetricName, Scoring, answer_metrics
+from training.scoring.metrics import answer_metrics
+from training.task.scoring import METRIC_NAMES, MetricName, Scoring
 
 GRID = tuple(float(value) for value in (0, 0.2, 1, 1.4, 2, 3.2, 5))
 Labels = NDArray[np.int64]

@@ -1,0 +1,41 @@
+"""The metrics that a task names, and the choices that its predictions are scored by."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+MetricName = Literal["accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman", "f1a", "exact_match"]
+METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
+METRIC_TITLES: Mapping[MetricName, str] = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "macro_f1": "macro F1",
+    "matthews": "Matthews",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "f1a": "F1a",
+    "exact_match": "exact match",
+}
+ALWAYS: tuple[MetricName, ...] = ("accuracy", "macro_f1")
+"""Measured for every task, asked for or not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """What a task's predictions are measured by."""
+
+    metrics: tuple[MetricName, ...] = ("accuracy",)
+    """The task's score is their mean."""
+    positive: int = 1
+    """The label that `f1` and `f1a` are of."""
+    values: tuple[float, ...] | None = None
+    """The labels' numbers, of an ordinal task. `pearson` and `spearman` compare the served label's number."""
+
+    @property
+    def measured(self) -> tuple[MetricName, ...]:
+        """The task's metrics and those that every task has."""
+        return tuple(dict.fromkeys(self.metrics + ALWAYS))
+
+
+ACCURACY = Scoring()
+"""Of a task that names no metric."""

@@ -118,14 +118,14 @@ def _json_bytes(value: object) -> bytes:
 
 
 def _check_names_and_sizes(files: Files, *, required: tuple[str, ...]) -> None:
+    for name, data in files.items():
+        if name not in SIZE_LIMITS:
+            raise InvalidAdapter("file name", repr(name), f"one of {', '.join(SIZE_LIMITS)}")
+        if len(data) > SIZE_LIMITS[name]:
+            raise InvalidAdapter(f"size of {name}", f"{len(data)} bytes", f"at most {SIZE_LIMITS[name]} bytes")
     for name in required:
         if name not in files:
             raise InvalidAdapter("files", ", ".join(sorted(files)) or "none", f"{name} among them")
-    for name, data in files.items():
-        if name not in SIZE_LIMITS:
-            raise InvalidAdapter("file name", name, f"one of {', '.join(SIZE_LIMITS)}")
-        if len(data) > SIZE_LIMITS[name]:
-            raise InvalidAdapter(f"size of {name}", f"{len(data)} bytes", f"at most {SIZE_LIMITS[name]} bytes")
 
 
 def _read_json(files: Files, name: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from service.releases.aliases import Aliases
 from service.releases.publisher import Publisher
 from service.releases.rollouts import Rollouts
 from service.releases.storage_quota import StorageQuota
+from service.releases.writer import RegistryWriter
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.request_record import current_record
@@ -180,7 +181,8 @@ def build_runtime(settings: Settings, metrics: Metrics, *, on_model_failure: Cal
         on_answered=lambda answered: _answered(metrics, drift, answered),
     )
     limits = StorageQuota(registry, catalog, follower, directory.tenant)
-    publisher = Publisher(registry, adapters, classifier, follower, limits)
+    writer = RegistryWriter(registry, follower)
+    publisher = Publisher(writer, adapters, classifier, limits)
     if settings.bundled:
         publish_bundled(registry, backbone)
     runtime = Runtime(
@@ -200,8 +202,8 @@ def build_runtime(settings: Settings, metrics: Metrics, *, on_model_failure: Cal
         watchdog,
         classifier,
         publisher,
-        Aliases(registry, catalog, follower),
-        Rollouts(registry, catalog, follower),
+        Aliases(writer, catalog),
+        Rollouts(writer, catalog),
         shadowing,
         tally,
         drift,

@@ -123,10 +123,12 @@ class Registry(Protocol):
         *,
         actor: str,
         aliases: Sequence[str] | None = None,
+        digest: str | None = None,
     ) -> Publication:
         """Store an adapter's files as the task's next version. Idempotent by digest.
 
         Args:
+            digest: of the adapter in the files, if the caller has parsed them; None parses and checks them here
             aliases: point these at the version, whether it is new or known; None points `production` at a new one
 
         Raises:

@@ -53,12 +53,13 @@ class RedisRegistry:
         *,
         actor: str,
         aliases: Sequence[str] | None = None,
+        digest: str | None = None,
     ) -> Publication:
         check_name("tenant", tenant)
         check_name("task", task)
         for alias in aliases or ():
             check_alias(alias)
-        digest = from_files(files).digest
+        digest = digest or from_files(files).digest
         for_known, for_new = list(aliases or ()), list((PRODUCTION,) if aliases is None else aliases)
         with self._store.reaching():
             version, created = self._publish(

@@ -57,12 +57,13 @@ class SqliteRegistry:
         *,
         actor: str,
         aliases: Sequence[str] | None = None,
+        digest: str | None = None,
     ) -> Publication:
         check_name("tenant", tenant)
         check_name("task", task)
         for alias in aliases or ():
             check_alias(alias)
-        digest = from_files(files).digest
+        digest = digest or from_files(files).digest
         with self._file.transaction("IMMEDIATE") as db:
             known = one(
                 db,

@@ -43,9 +43,19 @@ class InstrumentedRegistry:
         self._registry, self._on_call = registry, on_call
 
     def publish(
-        self, tenant: str, task: str, files: Mapping[str, bytes], *, actor: str, aliases: Sequence[str] | None = None
+        self,
+        tenant: str,
+        task: str,
+        files: Mapping[str, bytes],
+        *,
+        actor: str,
+        aliases: Sequence[str] | None = None,
+        digest: str | None = None,
     ) -> Publication:
-        return self._call("publish", lambda: self._registry.publish(tenant, task, files, actor=actor, aliases=aliases))
+        return self._call(
+            "publish",
+            lambda: self._registry.publish(tenant, task, files, actor=actor, aliases=aliases, digest=digest),
+        )
 
     def get(self, digest: str) -> dict[str, bytes]:
         return self._call("get", lambda: self._registry.get(digest))

@@ -1,21 +1,20 @@
-"""Aliases moved and removed on a running server, under the caller's conditions; seen here at once."""
+"""Moves and removes aliases under the caller's preconditions."""
 
-import asyncio
 from collections.abc import Callable
 
 from adapters import ABSENT, Conflict, NotFound, Ref, Registry, Resolution
 from adapters.names import check_alias, check_name
 from service.catalog.catalog import Catalog
-from service.catalog.sync import CatalogSync
 from service.errors import PreconditionFailed
 from service.releases.preconditions import Preconditions, alias_tag
+from service.releases.writer import RegistryWriter
 
 
 class Aliases:
-    """Conditions become the registry's compare-and-set: what they were held against is what it must still find."""
+    """Alias changes. A precondition becomes a compare-and-set: the registry must still hold what was checked."""
 
-    def __init__(self, registry: Registry, catalog: Catalog, follower: CatalogSync) -> None:
-        self._registry, self._catalog, self._follower = registry, catalog, follower
+    def __init__(self, writer: RegistryWriter, catalog: Catalog) -> None:
+        self._writer, self._catalog = writer, catalog
 
     async def move(
         self,
@@ -30,53 +29,58 @@ class Aliases:
         """Point an alias at a version.
 
         Args:
-            ref: the task with the alias
-            expected: the version that it must point at now, None for any
-            conditions: what must hold of its tag
+            ref: the task and the alias
+            expected: the version that the alias must point at now; None accepts any
+            conditions: preconditions on the alias's entity tag
 
         Raises:
-            InvalidName: of task or alias
+            InvalidName: an invalid task or alias name
             NotFound: no such task or version
-            Conflict: it does not point at `expected`, without other conditions
+            Conflict: the alias does not point at `expected`, and there are no other conditions
             PreconditionFailed: the conditions do not hold
             RegistryUnavailable
         """
-        alias = str(ref.alias)
 
-        def write(seen: int | None) -> None:
-            wanted = seen if expected is None else expected
-            self._registry.set_alias(tenant, ref.task, alias, version, actor=actor, expected=wanted)
+        def move(registry: Registry, current: int | None) -> None:
+            required = current if expected is None else expected
+            registry.set_alias(tenant, ref.task, str(ref.alias), version, actor=actor, expected=required)
 
-        await asyncio.to_thread(self._write, tenant, ref, conditions, write)
-        await self._follower.refresh()
+        await self._writer.write(lambda registry: _write_if(conditions, registry, tenant, ref, move))
         return self._catalog.resolve(tenant, Ref(ref.task, version=version))
 
     async def remove(self, tenant: str, ref: Ref, *, conditions: Preconditions, actor: str) -> None:
         """Remove an alias (`NotFound`, `PreconditionFailed`, `RegistryUnavailable`)."""
-        alias = str(ref.alias)
 
-        def write(seen: int | None) -> None:
-            self._registry.delete_alias(tenant, ref.task, alias, actor=actor, expected=seen)
+        def remove(registry: Registry, current: int | None) -> None:
+            registry.delete_alias(tenant, ref.task, str(ref.alias), actor=actor, expected=current)
 
-        await asyncio.to_thread(self._write, tenant, ref, conditions, write)
-        await self._follower.refresh()
+        await self._writer.write(lambda registry: _write_if(conditions, registry, tenant, ref, remove))
 
-    def _write(self, tenant: str, ref: Ref, conditions: Preconditions, write: Callable[[int | None], None]) -> None:
-        if not conditions:
-            write(None)
-            return
-        check_name("task", ref.task)  # a name that cannot be is no state that could change
-        check_alias(str(ref.alias))
-        current = self._current(tenant, ref)
-        conditions.check(None if current is None else alias_tag(current))
-        try:
-            write(ABSENT if current is None else current.version)
-        except Conflict as exc:
-            raise PreconditionFailed(str(exc)) from exc
 
-    def _current(self, tenant: str, ref: Ref) -> Resolution | None:
-        # asked of the registry, not of the catalog, which may be a poll behind
-        try:
-            return self._registry.resolve(tenant, ref)
-        except NotFound:
-            return None
+def _write_if(
+    conditions: Preconditions,
+    registry: Registry,
+    tenant: str,
+    ref: Ref,
+    write: Callable[[Registry, int | None], None],
+) -> None:
+    """Call `write` with the version that the conditions were checked against, None without conditions."""
+    if not conditions:
+        write(registry, None)
+        return
+    check_name("task", ref.task)  # an invalid name is an error of its own, not a failed condition
+    check_alias(str(ref.alias))
+    current = _current(registry, tenant, ref)
+    conditions.check(None if current is None else alias_tag(current))
+    try:
+        write(registry, ABSENT if current is None else current.version)
+    except Conflict as exc:
+        raise PreconditionFailed(str(exc)) from exc
+
+
+def _current(registry: Registry, tenant: str, ref: Ref) -> Resolution | None:
+    # reads the registry: the catalog may be one poll interval behind
+    try:
+        return registry.resolve(tenant, ref)
+    except NotFound:
+        return None

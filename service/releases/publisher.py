@@ -1,32 +1,26 @@
-"""Publishing into a running server: every check of an upload, a smoke forward, and only then the registry."""
+"""Publishes and deletes versions on a running server."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from adapters import InvalidAdapter, Publication, Registry
+from adapters import InvalidAdapter, Publication
 from adapters.names import check_alias, check_name
 from service.catalog.adapter_cache import AdapterCache
-from service.catalog.sync import CatalogSync
 from service.errors import InferenceFailed
 from service.inference.classifier import Classifier
 from service.releases.storage_quota import StorageQuota
+from service.releases.writer import RegistryWriter
 
 _SMOKE_TIMEOUT_S = 30.0
 
 
 class Publisher:
-    """Takes untrusted files to a visible version, or refuses them."""
+    """Takes untrusted files to a published version: parse, quota, a smoke forward, and only then the registry."""
 
     def __init__(
-        self,
-        registry: Registry,
-        adapters: AdapterCache,
-        classifier: Classifier,
-        follower: CatalogSync,
-        limits: StorageQuota,
+        self, writer: RegistryWriter, adapters: AdapterCache, classifier: Classifier, quota: StorageQuota
     ) -> None:
-        self._registry, self._adapters = registry, adapters
-        self._classifier, self._follower, self._limits = classifier, follower, limits
+        self._writer, self._adapters, self._classifier, self._quota = writer, adapters, classifier, quota
 
     async def publish(
         self,
@@ -38,32 +32,33 @@ class Publisher:
         expected: str | None,
         actor: str,
     ) -> Publication:
-        """Check, try out, store, and make visible here at once.
+        """Check an upload, store it, and serve it here at once. The files are parsed once.
 
         Args:
-            expected: the digest that the files must have, where the uploader knows it
+            expected: the digest that the files must have, if the uploader knows it
 
         Raises:
-            InvalidName, InvalidAdapter, backbone.InvalidLabels: the upload is refused; says which check
-            QuotaExceeded: the tenant has stored as much as it may
-            RegistryUnavailable: it could not be stored, or the registry has lost what it had
+            InvalidName, InvalidAdapter, backbone.InvalidLabels: the upload is invalid; the error names the check
+            QuotaExceeded: the tenant's storage limit is reached
+            RegistryUnavailable: the registry cannot be written, or has lost what it held
         """
-        self._follower.require()
         check_name("task", task)
         for alias in aliases or ():
             check_alias(alias)
         adapter = await asyncio.to_thread(self._adapters.parse, files)
-        if expected is not None and adapter.digest != expected:
-            raise InvalidAdapter("digest", adapter.digest, expected)
-        await self._limits.check(tenant, task, adapter.digest, files)  # before the model's time is spent on it
-        try:
-            await self._classifier.try_out(tenant, adapter, timeout_s=_SMOKE_TIMEOUT_S)
-        except InferenceFailed as exc:
-            raise InvalidAdapter("smoke forward", str(exc), "finite label scores") from exc
-        async with self._limits.storing(tenant, task, adapter.digest, files):
-            publication = await asyncio.to_thread(
-                self._registry.publish, tenant, task, files, actor=actor, aliases=aliases
+        digest = adapter.digest
+        if expected is not None and digest != expected:
+            raise InvalidAdapter("digest", digest, expected)
+        async with self._quota.reserve(tenant, task, digest, size_bytes=sum(map(len, files.values()))):
+            try:
+                await self._classifier.try_out(tenant, adapter, timeout_s=_SMOKE_TIMEOUT_S)
+            except InferenceFailed as exc:
+                raise InvalidAdapter("smoke forward", str(exc), "finite label scores") from exc
+            self._adapters.add(adapter)  # before it is announced, which would load it again
+            return await self._writer.write(
+                lambda registry: registry.publish(tenant, task, files, digest=digest, actor=actor, aliases=aliases)
             )
-            self._adapters.add(adapter)
-            await self._follower.refresh()
-        return publication
+
+    async def delete(self, tenant: str, task: str, version: int, *, actor: str) -> None:
+        """Delete a version (`NotFound`; `Conflict` while an alias or the traffic uses it; `RegistryUnavailable`)."""
+        await self._writer.write(lambda registry: registry.delete(tenant, task, version, actor=actor))

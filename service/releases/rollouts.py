@@ -1,47 +1,48 @@
-"""Rollouts on a running server: traffic, rollback, promotion; each seen here at once, elsewhere within a poll."""
-
-import asyncio
+"""Traffic splits, rollback and promotion on a running server."""
 
 import structlog
 
-from adapters import Registry, Traffic
+from adapters import Traffic
 from adapters.registry.rollouts import AliasMove, Promotion, previous_target, promote, roll_back, set_traffic
 from service.catalog.catalog import Catalog
-from service.catalog.sync import CatalogSync
+from service.releases.writer import RegistryWriter
 
 _log = structlog.get_logger("service")
 
 
 class Rollouts:
-    """What changes which version answers a task's bare name. Every method raises `RegistryUnavailable`."""
+    """Changes which version serves a task's bare name. Every method raises `RegistryUnavailable`."""
 
-    def __init__(self, registry: Registry, catalog: Catalog, follower: CatalogSync) -> None:
-        self._registry, self._catalog, self._follower = registry, catalog, follower
+    def __init__(self, writer: RegistryWriter, catalog: Catalog) -> None:
+        self._writer, self._catalog = writer, catalog
 
     async def set_traffic(self, tenant: str, task: str, traffic: Traffic, *, actor: str) -> None:
-        """Split a task's bare name (`NotFound`, `InvalidTraffic`)."""
-        await asyncio.to_thread(set_traffic, self._registry, tenant, task, traffic, actor=actor)
-        await self._follower.refresh()
+        """Split the traffic of a task's bare name (`NotFound`, `InvalidTraffic`)."""
+        await self._writer.write(lambda registry: set_traffic(registry, tenant, task, traffic, actor=actor))
 
     async def roll_back(self, tenant: str, task: str, alias: str, *, expected: int | None, actor: str) -> AliasMove:
-        """Point an alias back to where it pointed before (`NotFound`, `Conflict`).
+        """Point an alias back to the version before (`NotFound`, `Conflict`).
 
-        Where that is, is read before anything is awaited: of two requests that are here together, one is refused.
+        The target is read before the first await, so that one of two simultaneous requests is refused.
         """
         before = self._catalog.history.before(tenant, task, alias)
         move = previous_target(self._catalog.task(tenant, task), before, alias=alias, expected=expected)
-        await asyncio.to_thread(roll_back, self._registry, tenant, task, move, actor=actor)
-        await self._follower.refresh()
+        await self._writer.write(lambda registry: roll_back(registry, tenant, task, move, actor=actor))
         _log.info("rolled_back", tenant=tenant, task=task, alias=alias, previous=move.previous, version=move.version)
         return move
 
     async def promote(
         self, tenant: str, task: str, version: int, *, metric: str | None, force: bool, actor: str
     ) -> Promotion:
-        """Point `production` at a version that passes the gate (`NotFound`, `PromotionRefused`, `Conflict`)."""
-        done = await asyncio.to_thread(
-            promote, self._registry, tenant, task, version, actor=actor, metric=metric, force=force
+        """Point `production` at a version that passes the promotion check.
+
+        Raises:
+            NotFound: no such task or version
+            PromotionRefused: its metric is worse than that of the production version
+            Conflict: production was moved meanwhile
+        """
+        done = await self._writer.write(
+            lambda registry: promote(registry, tenant, task, version, actor=actor, metric=metric, force=force)
         )
-        await self._follower.refresh()
         _log.info("promoted", tenant=tenant, task=task, version=version, previous=done.move.previous, forced=force)
         return done

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 import torch
 from support import RunningServer, make_adapter
@@ -111,6 +112,20 @@ def test_a_bad_upload_is_refused_with_check_value_and_expectation(
 def test_an_upload_of_fifty_megabytes_is_refused_before_it_is_read(server: RunningServer) -> None:
     response = server.client.post("/tasks/sentiment/versions", files=[("files", (WEIGHTS, b"x" * 50_000_000))])
     check_problem(response, 413, "body_too_large", "8388608")
+
+
+def test_an_upload_is_parsed_once(server: RunningServer, tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+
+    def deserialize(data: bytes, parse: Callable[[bytes], object] = safetensors.deserialize) -> object:
+        parsed.append(data)
+        return parse(data)
+
+    monkeypatch.setattr(safetensors, "deserialize", deserialize)
+    adapter = make_adapter(tiny, seed=6)
+    server.upload("once", adapter)
+    assert server.classify("once", "a gripping film").status_code == 200
+    assert parsed == [to_files(adapter)[WEIGHTS]]
 
 
 def test_an_upload_without_files_or_under_a_bad_name_is_refused(server: RunningServer, tiny: Backbone) -> None:

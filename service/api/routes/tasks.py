@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from adapters import PRODUCTION, InvalidAdapter, NotFound, Ref, Resolution
-from adapters.files import SIZE_LIMITS, from_files
+from adapters.files import from_files
 from adapters.registry.log_reading import task_log
 from service.api.dependencies import (
     CACHED,
@@ -102,7 +102,7 @@ async def publish_version(
     aliases = None if alias is None else [name for name in alias if name]
     expected = None if sha256 is None else sha256[0]  # a list, since an empty text would be no field to the framework
     publication = await runtime.publisher.publish(
-        caller.tenant, task, await read_uploads(files), aliases=aliases, expected=expected, actor=caller.actor
+        caller.tenant, task, await _read_uploads(files), aliases=aliases, expected=expected, actor=caller.actor
     )
     response.status_code = 201 if publication.created else 200
     return PublishResponse(
@@ -146,8 +146,7 @@ async def read_file(task: TaskPath, version: VersionPath, name: FilePath, runtim
 @router.delete("/{task}/versions/{version}", status_code=204, responses=problems(404, 409, 503))
 async def delete_version(task: TaskPath, version: VersionPath, runtime: Running, caller: Publishing) -> None:
     """Remove a version that no alias points at. Its number is never given again."""
-    await asyncio.to_thread(runtime.registry.delete, caller.tenant, task, version, actor=caller.actor)
-    await runtime.follower.refresh()
+    await runtime.publisher.delete(caller.tenant, task, version, actor=caller.actor)
 
 
 @router.get("/{task}/aliases/{alias}", dependencies=[CACHED], responses={**not_modified(), **problems(404, 422)})
@@ -212,20 +211,16 @@ async def _files(runtime: Running, tenant: str, task: str, version: int) -> dict
     return await asyncio.to_thread(runtime.registry.get, resolution.digest)
 
 
-async def read_uploads(parts: Sequence[UploadFile]) -> dict[str, bytes]:
+async def _read_uploads(parts: Sequence[UploadFile]) -> dict[str, bytes]:
     """The uploaded files by name.
 
     Raises:
-        InvalidAdapter: a name that no adapter has, one that stands twice, or a file over its limit
+        InvalidAdapter: two files have the same name
     """
     files: dict[str, bytes] = {}
     for part in parts:
         name = part.filename or ""
-        if name not in SIZE_LIMITS:
-            raise InvalidAdapter("file name", repr(name), f"one of {', '.join(SIZE_LIMITS)}")
         if name in files:
-            raise InvalidAdapter("file name", f"{name} twice", "each file once")
-        if (part.size or 0) > SIZE_LIMITS[name]:
-            raise InvalidAdapter(f"size of {name}", f"{part.size} bytes", f"at most {SIZE_LIMITS[name]} bytes")
+            raise InvalidAdapter("file name", f"{name!r} twice", "each file once")
         files[name] = await part.read()
     return files

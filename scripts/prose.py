@@ -63,7 +63,7 @@ class Finding:
     line: int
     phrase: str
     instead: str
-    context: str
+    context: str = field(compare=False)
 
     def __str__(self) -> str:
         """Return the line to print."""

@@ -29,7 +29,6 @@ from adapters.registry.protocol import (
     Traffic,
     VersionInfo,
 )
-from adapters.registry.sqlite import SqliteRegistry
 from adapters.task import Label, TaskSpec
 
 SUPERPOS = True
@@ -62,7 +61,6 @@ __all__ = [
     "RegistryError",
     "RegistryUnavailable",
     "Resolution",
-    "SqliteRegistry",
     "TaskInfo",
     "TaskSpec",
     "Traffic",

@@ -12,13 +12,15 @@ import torch
 from adapters import DEFAULT_TENANT, Registry, Resolution
 from adapters.bundle import bundled_adapters
 from adapters.files import from_files
-from adapters.storage.opening import open_registry
+from adapters.registry.opening import open_registry
+from adapters.storage.opening import open_storage
 from backbone import Backbone, load
 from service.catalog.adapter_cache import AdapterCache, Prefetch
 from service.catalog.catalog import Catalog
 from service.catalog.instrumented import InstrumentedRegistry, RegistryCall
 from service.catalog.sync import CatalogSync
-from service.counters.buffer import CounterBuffer, open_counter_store
+from service.counters.buffer import CounterBuffer
+from service.counters.opening import open_counter_store
 from service.engine.engine import Engine
 from service.engine.fault_isolation import FaultIsolation
 from service.engine.self_test import SelfTest, run_self_test, warm_up
@@ -119,9 +121,8 @@ def build_runtime(settings: Settings, metrics: Metrics, *, on_model_failure: Cal
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    registry = InstrumentedRegistry(
-        open_registry(settings.registry, wait_s=settings.registry_wait_s), lambda call: _called(metrics, call)
-    )
+    storage = open_storage(settings.registry, wait_s=settings.registry_wait_s)
+    registry = InstrumentedRegistry(open_registry(storage), lambda call: _called(metrics, call))
     backbone = load(
         settings.backbone,
         cache_dir=settings.cache_dir,
@@ -141,10 +142,10 @@ def build_runtime(settings: Settings, metrics: Metrics, *, on_model_failure: Cal
     )
     prefetch = Prefetch(adapters)
     follower = CatalogSync(registry, catalog, poll_interval_s=settings.poll_interval_s, announce=prefetch.announce)
-    accounts = open_accounts(settings.registry)
+    accounts = open_accounts(storage)
     ensure_admin_key(accounts, settings.admin_key, settings.admin_key_file)
     directory = AccountCache(accounts.store, poll_interval_s=settings.poll_interval_s)
-    quotas = Quotas(directory.tenant, open_rate_counter(settings.registry))
+    quotas = Quotas(directory.tenant, open_rate_counter(storage))
     admission = Admission(max_rows=settings.max_queue_rows, max_tokens=settings.max_queue_tokens)
     engine = Engine(
         backbone,
@@ -162,7 +163,7 @@ def build_runtime(settings: Settings, metrics: Metrics, *, on_model_failure: Cal
     answering = InferencePipeline(
         backbone, engine, admission, results=results, max_text_chars=settings.max_text_chars, charge=quotas.charge
     )
-    tally = CounterBuffer(open_counter_store(settings.registry))
+    tally = CounterBuffer(open_counter_store(storage))
     shadowing = ShadowRunner(
         answering,
         adapters,

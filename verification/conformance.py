@@ -22,7 +22,7 @@ from pathlib import Path
 
 from adapters import DEFAULT_TENANT
 from adapters.bundle import bundled_adapters
-from adapters.storage.opening import open_registry
+from adapters.registry.opening import open_registry
 from verification.conformance_checks import RECORD
 
 HERE = Path(__file__).parent

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from adapters.errors import Conflict, NotFound
 from adapters.files import from_files
@@ -41,10 +40,10 @@ from adapters.storage.sqlite import SqliteFile
 class SqliteRegistry:
     """A `Registry` in one file. Any thread may make any call."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the registry, made with its folder if missing (`RegistryUnavailable` where that fails)."""
-        self.path = path
-        self._file = SqliteFile(path, SCHEMA)
+    def __init__(self, file: SqliteFile) -> None:
+        """Create the tables that the file lacks (`RegistryUnavailable` if that fails)."""
+        self._file = file
+        file.create_tables(SCHEMA)
         with self._file.transaction("IMMEDIATE") as db:
             if not one(db, "SELECT 1 FROM pragma_table_info('changes') WHERE name='traffic'", ()):
                 db.execute("ALTER TABLE changes ADD COLUMN traffic TEXT")  # a file of version 0.1

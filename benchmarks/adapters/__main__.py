@@ -35,7 +35,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from adapters import SqliteRegistry
+from adapters.registry.opening import open_registry
 from benchmarks.adapters.changes import Swap, cold_extra_s, publish_to_served_s, swap_under_load
 from benchmarks.adapters.counts import COUNTS, Key, Measured, measure_counts, p99_ratio, throughput_ratio
 from benchmarks.adapters.memory import Memory, fill
@@ -105,7 +105,7 @@ def main(
 
 async def measure(plan: Plan, path: Path) -> Results:
     """Every measurement on one registry of its own."""
-    workload.publish(SqliteRegistry(path), name(0), workload.originals()[TASK])
+    workload.publish(open_registry(path), name(0), workload.originals()[TASK])
     texts = workload.texts({TASK: workload.originals()[TASK].spec})
     items = texts.items[TASK]
     with Progress(console=err, transient=True) as progress:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters import SqliteRegistry
+from adapters.registry.opening import open_registry
 from benchmarks.common import workload
 
 TASK = "sst2"
@@ -58,7 +58,7 @@ async def publisher(registry: Path) -> AsyncIterator[Publisher]:
 
 def main() -> None:
     """Publish what standard input asks for, until it ends."""
-    registry, original = SqliteRegistry(Path(sys.argv[1])), workload.originals()[TASK]
+    registry, original = open_registry(Path(sys.argv[1])), workload.originals()[TASK]
     for line in sys.stdin:
         order = json.loads(line)
         numbers = range(order["first"], order["last"] + 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 
-from adapters import DEFAULT_TENANT, PromptAdapter, SqliteRegistry, TaskSpec
+from adapters import DEFAULT_TENANT, PromptAdapter, Registry, TaskSpec
 from adapters.bundle import bundled_adapters
 from adapters.files import from_files, to_files
 from training.task.task_file import load_task_file
@@ -58,7 +58,7 @@ def original(task: str) -> str:
     return task.rpartition("-")[0]
 
 
-def publish(registry: SqliteRegistry, task: str, adapter: PromptAdapter) -> int:
+def publish(registry: Registry, task: str, adapter: PromptAdapter) -> int:
     """Publish an adapter as the task's next version; the version."""
     return registry.publish(DEFAULT_TENANT, task, to_files(adapter), actor="benchmark").version
 

@@ -31,8 +31,9 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from adapters import PromptAdapter, SqliteRegistry
+from adapters import PromptAdapter
 from adapters.files import to_files, write_folder
+from adapters.registry.opening import open_registry
 from backbone import embedded
 from benchmarks.common import workload
 from benchmarks.common.in_process import in_process
@@ -89,12 +90,13 @@ def main(
 async def measure(plan: Plan, folder: Path, peers_python: Path | None) -> Results:
     """Set everything up, take every measurement, take everything down."""
     adapters = workload.mixed_adapters(NUM_TASKS)
-    registry = SqliteRegistry(folder / "registry.sqlite")
+    path = folder / "registry.sqlite"
+    registry = open_registry(path)
     for task, adapter in adapters.items():
         workload.publish(registry, task, adapter)
     texts = workload.texts({task: adapter.spec for task, adapter in workload.originals().items()})
     by_eights = {choice: questions(adapters, texts, choice, size=BATCH_TEXTS) for choice in CHOICES}
-    ours, log = superpos_server(registry.path), folder / "superpos.log"
+    ours, log = superpos_server(path), folder / "superpos.log"
     with started(ours, log=log) as url, Progress(console=err, transient=True) as progress:
         bar = progress.add_task("starting the server", total=steps(plan, peers=peers_python is not None))
 
@@ -102,7 +104,7 @@ async def measure(plan: Plan, folder: Path, peers_python: Path | None) -> Result
             return lambda: progress.update(bar, description=what, advance=1)
 
         await until_it_answers(url, ours.call(url, by_eights["uniform"][0]), log=log)
-        async with in_process(registry.path) as runtime:
+        async with in_process(path) as runtime:
             benches = {choice: await bench_of(url, ours, runtime, by_eights[choice]) for choice in CHOICES}
             results = await against_engine(plan, benches, done)
         results.source = texts.source

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from adapters.storage.opening import open_storage
 from cli.client.targets import Server, is_address
 from cli.console import CommandError
 from service.api.schemas.admin import (
@@ -66,7 +67,7 @@ def open_account_target(place: str, key: str | None) -> AccountTarget:
         return ServerAccounts(Server(place, key))
     if "://" not in place and not Path(place).is_file():
         raise CommandError(f"registry {place}: no such file; 'superpos serve --registry {place}' makes it")
-    return DirectAccounts(open_accounts(place))
+    return DirectAccounts(open_accounts(open_storage(place)))
 
 
 class ServerAccounts:

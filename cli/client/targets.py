@@ -12,10 +12,10 @@ from adapters.files import from_files
 from adapters.names import DEFAULT_TENANT, Ref
 from adapters.registry.alias_history import AliasHistory
 from adapters.registry.log_reading import task_log
+from adapters.registry.opening import open_registry
 from adapters.registry.protocol import Change, Publication, Registry, TaskInfo, Traffic, VersionInfo
 from adapters.registry.resolution import resolve_among
 from adapters.registry.rollouts import AliasMove, Promotion, previous_target, promote, roll_back, set_traffic
-from adapters.storage.opening import open_registry
 from cli.console import CommandError
 
 _TIMEOUT_S = 60.0

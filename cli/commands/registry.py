@@ -43,7 +43,8 @@ def copy(
 
     from adapters.errors import AdapterError
     from adapters.registry.copying import copy as copy_all
-    from adapters.storage.opening import is_redis, open_archive, redact
+    from adapters.registry.opening import open_archive
+    from adapters.storage.opening import is_redis, redact
 
     with report_errors(AdapterError):
         if not is_redis(source) and "://" not in source and not Path(source).exists():

@@ -6,16 +6,11 @@ reached. While it cannot, counts are kept up to `MAX_COUNTERS` names; what comes
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import uuid4
 
 import structlog
 
 from adapters import RegistryUnavailable
-from adapters.storage.opening import is_redis
-from adapters.storage.redis import connect
-from service.counters.redis_store import RedisCounterStore
-from service.counters.sqlite_store import SqliteCounterStore
 from service.counters.store import BatchId, CounterStore, Key, encode
 
 MAX_COUNTERS = 50_000
@@ -115,12 +110,3 @@ class CounterBuffer:
             if self.behind:
                 _log.info("ledger_back", dropped=self.dropped)
             self.behind = False
-
-
-def open_counter_store(place: str) -> CounterStore:
-    """The ledger of the registry at a place; a SQLite file is made if missing, a Redis server asked nothing yet.
-
-    Raises:
-        RegistryUnavailable: the file cannot be opened
-    """
-    return RedisCounterStore(connect(place)) if is_redis(place) else SqliteCounterStore(Path(place))

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from adapters.storage.sqlite import SqliteFile
 from service.counters.store import SEPARATOR, WRITER_LIFETIME_S, BatchId, Key, decode, encode, lifetime_s
@@ -22,14 +21,15 @@ _AFTER_SEPARATOR = chr(ord(SEPARATOR) + 1)
 class SqliteCounterStore:
     """A `CounterStore` in one file. Each call opens its own connection, so any thread may make it."""
 
-    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
-        """Open it, made with its tables if missing (`RegistryUnavailable` where that fails).
+    def __init__(self, file: SqliteFile, *, now: Callable[[], float] = time.time) -> None:
+        """Create the tables that the file lacks (`RegistryUnavailable` if that fails).
 
         Args:
-            path: the registry's
+            file: the registry's
             now: seconds since 1970
         """
-        self._file, self._now = SqliteFile(path, _SCHEMA), now
+        self._file, self._now = file, now
+        file.create_tables(_SCHEMA)
 
     def add(self, counts: Mapping[Key, float], batch: BatchId) -> None:
         now = self._now()

@@ -9,8 +9,8 @@ from typing import TypeVar
 from pydantic import SecretStr
 
 from adapters import DEFAULT_TENANT, Conflict, InvalidName, NotFound, RegistryUnavailable
-from adapters.storage.opening import is_redis
-from adapters.storage.redis import connect
+from adapters.storage.opening import Storage
+from adapters.storage.redis import RedisStore
 from service.errors import InvalidRequest
 from service.tenancy.api_keys import ApiKey
 from service.tenancy.models import (
@@ -200,15 +200,9 @@ def _limits(tenant: TenantInfo) -> str:
     return ", ".join([f"weight={tenant.weight:g}", *limits, *(["suspended"] if tenant.suspended else [])])
 
 
-def open_accounts(place: str) -> Accounts:
-    """The tenants and keys of a registry's place; a SQLite file is made if missing, a Redis server asked nothing yet.
-
-    Raises:
-        adapters.InvalidName: the place is neither
-        adapters.RegistryUnavailable: the file cannot be opened
-    """
-    store: AccountStore = RedisAccounts(connect(place)) if is_redis(place) else SqliteAccounts(Path(place))
-    return Accounts(store)
+def open_accounts(storage: Storage) -> Accounts:
+    """Return the tenants and keys of a storage (`RegistryUnavailable` if a file's tables cannot be created)."""
+    return Accounts(RedisAccounts(storage) if isinstance(storage, RedisStore) else SqliteAccounts(storage))
 
 
 def ensure_admin_key(accounts: Accounts, key: SecretStr | None, file: Path | None) -> None:

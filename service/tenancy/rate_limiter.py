@@ -15,15 +15,13 @@ import structlog
 from limits.aio.storage import MemoryStorage, RedisStorage
 from redis.exceptions import RedisError
 
-from adapters.storage.opening import is_redis
-from adapters.storage.redis import connect_async
+from adapters.storage.opening import Storage
+from adapters.storage.redis import RedisStore
 
 _log = structlog.get_logger("service")
 _LEASE_S = 60.0
 """After this the place of a replica that died is free again; a request that lasts longer is not counted further."""
 _PAUSE_S = 1.0
-_TIMEOUT_S = 0.25
-_MAX_CONNECTIONS = 64
 _ACQUIRE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
@@ -97,17 +95,17 @@ class LocalRateCounter:
 class RedisRateCounter:
     """A `RateCounter` for all replicas; raises what redis-py raises, within its pool's timeouts."""
 
-    def __init__(self, pool: redis.asyncio.ConnectionPool, prefix: str) -> None:
-        self._pool, self._prefix = pool, f"{prefix}:limits"
-        # the address in the pool holds, this one is not used
+    def __init__(self, store: RedisStore) -> None:
+        self._pool, self._prefix = store.async_pool, store.key("limits")
+        # the pool has the real address; this URL is not used
         self._counters = RedisStorage(
             "async+redis://",
             implementation="redispy",
             key_prefix=self._prefix,
-            connection_pool=pool,  # type: ignore[arg-type]
+            connection_pool=self._pool,  # type: ignore[arg-type]
         )
         self.degraded = False
-        self._client = redis.asyncio.Redis(connection_pool=pool)
+        self._client = redis.asyncio.Redis(connection_pool=self._pool)
         self._acquire = self._client.register_script(_ACQUIRE)
 
     async def add(self, key: str, amount: int, *, window_s: int) -> int:
@@ -173,9 +171,6 @@ class FallbackRateCounter:
         self._try_again_at = self._clock() + _PAUSE_S
 
 
-def open_rate_counter(place: str) -> RateCounter:
-    """The meter beside a registry: Redis counts for all replicas, beside a file each process counts for itself."""
-    if not is_redis(place):
-        return LocalRateCounter()
-    pool, prefix = connect_async(place, timeout_s=_TIMEOUT_S, max_connections=_MAX_CONNECTIONS)
-    return FallbackRateCounter(RedisRateCounter(pool, prefix))
+def open_rate_counter(storage: Storage) -> RateCounter:
+    """Return what counts for all replicas in Redis, or for this process alone beside a SQLite file."""
+    return FallbackRateCounter(RedisRateCounter(storage)) if isinstance(storage, RedisStore) else LocalRateCounter()

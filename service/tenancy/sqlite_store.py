@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from sqlite3 import Connection
 
 from adapters.storage.sqlite import SqliteFile
@@ -22,9 +21,10 @@ CREATE TABLE IF NOT EXISTS account_audit (position INTEGER PRIMARY KEY AUTOINCRE
 class SqliteAccounts:
     """An `AccountStore` in one file."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file, made if missing (`RegistryUnavailable` where that fails)."""
-        self._file = SqliteFile(path, _SCHEMA)
+    def __init__(self, file: SqliteFile) -> None:
+        """Create the tables that the file lacks (`RegistryUnavailable` if that fails)."""
+        self._file = file
+        file.create_tables(_SCHEMA)
 
     def revision(self) -> int:
         with self._file.open() as db:

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 from support import RunningServer, eventually, make_adapter
 from support.serving import ServerProcess, server_process
 
-from adapters import SqliteRegistry
 from adapters.files import to_files
+from adapters.registry.opening import open_registry
 from backbone import Backbone
 from service.telemetry.logging import LogFormat, LogLevel, configure_logging
 
@@ -50,7 +50,7 @@ main()
 @pytest.fixture
 def registry(tiny: Backbone, tmp_path: Path) -> Path:
     path = tmp_path / "registry.sqlite"
-    SqliteRegistry(path).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
+    open_registry(path).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
     return path
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGene
 
 from adapters import BackboneRef, Manifest, PromptAdapter, Provenance, Registry, TaskSpec
 from adapters.files import to_files
-from adapters.storage.opening import open_registry
+from adapters.registry.opening import open_registry
 from backbone import Backbone
 from service.settings import Settings
 

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import Self
 
-from adapters import SqliteRegistry
+from adapters.registry.opening import open_registry
 from adapters.storage.redis import connect
+from adapters.storage.sqlite import SqliteFile
 from service.counters.redis_store import RedisCounterStore
 from service.counters.sqlite_store import SqliteCounterStore
 from service.counters.store import CounterStore
@@ -27,7 +28,7 @@ class LedgerPlace:
         """The ledger as one more replica sees it."""
         if "://" in self.place:
             return RedisCounterStore(connect(self.place), now=lambda: self.now)
-        return SqliteCounterStore(Path(self.place), now=lambda: self.now)
+        return SqliteCounterStore(SqliteFile(Path(self.place)), now=lambda: self.now)
 
 
 def new_place(kind: str, folder: Path, redis_server: RedisServer) -> LedgerPlace:
@@ -35,7 +36,7 @@ def new_place(kind: str, folder: Path, redis_server: RedisServer) -> LedgerPlace
     if kind == "redis":
         return LedgerPlace(redis_server.place())
     path = folder / "registry.sqlite"
-    SqliteRegistry(path)
+    open_registry(path)
     return LedgerPlace(str(path))
 
 

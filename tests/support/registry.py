@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from adapters import Registry
-from adapters.storage.opening import open_registry
+from adapters.registry.opening import open_registry
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import pytest
 from support import RunningServer, eventually, make_adapter, sample
 from support.serving import http_request, server_process
 
-from adapters import SqliteRegistry
 from adapters.files import to_files
+from adapters.registry.opening import open_registry
 from backbone import Backbone
 
 BODY = json.dumps({"inputs": ["a gripping film", "flat and overlong"]}).encode()
@@ -91,7 +91,7 @@ def test_a_signal_under_load_loses_nothing_that_was_sent(
     tiny: Backbone, tiny_t5: Path, tmp_path: Path, workers: int
 ) -> None:
     registry = tmp_path / "registry.sqlite"
-    SqliteRegistry(registry).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
+    open_registry(registry).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
     once = REQUEST.replace(b"Host: localhost", b"Host: localhost\r\nConnection: close")
     answers = itertools.count()
     warm = threading.Event()

@@ -17,8 +17,9 @@ import torch
 from support import SENTIMENT, RunningServer, eventually, make_adapter, sample
 from support.load import held_model_thread
 
-from adapters import PromptAdapter, SqliteRegistry
+from adapters import PromptAdapter
 from adapters.files import to_files
+from adapters.registry.opening import open_registry
 from backbone import Backbone, PackedRow, pack
 
 Serve = Callable[..., RunningServer]
@@ -158,7 +159,7 @@ def test_a_dead_model_thread_turns_readiness_off_and_answers_503(serve: Serve, t
 
 def test_sigterm_answers_what_was_accepted_and_exits_cleanly(tiny: Backbone, tiny_t5: Path, tmp_path: Path) -> None:
     registry = tmp_path / "registry.sqlite"
-    SqliteRegistry(registry).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
+    open_registry(registry).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
     command = [str(Path(sys.executable).with_name("superpos")), "serve", "--port", "0", "--log-format", "json"]
     options = ["--backbone", str(tiny_t5), "--registry", str(registry), "--threads", "1"]
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, env=os.environ) as process:

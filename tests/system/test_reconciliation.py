@@ -20,8 +20,8 @@ from support import RunningServer, eventually, make_adapter
 from support.serving import http_request, server_process
 from support.workers import samples, total
 
-from adapters import SqliteRegistry
 from adapters.files import to_files
+from adapters.registry.opening import open_registry
 from backbone import Backbone
 from service.api.problems import MEANINGS
 from service.telemetry.request_metrics import STATUSES
@@ -175,7 +175,7 @@ def test_after_chaos_two_workers_add_up_to_the_same(
     tiny: Backbone, tiny_t5: Path, tmp_path: Path, uploads: list[dict[str, bytes]]
 ) -> None:
     registry = tmp_path / "registry.sqlite"
-    SqliteRegistry(registry).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
+    open_registry(registry).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
     limits = {"SUPERPOS_MAX_QUEUE_ROWS": "64", "SUPERPOS_MAX_BODY_BYTES": "65536"}
     with (
         server_process(tiny_t5, registry, "--workers", "2", TMPDIR=str(tmp_path), **limits) as server,

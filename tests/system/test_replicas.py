@@ -16,7 +16,8 @@ from support.workers import serving
 
 from adapters import RegistryUnavailable
 from adapters.files import to_files
-from adapters.storage.opening import open_registry
+from adapters.registry.opening import open_registry
+from adapters.storage.opening import open_storage
 from backbone import Backbone
 
 TEXT = "a gripping film"
@@ -243,13 +244,13 @@ def test_workers_share_a_redis_and_no_log_line_has_its_password(
 def test_a_start_waits_for_redis_for_as_long_as_it_is_told_to(tmp_path: Path) -> None:
     redis = RedisServer(tmp_path)
     with pytest.raises(RegistryUnavailable, match=f"redis://127.0.0.1:{redis.port}"):
-        open_registry(redis.url, wait_s=0.2)
+        open_storage(redis.url, wait_s=0.2)
     with ThreadPoolExecutor(1) as pool:
-        opening = pool.submit(open_registry, redis.url, wait_s=60)
+        opening = pool.submit(open_storage, redis.url, wait_s=60)
         threading.Event().wait(0.3)  # so that it has been refused at least once
         redis.start()
         try:
-            assert opening.result(30).changes() == []
+            assert open_registry(opening.result(30)).changes() == []
         finally:
             redis.close()
 
@@ -257,4 +258,4 @@ def test_a_start_waits_for_redis_for_as_long_as_it_is_told_to(tmp_path: Path) ->
 def test_a_start_does_not_wait_where_redis_refuses_the_password(start_redis: Start) -> None:
     server = start_redis("--requirepass", "secret")
     with pytest.raises(RegistryUnavailable, match="invalid username-password pair"):
-        open_registry(f"redis://:wrong@127.0.0.1:{server.port}", wait_s=100_000)
+        open_storage(f"redis://:wrong@127.0.0.1:{server.port}", wait_s=100_000)

@@ -10,8 +10,9 @@ import pytest
 from support import make_adapter
 from support.workers import WorkersServer, eventually, serving
 
-from adapters import SqliteRegistry
 from adapters.files import to_files
+from adapters.registry.opening import open_registry
+from adapters.storage.sqlite import SqliteFile
 from backbone import Backbone
 from service.counters.sqlite_store import SqliteCounterStore
 from service.monitoring.usage import USAGE, usage_rows
@@ -23,13 +24,13 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several workers
 def registry(tiny: Backbone, tmp_path: Path) -> Path:
     """A file with one task."""
     path = tmp_path / "registry.sqlite"
-    SqliteRegistry(path).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
+    open_registry(path).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
     return path
 
 
 def counted(registry: Path) -> tuple[int, int]:
     """Requests and rows of the task that are stored, whoever runs."""
-    counts = SqliteCounterStore(registry).read(USAGE, "default", "sentiment")
+    counts = SqliteCounterStore(SqliteFile(registry)).read(USAGE, "default", "sentiment")
     rows = usage_rows(counts, since=date.min, until=date.max)
     return sum(row.requests for row in rows), sum(row.rows for row in rows)
 

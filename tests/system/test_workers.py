@@ -18,9 +18,9 @@ from support import make_adapter, make_t5
 from support.cli import superpos, superpos_process
 from support.workers import WorkersServer, eventually, samples, serving, total
 
-from adapters import SqliteRegistry
 from adapters.bundle import bundled_adapters
 from adapters.files import to_files
+from adapters.registry.opening import open_registry
 from backbone import Backbone
 from service.runtime import publish_bundled
 from service.server.sockets import hold, listen, share
@@ -35,7 +35,7 @@ ENDED = ("superpos_requests_answered_total", "superpos_requests_cancelled_total"
 @pytest.fixture(scope="module")
 def running(tiny_t5: Path, tiny: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkersServer]:
     registry = tmp_path_factory.mktemp("workers") / "registry.sqlite"
-    SqliteRegistry(registry).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
+    open_registry(registry).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
     with serving(tiny_t5, registry) as server:
         yield server
 
@@ -160,7 +160,7 @@ def test_sigterm_answers_what_each_worker_accepted_and_exits_with_0(
     tiny: Backbone, tiny_t5: Path, tmp_path: Path
 ) -> None:
     registry = tmp_path / "registry.sqlite"
-    SqliteRegistry(registry).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
+    open_registry(registry).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
     go_on = threading.Event()
 
     def slow_body() -> Iterator[bytes]:
@@ -227,13 +227,13 @@ def test_workers_that_start_together_publish_the_bundled_adapters_once(tmp_path:
     together = threading.Barrier(4)
 
     def start(_: int) -> None:
-        registry = SqliteRegistry(tmp_path / "registry.sqlite")
+        registry = open_registry(tmp_path / "registry.sqlite")
         together.wait(60)
         publish_bundled(registry, embedded)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(start, range(4)))
-    changes = SqliteRegistry(tmp_path / "registry.sqlite").changes()
+    changes = open_registry(tmp_path / "registry.sqlite").changes()
     expected = {(task, kind) for task in bundled_adapters() for kind in ("published", "alias_set")}
     assert Counter((change.task, change.kind) for change in changes) == dict.fromkeys(expected, 1)
 

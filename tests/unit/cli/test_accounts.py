@@ -13,6 +13,7 @@ from support.redis import RedisServer
 
 from adapters import InvalidName
 from adapters.files import CARD, to_files, write_folder
+from adapters.storage.opening import open_storage
 from backbone import Backbone
 from service.settings import Settings
 from service.tenancy.accounts import ensure_admin_key, open_accounts
@@ -147,7 +148,7 @@ def test_a_server_that_everybody_could_reach_does_not_start_without_keys(tmp_pat
 
 
 def test_an_administrators_key_that_is_none_is_refused_and_not_shown(tmp_path: Path) -> None:
-    accounts = open_accounts(str(tmp_path / "r.sqlite"))
+    accounts = open_accounts(open_storage(str(tmp_path / "r.sqlite")))
     (tmp_path / "bad").write_text("hunter2", encoding="utf-8")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     for name, expected in (("bad", "sp_<id>_<secret>"), ("binary", "can be read"), ("none", "can be read")):

@@ -13,8 +13,9 @@ from support.accounts import ADMIN_KEY
 from support.cli import QUICK, Desk, superpos
 from support.redis import RedisServer
 
-from adapters import DEFAULT_TENANT, PromptAdapter, Ref, SqliteRegistry
+from adapters import DEFAULT_TENANT, PromptAdapter, Ref
 from adapters.files import CARD, from_files, read_folder, to_files, write_folder
+from adapters.registry.opening import open_registry
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -68,7 +69,7 @@ def test_an_adapter_goes_from_registry_to_folder_to_registry_with_its_digest(des
 
     imported = superpos("import", tmp_path / "exported", "other", "--to", second, "--alias", "canary")
     assert (imported.code, imported.stdout) == (0, f"published other@1 {digest}\n")
-    registry = SqliteRegistry(second)
+    registry = open_registry(second)
     assert from_files(registry.get(registry.resolve(DEFAULT_TENANT, Ref.parse("other@canary")).digest)).digest == digest
     assert registry.describe(DEFAULT_TENANT, "other").aliases == {"canary": 1}
 
@@ -98,10 +99,10 @@ def test_a_listing_that_is_piped_cuts_no_name_and_no_digest(desk: Desk, tmp_path
 def test_pushing_what_is_there_already_changes_nothing_and_says_so(desk: Desk, tmp_path: Path) -> None:
     place = tmp_path / "registry.sqlite"
     superpos("push", desk.run, "topic", "--to", place)
-    before = SqliteRegistry(place).changes()
+    before = open_registry(place).changes()
     again = superpos("push", desk.run, "topic", "--to", place)
     assert (again.code, again.stdout) == (0, f"already there, nothing changed: topic@1 {desk.adapter.digest}\n")
-    assert SqliteRegistry(place).changes() == before
+    assert open_registry(place).changes() == before
 
 
 def test_an_alias_is_moved_forth_and_back_and_only_from_where_it_is_expected(
@@ -137,13 +138,13 @@ def test_a_push_without_an_alias_leaves_production_where_it_is(desk: Desk, tmp_p
     write_folder(tmp_path / "newer", to_files(newer))
     answer = superpos("push", tmp_path / "newer", "topic", "--to", place, "--no-alias")
     assert answer.stdout == f"published topic@2 {newer.digest}\n"
-    assert SqliteRegistry(place).describe(DEFAULT_TENANT, "topic").aliases == {"production": 1}
+    assert open_registry(place).describe(DEFAULT_TENANT, "topic").aliases == {"production": 1}
     two = superpos("push", desk.run, "also", "--to", place, "--alias", "canary", "--alias", "blue")
     assert two.code == 0
-    assert SqliteRegistry(place).describe(DEFAULT_TENANT, "also").aliases == {"canary": 1, "blue": 1}
+    assert open_registry(place).describe(DEFAULT_TENANT, "also").aliases == {"canary": 1, "blue": 1}
     again = superpos("push", tmp_path / "newer", "topic", "--to", place, "--alias", "production")
     assert again.stdout == f"already there, only production moved: topic@2 {newer.digest}\n"
-    assert SqliteRegistry(place).describe(DEFAULT_TENANT, "topic").aliases == {"production": 2}
+    assert open_registry(place).describe(DEFAULT_TENANT, "topic").aliases == {"production": 2}
 
 
 def test_training_can_publish_its_result(desk: Desk, tmp_path: Path) -> None:
@@ -190,7 +191,7 @@ def test_several_seeds_and_rates_train_together_and_the_best_is_published(desk: 
     alone = desk.adapter.manifest.provenance.metrics["report_accuracy"]
     together = from_files(read_folder(tmp_path / "runs" / names[0] / "adapter")).manifest.provenance.metrics
     assert together["report_accuracy"] == pytest.approx(alone, abs=0.02)  # the desk's run, one of four
-    published = SqliteRegistry(registry).describe("default", "topic").versions[0].digest
+    published = open_registry(registry).describe("default", "topic").versions[0].digest
     assert published in (digests[names[0]], digests[names[1]])
     for mention in (*names, "lr 0.05: 2 seeds", "lr 0.001: 2 seeds", "±", published):
         assert mention in answer.text

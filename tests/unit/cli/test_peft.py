@@ -9,8 +9,9 @@ from support import make_t5
 from support.cli import Desk, superpos
 from transformers import T5ForConditionalGeneration
 
-from adapters import DEFAULT_TENANT, Ref, SqliteRegistry
+from adapters import DEFAULT_TENANT, Ref
 from adapters.files import CARD, MANIFEST, from_files, read_folder
+from adapters.registry.opening import open_registry
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,7 +42,7 @@ def test_a_peft_folder_is_imported_with_its_task_file(desk: Desk, tmp_path: Path
         *("import", peft_folder, "foreign", "--task-file", desk.task, "--backbone", desk.tiny_t5, "--to", place)
     )
     assert answer.code == 0, answer.stderr
-    registry = SqliteRegistry(place)
+    registry = open_registry(place)
     found = from_files(registry.get(registry.resolve(DEFAULT_TENANT, Ref.parse("foreign")).digest))
     assert answer.stdout == f"published foreign@1 {found.digest}\n"
     assert found.prompt.shape == (5, 32)

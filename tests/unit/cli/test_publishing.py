@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from support.cli import QUICK, TASK, Desk, superpos
 
-from adapters import DEFAULT_TENANT, SqliteRegistry
+from adapters import DEFAULT_TENANT
+from adapters.registry.opening import open_registry
 from cli.client.publish import publish_trained
 from cli.console import CommandError
 from cli.resume import without_credentials
@@ -39,7 +40,7 @@ def test_a_task_that_cannot_be_published_is_kept_and_leaves_the_others_alone(des
         (tmp_path / "unfinished" / name).write_bytes((other / name).read_bytes())
     with pytest.raises(CommandError, match="1 of 2 tasks are not published: first"):
         publish_trained([("first", tmp_path / "unfinished"), ("second", other)], str(registry), None)
-    assert [info.task for info in SqliteRegistry(registry).list(DEFAULT_TENANT)] == ["second"]
+    assert [info.task for info in open_registry(registry).list(DEFAULT_TENANT)] == ["second"]
 
 
 def test_a_run_that_learned_nothing_is_not_published_and_the_command_that_would_is_told(
@@ -53,7 +54,7 @@ def test_a_run_that_learned_nothing_is_not_published_and_the_command_that_would_
     assert answer.refusal() == "1 of 1 tasks are not published: topic"
     told = answer.stderr.splitlines()
     assert told[-3].startswith("topic is not published: it gave every row the same answer; this would do it")
-    assert not SqliteRegistry(registry).list(DEFAULT_TENANT)
+    assert not open_registry(registry).list(DEFAULT_TENANT)
     pushed = superpos(*shlex.split(told[-2])[1:])
     assert pushed.stdout.startswith("published topic@1 "), pushed.stderr
 

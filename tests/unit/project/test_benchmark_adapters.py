@@ -5,7 +5,8 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from adapters import DEFAULT_TENANT, SqliteRegistry
+from adapters import DEFAULT_TENANT
+from adapters.registry.opening import open_registry
 from benchmarks.adapters import __main__ as benchmark
 from benchmarks.common.publishing import name, publisher
 
@@ -18,10 +19,11 @@ def test_the_help_of_adapters_says_what_its_figures_mean() -> None:
 
 
 def test_another_process_publishes_into_the_same_registry(tmp_path: Path) -> None:
-    registry = SqliteRegistry(tmp_path / "registry.sqlite")
+    path = tmp_path / "registry.sqlite"
+    registry = open_registry(path)
 
     async def run() -> tuple[float, float]:
-        async with publisher(registry.path) as other:
+        async with publisher(path) as other:
             return await other.publish(0, 1, seed=1), await other.publish(1, 1, seed=2)
 
     first, second = asyncio.run(run())

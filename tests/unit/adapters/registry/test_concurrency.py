@@ -70,7 +70,7 @@ def test_eight_threads_that_publish_the_same_adapter_make_one_version(store: Sto
 PUBLISH = """
 import sys
 from pathlib import Path
-from adapters.opening import open_registry
+from adapters.registry.opening import open_registry
 from adapters.files import read_folder
 
 registry = open_registry(sys.argv[2])

@@ -17,7 +17,6 @@ from adapters import (
     InvalidName,
     NotFound,
     RegistryUnavailable,
-    SqliteRegistry,
     TaskInfo,
     Traffic,
     VersionInfo,
@@ -27,7 +26,9 @@ from adapters.files import CARD, MANIFEST
 from adapters.registry.archive import Archive, TaskRecord
 from adapters.registry.copying import Copied, copy
 from adapters.registry.folder_archive import FolderArchive
-from adapters.storage.opening import open_archive, open_registry
+from adapters.registry.opening import open_archive, open_registry
+from adapters.registry.sqlite import SqliteRegistry
+from adapters.storage.sqlite import SqliteFile
 
 AT = datetime(2024, 2, 29, 12, 30, 59, 123456, tzinfo=UTC)
 
@@ -44,7 +45,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def full(tmp_path: Path, uploads: Uploads) -> SqliteRegistry:
     """A registry with everything that there can be: gaps, a task with no version left, aliases, traffic, tenants."""
-    registry = SqliteRegistry(tmp_path / "full.sqlite")
+    registry = SqliteRegistry(SqliteFile(tmp_path / "full.sqlite"))
     for files in uploads[:4]:
         registry.publish("acme", "sst2", files, actor="ann")
     registry.publish("acme", "trec", uploads[4], actor="bob", aliases=("canary", "best"))
@@ -249,12 +250,12 @@ def test_damaged_files_are_not_copied_on(full: SqliteRegistry, tmp_path: Path) -
     changed = json.loads(manifest.read_text(encoding="utf-8"))
     changed["task"]["max_tokens"] += 1
     manifest.write_text(json.dumps(changed), encoding="utf-8")
-    target = SqliteRegistry(tmp_path / "target.sqlite")
+    target = open_registry(tmp_path / "target.sqlite")
     with pytest.raises(InvalidAdapter, match="digest of sst2@3"):
         copy(FolderArchive(folder), target)
     manifest.unlink()
     with pytest.raises(InvalidAdapter, match=MANIFEST):
-        copy(FolderArchive(folder), SqliteRegistry(tmp_path / "another.sqlite"))
+        copy(FolderArchive(folder), open_registry(tmp_path / "another.sqlite"))
 
 
 # --- the command
@@ -262,22 +263,22 @@ def test_damaged_files_are_not_copied_on(full: SqliteRegistry, tmp_path: Path) -
 
 def test_the_command_copies_and_tells_what(full: SqliteRegistry, redis_server: RedisServer, tmp_path: Path) -> None:
     place = redis_server.place()
-    there = superpos("registry", "copy", full.path, place)
+    there = superpos("registry", "copy", tmp_path / "full.sqlite", place)
     assert there.code == 0
     assert there.text == f"{place}: 5 tasks of 2 tenants, 6 versions of 5 adapters, 19 log entries".replace(
         redis_server.url, f"{redis_server.url}/0"
     )
     for source, target in ((place, tmp_path / "backup"), (tmp_path / "backup", tmp_path / "again.db")):
         assert superpos("registry", "copy", source, target).code == 0
-    assert_same(SqliteRegistry(tmp_path / "again.db"), full)
+    assert_same(open_registry(tmp_path / "again.db"), full)
 
 
 def test_the_command_refuses_what_it_cannot_copy(full: SqliteRegistry, tmp_path: Path) -> None:
     copy_it = ("registry", "copy")
     assert "no such file or folder" in superpos(*copy_it, tmp_path / "none", tmp_path / "x").refusal()
-    assert "expected an empty one" in superpos(*copy_it, full.path, full.path).refusal()
-    assert "ftp://…" in superpos(*copy_it, full.path, "ftp://ann:secret@h/x").refusal()
-    assert "not empty" in superpos(*copy_it, full.path, tmp_path).refusal()
+    assert "expected an empty one" in superpos(*copy_it, tmp_path / "full.sqlite", tmp_path / "full.sqlite").refusal()
+    assert "ftp://…" in superpos(*copy_it, tmp_path / "full.sqlite", "ftp://ann:secret@h/x").refusal()
+    assert "not empty" in superpos(*copy_it, tmp_path / "full.sqlite", tmp_path).refusal()
     refused = superpos(*copy_it, "redis://:secret@127.0.0.1:1", tmp_path / "x").refusal()
     assert "redis://127.0.0.1:1/0" in refused
     assert "secret" not in refused

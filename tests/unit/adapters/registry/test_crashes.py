@@ -13,7 +13,7 @@ from support.registry import Store, Uploads
 
 from adapters import Registry, RegistryUnavailable
 from adapters.files import from_files, write_folder
-from adapters.storage.opening import open_registry
+from adapters.registry.opening import open_registry
 from service.catalog.catalog import Catalog
 
 ROOT = Path(__file__).parents[4]
@@ -23,7 +23,7 @@ WRITE_AND_BE_KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
 from adapters.files import read_folder
-from adapters.opening import open_registry
+from adapters.registry.opening import open_registry
 
 place, folder, kills = sys.argv[1], sys.argv[2], int(sys.argv[3])
 uploads = [read_folder(one) for one in sorted(Path(folder).iterdir())]
@@ -51,7 +51,7 @@ for number in range(kills):
 MOVE_AN_ALIAS = """
 import sys
 from adapters import Conflict
-from adapters.opening import open_registry
+from adapters.registry.opening import open_registry
 
 registry, version = open_registry(sys.argv[1]), int(sys.argv[2])
 print("ready", flush=True)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from support.redis import RedisServer
 from support.registry import Uploads
 
-from adapters import Conflict, NotFound, Registry, RegistryUnavailable, SqliteRegistry, Traffic
-from adapters.storage.opening import open_registry
+from adapters import Conflict, NotFound, Registry, RegistryUnavailable, Traffic
+from adapters.registry.opening import open_registry
 from adapters.storage.redis import connect
 
 Start = Callable[..., RedisServer]
@@ -179,7 +179,7 @@ def test_both_registries_answer_and_refuse_alike_and_tell_the_same(
     uploads: Uploads,
     steps: list[tuple[str, ...]],
 ) -> None:
-    sqlite = SqliteRegistry(Path(tmp_path_factory.mktemp("agree")) / "registry.sqlite")
+    sqlite = open_registry(Path(tmp_path_factory.mktemp("agree")) / "registry.sqlite")
     redis = open_registry(redis_server.place())
     for name, *values in steps:
         assert outcome(redis, uploads, name, *values) == outcome(sqlite, uploads, name, *values)

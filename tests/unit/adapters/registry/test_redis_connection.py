@@ -10,7 +10,8 @@ from support.proxy import TlsFront
 from support.redis import RedisServer, free_port
 
 from adapters import InvalidName, RegistryUnavailable
-from adapters.storage.opening import open_registry, redact
+from adapters.registry.opening import open_registry
+from adapters.storage.opening import redact
 from adapters.storage.redis import connect
 
 

@@ -8,21 +8,22 @@ from pathlib import Path
 import pytest
 from support.registry import Uploads
 
-from adapters import Ref, RegistryUnavailable, SqliteRegistry, Traffic
+from adapters import Ref, RegistryUnavailable, Traffic
+from adapters.registry.opening import open_registry
 
 
 def test_a_file_that_is_no_registry_is_unavailable_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "registry.sqlite"
     path.write_bytes(b"this is no database " * 500)
     with pytest.raises(RegistryUnavailable) as caught:
-        SqliteRegistry(path)
+        open_registry(path)
     assert str(path) in str(caught.value)
     assert path.read_bytes() == b"this is no database " * 500
 
 
 def test_a_registry_overwritten_later_is_unavailable_by_its_path(tmp_path: Path, uploads: Uploads) -> None:
     path = tmp_path / "registry.sqlite"
-    registry = SqliteRegistry(path)
+    registry = open_registry(path)
     digest = registry.publish("acme", "sst2", uploads[0], actor="ann").digest
     for left in tmp_path.iterdir():
         left.write_bytes(b"this is no database " * 500)
@@ -41,7 +42,7 @@ def test_a_registry_overwritten_later_is_unavailable_by_its_path(tmp_path: Path,
 
 def test_a_registry_whose_file_was_removed_is_unavailable_and_not_empty(tmp_path: Path, uploads: Uploads) -> None:
     path = tmp_path / "registry.sqlite"
-    registry = SqliteRegistry(path)
+    registry = open_registry(path)
     registry.publish("acme", "sst2", uploads[0], actor="ann")
     for left in tmp_path.iterdir():
         left.unlink()
@@ -52,7 +53,7 @@ def test_a_registry_whose_file_was_removed_is_unavailable_and_not_empty(tmp_path
 
 def test_a_folder_in_the_registrys_place_is_unavailable_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(RegistryUnavailable) as caught:
-        SqliteRegistry(tmp_path)
+        open_registry(tmp_path)
     assert str(tmp_path) in str(caught.value)
 
 
@@ -61,24 +62,24 @@ def test_a_folder_that_cannot_be_made_is_unavailable_by_its_path(tmp_path: Path,
     (tmp_path / "file").write_bytes(b"")
     path = tmp_path / "file" / below
     with pytest.raises(RegistryUnavailable) as caught:
-        SqliteRegistry(path)
+        open_registry(path)
     assert str(path.parent) in str(caught.value)
 
 
 def test_a_registry_makes_its_folders_and_is_found_there_again(tmp_path: Path, uploads: Uploads) -> None:
     path = tmp_path / "a" / "b" / "registry.sqlite"
-    publication = SqliteRegistry(path).publish("acme", "sst2", uploads[0], actor="ann")
-    assert SqliteRegistry(path).resolve("acme", Ref.parse("sst2")).digest == publication.digest
+    publication = open_registry(path).publish("acme", "sst2", uploads[0], actor="ann")
+    assert open_registry(path).resolve("acme", Ref.parse("sst2")).digest == publication.digest
 
 
 def test_a_file_from_before_there_was_traffic_is_opened_and_goes_on(tmp_path: Path, uploads: Uploads) -> None:
     path = tmp_path / "registry.sqlite"
-    before = SqliteRegistry(path)
+    before = open_registry(path)
     before.publish("acme", "sst2", uploads[0], actor="ann")
     told = before.changes()
     with closing(sqlite3.connect(path)) as db:
         db.executescript("DROP TABLE traffic; ALTER TABLE changes DROP COLUMN traffic")
-    registry = SqliteRegistry(path)
+    registry = open_registry(path)
     assert registry.changes() == told
     registry.set_traffic("acme", "sst2", Traffic(shadow=1), actor="ann")
     assert registry.describe("acme", "sst2").traffic == registry.changes()[-1].traffic == Traffic(shadow=1)

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from support import RunningServer, eventually, make_adapter, sample
 
-from adapters import NotFound, SqliteRegistry
+from adapters import NotFound
 from adapters.files import to_files
+from adapters.registry.sqlite import SqliteRegistry
+from adapters.storage.sqlite import SqliteFile
 from backbone import Backbone
 from service.catalog.adapter_cache import AdapterCache, Prefetch, load_adapter
 
@@ -20,7 +22,7 @@ class Held(SqliteRegistry):
     """A registry that stands still while it reads some of its adapters, and counts what it reads."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
+        super().__init__(SqliteFile(path))
         self.held: set[str] = set()
         self.read: list[str] = []
         self.go_on = threading.Event()

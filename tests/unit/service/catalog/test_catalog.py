@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import make_adapter
 
-from adapters import Conflict, NotFound, Ref, Registry, Resolution, SqliteRegistry, TaskInfo
+from adapters import Conflict, NotFound, Ref, Registry, Resolution, TaskInfo
 from adapters.files import to_files
+from adapters.registry.opening import open_registry
 from backbone import Backbone
 from service.catalog.catalog import Catalog
 
@@ -29,9 +30,9 @@ def uploads(tiny: Backbone) -> Uploads:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> SqliteRegistry:
+def registry(tmp_path: Path) -> Registry:
     """An empty registry."""
-    return SqliteRegistry(tmp_path / "registry.sqlite")
+    return open_registry(tmp_path / "registry.sqlite")
 
 
 def timeless(tasks: Sequence[TaskInfo]) -> list[TaskInfo]:
@@ -73,7 +74,7 @@ def test_an_empty_catalog_knows_nothing() -> None:
         catalog.resolve("acme", Ref.parse("sst2"))
 
 
-def test_a_catalog_finds_what_every_ref_means(registry: SqliteRegistry, uploads: Uploads) -> None:
+def test_a_catalog_finds_what_every_ref_means(registry: Registry, uploads: Uploads) -> None:
     first, second = (registry.publish("acme", "sst2", files, actor="ann") for files in uploads[:2])
     registry.set_alias("acme", "sst2", "canary", 1, actor="ann")
     catalog = Catalog()
@@ -88,7 +89,7 @@ def test_a_catalog_finds_what_every_ref_means(registry: SqliteRegistry, uploads:
         catalog.resolve("zeta", Ref.parse("sst2"))
 
 
-def test_a_task_whose_last_version_went_is_gone_and_comes_back(registry: SqliteRegistry, uploads: Uploads) -> None:
+def test_a_task_whose_last_version_went_is_gone_and_comes_back(registry: Registry, uploads: Uploads) -> None:
     registry.publish("acme", "sst2", uploads[0], actor="ann")
     registry.delete_alias("acme", "sst2", "production", actor="ann")
     registry.delete("acme", "sst2", 1, actor="ann")
@@ -102,7 +103,7 @@ def test_a_task_whose_last_version_went_is_gone_and_comes_back(registry: SqliteR
     assert_same(catalog, registry)
 
 
-def test_changes_replayed_twice_or_from_too_early_change_nothing(registry: SqliteRegistry, uploads: Uploads) -> None:
+def test_changes_replayed_twice_or_from_too_early_change_nothing(registry: Registry, uploads: Uploads) -> None:
     registry.publish("acme", "sst2", uploads[0], actor="ann")
     registry.publish("acme", "sst2", uploads[1], actor="ann")
     registry.delete("acme", "sst2", 1, actor="ann")
@@ -115,9 +116,7 @@ def test_changes_replayed_twice_or_from_too_early_change_nothing(registry: Sqlit
     assert_same(catalog, registry)
 
 
-def test_a_task_taken_from_the_catalog_does_not_change_under_its_reader(
-    registry: SqliteRegistry, uploads: Uploads
-) -> None:
+def test_a_task_taken_from_the_catalog_does_not_change_under_its_reader(registry: Registry, uploads: Uploads) -> None:
     registry.publish("acme", "sst2", uploads[0], actor="ann")
     catalog = Catalog()
     catalog.apply(registry.changes())
@@ -128,7 +127,7 @@ def test_a_task_taken_from_the_catalog_does_not_change_under_its_reader(
     assert before.aliases == {"production": 1}
 
 
-def test_versions_have_the_times_that_the_registry_gives_them(registry: SqliteRegistry, uploads: Uploads) -> None:
+def test_versions_have_the_times_that_the_registry_gives_them(registry: Registry, uploads: Uploads) -> None:
     for _ in range(15):
         for files in uploads:
             registry.publish("acme", "sst2", files, actor="ann", aliases=())
@@ -179,7 +178,7 @@ def perform(registry: Registry, uploads: Uploads, name: str, *values: object) ->
 def test_a_replayed_log_is_the_registry_whatever_was_written(
     tmp_path_factory: pytest.TempPathFactory, uploads: Uploads, steps: list[tuple[str, ...]]
 ) -> None:
-    registry = SqliteRegistry(tmp_path_factory.mktemp("catalog") / "registry.sqlite")
+    registry = open_registry(tmp_path_factory.mktemp("catalog") / "registry.sqlite")
     follower, late = Catalog(), Catalog()
     for name, *values in steps:
         if name == "follow":

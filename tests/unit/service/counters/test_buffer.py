@@ -12,6 +12,7 @@ from support.redis import RedisServer
 
 from adapters import RegistryUnavailable
 from adapters.storage.redis import connect
+from adapters.storage.sqlite import SqliteFile
 from service.counters.buffer import CounterBuffer
 from service.counters.redis_store import RedisCounterStore
 from service.counters.sqlite_store import SqliteCounterStore
@@ -96,7 +97,7 @@ def test_a_batch_whose_answer_was_lost_is_not_added_twice(redis_server: RedisSer
 
 def test_counts_wait_within_bounds_while_the_ledger_is_away_and_what_is_dropped_is_counted(tmp_path: Path) -> None:
     path = tmp_path / "registry.sqlite"
-    ledger = SqliteCounterStore(path)
+    ledger = SqliteCounterStore(SqliteFile(path))
     with closing(sqlite3.connect(path)) as db:
         db.execute("ALTER TABLE ledger RENAME TO away")
 
@@ -119,7 +120,7 @@ def test_counts_wait_within_bounds_while_the_ledger_is_away_and_what_is_dropped_
 
 
 def test_a_tally_stops_though_its_ledger_is_away(tmp_path: Path) -> None:
-    ledger = SqliteCounterStore(tmp_path / "registry.sqlite")
+    ledger = SqliteCounterStore(SqliteFile(tmp_path / "registry.sqlite"))
     (tmp_path / "registry.sqlite").unlink()
 
     async def scenario() -> CounterBuffer:

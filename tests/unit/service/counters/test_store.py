@@ -11,6 +11,7 @@ from support.redis import RedisServer
 
 from adapters import RegistryUnavailable
 from adapters.storage.redis import connect
+from adapters.storage.sqlite import SqliteFile
 from service.counters.redis_store import RedisCounterStore
 from service.counters.sqlite_store import SqliteCounterStore
 from service.counters.store import LIFETIMES_S, BatchId, encode
@@ -91,7 +92,7 @@ def test_more_counters_than_one_read_fetches_are_all_there(place: LedgerPlace) -
 
 def test_a_batch_that_fails_half_way_adds_nothing(tmp_path: Path) -> None:
     path = tmp_path / "registry.sqlite"
-    ledger = SqliteCounterStore(path)
+    ledger = SqliteCounterStore(SqliteFile(path))
     with closing(sqlite3.connect(path)) as db:
         db.execute(
             "CREATE TRIGGER disk_full BEFORE INSERT ON ledger WHEN NEW.key LIKE '%tokens' "

@@ -19,8 +19,8 @@ from support import RunningServer, eventually, make_adapter
 from support.engine import Clock, loaded, row, sabotaged
 from support.http import check_problem
 
-from adapters import SqliteRegistry
 from adapters.files import to_files
+from adapters.registry.opening import open_registry
 from backbone import Backbone, PackedBatch
 from service.engine.engine import Engine
 from service.engine.fault_isolation import FaultIsolation
@@ -223,7 +223,7 @@ def test_a_process_whose_model_thread_is_lost_answers_503_and_exits_with_1(
     tiny: Backbone, tiny_t5: Path, tmp_path: Path, doom: str, reason: str
 ) -> None:
     registry, armed = tmp_path / "registry.sqlite", tmp_path / "armed"
-    SqliteRegistry(registry).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
+    open_registry(registry).publish("default", "sentiment", to_files(make_adapter(tiny)), actor="test")
     options = ["--port", "0", "--log-format", "json", "--backbone", str(tiny_t5), "--registry", str(registry)]
     environment = {**os.environ, "ARMED": str(armed), "SUPERPOS_STUCK_AFTER_S": "3", "COLUMNS": "200"}
     command = [sys.executable, "-c", DOOMED.format(doom=doom), "serve", *options]

@@ -14,9 +14,10 @@ from support.drift import LABELS, classification, profile_from
 from support.ledger import LedgerPlace, new_place
 from support.redis import RedisServer
 
-from adapters import PRODUCTION, Registry, SqliteRegistry, Traffic
+from adapters import PRODUCTION, Registry, Traffic
 from adapters.files import to_files
 from adapters.profile import ValidationProfile
+from adapters.registry.opening import open_registry
 from service.catalog.catalog import Catalog
 from service.counters.buffer import CounterBuffer
 from service.monitoring.drift import LiveAnswers, compare, min_rows, population_stability_index
@@ -122,7 +123,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisSer
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
     """With one task that was even on its validation rows, and another version of it that nobody is sent to."""
-    registry = SqliteRegistry(tmp_path / "tasks.sqlite")
+    registry = open_registry(tmp_path / "tasks.sqlite")
     for seed in (1, 2):
         adapter = an_adapter(validation=profile_from(EVEN[: 240 - seed]))
         registry.publish("acme", "mood", to_files(adapter), aliases=(PRODUCTION,) if seed == 1 else (), actor="test")

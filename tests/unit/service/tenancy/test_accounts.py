@@ -10,6 +10,7 @@ from support.accounts import Clock
 from support.redis import RedisServer
 
 from adapters import DEFAULT_TENANT, Conflict, InvalidName, NotFound
+from adapters.storage.opening import open_storage
 from adapters.storage.redis import connect
 from service.errors import InvalidRequest, Unauthenticated
 from service.tenancy.accounts import MAX_OVERLAP_S, Accounts, open_accounts
@@ -33,7 +34,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def accounts(place: str, clock: Clock) -> Accounts:
-    return Accounts(open_accounts(place).store, clock=clock)
+    return Accounts(open_accounts(open_storage(place)).store, clock=clock)
 
 
 def who(accounts: Accounts, text: str, clock: Clock) -> Principal:
@@ -52,7 +53,7 @@ def test_a_tenant_is_kept_with_all_that_was_said_of_it(accounts: Accounts, place
     acme = TenantInfo("acme", 2.5, 0.5, 60_000, 8, 20, 50, 10**9, suspended=True)
     made = accounts.create_tenant(acme, actor="ann")
     assert made == replace(acme, created_at=clock())
-    again = open_accounts(place)
+    again = open_accounts(open_storage(place))
     assert again.tenant("acme") == made
     changed = again.update_tenant("acme", lambda tenant: replace(tenant, weight=1.0, suspended=False), actor="bob")
     assert accounts.tenants() == [changed] == [replace(made, weight=1.0, suspended=False)]
@@ -211,7 +212,7 @@ def test_the_administrators_key_of_the_settings_is_made_once_however_many_replic
 ) -> None:
     text = ApiKey.given("sp_admin_" + "0f" * 32)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: open_accounts(place).ensure_admin_key(text, actor="settings"), range(8)))
+        list(pool.map(lambda _: open_accounts(open_storage(place)).ensure_admin_key(text, actor="settings"), range(8)))
     assert who(accounts, text.text, clock) == Principal(DEFAULT_TENANT, "admin", "admin")
     assert [entry.action for entry in accounts.store.audit()] == ["key_created"]
     changed = ApiKey.given("sp_admin_" + "1e" * 32)
@@ -270,7 +271,7 @@ def test_of_many_writers_at_once_none_loses_what_it_wrote(accounts: Accounts, pl
     accounts.create_tenant(TenantInfo("acme", max_tasks=1), actor="ann")
 
     def add(_: int) -> str:
-        own = open_accounts(place)
+        own = open_accounts(open_storage(place))
         own.update_tenant("acme", lambda tenant: replace(tenant, max_tasks=(tenant.max_tasks or 0) + 1), actor="ann")
         return own.create_key("acme", "classify", actor="ann").info.id
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from support.redis import RedisServer
 
+from adapters.storage.opening import open_storage
 from service.errors import InvalidRequest, RateLimited
 from service.tenancy.models import TenantInfo
 from service.tenancy.quotas import Quotas, Window, request_window
@@ -26,9 +28,9 @@ class Time:
 
 
 @pytest.fixture(params=["local", "redis"])
-def place(request: pytest.FixtureRequest) -> str:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "local":
-        return "registry.sqlite"
+        return str(tmp_path / "registry.sqlite")
     server: RedisServer = request.getfixturevalue("redis_server")
     return server.place()
 
@@ -37,7 +39,7 @@ def with_meter(place: str, use: Callable[[RateCounter], Awaitable[T]]) -> T:
     """Use a meter in an event loop, and close it."""
 
     async def run() -> T:
-        meter = open_rate_counter(place)
+        meter = open_rate_counter(open_storage(place))
         try:
             return await use(meter)
         finally:

@@ -11,8 +11,9 @@ import pytest
 from safetensors.numpy import load_file
 from support.training import QUICK, SPEC, Finished, easy_rows, easy_task, lines_of, run, write_rows
 
-from adapters import DEFAULT_TENANT, Ref, SqliteRegistry
+from adapters import DEFAULT_TENANT, Ref
 from adapters.files import CARD, from_files, read_folder
+from adapters.registry.opening import open_registry
 from backbone import Backbone, load
 from training.config.arguments import TrainArguments
 from training.data.examples import read_examples
@@ -168,11 +169,11 @@ def test_a_fresh_folder_is_the_first_that_is_free(tmp_path: Path) -> None:
 
 
 def test_the_digest_outlives_the_folder_and_the_registry(tmp_path: Path, finished: Finished) -> None:
-    registry = SqliteRegistry(tmp_path / "registry.sqlite")
+    registry = open_registry(tmp_path / "registry.sqlite")
     written = read_folder(finished.report.folder / "adapter")
     done = registry.publish(DEFAULT_TENANT, "topic", written, actor="test")
     assert done.digest == finished.report.adapter.digest
-    resolved = SqliteRegistry(tmp_path / "registry.sqlite").resolve(DEFAULT_TENANT, Ref.parse("topic"))
+    resolved = open_registry(tmp_path / "registry.sqlite").resolve(DEFAULT_TENANT, Ref.parse("topic"))
     files = registry.get(resolved.digest)
     assert files == written
     assert from_files(files).digest == finished.report.adapter.digest

@@ -1,0 +1,39 @@
+"""Opens a registry, or an archive of one, at a storage location."""
+
+from pathlib import Path
+
+from adapters.registry.archive import Archive
+from adapters.registry.folder_archive import FolderArchive
+from adapters.registry.redis import RedisRegistry
+from adapters.registry.sqlite import SqliteRegistry
+from adapters.storage.opening import Storage, is_redis, local_path, open_storage
+from adapters.storage.redis import RedisStore
+
+SQLITE_SUFFIXES = (".sqlite", ".sqlite3", ".db")
+
+
+def open_registry(storage: Storage | str | Path) -> SqliteRegistry | RedisRegistry:
+    """Open the registry in a storage, or at the location of one that nothing else uses.
+
+    Raises:
+        InvalidName, RegistryUnavailable: as `open_storage`
+    """
+    if isinstance(storage, str | Path):
+        storage = open_storage(storage)
+    return RedisRegistry(storage) if isinstance(storage, RedisStore) else SqliteRegistry(storage)
+
+
+def open_archive(location: str) -> Archive:
+    """Open a registry or a folder to copy from or to.
+
+    A path that does not exist yet becomes a SQLite file if it has such a suffix, and a folder otherwise.
+
+    Raises:
+        InvalidName, RegistryUnavailable: as `open_storage`; also a folder that holds something else
+    """
+    if not is_redis(location):
+        path = local_path(location)
+        is_file = path.is_file() if path.exists() else path.suffix in SQLITE_SUFFIXES
+        if not is_file:
+            return FolderArchive(path)
+    return open_registry(location)

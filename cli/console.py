@@ -7,8 +7,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from adapters.atomic_files import describe_oserror
-
 _PIPE_WIDTH = 1_000
 
 out = Console(highlight=False, soft_wrap=True)
@@ -32,6 +30,9 @@ def status(line: str) -> None:
 @contextmanager
 def report_errors(*kinds: type[Exception]) -> Iterator[None]:
     """End the command with status 1 and one line for the errors named, for `CommandError`, and for the system's own."""
+    # not at the top: `superpos` must start to say that another package is called `adapters`
+    from adapters.atomic_files import describe_oserror
+
     refused: tuple[type[Exception], ...] = (CommandError, OSError, *kinds)
     try:
         yield

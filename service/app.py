@@ -1,10 +1,8 @@
 """`create_app`: the FastAPI application of one server. Importing this does nothing."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
@@ -25,15 +23,10 @@ from service.api.openapi import errors, problems
 from service.api.problems import internal_error_handler, register_handlers
 from service.api.routes import admin, classify, open_inference, openai, rollouts, tasks, tei, usage
 from service.api.routes.health import health_router
-from service.monitoring.usage import UsageMeter
+from service.gauges import register_gauges
 from service.runtime import build_runtime
-from service.runtime import lifespan as runtime_lifespan
 from service.settings import Settings
-from service.telemetry.metrics import Metrics
 from service.telemetry.multiprocess import SharedFolder
-
-if TYPE_CHECKING:
-    from service.telemetry.tracing import Tracing
 
 GZIP_FROM_BYTES = 4_096
 """Smaller answers fit into two or three packets anyway."""
@@ -60,18 +53,17 @@ def create_app(
         backbone.BackboneError: the backbone cannot be loaded
         adapters.RegistryUnavailable: the registry cannot be opened
     """
-    metrics, drain, tracing = Metrics(shared), Drain(), _tracing(settings)
-    runtime = build_runtime(settings, metrics, on_model_failure=on_model_failure)
+    drain = Drain()
+    runtime = build_runtime(settings, shared=shared, on_model_failure=on_model_failure)
+    metrics = runtime.telemetry.metrics
+    register_gauges(metrics, runtime)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         app.state.runtime = runtime
-        try:
-            async with runtime_lifespan(runtime), metrics.refreshing():
-                yield {"drain": drain}  # for the server that runs the application, which knows of its end first
-        finally:
-            if tracing is not None:
-                await asyncio.to_thread(tracing.stop)
+        async with runtime.running():
+            # for the server that runs the application, which is the first to know that it stops
+            yield {"drain": drain}
 
     app: FastAPI = FastAPIOffline(  # /docs without a content delivery network
         title="Superpos",
@@ -84,26 +76,22 @@ def create_app(
     routes = _include_routers(app, health_router(metrics, drain), require_keys=settings.require_keys)
     register_handlers(app, [*routes, *app.routes], faces=[tei.FACE, openai.FACE, open_inference.FACE])
     app.add_middleware(
-        AuthenticationMiddleware, directory=runtime.directory, quotas=runtime.quotas, require_keys=settings.require_keys
+        AuthenticationMiddleware,
+        directory=runtime.tenancy.account_cache,
+        quotas=runtime.tenancy.quotas,
+        require_keys=settings.require_keys,
     )
     _add_layers(app, settings)
-    meter = UsageMeter(runtime.tally)
-    app.add_middleware(RequestContextMiddleware, metrics=metrics, usage=meter, drain=drain, tracing=tracing)
+    app.add_middleware(
+        RequestContextMiddleware,
+        metrics=metrics,
+        usage=runtime.monitoring.usage,
+        drain=drain,
+        tracing=runtime.telemetry.tracing,
+    )
     app.add_middleware(DrainBodyMiddleware)
     metrics.register_routes([route.path for route in routes])
     return app
-
-
-def _tracing(settings: Settings) -> "Tracing | None":
-    if settings.otlp_endpoint is None:
-        return None
-    from service.telemetry.tracing import Tracing  # noqa: PLC0415 - 0.3 s that only traces need
-
-    return Tracing(
-        endpoint=settings.otlp_endpoint,
-        service_name=settings.otlp_service_name,
-        sample_ratio=settings.trace_sample_ratio,
-    )
 
 
 def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> list[APIRoute]:

@@ -1,105 +1,110 @@
 """Gauges of a running server, read when they are scraped."""
 
-from typing import TYPE_CHECKING
-
+from service.runtime import Runtime
 from service.telemetry.metrics import Metrics
 
-if TYPE_CHECKING:
-    from service.runtime import Runtime
 
-
-def register_gauges(metrics: Metrics, runtime: "Runtime") -> None:
+def register_gauges(metrics: Metrics, runtime: Runtime) -> None:
     """Have them read by every scrape."""
-    metrics.tenants.know(runtime.directory.knows)
-    metrics.gauge("superpos_queue_rows", "Rows admitted and not yet answered", lambda: runtime.admission.rows)
-    metrics.gauge("superpos_queue_tokens", "Their packed tokens", lambda: runtime.admission.tokens)
-    metrics.gauge("superpos_shadow_queue_rows", "Rows on their way to a shadow version", lambda: runtime.shadowing.rows)
-    metrics.gauge("superpos_tasks", "Tasks in the catalog", lambda: len(runtime.catalog), over_workers="livemax")
-    metrics.gauge("superpos_adapters_loaded", "Adapters in host memory", lambda: len(runtime.adapters))
+    metrics.gauge("superpos_queue_rows", "Rows admitted and not yet answered", lambda: runtime.inference.admission.rows)
+    metrics.gauge("superpos_queue_tokens", "Their packed tokens", lambda: runtime.inference.admission.tokens)
+    metrics.gauge(
+        "superpos_shadow_queue_rows", "Rows on their way to a shadow version", lambda: runtime.monitoring.shadow.rows
+    )
+    metrics.gauge(
+        "superpos_tasks", "Tasks in the catalog", lambda: len(runtime.registry.catalog), over_workers="livemax"
+    )
+    metrics.gauge("superpos_adapters_loaded", "Adapters in host memory", lambda: len(runtime.registry.adapters))
     metrics.gauge(
         "superpos_adapters_resident",
         "Adapters in the bank on the device",
-        lambda: runtime.engine.stats().resident_adapters,
+        lambda: runtime.inference.engine.stats().resident_adapters,
     )
-    metrics.gauge("superpos_result_cache_bytes", "Answers that are remembered", lambda: runtime.results.size_bytes)
+    metrics.gauge(
+        "superpos_result_cache_bytes", "Answers that are remembered", lambda: runtime.inference.result_cache.size_bytes
+    )
     metrics.gauge(
         "superpos_adapters_tripped",
         "Adapters that the circuit breaker refuses now",
-        lambda: runtime.engine.stats().tripped_adapters,
+        lambda: runtime.inference.engine.stats().tripped_adapters,
     )
     metrics.gauge(
         "superpos_registry_degraded",
         "1 while the registry cannot be read",
-        lambda: runtime.follower.degraded,
+        lambda: runtime.registry.sync.degraded,
         over_workers="livemax",
     )
     metrics.gauge(
         "superpos_registry_lag_seconds",
         "Since the registry was last asked what changed, and answered",
-        lambda: runtime.follower.lag_s,
+        lambda: runtime.registry.sync.lag_s,
         over_workers="livemax",
     )
     metrics.gauge(
         "superpos_registry_position",
         "Last entry of the registry's log that was seen",
-        lambda: runtime.catalog.position,
+        lambda: runtime.registry.catalog.position,
         over_workers="livemin",
     )
     metrics.gauge(
         "superpos_quotas_degraded",
         "1 while this process counts requests and tokens by itself",
-        lambda: runtime.quotas.degraded,
+        lambda: runtime.tenancy.quotas.degraded,
         over_workers="livemax",
     )
     metrics.gauge(
         "superpos_accounts_degraded",
         "1 while tenants and keys cannot be read",
-        lambda: runtime.directory.degraded,
+        lambda: runtime.tenancy.account_cache.degraded,
         over_workers="livemax",
     )
     _watch_drift(metrics, runtime)
-    metrics.gauge("superpos_ledger_waiting", "Counters that wait for the ledger", lambda: len(runtime.tally))
     metrics.gauge(
-        "superpos_ledger_dropped", "Sum of the counts for which no place was left", lambda: runtime.tally.dropped
+        "superpos_ledger_waiting", "Counters that wait for the ledger", lambda: len(runtime.monitoring.counters)
+    )
+    metrics.gauge(
+        "superpos_ledger_dropped",
+        "Sum of the counts for which no place was left",
+        lambda: runtime.monitoring.counters.dropped,
     )
     metrics.gauge(
         "superpos_engine_alive",
         "1 while the model thread runs",
-        lambda: runtime.engine.stats().alive,
+        lambda: runtime.inference.engine.stats().alive,
         over_workers="livemin",
     )
     metrics.gauge(
         "superpos_last_forward_age_seconds",
         "Since a forward last gave scores",
-        lambda: runtime.engine.stats().last_forward_age_s or 0.0,
+        lambda: runtime.inference.engine.stats().last_forward_age_s or 0.0,
         over_workers="livemax",
     )
     metrics.gauge("superpos_workers", "Processes that answer", lambda: 1)
 
 
-def _watch_drift(metrics: Metrics, runtime: "Runtime") -> None:
+def _watch_drift(metrics: Metrics, runtime: Runtime) -> None:
     """Every process sees all replicas' answers: the numbers are the same everywhere, and not to be summed."""
     metrics.gauge(
         "superpos_drift_tasks",
         "Tasks whose answers of the last hour are enough to compare",
-        lambda: runtime.drift.seen.tasks,
+        lambda: runtime.monitoring.drift.seen.tasks,
         over_workers="livemax",
     )
     metrics.gauge(
         "superpos_drift_tasks_shifted",
         "Those whose labels or confidences have a population stability index of 0.25 or more",
-        lambda: runtime.drift.seen.shifted_tasks,
+        lambda: runtime.monitoring.drift.seen.shifted_tasks,
         over_workers="livemax",
     )
     metrics.gauge(
         "superpos_drift_label_psi_max",
         "Largest population stability index of a task's labels",
-        lambda: runtime.drift.seen.worst_label_psi,
+        lambda: runtime.monitoring.drift.seen.worst_label_psi,
         over_workers="livemax",
     )
     metrics.gauge(
         "superpos_drift_confidence_psi_max",
         "Largest population stability index of a task's confidences",
-        lambda: runtime.drift.seen.worst_confidence_psi,
+        lambda: runtime.monitoring.drift.seen.worst_confidence_psi,
         over_workers="livemax",
     )

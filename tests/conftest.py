@@ -117,7 +117,7 @@ def _servers(tiny_t5: Path, folder: Path, cache_dir: Path) -> Iterator[Callable[
             assert thread.is_alive(), "the server ended at its start"
             assert time.monotonic() < deadline, "the server did not start"
             time.sleep(0.01)
-        while app.state.runtime.engine.stats().self_test is None:
+        while app.state.runtime.inference.engine.stats().self_test is None:
             assert time.monotonic() < deadline, "the self-test did not end"
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]

@@ -48,12 +48,12 @@ async def fill(
     for first in range(1, count, AT_ONCE):
         await other.publish(first, min(first + AT_ONCE, count) - 1, seed=1)
         done("publishing")
-    await runtime.follower.refresh()
+    await runtime.registry.sync.refresh()
     for first in range(0, count, AT_ONCE):
         tasks = map(name, range(first, min(first + AT_ONCE, count)))
         await asyncio.gather(*(classify(runtime, task, shortest) for task in tasks))
         done("making resident")
-    resident = runtime.engine.stats().resident_adapters
+    resident = runtime.inference.engine.stats().resident_adapters
     assert resident == count, f"{resident} adapters are resident, expected {count}"
     return Memory(count, one, resident_bytes(), 4 * 10 * runtime.backbone.width)
 

@@ -34,8 +34,8 @@ async def in_process(registry: Path) -> AsyncIterator[Runtime]:
 
 async def engine_rows(runtime: Runtime, question: Question) -> Rows:
     """A question as the engine takes it, tokenized beforehand."""
-    resolution = runtime.catalog.resolve(DEFAULT_TENANT, Ref.parse(question.task))
-    adapter = await runtime.adapters.get(resolution.digest)
+    resolution = runtime.registry.catalog.resolve(DEFAULT_TENANT, Ref.parse(question.task))
+    adapter = await runtime.registry.adapters.get(resolution.digest)
     tokenized = runtime.backbone.tokenizer.tokenize(question.texts, max_tokens=question.max_tokens, truncation="end")
     return [EngineRow(adapter, text.token_ids, math.inf) for text in tokenized]
 
@@ -47,7 +47,7 @@ def engine_rate(runtime: Runtime, chunks: Sequence[Rows], *, outstanding: int, s
     started, rows = time.perf_counter(), 0
     while waiting or time.perf_counter() - started < seconds:
         while len(waiting) < outstanding and time.perf_counter() - started < seconds:
-            waiting.append(runtime.engine.submit(next(source)))
+            waiting.append(runtime.inference.engine.submit(next(source)))
         finished = waiting.popleft()
         for future in finished:
             future.result()
@@ -58,6 +58,6 @@ def engine_rate(runtime: Runtime, chunks: Sequence[Rows], *, outstanding: int, s
 def engine_seconds(runtime: Runtime, rows: Rows) -> float:
     """How long the engine alone takes for these rows, with nothing else in it."""
     started = time.perf_counter()
-    for future in runtime.engine.submit(rows):
+    for future in runtime.inference.engine.submit(rows):
         future.result()
     return time.perf_counter() - started

@@ -93,7 +93,7 @@ MULTIPART_BODY = Depends(media_type("multipart/form-data"))
 
 def require_ready(runtime: Runtime) -> None:
     """Refuse what only a server that can answer may say (`NotReady`)."""
-    reason = runtime.engine.stats().not_ready
+    reason = runtime.inference.engine.stats().not_ready
     if reason is not None:
         raise NotReady(reason)
 

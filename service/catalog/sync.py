@@ -1,8 +1,7 @@
-"""Keeps the catalog at the registry's heels: one task that asks for changes, again and again.
+"""Polls the registry's change log and applies it to the catalog.
 
-Each time it asks for the last entry that it knows once more. Where that is gone or another, the registry's store has
-lost what it had told (restarted from an older state, a failover to a replica that lagged), and the log is replayed from
-its beginning.
+Each poll reads the last known entry again. If that entry is missing or different, the registry has lost entries
+(restarted from an older state, or failed over to a replica that lagged), and the log is replayed from its beginning.
 """
 
 import asyncio
@@ -13,12 +12,13 @@ import structlog
 
 from adapters import Change, Registry, RegistryUnavailable
 from service.catalog.catalog import Catalog
+from service.periodic import PeriodicTask
 
 _log = structlog.get_logger("service")
 
 
 class CatalogSync:
-    """Polls a registry's log. `degraded` is true while the registry cannot be read, or is empty and was not before."""
+    """Polls a registry's log and applies what is new to the catalog."""
 
     def __init__(
         self,
@@ -28,13 +28,22 @@ class CatalogSync:
         poll_interval_s: float,
         announce: Callable[[Sequence[Change]], None] = lambda changes: None,
     ) -> None:
-        self._registry, self._catalog, self._poll_interval_s = registry, catalog, poll_interval_s
+        self._registry, self._catalog = registry, catalog
         self._announce = announce
-        self._task: asyncio.Task[None] | None = None
+        self._loop = PeriodicTask(
+            "catalog-sync",
+            self.refresh,
+            interval_s=poll_interval_s,
+            on_down=lambda error: _log.warning("registry_unavailable", reason=str(error)),
+            on_up=lambda: _log.info("registry_back", position=catalog.position),
+        )
         self._read_at: float | None = None
         self._rewinds = 0
-        self.degraded = False
-        self._reason = ""
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the registry cannot be read, or is empty and was not before."""
+        return self._loop.degraded
 
     @property
     def lag_s(self) -> float:
@@ -44,13 +53,11 @@ class CatalogSync:
     async def start(self) -> None:
         """Read the whole log once (`RegistryUnavailable` where that fails), then follow it and announce what is new."""
         self._catalog.apply(await self._changes(0))
-        self._task = asyncio.create_task(self._follow(), name="registry-follower")
+        self._loop.start()
 
     async def stop(self) -> None:
         """End the polling."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._loop.stop()
 
     async def refresh(self) -> None:
         """Bring the catalog up to now (`RegistryUnavailable` where the registry cannot be read)."""
@@ -69,8 +76,8 @@ class CatalogSync:
 
         A store that lost everything would take the write, and it would be all that every server knows from then on.
         """
-        if self.degraded:
-            raise RegistryUnavailable(self._reason)
+        if self._loop.error is not None:
+            raise RegistryUnavailable(self._loop.error)
 
     async def _rewind(self, last: Change) -> None:
         """Start again from the log as it is now."""
@@ -87,17 +94,3 @@ class CatalogSync:
         changes = await asyncio.to_thread(self._registry.changes, since)
         self._read_at = asked_at
         return changes
-
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(self._poll_interval_s)
-            try:
-                await self.refresh()
-            except RegistryUnavailable as exc:
-                if not self.degraded or self._reason != str(exc):
-                    _log.warning("registry_unavailable", reason=str(exc))
-                self.degraded, self._reason = True, str(exc)
-            else:
-                if self.degraded:
-                    _log.info("registry_back", position=self._catalog.position)
-                self.degraded = False

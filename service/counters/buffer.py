@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import structlog
 
-from adapters import RegistryUnavailable
 from service.counters.store import BatchId, CounterStore, Key, encode
+from service.periodic import PeriodicTask
 
 MAX_COUNTERS = 50_000
 """Distinct names that wait at most: about 20 MB."""
@@ -38,11 +38,20 @@ class CounterBuffer:
         self._waiting: dict[Key, float] = {}
         self._batch: _Batch | None = None
         self._flushing = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._loop = PeriodicTask(
+            "counter-buffer",
+            self.flush,
+            interval_s=_FLUSH_INTERVAL_S,
+            on_down=lambda error: _log.warning("ledger_unavailable", reason=str(error), waiting=len(self)),
+            on_up=lambda: _log.info("ledger_back", dropped=self.dropped),
+        )
         self.dropped = 0.0
         """The sum of what found no place while the ledger was away."""
-        self.behind = False
-        """True while the last flush failed."""
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the last flush failed."""
+        return self._loop.degraded
 
     def __len__(self) -> int:
         """Names that wait for the ledger."""
@@ -73,16 +82,14 @@ class CounterBuffer:
                 await asyncio.to_thread(self._ledger.add, batch.counts, batch.id)
                 self._batch = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Flush each second from now on."""
-        self._task = asyncio.create_task(self._flush_always(), name="tally")
+        self._loop.start()
 
     async def stop(self) -> None:
         """End that, with one last flush; what the ledger does not take is lost and logged."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self._try_flush()
+        await self._loop.stop()
+        await self._loop.run_once()
         if len(self):
             _log.error("counts_lost", counters=len(self))
 
@@ -93,20 +100,3 @@ class CounterBuffer:
             batch_id = BatchId(self._writer, self._sequence)
             self._batch = _Batch(batch_id, {name: self._waiting.pop(name) for name in names})
         return self._batch
-
-    async def _flush_always(self) -> None:
-        while True:
-            await asyncio.sleep(_FLUSH_INTERVAL_S)
-            await self._try_flush()
-
-    async def _try_flush(self) -> None:
-        try:
-            await self.flush()
-        except RegistryUnavailable as exc:
-            if not self.behind:
-                _log.warning("ledger_unavailable", reason=str(exc), waiting=len(self))
-            self.behind = True
-        else:
-            if self.behind:
-                _log.info("ledger_back", dropped=self.dropped)
-            self.behind = False

@@ -1,15 +1,15 @@
-"""The watchdog: notices a model thread that is dead or stuck, and gives it up.
+"""The watchdog: detects a model thread that has died or is stuck.
 
-A task of the event loop, because the thread that it watches can do nothing for itself any more.
+It runs on the event loop, because a stuck thread cannot report itself.
 """
 
-import asyncio
 from collections.abc import Callable
 
 import structlog
 
 from service.engine.engine import Engine
 from service.engine.types import EngineStats
+from service.periodic import PeriodicTask
 
 _log = structlog.get_logger("service")
 _INTERVAL_S = 0.25
@@ -25,33 +25,30 @@ def failure_of(stats: EngineStats, *, stuck_after_s: float) -> str | None:
 
 
 class Watchdog:
-    """Looks at an engine again and again until it fails; nobody waits for a failed one.
+    """Checks an engine at an interval, and gives up a model thread that has died or is stuck.
 
     Args:
-        on_failure: told why, once: the model thread cannot be started again in this process
+        on_failure: receives the reason, once: the model thread cannot be restarted in this process
     """
 
     def __init__(self, engine: Engine, *, stuck_after_s: float, on_failure: Callable[[str], None]) -> None:
         self._engine, self._stuck_after_s, self._on_failure = engine, stuck_after_s, on_failure
-        self._interval_s = min(_INTERVAL_S, stuck_after_s / 4)
-        self._task: asyncio.Task[None] | None = None
+        self._has_failed = False
+        self._loop = PeriodicTask("watchdog", self._check, interval_s=min(_INTERVAL_S, stuck_after_s / 4))
 
-    def start(self) -> None:
-        """Begin to watch."""
-        self._task = asyncio.create_task(self._watch(), name="watchdog")
+    async def start(self) -> None:
+        """Start checking."""
+        self._loop.start()
 
     async def stop(self) -> None:
-        """End the watch."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """Stop checking."""
+        await self._loop.stop()
 
-    async def _watch(self) -> None:
-        while True:
-            failure = failure_of(self._engine.stats(), stuck_after_s=self._stuck_after_s)
-            if failure is not None:
-                break
-            await asyncio.sleep(self._interval_s)
+    async def _check(self) -> None:
+        failure = failure_of(self._engine.stats(), stuck_after_s=self._stuck_after_s)
+        if failure is None or self._has_failed:
+            return
+        self._has_failed = True
         _log.critical("model_thread_failed", reason=failure)
         self._engine.abandon(failure)
         self._on_failure(failure)

@@ -7,14 +7,13 @@ import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from sys import intern
 
 import structlog
 
-from adapters import InvalidAdapter, NotFound, Registry, RegistryUnavailable
+from adapters import InvalidAdapter, NotFound, Registry
 from adapters.files import from_files
 from adapters.profile import ValidationProfile, confidence_bin
 from service.catalog.catalog import Catalog
@@ -22,6 +21,7 @@ from service.counters.buffer import CounterBuffer
 from service.counters.store import Key
 from service.inference.predictions import Classification
 from service.monitoring.drift import SHIFTED, DriftReport, LiveAnswers, compare, min_rows
+from service.periodic import PeriodicTask
 
 DRIFT = "drift"
 BUCKET_S = 300
@@ -137,7 +137,13 @@ class DriftMonitor:
         self._tally, self._registry, self._catalog, self._now = tally, registry, catalog, now
         self._closed: dict[int, BucketCounts] = {}  # buckets that get no more counts: read once
         self._profiles: dict[Version, ValidationProfile | None] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._loop = PeriodicTask(
+            "drift-monitor",
+            self.look,
+            interval_s=_INTERVAL_S,
+            call_first=True,
+            on_down=lambda error: _log.warning("drift_unwatched", reason=str(error)),
+        )
         self.seen = DriftSnapshot()
         """As of the last look that could read everything."""
 
@@ -158,15 +164,13 @@ class DriftMonitor:
         ]
         return compare(profile, summed(parts), version=number, since=began(buckets[0]))
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Look now and every minute."""
-        self._task = asyncio.create_task(self._look_always(), name="drift-watch", context=Context())  # no request's
+        self._loop.start()
 
     async def stop(self) -> None:
         """End that."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._loop.stop()
 
     async def look(self) -> None:
         """Compare every version that is in service and has enough rows (`RegistryUnavailable`)."""
@@ -183,19 +187,6 @@ class DriftMonitor:
                 "answers_shifted", tenant=version[0], task=version[1], version=report.version, rows=report.rows,
                 label_psi=report.label_psi, confidence_psi=report.confidence_psi,
             )  # fmt: skip
-
-    async def _look_always(self) -> None:
-        behind = False
-        while True:
-            try:
-                await self.look()
-            except RegistryUnavailable as exc:
-                if not behind:
-                    _log.warning("drift_unwatched", reason=str(exc))
-                behind = True
-            else:
-                behind = False
-            await asyncio.sleep(_INTERVAL_S)
 
     async def _read(self, buckets: range) -> list[BucketCounts]:
         """The window's buckets. One is kept when the next but one has begun: by then every replica has flushed, but for

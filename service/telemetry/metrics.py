@@ -3,16 +3,16 @@
 The series stand in modules by what they count (`…_metrics.py`); this one owns how they are kept and scraped.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from adapters import DEFAULT_TENANT
 from service.inference.predictions import Classification
+from service.periodic import PeriodicTask
 from service.telemetry.collectors import ModelMetrics, RefusalMetrics, RegistryMetrics, ShadowMetrics
 from service.telemetry.multiprocess import SharedFolder
 from service.telemetry.request_metrics import RequestMetrics, num_in_flight
@@ -29,18 +29,24 @@ class Metrics:
     gives them together: counters summed, gauges as each says.
     """
 
-    def __init__(self, shared: SharedFolder | None = None) -> None:
+    def __init__(
+        self,
+        shared: SharedFolder | None = None,
+        *,
+        is_known_tenant: Callable[[str], bool] = lambda tenant: tenant == DEFAULT_TENANT,
+    ) -> None:
         self._own = own = CollectorRegistry()
         self._shared = shared
         self._gauges: list[tuple[Gauge, Callable[[], float]]] = []
         self.registry = CollectorRegistry()
         self.registry.register(_Scrape(self._refresh, own.collect if shared is None else shared.collect))
         self.model = ModelMetrics(own)
-        self.tenants = TenantMetrics(own)
+        self.tenants = TenantMetrics(own, is_known=is_known_tenant)
         self.refusals = RefusalMetrics(own)
         self.registry_calls = RegistryMetrics(own)
         self.shadows = ShadowMetrics(own)
         self._requests = RequestMetrics(own)
+        self._loop = PeriodicTask("metrics-refresh", self._refresh_gauges, interval_s=_REFRESH_S, call_first=True)
 
     def register_routes(self, routes: Iterable[str]) -> None:
         """Make the series of every route. Called last, when everything that counts is registered."""
@@ -57,18 +63,14 @@ class Metrics:
         """A gauge that is read when it is scraped, and every second where another worker may be scraped."""
         self._gauges.append((Gauge(name, text, registry=self._own, multiprocess_mode=over_workers), read))
 
-    @asynccontextmanager
-    async def refreshing(self) -> AsyncIterator[None]:
-        """Keep the gauges fresh for scrapes of other workers; alone there is nothing to do."""
-        if self._shared is None:
-            yield
-            return
-        task = asyncio.create_task(self._refresh_always(), name="metrics-refresh")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    async def start(self) -> None:
+        """Keep the gauges fresh for scrapes of other workers; a single process reads them when it is scraped."""
+        if self._shared is not None:
+            self._loop.start()
+
+    async def stop(self) -> None:
+        """Stop refreshing."""
+        await self._loop.stop()
 
     def request_received(self) -> None:
         """Count an arrival."""
@@ -99,10 +101,8 @@ class Metrics:
         for gauge, read in self._gauges:
             gauge.set(read())
 
-    async def _refresh_always(self) -> None:
-        while True:
-            self._refresh()
-            await asyncio.sleep(_REFRESH_S)
+    async def _refresh_gauges(self) -> None:
+        self._refresh()
 
 
 class _Scrape(Collector):

@@ -5,13 +5,10 @@ The request travels as a context variable, so that nothing between the HTTP laye
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from adapters import Resolution
-
-if TYPE_CHECKING:
-    from service.catalog.instrumented import RegistryCall
-    from service.inference.predictions import Classification
+from service.catalog.instrumented import RegistryCall
+from service.inference.predictions import Classification
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +29,16 @@ class RequestRecord:
     """Known by the caller's key, or as the one tenant there is."""
     resolved: list[Resolution] = field(default_factory=list)
     """What the caller's refs mean, of those that mean something."""
-    answered: list["Classification"] = field(default_factory=list)
+    answered: list[Classification] = field(default_factory=list)
     error: Exception | None = None
     """What the request was refused for."""
     code: str | None = None
     """Its stable code."""
-    calls: list["RegistryCall"] = field(default_factory=list)
+    calls: list[RegistryCall] = field(default_factory=list)
     """Of the registry, while somebody waited for them."""
 
 
-_CURRENT: ContextVar[RequestRecord | None] = ContextVar("superpos_facts", default=None)
+_CURRENT: ContextVar[RequestRecord | None] = ContextVar("superpos_request_record", default=None)
 
 
 def begin_record() -> RequestRecord:

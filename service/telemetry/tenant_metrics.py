@@ -16,7 +16,15 @@ OUTCOMES = ("2xx", "3xx", "4xx", "5xx", "cancelled")
 class TenantMetrics:
     """Series by tenant, of requests whose tenant is established: a refused key is nobody's."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, *, is_known: Callable[[str], bool] = lambda tenant: tenant == DEFAULT_TENANT
+    ) -> None:
+        """Register the series.
+
+        Args:
+            registry: where they are kept
+            is_known: whether a tenant exists; asked for each that has no label yet
+        """
         self._requests = Counter(
             "superpos_tenant_requests", "Requests that ended, by tenant and outcome", ["tenant", "status"],
             registry=registry,
@@ -31,14 +39,10 @@ class TenantMetrics:
             "superpos_tenant_queue_seconds", "Time that answered requests waited in the queue, by tenant", ["tenant"],
             registry=registry,
         )  # fmt: skip
-        self._known: Callable[[str], bool] = lambda tenant: tenant == DEFAULT_TENANT
+        self._is_known = is_known
         self._labels: dict[str, str] = {}
         for label in (DEFAULT_TENANT, OTHER_TENANT):
             self._register(label)
-
-    def know(self, known: Callable[[str], bool]) -> None:
-        """Tell which tenants are known; asked once for each that gets a label."""
-        self._known = known
 
     def ended(self, tenant: str, outcome: str) -> None:
         """Count a request of a tenant's; `outcome` is one of `OUTCOMES`."""
@@ -55,7 +59,7 @@ class TenantMetrics:
         label = self._labels.get(tenant)
         if label is not None:
             return label
-        if len(self._labels) >= MAX_TENANTS + 1 or not self._known(tenant):  # "other" is one of the labels
+        if len(self._labels) >= MAX_TENANTS + 1 or not self._is_known(tenant):  # "other" is one of the labels
             return OTHER_TENANT
         return self._register(tenant)
 

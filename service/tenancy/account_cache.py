@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from adapters import RegistryUnavailable
+from service.periodic import PeriodicTask
 from service.tenancy.models import NOTHING, AccountStore, KeyInfo, TenantInfo, is_known
 
 _log = structlog.get_logger("service")
@@ -17,12 +18,20 @@ class AccountCache:
 
     def __init__(self, store: AccountStore, *, poll_interval_s: float) -> None:
         self._store = store
-        self._poll_interval_s = min(poll_interval_s, MAX_POLL_INTERVAL_S)
         self._known = NOTHING
         self._refreshing = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
-        self.degraded = False
+        self._loop = PeriodicTask(
+            "account-cache",
+            self.refresh,
+            interval_s=min(poll_interval_s, MAX_POLL_INTERVAL_S),
+            on_down=lambda error: _log.warning("accounts_unavailable", reason=str(error)),
+            on_up=lambda: _log.info("accounts_back"),
+        )
+
+    @property
+    def degraded(self) -> bool:
         """Whether the store cannot be read."""
+        return self._loop.degraded
 
     def tenant(self, tenant: str) -> TenantInfo:
         """A tenant's weight and limits; those of a tenant without any where it is unknown."""
@@ -44,13 +53,11 @@ class AccountCache:
     async def start(self) -> None:
         """Read everything once (`RegistryUnavailable` where that fails), then follow."""
         await self.refresh()
-        self._task = asyncio.create_task(self._follow(), name="directory-follower")
+        self._loop.start()
 
     async def stop(self) -> None:
         """End the polling."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._loop.stop()
 
     async def refresh(self) -> None:
         """Bring the copy up to now (`RegistryUnavailable` where the store cannot be read)."""
@@ -60,17 +67,3 @@ class AccountCache:
                 raise RegistryUnavailable("the store has lost its tenants and keys; restore it")
             if revision != self._known.revision:
                 self._known = await asyncio.to_thread(self._store.snapshot)
-
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(self._poll_interval_s)
-            try:
-                await self.refresh()
-            except RegistryUnavailable as exc:
-                if not self.degraded:
-                    _log.warning("accounts_unavailable", reason=str(exc))
-                self.degraded = True
-            else:
-                if self.degraded:
-                    _log.info("accounts_back")
-                self.degraded = False

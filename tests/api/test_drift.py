@@ -146,14 +146,16 @@ def test_the_server_looks_by_itself_and_again_after_the_registry_was_away(
     server.upload("topic", adapter)
     server.classify("topic", skewed).raise_for_status()
     eventually(lambda: sample(server, "superpos_drift_tasks_shifted") == 1)
-    seen = server.app.state.runtime.drift.seen
+    seen = server.app.state.runtime.monitoring.drift.seen
     redis.stop()
-    eventually(lambda: server.app.state.runtime.follower.degraded)
+    eventually(lambda: server.app.state.runtime.registry.sync.degraded)
     server.classify("topic", skewed).raise_for_status()
     assert sample(server, "superpos_drift_tasks_shifted") == 1
     redis.start()
     watched = ("default", "topic", 1)
-    eventually(lambda: server.app.state.runtime.drift.seen.reports[watched].rows > seen.reports[watched].rows)
+    eventually(
+        lambda: server.app.state.runtime.monitoring.drift.seen.reports[watched].rows > seen.reports[watched].rows
+    )
 
 
 @pytest.mark.data

@@ -42,8 +42,8 @@ def both(serve: Serve, place: str) -> tuple[RunningServer, RunningServer]:
 def knows(server: RunningServer, **limits: object) -> bool:
     """Whether a replica has heard of a tenant's limits, and of its task."""
     runtime = server.app.state.runtime  # type: ignore[attr-defined]
-    tenant = runtime.directory.tenant("acme")
-    return all(getattr(tenant, name) == value for name, value in limits.items()) and len(runtime.catalog) == 1
+    tenant = runtime.tenancy.account_cache.tenant("acme")
+    return all(getattr(tenant, name) == value for name, value in limits.items()) and len(runtime.registry.catalog) == 1
 
 
 def test_two_replicas_count_together_and_every_answer_tells(
@@ -75,7 +75,7 @@ def test_requests_at_once_are_counted_over_replicas_and_places_come_back(
     with ThreadPoolExecutor(2) as pool:
         with held_model_thread(a, tiny):
             waiting = [pool.submit(classify, a, key, text) for text in ("a film", "b film")]
-            eventually(lambda: a.app.state.runtime.admission.rows == 2)  # type: ignore[attr-defined]
+            eventually(lambda: a.app.state.runtime.inference.admission.rows == 2)  # type: ignore[attr-defined]
             refused = classify(b, key)
         assert [answer.result().status_code for answer in waiting] == [200, 200]
     check_problem(refused, 429, "rate_limited", "answers 2 requests at once")
@@ -118,7 +118,7 @@ def test_a_tenants_weight_reaches_the_queue_and_the_model(
     server = serve(require_keys=True, admin_key=ADMIN_KEY)
     key = limited(server, tiny, weight=3.0)
     runtime = server.app.state.runtime  # type: ignore[attr-defined]
-    submit, admit = runtime.engine.submit, runtime.admission.admit
+    submit, admit = runtime.inference.engine.submit, runtime.inference.admission.admit
     weights: list[tuple[str, float]] = []
 
     def seen_by_the_model(rows: Sequence[EngineRow], *rest: object, **more: object) -> object:
@@ -129,8 +129,8 @@ def test_a_tenants_weight_reaches_the_queue_and_the_model(
         weights.append(("queue", weight))
         return admit(tenant, rows=rows, tokens=tokens, weight=weight)
 
-    monkeypatch.setattr(runtime.engine, "submit", seen_by_the_model)
-    monkeypatch.setattr(runtime.admission, "admit", seen_by_the_queue)
+    monkeypatch.setattr(runtime.inference.engine, "submit", seen_by_the_model)
+    monkeypatch.setattr(runtime.inference.admission, "admit", seen_by_the_queue)
     assert classify(server, key).status_code == 200
     Keyring(server).change("acme", weight=0.5)
     assert classify(server, key, "another film").status_code == 200

@@ -177,7 +177,7 @@ def test_startup_is_503_until_the_self_test_has_passed(
     serve: Serve, tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve()
-    engine = server.app.state.runtime.engine
+    engine = server.app.state.runtime.inference.engine
     monkeypatch.setattr(engine, "_self_test", None)  # as before its end
     answer = server.client.get("/healthz/startup")
     assert (answer.status_code, answer.json()) == (503, {"status": "starting", "self_test": None})

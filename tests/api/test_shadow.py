@@ -171,10 +171,10 @@ def test_a_shadow_never_holds_up_a_caller(serve: Serve, tiny: Backbone, monkeypa
         with held_model_thread(server, tiny):
             batches.clear()
             assert server.classify("topic", TEXTS[0]).json()["predictions"][0]["cached"]
-            eventually(lambda: runtime.engine._inbox.qsize() == 1)
-            assert runtime.shadowing.rows == 1
+            eventually(lambda: runtime.inference.engine._inbox.qsize() == 1)
+            assert runtime.monitoring.shadow.rows == 1
             late = pool.submit(server.classify, "topic@1", TEXTS[1:3])
-            eventually(lambda: runtime.engine._inbox.qsize() == 2)
+            eventually(lambda: runtime.inference.engine._inbox.qsize() == 2)
         assert late.result(30).status_code == 200
     eventually(lambda: told(server)["rows"] == 1)
     assert batches == [20, 7]
@@ -184,7 +184,7 @@ def test_what_finds_no_room_is_dropped_and_counted(serve: Serve, tiny: Backbone)
     """A queue of four rows leaves its shadows one: of a request of three, at once with another's, one is too many."""
     server = shadowed(serve, make_adapter(tiny, TOPIC), make_adapter(tiny, TOPIC, seed=3), max_queue_rows=4)
     runtime = server.app.state.runtime
-    with runtime.shadowing._admission.admit("default", rows=1, tokens=1):
+    with runtime.monitoring.shadow._admission.admit("default", rows=1, tokens=1):
         assert server.classify("topic", TEXTS[:3]).status_code == 200
         eventually(lambda: told(server)["dropped"] == 3)
     assert sample(server, 'superpos_shadow_rows_total{outcome="dropped"}') == 3

@@ -52,5 +52,5 @@ def drift_of(server: RunningServer, task: str) -> dict[str, Any] | None:
 
 def look(server: RunningServer) -> None:
     """Have the server look now, and not only when its minute is over."""
-    drift = server.app.state.runtime.drift
-    asyncio.run_coroutine_threadsafe(drift.look(), drift._task.get_loop()).result(30)
+    drift = server.app.state.runtime.monitoring.drift
+    asyncio.run_coroutine_threadsafe(drift.look(), drift._loop._task.get_loop()).result(30)

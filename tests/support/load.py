@@ -76,7 +76,7 @@ def held_model_thread(server: RunningServer, backbone: Backbone) -> Iterator[Non
         assert go_on.wait(30)
 
     row = EngineRow(load_adapter(make_adapter(backbone, seed=99), backbone), (1,), time.monotonic() + 60)
-    runtime.engine.submit([row])[0].add_done_callback(wait)
+    runtime.inference.engine.submit([row])[0].add_done_callback(wait)
     assert held.wait(30)
     try:
         yield

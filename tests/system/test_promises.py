@@ -151,7 +151,7 @@ def test_a_broken_registry_degrades_the_server_and_its_return_is_noticed(serve: 
 def test_a_dead_model_thread_turns_readiness_off_and_answers_503(serve: Serve, tiny: Backbone) -> None:
     server = serve()
     server.upload("sentiment", make_adapter(tiny))
-    server.app.state.runtime.engine._inbox.put("this is no list of rows")  # what only a bug could do
+    server.app.state.runtime.inference.engine._inbox.put("this is no list of rows")  # what only a bug could do
     eventually(lambda: server.client.get("/healthz/ready").status_code == 503)
     answer = server.classify("sentiment", "x")
     assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")

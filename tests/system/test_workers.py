@@ -22,7 +22,7 @@ from adapters.bundle import bundled_adapters
 from adapters.files import to_files
 from adapters.registry.opening import open_registry
 from backbone import Backbone
-from service.runtime import publish_bundled
+from service.releases.bundled import publish_bundled
 from service.server.sockets import hold, listen, share
 from service.server.workers import num_cores
 

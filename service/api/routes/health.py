@@ -28,7 +28,7 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
     @router.get("/healthz/startup", responses={503: {"model": Startup}})
     async def startup(runtime: Running, response: Response) -> Startup:
         """Whether the first start is over: backbone loaded, registry read, self-test passed; from then on 200."""
-        found = runtime.engine.stats().self_test
+        found = runtime.inference.engine.stats().self_test
         started = found is not None and found.passed
         response.status_code = 200 if started else 503
         return Startup(status="started" if started else "starting", self_test=SelfTestBody.of(found))
@@ -37,7 +37,7 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
     @router.get("/healthz/ready", responses={503: {"model": Ready}})
     async def ready(runtime: Running, response: Response) -> Ready:
         """Whether the worker that got this request can answer others now; 503 where not, and while it drains."""
-        stats = runtime.engine.stats()
+        stats = runtime.inference.engine.stats()
         reason = "draining" if drain.begun else stats.not_ready
         response.status_code = 200 if reason is None else 503
         return Ready(
@@ -47,11 +47,11 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
             self_test=SelfTestBody.of(stats.self_test),
             backbone=BackboneRef(**asdict(runtime.backbone.identity)),
             precision=runtime.backbone.precision,
-            degraded=runtime.follower.degraded,
-            tasks=len(runtime.catalog),
+            degraded=runtime.registry.sync.degraded,
+            tasks=len(runtime.registry.catalog),
             resident_adapters=stats.resident_adapters,
             tripped_adapters=stats.tripped_adapters,
-            queued_rows=runtime.admission.rows,
+            queued_rows=runtime.inference.admission.rows,
             workers=runtime.settings.workers,
         )
 

@@ -135,8 +135,8 @@ def _outputs(classification: Classification) -> list[OipOutput]:
 
 
 async def _describe(runtime: Runtime, tenant: str, ref: Ref) -> OipModel:
-    info = runtime.catalog.task(tenant, ref.task)
-    adapter = await _loaded(runtime, runtime.catalog.resolve(tenant, ref))
+    info = runtime.registry.catalog.task(tenant, ref.task)
+    adapter = await _loaded(runtime, runtime.registry.catalog.resolve(tenant, ref))
     outputs: list[tuple[OutputName, Datatype, list[int]]] = [
         ("label", "BYTES", [-1]),
         ("score", "FP32", [-1]),
@@ -154,10 +154,10 @@ async def _describe(runtime: Runtime, tenant: str, ref: Ref) -> OipModel:
 
 
 async def _ready(runtime: Runtime, tenant: str, ref: Ref) -> OipModelReady:
-    await _loaded(runtime, runtime.catalog.resolve(tenant, ref))
+    await _loaded(runtime, runtime.registry.catalog.resolve(tenant, ref))
     require_ready(runtime)
     return OipModelReady(name=ref.task)
 
 
 async def _loaded(runtime: Runtime, resolution: Resolution) -> LoadedAdapter:
-    return await runtime.adapters.get(resolution.digest)
+    return await runtime.registry.adapters.get(resolution.digest)

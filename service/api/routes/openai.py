@@ -58,14 +58,14 @@ async def classify(
 async def list_models(runtime: Running, tenant: Tenant) -> ModelList:
     """Every task, and `task@alias` of its other aliases."""
     backbone = runtime.backbone.identity.id
-    return ModelList(data=[card for info in runtime.catalog.tasks(tenant) for card in _cards(info, backbone)])
+    return ModelList(data=[card for info in runtime.registry.catalog.tasks(tenant) for card in _cards(info, backbone)])
 
 
 @router.get("/models/{model}", responses=errors(OpenAIError, 400, 404, 409))
 async def describe_model(model: RefPath, runtime: Running, tenant: Tenant) -> ModelCard:
     """One of them, or what any other ref means."""
     ref = Ref.parse(model)
-    info = runtime.catalog.task(tenant, ref.task)
+    info = runtime.registry.catalog.task(tenant, ref.task)
     return _card(model, info, resolve_among(info, ref), runtime.backbone.identity.id)
 
 

@@ -13,7 +13,7 @@ router = APIRouter(prefix="/tasks/{task}", tags=["rollouts"])
 @router.get("/traffic", responses=problems(404))
 async def read_traffic(task: TaskPath, runtime: Running, tenant: Tenant) -> TrafficBody:
     """The task's canary and shadow, where it has any."""
-    return TrafficBody.of(runtime.catalog.task(tenant, task).traffic)
+    return TrafficBody.of(runtime.registry.catalog.task(tenant, task).traffic)
 
 
 @router.put("/traffic", dependencies=[JSON_BODY], responses=problems(400, 404, 413, 415, 422, 503))
@@ -22,14 +22,14 @@ async def set_traffic(task: TaskPath, body: TrafficBody, runtime: Running, calle
 
     What is left out is off. A request's part is told by its `sticky_key`, or by lot without one.
     """
-    await runtime.rollouts.set_traffic(caller.tenant, task, body.traffic(), actor=caller.actor)
+    await runtime.releases.rollouts.set_traffic(caller.tenant, task, body.traffic(), actor=caller.actor)
     return body
 
 
 @router.delete("/traffic", status_code=204, responses=problems(404, 503))
 async def end_traffic(task: TaskPath, runtime: Running, caller: Publishing) -> None:
     """End canary and shadow: production answers alone."""
-    await runtime.rollouts.set_traffic(caller.tenant, task, NO_TRAFFIC, actor=caller.actor)
+    await runtime.releases.rollouts.set_traffic(caller.tenant, task, NO_TRAFFIC, actor=caller.actor)
 
 
 @router.post("/rollback", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 413, 415, 422, 503))
@@ -38,7 +38,9 @@ async def roll_back(task: TaskPath, body: RollbackRequest, runtime: Running, cal
 
     Rolling back production ends a canary too; a shadow stays. Once answered, this server answers by the old version.
     """
-    move = await runtime.rollouts.roll_back(caller.tenant, task, body.alias, expected=body.expected, actor=caller.actor)
+    move = await runtime.releases.rollouts.roll_back(
+        caller.tenant, task, body.alias, expected=body.expected, actor=caller.actor
+    )
     return MoveBody(task=task, alias=move.alias, previous=move.previous, version=move.version)
 
 
@@ -49,7 +51,7 @@ async def promote(task: TaskPath, body: PromoteRequest, runtime: Running, caller
     Refused (`promotion_refused`, with the figure's name and both values) where it is worse, or has no such figure,
     unless forced. The version is canary or shadow no more.
     """
-    done = await runtime.rollouts.promote(
+    done = await runtime.releases.rollouts.promote(
         caller.tenant, task, body.version, metric=body.metric, force=body.force, actor=caller.actor
     )
     return PromotionBody.of(task, done)

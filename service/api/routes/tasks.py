@@ -51,16 +51,16 @@ FILE_TYPE = "application/octet-stream"
 @router.get("")
 async def list_tasks(runtime: Running, tenant: Tenant) -> TaskList:
     """Every task with its versions and aliases."""
-    return TaskList(tasks=[TaskSummary.of(info) for info in runtime.catalog.tasks(tenant)])
+    return TaskList(tasks=[TaskSummary.of(info) for info in runtime.registry.catalog.tasks(tenant)])
 
 
 @router.get("/{task}", responses=problems(404, 503))
 async def describe_task(task: TaskPath, runtime: Running, tenant: Tenant) -> TaskDetail:
     """One task: what its current version is made of, whether its answers drift, and how a shadow's answers differ."""
-    info = runtime.catalog.task(tenant, task)
+    info = runtime.registry.catalog.task(tenant, task)
     version = info.aliases.get(PRODUCTION)
     current = None if version is None else await _describe(runtime, tenant, Ref(task, version=version))
-    counts = await runtime.tally.read(SHADOW, tenant, task)
+    counts = await runtime.monitoring.counters.read(SHADOW, tenant, task)
     shadows = reports(counts, [version.version for version in info.versions])
     drift = None if current is None else await _drift(runtime, tenant, task, current)
     return TaskDetail(**TaskSummary.of(info).model_dump(), current=current, drift=drift, shadows=shadows)
@@ -71,8 +71,8 @@ async def read_history(
     task: TaskPath, runtime: Running, caller: Publishing, since: Since = 0, limit: Limit = 100
 ) -> ChangeLog:
     """Who did what to the task, and when: versions, aliases, traffic. Of tasks that have a version still."""
-    runtime.catalog.task(caller.tenant, task)
-    part = await asyncio.to_thread(task_log, runtime.registry, caller.tenant, task, since=since, limit=limit)
+    runtime.registry.catalog.task(caller.tenant, task)
+    part = await asyncio.to_thread(task_log, runtime.registry.store, caller.tenant, task, since=since, limit=limit)
     return ChangeLog.of(part)
 
 
@@ -101,7 +101,7 @@ async def publish_version(
     """
     aliases = None if alias is None else [name for name in alias if name]
     expected = None if sha256 is None else sha256[0]  # a list, since an empty text would be no field to the framework
-    publication = await runtime.publisher.publish(
+    publication = await runtime.releases.publisher.publish(
         caller.tenant, task, await _read_uploads(files), aliases=aliases, expected=expected, actor=caller.actor
     )
     response.status_code = 201 if publication.created else 200
@@ -136,8 +136,8 @@ async def list_files(task: TaskPath, version: VersionPath, runtime: Running, ten
 )
 async def read_file(task: TaskPath, version: VersionPath, name: FilePath, runtime: Running, tenant: Tenant) -> Response:
     """One of a version's files, byte for byte; its tag is the version's digest."""
-    resolution = runtime.catalog.resolve(tenant, Ref(task, version=version))
-    files = await asyncio.to_thread(runtime.registry.get, resolution.digest)
+    resolution = runtime.registry.catalog.resolve(tenant, Ref(task, version=version))
+    files = await asyncio.to_thread(runtime.registry.store.get, resolution.digest)
     if name not in files:
         raise NotFound(f"no file {name!r}, the version has {', '.join(sorted(files))}")
     return Response(files[name], media_type=FILE_TYPE, headers={"ETag": version_tag(resolution.digest)})
@@ -146,7 +146,7 @@ async def read_file(task: TaskPath, version: VersionPath, name: FilePath, runtim
 @router.delete("/{task}/versions/{version}", status_code=204, responses=problems(404, 409, 503))
 async def delete_version(task: TaskPath, version: VersionPath, runtime: Running, caller: Publishing) -> None:
     """Remove a version that no alias points at. Its number is never given again."""
-    await runtime.publisher.delete(caller.tenant, task, version, actor=caller.actor)
+    await runtime.releases.publisher.delete(caller.tenant, task, version, actor=caller.actor)
 
 
 @router.get("/{task}/aliases/{alias}", dependencies=[CACHED], responses={**not_modified(), **problems(404, 422)})
@@ -154,7 +154,7 @@ async def read_alias(
     task: TaskPath, alias: AliasPath, runtime: Running, tenant: Tenant, response: Response
 ) -> AliasBody:
     """Where an alias points; the tag is what `If-Match` of a write wants."""
-    return _tagged(runtime.catalog.resolve(tenant, Ref(task, alias=alias)), alias, response)
+    return _tagged(runtime.registry.catalog.resolve(tenant, Ref(task, alias=alias)), alias, response)
 
 
 @router.put(
@@ -175,7 +175,7 @@ async def set_alias(
     `expected` only if it points at that version now (409 otherwise).
     """
     ref = Ref(task, alias=alias)
-    resolution = await runtime.aliases.move(
+    resolution = await runtime.releases.aliases.move(
         caller.tenant, ref, body.version, expected=body.expected, conditions=conditions, actor=caller.actor
     )
     return _tagged(resolution, alias, response)
@@ -186,7 +186,9 @@ async def delete_alias(
     task: TaskPath, alias: AliasPath, runtime: Running, caller: Publishing, conditions: Conditions
 ) -> None:
     """Remove an alias; with `If-Match` only if it has this tag."""
-    await runtime.aliases.remove(caller.tenant, Ref(task, alias=alias), conditions=conditions, actor=caller.actor)
+    await runtime.releases.aliases.remove(
+        caller.tenant, Ref(task, alias=alias), conditions=conditions, actor=caller.actor
+    )
 
 
 def _tagged(resolution: Resolution, alias: str, response: Response) -> AliasBody:
@@ -195,20 +197,20 @@ def _tagged(resolution: Resolution, alias: str, response: Response) -> AliasBody
 
 
 async def _describe(runtime: Running, tenant: str, ref: Ref) -> AdapterBody:
-    resolution = runtime.catalog.resolve(tenant, ref)
-    files = await asyncio.to_thread(runtime.registry.get, resolution.digest)
+    resolution = runtime.registry.catalog.resolve(tenant, ref)
+    files = await asyncio.to_thread(runtime.registry.store.get, resolution.digest)
     return AdapterBody.of(resolution.version, await asyncio.to_thread(from_files, files))
 
 
 async def _drift(runtime: Running, tenant: str, task: str, current: AdapterBody) -> DriftReport | None:
     if current.validation is None:
         return None
-    return await runtime.drift.report((tenant, task, current.version), current.validation)
+    return await runtime.monitoring.drift.report((tenant, task, current.version), current.validation)
 
 
 async def _files(runtime: Running, tenant: str, task: str, version: int) -> dict[str, bytes]:
-    resolution = runtime.catalog.resolve(tenant, Ref(task, version=version))
-    return await asyncio.to_thread(runtime.registry.get, resolution.digest)
+    resolution = runtime.registry.catalog.resolve(tenant, Ref(task, version=version))
+    return await asyncio.to_thread(runtime.registry.store.get, resolution.digest)
 
 
 async def _read_uploads(parts: Sequence[UploadFile]) -> dict[str, bytes]:

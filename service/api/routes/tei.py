@@ -128,8 +128,8 @@ def _scored(prediction: Prediction, *, raw: bool) -> list[Scored]:
 
 
 async def _info(runtime: Runtime, tenant: str, ref: str) -> Info:
-    resolution = runtime.catalog.resolve(tenant, Ref.parse(ref))
-    return _described(ref, await runtime.adapters.get(resolution.digest), runtime)
+    resolution = runtime.registry.catalog.resolve(tenant, Ref.parse(ref))
+    return _described(ref, await runtime.registry.adapters.get(resolution.digest), runtime)
 
 
 def _described(ref: str, adapter: LoadedAdapter, runtime: Runtime) -> Info:

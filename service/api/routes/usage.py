@@ -68,7 +68,7 @@ async def read_usage(
     if first > last:
         raise InvalidRequest(f"from is {first}, expected a day not after {last}")
     words = (USAGE, tenant) if task is None else (USAGE, tenant, check_name("task", task))
-    rows = usage_rows(await runtime.tally.read(*words), since=first, until=last)
+    rows = usage_rows(await runtime.monitoring.counters.read(*words), since=first, until=last)
     if CSV in accept:
         return Response(usage_csv(rows), media_type=CSV)
     body = UsageBody.of(tenant, rows, since=first, until=last)

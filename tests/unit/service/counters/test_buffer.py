@@ -41,7 +41,7 @@ def test_a_reader_sees_its_own_counts_and_the_other_replicas_flushed_ones(place:
 def test_stopping_flushes_what_was_counted_until_then(place: LedgerPlace) -> None:
     async def scenario() -> None:
         tally = CounterBuffer(place.open())
-        tally.start()
+        await tally.start()
         tally.count(*ROWS)
         await tally.stop()
 
@@ -52,7 +52,7 @@ def test_stopping_flushes_what_was_counted_until_then(place: LedgerPlace) -> Non
 def test_counts_reach_the_ledger_by_themselves(place: LedgerPlace) -> None:
     async def scenario() -> None:
         tally = CounterBuffer(place.open())
-        tally.start()
+        await tally.start()
         tally.count(*ROWS)
         await asyncio.to_thread(eventually, lambda: place.open().read() == {ROWS: 1})
         await tally.stop()
@@ -125,11 +125,11 @@ def test_a_tally_stops_though_its_ledger_is_away(tmp_path: Path) -> None:
 
     async def scenario() -> CounterBuffer:
         tally = CounterBuffer(ledger)
-        tally.start()
+        await tally.start()
         tally.count(*ROWS)
         await tally.stop()
         return tally
 
     tally = asyncio.run(scenario())
-    assert tally.behind
+    assert tally.degraded
     assert len(tally) == 1

@@ -174,7 +174,7 @@ def test_a_server_whose_self_test_fails_says_so_and_answers_nothing(
 
     monkeypatch.setattr(ModelRunner, "__call__", leak)
     server = serve()
-    eventually(lambda: server.app.state.runtime.engine.stats().self_test is not None)
+    eventually(lambda: server.app.state.runtime.inference.engine.stats().self_test is not None)
     ready = server.client.get("/healthz/ready")
     assert (ready.status_code, ready.json()["status"]) == (503, "not_ready")
     assert "differ by up to" in ready.json()["reason"]

@@ -126,7 +126,7 @@ async def watched(engine: Engine, **options: float) -> list[str]:
         failed.set()
 
     watchdog = Watchdog(engine, on_failure=note, **{"stuck_after_s": 0.2, **options})
-    watchdog.start()
+    await watchdog.start()
     await asyncio.wait_for(failed.wait(), 30)
     await watchdog.stop()
     return told

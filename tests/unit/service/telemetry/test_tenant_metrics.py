@@ -21,8 +21,7 @@ def requests(registry: CollectorRegistry) -> Mapping[tuple[str, str], float]:
 
 def test_only_tenants_that_are_known_have_a_label_and_no_more_than_a_hundred() -> None:
     registry = CollectorRegistry()
-    metrics = TenantMetrics(registry)
-    metrics.know(lambda tenant: tenant.startswith("known"))
+    metrics = TenantMetrics(registry, is_known=lambda tenant: tenant.startswith("known"))
     metrics.ended("a-name-that-a-caller-made-up", "4xx")
     for number in range(MAX_TENANTS + 20):
         for _ in range(2):

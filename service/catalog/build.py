@@ -1,0 +1,44 @@
+"""The read side of the registry: its catalog, what keeps it current, and the adapters in memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adapters import Registry
+from backbone import Backbone
+from service.catalog.adapter_cache import AdapterCache, Prefetch
+from service.catalog.catalog import Catalog
+from service.catalog.instrumented import InstrumentedRegistry, RegistryCall
+from service.catalog.sync import CatalogSync
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryGroup:
+    """The registry, and this process's view of it."""
+
+    store: Registry
+    catalog: Catalog
+    sync: CatalogSync
+    adapters: AdapterCache
+    prefetch: Prefetch
+
+
+def build_registry(
+    settings: Settings, registry: Registry, backbone: Backbone, *, on_call: Callable[[RegistryCall], None]
+) -> RegistryGroup:
+    """Build the view of an open registry; nothing is read yet.
+
+    Args:
+        settings: how many adapters are kept in memory, how often the change log is polled
+        registry: where adapters are kept
+        backbone: what adapters are loaded for
+        on_call: receives the duration and outcome of each call to the registry
+    """
+    store = InstrumentedRegistry(registry, on_call)
+    adapters = AdapterCache(
+        store, backbone, max_adapters=settings.max_loaded_adapters, force_precision=settings.force_precision
+    )
+    prefetch = Prefetch(adapters)
+    catalog = Catalog()
+    sync = CatalogSync(store, catalog, poll_interval_s=settings.poll_interval_s, announce=prefetch.announce)
+    return RegistryGroup(store=store, catalog=catalog, sync=sync, adapters=adapters, prefetch=prefetch)

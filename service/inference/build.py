@@ -1,0 +1,78 @@
+"""The path from a text to label scores: admission, result cache, engine and its watchdog."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+
+import structlog
+
+from backbone import Backbone
+from service.engine.engine import Engine
+from service.engine.fault_isolation import FaultIsolation
+from service.engine.self_test import SelfTest, run_self_test, warm_up
+from service.engine.types import BatchStats
+from service.engine.watchdog import Watchdog
+from service.inference.admission import Admission
+from service.inference.pipeline import InferencePipeline
+from service.inference.result_cache import ResultCache
+from service.settings import Settings
+
+_log = structlog.get_logger("service")
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceGroup:
+    """What turns texts into scores."""
+
+    admission: Admission
+    result_cache: ResultCache
+    engine: Engine
+    watchdog: Watchdog
+    pipeline: InferencePipeline
+
+
+def build_inference(
+    settings: Settings,
+    backbone: Backbone,
+    *,
+    charge: Callable[[str, int], Awaitable[None]],
+    on_batch: Callable[[BatchStats], None],
+    on_model_failure: Callable[[str], None],
+) -> InferenceGroup:
+    """Build the engine and what stands before it; the model thread does not run yet.
+
+    Args:
+        settings: sizes and time limits
+        backbone: the frozen model
+        charge: charges a tenant for tokens before the model sees them; raises to refuse
+        on_batch: receives the numbers of each batch, on the model thread
+        on_model_failure: receives the reason why the model thread is gone for good
+    """
+    engine = Engine(
+        backbone,
+        max_batch_tokens=settings.max_batch_tokens,
+        bank_bytes=settings.bank_bytes,
+        trip_after=settings.trip_after_failures,
+        cool_down_s=settings.trip_cool_down_s,
+        prepare=lambda isolation: _prepare(isolation, backbone, max_batch_tokens=settings.max_batch_tokens),
+        on_batch=on_batch,
+        check_after_s=settings.check_after_s,
+        ready_within_s=settings.ready_within_s,
+    )
+    admission = Admission(max_rows=settings.max_queue_rows, max_tokens=settings.max_queue_tokens)
+    result_cache = ResultCache(max_bytes=settings.result_cache_bytes)
+    pipeline = InferencePipeline(
+        backbone, engine, admission, results=result_cache, max_text_chars=settings.max_text_chars, charge=charge
+    )
+    watchdog = Watchdog(engine, stuck_after_s=settings.stuck_after_s, on_failure=on_model_failure)
+    return InferenceGroup(
+        admission=admission, result_cache=result_cache, engine=engine, watchdog=watchdog, pipeline=pipeline
+    )
+
+
+def _prepare(isolation: FaultIsolation, backbone: Backbone, *, max_batch_tokens: int) -> SelfTest:
+    """Warm up and run the self-test, on the model thread before its first batch."""
+    warm_up(isolation, backbone, max_batch_tokens=max_batch_tokens)
+    found = run_self_test(isolation.forward, backbone)
+    log = _log.info if found.passed else _log.critical
+    log("self_test", **asdict(found), bit_identical=found.bit_identical, passed=found.passed)
+    return found

@@ -1,0 +1,54 @@
+"""What live traffic is compared with and charged by: counters, usage, drift, shadow versions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from adapters.storage.opening import Storage
+from service.catalog.build import RegistryGroup
+from service.counters.buffer import CounterBuffer
+from service.counters.opening import open_counter_store
+from service.inference.admission import Admission
+from service.inference.pipeline import InferencePipeline
+from service.monitoring.drift_monitor import DriftMonitor
+from service.monitoring.shadow import ShadowRunner
+from service.monitoring.usage import UsageMeter
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class MonitoringGroup:
+    """Counts and comparisons of what is answered."""
+
+    counters: CounterBuffer
+    usage: UsageMeter
+    drift: DriftMonitor
+    shadow: ShadowRunner
+
+
+def build_monitoring(
+    settings: Settings,
+    storage: Storage,
+    registry: RegistryGroup,
+    pipeline: InferencePipeline,
+    *,
+    on_shadow_rows: Callable[[Mapping[str, float]], None],
+) -> MonitoringGroup:
+    """Build the monitors over one buffer of counters; none runs yet.
+
+    Args:
+        settings: shadow versions may fill a quarter of the queue's limits
+        storage: where counters are kept
+        registry: where versions and their validation profiles are read
+        pipeline: computes the answers of shadow versions
+        on_shadow_rows: receives rows by outcome: agreed, flipped, dropped, failed
+    """
+    counters = CounterBuffer(open_counter_store(storage))
+    shadow = ShadowRunner(
+        pipeline,
+        registry.adapters,
+        Admission(max_rows=settings.max_queue_rows // 4 or 1, max_tokens=settings.max_queue_tokens // 4 or 1),
+        count=lambda key, by: counters.count(*key, by=by),
+        on_rows=on_shadow_rows,
+    )
+    drift = DriftMonitor(counters, registry.store, registry.catalog)
+    return MonitoringGroup(counters=counters, usage=UsageMeter(counters), drift=drift, shadow=shadow)

@@ -1,0 +1,33 @@
+"""Tenants, their keys and their quotas."""
+
+from dataclasses import dataclass
+
+from adapters.storage.opening import Storage
+from service.settings import Settings
+from service.tenancy.account_cache import AccountCache
+from service.tenancy.accounts import Accounts, ensure_admin_key, open_accounts
+from service.tenancy.quotas import Quotas
+from service.tenancy.rate_limiter import open_rate_counter
+
+
+@dataclass(frozen=True, slots=True)
+class TenancyGroup:
+    """Who may call, and how much."""
+
+    accounts: Accounts
+    account_cache: AccountCache
+    quotas: Quotas
+
+
+def build_tenancy(settings: Settings, storage: Storage) -> TenancyGroup:
+    """Open the accounts beside a registry, and create the administrator's key if it does not exist.
+
+    Raises:
+        InvalidName: the administrator's key is malformed, or its file is unreadable
+        RegistryUnavailable: the accounts cannot be read or written
+    """
+    accounts = open_accounts(storage)
+    ensure_admin_key(accounts, settings.admin_key, settings.admin_key_file)
+    account_cache = AccountCache(accounts.store, poll_interval_s=settings.poll_interval_s)
+    quotas = Quotas(account_cache.tenant, open_rate_counter(storage))
+    return TenancyGroup(accounts=accounts, account_cache=account_cache, quotas=quotas)

@@ -113,23 +113,23 @@ class DirectAccounts:
         self._accounts = accounts
 
     def tenants(self) -> list[Json]:
-        return [TenantBody.of(tenant).model_dump(mode="json") for tenant in self._accounts.tenants()]
+        return [TenantBody.model_validate(tenant).model_dump(mode="json") for tenant in self._accounts.tenants()]
 
     def create_tenant(self, body: Json) -> Json:
         asked = TenantRequest.model_validate(body)
         made = self._accounts.create_tenant(TenantInfo(**asked.model_dump()), actor=_ACTOR)
-        return TenantBody.of(made).model_dump(mode="json")
+        return TenantBody.model_validate(made).model_dump(mode="json")
 
     def update_tenant(self, tenant: str, body: Json) -> Json:
         asked = TenantChange.model_validate(body)
         made = self._accounts.update_tenant(tenant, lambda info: changed(info, asked), actor=_ACTOR)
-        return TenantBody.of(made).model_dump(mode="json")
+        return TenantBody.model_validate(made).model_dump(mode="json")
 
     def delete_tenant(self, tenant: str) -> None:
         self._accounts.delete_tenant(tenant, actor=_ACTOR)
 
     def keys(self, tenant: str) -> list[Json]:
-        return [KeyBody.of(key).model_dump(mode="json") for key in self._accounts.keys(tenant)]
+        return [KeyBody.model_validate(key).model_dump(mode="json") for key in self._accounts.keys(tenant)]
 
     def create_key(self, tenant: str, body: Json) -> Json:
         asked = KeyRequest.model_validate(body)

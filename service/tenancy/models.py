@@ -97,6 +97,11 @@ class KeyInfo:
         if len(self.note) > 200:
             raise InvalidRequest(f"note has {len(self.note)} characters, expected at most 200")
 
+    @property
+    def old_secrets_until(self) -> list[datetime]:
+        """When the secrets replaced by rotations expire."""
+        return [secret.until for secret in self.secrets if secret.until is not None]
+
     def hashes(self, now: datetime) -> list[str]:
         """The hashes of the secrets that open it now."""
         if self.expires_at is not None and now >= self.expires_at:

@@ -86,6 +86,18 @@ def test_every_limit_in_the_document_is_one_of_its_type(server: RunningServer) -
         assert not others & set(schema), schema
 
 
+def test_the_document_describes_fields_of_requests_and_of_answers(server: RunningServer) -> None:
+    schemas = server.client.get("/openapi.json").json()["components"]["schemas"]
+    described = {
+        ("ClassifyRequest", "top_k"): "Number of best labels",
+        ("Ready", "degraded"): "The registry cannot be read",
+        ("Prediction", "scores"): "Calibrated probabilities",
+        ("AuditEntry", "position"): "log",
+    }
+    for (schema, field), part in described.items():
+        assert part in schemas[schema]["properties"][field]["description"], (schema, field)
+
+
 def test_a_method_that_a_path_does_not_take_names_all_that_it_takes(server: RunningServer) -> None:
     for path, allowed in {
         "/tasks/sst2/aliases/canary": "DELETE, GET, PUT",

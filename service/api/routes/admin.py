@@ -8,9 +8,7 @@ from adapters.registry.log_reading import read_log
 from service.api.dependencies import JSON_BODY, Administering, Limit, Running, Since
 from service.api.openapi import problems
 from service.api.schemas.admin import (
-    AuditBody,
     AuditLog,
-    KeyBody,
     KeyList,
     KeyRequest,
     NewKeyBody,
@@ -30,9 +28,7 @@ router = APIRouter(prefix="/admin", tags=["admin"])
 @router.get("/tenants", responses=problems(503))
 async def list_tenants(runtime: Running, caller: Administering) -> TenantList:
     """Every tenant that was made."""
-    return TenantList(
-        tenants=[TenantBody.of(info) for info in await asyncio.to_thread(runtime.tenancy.accounts.tenants)]
-    )
+    return TenantList.model_validate({"tenants": await asyncio.to_thread(runtime.tenancy.accounts.tenants)})
 
 
 @router.post("/tenants", status_code=201, dependencies=[JSON_BODY], responses=problems(400, 409, 413, 415, 503))
@@ -42,13 +38,13 @@ async def create_tenant(body: TenantRequest, runtime: Running, caller: Administe
         runtime.tenancy.accounts.create_tenant, TenantInfo(**body.model_dump()), actor=caller.actor
     )
     await runtime.tenancy.account_cache.refresh()
-    return TenantBody.of(made)
+    return TenantBody.model_validate(made)
 
 
 @router.get("/tenants/{tenant}", responses=problems(404, 503))
 async def describe_tenant(tenant: str, runtime: Running, caller: Administering) -> TenantBody:
     """One tenant."""
-    return TenantBody.of(await asyncio.to_thread(runtime.tenancy.accounts.tenant, tenant))
+    return TenantBody.model_validate(await asyncio.to_thread(runtime.tenancy.accounts.tenant, tenant))
 
 
 @router.patch("/tenants/{tenant}", dependencies=[JSON_BODY], responses=problems(400, 404, 413, 415, 503))
@@ -58,7 +54,7 @@ async def update_tenant(tenant: str, body: TenantChange, runtime: Running, calle
         runtime.tenancy.accounts.update_tenant, tenant, lambda info: changed(info, body), actor=caller.actor
     )
     await runtime.tenancy.account_cache.refresh()
-    return TenantBody.of(made)
+    return TenantBody.model_validate(made)
 
 
 @router.delete("/tenants/{tenant}", status_code=204, responses=problems(404, 409, 503))
@@ -71,7 +67,7 @@ async def delete_tenant(tenant: str, runtime: Running, caller: Administering) ->
 @router.get("/tenants/{tenant}/keys", responses=problems(404, 503))
 async def list_keys(tenant: str, runtime: Running, caller: Administering) -> KeyList:
     """A tenant's keys, without their secrets."""
-    return KeyList(keys=[KeyBody.of(key) for key in await asyncio.to_thread(runtime.tenancy.accounts.keys, tenant)])
+    return KeyList.model_validate({"keys": await asyncio.to_thread(runtime.tenancy.accounts.keys, tenant)})
 
 
 @router.post(
@@ -125,10 +121,10 @@ async def revoke_key(tenant: str, key: str, runtime: Running, caller: Administer
 async def read_audit(runtime: Running, caller: Administering, since: Since = 0, limit: Limit = 100) -> AuditLog:
     """Who did what to tenants and keys."""
     entries = await asyncio.to_thread(runtime.tenancy.accounts.store.audit, since, limit=limit)
-    return AuditLog(entries=[AuditBody.of(entry) for entry in entries])
+    return AuditLog(entries=list(entries))
 
 
 @router.get("/audit/tasks", responses=problems(503))
 async def read_changes(runtime: Running, caller: Administering, since: Since = 0, limit: Limit = 100) -> ChangeLog:
     """Who did what to tasks, versions and aliases, of all tenants."""
-    return ChangeLog.of(await asyncio.to_thread(read_log, runtime.registry.store, since=since, limit=limit))
+    return ChangeLog.model_validate(await asyncio.to_thread(read_log, runtime.registry.store, since=since, limit=limit))

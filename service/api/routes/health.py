@@ -10,7 +10,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from adapters import BackboneRef
 from service.api.dependencies import Running
 from service.api.draining import Drain
-from service.api.schemas.health import Live, Ready, SelfTestBody, Startup
+from service.api.schemas.health import Live, Ready, Startup
 from service.telemetry.metrics import Metrics
 
 
@@ -31,7 +31,7 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
         found = runtime.inference.engine.stats().self_test
         started = found is not None and found.passed
         response.status_code = 200 if started else 503
-        return Startup(status="started" if started else "starting", self_test=SelfTestBody.of(found))
+        return Startup(status="started" if started else "starting", self_test=found)
 
     @router.head("/healthz/ready", include_in_schema=False)
     @router.get("/healthz/ready", responses={503: {"model": Ready}})
@@ -44,7 +44,7 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
             status="ready" if reason is None else "not_ready",
             reason=reason,
             last_forward_age_s=stats.last_forward_age_s,
-            self_test=SelfTestBody.of(stats.self_test),
+            self_test=stats.self_test,
             backbone=BackboneRef(**asdict(runtime.backbone.identity)),
             precision=runtime.backbone.precision,
             degraded=runtime.registry.sync.degraded,

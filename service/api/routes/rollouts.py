@@ -13,7 +13,7 @@ router = APIRouter(prefix="/tasks/{task}", tags=["rollouts"])
 @router.get("/traffic", responses=problems(404))
 async def read_traffic(task: TaskPath, runtime: Running, tenant: Tenant) -> TrafficBody:
     """The task's canary and shadow, where it has any."""
-    return TrafficBody.of(runtime.registry.catalog.task(tenant, task).traffic)
+    return TrafficBody.model_validate(runtime.registry.catalog.task(tenant, task).traffic)
 
 
 @router.put("/traffic", dependencies=[JSON_BODY], responses=problems(400, 404, 413, 415, 422, 503))

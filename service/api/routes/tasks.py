@@ -51,7 +51,7 @@ FILE_TYPE = "application/octet-stream"
 @router.get("")
 async def list_tasks(runtime: Running, tenant: Tenant) -> TaskList:
     """Every task with its versions and aliases."""
-    return TaskList(tasks=[TaskSummary.of(info) for info in runtime.registry.catalog.tasks(tenant)])
+    return TaskList.model_validate({"tasks": runtime.registry.catalog.tasks(tenant)})
 
 
 @router.get("/{task}", responses=problems(404, 503))
@@ -63,7 +63,7 @@ async def describe_task(task: TaskPath, runtime: Running, tenant: Tenant) -> Tas
     counts = await runtime.monitoring.counters.read(SHADOW, tenant, task)
     shadows = reports(counts, [version.version for version in info.versions])
     drift = None if current is None else await _drift(runtime, tenant, task, current)
-    return TaskDetail(**TaskSummary.of(info).model_dump(), current=current, drift=drift, shadows=shadows)
+    return TaskDetail(**dict(TaskSummary.model_validate(info)), current=current, drift=drift, shadows=shadows)
 
 
 @router.get("/{task}/history", responses=problems(404, 503))
@@ -73,7 +73,7 @@ async def read_history(
     """Who did what to the task, and when: versions, aliases, traffic. Of tasks that have a version still."""
     runtime.registry.catalog.task(caller.tenant, task)
     part = await asyncio.to_thread(task_log, runtime.registry.store, caller.tenant, task, since=since, limit=limit)
-    return ChangeLog.of(part)
+    return ChangeLog.model_validate(part)
 
 
 @router.post(

@@ -1,16 +1,16 @@
-"""The JSON of the native routes."""
+"""The JSON of `/classify`."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from service.api.schemas.types import Positive, ProblemBody, RefText
+from service.api.schemas.types import Positive, ProblemBody, RefText, RequestSchema, Schema
 from service.catalog.routing import MAX_STICKY_KEY_CHARS
 from service.inference.predictions import Classification, Prediction
 
 
 def _check_item(value: object) -> object:
-    """One message where pydantic would have one for each kind of item."""
+    """Check an input with one error message; pydantic would give one for each member of the union."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict) and all(isinstance(text, str) for text in value.values()):
@@ -29,36 +29,34 @@ Items = Annotated[list[Item], Field(min_length=1)]
 Inputs = Annotated[Items, BeforeValidator(_as_list, json_schema_input_type=Item | Items)]
 
 
-class ClassifyRequest(BaseModel):
-    """One input or a list of them; an input is a string (tasks with one field) or an object of the task's fields."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={
-            "examples": [
-                {"inputs": "a gripping film"},
-                {
-                    "inputs": ["a gripping film", {"sentence": "flat and overlong"}],
-                    "truncate": "end",
-                    "top_k": 2,
-                    "timeout_ms": 2000,
-                },
-            ]
-        },
-    )
+class ClassifyRequest(
+    RequestSchema,
+    json_schema_extra={
+        "examples": [
+            {"inputs": "a gripping film"},
+            {
+                "inputs": ["a gripping film", {"sentence": "flat and overlong"}],
+                "truncate": "end",
+                "top_k": 2,
+                "timeout_ms": 2000,
+            },
+        ]
+    },
+):
+    """One input or a list of inputs: a string for a task with one field, or an object with the task's fields."""
 
     inputs: Inputs
     truncate: Literal["error", "start", "end"] = "error"
+    """Which end of a text over the task's limit to cut; by default such a text is an error."""
     top_k: Positive | None = None
-    """How many of the best labels to answer; left out, all of up to 20, else 5."""
+    """Number of best labels to return; by default all labels of a task with up to 20, else 5."""
     timeout_ms: Positive | None = None
     sticky_key: Annotated[str, Field(min_length=1, max_length=MAX_STICKY_KEY_CHARS)] | None = None
-    """Requests with the same key get the same version while a canary has a share of the task; a user's id, say."""
+    """For example a user id. While a canary takes part of the traffic, one key always gets the same version."""
 
 
-class ClassifyResponse(BaseModel):
-    """The answers in the order of the inputs, and the version that gave them all."""
+class ClassifyResponse(Schema):
+    """Predictions in the order of the inputs, all by one version."""
 
     task: str
     version: int
@@ -68,6 +66,7 @@ class ClassifyResponse(BaseModel):
 
     @classmethod
     def of(cls, classification: Classification, backbone: str) -> "ClassifyResponse":
+        """Build the body."""
         return cls(
             task=classification.resolution.task,
             version=classification.resolution.version,
@@ -77,32 +76,31 @@ class ClassifyResponse(BaseModel):
         )
 
 
-class FanOutRequest(ClassifyRequest):
+class FanOutRequest(
+    ClassifyRequest,
+    json_schema_extra={"examples": [{"tasks": ["sst2", "sst2@2"], "inputs": ["a gripping film"]}]},
+):
     """The same inputs for several tasks: a string fits every task with one field, an object those with its fields."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"tasks": ["sst2", "sst2@2"], "inputs": ["a gripping film"]}]}
-    )
-
     tasks: Annotated[list[RefText], Field(min_length=1)]
-    """Refs; each is answered as `POST /classify/{ref}` would."""
+    """Refs; each is answered as by `POST /classify/{ref}`."""
 
 
 class FanOutAnswer(ClassifyResponse):
-    """What `POST /classify/{ref}` answers."""
+    """The response of `POST /classify/{ref}` for one of the tasks."""
 
     ref: str
-    """As the caller wrote it."""
+    """As given in the request."""
 
 
-class FanOutRefusal(BaseModel):
-    """Why this task has no answer; the others have theirs."""
+class FanOutRefusal(Schema):
+    """The problem of one task; the other tasks are still answered."""
 
     ref: str
-    problem: "ProblemBody"
+    problem: ProblemBody
 
 
-class FanOutResponse(BaseModel):
-    """The results in the order of `tasks`."""
+class FanOutResponse(Schema):
+    """Results in the order of `tasks`."""
 
     results: list[FanOutAnswer | FanOutRefusal]

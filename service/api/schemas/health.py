@@ -1,55 +1,47 @@
-"""TODO."""
+"""The JSON of `/healthz`."""
 
-from dataclasses import asdict
 from typing import Literal
 
-from pydantic import BaseModel
-
 from adapters.adapter import BackboneRef
-from service.engine.self_test import SelfTest
+from service.api.schemas.types import Schema
 
 
-class Live(BaseModel):
+class Live(Schema):
     status: Literal["live"] = "live"
 
 
-class SelfTestBody(BaseModel):
-    """What the batch-invariance test at the start found."""
+class SelfTestBody(Schema):
+    """Result of the batch-invariance test at startup."""
 
     rows: int
     batches: int
     max_difference: float
-    """The largest |Δ log p| of a row between alone and in a batch; null where scores were no numbers."""
+    """Largest |Δ log p| of a row between running alone and in a batch; null if a score was not finite."""
     tolerance: float
     bit_identical: bool
 
-    @classmethod
-    def of(cls, found: SelfTest | None) -> "SelfTestBody | None":
-        if found is None:
-            return None
-        return cls(**asdict(found), bit_identical=found.bit_identical)
 
-
-class Startup(BaseModel):
+class Startup(Schema):
     status: Literal["starting", "started"]
     self_test: SelfTestBody | None
+    """Null until the test has run."""
 
 
-class Ready(BaseModel):
+class Ready(Schema):
     status: Literal["ready", "not_ready"]
     reason: str | None
-    """Why not: `draining`, or what is wrong with the model."""
+    """Why the worker is not ready: `draining`, or what is wrong with the model."""
     last_forward_age_s: float | None
-    """Since a forward last gave scores, a caller's or, where none came, the model's own."""
+    """Seconds since a forward pass last returned scores, for a request or a health probe."""
     self_test: SelfTestBody | None
     backbone: BackboneRef
     precision: Literal["fp32", "int8", "bf16"]
     degraded: bool
-    """The registry cannot be read: what was known goes on answering."""
+    """The registry cannot be read: requests are served from the last known state."""
     tasks: int
     resident_adapters: int
     tripped_adapters: int
-    """Adapters that the circuit breaker refuses now."""
+    """Adapters that the circuit breaker rejects at the moment."""
     queued_rows: int
     workers: int
-    """Processes behind this port; the rest of this answer is about the one that got the request."""
+    """Processes behind this port. All other fields describe the worker that served this request."""

@@ -1,63 +1,63 @@
-"""The JSON of the Open Inference Protocol."""
+"""The JSON of the Open Inference Protocol (`/v2`)."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from adapters import InvalidRow
 from backbone import Truncation
-from service.api.schemas.types import Positive
+from service.api.schemas.types import Positive, RequestSchema, Schema
 
 PLATFORM = "superpos_t5"
 OutputName = Literal["label", "score", "probs", "value"]
 Datatype = Literal["BYTES", "FP32"]
 
 
-class OipError(BaseModel):
-    """How the protocol says an error."""
+class OipError(Schema):
+    """An error in the protocol's format."""
 
     error: str
 
 
-class OipServer(BaseModel):
+class OipServer(Schema):
     name: str = "superpos"
     version: str
     extensions: list[str] = Field(default_factory=list)
 
 
-class OipLive(BaseModel):
+class OipLive(Schema):
     live: Literal[True] = True
 
 
-class OipReady(BaseModel):
+class OipReady(Schema):
     ready: Literal[True] = True
 
 
-class OipModelReady(BaseModel):
+class OipModelReady(Schema):
     name: str
     ready: Literal[True] = True
 
 
-class OipTensorInfo(BaseModel):
+class OipTensorInfo(Schema):
     name: str
-    """A field of the task, or an output."""
+    """Name of a field of the task, or of an output."""
     datatype: Datatype
     shape: list[int]
-    """-1 for as many as there are rows."""
+    """-1 stands for the number of rows."""
 
 
-class OipModel(BaseModel):
+class OipModel(Schema):
     name: str
     versions: list[str]
     platform: str = PLATFORM
     inputs: list[OipTensorInfo]
     outputs: list[OipTensorInfo]
     parameters: dict[str, list[str]]
-    """`labels`, in the order in which `probs` has them."""
+    """`labels`, in the order of `probs`."""
 
 
 def _flat(value: object) -> object:
-    """A tensor of shape [N, 1] may come as N lists."""
+    """Flatten a tensor of shape [N, 1], which may be sent as N lists."""
     if isinstance(value, list) and value and all(isinstance(entry, list) for entry in value):
         return [item for entry in value for item in entry]
     return value
@@ -67,10 +67,8 @@ Flat = Annotated[list[str], Field(min_length=1)]
 Column = Annotated[list[Annotated[list[str], Field(min_length=1, max_length=1)]], Field(min_length=1)]
 
 
-class OipInput(BaseModel):
-    """One field of the task, of every row."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
+class OipInput(RequestSchema):
+    """One field of the task, for every row."""
 
     name: str
     shape: Annotated[list[Positive], Field(min_length=1, max_length=2)]
@@ -80,57 +78,48 @@ class OipInput(BaseModel):
 
     @property
     def fits_its_shape(self) -> bool:
-        """Whether there are as many texts as it says."""
+        """Whether the shape matches the number of texts."""
         return self.shape[1:] in ([], [1]) and self.shape[0] == len(self.data)
 
 
-class OipOutputParameters(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+class OipOutputParameters(RequestSchema):
     binary_data: bool | None = None
-    """Taken and not used: the answer is JSON, which Triton's clients read as well."""
+    """Accepted and ignored: the response is always JSON, which Triton's clients read as well."""
 
 
-class OipRequestedOutput(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+class OipRequestedOutput(RequestSchema):
     name: OutputName
     parameters: OipOutputParameters | None = None
 
 
-class OipParameters(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+class OipParameters(RequestSchema):
     truncate: Truncation = "error"
     timeout: Positive | None = None
     """Microseconds, as in Triton."""
     binary_data_output: bool | None = None
-    """Taken and not used: the answer is JSON, which Triton's clients read as well."""
+    """Accepted and ignored: the response is always JSON, which Triton's clients read as well."""
 
 
-class OipInferRequest(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "7",
-                    "inputs": [{"name": "sentence", "shape": [1], "datatype": "BYTES", "data": ["a gripping film"]}],
-                }
-            ]
-        },
-    )
-
+class OipInferRequest(
+    RequestSchema,
+    json_schema_extra={
+        "examples": [
+            {
+                "id": "7",
+                "inputs": [{"name": "sentence", "shape": [1], "datatype": "BYTES", "data": ["a gripping film"]}],
+            }
+        ]
+    },
+):
     id: str | None = None
     parameters: OipParameters = Field(default_factory=OipParameters)
     inputs: Annotated[list[OipInput], Field(min_length=1)]
     outputs: Annotated[list[OipRequestedOutput], Field(min_length=1)] | None = None
-    """Which to answer; left out, all."""
+    """Outputs to return; by default all."""
 
     @property
     def rows(self) -> list[dict[str, str]]:
-        """The rows that the tensors have together (`InvalidRow` where they are no table)."""
+        """The rows that the tensors form (`InvalidRow` if their shapes or lengths do not match)."""
         for tensor in self.inputs:
             if not tensor.fits_its_shape:
                 texts = f"shape {tensor.shape} and {len(tensor.data)} texts"
@@ -138,22 +127,24 @@ class OipInferRequest(BaseModel):
         names = [tensor.name for tensor in self.inputs]
         sizes = {len(tensor.data) for tensor in self.inputs}
         if len(set(names)) < len(names) or len(sizes) > 1:
-            raise InvalidRow(f"inputs {', '.join(names)}: {sorted(sizes)} texts, expected each once, of one length")
+            raise InvalidRow(
+                f"inputs {', '.join(names)} have {sorted(sizes)} texts, expected different names and equal lengths"
+            )
         columns = (tensor.data for tensor in self.inputs)
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-class OipOutput(BaseModel):
+class OipOutput(Schema):
     name: OutputName
     datatype: Datatype
     shape: list[int]
     data: list[str] | list[float]
-    """Row by row."""
+    """In row-major order."""
 
 
-class OipInferResponse(BaseModel):
+class OipInferResponse(Schema):
     model_name: str
     model_version: str
     id: str | None = None
-    """The request's, where it had one."""
+    """Copied from the request; absent if it had none."""
     outputs: list[OipOutput]

@@ -1,66 +1,63 @@
-"""TODO."""
+"""The JSON of `/v1`: OpenAI's list of models and vLLM's classification."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service.api.schemas.classify import Inputs
-from service.api.schemas.types import RefText
+from service.api.schemas.types import RefText, RequestSchema, Schema
 
 OWNER = "superpos"
 
 
-class OpenAIErrorDetail(BaseModel):
+class OpenAIErrorDetail(Schema):
     message: str
     type: str
-    """The stable code of the problem."""
+    """Stable name of the kind of problem."""
     param: str | None
     code: int
     """The HTTP status."""
 
 
-class OpenAIError(BaseModel):
-    """How OpenAI's API, and vLLM's, say an error."""
+class OpenAIError(Schema):
+    """An error in the format of OpenAI's and vLLM's APIs."""
 
     error: OpenAIErrorDetail
 
 
-class OpenAIClassifyRequest(BaseModel):
-    """A text or a list of them; of a task with several fields, objects of these."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"examples": [{"model": "sst2", "input": ["a gripping film", "too long"]}]},
-    )
+class OpenAIClassifyRequest(
+    RequestSchema, json_schema_extra={"examples": [{"model": "sst2", "input": ["a gripping film", "too long"]}]}
+):
+    """A text or a list of texts; for a task with several fields, objects with these fields."""
 
     model: RefText
+    """The task, as a ref."""
     input: Inputs
     truncate_prompt_tokens: Literal[-1] | None = None
-    """-1 cuts texts over the task's limit, which are an error otherwise."""
+    """-1 cuts texts over the task's limit; by default such a text is an error."""
     truncation_side: Literal["left", "right"] | None = None
     use_activation: bool | None = None
-    """False answers log-probabilities before calibration instead of calibrated probabilities."""
+    """False returns log-probabilities before calibration instead of calibrated probabilities."""
     user: Annotated[str, Field(max_length=1_024)] | None = None
-    """Taken and not used: OpenAI's clients may send it."""
+    """Accepted and ignored; OpenAI's clients may send it."""
 
 
-class OpenAIClassData(BaseModel):
+class OpenAIClassData(Schema):
     index: int
     label: str
     probs: list[float]
-    """Of every label, in the task's order."""
+    """One value per label, in the task's order."""
     num_classes: int
 
 
-class OpenAIUsage(BaseModel):
+class OpenAIUsage(Schema):
     prompt_tokens: int
     total_tokens: int
     completion_tokens: Literal[0] = 0
     prompt_tokens_details: None = None
 
 
-class OpenAIClassifyResponse(BaseModel):
+class OpenAIClassifyResponse(Schema):
     id: str
     object: Literal["list"] = "list"
     created: int
@@ -69,19 +66,19 @@ class OpenAIClassifyResponse(BaseModel):
     usage: OpenAIUsage
 
 
-class ModelCard(BaseModel):
-    """A task's version under one name."""
+class ModelCard(Schema):
+    """A task's version under one of its names."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str = OWNER
     root: str
-    """The digest of the adapter."""
+    """Digest of the adapter."""
     parent: str
     """The backbone."""
 
 
-class ModelList(BaseModel):
+class ModelList(Schema):
     object: Literal["list"] = "list"
     data: list[ModelCard]

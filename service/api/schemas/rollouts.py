@@ -1,72 +1,60 @@
-"""The JSON of rollouts: traffic, rollback, promotion."""
+"""The JSON of traffic splits, rollback and promotion."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from adapters import PRODUCTION, Traffic
 from adapters.names import ALIAS_PATTERN
 from adapters.registry.rollouts import Promotion
-from service.api.schemas.types import VersionNumber
+from service.api.schemas.types import RequestSchema, Schema, VersionNumber
 
 
-class TrafficBody(BaseModel):
-    """How a task's bare name is answered besides its `production` version."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, json_schema_extra={"examples": [{"canary": 2, "percent": 10}, {"shadow": 2}]}
-    )
+class TrafficBody(RequestSchema, json_schema_extra={"examples": [{"canary": 2, "percent": 10}, {"shadow": 2}]}):
+    """Versions that serve a task's bare name in addition to its `production` version."""
 
     canary: VersionNumber | None = None
     """The version that answers `percent` of the requests."""
     percent: Annotated[float, Field(ge=0, le=100)] = 0.0
-    """Of the sticky keys that callers give, and of the requests without one."""
+    """Share of the sticky keys, and of the requests without one."""
     shadow: VersionNumber | None = None
-    """The version that computes the same rows, whose answers are only counted."""
-
-    @classmethod
-    def of(cls, traffic: Traffic) -> "TrafficBody":
-        return cls(canary=traffic.canary, percent=traffic.percent, shadow=traffic.shadow)
+    """The version that computes the same rows; its answers are counted, not returned."""
 
     def traffic(self) -> Traffic:
-        """What the registry keeps (`InvalidTraffic` for a percentage of nothing)."""
+        """Return the domain value (`InvalidTraffic` for a percentage without a canary)."""
         return Traffic(self.canary, self.percent, self.shadow)
 
 
-class RollbackRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{}, {"expected": 2}]})
-
+class RollbackRequest(RequestSchema, json_schema_extra={"examples": [{}, {"expected": 2}]}):
     alias: Annotated[str, Field(json_schema_extra={"pattern": f"^{ALIAS_PATTERN}$"})] = PRODUCTION
     expected: VersionNumber | None = None
-    """The version to leave; where the alias points elsewhere by now, nothing is moved."""
+    """The version that the alias must point at now; otherwise nothing is moved."""
 
 
-class MoveBody(BaseModel):
-    """An alias from one version to another."""
+class MoveBody(Schema):
+    """An alias moved from one version to another."""
 
     task: str
     alias: str
     previous: int | None
+    """Null if the alias is new."""
     version: int
 
 
-class PromoteRequest(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", strict=True, json_schema_extra={"examples": [{"version": 2}, {"version": 2, "force": True}]}
-    )
-
+class PromoteRequest(RequestSchema, json_schema_extra={"examples": [{"version": 2}, {"version": 2, "force": True}]}):
     version: VersionNumber
     metric: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    """The figure of the cards to compare; left out, the one that production's training went by."""
+    """Name of the metric to compare; by default the one that production's training selected by."""
     force: bool = False
-    """Promote whatever the cards say."""
+    """Promote without comparing."""
 
 
 class PromotionBody(MoveBody):
     metric: str | None
-    """The figure that let the version pass; null where it was forced."""
+    """The metric that was compared; null if the promotion was forced."""
 
     @classmethod
-    def of(cls, task: str, done: Promotion) -> "PromotionBody":
+    def of(cls, task: str, done: Promotion) -> Self:
+        """Build the body."""
         move = done.move
         return cls(task=task, alias=move.alias, previous=move.previous, version=move.version, metric=done.metric)

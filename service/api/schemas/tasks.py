@@ -1,54 +1,45 @@
-"""The JSON of what was done to tasks."""
+"""The JSON of `/tasks`."""
 
 from datetime import datetime
-from typing import Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BeforeValidator, Field
 
-from adapters import Change, PromptAdapter, TaskInfo, TaskSpec, VersionInfo
+from adapters import PromptAdapter, TaskSpec
 from adapters.adapter import BackboneRef, Calibration, Provenance
 from adapters.profile import ValidationProfile
-from adapters.registry.log_reading import LogPart
 from adapters.registry.protocol import ChangeKind
 from service.api.schemas.rollouts import TrafficBody
-from service.api.schemas.types import VersionNumber
+from service.api.schemas.types import RequestSchema, Schema, VersionNumber
 from service.monitoring.drift import DriftReport
 from service.monitoring.shadow_report import ShadowReport
 
+# read from a domain value or from JSON
+_DIGEST = Field(validation_alias=AliasChoices("digest", "adapter"))
+_KIND = Field(validation_alias=AliasChoices("kind", "action"))
+_NULL_IF_EMPTY = BeforeValidator(lambda value: value or None)
 
-class VersionBody(BaseModel):
+
+class VersionBody(Schema):
     version: int
-    adapter: str
+    adapter: Annotated[str, _DIGEST]
     created_at: datetime
     actor: str
 
-    @classmethod
-    def of(cls, info: VersionInfo) -> "VersionBody":
-        return cls(version=info.version, adapter=info.digest, created_at=info.created_at, actor=info.actor)
 
-
-class TaskSummary(BaseModel):
+class TaskSummary(Schema):
     task: str
     aliases: dict[str, int]
     traffic: TrafficBody
     versions: list[VersionBody]
 
-    @classmethod
-    def of(cls, info: TaskInfo) -> "TaskSummary":
-        return cls(
-            task=info.task,
-            aliases=dict(info.aliases),
-            traffic=TrafficBody.of(info.traffic),
-            versions=[VersionBody.of(version) for version in info.versions],
-        )
 
-
-class TaskList(BaseModel):
+class TaskList(Schema):
     tasks: list[TaskSummary]
 
 
-class AdapterBody(BaseModel):
-    """What a version is made of."""
+class AdapterBody(Schema):
+    """Contents of one version."""
 
     version: int
     adapter: str
@@ -58,10 +49,11 @@ class AdapterBody(BaseModel):
     calibration: Calibration
     provenance: Provenance
     validation: ValidationProfile | None
-    """What it answered on its held-out rows, where they were recorded."""
+    """Its answers on the held-out rows, if they were recorded."""
 
     @classmethod
     def of(cls, version: int, adapter: PromptAdapter) -> "AdapterBody":
+        """Build the body."""
         return cls(
             version=version,
             adapter=adapter.digest,
@@ -76,83 +68,59 @@ class AdapterBody(BaseModel):
 
 class TaskDetail(TaskSummary):
     current: AdapterBody | None
-    """The version that the bare task name means, where there is one."""
+    """The production version, if there is one."""
     drift: DriftReport | None
-    """How its answers of the last hour differ from those on its held-out rows, where these were recorded."""
+    """Its answers of the last hour compared with those on its held-out rows, if the latter were recorded."""
     shadows: list[ShadowReport]
-    """How the answers of shadow versions differ from those that callers got; the latest first."""
+    """Answers of shadow versions compared with those that clients got; the latest version first."""
 
 
-class FileList(BaseModel):
+class FileList(Schema):
     files: list[str]
 
 
-class PublishResponse(BaseModel):
+class PublishResponse(Schema):
     task: str
     version: int
     adapter: str
     created: bool
-    """False where the task had this very adapter already: only aliases that were named moved."""
+    """False if the task already had this adapter: only the aliases that were named moved."""
 
 
-class AliasRequest(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", strict=True, json_schema_extra={"examples": [{"version": 2}, {"version": 3, "expected": 2}]}
-    )
-
+class AliasRequest(RequestSchema, json_schema_extra={"examples": [{"version": 2}, {"version": 3, "expected": 2}]}):
     version: VersionNumber
     expected: VersionNumber | None = None
-    """The version that the alias must point at now; left out, it is moved whatever it is."""
+    """The version that the alias must point at now; by default any."""
 
 
-class AliasBody(BaseModel):
+class AliasBody(Schema):
     task: str
     alias: str
     version: int
     adapter: str
 
 
-class ChangeBody(BaseModel):
-    """Who did what to which task, and when."""
+class ChangeBody(Schema):
+    """Entry of the registry's log: who did what to which task, and when."""
 
     position: int
     at: datetime
     actor: str
-    action: ChangeKind
+    action: Annotated[ChangeKind, _KIND]
     tenant: str
     task: str
-    version: int | None
-    """Null, like `adapter`, where the task's traffic was set."""
-    adapter: str | None
+    version: Annotated[int | None, _NULL_IF_EMPTY]
+    """Null, like `adapter`, if the task's traffic was set."""
+    adapter: Annotated[str | None, _NULL_IF_EMPTY, _DIGEST]
     alias: str | None
     traffic: TrafficBody | None
 
-    @classmethod
-    def of(cls, change: Change) -> Self:
-        return cls(
-            position=change.position,
-            at=change.at,
-            actor=change.actor,
-            action=change.kind,
-            tenant=change.tenant,
-            task=change.task,
-            version=change.version or None,
-            adapter=change.digest or None,
-            alias=change.alias,
-            traffic=None if change.traffic is None else TrafficBody.of(change.traffic),
-        )
 
-
-class ChangeLog(BaseModel):
+class ChangeLog(Schema):
     """Entries after `since`, oldest first."""
 
     entries: list[ChangeBody]
     position: int
-    """How far the log was read: ask on with this as `since`. A part of a long log may have no entries."""
+    """Last position that was read: pass it as `since` to continue. A part of a long log may have no entries."""
     complete: bool
-    """True where that is the log's end for now; false where more may follow."""
-
-    @classmethod
-    def of(cls, part: LogPart) -> Self:
-        entries = [ChangeBody.of(change) for change in part.entries]
-        return cls(entries=entries, position=part.position, complete=part.complete)
+    """True if this is the end of the log for now."""

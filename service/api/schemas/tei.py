@@ -2,31 +2,29 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from service.api.schemas.types import Positive
+from service.api.schemas.types import Positive, RequestSchema, Schema
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation"]
 
 
-class TeiError(BaseModel):
-    """How TEI says an error."""
+class TeiError(Schema):
+    """An error in TEI's format."""
 
     error: str
     error_type: ErrorType
 
 
-class PipelineParameters(BaseModel):
-    """What `huggingface_hub.InferenceClient` sends beside the inputs, in the words of `transformers`' pipelines."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
+class PipelineParameters(RequestSchema):
+    """Parameters of `transformers` pipelines, as `huggingface_hub.InferenceClient` sends them."""
 
     top_k: Positive | None = None
     function_to_apply: Literal["softmax", "none"] | None = None
 
 
 def _check_inputs(value: object) -> object:
-    """One message where pydantic would have one for each form."""
+    """Check the inputs with one error message; pydantic would give one for each member of the union."""
     sequences = [[value]] if isinstance(value, str) else _sequences(value)
     if sequences and all(len(texts) in (1, 2) and all(isinstance(text, str) for text in texts) for texts in sequences):
         return value
@@ -45,29 +43,24 @@ Texts = Annotated[list[str], Field(min_length=1, max_length=2)]
 Inputs = Annotated[str | Texts | Annotated[list[Texts], Field(min_length=1)], BeforeValidator(_check_inputs)]
 
 
-class PredictRequest(BaseModel):
-    """A text, a list of one text or of a pair's two, or a batch of such lists."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={
-            "examples": [{"inputs": "a gripping film"}, {"inputs": [["a gripping film"], ["too long"]]}]
-        },
-    )
+class PredictRequest(
+    RequestSchema,
+    json_schema_extra={"examples": [{"inputs": "a gripping film"}, {"inputs": [["a gripping film"], ["too long"]]}]},
+):
+    """A text, a list with one text or the two texts of a pair, or a batch of such lists."""
 
     inputs: Inputs
     truncate: bool = False
-    """Cut texts over the task's limit, which are an error otherwise."""
+    """Cut texts over the task's limit; by default such a text is an error."""
     truncation_direction: Literal["left", "right", "Left", "Right"] = "right"
     raw_scores: bool = False
-    """Log-probabilities before calibration instead of calibrated probabilities."""
+    """Return log-probabilities before calibration instead of calibrated probabilities."""
     parameters: PipelineParameters | None = None
-    """With these, even empty, the answer is a pipeline's: a list for each input, also for a single one."""
+    """If given, even empty, the response has the format of a pipeline: one list per input, also for a single input."""
 
     @property
     def sequences(self) -> list[tuple[str, ...]]:
-        """Each input's texts, in the order of its task's fields."""
+        """The texts of each input, in the order of the task's fields."""
         if isinstance(self.inputs, str):
             return [(self.inputs,)]
         batch = [texts for texts in self.inputs if isinstance(texts, list)]
@@ -75,29 +68,31 @@ class PredictRequest(BaseModel):
 
     @property
     def is_batch(self) -> bool:
-        """Whether the answer is a list for each input."""
+        """Whether the response has one list per input."""
         return isinstance(self.inputs, list) and isinstance(self.inputs[0], list)
 
 
-class Scored(BaseModel):
+class Scored(Schema):
     label: str
     score: float
 
 
-class LabelIds(BaseModel):
+class LabelIds(Schema):
     id2label: dict[str, str]
     label2id: dict[str, int]
 
 
-class ModelType(BaseModel):
+class ModelType(Schema):
     classifier: LabelIds
 
 
-class Info(BaseModel):
-    """What TEI's clients read of a model: the task, its version's digest, labels and limits."""
+class Info(Schema):
+    """The fields that TEI's clients read of a model, filled in for one task."""
 
     model_id: str
+    """The ref as given."""
     model_sha: str
+    """Digest of the version."""
     model_dtype: str
     model_type: ModelType
     max_concurrent_requests: int

@@ -1,23 +1,40 @@
-"""Whole numbers in JSON, which has no others than numbers: 3.0 is one, "3" and true are not."""
+"""Bases and field types that all schemas share."""
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from adapters.names import REF_PATTERN
 
 RefText = Annotated[str, Field(json_schema_extra={"pattern": f"^{REF_PATTERN}$"})]
 
 
-class ProblemBody(BaseModel):
+class Schema(BaseModel):
+    """A JSON object. Responses are read from the attributes of the service's own values."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, from_attributes=True)
+
+
+class RequestSchema(Schema):
+    """A request body: unknown fields and values of another type are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ProblemBody(Schema):
     """RFC 9457 problem details."""
 
     type: str
+    """A URN that identifies the kind of problem."""
     title: str
+    """The status in words."""
     status: int
     detail: str
+    """What is wrong with this request, and what was expected."""
     code: str
+    """Stable name of the kind of problem, for programs."""
     instance: str
+    """The path of the request."""
     request_id: str | None
 
 
@@ -26,8 +43,8 @@ def _whole(value: object) -> object:
 
 
 WHOLE = BeforeValidator(_whole)
-"""Stands last among an integer's annotations, or its bounds are missing from the document."""
+"""Accepts 3.0 as 3: JSON has one type of number. Must be an integer's last annotation, or OpenAPI loses the bounds."""
 Positive = Annotated[int, Field(ge=1), WHOLE]
 MAX_VERSION = 999_999_999
-"""As many digits as a ref takes."""
+"""The largest version number that a ref can name."""
 VersionNumber = Annotated[int, Field(ge=1, le=MAX_VERSION), WHOLE]

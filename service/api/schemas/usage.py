@@ -7,54 +7,53 @@ from dataclasses import asdict
 from datetime import date
 from typing import Self
 
-from pydantic import BaseModel
-
+from service.api.schemas.types import Schema
 from service.monitoring.usage import UsageRow
 
 _NUMBERS = ("requests", "rows", "tokens", "errors")
 _COLUMNS = ("tenant", "task", "day", *_NUMBERS)
 
 
-class UsageNumbers(BaseModel):
-    """What was asked, and what it cost."""
+class UsageNumbers(Schema):
+    """Requests and their cost."""
 
     requests: int
     rows: int
-    """Answered with a prediction."""
+    """Rows that got a prediction."""
     tokens: int
     """Packed tokens that the model computed."""
     errors: int
 
 
 class UsageRowBody(UsageNumbers):
-    """One task's day."""
+    """Usage of one task on one day."""
 
     task: str | None
-    """Null for requests that asked no task that exists."""
+    """Null for requests that named no existing task."""
     day: date
     """UTC."""
 
 
-class UsageBody(BaseModel):
-    """A tenant's usage, of all replicas together."""
+class UsageBody(Schema):
+    """A tenant's usage, summed over all replicas."""
 
     tenant: str
     since: date
     until: date
-    """Included."""
+    """Inclusive."""
     total: UsageNumbers
     usage: list[UsageRowBody]
 
     @classmethod
     def of(cls, tenant: str, rows: Sequence[UsageRow], *, since: date, until: date) -> Self:
-        """The rows with their sum."""
+        """Build the body, with the sum of all rows."""
         total = UsageNumbers(**{name: sum(getattr(row, name) for row in rows) for name in _NUMBERS})
-        usage = [UsageRowBody(**asdict(row)) for row in rows]
+        usage = [UsageRowBody.model_validate(row) for row in rows]
         return cls(tenant=tenant, since=since, until=until, total=total, usage=usage)
 
 
 def usage_csv(rows: Sequence[UsageRow]) -> str:
-    """A header and a line a row (RFC 4180); the task is empty where there is none."""
+    """Format rows as CSV (RFC 4180) with a header; `task` is empty for requests that named no existing task."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS)
     writer.writeheader()

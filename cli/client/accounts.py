@@ -16,7 +16,6 @@ from service.api.schemas.admin import (
     TenantBody,
     TenantChange,
     TenantRequest,
-    changed,
 )
 from service.tenancy.accounts import Accounts, open_accounts
 from service.tenancy.models import TenantInfo
@@ -121,8 +120,8 @@ class DirectAccounts:
         return TenantBody.model_validate(made).model_dump(mode="json")
 
     def update_tenant(self, tenant: str, body: Json) -> Json:
-        asked = TenantChange.model_validate(body)
-        made = self._accounts.update_tenant(tenant, lambda info: changed(info, asked), actor=_ACTOR)
+        change = TenantChange.model_validate(body)
+        made = self._accounts.update_tenant(tenant, change.apply_to, actor=_ACTOR)
         return TenantBody.model_validate(made).model_dump(mode="json")
 
     def delete_tenant(self, tenant: str) -> None:

@@ -1,94 +1,99 @@
-"""`superpos tenant`: who may use a server with keys, and how much."""
+"""`superpos tenant`: tenants of a server with keys, their shares and limits."""
 
-from typing import TYPE_CHECKING, Annotated
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from cli.console import CommandError, account_refusals, out, print_table
 from cli.options import DEFAULT_SERVER, FromOption, KeyOption, ToOption
+from service.tenancy.models import TenantLimits
 
-if TYPE_CHECKING:
-    from cli.client.accounts import Json
+Json = dict[str, Any]
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Tenants of a server with keys: each has tasks, keys and limits of its own. Ask a server with an "
-    "administrator's key, or name the registry that it uses.",
+    help="Tenants of a server with keys. Each has its own tasks, keys and limits. Give the address of a server and an "
+    "administrator's key, or the registry that the server uses.",
 )
 
 TenantArgument = Annotated[str, typer.Argument(help="The tenant's name.")]
-Weight = Annotated[float | None, typer.Option(help="Its share of the model and the queue; others have 1.")]
-Requests = Annotated[float | None, typer.Option("--requests-per-s", help="Requests a second, over all servers.")]
-Tokens = Annotated[int | None, typer.Option("--tokens-per-min", help="Tokens of texts a minute, over all servers.")]
-Concurrency = Annotated[int | None, typer.Option(help="Requests that are answered at once, over all servers.")]
-Tasks = Annotated[int | None, typer.Option(help="Tasks that it may have.")]
-Versions = Annotated[int | None, typer.Option(help="Versions that each of its tasks may have.")]
-Bytes = Annotated[int | None, typer.Option(help="Bytes of all its versions' files.")]
-_COLUMNS = ("weight", "requests_per_s", "tokens_per_min", "max_concurrency", "max_tasks", "max_versions", "max_bytes")
+_LIMITS = tuple(TenantLimits.model_fields)
+
+
+def limit_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace the parameter `limits` by an option per field of `TenantLimits`; it gets those that are set."""
+
+    @wraps(command)
+    def with_options(**arguments: Any) -> None:
+        limits = {name: value for name in _LIMITS if (value := arguments.pop(name)) is not None}
+        command(limits=limits, **arguments)
+
+    options = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=field.annotation,
+            default=typer.Option(None, help=field.description),
+        )
+        for name, field in TenantLimits.model_fields.items()
+    ]
+    signature = inspect.signature(command, eval_str=True)
+    others = [parameter for name, parameter in signature.parameters.items() if name != "limits"]
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in others]
+    parameters[1:1] = options
+    with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_options
 
 
 @app.command("create")
-def create(
-    tenant: TenantArgument,
-    weight: Weight = None,
-    requests_per_s: Requests = None,
-    tokens_per_min: Tokens = None,
-    max_concurrency: Concurrency = None,
-    max_tasks: Tasks = None,
-    max_versions: Versions = None,
-    max_bytes: Bytes = None,
-    to: ToOption = DEFAULT_SERVER,
-    key: KeyOption = None,
-) -> None:
-    """Make a tenant. A limit that is not given is none; a deleted tenant's name is not given again.
+@limit_options
+def create(tenant: TenantArgument, limits: Json, to: ToOption = DEFAULT_SERVER, key: KeyOption = None) -> None:
+    """Create a tenant. Limits that are not given do not apply. The name of a deleted tenant cannot be used again.
 
     \b
         superpos tenant create acme --requests-per-s 20 --tokens-per-min 100000
         superpos tenant create acme --to ./registry.sqlite
     """
-    given = (weight, requests_per_s, tokens_per_min, max_concurrency, max_tasks, max_versions, max_bytes)
     from cli.client.accounts import open_account_target
 
     with account_refusals():
-        made = open_account_target(to, key).create_tenant({"id": tenant, **_limits(given)})
-        out.print(f"tenant {made['id']} made; next: superpos key create {made['id']}", markup=False)
+        made = open_account_target(to, key).create_tenant({"id": tenant, **limits})
+        out.print(f"tenant {made['id']} created; next: superpos key create {made['id']}", markup=False)
 
 
 @app.command("update")
+@limit_options
 def update(
     tenant: TenantArgument,
-    weight: Weight = None,
-    requests_per_s: Requests = None,
-    tokens_per_min: Tokens = None,
-    max_concurrency: Concurrency = None,
-    max_tasks: Tasks = None,
-    max_versions: Versions = None,
-    max_bytes: Bytes = None,
+    limits: Json,
     no_limit: Annotated[
-        list[str] | None, typer.Option("--no-limit", help="A limit to take away, like max_tasks; may be repeated.")
+        list[str] | None, typer.Option("--no-limit", help="A limit to remove, such as max_tasks; may be repeated.")
     ] = None,
     suspended: Annotated[
-        bool | None, typer.Option("--suspend/--resume", help="Refuse its keys for now, or take them again.")
+        bool | None, typer.Option("--suspend/--resume", help="Reject all of its keys, or accept them again.")
     ] = None,
     to: ToOption = DEFAULT_SERVER,
     key: KeyOption = None,
 ) -> None:
-    """Set a tenant's share and limits, or suspend it; what is not given stays as it is.
+    """Change a tenant's share or limits, or suspend it; what is not given keeps its value.
 
     \b
         superpos tenant update acme --requests-per-s 50 --no-limit max_tasks
         superpos tenant update acme --suspend
     """
-    given = (weight, requests_per_s, tokens_per_min, max_concurrency, max_tasks, max_versions, max_bytes)
     from cli.client.accounts import open_account_target
 
     with account_refusals():
-        body = {**_limits(given), **_lifted(no_limit or [])}
+        body = {**limits, **_removed(no_limit or [])}
         if suspended is not None:
             body["suspended"] = suspended
         if not body:
-            raise CommandError("nothing to set; see superpos tenant update --help")
+            raise CommandError("nothing to change; see superpos tenant update --help")
         open_account_target(to, key).update_tenant(tenant, body)
         out.print(f"tenant {tenant}: {', '.join(f'{name} {_shown(value)}' for name, value in body.items())}")
 
@@ -104,16 +109,16 @@ def list_tenants(source: FromOption = DEFAULT_SERVER, key: KeyOption = None) -> 
     from cli.client.accounts import open_account_target
 
     with account_refusals():
-        table = Table("tenant", *(name.replace("_", " ") for name in _COLUMNS), "state")
+        table = Table("tenant", *(name.replace("_", " ") for name in _LIMITS), "state")
         for tenant in open_account_target(source, key).tenants():
-            cells = [_shown(tenant[name]) for name in _COLUMNS]
+            cells = [_shown(tenant[name]) for name in _LIMITS]
             table.add_row(tenant["id"], *cells, "suspended" if tenant["suspended"] else "active")
         print_table(table)
 
 
 @app.command("delete")
 def delete(tenant: TenantArgument, to: ToOption = DEFAULT_SERVER, key: KeyOption = None) -> None:
-    """Remove a tenant and revoke its keys. Its tasks stay stored, out of everybody's reach.
+    """Delete a tenant and revoke its keys. Its tasks stay stored, but no tenant can reach them.
 
     \b
         superpos tenant delete acme
@@ -125,14 +130,11 @@ def delete(tenant: TenantArgument, to: ToOption = DEFAULT_SERVER, key: KeyOption
         out.print(f"tenant {tenant} deleted, its keys revoked", markup=False)
 
 
-def _limits(given: tuple[float | None, ...]) -> "Json":
-    return {name: value for name, value in zip(_COLUMNS, given, strict=True) if value is not None}
-
-
-def _lifted(names: list[str]) -> "Json":
+def _removed(names: list[str]) -> Json:
+    limits = [name for name in _LIMITS if name != "weight"]
     for name in names:
-        if name not in _COLUMNS[1:]:
-            raise CommandError(f"--no-limit is {name!r}, expected one of {', '.join(_COLUMNS[1:])}")
+        if name not in limits:
+            raise CommandError(f"--no-limit is {name!r}, expected one of {', '.join(limits)}")
     return dict.fromkeys(names)
 
 

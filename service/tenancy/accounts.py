@@ -22,6 +22,7 @@ from service.tenancy.models import (
     KeySecret,
     Snapshot,
     TenantInfo,
+    TenantLimits,
     is_known,
 )
 from service.tenancy.principal import Role
@@ -65,7 +66,7 @@ class Accounts:
 
     def create_tenant(self, tenant: TenantInfo, *, actor: str) -> TenantInfo:
         """Add a tenant (`Conflict` where the name is or was somebody's)."""
-        made = replace(tenant, created_at=self._clock(), deleted=False)
+        made = tenant.model_copy(update={"created_at": self._clock(), "deleted": False})
 
         def edit(now: Snapshot) -> tuple[Edit, TenantInfo]:
             known = now.tenants.get(tenant.id)
@@ -92,7 +93,7 @@ class Accounts:
 
         def edit(now: Snapshot) -> tuple[Edit, None]:
             gone = [key.id for key in now.keys.values() if key.tenant == tenant]
-            made = replace(_tenant(now, tenant), deleted=True)
+            made = _tenant(now, tenant).model_copy(update={"deleted": True})
             entry = self._entry("tenant_deleted", actor, tenant, detail=f"{len(gone)} keys revoked")
             return Edit(entry, tenants=[made], gone=gone), None
 
@@ -195,9 +196,9 @@ def _key(now: Snapshot, tenant: str, key_id: str) -> KeyInfo:
 
 def _limits(tenant: TenantInfo) -> str:
     """What is set of a tenant, for the audit trail."""
-    names = ("requests_per_s", "tokens_per_min", "max_concurrency", "max_tasks", "max_versions", "max_bytes")
-    limits = [f"{name}={value:g}" for name in names if (value := getattr(tenant, name)) is not None]
-    return ", ".join([f"weight={tenant.weight:g}", *limits, *(["suspended"] if tenant.suspended else [])])
+    values = {name: getattr(tenant, name) for name in TenantLimits.model_fields}
+    limits = [f"{name}={value:g}" for name, value in values.items() if value is not None]
+    return ", ".join([*limits, *(["suspended"] if tenant.suspended else [])])
 
 
 def open_accounts(storage: Storage) -> Accounts:

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from adapters import DEFAULT_TENANT
 from adapters.names import check_name
@@ -18,54 +18,48 @@ AccountAction = Literal[
 ]
 
 _KEY_ID = re.compile(r"[a-z0-9]{1,32}")
-_LIMITS = (
-    "weight",
-    "requests_per_s",
-    "tokens_per_min",
-    "max_concurrency",
-    "max_tasks",
-    "max_versions",
-    "max_bytes",
-)
-_MAX_WEIGHT = 100.0
+
+Count = Annotated[int | None, Field(ge=1, le=1 << 53)]
+Rate = Annotated[float | None, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Weight = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+TenantName = Annotated[str, AfterValidator(lambda name: check_name("tenant", name))]
 
 
-@dataclass(frozen=True, slots=True)
-class TenantInfo:
-    """An owner of tasks and keys, and how much it may ask for; None is no limit."""
+class TenantLimits(BaseModel):
+    """How much a tenant may use, over all servers; None is no limit."""
 
-    id: str
-    weight: float = 1.0
-    """Its share of the model and of the queue against the others'."""
-    requests_per_s: float | None = None
-    tokens_per_min: int | None = None
-    """Tokens of its texts, prompts not counted."""
-    max_concurrency: int | None = None
-    """Requests that are answered at once, over all replicas."""
-    max_tasks: int | None = None
-    max_versions: int | None = None
-    """Of each task."""
-    max_bytes: int | None = None
-    """All files of all versions together."""
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    weight: Weight = 1.0
+    """Share of the model and the queue, relative to other tenants; 1 unless set."""
+    requests_per_s: Rate = None
+    """Requests per second."""
+    tokens_per_min: Count = None
+    """Tokens of texts per minute; prompts are not counted."""
+    max_concurrency: Count = None
+    """Requests in progress at a time."""
+    max_tasks: Count = None
+    """Number of tasks."""
+    max_versions: Count = None
+    """Number of versions per task."""
+    max_bytes: Count = None
+    """Total size in bytes of the files of all versions."""
+
+
+class TenantInfo(TenantLimits):
+    """An owner of tasks and keys."""
+
+    id: TenantName
     suspended: bool = False
-    """Its keys are no keys for now."""
+    """All of its keys are rejected."""
     deleted: bool = False
-    """Gone; the name stays taken, so that nobody gets the tasks of another by taking it again."""
+    """Its name stays taken, so that no later tenant gets its tasks."""
     created_at: datetime | None = None
     """None before it is stored."""
 
-    def __post_init__(self) -> None:
-        check_name("tenant", self.id)
-        for name in _LIMITS:
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise InvalidRequest(f"{name} is {value}, expected more than 0, or none for no limit")
-        if self.weight > _MAX_WEIGHT:
-            raise InvalidRequest(f"weight is {self.weight:g}, expected at most {_MAX_WEIGHT:g}")
-
     @property
     def active(self) -> bool:
-        """Whether its keys are good."""
+        """Whether its keys are accepted."""
         return not (self.suspended or self.deleted)
 
 
@@ -143,7 +137,7 @@ class Snapshot:
 
     def tenant(self, tenant: str) -> TenantInfo:
         """A tenant, with no limits where it is unknown."""
-        return self.tenants.get(tenant) or TenantInfo(tenant)
+        return self.tenants.get(tenant) or TenantInfo(id=tenant)
 
 
 NOTHING = Snapshot(0, {}, {})

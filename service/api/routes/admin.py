@@ -17,7 +17,6 @@ from service.api.schemas.admin import (
     TenantChange,
     TenantList,
     TenantRequest,
-    changed,
 )
 from service.api.schemas.tasks import ChangeLog
 from service.tenancy.models import TenantInfo
@@ -50,9 +49,7 @@ async def describe_tenant(tenant: str, runtime: Running, caller: Administering) 
 @router.patch("/tenants/{tenant}", dependencies=[JSON_BODY], responses=problems(400, 404, 413, 415, 503))
 async def update_tenant(tenant: str, body: TenantChange, runtime: Running, caller: Administering) -> TenantBody:
     """Set a tenant's share and limits; what the body leaves out stays as it is."""
-    made = await asyncio.to_thread(
-        runtime.tenancy.accounts.update_tenant, tenant, lambda info: changed(info, body), actor=caller.actor
-    )
+    made = await asyncio.to_thread(runtime.tenancy.accounts.update_tenant, tenant, body.apply_to, actor=caller.actor)
     await runtime.tenancy.account_cache.refresh()
     return TenantBody.model_validate(made)
 

@@ -1,38 +1,30 @@
-"""The JSON of `/admin`."""
+"""JSON bodies of `/admin`."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, field_validator
 
 from adapters.names import NAME_PATTERN
-from service.api.schemas.types import WHOLE, RequestSchema, Schema
+from service.api.schemas.types import RequestSchema, Schema, whole
 from service.tenancy.accounts import DEFAULT_OVERLAP_S, MAX_OVERLAP_S, ShownKey
-from service.tenancy.models import AuditEntry, TenantInfo
+from service.tenancy.models import AuditEntry, TenantInfo, TenantLimits
 from service.tenancy.principal import Role
 
-Count = Annotated[int, Field(ge=1, le=1 << 53), WHOLE]
-Weight = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
-Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
+class TenantChange(
+    TenantLimits, RequestSchema, json_schema_extra={"examples": [{"requests_per_s": 20, "max_tasks": None}]}
+):
+    """Settings of a tenant to change: omitted fields keep their value, null removes a limit."""
 
-class TenantChange(RequestSchema, json_schema_extra={"examples": [{"requests_per_s": 20, "max_tasks": None}]}):
-    """Settings of a tenant to change: omitted fields stay as they are, null removes a limit."""
-
-    weight: Weight = 1.0
-    requests_per_s: Rate | None = None
-    tokens_per_min: Count | None = None
-    max_concurrency: Count | None = None
-    max_tasks: Count | None = None
-    max_versions: Count | None = None
-    max_bytes: Count | None = None
     suspended: bool = False
+    """Reject all of the tenant's keys."""
 
+    _whole_numbers = field_validator("*", mode="before")(whole)
 
-def changed(tenant: TenantInfo, change: TenantChange) -> TenantInfo:
-    """Return the tenant with the fields that a change sets (`InvalidRequest` for an invalid combination)."""
-    return replace(tenant, **change.model_dump(exclude_unset=True))
+    def apply_to(self, tenant: TenantInfo) -> TenantInfo:
+        """Return the tenant with the fields that were given."""
+        return tenant.model_copy(update=self.model_dump(exclude_unset=True))
 
 
 class TenantRequest(
@@ -43,17 +35,10 @@ class TenantRequest(
     id: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
 
 
-class TenantBody(Schema):
+class TenantBody(TenantLimits, Schema, json_schema_serialization_defaults_required=True):
     """A tenant's share and limits; null means no limit."""
 
     id: str
-    weight: float
-    requests_per_s: float | None
-    tokens_per_min: int | None
-    max_concurrency: int | None
-    max_tasks: int | None
-    max_versions: int | None
-    max_bytes: int | None
     suspended: bool
     created_at: datetime | None
 

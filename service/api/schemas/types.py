@@ -38,12 +38,13 @@ class ProblemBody(Schema):
     request_id: str | None
 
 
-def _whole(value: object) -> object:
+def whole(value: object) -> object:
+    """Turn a float without a fraction into an integer; JSON has one type of number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-WHOLE = BeforeValidator(_whole)
-"""Accepts 3.0 as 3: JSON has one type of number. Must be an integer's last annotation, or OpenAPI loses the bounds."""
+WHOLE = BeforeValidator(whole)
+"""Accepts 3.0 as 3. Must be an integer's last annotation, or OpenAPI loses the bounds."""
 Positive = Annotated[int, Field(ge=1), WHOLE]
 MAX_VERSION = 999_999_999
 """The largest version number that a ref can name."""

@@ -85,7 +85,7 @@ REFUSED = [
     ("tenant create acme --weight 0", ["weight is 0"]),
     ("tenant create acme --max-tasks 0", ["max_tasks is 0"]),
     ("tenant update nobody --weight 2", ["no tenant 'nobody'"]),
-    ("tenant update default", ["nothing to set"]),
+    ("tenant update default", ["nothing to change"]),
     ("tenant update default --no-limit weight", ["--no-limit is 'weight'", "max_tasks"]),
     ("tenant delete default", ["cannot be deleted"]),
     ("key create default --role owner", ["role is 'owner'"]),

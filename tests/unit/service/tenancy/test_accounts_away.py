@@ -17,7 +17,7 @@ from service.tenancy.models import TenantInfo
 def test_accounts_that_cannot_be_reached_say_so(start_redis: Callable[..., RedisServer], tmp_path: Path) -> None:
     server = start_redis()
     accounts = open_accounts(open_storage(server.url))
-    accounts.create_tenant(TenantInfo("acme"), actor="ann")
+    accounts.create_tenant(TenantInfo(id="acme"), actor="ann")
     server.stop()
     for action in (accounts.store.revision, accounts.tenants, accounts.store.audit):
         with pytest.raises(RegistryUnavailable, match="registry redis://127"):

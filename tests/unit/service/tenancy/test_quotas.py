@@ -49,7 +49,7 @@ def with_meter(place: str, use: Callable[[RateCounter], Awaitable[T]]) -> T:
 
 
 def quotas_of(meter: RateCounter, clock: Time, **limits: float) -> Quotas:
-    tenant = TenantInfo("acme", **limits)  # type: ignore[arg-type]
+    tenant = TenantInfo(id="acme", **limits)  # type: ignore[arg-type]
     return Quotas(lambda _: tenant, meter, clock=clock)
 
 

@@ -66,7 +66,7 @@ def _round(number: int, steps: int, count: int) -> list[int]:
 def _superpos(folder: Path, task: str, *, slots: int, precision: "Precision" = "fp32") -> Train:
     from backbone import load
     from training.config.arguments import TrainArguments
-    from training.loop.slot import Slot
+    from training.loop.prompt_run import TrainingJob
     from training.loop.train import train_stack
     from training.methods.factory import make_method
     from training.scoring.evaluation import TokenizedRows
@@ -85,7 +85,9 @@ def _superpos(folder: Path, task: str, *, slots: int, precision: "Precision" = "
             arguments = TrainArguments(method="simple", epochs=1, lr=LR, batch_size=BATCH_SIZE, seed=seed)
             method = make_method(arguments, backbone.weights.embedding)
             stack.append(
-                Slot(method=method, arguments=arguments, trie=trie, rows=some(wanted), selection=some(wanted[:1]))
+                TrainingJob(
+                    method=method, arguments=arguments, trie=trie, rows=some(wanted), selection=some(wanted[:1])
+                )
             )
         started = time.perf_counter()
         train_stack(backbone, stack)

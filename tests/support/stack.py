@@ -13,7 +13,7 @@ from support.training import QUICK, SPEC, easy_rows
 from training.config.arguments import TrainArguments
 from training.data.examples import Example
 from training.loop.events import TrainResult
-from training.loop.slot import Slot
+from training.loop.prompt_run import TrainingJob
 from training.loop.train import train
 from training.methods import Method, ParameterGroup
 from training.methods.factory import make_method
@@ -47,13 +47,15 @@ class Broken:
         self.method.load_state(state)
 
 
-def make_slot(backbone: Backbone, arguments: TrainArguments, *, topic: bool = False, broken: bool = False) -> Slot:
-    """A slot of its own rows; `topic` gives it a task with other labels, more of them and longer."""
+def make_job(
+    backbone: Backbone, arguments: TrainArguments, *, topic: bool = False, broken: bool = False
+) -> TrainingJob:
+    """A job of its own rows; `topic` gives it a task with other labels, more of them and longer."""
     spec = TOPIC if topic else SPEC
     label_of = {name: index for index, name in enumerate(spec.label_names)}
     examples = [Example(f"text: {row['text']}", label_of[row["label"]]) for row in easy_rows(84, seed=arguments.seed)]
     method = make_method(arguments, backbone.weights.embedding)
-    return Slot(
+    return TrainingJob(
         method=Broken(method) if broken else method,
         arguments=arguments,
         trie=backbone.label_trie(spec.label_words),
@@ -66,8 +68,8 @@ def different(**changes: object) -> TrainArguments:
     return dataclasses.replace(FIFTY_STEPS, **changes)
 
 
-def alone(backbone: Backbone, slot: Slot) -> TrainResult:
-    return train(backbone, slot.method, slot.arguments, trie=slot.trie, rows=slot.rows, selection=slot.selection)
+def alone(backbone: Backbone, job: TrainingJob) -> TrainResult:
+    return train(backbone, job.method, job.arguments, trie=job.trie, rows=job.rows, selection=job.selection)
 
 
 def assert_same(together: TrainResult, apart: TrainResult) -> None:

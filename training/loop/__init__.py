@@ -1,1 +1,1 @@
-"""Training itself: slots, the packed step that moves them all, and what resumes them."""
+"""Training itself: jobs, the packed step that moves them all, and what resumes them."""

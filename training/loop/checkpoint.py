@@ -1,6 +1,6 @@
-"""Checkpoints: what a stack needs to go on as if it had never stopped, in a file in each slot's run folder.
+"""Checkpoints: what a stack needs to go on as if it had never stopped, in a file in each job's run folder.
 
-A file is a generation of its slot: `checkpoint-<steps of the stack>.safetensors`. One is written for all slots before
+A file is a generation of its job: `checkpoint-<steps of the stack>.safetensors`. One is written for all jobs before
 the one before it is removed, so that however a process ends there is one that all have: rows are packed again as they
 would have been, and sums come out to the last digit.
 """
@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from training.loop.slot import SlotRun
-from training.loop.slot_state import SlotState, read_state
+from training.loop.prompt_run import PromptRun
+from training.loop.prompt_run_state import PromptRunState, read_state
 
 EVERY_S = 30.0
 """Between two generations while nothing is evaluated."""
@@ -26,7 +26,7 @@ class Checkpoints:
         """Keep a stack's checkpoints.
 
         Args:
-            folders: a run folder for each slot, in their order
+            folders: a run folder for each job, in their order
             every_s: seconds between generations; 0: one after each step
         """
         self._folders, self._every_s = folders, every_s
@@ -35,7 +35,7 @@ class Checkpoints:
         self._num_evaluations = 0
         self._written_s = self._cost_s = 0.0
 
-    def restore(self, runs: Sequence[SlotRun]) -> None:
+    def restore(self, runs: Sequence[PromptRun]) -> None:
         """Put each run where its folder's checkpoint has it; one without a checkpoint stays at its beginning.
 
         Raises:
@@ -54,14 +54,14 @@ class Checkpoints:
             if restored.stop is not None:
                 self._left.add(index)
 
-    def begun(self, runs: Sequence[SlotRun]) -> None:
+    def begun(self, runs: Sequence[PromptRun]) -> None:
         """Every untrained prompt is scored: write the first generation where none was restored."""
         self._num_evaluations = _num_evaluations(runs)
         if not all(generations(folder) for folder in self._folders):
             self._write(runs)
         self._written_s = time.monotonic()
 
-    def stepped(self, runs: Sequence[SlotRun]) -> None:
+    def stepped(self, runs: Sequence[PromptRun]) -> None:
         """A step of the stack is done: write a generation where one is due."""
         self._step += 1
         if not self._folders:
@@ -78,7 +78,7 @@ class Checkpoints:
             return True
         return num_evaluations > self._num_evaluations and self._cost_s <= _MAX_SHARE * since_s
 
-    def _write(self, runs: Sequence[SlotRun]) -> None:
+    def _write(self, runs: Sequence[PromptRun]) -> None:
         started_s = time.monotonic()
         old = []
         for index, (run, folder) in enumerate(zip(runs, self._folders, strict=True)):
@@ -106,8 +106,8 @@ def remove_checkpoints(folder: Path) -> None:
         path.unlink()
 
 
-def _common(found: Sequence[Mapping[int, Path]], newest: Sequence[SlotState | None]) -> int | None:
-    """The newest generation that all slots have; one that left the stack has all after its last."""
+def _common(found: Sequence[Mapping[int, Path]], newest: Sequence[PromptRunState | None]) -> int | None:
+    """The newest generation that all jobs have; one that left the stack has all after its last."""
     has_left = [state is not None and state.stop is not None for state in newest]
     return max(
         (
@@ -122,5 +122,5 @@ def _common(found: Sequence[Mapping[int, Path]], newest: Sequence[SlotState | No
     )
 
 
-def _num_evaluations(runs: Sequence[SlotRun]) -> int:
+def _num_evaluations(runs: Sequence[PromptRun]) -> int:
     return sum(len(run.history) for run in runs)

@@ -10,7 +10,7 @@ from training.scoring.metrics import Metrics
 
 Stop = Literal["finished", "patience", "pruned", "interrupted", "diverged"]
 """`finished`: it had its epochs or steps; `patience`: none better for as many evaluations as it was given; `pruned`:
-its slot was called hopeless."""
+its job was called hopeless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class EvalEvent:
 
 @dataclass(frozen=True, slots=True)
 class RestoreEvent:
-    """A slot goes on from a checkpoint."""
+    """A job goes on from a checkpoint."""
 
     evaluations: tuple[EvalEvent, ...]
     """All that were made before it."""
@@ -54,15 +54,15 @@ class RestoreEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingTotals:
-    """What a slot has taken, in all the processes that trained it; steps that were lost and taken again count once."""
+    """What a job has taken, in all the processes that trained it; steps that were lost and taken again count once."""
 
     steps: int
     rows: int
     """Trained on, each counted as often as it was seen."""
     training_s: float
-    """Of the stack's steps while the slot was in it: they pass for all its prompts at once. Without evaluations."""
+    """Of the stack's steps while the job was in it: they pass for all its prompts at once. Without evaluations."""
     evaluation_s: float
-    """Of scoring this slot's prompt on its selection rows."""
+    """Of scoring this job's prompt on its selection rows."""
     stack_size: int
     """The most prompts that took a step at once, this one among them."""
 
@@ -75,7 +75,7 @@ class TrainResult:
     best_index: int
     """The best one's place among the evaluations."""
     stop: Stop
-    spent: TimingTotals
+    timing: TimingTotals
 
     @property
     def prompt(self) -> NDArray[np.float32]:

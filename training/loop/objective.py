@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from backbone import Backbone, Dropout, PackedRow, pack
-from training.loop.slot import BatchRow
+from training.loop.prompt_run import BatchRow
 
 
 def row_losses(backbone: Backbone, rows: Sequence[BatchRow]) -> Tensor:

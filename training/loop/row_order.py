@@ -1,4 +1,4 @@
-"""The order in which a slot sees its rows: every epoch draws it anew, by the slot's seed."""
+"""The order in which a job sees its rows: every epoch draws it anew, by the job's seed."""
 
 from dataclasses import dataclass
 from typing import Any

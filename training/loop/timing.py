@@ -1,4 +1,4 @@
-"""Adds up what a slot takes: its steps and rows, the seconds of its stack's steps, those of its own evaluations."""
+"""Adds up what a job takes: its steps and rows, the seconds of its stack's steps, those of its own evaluations."""
 
 import time
 from dataclasses import replace
@@ -30,7 +30,7 @@ class Timer:
 
 
 class Timing:
-    """One slot's."""
+    """One job's."""
 
     def __init__(self, training: Timer) -> None:
         """Nothing yet.
@@ -40,7 +40,7 @@ class Timing:
         """
         self._training = training
         self.evaluating = Timer()
-        """To run while the slot's prompt is scored."""
+        """To run while the job's prompt is scored."""
         self._before = TimingTotals(steps=0, rows=0, training_s=0.0, evaluation_s=0.0, stack_size=1)
         self._at_stack_step = self._before
         self.steps = self._rows = 0
@@ -48,14 +48,14 @@ class Timing:
 
     @property
     def elapsed_s(self) -> float:
-        """Since the slot began, whatever passed."""
+        """Since the job began, whatever passed."""
         return time.monotonic() - self._began_s
 
-    def restore(self, spent: TimingTotals, *, elapsed_s: float) -> None:
+    def restore(self, totals: TimingTotals, *, elapsed_s: float) -> None:
         """Go on from what was spent until a checkpoint was taken."""
         self._began_s = time.monotonic() - elapsed_s
-        self._before = self._at_stack_step = spent
-        self.steps, self._rows = spent.steps, spent.rows
+        self._before = self._at_stack_step = totals
+        self.steps, self._rows = totals.steps, totals.rows
 
     @property
     def training_s(self) -> float:
@@ -63,16 +63,16 @@ class Timing:
         return self._before.training_s + self._training.seconds
 
     def step(self, *, rows: int) -> None:
-        """The slot has taken a step with so many rows."""
+        """The job has taken a step with so many rows."""
         self.steps += 1
         self._rows += rows
 
     def end_step(self, *, stack_size: int = 1) -> None:
-        """The stack's step is over for all its slots; one that leaves has no part in later ones."""
+        """The stack's step is over for all its jobs; one that leaves has no part in later ones."""
         size = max(self._at_stack_step.stack_size, stack_size)
         self._at_stack_step = replace(self._before, training_s=self.training_s, stack_size=size)
 
-    def spent(self) -> TimingTotals:
+    def totals(self) -> TimingTotals:
         """All so far."""
         evaluation_s = self._before.evaluation_s + self.evaluating.seconds
         return replace(self._at_stack_step, steps=self.steps, rows=self._rows, evaluation_s=evaluation_s)

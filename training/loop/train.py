@@ -1,6 +1,6 @@
 """`train_stack`: many prompts in one packed batch, each as if it were trained alone; `train`: a stack of one.
 
-The backbone is frozen, a row attends to itself only and every slot has an optimiser of its own: one backward pass over
+The backbone is frozen, a row attends to itself only and every job has an optimiser of its own: one backward pass over
 the sum of all rows' losses gives each row's prompt the gradient of its own loss and of no other.
 """
 
@@ -13,7 +13,7 @@ from training.config.arguments import TrainArguments
 from training.loop.checkpoint import Checkpoints
 from training.loop.events import EvalEvent, StepEvent, TrainResult
 from training.loop.objective import row_losses
-from training.loop.slot import BatchRow, Slot, SlotRun
+from training.loop.prompt_run import BatchRow, PromptRun, TrainingJob
 from training.loop.timing import Timer
 from training.methods import Method
 from training.scoring.evaluation import TokenizedRows
@@ -39,7 +39,7 @@ def train(
 
     An interrupt (Ctrl-C) or a loss that is no number ends the run; what was best so far is the result.
     """
-    slot = Slot(
+    job = TrainingJob(
         method=method,
         arguments=arguments,
         trie=trie,
@@ -49,10 +49,12 @@ def train(
         on_step=on_step,
         on_evaluation=on_evaluation,
     )
-    return train_stack(backbone, [slot])[0]
+    return train_stack(backbone, [job])[0]
 
 
-def train_stack(backbone: Backbone, slots: Sequence[Slot], checkpoints: Checkpoints | None = None) -> list[TrainResult]:
+def train_stack(
+    backbone: Backbone, jobs: Sequence[TrainingJob], checkpoints: Checkpoints | None = None
+) -> list[TrainResult]:
     """Train several prompts at once: other seeds, rates, methods or tasks, each with its own rows and epochs.
 
     What each comes to is what it would have come to alone, but for the order of floating-point sums. One whose loss is
@@ -63,7 +65,7 @@ def train_stack(backbone: Backbone, slots: Sequence[Slot], checkpoints: Checkpoi
         InvalidCheckpoint: one cannot be read
     """
     training = Timer()
-    runs = [SlotRun(slot, backbone, training) for slot in slots]
+    runs = [PromptRun(job, backbone, training) for job in jobs]
     checkpoints = checkpoints or Checkpoints()
     checkpoints.restore(runs)
     try:
@@ -85,8 +87,8 @@ def train_stack(backbone: Backbone, slots: Sequence[Slot], checkpoints: Checkpoi
     return [run.result() for run in runs]
 
 
-def _step(backbone: Backbone, runs: Sequence[SlotRun]) -> None:
-    """One step of each slot, by packed passes over the rows of all."""
+def _step(backbone: Backbone, runs: Sequence[PromptRun]) -> None:
+    """One step of each job, by packed passes over the rows of all."""
     batches = [run.next_batch() for run in runs]
     rows = [row for batch in batches for row in batch.rows]
     kinds: dict[tuple[bool, bool, int], list[BatchRow]] = {}

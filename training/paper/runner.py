@@ -125,7 +125,7 @@ class _Sitting:
             return []
         prepared = self._prepare(task, rows, cells, held)
         try:
-            results = train_stack(self._frozen, [preparation.slot for preparation in prepared.values()])
+            results = train_stack(self._frozen, [preparation.job for preparation in prepared.values()])
         except FAILURES as exc:
             if len(cells) > 1:
                 return list(prepared)
@@ -216,7 +216,7 @@ def _result(cell: Cell, asked: Asked, prepared: Preparation, report: RunReport, 
         steps=result.evaluations[-1].step,
         best_step=result.best_step,
         curve=tuple(_point(event) for event in result.evaluations),
-        stack_size=result.spent.stack_size,
+        stack_size=result.timing.stack_size,
         seconds=round(seconds, 2),
         precision="bf16" if prepared.options.precision == "bf16" else "fp32",
         digest=None if report.adapter is None else report.adapter.digest,

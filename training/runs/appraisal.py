@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from adapters.task import TaskSpec
 from backbone import Backbone
-from training.loop.slot import Slot
+from training.loop.prompt_run import TrainingJob
 from training.scoring.bootstrap import Interval, interval_figures
 from training.scoring.calibration import CalibrationFit, calibration_figures, fit_calibration, halves_figures
 from training.scoring.evaluation import Scored, TokenizedRows, predict
@@ -51,27 +51,27 @@ class ReportMetrics:
 def appraise(
     backbone: Backbone,
     scored: Scored,
-    slot: Slot,
+    job: TrainingJob,
     *,
     report: TokenizedRows,
     spec: TaskSpec,
 ) -> ReportMetrics:
-    """Calibrate on the slot's selection rows, measure on the report rows; where those are the same, on two halves."""
-    selected = predict(backbone, scored, slot.trie, slot.selection.token_ids)
+    """Calibrate on the job's selection rows, measure on the report rows; where those are the same, on two halves."""
+    selected = predict(backbone, scored, job.trie, job.selection.token_ids)
     fit = fit_calibration(
         selected,
-        slot.selection.labels,
+        job.selection.labels,
         spec=spec,
-        calibrate=slot.arguments.calibrate,
-        abstain_precision=slot.arguments.abstain_precision,
+        calibrate=job.arguments.calibrate,
+        abstain_precision=job.arguments.abstain_precision,
     )
-    same = _are_the_same(slot.selection, report)
-    answered = selected if same else predict(backbone, scored, slot.trie, report.token_ids)
+    same = _are_the_same(job.selection, report)
+    answered = selected if same else predict(backbone, scored, job.trie, report.token_ids)
     return ReportMetrics(
-        selection=slot.selection.measured(selected, slot.scoring),
+        selection=job.selection.measured(selected, job.scoring),
         answered=answered,
-        metrics=report.measured(answered, slot.scoring),
-        intervals=report.intervals(answered, slot.scoring),
+        metrics=report.measured(answered, job.scoring),
+        intervals=report.intervals(answered, job.scoring),
         fit=fit,
         calibrated=(halves_figures if same else calibration_figures)(fit, answered, report.labels),
         in_halves=same,

@@ -15,7 +15,7 @@ from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments
 from training.loop.events import TrainResult
-from training.loop.slot import Slot
+from training.loop.prompt_run import TrainingJob
 from training.methods import Method, has_no_prompt
 from training.methods.factory import start_method
 from training.runs.appraisal import ReportMetrics
@@ -29,17 +29,17 @@ from training.task.task_file import TaskFile
 
 
 def start_and_best(
-    backbone: Backbone, slot: Slot, result: TrainResult, folder: RunFolder, *, sources: Sequence[PromptAdapter]
+    backbone: Backbone, job: TrainingJob, result: TrainResult, folder: RunFolder, *, sources: Sequence[PromptAdapter]
 ) -> tuple[Scored, Scored]:
     """What a run began with and the best that it came to; of a method without a prompt, the folder has the latter."""
-    own = has_no_prompt(slot.method)
+    own = has_no_prompt(job.method)
     if own is None:
         start, best = (
             torch.from_numpy(prompt.copy()).to(backbone.device)
             for prompt in (result.evaluations[0].prompt, result.prompt)
         )
         return start, best
-    fresh = has_no_prompt(start_method(backbone, slot.arguments, sources))
+    fresh = has_no_prompt(start_method(backbone, job.arguments, sources))
     assert fresh is not None
     own.load_state(folder.read_method())
     return fresh, own

@@ -75,21 +75,21 @@ class Cost:
     """Memory allocated on the CUDA device at its peak; None on a CPU."""
 
 
-def cost_of(spent: TimingTotals, *, tokens_a_row: float, device: torch.device) -> Cost:
-    """What a slot took, and this process's memory.
+def cost_of(timing: TimingTotals, *, tokens_a_row: float, device: torch.device) -> Cost:
+    """What a job took, and this process's memory.
 
     Args:
         tokens_a_row: of text and prompt, in the mean of the training rows
     """
-    rows_per_s = spent.rows / spent.training_s if spent.training_s else 0.0
+    rows_per_s = timing.rows / timing.training_s if timing.training_s else 0.0
     return Cost(
-        training_s=round(spent.training_s, 3),
-        evaluation_s=round(spent.evaluation_s, 3),
-        steps=spent.steps,
-        rows=spent.rows,
+        training_s=round(timing.training_s, 3),
+        evaluation_s=round(timing.evaluation_s, 3),
+        steps=timing.steps,
+        rows=timing.rows,
         rows_per_s=round(rows_per_s, 2),
         tokens_per_s=round(rows_per_s * tokens_a_row, 1),
-        stack_size=spent.stack_size,
+        stack_size=timing.stack_size,
         peak_memory_bytes=peak_memory_bytes(),
         device_memory_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
     )

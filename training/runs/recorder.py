@@ -1,4 +1,4 @@
-"""Writes a run's curves, its best tensors and its cost into its folder, out of the events of its slot."""
+"""Writes a run's curves, its best tensors and its cost into its folder, out of the events of its job."""
 
 from backbone import Backbone
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
@@ -54,6 +54,6 @@ class RunRecorder:
         """Write what is known at the end alone. Best tensors come from the folder: a resumed run may have made them."""
         words = prompt_words(backbone, result.prompt, self._folder.read_method(), self._method.sampled_token_ids)
         self._folder.write_words(words)
-        self._folder.write_cost(cost_of(result.spent, tokens_a_row=self._tokens_a_row, device=backbone.device))
+        self._folder.write_cost(cost_of(result.timing, tokens_a_row=self._tokens_a_row, device=backbone.device))
         if self._board is not None:
             self._board.close()

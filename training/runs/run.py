@@ -17,7 +17,7 @@ from training.data.splits import Split
 from training.errors import InvalidArguments
 from training.loop.checkpoint import Checkpoints
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
-from training.loop.slot import Slot
+from training.loop.prompt_run import TrainingJob
 from training.loop.train import train_stack
 from training.methods.factory import start_method
 from training.runs.appraisal import ReportMetrics, appraise
@@ -97,10 +97,10 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """A run whose rows are read and whose folder is begun: a slot to train, and what its report needs."""
+    """A run whose rows are read and whose folder is begun: a job to train, and what its report needs."""
 
     options: RunOptions
-    slot: Slot
+    job: TrainingJob
     rows: RunRows
     recorder: RunRecorder | None
     """None where what came of the training is in the folder already."""
@@ -132,7 +132,7 @@ def train_prepared(backbone: Backbone, prepared: Sequence[Preparation]) -> list[
     """
     checkpoints = Checkpoints([preparation.options.folder.path for preparation in prepared])
     frozen = backbone.in_precision(prepared[0].options.precision) if prepared else backbone
-    return train_stack(frozen, [preparation.slot for preparation in prepared], checkpoints)
+    return train_stack(frozen, [preparation.job for preparation in prepared], checkpoints)
 
 
 def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
@@ -181,7 +181,7 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
         recorder.restore(event)
         options.on_restore(event)
 
-    slot = Slot(
+    job = TrainingJob(
         method=method,
         arguments=arguments,
         trie=trie,
@@ -193,20 +193,20 @@ def prepare(backbone: Backbone, options: RunOptions) -> Preparation:
         on_evaluation=evaluation,
         on_restore=restore,
     )
-    return Preparation(options, slot, rows, recorder, sources)
+    return Preparation(options, job, rows, recorder, sources)
 
 
 def finish(scorer: Scorer, prepared: Preparation, result: TrainResult) -> RunReport:
     """Score what training came to on the report rows, and write the adapter with its card where there can be one."""
-    backbone, options, slot, rows = scorer.backbone, prepared.options, prepared.slot, prepared.rows
+    backbone, options, job, rows = scorer.backbone, prepared.options, prepared.job, prepared.rows
     task = options.task
-    start, best = start_and_best(backbone, slot, result, options.folder, sources=prepared.sources)
-    untrained = scorer.untrained(start, slot, rows.report)
-    appraisal = appraise(backbone, best, slot, report=rows.report, spec=task.spec)
+    start, best = start_and_best(backbone, job, result, options.folder, sources=prepared.sources)
+    untrained = scorer.untrained(start, job, rows.report)
+    appraisal = appraise(backbone, best, job, report=rows.report, spec=task.spec)
     answered = appraisal.answered
     figures = result_figures(untrained, appraisal)
     known = known_manifest(
-        backbone, task, slot.arguments, slot.method, described=rows.described, sources=prepared.sources
+        backbone, task, job.arguments, job.method, described=rows.described, sources=prepared.sources
     )
     adapter = None
     if known is not None:

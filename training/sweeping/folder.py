@@ -92,7 +92,7 @@ def write_result(run: Path, result: TrainResult) -> None:
     told = {
         "best_index": result.best_index,
         "stop": result.stop,
-        "spent": asdict(result.spent),
+        "spent": asdict(result.timing),
         "evaluations": [
             {field.name: getattr(event, field.name) for field in fields(EvalEvent) if field.name != "prompt"}
             | {"metrics": asdict(event.metrics)}

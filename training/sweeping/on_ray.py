@@ -82,9 +82,9 @@ class StackWorker:
         threading.Thread(target=self._train, args=(self._backbone, subject, trials), daemon=True).start()
         return self._next()
 
-    def answer(self, is_hopeless: bool) -> StackRequest | list[TrainedTrial]:
+    def answer(self, should_prune: bool) -> StackRequest | list[TrainedTrial]:
         """Answer the question and train up to the next one, or the end."""
-        self._answers.put(is_hopeless)
+        self._answers.put(should_prune)
         return self._next()
 
     def _next(self) -> StackRequest | list[TrainedTrial]:
@@ -98,7 +98,7 @@ class StackWorker:
             with tempfile.TemporaryDirectory(prefix="superpos-sweep-") as folder:
                 paths = [Path(folder) / str(trial.number) for trial in trials]
                 folders = [RunFolder(path) for path in paths]
-                results = train_trials(backbone, subject, trials, folders, is_hopeless=self._ask)
+                results = train_trials(backbone, subject, trials, folders, should_prune=self._ask)
                 trained = [
                     TrainedTrial(trial.number, result, {file.name: file.read_bytes() for file in path.iterdir()})
                     for trial, result, path in zip(trials, results, paths, strict=True)
@@ -199,8 +199,8 @@ class _Crew:
         except ray.exceptions.RayTaskError as exc:
             raise exc.cause from exc
         if isinstance(said, StackRequest):
-            is_hopeless = self._sweep.is_hopeless(said.number, said.event, said.best)
-            self._busy[worker.answer.remote(is_hopeless)] = (worker, stack)
+            should_prune = self._sweep.should_prune(said.number, said.event, said.best)
+            self._busy[worker.answer.remote(should_prune)] = (worker, stack)
             return
         for trained in said:
             _write(self._sweep.folder.trial(trained.number), trained.files)

@@ -43,12 +43,12 @@ def train_trials(
     trials: Sequence[Trial],
     folders: Sequence[RunFolder],
     *,
-    is_hopeless: Callable[[int, EvalEvent, Metrics], bool],
+    should_prune: Callable[[int, EvalEvent, Metrics], bool],
 ) -> list[TrainResult]:
     """Train trials in one packed stack and record each in its folder; the report rows are not looked at.
 
     Args:
-        is_hopeless: asked with a trial's number after each evaluation, as `Slot.is_hopeless`
+        should_prune: asked with a trial's number after each evaluation, as `TrainingJob.should_prune`
 
     Raises:
         KeyboardInterrupt: Ctrl-C, after which nothing of the stack counts
@@ -56,11 +56,11 @@ def train_trials(
     prepared = [
         prepare(backbone, subject.options(trial, folder)) for trial, folder in zip(trials, folders, strict=True)
     ]
-    slots = [
-        replace(preparation.slot, is_hopeless=partial(is_hopeless, trial.number))
+    jobs = [
+        replace(preparation.job, should_prune=partial(should_prune, trial.number))
         for preparation, trial in zip(prepared, trials, strict=True)
     ]
-    results = train_stack(backbone, slots)
+    results = train_stack(backbone, jobs)
     if any(result.stop == "interrupted" for result in results):
         raise KeyboardInterrupt
     for preparation, result in zip(prepared, results, strict=True):

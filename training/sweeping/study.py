@@ -119,7 +119,7 @@ class SweepStudy:
             asked.append(Trial(trial.number, arguments))
         return asked
 
-    def is_hopeless(self, number: int, value: float) -> bool:
+    def should_prune(self, number: int, value: float) -> bool:
         """Whether the pruner gives a trial up that would have this value if it ended now."""
         trial = self._running[number]
         trial.report(value, len(self.trial(number).intermediate_values) + 1)

@@ -110,10 +110,10 @@ class Sweep:
         self._trials |= {trial.number: trial for trial in asked}
         return asked
 
-    def is_hopeless(self, number: int, event: EvalEvent, best: Metrics) -> bool:
+    def should_prune(self, number: int, event: EvalEvent, best: Metrics) -> bool:
         """Whether a trial is given up after an evaluation: judged by its best so far, which it would be worth."""
         self._on_evaluation(self._trials[number], event)
-        return self._study.is_hopeless(number, self._value(best))
+        return self._study.should_prune(number, self._value(best))
 
     def keep(self, number: int, result: TrainResult) -> None:
         """A trial has ended: written down, then told to the study."""
@@ -169,6 +169,6 @@ def sweep_here(backbone: Backbone, sweep: Sweep) -> None:
     """
     while stack := sweep.next_stack():
         folders = [sweep.folder.run_folder(trial.number) for trial in stack]
-        results = train_trials(backbone, sweep.subject, stack, folders, is_hopeless=sweep.is_hopeless)
+        results = train_trials(backbone, sweep.subject, stack, folders, should_prune=sweep.should_prune)
         for trial, result in zip(stack, results, strict=True):
             sweep.keep(trial.number, result)

@@ -1,7 +1,7 @@
 """The best trial of a sweep: its adapter and its report rows, looked at once."""
 
 from backbone import Backbone
-from training.loop.slot import Slot
+from training.loop.prompt_run import TrainingJob
 from training.methods.factory import start_method
 from training.runs.run import Preparation, RunReport, finish
 from training.runs.scorer import Scorer
@@ -17,7 +17,7 @@ def report_best(backbone: Backbone, sweep: Sweep, best: EndedTrial) -> RunReport
     result = read_result(sweep.folder.trial(best.number))
     assert result is not None
     rows, task = sweep.subject.rows, sweep.subject.task
-    slot = Slot(
+    job = TrainingJob(
         method=start_method(backbone, best.arguments),
         arguments=best.arguments,
         trie=backbone.label_trie(task.spec.label_words),
@@ -26,4 +26,4 @@ def report_best(backbone: Backbone, sweep: Sweep, best: EndedTrial) -> RunReport
         scoring=task.scoring,
     )
     options = sweep.subject.options(Trial(best.number, best.arguments), sweep.folder.run_folder(best.number))
-    return finish(Scorer(backbone), Preparation(options, slot, rows, recorder=None, sources=()), result)
+    return finish(Scorer(backbone), Preparation(options, job, rows, recorder=None, sources=()), result)

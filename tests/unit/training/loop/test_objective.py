@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.stack import assert_same, different, make_slot
+from support.stack import assert_same, different, make_job
 from transformers import T5ForConditionalGeneration
 
 from backbone import Backbone, chain
 from training.errors import InvalidArguments
 from training.loop.objective import row_losses
-from training.loop.slot import Slot, SlotRun
+from training.loop.prompt_run import PromptRun, TrainingJob
 from training.loop.timing import Timer
 from training.loop.train import train_stack
 
@@ -21,18 +21,18 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 WORDS = ("world news", "sports", "business", "world science")
 
 
-def full_slot(backbone: Backbone, *, seed: int = 0) -> Slot:
-    slot = make_slot(backbone, different(loss="full", epochs=2, seed=seed, batch_size=8), topic=True)
-    return dataclasses.replace(slot, label_words=WORDS)
+def full_job(backbone: Backbone, *, seed: int = 0) -> TrainingJob:
+    job = make_job(backbone, different(loss="full", epochs=2, seed=seed, batch_size=8), topic=True)
+    return dataclasses.replace(job, label_words=WORDS)
 
 
 def test_the_full_loss_and_its_gradient_are_those_of_transformers(tiny: Backbone, tiny_t5: Path) -> None:
-    slot = full_slot(tiny)
-    batch = SlotRun(slot, tiny, Timer()).next_batch()
+    job = full_job(tiny)
+    batch = PromptRun(job, tiny, Timer()).next_batch()
     losses = row_losses(tiny, batch.rows)
     losses.sum().backward()
     model = T5ForConditionalGeneration.from_pretrained(tiny_t5).eval()
-    prompt = slot.method.prompt().detach().requires_grad_()
+    prompt = job.method.prompt().detach().requires_grad_()
     pieces = tiny.tokenizer.pieces(WORDS)
     longest_in, longest_out = max(len(row.token_ids) for row in batch.rows), max(len(words) for words in pieces) + 1
     embeds, mask, labels = [], [], []
@@ -54,11 +54,11 @@ def test_the_full_loss_and_its_gradient_are_those_of_transformers(tiny: Backbone
 
 
 def test_losses_of_both_kinds_share_a_stack_and_learn_as_they_would_alone(tiny: Backbone) -> None:
-    slots = [full_slot(tiny), make_slot(tiny, different(epochs=2)), full_slot(tiny, seed=4)]
-    results = train_stack(tiny, slots)
-    apart = [full_slot(tiny), make_slot(tiny, different(epochs=2)), full_slot(tiny, seed=4)]
-    for slot, result in zip(apart, results, strict=True):
-        assert_same(result, train_stack(tiny, [slot])[0])
+    jobs = [full_job(tiny), make_job(tiny, different(epochs=2)), full_job(tiny, seed=4)]
+    results = train_stack(tiny, jobs)
+    apart = [full_job(tiny), make_job(tiny, different(epochs=2)), full_job(tiny, seed=4)]
+    for job, result in zip(apart, results, strict=True):
+        assert_same(result, train_stack(tiny, [job])[0])
     losses = [event.train_loss for event in results[0].evaluations[1:]]
     assert losses[0] is not None
     assert losses[1] is not None
@@ -75,6 +75,6 @@ def test_a_target_is_its_tokens_and_an_end_of_sequence(tiny: Backbone) -> None:
 
 
 def test_the_full_loss_without_label_words_is_refused(tiny: Backbone) -> None:
-    slot = dataclasses.replace(full_slot(tiny), label_words=())
+    job = dataclasses.replace(full_job(tiny), label_words=())
     with pytest.raises(InvalidArguments, match="loss 'full' was given 0 label words, expected 4"):
-        train_stack(tiny, [slot])
+        train_stack(tiny, [job])

@@ -14,7 +14,7 @@ from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments, InvalidCheckpoint
 from training.loop.checkpoint import Checkpoints, generations
 from training.loop.events import StepEvent
-from training.loop.slot import SlotRun
+from training.loop.prompt_run import PromptRun
 from training.loop.train import train_stack
 from training.runs.folder import RunFolder
 from training.runs.identity import check_same
@@ -63,7 +63,7 @@ def begin(
 def train_all(backbone: Backbone, prepared: Sequence[Preparation], *, every_s: float = 0) -> list[RunReport]:
     """Train with a checkpoint after every step, and finish."""
     checkpoints = Checkpoints([run.options.folder.path for run in prepared], every_s=every_s)
-    results = train_stack(backbone, [run.slot for run in prepared], checkpoints)
+    results = train_stack(backbone, [run.job for run in prepared], checkpoints)
     scorer = Scorer(backbone)
     return [finish(scorer, run, result) for run, result in zip(prepared, results, strict=True)]
 
@@ -94,17 +94,17 @@ def test_a_stack_that_was_interrupted_comes_to_what_it_would_have_come_to(
 def test_a_process_that_ends_while_checkpoints_are_written_leaves_a_generation_that_all_have(
     tiny: Backbone, task: TaskFile, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken = SlotRun.state
+    taken = PromptRun.state
     calls = 0
 
-    def end(run: SlotRun) -> object:
+    def end(run: PromptRun) -> object:
         nonlocal calls
         calls += 1
-        if calls == 3 * 12 + 2:  # three slots: the twelfth step's, for the first of them alone
+        if calls == 3 * 12 + 2:  # three jobs: the twelfth step's, for the first of them alone
             raise MemoryError
         return taken(run)
 
-    monkeypatch.setattr(SlotRun, "state", end)
+    monkeypatch.setattr(PromptRun, "state", end)
     with pytest.raises(MemoryError):
         train_all(tiny, begin(tiny, task, tmp_path / "broken", STACK))
     monkeypatch.undo()

@@ -12,7 +12,7 @@ from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.config.choices import MethodName
 from training.errors import InvalidArguments
-from training.loop.slot import dropout_seeds
+from training.loop.prompt_run import dropout_seeds
 from training.methods import Attempt, Method, sample_token_ids
 from training.methods.factory import make_method
 from training.scoring.evaluation import predict

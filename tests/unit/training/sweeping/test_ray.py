@@ -58,7 +58,7 @@ def test_trials_on_ray_come_to_what_they_come_to_here_and_a_dead_workers_are_ask
             subject,
             [Trial(trial.number, trial.arguments)],
             [folder],
-            is_hopeless=lambda number, event, best: False,
+            should_prune=lambda number, event, best: False,
         )
         there = tmp_path / "sweep" / "trials" / f"{trial.number:04d}"
         told = read_result(there)

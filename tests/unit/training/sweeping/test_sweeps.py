@@ -72,7 +72,7 @@ def test_pruned_trials_leave_their_stack_and_the_others_come_to_what_they_come_t
         assert (len(epochs) < 4) == (number in pruned)
         folder = RunFolder(tmp_path / "alone" / str(number))
         (alone,) = train_trials(
-            tiny, subject, [Trial(number, trial.arguments)], [folder], is_hopeless=lambda number, event, best: False
+            tiny, subject, [Trial(number, trial.arguments)], [folder], should_prune=lambda number, event, best: False
         )
         for ours, theirs in zip(told.evaluations, alone.evaluations, strict=False):
             assert np.abs(ours.prompt - theirs.prompt).max() <= 1e-5 * np.abs(theirs.prompt).max()
@@ -119,7 +119,7 @@ def test_a_trial_that_ended_on_disk_before_it_was_told_is_kept(tiny: Backbone, t
     with sweep_in(tmp_path / "sweep", subject, plan) as sweep:
         (first, _) = stack = sweep.next_stack()
         folders = [sweep.folder.run_folder(trial.number) for trial in stack]
-        results = train_trials(tiny, subject, stack, folders, is_hopeless=sweep.is_hopeless)
+        results = train_trials(tiny, subject, stack, folders, should_prune=sweep.should_prune)
         write_result(folders[0].path, results[0])
     with sweep_in(tmp_path / "sweep", subject, plan, resume=True, on_end=told.append) as sweep:
         assert [(trial.number, trial.arguments) for trial in told] == [(0, first.arguments)]

@@ -1,4 +1,4 @@
-"""A slot's state between two steps, and its file: safetensors with JSON in the header, written whole or not at all."""
+"""A job's state between two steps, and its file: safetensors with JSON in the header, written whole or not at all."""
 
 import json
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlotState:
-    """All that tells a slot on its way from one that has not begun."""
+class PromptRunState:
+    """All that tells a job on its way from one that has not begun."""
 
     stop: Stop | None
     losses: tuple[float, ...]
@@ -30,7 +30,7 @@ class SlotState:
     order: OrderState
     best_index: int
     elapsed_s: float
-    spent: TimingTotals
+    timing: TimingTotals
     evaluations: tuple[EvalEvent, ...]
     tensors: Mapping[str, Tensor]
     """The method's parameters and the optimiser's state."""
@@ -44,7 +44,7 @@ class SlotState:
             "order": asdict(self.order),
             "best_index": self.best_index,
             "elapsed_s": self.elapsed_s,
-            "spent": asdict(self.spent),
+            "spent": asdict(self.timing),
             "evaluations": [_without_prompt(event) for event in self.evaluations],
         }
         prompts = {f"prompt.{i}": torch.from_numpy(event.prompt.copy()) for i, event in enumerate(self.evaluations)}
@@ -52,7 +52,7 @@ class SlotState:
         atomic_write({path: data}, synced=True)
 
 
-def read_state(path: Path) -> SlotState:
+def read_state(path: Path) -> PromptRunState:
     """The state in a file.
 
     Raises:
@@ -68,13 +68,13 @@ def read_state(path: Path) -> SlotState:
             EvalEvent(**{**event, "metrics": Metrics(**event["metrics"])}, prompt=tensors.pop(f"prompt.{i}").numpy())
             for i, event in enumerate(values["evaluations"])
         ]
-        return SlotState(
+        return PromptRunState(
             stop=values["stop"],
             losses=tuple(values["losses"]),
             order=OrderState(**values["order"]),
             best_index=values["best_index"],
             elapsed_s=values["elapsed_s"],
-            spent=TimingTotals(**values["spent"]),
+            timing=TimingTotals(**values["spent"]),
             evaluations=tuple(evaluations),
             tensors=tensors,
         )

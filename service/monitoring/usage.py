@@ -45,24 +45,24 @@ class UsageMeter:
     def __init__(self, tally: CounterBuffer, *, today: Callable[[], date] = _today) -> None:
         self._tally, self._today = tally, today
 
-    def ended(self, facts: RequestRecord, status: int) -> None:
+    def ended(self, record: RequestRecord, status: int) -> None:
         """Count a request; one of nobody's, without a valid key or of a route that takes none, is nobody's usage."""
-        if facts.tenant is None:
+        if record.tenant is None:
             return
         day = self._today().isoformat()
-        unanswered = [resolution.task for resolution in facts.resolved]
-        for answered in facts.answered:
+        unanswered = [resolution.task for resolution in record.resolved]
+        for answered in record.answered:
             task = answered.resolution.task
             unanswered.remove(task)
-            self._count(facts.tenant, task, day, "requests", 1)
-            self._count(facts.tenant, task, day, "rows", len(answered.predictions))
-            self._count(facts.tenant, task, day, "tokens", answered.stages.packed_tokens)
+            self._count(record.tenant, task, day, "requests", 1)
+            self._count(record.tenant, task, day, "rows", len(answered.predictions))
+            self._count(record.tenant, task, day, "tokens", answered.stages.packed_tokens)
         for task in unanswered:
-            self._count(facts.tenant, task, day, "requests", 1)
-            self._count(facts.tenant, task, day, "errors", 1)
-        if not facts.resolved:
-            self._count(facts.tenant, NO_TASK, day, "requests", 1)
-            self._count(facts.tenant, NO_TASK, day, "errors", int(status >= 400))
+            self._count(record.tenant, task, day, "requests", 1)
+            self._count(record.tenant, task, day, "errors", 1)
+        if not record.resolved:
+            self._count(record.tenant, NO_TASK, day, "requests", 1)
+            self._count(record.tenant, NO_TASK, day, "errors", int(status >= 400))
 
     def _count(self, tenant: str, task: str, day: str, what: str, by: int) -> None:
         if by:

@@ -76,26 +76,26 @@ class Metrics:
         """Count an arrival."""
         self._requests.received()
 
-    def request_answered(self, route: str, status: int, seconds: float, facts: RequestRecord) -> None:
+    def request_answered(self, route: str, status: int, seconds: float, record: RequestRecord) -> None:
         """Count a response."""
         self._requests.answered(route, status, seconds)
-        self._ended(facts, f"{status // 100}xx")
+        self._ended(record, f"{status // 100}xx")
 
-    def request_cancelled(self, route: str, facts: RequestRecord) -> None:
+    def request_cancelled(self, route: str, record: RequestRecord) -> None:
         """Count a caller who hung up."""
         self._requests.cancelled(route)
-        self._ended(facts, "cancelled")
+        self._ended(record, "cancelled")
 
     def classified(self, answered: Classification) -> None:
         """Count a request's predictions, and what they cost."""
         self.model.classified(answered)
         self.tenants.classified(answered)
 
-    def _ended(self, facts: RequestRecord, outcome: str) -> None:
-        if facts.tenant is not None:
-            self.tenants.ended(facts.tenant, outcome)
-        if facts.error is not None:
-            self.refusals.refused(facts.error)
+    def _ended(self, record: RequestRecord, outcome: str) -> None:
+        if record.tenant is not None:
+            self.tenants.ended(record.tenant, outcome)
+        if record.error is not None:
+            self.refusals.refused(record.error)
 
     def _refresh(self) -> None:
         for gauge, read in self._gauges:

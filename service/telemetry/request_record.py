@@ -43,9 +43,9 @@ _CURRENT: ContextVar[RequestRecord | None] = ContextVar("superpos_request_record
 
 def begin_record() -> RequestRecord:
     """Those of a request that begins in this task."""
-    facts = RequestRecord()
-    _CURRENT.set(facts)
-    return facts
+    record = RequestRecord()
+    _CURRENT.set(record)
+    return record
 
 
 def current_record() -> RequestRecord:

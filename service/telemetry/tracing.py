@@ -46,17 +46,17 @@ class RequestSpan:
         self.traceparent = f"00-{self.trace_id}-{context.span_id:016x}-{context.trace_flags:02x}"
         """What the answer says: the caller's trace, and this server's span in it."""
 
-    def end(self, ended: RequestOutcome, facts: RequestRecord) -> None:
+    def end(self, ended: RequestOutcome, record: RequestRecord) -> None:
         """Say what became of the request, and where its time went."""
         if self._span.is_recording():
-            self._describe(self._span, ended, facts)
-            for answered in facts.answered:
+            self._describe(self._span, ended, record)
+            for answered in record.answered:
                 self._stages(answered)
-            for call in facts.calls:
+            for call in record.calls:
                 self._child(f"registry {call.operation}", call.started, call.ended, {}, failed=call.failed)
         self._span.end()
 
-    def _describe(self, span: Span, ended: RequestOutcome, facts: RequestRecord) -> None:
+    def _describe(self, span: Span, ended: RequestOutcome, record: RequestRecord) -> None:
         span.update_name(f"{ended.method} {ended.route}")
         span.set_attributes(
             {
@@ -64,17 +64,17 @@ class RequestSpan:
                 "http.route": ended.route,
                 "http.response.status_code": ended.status,
                 "superpos.request_id": ended.request_id,
-                "superpos.rows": sum(len(answered.predictions) for answered in facts.answered),
-                "superpos.tokens": sum(answered.stages.packed_tokens for answered in facts.answered),
+                "superpos.rows": sum(len(answered.predictions) for answered in record.answered),
+                "superpos.tokens": sum(answered.stages.packed_tokens for answered in record.answered),
             }
         )
-        if facts.tenant is not None:
-            span.set_attribute("superpos.tenant", facts.tenant)
-        if len(facts.resolved) == 1:
-            span.set_attribute("superpos.task", facts.resolved[0].task)
-            span.set_attribute("superpos.version", facts.resolved[0].version)
-        if facts.code is not None:
-            span.set_attribute("error.type", facts.code)
+        if record.tenant is not None:
+            span.set_attribute("superpos.tenant", record.tenant)
+        if len(record.resolved) == 1:
+            span.set_attribute("superpos.task", record.resolved[0].task)
+            span.set_attribute("superpos.version", record.resolved[0].version)
+        if record.code is not None:
+            span.set_attribute("error.type", record.code)
         if ended.status > _LAST_CLIENT_ERROR:
             span.set_status(StatusCode.ERROR)
 

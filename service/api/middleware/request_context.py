@@ -57,7 +57,7 @@ class _Exchange:
         self._started = time.monotonic()
         scope.setdefault("state", {}).update(request_id=self._request_id, received_at=self._started)
         self._scope, self._send, self._metrics, self._drain = scope, send, metrics, drain
-        self._facts = begin_record()
+        self._record = begin_record()
         self._span = None if tracing is None else tracing.begin(headers)
         self._traceparent = _callers_trace(headers) if self._span is None else self._span.traceparent
         clear_contextvars()
@@ -85,16 +85,16 @@ class _Exchange:
         """
         seconds = time.monotonic() - self._started
         if self._status is None:
-            self._facts.code = "internal_error"
+            self._record.code = "internal_error"
         status = self._status or 500
         route = getattr(self._scope.get("route"), "path", OTHER_ROUTE)
         method = self._scope["method"] if self._scope["method"] in _METHODS else "other"
         if status == CLIENT_CLOSED_REQUEST:
-            self._metrics.request_cancelled(route, self._facts)
+            self._metrics.request_cancelled(route, self._record)
         else:
-            self._metrics.request_answered(route, status, seconds, self._facts)
+            self._metrics.request_answered(route, status, seconds, self._record)
         if self._span is not None:
-            self._span.end(RequestOutcome(method, route, status, self._request_id), self._facts)
+            self._span.end(RequestOutcome(method, route, status, self._request_id), self._record)
         # who watches asks every second, on every server: said only where the answer is not the usual one
         log = _log.debug if route in _PROBES and status == 200 else _log.info
         log(
@@ -103,9 +103,9 @@ class _Exchange:
             route=route,
             status=status,
             duration_ms=round(1_000 * seconds, 1),
-            **_told(self._facts),
+            **_told(self._record),
         )
-        return self._facts, status
+        return self._record, status
 
 
 def _callers_trace(headers: Headers) -> str | None:
@@ -113,13 +113,13 @@ def _callers_trace(headers: Headers) -> str | None:
     return given if _TRACEPARENT.fullmatch(given) else None
 
 
-def _told(facts: RequestRecord) -> dict[str, object]:
+def _told(record: RequestRecord) -> dict[str, object]:
     """What a log line says of a request beside how it ended; what is not known is left out."""
-    told: dict[str, object] = {"tenant": facts.tenant, "code": facts.code}
-    if len(facts.resolved) == 1:
-        told |= {"task": facts.resolved[0].task, "version": facts.resolved[0].version}
-    elif facts.resolved:
-        told["tasks"] = [f"{each.task}@{each.version}" for each in facts.resolved]
-    if facts.answered:
-        told["rows"] = sum(len(answered.predictions) for answered in facts.answered)
+    told: dict[str, object] = {"tenant": record.tenant, "code": record.code}
+    if len(record.resolved) == 1:
+        told |= {"task": record.resolved[0].task, "version": record.resolved[0].version}
+    elif record.resolved:
+        told["tasks"] = [f"{each.task}@{each.version}" for each in record.resolved]
+    if record.answered:
+        told["rows"] = sum(len(answered.predictions) for answered in record.answered)
     return {name: value for name, value in told.items() if value is not None}

@@ -1,15 +1,15 @@
-"""Gauges of a running server, read when they are scraped."""
+"""Gauges of a running server, read at each scrape."""
 
 from service.runtime import Runtime
 from service.telemetry.metrics import Metrics
 
 
 def register_gauges(metrics: Metrics, runtime: Runtime) -> None:
-    """Have them read by every scrape."""
+    """Register the gauges that read the runtime's components."""
     metrics.gauge("superpos_queue_rows", "Rows admitted and not yet answered", lambda: runtime.inference.admission.rows)
     metrics.gauge("superpos_queue_tokens", "Their packed tokens", lambda: runtime.inference.admission.tokens)
     metrics.gauge(
-        "superpos_shadow_queue_rows", "Rows on their way to a shadow version", lambda: runtime.monitoring.shadow.rows
+        "superpos_shadow_queue_rows", "Rows under way to a shadow version", lambda: runtime.monitoring.shadow.rows
     )
     metrics.gauge(
         "superpos_tasks", "Tasks in the catalog", lambda: len(runtime.registry.catalog), over_workers="livemax"
@@ -17,15 +17,15 @@ def register_gauges(metrics: Metrics, runtime: Runtime) -> None:
     metrics.gauge("superpos_adapters_loaded", "Adapters in host memory", lambda: len(runtime.registry.adapters))
     metrics.gauge(
         "superpos_adapters_resident",
-        "Adapters in the bank on the device",
+        "Adapters in the prompt table on the device",
         lambda: runtime.inference.engine.stats().resident_adapters,
     )
     metrics.gauge(
-        "superpos_result_cache_bytes", "Answers that are remembered", lambda: runtime.inference.result_cache.size_bytes
+        "superpos_result_cache_bytes", "Size of the result cache", lambda: runtime.inference.result_cache.size_bytes
     )
     metrics.gauge(
         "superpos_adapters_tripped",
-        "Adapters that the circuit breaker refuses now",
+        "Adapters that the circuit breaker refuses at present",
         lambda: runtime.inference.engine.stats().tripped_adapters,
     )
     metrics.gauge(
@@ -36,13 +36,13 @@ def register_gauges(metrics: Metrics, runtime: Runtime) -> None:
     )
     metrics.gauge(
         "superpos_registry_lag_seconds",
-        "Since the registry was last asked what changed, and answered",
+        "Time since the last successful poll of the registry",
         lambda: runtime.registry.sync.lag_s,
         over_workers="livemax",
     )
     metrics.gauge(
         "superpos_registry_position",
-        "Last entry of the registry's log that was seen",
+        "Position of the last change-log entry that was applied",
         lambda: runtime.registry.catalog.position,
         over_workers="livemin",
     )
@@ -60,11 +60,11 @@ def register_gauges(metrics: Metrics, runtime: Runtime) -> None:
     )
     _watch_drift(metrics, runtime)
     metrics.gauge(
-        "superpos_ledger_waiting", "Counters that wait for the ledger", lambda: len(runtime.monitoring.counters)
+        "superpos_ledger_waiting", "Counters not yet written to the store", lambda: len(runtime.monitoring.counters)
     )
     metrics.gauge(
         "superpos_ledger_dropped",
-        "Sum of the counts for which no place was left",
+        "Sum of the counts dropped because the buffer was full",
         lambda: runtime.monitoring.counters.dropped,
     )
     metrics.gauge(
@@ -75,24 +75,24 @@ def register_gauges(metrics: Metrics, runtime: Runtime) -> None:
     )
     metrics.gauge(
         "superpos_last_forward_age_seconds",
-        "Since a forward last gave scores",
+        "Time since the last successful forward pass",
         lambda: runtime.inference.engine.stats().last_forward_age_s or 0.0,
         over_workers="livemax",
     )
-    metrics.gauge("superpos_workers", "Processes that answer", lambda: 1)
+    metrics.gauge("superpos_workers", "Worker processes", lambda: 1)
 
 
 def _watch_drift(metrics: Metrics, runtime: Runtime) -> None:
-    """Every process sees all replicas' answers: the numbers are the same everywhere, and not to be summed."""
+    """Register the gauges of drift: every process sees all replicas' answers, so they are not summed."""
     metrics.gauge(
         "superpos_drift_tasks",
-        "Tasks whose answers of the last hour are enough to compare",
+        "Tasks with enough answers in the last hour to compare",
         lambda: runtime.monitoring.drift.seen.tasks,
         over_workers="livemax",
     )
     metrics.gauge(
         "superpos_drift_tasks_shifted",
-        "Those whose labels or confidences have a population stability index of 0.25 or more",
+        "Tasks whose labels or confidences have a population stability index of 0.25 or more",
         lambda: runtime.monitoring.drift.seen.shifted_tasks,
         over_workers="livemax",
     )

@@ -9,7 +9,7 @@ import structlog
 from adapters import RegistryUnavailable
 
 MAX_BACK_OFF_S = 5.0
-"""Longest pause after errors that nobody expects, where the interval itself is shorter."""
+"""Longest pause after unexpected errors, unless the interval itself is longer."""
 _log = structlog.get_logger("service")
 
 
@@ -21,7 +21,7 @@ class PeriodicTask:
 
     Args:
         name: the task's name, for debuggers
-        call: what is called
+        call: the function
         interval_s: pause between two calls
         call_first: call at once, and not only after the first pause
         on_down: receives the first error of an outage, and each one that reads differently
@@ -44,7 +44,7 @@ class PeriodicTask:
         self._task: asyncio.Task[None] | None = None
         self._num_bugs = 0
         self.error: str | None = None
-        """What the last call failed with; None after one that succeeded."""
+        """The error of the last call; None if it succeeded."""
 
     @property
     def degraded(self) -> bool:

@@ -21,7 +21,7 @@ _log = structlog.get_logger("service")
 
 @dataclass(frozen=True, slots=True)
 class InferenceGroup:
-    """What turns texts into scores."""
+    """Components that turn texts into scores."""
 
     admission: Admission
     result_cache: ResultCache
@@ -38,7 +38,7 @@ def build_inference(
     on_batch: Callable[[BatchStats], None],
     on_model_failure: Callable[[str], None],
 ) -> InferenceGroup:
-    """Build the engine and what stands before it; the model thread does not run yet.
+    """Build the engine and the components before it; the model thread does not run yet.
 
     Args:
         settings: sizes and time limits

@@ -1,4 +1,4 @@
-"""What live traffic is compared with and charged by: counters, usage, drift, shadow versions."""
+"""Counters, usage, drift and shadow versions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

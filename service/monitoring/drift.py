@@ -1,4 +1,4 @@
-"""Drift: how far live answers are from those that an adapter gave on its held-out rows. Pure."""
+"""Drift: the distance between live answers and those that an adapter gave on its held-out rows. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from adapters.profile import CONFIDENCE_BINS, ValidationProfile
 
 SHIFTING = 0.1
 SHIFTED = 0.25
-"""From here on a model's input is taken for another population (Lewis 1994, "An Introduction to Credit Scoring")."""
+"""A model whose index reaches this sees another population (Lewis 1994, "An Introduction to Credit Scoring")."""
 ROWS_A_BIN = 20
 _SMOOTHING = 0.5
 
@@ -19,23 +19,23 @@ Verdict = Literal["stable", "shifting", "shifted", "not_enough_rows"]
 
 @dataclass(frozen=True, slots=True)
 class LiveAnswers:
-    """What one version answered callers, over all replicas; a bin that is missing has no row."""
+    """One version's answers over all replicas; a missing bin has no rows."""
 
     labels: Mapping[int, int]
-    """Rows by the label's place in the task's order."""
+    """Rows by the label's index in the task's order."""
     confidences: Mapping[int, int]
     """Rows by the bin of the answered label's calibrated probability."""
 
 
 @dataclass(frozen=True, slots=True)
 class DriftReport:
-    """One version's answers of the last hour beside those on its held-out rows."""
+    """One version's answers of the last hour, compared with those on its held-out rows."""
 
     version: int
     rows: int
     """Answered since `since`."""
     min_rows: int
-    """With fewer, here or in the profile, chance alone would look like drift."""
+    """With fewer rows, here or in the profile, chance alone would look like drift."""
     since: datetime
     label_psi: float | None
     """Population stability index of the labels' shares; null without enough rows."""
@@ -51,15 +51,14 @@ class DriftReport:
 
 
 def population_stability_index(expected: Sequence[int], live: Sequence[int]) -> float:
-    """Σ (p − q) · ln(p / q) over the bins of two histograms (Siddiqi 2006, "Credit Risk Scorecards"): 0 where their
-    shares are the same, the same both ways.
+    """Compute Σ (p − q) · ln(p / q) over the bins of two histograms (Siddiqi 2006, "Credit Risk Scorecards").
 
-    Half a row is added to each bin of both, so that a bin which is empty on one side counts as rare and not as
-    infinitely far; one that is empty on both sides says nothing and is left out.
+    It is symmetric, and 0 for equal shares. Half a row is added to each bin of both histograms, so that a bin that is
+    empty on one side counts as rare instead of infinitely far. A bin that is empty on both sides is left out.
 
     Args:
         expected: rows by bin
-        live: rows by bin, as many bins
+        live: rows by bin, the same number of bins
     """
     bins = [(ours, theirs) for ours, theirs in zip(expected, live, strict=True) if ours or theirs]
     smoothing = _SMOOTHING * len(bins)
@@ -72,16 +71,16 @@ def population_stability_index(expected: Sequence[int], live: Sequence[int]) -> 
 
 
 def min_rows(num_labels: int) -> int:
-    """How many rows a verdict takes: 20 a bin of the finer histogram, so 200 up to ten labels.
+    """Return how many rows a verdict needs: 20 per bin of the finer histogram, so 200 for up to ten labels.
 
-    Without any drift the index is (1/n + 1/m) · χ² with bins − 1 degrees of freedom (Yurdakul and Naranjo 2020,
-    "Statistical properties of the population stability index"): n live rows add less than 1/20 to its mean.
+    Without drift the index is distributed as (1/n + 1/m) · χ² with bins − 1 degrees of freedom (Yurdakul and Naranjo
+    2020, "Statistical properties of the population stability index"): n live rows add less than 1/20 to its mean.
     """
     return ROWS_A_BIN * max(num_labels, CONFIDENCE_BINS)
 
 
 def compare(profile: ValidationProfile, live: LiveAnswers, *, version: int, since: datetime) -> DriftReport:
-    """A version's live answers against its profile."""
+    """Compare a version's live answers with its profile."""
     num_labels, rows = len(profile.label_counts), sum(live.labels.values())
     least = min_rows(num_labels)
     if min(rows, profile.rows) < least:

@@ -1,6 +1,7 @@
-"""What is counted of answers for the drift watch: labels and confidences by version, in buckets of five minutes.
+"""The drift monitor: counts each version's answers, and compares them every minute with those on its held-out rows.
 
-Pure. Counters add up over replicas: `("drift", bucket, tenant, task, version, "label:1")`.
+Labels and confidences are counted by version in buckets of five minutes. The counters add up over all replicas:
+`("drift", bucket, tenant, task, version, "label:1")`. `drift.py` defines the comparison.
 """
 
 import asyncio
@@ -26,55 +27,55 @@ from service.periodic import PeriodicTask
 DRIFT = "drift"
 BUCKET_S = 300
 WINDOW_BUCKETS = 12
-"""Whole ones, an hour; the one that has begun comes on top."""
+"""Complete buckets, an hour; the current one is added."""
 _LABEL, _CONFIDENCE = "label", "confidence"
 
 Version = tuple[str, str, int]
 """Tenant, task, version."""
 Counts = Mapping[str, int]
-"""One version's counters, by their last word."""
+"""One version's counters, by the last part of their names."""
 BucketCounts = Mapping[Version, Counts]
 
 
 def bucket_of(now: float) -> int:
-    """The bucket of a moment, in seconds since 1970."""
+    """Return the bucket of a time in seconds since 1970."""
     return int(now // BUCKET_S)
 
 
 def window(now: float) -> range:
-    """The buckets of the last hour, the oldest first."""
+    """Return the buckets of the last hour, oldest first."""
     return range(bucket_of(now) - WINDOW_BUCKETS, bucket_of(now) + 1)
 
 
 def began(bucket: int) -> datetime:
-    """When a bucket began."""
+    """Return the start of a bucket."""
     return datetime.fromtimestamp(bucket * BUCKET_S, UTC)
 
 
 def answered_counts(answered: Classification, bucket: int) -> dict[Key, int]:
-    """What a request's rows add to the counters."""
+    """Return what a request's rows add to the counters."""
     key = (DRIFT, str(bucket), answered.tenant, answered.resolution.task, str(answered.resolution.version))
     labels = Counter(row.label for row in answered.predictions)
     confidences = Counter(confidence_bin(row.score) for row in answered.predictions)
     return {
-        # a label's place and not its name, which may hold any character
+        # a label's index instead of its name, which may hold any character
         **{(*key, f"{_LABEL}:{answered.label_names.index(label)}"): rows for label, rows in labels.items()},
         **{(*key, f"{_CONFIDENCE}:{index}"): rows for index, rows in confidences.items()},
     }
 
 
 def by_version(counts: Mapping[Key, float]) -> dict[Version, dict[str, int]]:
-    """The ledger's counters, of one bucket or several, sorted out."""
+    """Group the stored counters of one or more buckets by version."""
     found: dict[Version, dict[str, int]] = defaultdict(dict)
     for (_, _, tenant, task, version, word), rows in counts.items():
-        # the same words in every bucket: an hour of 10,000 tasks takes 50 MB with one copy of each, and 110 without
+        # interned, since every bucket repeats the names: an hour of 10,000 tasks takes 50 MB instead of 110
         what, own = intern(word), found[intern(tenant), intern(task), int(version)]
         own[what] = own.get(what, 0) + round(rows)
     return dict(found)
 
 
 def summed(parts: Iterable[Counts]) -> LiveAnswers:
-    """One version's answers over several buckets."""
+    """Add up one version's answers over several buckets."""
     labels: Counter[int] = Counter()
     confidences: Counter[int] = Counter()
     for counts in parts:
@@ -85,31 +86,31 @@ def summed(parts: Iterable[Counts]) -> LiveAnswers:
 
 
 def num_rows(counts: Counts) -> int:
-    """Each row has one label."""
+    """Return the number of rows: each has one label."""
     return sum(rows for what, rows in counts.items() if what.startswith(_LABEL))
 
 
 _INTERVAL_S = 60.0
 _MAX_PROFILES_A_LOOK = 200
-"""Read from the registry in one look, 2 ms each; the others are judged in the next ones."""
+"""Profiles read from the registry per check, 2 ms each; the others follow in the next checks."""
 _MAX_LOGGED = 20
 _log = structlog.get_logger("service")
 
 
 @dataclass(frozen=True, slots=True)
 class DriftSnapshot:
-    """What the last look found, over the versions in service that have enough rows."""
+    """Result of the last check, over the versions in service that have enough rows."""
 
     reports: Mapping[Version, DriftReport] = field(default_factory=dict)
     worst_label_psi: float = 0.0
     worst_confidence_psi: float = 0.0
     tasks: int = 0
-    """Tasks with such a version."""
+    """Tasks with at least one such version."""
     shifted: frozenset[Version] = frozenset()
 
     @property
     def shifted_tasks(self) -> int:
-        """Tasks with a version past 0.25."""
+        """Tasks with a version whose index is 0.25 or more."""
         return len({(tenant, task) for tenant, task, _ in self.shifted})
 
     @classmethod
@@ -125,17 +126,17 @@ class DriftSnapshot:
 
 
 class DriftMonitor:
-    """Counts always; looks while it is started.
+    """Counts answers always, and checks for drift between `start` and `stop`. Belongs to the event loop.
 
     Args:
-        now: seconds since 1970
+        now: returns the seconds since 1970
     """
 
     def __init__(
         self, tally: CounterBuffer, registry: Registry, catalog: Catalog, *, now: Callable[[], float] = time.time
     ) -> None:
         self._tally, self._registry, self._catalog, self._now = tally, registry, catalog, now
-        self._closed: dict[int, BucketCounts] = {}  # buckets that get no more counts: read once
+        self._closed: dict[int, BucketCounts] = {}  # buckets that receive no more counts: read once
         self._profiles: dict[Version, ValidationProfile | None] = {}
         self._loop = PeriodicTask(
             "drift-monitor",
@@ -145,16 +146,16 @@ class DriftMonitor:
             on_down=lambda error: _log.warning("drift_unwatched", reason=str(error)),
         )
         self.seen = DriftSnapshot()
-        """As of the last look that could read everything."""
+        """Result of the last check that could read everything."""
 
     def answered(self, answered: Classification) -> None:
-        """Count a request's rows, where there is something to compare them with."""
+        """Count a request's rows, if its version has a profile to compare them with."""
         if answered.watched:
             for key, rows in answered_counts(answered, bucket_of(self._now())).items():
                 self._tally.count(*key, by=rows)
 
     async def report(self, version: Version, profile: ValidationProfile) -> DriftReport:
-        """One version's last hour, as of now (`RegistryUnavailable`)."""
+        """Compare one version's last hour, read now (`RegistryUnavailable`)."""
         tenant, task, number = version
         buckets = window(self._now())
         parts = [
@@ -165,11 +166,11 @@ class DriftMonitor:
         return compare(profile, summed(parts), version=number, since=began(buckets[0]))
 
     async def start(self) -> None:
-        """Look now and every minute."""
+        """Check now and every minute."""
         self._loop.start()
 
     async def stop(self) -> None:
-        """End that."""
+        """Stop checking."""
         await self._loop.stop()
 
     async def look(self) -> None:
@@ -189,8 +190,10 @@ class DriftMonitor:
             )  # fmt: skip
 
     async def _read(self, buckets: range) -> list[BucketCounts]:
-        """The window's buckets. One is kept when the next but one has begun: by then every replica has flushed, but for
-        one that is cut off from the ledger, whose counts come too late for this.
+        """Read the window's buckets.
+
+        A bucket is kept once the next but one has begun: by then every replica has flushed. The counts of a replica
+        that was cut off from the store for longer arrive too late and are not seen.
         """
         self._closed = {bucket: counts for bucket, counts in self._closed.items() if bucket in buckets}
         read: list[BucketCounts] = []
@@ -204,7 +207,7 @@ class DriftMonitor:
         return read
 
     def _in_service(self, version: Version) -> str | None:
-        """The digest of a version that callers get without asking for it by number; None of any other."""
+        """Return the digest of a version that an alias or the canary serves; None for any other."""
         tenant, task, number = version
         try:
             info = self._catalog.task(tenant, task)
@@ -215,7 +218,7 @@ class DriftMonitor:
         return next((known.digest for known in info.versions if known.version == number), None)
 
     def _known_profiles(self, digests: Mapping[Version, str]) -> dict[Version, ValidationProfile | None]:
-        """Those of the versions given, and no others."""
+        """Return the profiles of these versions, and forget all others."""
         profiles = {version: self._profiles[version] for version in digests if version in self._profiles}
         new = [version for version in digests if version not in profiles]
         for version in new[:_MAX_PROFILES_A_LOOK]:
@@ -225,12 +228,12 @@ class DriftMonitor:
     def _read_profile(self, digest: str) -> ValidationProfile | None:
         try:
             return from_files(self._registry.get(digest)).manifest.validation
-        except (NotFound, InvalidAdapter):  # deleted just now, or of a later format
+        except (NotFound, InvalidAdapter):  # deleted meanwhile, or written by a later version
             return None
 
 
 def _with_enough_rows(counts: list[BucketCounts]) -> list[Version]:
-    """Versions that have the rows that any verdict takes."""
+    """Return the versions with the fewest rows that any verdict needs."""
     rows: Counter[Version] = Counter()
     for bucket in counts:
         for version, own in bucket.items():

@@ -1,6 +1,6 @@
-"""Shadowing: rows that were answered are computed again by another version, when nobody else wants the model.
+"""Shadow versions: answered rows are computed again by another version whenever the model is idle.
 
-Its answers are compared and counted, and go to nobody. Belongs to the event loop.
+The answers are compared and counted, and returned to no caller.
 """
 
 import asyncio
@@ -19,15 +19,17 @@ from service.inference.predictions import Prediction, Shadowed, num_searched, nu
 from service.monitoring.shadow_report import compared, dropped, failed, outcomes, pair_key
 
 _PATIENCE_S = 30.0
-"""How long rows may wait for a model that others keep busy."""
+"""How long rows may wait for a busy model."""
 
 
 class ShadowRunner:
-    """A few requests at a time in the background, bounded in rows and tokens; what finds no room is dropped.
+    """Runs requests through shadow versions in the background, bounded in rows and tokens. Belongs to the event loop.
+
+    A request for which there is no room is dropped and counted.
 
     Args:
-        count: adds to a counter of all replicas
-        on_rows: told of rows by what became of them: agreed, flipped, dropped, failed
+        count: adds to a counter that all replicas share
+        on_rows: receives rows by outcome: agreed, flipped, dropped, failed
     """
 
     def __init__(
@@ -45,18 +47,18 @@ class ShadowRunner:
 
     @property
     def rows(self) -> int:
-        """Those that are on their way."""
+        """Rows under way."""
         return self._admission.rows
 
     def offer(self, rows: Shadowed) -> None:
-        """Compare a request's rows, some time. It returns at once and never fails."""
-        # a context of its own: what is learnt here is no fact of the request, which has its answer
+        """Schedule the comparison of a request's rows; returns at once and never raises."""
+        # in a context of its own: the request has its answer, and its record must not change
         task = asyncio.create_task(self._compare(rows), name="shadow", context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
-        """Drop what is not done."""
+        """Drop all comparisons under way."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -71,14 +73,14 @@ class ShadowRunner:
             pass  # counted as dropped
         except (AdapterError, BackboneError, ServiceError):
             counts = failed(len(rows.items))
-        finally:  # also where the server stops
+        finally:  # also when the server stops
             key = pair_key(rows.tenant, rows.primary, rows.shadow)
             for what, by in counts.items():
                 self._count((*key, *what), by)
             self._on_rows(outcomes(counts))
 
     async def _answer(self, rows: Shadowed) -> list[Prediction]:
-        """What a caller would get, were the shadow version in production."""
+        """Return what a caller would get if the shadow version were in production."""
         adapter = await self._adapters.get(rows.shadow.digest)
         search = num_searched(adapter, num_wanted(adapter, None))
         deadline = time.monotonic() + _PATIENCE_S
@@ -89,5 +91,5 @@ class ShadowRunner:
 
 
 def _num_tokens(rows: Shadowed) -> int:
-    """About what they cost; how long the other version's prompt is, is not known before it is loaded."""
+    """Estimate the rows' cost; the shadow version's prompt length is unknown until it is loaded."""
     return sum(prediction.tokens for prediction in rows.predictions)

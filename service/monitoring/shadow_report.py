@@ -1,6 +1,6 @@
-"""How a shadow version's answers differ from those that callers got: what is counted of them, and what it comes to.
+"""The difference between a shadow version's answers and those that callers got: its counters, and the report on them.
 
-Pure. Counters belong to a pair of versions, and add up over replicas: `("shadow", tenant, task, "3:4", what, …)`.
+Pure. Counters belong to a pair of versions and add up over all replicas: `("shadow", tenant, task, "3:4", what, …)`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,53 +14,53 @@ SHADOW = "shadow"
 _AGREED, _FLIP, _SHIFT, _DROPPED, _FAILED = "agreed", "flip", "shift", "dropped", "failed"
 _MAX_LISTED = 100
 _MANY_LABELS = 300
-"""Past it a flip is counted by the caller's label alone: pairs of a thousand labels would be a million counters."""
+"""With more labels, a flip is counted by the caller's label alone: pairs of 1,000 labels are a million counters."""
 _ANY = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """Rows that both versions answered, differently."""
+    """Rows that both versions answered with different labels."""
 
     primary: str
     """The label that the caller got."""
     shadow: str
-    """`*` for any other, of a task with more than 300 labels."""
+    """`*` for any other label if the task has more than 300."""
     rows: int
 
 
 @dataclass(frozen=True, slots=True)
 class ShadowReport:
-    """One version beside another, over all replicas."""
+    """One version compared with another, over all replicas."""
 
     primary: int
-    """The version that answered."""
+    """The version that answered callers."""
     shadow: int
     rows: int
-    """Rows that both answered."""
+    """Rows that both versions answered."""
     agreement: float | None
-    """The share of them with the same label; null without rows."""
+    """Share of these rows with the same label; null without rows."""
     mean_score_shift: float | None
-    """The shadow's score of the label that the caller got, minus the score that the caller got; the rows' mean."""
+    """Mean over the rows of the shadow's score for the caller's label minus the caller's score."""
     flips: list[Flip]
-    """The commonest first, 100 at most."""
+    """The most frequent first, at most 100."""
     dropped: int
-    """Rows that were not compared, for want of room or time."""
+    """Rows that were not compared: no room or no time."""
     failed: int
     """Rows of requests that the shadow version could not answer."""
 
 
 def pair_key(tenant: str, primary: Resolution, shadow: Resolution) -> Key:
-    """Where a pair's counters stand."""
+    """Return the prefix of a pair's counters."""
     return (SHADOW, tenant, primary.task, f"{primary.version}:{shadow.version}")
 
 
 def compared(given: Sequence[Prediction], shadow: Sequence[Prediction]) -> dict[Key, float]:
-    """What rows that both versions answered add to a pair's counters, by the rest of their names.
+    """Return what rows that both versions answered add to a pair's counters, by the rest of the counters' names.
 
     Args:
-        given: what callers got
-        shadow: the same rows, each with the scores of all labels; one that was not looked at counts as 0
+        given: the answers that callers got
+        shadow: the shadow's answers to the same rows, with the scores of all labels; a missing label counts as 0
     """
     counts: dict[Key, float] = {}
     for ours, theirs in zip(given, shadow, strict=True):
@@ -72,17 +72,17 @@ def compared(given: Sequence[Prediction], shadow: Sequence[Prediction]) -> dict[
 
 
 def dropped(rows: int) -> dict[Key, float]:
-    """What rows that found no room add."""
+    """Return what dropped rows add."""
     return {(_DROPPED,): rows}
 
 
 def failed(rows: int) -> dict[Key, float]:
-    """What rows that could not be answered add."""
+    """Return what failed rows add."""
     return {(_FAILED,): rows}
 
 
 def outcomes(counts: Mapping[Key, float]) -> dict[str, float]:
-    """Rows by what became of them: agreed, flipped, dropped, failed."""
+    """Return rows by outcome: agreed, flipped, dropped, failed."""
     rows: dict[str, float] = {}
     for (what, *_), count in counts.items():
         if what != _SHIFT:
@@ -92,7 +92,7 @@ def outcomes(counts: Mapping[Key, float]) -> dict[str, float]:
 
 
 def reports(counts: Mapping[Key, float], versions: Sequence[int]) -> list[ShadowReport]:
-    """A task's pairs, the latest first, of versions that it still has."""
+    """Report on a task's pairs of existing versions, the latest first."""
     pairs: dict[tuple[int, int], dict[Key, float]] = {}
     for (_, _, _, pair, *what), count in counts.items():
         primary, _, shadow = pair.partition(":")

@@ -1,7 +1,6 @@
-"""Usage, for charge-back: what each tenant asked and what it cost, by task and day (UTC), kept in the ledger.
+"""Usage for charge-back: each tenant's requests and their cost, by task and day (UTC).
 
-A request counts under each task that it asked, else under the tenant without a task. Names are those of tenants and
-tasks that exist: a made-up one is counted under none.
+A request counts under each task that it names, or under the tenant without a task if it names none that exists.
 """
 
 from collections import defaultdict
@@ -15,24 +14,24 @@ from service.telemetry.request_record import RequestRecord
 
 USAGE = "usage"
 NO_TASK = "-"
-"""Stands where a key has a task; no task may have this name."""
+"""Takes the task's place in a counter's name; no task can have this name."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One tenant's, task's and day's numbers."""
+    """Usage of one task on one day."""
 
     tenant: str
     task: str | None
-    """None for requests that asked no task that exists."""
+    """None for requests that named no existing task."""
     day: date
     requests: int = 0
     rows: int = 0
     """Answered with a prediction."""
     tokens: int = 0
-    """Packed tokens that the model computed: prompts, texts and further trie nodes. A remembered answer costs none."""
+    """Packed tokens run through the model: prompts, texts and further trie nodes. A cached answer costs none."""
     errors: int = 0
-    """Requests that got no answer from this task, or a status of 400 or more; those whose caller hung up too."""
+    """Requests without an answer from this task: a status of 400 or more, or a client that hung up."""
 
 
 def _today() -> date:
@@ -46,7 +45,7 @@ class UsageMeter:
         self._tally, self._today = tally, today
 
     def ended(self, record: RequestRecord, status: int) -> None:
-        """Count a request; one of nobody's, without a valid key or of a route that takes none, is nobody's usage."""
+        """Count a request of a known tenant; requests without a valid key, or to open routes, are not counted."""
         if record.tenant is None:
             return
         day = self._today().isoformat()
@@ -70,7 +69,7 @@ class UsageMeter:
 
 
 def usage_rows(counts: Mapping[Key, float], *, since: date, until: date) -> list[UsageRow]:
-    """The ledger's usage from one day to another, both included, by tenant, day and task."""
+    """Return the stored usage between two days, both included, sorted by tenant, day and task."""
     found: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
     for (_, tenant, task, day, what), value in counts.items():
         if since.isoformat() <= day <= until.isoformat():

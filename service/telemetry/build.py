@@ -1,4 +1,4 @@
-"""What a server reports of itself: metrics, and traces where a collector is configured."""
+"""Metrics, and traces if a collector is configured."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

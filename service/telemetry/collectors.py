@@ -1,4 +1,4 @@
-"""The buckets that histograms share: one set for times of whole requests, one for their stages."""
+"""Prometheus series of rows and batches, refusals, registry calls and shadow versions, and the shared buckets."""
 
 from collections.abc import Mapping
 
@@ -10,15 +10,15 @@ from service.errors import ADMISSION_REASONS, AUTHENTICATION_REASONS, QueueFull,
 from service.inference.predictions import Classification
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds of whole requests and batches."""
 STAGE_BUCKETS = (0.0001, 0.0005, 0.001, 0.002, *LATENCY_BUCKETS)
-
-
+"""Seconds of a request's stages."""
 _ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _TOKENS_BUCKETS = (32, 64, 128, 256, 512, 1_024, 2_048, 4_096)
 
 
 class ModelMetrics:
-    """rows = Σ predictions of the requests that were answered."""
+    """Rows and model batches. `superpos_rows` equals the sum of the predictions in all answers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._rows = Counter("superpos_rows", "Rows answered with a prediction", registry=registry)
@@ -30,13 +30,13 @@ class ModelMetrics:
         )
         self._tokenize_seconds = Histogram(
             "superpos_tokenize_duration_seconds",
-            "A classified request's texts to token ids",
+            "Tokenizing the texts of a classified request",
             buckets=STAGE_BUCKETS,
             registry=registry,
         )
         self._queue_seconds = Histogram(
             "superpos_queue_duration_seconds",
-            "From a classified request's rows in the queue to the begin of its first batch",
+            "From queueing a classified request's rows to the start of its first batch",
             buckets=STAGE_BUCKETS,
             registry=registry,
         )
@@ -59,11 +59,11 @@ class ModelMetrics:
             "superpos_adapter_trips", "Times that the circuit breaker tripped an adapter", registry=registry
         )
         self._batch_seconds = Histogram(
-            "superpos_batch_duration_seconds", "One model batch", buckets=LATENCY_BUCKETS, registry=registry
+            "superpos_batch_duration_seconds", "Duration of a model batch", buckets=LATENCY_BUCKETS, registry=registry
         )
 
     def classified(self, answered: Classification) -> None:
-        """Count a request's predictions, and where its time went."""
+        """Count a request's predictions, and observe the duration of its stages."""
         rows = answered.predictions
         self._rows.inc(len(rows))
         self._rows_truncated.inc(sum(row.truncated for row in rows))
@@ -81,11 +81,11 @@ class ModelMetrics:
 
 
 class RefusalMetrics:
-    """Reasons are the closed sets of `service/errors.py`."""
+    """Refused requests by reason; the reasons are the closed sets of `service/errors.py`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._admission = Counter(
-            "superpos_admission_refusals", "Requests that were refused for a limit, by reason", ["reason"],
+            "superpos_admission_refusals", "Requests refused because of a limit, by reason", ["reason"],
             registry=registry,
         )  # fmt: skip
         self._authentication = Counter(
@@ -98,7 +98,7 @@ class RefusalMetrics:
             self._authentication.labels(failure)
 
     def refused(self, error: Exception) -> None:
-        """Count an error that ended a request, where it is one of these."""
+        """Count the error that ended a request, if it is a refusal."""
         if isinstance(error, QueueFull):
             self._admission.labels(error.reason).inc()
         elif isinstance(error, Unauthenticated):
@@ -106,18 +106,18 @@ class RefusalMetrics:
 
 
 class RegistryMetrics:
-    """Calls by operation. `changes` is the poll that the catalog follows by."""
+    """Registry calls by operation; `changes` is the catalog's poll."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._seconds = Histogram(
             "superpos_registry_duration_seconds",
-            "One call of the registry, by operation",
+            "Duration of a registry call, by operation",
             ["operation"],
             buckets=STAGE_BUCKETS,
             registry=registry,
         )
         self._errors = Counter(
-            "superpos_registry_errors", "Calls that the registry could not answer, by operation", ["operation"],
+            "superpos_registry_errors", "Registry calls that failed, by operation", ["operation"],
             registry=registry,
         )  # fmt: skip
         for operation in OPERATIONS:
@@ -125,7 +125,7 @@ class RegistryMetrics:
             self._errors.labels(operation)
 
     def called(self, call: RegistryCall) -> None:
-        """Count a call; for any thread."""
+        """Count a call; may be called from any thread."""
         self._seconds.labels(call.operation).observe(call.ended - call.started)
         if call.failed:
             self._errors.labels(call.operation).inc()
@@ -135,12 +135,12 @@ OUTCOMES = ("agreed", "flipped", "dropped", "failed")
 
 
 class ShadowMetrics:
-    """Which tasks and which labels, `/tasks/{task}` says."""
+    """Shadow rows by outcome, all tasks together; `/tasks/{task}` reports them by task and label."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._rows = Counter(
             "superpos_shadow_rows",
-            "Rows offered to a shadow version: the same label, another one, no room or time, no answer",
+            "Rows offered to a shadow version: same label, different label, no room or time, no answer",
             ["outcome"],
             registry=registry,
         )

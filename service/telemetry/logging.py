@@ -1,6 +1,7 @@
-"""Structured logs on standard error. Never a text that a caller sent, a key, or a path that is no route.
+"""Structured logs on standard error.
 
-What libraries log takes the same shape, without what their exceptions say: that may quote a caller.
+They never contain a text that a caller sent, a key, or a path that is not a route. Log records of libraries take the
+same shape without the messages of their exceptions, which may quote a caller.
 """
 
 import logging
@@ -14,11 +15,11 @@ from structlog.types import EventDict, Processor, WrappedLogger
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 _SILENT = ("opentelemetry",)
-"""Libraries whose troubles we tell ourselves, once and not again and again."""
+"""Libraries whose errors we log ourselves, once per outage."""
 
 
 def configure_logging(log_format: LogFormat, level: LogLevel = "info") -> None:
-    """Set up structlog for this process; called once, from the entry point."""
+    """Configure structlog for this process; called once, by the entry point."""
     renderer: Processor
     if log_format == "json":
         renderer = structlog.processors.JSONRenderer()
@@ -51,7 +52,7 @@ def configure_logging(log_format: LogFormat, level: LogLevel = "info") -> None:
 
 
 def _without_quotes(_: WrappedLogger, __: str, entry: EventDict) -> EventDict:
-    """A library's entry without what it may quote: exceptions keep their types and places, reprs of tasks go."""
+    """Remove what a library's record may quote: keep exception types and locations, drop messages and task reprs."""
     record: logging.LogRecord = entry["_record"]
     error = record.exc_info[1] if record.exc_info else None
     entry.pop("exc_info", None)
@@ -63,7 +64,7 @@ def _without_quotes(_: WrappedLogger, __: str, entry: EventDict) -> EventDict:
 
 
 def _places(error: BaseException) -> str:
-    """Which exceptions led to one another, and where they were raised; not what they say."""
+    """Return the chain of exception types and where each was raised, without messages."""
     parts: list[str] = []
     seen: set[int] = set()
     cause: BaseException | None = error

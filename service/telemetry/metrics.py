@@ -1,6 +1,7 @@
-"""Prometheus metrics, on a registry of their own: every series exists from the start, no label is a caller's word.
+"""The server's Prometheus metrics: where they are kept, and how they are scraped.
 
-The series stand in modules by what they count (`…_metrics.py`); this one owns how they are kept and scraped.
+Every series exists from the start, and no label value comes from a caller. The series are defined in `collectors.py`,
+`request_metrics.py` and `tenant_metrics.py`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,8 +26,8 @@ _REFRESH_S = 1.0
 class Metrics:
     """All series of one server.
 
-    One process keeps its numbers in memory. One of several keeps them in a folder that all share, and a scrape of any
-    gives them together: counters summed, gauges as each says.
+    A single process keeps them in memory. Several workers keep them in a shared folder, and a scrape of any worker
+    returns the totals: counters are summed, gauges are combined as each one specifies.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Metrics:
         self._loop = PeriodicTask("metrics-refresh", self._refresh_gauges, interval_s=_REFRESH_S, call_first=True)
 
     def register_routes(self, routes: Iterable[str]) -> None:
-        """Make the series of every route. Called last, when everything that counts is registered."""
+        """Create the series of every route; called last, once all other series exist."""
         self._requests.register_routes(routes)
 
     def gauge(
@@ -60,7 +61,7 @@ class Metrics:
         *,
         over_workers: Literal["livesum", "livemin", "livemax"] = "livesum",
     ) -> None:
-        """A gauge that is read when it is scraped, and every second where another worker may be scraped."""
+        """Register a gauge that is read at each scrape, and every second if another worker may be scraped instead."""
         self._gauges.append((Gauge(name, text, registry=self._own, multiprocess_mode=over_workers), read))
 
     async def start(self) -> None:
@@ -82,12 +83,12 @@ class Metrics:
         self._ended(record, f"{status // 100}xx")
 
     def request_cancelled(self, route: str, record: RequestRecord) -> None:
-        """Count a caller who hung up."""
+        """Count a request whose client hung up."""
         self._requests.cancelled(route)
         self._ended(record, "cancelled")
 
     def classified(self, answered: Classification) -> None:
-        """Count a request's predictions, and what they cost."""
+        """Count a request's predictions and their cost."""
         self.model.classified(answered)
         self.tenants.classified(answered)
 
@@ -106,7 +107,7 @@ class Metrics:
 
 
 class _Scrape(Collector):
-    """What a scrape gives: every series as it is now, and the requests in flight, which follow from the others."""
+    """Collects every series, and derives the number of requests in flight from the others."""
 
     def __init__(self, refresh: Callable[[], None], read: Callable[[], Iterable[Metric]]) -> None:
         self._refresh, self._read = refresh, read

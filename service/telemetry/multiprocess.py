@@ -1,7 +1,7 @@
-"""The folder in which the workers of one server keep their metrics, so that each can give the numbers of all.
+"""The folder in which the workers of one server keep their metrics, so that each can report the totals.
 
-The files are `prometheus_client`'s (multiprocess mode). A worker's files carry the number of its place and not of its
-process: whoever takes a dead worker's place counts on from where that one ended, and restarts pile up no files.
+The files are `prometheus_client`'s (multiprocess mode). A worker's files are named after its place instead of its
+process id: the replacement of a dead worker continues its counts, and restarts leave no files behind.
 """
 
 import os
@@ -17,22 +17,22 @@ from prometheus_client.metrics_core import Metric
 
 @dataclass(frozen=True, slots=True)
 class SharedFolder:
-    """One worker's place in the folder: its own until the process ends, however it ends."""
+    """A worker's place in the folder, held until its process ends for whatever reason."""
 
     path: Path
     place: int
     lock: FileLock
-    """Held by the process that has the place."""
+    """Held by the process that owns the place."""
 
     def collect(self) -> Iterable[Metric]:
-        """The numbers of all workers together."""
+        """Return the merged series of all workers."""
         files = [str(file) for file in sorted(self.path.glob("*.db")) if _is_begun(file)]
         metrics: Iterable[Metric] = multiprocess.MultiProcessCollector.merge(files)
         return metrics
 
 
 def join(path: Path) -> SharedFolder:
-    """Take a free place. From here on every metric that this process makes is kept in the folder."""
+    """Take a free place; every metric that this process creates from now on is kept in the folder."""
     for place in count():
         lock = _lock(path, place)
         try:
@@ -41,13 +41,13 @@ def join(path: Path) -> SharedFolder:
             continue
         break
     multiprocess.mark_process_dead(place, str(path))
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(path)  # where the library looks
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(path)  # read by prometheus_client
     values.ValueClass = values.MultiProcessValue(process_identifier=lambda: place)
     return SharedFolder(path, place, lock)
 
 
 def forget_dead(path: Path) -> None:
-    """Remove the gauges of workers that are no more; what they counted stays."""
+    """Remove the gauges of dead workers; their counters stay."""
     for place in range(len(list(path.glob("*.lock")))):
         try:
             with _lock(path, place):
@@ -57,10 +57,10 @@ def forget_dead(path: Path) -> None:
 
 
 def _is_begun(file: Path) -> bool:
-    """False for one that a worker is about to fill: the library cannot read that."""
+    """Return whether a file has content: the library cannot read one that a worker has only just created."""
     try:
         return file.stat().st_size > 0
-    except FileNotFoundError:  # a dead worker's gauges
+    except FileNotFoundError:  # removed meanwhile: a dead worker's gauges
         return False
 
 

@@ -1,4 +1,4 @@
-"""Requests in numbers: received, and how each ended, so that the two add up at any scrape."""
+"""Prometheus series of requests: received, and how each ended. The two add up at every scrape."""
 
 from collections.abc import Iterable
 
@@ -8,20 +8,20 @@ from prometheus_client.metrics_core import Metric
 from service.telemetry.collectors import LATENCY_BUCKETS
 
 OTHER_ROUTE = "other"
-"""Whatever is no route of the API: the documentation, and paths that nothing answers."""
+"""The label of everything that is not a route of the API: documentation pages and unknown paths."""
 STATUSES = (
     *("200", "201", "202", "204", "304"),
     *("400", "401", "403", "404", "405", "406", "409", "412", "413", "415", "421", "422", "428", "429", "431"),
     *("500", "501", "502", "503", "504"),
 )
 OTHER_STATUS = "other"
-"""A status that this server is not known to answer with."""
+"""The label of any status not listed above."""
 _RECEIVED = "superpos_requests_received"
 _ENDED = ("superpos_requests_answered", "superpos_requests_cancelled", "superpos_requests_lost")
 
 
 class RequestMetrics:
-    """received = Σ answered + Σ cancelled + lost + in flight, at any scrape."""
+    """Request counters. At every scrape, received = answered + cancelled + lost + in flight."""
 
     _received: Counter
 
@@ -35,7 +35,7 @@ class RequestMetrics:
         )
         self._cancelled = Counter(
             "superpos_requests_cancelled",
-            "Requests whose caller hung up before the response",
+            "Requests whose client hung up before the response",
             ["route"],
             registry=registry,
         )
@@ -51,16 +51,16 @@ class RequestMetrics:
         )
 
     def register_routes(self, routes: Iterable[str]) -> None:
-        """Make the series of every route, so that none is absent before traffic."""
+        """Create the series of every route, so that none is absent before traffic."""
         for route in (*routes, OTHER_ROUTE):
             self._cancelled.labels(route)
             self._seconds.labels(route)
             for status in (*STATUSES, OTHER_STATUS):
                 self._answered.labels(route, status)
-        # made last, it stands last in a worker's file and is read last from it, while that worker goes on counting:
-        # no answer is seen whose request is not
+        # created last, so that it is the last entry of a worker's file and is read last while that worker keeps
+        # counting: a scrape never sees an answer without its request
         self._received = Counter(_RECEIVED, "Requests that arrived", registry=self._registry)
-        self._lost.inc(num_in_flight(self._registry.collect()))  # of a worker that died, whose numbers go on here
+        self._lost.inc(num_in_flight(self._registry.collect()))  # left by a dead worker whose place this one takes
 
     def received(self) -> None:
         """Count an arrival."""
@@ -73,12 +73,12 @@ class RequestMetrics:
         self._seconds.labels(route).observe(seconds)
 
     def cancelled(self, route: str) -> None:
-        """Count a caller who hung up."""
+        """Count a request whose client hung up."""
         self._cancelled.labels(route).inc()
 
 
 def num_in_flight(families: Iterable[Metric]) -> float:
-    """Requests that arrived and have not ended, of everything that a registry collects."""
+    """Return the number of requests that arrived and have not ended, from collected series."""
     totals = {
         family.name: sum(sample.value for sample in family.samples if sample.name.endswith("_total"))
         for family in families

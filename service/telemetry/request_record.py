@@ -1,6 +1,6 @@
-"""What is known of a request while it is worked on: gathered by whoever learns it, told by logs, metrics and traces.
+"""Per-request record, filled in along the way and read by logs, metrics and traces.
 
-The request travels as a context variable, so that nothing between the HTTP layer and the registry has to pass it on.
+It travels in a context variable, so that nothing between the HTTP layer and the registry has to pass it on.
 """
 
 from contextvars import ContextVar
@@ -13,7 +13,7 @@ from service.inference.predictions import Classification
 
 @dataclass(frozen=True, slots=True)
 class RequestOutcome:
-    """How a request ended, as its span tells it."""
+    """The end of a request, as its span reports it."""
 
     method: str
     route: str
@@ -23,31 +23,31 @@ class RequestOutcome:
 
 @dataclass(slots=True)
 class RequestRecord:
-    """One request's. Nothing that a caller made up: refs that mean nothing never come here."""
+    """Everything known about one request. It never holds a name that a caller invented: unknown refs are not recorded."""
 
     tenant: str | None = None
-    """Known by the caller's key, or as the one tenant there is."""
+    """The owner of the caller's key, or the default tenant of a server without keys."""
     resolved: list[Resolution] = field(default_factory=list)
-    """What the caller's refs mean, of those that mean something."""
+    """The versions that the caller's refs name."""
     answered: list[Classification] = field(default_factory=list)
     error: Exception | None = None
-    """What the request was refused for."""
+    """The error that ended the request."""
     code: str | None = None
-    """Its stable code."""
+    """The error's stable code."""
     calls: list[RegistryCall] = field(default_factory=list)
-    """Of the registry, while somebody waited for them."""
+    """Calls to the registry that the request waited for."""
 
 
 _CURRENT: ContextVar[RequestRecord | None] = ContextVar("superpos_request_record", default=None)
 
 
 def begin_record() -> RequestRecord:
-    """Those of a request that begins in this task."""
+    """Start the record of a request that begins in this asyncio task."""
     record = RequestRecord()
     _CURRENT.set(record)
     return record
 
 
 def current_record() -> RequestRecord:
-    """Those of the request that this task works for; what is noted without one is forgotten."""
+    """Return the current request's record, or a throwaway one outside a request."""
     return _CURRENT.get() or RequestRecord()

@@ -1,4 +1,4 @@
-"""Tenants in numbers. Only tenants that the server knows have a label of their own, and no more than a hundred."""
+"""Prometheus series by tenant. Only known tenants have a label of their own, and at most a hundred of them."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,12 @@ from service.inference.predictions import Classification
 
 MAX_TENANTS = 100
 OTHER_TENANT = "other"
-"""Tenants past the first hundred that asked here, and any that is not known."""
+"""The label of tenants past the first hundred, and of unknown ones."""
 OUTCOMES = ("2xx", "3xx", "4xx", "5xx", "cancelled")
 
 
 class TenantMetrics:
-    """Series by tenant, of requests whose tenant is established: a refused key is nobody's."""
+    """Series of requests whose tenant is known; a refused key belongs to no tenant."""
 
     def __init__(
         self, registry: CollectorRegistry, *, is_known: Callable[[str], bool] = lambda tenant: tenant == DEFAULT_TENANT
@@ -23,7 +23,7 @@ class TenantMetrics:
 
         Args:
             registry: where they are kept
-            is_known: whether a tenant exists; asked for each that has no label yet
+            is_known: whether a tenant exists; called for each tenant without a label
         """
         self._requests = Counter(
             "superpos_tenant_requests", "Requests that ended, by tenant and outcome", ["tenant", "status"],
@@ -33,7 +33,7 @@ class TenantMetrics:
             "superpos_tenant_rows", "Rows answered with a prediction, by tenant", ["tenant"], registry=registry
         )
         self._tokens = Counter(
-            "superpos_tenant_tokens", "Packed tokens that the model was given, by tenant", ["tenant"], registry=registry
+            "superpos_tenant_tokens", "Packed tokens run through the model, by tenant", ["tenant"], registry=registry
         )
         self._queue_seconds = Counter(
             "superpos_tenant_queue_seconds", "Time that answered requests waited in the queue, by tenant", ["tenant"],
@@ -45,11 +45,11 @@ class TenantMetrics:
             self._register(label)
 
     def ended(self, tenant: str, outcome: str) -> None:
-        """Count a request of a tenant's; `outcome` is one of `OUTCOMES`."""
+        """Count a tenant's request; `outcome` is one of `OUTCOMES`."""
         self._requests.labels(self._label(tenant), outcome).inc()
 
     def classified(self, answered: Classification) -> None:
-        """Count what a request's predictions cost."""
+        """Count the rows, tokens and queue time of an answered request."""
         label = self._label(answered.tenant)
         self._rows.labels(label).inc(len(answered.predictions))
         self._tokens.labels(label).inc(answered.stages.packed_tokens)

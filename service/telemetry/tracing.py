@@ -1,7 +1,7 @@
-"""OpenTelemetry traces: a span for each request, and its stages as spans below it. Never a text.
+"""OpenTelemetry traces: one span per request with its stages as children. Spans never contain a text.
 
-The stages are known when the request ends: their spans are made then, with the times that were taken anyway. Spans are
-sent in the background; a collector that is away costs no request anything.
+The spans of the stages are created when the request ends, from times that were measured anyway. Spans are exported in
+the background; an unreachable collector delays no request.
 """
 
 import threading
@@ -33,21 +33,21 @@ Attributes = Mapping[str, str | int]
 
 
 class RequestSpan:
-    """A request's server span, below the caller's own where `traceparent` names one."""
+    """A request's server span, a child of the caller's span if `traceparent` names one."""
 
     def __init__(self, tracer: Tracer, headers: Headers) -> None:
         carrier = {name: headers[name] for name in _TRACE_HEADERS if name in headers}
-        # the clocks are read together: a time that was taken on one can be told on the other
+        # both clocks are read together, to convert times of one into times of the other
         self._since_ns = time.time_ns() - time.monotonic_ns()
         self._tracer = tracer
         self._span = tracer.start_span("request", TraceContextTextMapPropagator().extract(carrier), SpanKind.SERVER)
         context = self._span.get_span_context()
         self.trace_id = f"{context.trace_id:032x}"
         self.traceparent = f"00-{self.trace_id}-{context.span_id:016x}-{context.trace_flags:02x}"
-        """What the answer says: the caller's trace, and this server's span in it."""
+        """The response header: the caller's trace, and this server's span in it."""
 
     def end(self, ended: RequestOutcome, record: RequestRecord) -> None:
-        """Say what became of the request, and where its time went."""
+        """Record how the request ended and where its time went."""
         if self._span.is_recording():
             self._describe(self._span, ended, record)
             for answered in record.answered:
@@ -81,7 +81,7 @@ class RequestSpan:
     def _stages(self, answered: Classification) -> None:
         stages = answered.stages
         if not stages.packed_tokens:
-            return  # every row was remembered
+            return  # every row came from the result cache
         attributes: Attributes = {
             "superpos.task": answered.resolution.task,
             "superpos.version": answered.resolution.version,
@@ -94,7 +94,7 @@ class RequestSpan:
             at += seconds
 
     def _child(self, name: str, began: float, ended: float, attributes: Attributes, *, failed: bool = False) -> None:
-        """A span of times on `time.monotonic`'s clock."""
+        """Add a child span; times are on `time.monotonic`'s clock."""
         span = self._tracer.start_span(
             name, set_span_in_context(self._span), attributes=attributes, start_time=self._wall_ns(began)
         )
@@ -107,12 +107,12 @@ class RequestSpan:
 
 
 class Tracing:
-    """Makes spans and sends them to an OTLP/HTTP collector.
+    """Creates spans and exports them to an OTLP/HTTP collector.
 
     Args:
         endpoint: the collector's URL for traces (`http://localhost:4318/v1/traces`)
         service_name: under which the spans appear
-        sample_ratio: of the traces that begin here; a caller's own decision is kept
+        sample_ratio: share of the traces started here that are sampled; a caller's own decision is kept
     """
 
     def __init__(self, *, endpoint: str, service_name: str, sample_ratio: float) -> None:
@@ -129,11 +129,11 @@ class Tracing:
         self._tracer = self._provider.get_tracer("superpos")
 
     def begin(self, headers: Headers) -> RequestSpan:
-        """The span of a request that arrives now."""
+        """Start the span of a request."""
         return RequestSpan(self._tracer, headers)
 
     def stop(self) -> None:
-        """Send what waits, for a few seconds at most."""
+        """Export the queued spans, for a few seconds at most."""
         giving_up = threading.Timer(_FLUSH_S, self._exporter.shutdown)
         giving_up.daemon = True
         giving_up.start()
@@ -142,7 +142,7 @@ class Tracing:
 
 
 class _QuietExporter(SpanExporter):
-    """Says once that the collector is away, and once that it is back."""
+    """Logs once when the collector becomes unreachable, and once when it is reachable again."""
 
     def __init__(self, exporter: OTLPSpanExporter) -> None:
         self._exporter = exporter

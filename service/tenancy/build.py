@@ -12,7 +12,7 @@ from service.tenancy.rate_limiter import open_rate_counter
 
 @dataclass(frozen=True, slots=True)
 class TenancyGroup:
-    """Who may call, and how much."""
+    """Accounts and their limits."""
 
     accounts: Accounts
     account_cache: AccountCache
@@ -20,7 +20,7 @@ class TenancyGroup:
 
 
 def build_tenancy(settings: Settings, storage: Storage) -> TenancyGroup:
-    """Open the accounts beside a registry, and create the administrator's key if it does not exist.
+    """Open the accounts of a registry, and create the administrator's key if it does not exist.
 
     Raises:
         InvalidName: the administrator's key is malformed, or its file is unreadable

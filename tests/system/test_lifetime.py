@@ -33,7 +33,7 @@ def build(tiny_t5: Path, tmp_path: Path, cache_dir: Path) -> Callable[[], Runtim
 
 
 def counts(runtime: Runtime) -> dict[Key, float]:
-    """What reached the store, read as another process would."""
+    """Usage that reached the store."""
     return runtime.monitoring.counters._ledger.read("usage")
 
 

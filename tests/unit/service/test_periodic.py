@@ -1,4 +1,4 @@
-"""A periodic call goes on after any error, says so once, and recovers."""
+"""A periodic call continues after any error, reports it once, and recovers."""
 
 import asyncio
 

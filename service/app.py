@@ -28,9 +28,10 @@ from service.runtime import build_runtime
 from service.settings import Settings
 from service.telemetry.multiprocess import SharedFolder
 
-GZIP_FROM_BYTES = 4_096
-"""Smaller answers fit into two or three packets anyway."""
-GZIP_LEVEL = 1
+_GZIP_FROM_BYTES = 4_096
+"""Smaller responses fit into two or three packets anyway."""
+_GZIP_LEVEL = 1
+_COMPATIBLE_APIS = (tei, openai, open_inference)
 
 _DESCRIPTION = """Many small text classifiers on one frozen T5: each task is a soft prompt, and requests of all
 tasks share a batch. Errors are RFC 9457 problem details with a stable `code`."""
@@ -42,12 +43,12 @@ def create_app(
     shared: SharedFolder | None = None,
     on_model_failure: Callable[[str], None] = lambda reason: None,
 ) -> FastAPI:
-    """The application of a world built here; its engine runs from the application's start to its stop.
+    """Build the application and its runtime, which runs from the application's startup to its shutdown.
 
     Args:
-        settings: everything that the server can be told
-        shared: where it keeps its metrics if it is one of several workers
-        on_model_failure: told, on the event loop, why no request can be answered by this process any more
+        settings: the server's settings
+        shared: where to keep metrics if this process is one of several workers
+        on_model_failure: called on the event loop, with the reason, when this process can no longer serve requests
 
     Raises:
         backbone.BackboneError: the backbone cannot be loaded
@@ -62,7 +63,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         app.state.runtime = runtime
         async with runtime.running():
-            # for the server that runs the application, which is the first to know that it stops
+            # read by the server, which learns first that the process is to stop
             yield {"drain": drain}
 
     app: FastAPI = FastAPIOffline(  # /docs without a content delivery network
@@ -74,14 +75,14 @@ def create_app(
         redirect_slashes=False,
     )
     routes = _include_routers(app, health_router(metrics, drain), require_keys=settings.require_keys)
-    register_handlers(app, [*routes, *app.routes], faces=[tei.FACE, openai.FACE, open_inference.FACE])
+    register_handlers(app, [*routes, *app.routes], formats=[api.ERROR_FORMAT for api in _COMPATIBLE_APIS])
     app.add_middleware(
         AuthenticationMiddleware,
         directory=runtime.tenancy.account_cache,
         quotas=runtime.tenancy.quotas,
         require_keys=settings.require_keys,
     )
-    _add_layers(app, settings)
+    _add_middleware(app, settings)
     app.add_middleware(
         RequestContextMiddleware,
         metrics=metrics,
@@ -95,30 +96,30 @@ def create_app(
 
 
 def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> list[APIRoute]:
-    """All routes; those of tenants take a key."""
+    """Add all routes; those of tenants require a key."""
     keyed = [Depends(principal_of), *(KEY_SCHEMES if require_keys else [])]
     native = [classify.router, tasks.router, rollouts.router, usage.router, admin.router]
     for router in native:
         app.include_router(router, dependencies=keyed, responses=problems(401, 403, 421, 429))
     app.include_router(health, responses=problems(403, 421))
-    faces = (tei, openai, open_inference)
-    for face in faces:
-        app.include_router(face.router, dependencies=keyed, responses=errors(face.ERROR, 401, 403, 421, 422, 429))
-    for open_face in (tei, open_inference):
-        app.include_router(open_face.open_router, responses=errors(open_face.ERROR, 403, 421))
-    routers = [*native, health, *(face.router for face in faces), tei.open_router, open_inference.open_router]
+    for api in _COMPATIBLE_APIS:
+        responses = errors(api.ERROR_FORMAT.model, 401, 403, 421, 422, 429)
+        app.include_router(api.router, dependencies=keyed, responses=responses)
+    for open_api in (tei, open_inference):
+        app.include_router(open_api.open_router, responses=errors(open_api.ERROR_FORMAT.model, 403, 421))
+    routers = [*native, health, *(api.router for api in _COMPATIBLE_APIS), tei.open_router, open_inference.open_router]
     return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
 
 
-def _add_layers(app: FastAPI, settings: Settings) -> None:
-    """What stands around the routes, from the inside out."""
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Add the middleware around the routes, from the inside out."""
     limits = {"max_body_bytes": settings.max_body_bytes, "max_upload_bytes": settings.max_upload_bytes}
     app.add_middleware(ConditionalGetMiddleware)
-    app.add_middleware(BodyLimitMiddleware, **limits)  # what comes out of a gzipped body
+    app.add_middleware(BodyLimitMiddleware, **limits)  # after decompression
     app.add_middleware(GunzipMiddleware)
-    app.add_middleware(BodyLimitMiddleware, **limits)  # what comes in
+    app.add_middleware(BodyLimitMiddleware, **limits)  # on the wire
     if not settings.require_keys:
         app.add_middleware(TrustedHostsMiddleware, allowed_hosts=settings.allowed_hosts)
-    app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=GZIP_LEVEL)
-    # the framework's own stands outside of all layers, where an answer gets no request id
+    app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM_BYTES, compresslevel=_GZIP_LEVEL)
+    # added here as well: the framework's own is outermost, where a response gets no request id
     app.add_middleware(ServerErrorMiddleware, handler=internal_error_handler)

@@ -1,4 +1,4 @@
-"""What handlers share: the world, the tenant, and the media types that a body may have."""
+"""Dependencies and parameter types that route handlers share."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, cast
@@ -16,39 +16,39 @@ from service.releases.preconditions import Preconditions
 from service.runtime import Runtime
 from service.tenancy.principal import Principal, Role
 
-# dependencies are coroutines: FastAPI would run each plain function in a thread of its own, at 0.1 ms a hop
+# dependencies are coroutines: FastAPI would run each plain function in a thread, at 0.1 ms per call
 
 
 async def runtime_of(request: Request) -> Runtime:
-    """The parts of the running server."""
+    """Return the server's components."""
     return cast(Runtime, request.app.state.runtime)
 
 
 async def principal_of(request: Request) -> Principal:
-    """Who asks (`Unauthenticated`); a server without keys takes everybody for its one tenant."""
-    return await cast(RequestSession, getattr(request.state, SESSION)).enter()
+    """Return the principal (`Unauthenticated`, `RateLimited`); without keys, `ANONYMOUS_ADMIN`."""
+    return await cast(RequestSession, getattr(request.state, SESSION)).open()
 
 
 def requires(role: Role) -> Callable[[Request], Awaitable[Principal]]:
-    """A dependency: the caller, refused without the role (`Unauthenticated`, `Forbidden`)."""
+    """Make a dependency that returns the principal if it has the role (`Unauthenticated`, `Forbidden`)."""
 
     async def check(request: Request) -> Principal:
-        caller = await principal_of(request)
-        caller.require(role)
-        return caller
+        principal = await principal_of(request)
+        principal.require(role)
+        return principal
 
     return check
 
 
 KEY_SCHEMES = [
-    # for the documentation: the gate reads both
+    # for the OpenAPI document; `AuthenticationMiddleware` reads both headers
     Security(HTTPBearer(auto_error=False, description="a key: `sp_<id>_<secret>`")),
     Security(APIKeyHeader(name=API_KEY, auto_error=False, description="the same key")),
 ]
 
 
 async def tenant_of(request: Request) -> str:
-    """Whose tasks the caller may use."""
+    """Return the tenant whose tasks the principal may use."""
     return (await principal_of(request)).tenant
 
 
@@ -58,18 +58,18 @@ Publishing = Annotated[Principal, Depends(requires("publish"))]
 Administering = Annotated[Principal, Depends(requires("admin"))]
 
 
-_TAGS = "entity tags with commas between them, or *"
+_TAGS = "entity tags separated by commas, or *"
 IfMatch = Annotated[str | SkipJsonSchema[None], Header(description=_TAGS)]
 IfNoneMatch = Annotated[str | SkipJsonSchema[None], Header(description=_TAGS)]
 
 
 async def conditions_of(if_match: IfMatch = None, if_none_match: IfNoneMatch = None) -> Preconditions:
-    """What a write asks of the present state."""
+    """Return the preconditions of a write."""
     return Preconditions(if_match, if_none_match)
 
 
 async def known_tag(if_none_match: IfNoneMatch = None) -> None:
-    """A reader's tags, for the documentation: `ConditionalGetMiddleware` reads them."""
+    """Document the header, which `ConditionalGetMiddleware` reads."""
 
 
 Conditions = Annotated[Preconditions, Depends(conditions_of)]
@@ -77,7 +77,7 @@ CACHED = Depends(known_tag)
 
 
 def media_type(expected: str, *, or_none: bool = False) -> Callable[[Request], Awaitable[None]]:
-    """A dependency that refuses a body of any other type (`UnsupportedMediaType`)."""
+    """Make a dependency that rejects a body of any other type (`UnsupportedMediaType`)."""
 
     async def check(request: Request) -> None:
         given = request.headers.get("Content-Type", "")
@@ -92,7 +92,7 @@ MULTIPART_BODY = Depends(media_type("multipart/form-data"))
 
 
 def require_ready(runtime: Runtime) -> None:
-    """Refuse what only a server that can answer may say (`NotReady`)."""
+    """Raise `NotReady` if the server cannot answer now."""
     reason = runtime.inference.engine.stats().not_ready
     if reason is not None:
         raise NotReady(reason)
@@ -101,7 +101,7 @@ def require_ready(runtime: Runtime) -> None:
 RefPath = Annotated[
     str,
     Path(
-        description="`task` (its production version), `task@3`, `task@alias` or `task@sha256:…`",
+        description="`task` (the production version), `task@3`, `task@alias` or `task@sha256:…`",
         examples=["sst2"],
         json_schema_extra={"pattern": f"^{REF_PATTERN}$"},
     ),
@@ -112,5 +112,5 @@ VersionPath = Annotated[int, Path(ge=1, le=MAX_VERSION, examples=[1])]
 Digest = Annotated[str, Field(pattern=f"^{DIGEST_PATTERN}$")]
 FilePath = Annotated[str, Path(examples=["superpos.json"])]
 
-Since = Annotated[int, Query(ge=0, le=1 << 53, description="a position in the log: only what came after it")]
-Limit = Annotated[int, Query(ge=1, le=1_000, description="entries at most")]
+Since = Annotated[int, Query(ge=0, le=1 << 53, description="position in the log; only later entries are returned")]
+Limit = Annotated[int, Query(ge=1, le=1_000, description="maximum number of entries")]

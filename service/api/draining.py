@@ -1,12 +1,12 @@
-"""Draining: whether the server is on its way out. Set by whoever stops it, read by readiness and by every answer."""
+"""The flag that shutdown has begun: set by the server, read by readiness and by every response."""
 
 
 class Drain:
-    """Begins with the stop's signal and never ends."""
+    """Set once, when the process receives its stop signal."""
 
     def __init__(self) -> None:
-        self.begun = False
+        self.is_draining = False
 
     def begin(self) -> None:
-        """Readiness is off from now on, and every answer closes its connection."""
-        self.begun = True
+        """From now on report not ready and close every connection after its response."""
+        self.is_draining = True

@@ -1,4 +1,4 @@
-"""TODO."""
+"""OpenAPI descriptions of responses that many routes share."""
 
 from http import HTTPStatus
 from typing import Any
@@ -9,12 +9,12 @@ from service.api.schemas.types import ProblemBody
 
 
 def not_modified() -> dict[int | str, Any]:
-    """OpenAPI's description of a read that may be answered without a body."""
+    """Describe a read whose response may be 304 without a body."""
     return {304: {"description": HTTPStatus.NOT_MODIFIED.phrase}}
 
 
 def errors(body: type[BaseModel], *statuses: int, media_type: str = "application/json") -> dict[int | str, Any]:
-    """OpenAPI's description of a route's errors."""
+    """Describe the error responses of a route."""
     content = {media_type: {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}}
     return {
         status: {"model": body, "description": HTTPStatus(status).phrase, "content": content} for status in statuses
@@ -22,5 +22,5 @@ def errors(body: type[BaseModel], *statuses: int, media_type: str = "application
 
 
 def problems(*statuses: int) -> dict[int | str, Any]:
-    """The same of a native route."""
+    """Describe the error responses of a native route."""
     return errors(ProblemBody, *statuses, media_type="application/problem+json")

@@ -1,6 +1,6 @@
-"""The one table from errors to HTTP: RFC 9457 problem details with a stable `type`, `code` and `request_id`.
+"""Maps every error to an HTTP response: RFC 9457 problem details with a stable `type`, `code` and `request_id`.
 
-A compatibility face says the same problem in the words of its protocol: its `ErrorFormat` only shapes the body.
+`PROBLEM_TYPES` is the only such table. A compatible API changes nothing but the body, by its `ErrorFormat`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +11,7 @@ from json import JSONDecodeError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match, Route
@@ -56,16 +57,16 @@ TYPE_PREFIX = "urn:superpos:problem:"
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """What an error is to a caller."""
+    """HTTP status, stable code and headers of one kind of error."""
 
     status: int
     code: str
     retry_after_s: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Fields that the response always has."""
+    """Headers that the response always has."""
 
 
-MEANINGS: Mapping[type[Exception], ProblemType] = {
+PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     InvalidName: ProblemType(400, "invalid_name"),
     MalformedBody: ProblemType(400, "malformed_body"),
     Unauthenticated: ProblemType(401, "unauthenticated", headers={"WWW-Authenticate": "Bearer"}),
@@ -87,31 +88,31 @@ MEANINGS: Mapping[type[Exception], ProblemType] = {
     InvalidAdapter: ProblemType(422, "invalid_adapter"),
     InvalidLabels: ProblemType(422, "invalid_adapter"),
     QueueFull: ProblemType(429, "queue_full", retry_after_s=1),
-    RateLimited: ProblemType(429, "rate_limited"),  # the error itself says when to come again
-    ClientDisconnect: ProblemType(CLIENT_CLOSED_REQUEST, "client_closed_request"),  # while the body was read
+    RateLimited: ProblemType(429, "rate_limited"),  # the error has its own retry_after_s
+    ClientDisconnect: ProblemType(CLIENT_CLOSED_REQUEST, "client_closed_request"),  # while reading the body
     ClientDisconnected: ProblemType(CLIENT_CLOSED_REQUEST, "client_closed_request"),
     InferenceFailed: ProblemType(500, "inference_failed"),
     NotReady: ProblemType(503, "not_ready", retry_after_s=1),
-    AdapterTripped: ProblemType(503, "adapter_tripped"),  # the error itself says when to come again
+    AdapterTripped: ProblemType(503, "adapter_tripped"),  # the error has its own retry_after_s
     OutOfMemory: ProblemType(503, "out_of_memory", retry_after_s=5),
     RegistryUnavailable: ProblemType(503, "registry_unavailable", retry_after_s=5),
     DeadlineExceeded: ProblemType(504, "deadline_exceeded"),
 }
 
 FRAMEWORK_CODES: Mapping[int, str] = {400: "malformed", 404: "not_found", 405: "method_not_allowed"}
-"""What Starlette refuses by itself."""
+"""Codes of the errors that Starlette raises itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One refusal, before it is a body."""
+    """One error as a client sees it, in no particular format yet."""
 
     status: int
     code: str
     detail: str
     headers: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, object] = field(default_factory=dict)
-    """Members beside the standard ones."""
+    """Members in addition to the standard ones."""
 
     @property
     def title(self) -> str:
@@ -121,32 +122,33 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ErrorFormat:
-    """How the paths of another protocol say a problem."""
+    """Error bodies of a compatible API."""
 
     prefixes: tuple[str, ...]
-    shape: Callable[[Problem], Mapping[str, object]]
-    media_type: str = "application/json"
+    """The paths of the API."""
+    model: type[BaseModel]
+    convert: Callable[[Problem], BaseModel]
 
-    def has(self, path: str) -> bool:
-        """Whether a path is one of its own."""
+    def covers(self, path: str) -> bool:
+        """Whether a path belongs to the API."""
         return any(path == prefix or path.startswith(prefix + "/") for prefix in self.prefixes)
 
 
-def register_handlers(app: FastAPI, routes: Sequence[BaseRoute], *, faces: Sequence[ErrorFormat] = ()) -> None:
-    """Answer every error of the table and of the framework with a problem."""
-    app.state.faces = tuple(faces)
+def register_handlers(app: FastAPI, routes: Sequence[BaseRoute], *, formats: Sequence[ErrorFormat] = ()) -> None:
+    """Turn every error of the table and of the framework into a problem response."""
+    app.state.error_formats = tuple(formats)
     app.state.documented = tuple(route for route in routes if isinstance(route, Route))
-    for error in MEANINGS:
+    for error in PROBLEM_TYPES:
         app.add_exception_handler(error, problem_response)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
 
 
 def problem_of(exc: Exception) -> Problem:
-    """What an error of the table is to a caller."""
-    meaning = next(MEANINGS[error] for error in type(exc).__mro__ if error in MEANINGS)
-    headers = dict(meaning.headers)
-    retry_after_s = getattr(exc, "retry_after_s", meaning.retry_after_s)
+    """Return the problem of an error in the table."""
+    kind = next(PROBLEM_TYPES[error] for error in type(exc).__mro__ if error in PROBLEM_TYPES)
+    headers = dict(kind.headers)
+    retry_after_s = getattr(exc, "retry_after_s", kind.retry_after_s)
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
     extra: dict[str, object] = {}
@@ -154,11 +156,11 @@ def problem_of(exc: Exception) -> Problem:
         extra = {"check": exc.check, "value": str(exc.value)[:200], "expected": exc.expected}
     if isinstance(exc, PromotionRefused):
         extra = {"metric": exc.metric, "candidate": exc.candidate, "current": exc.current}
-    return Problem(meaning.status, meaning.code, str(exc), headers, extra)
+    return Problem(kind.status, kind.code, str(exc), headers, extra)
 
 
 def problem_body(request: Request, problem: Problem) -> dict[str, object]:
-    """RFC 9457's members and ours."""
+    """Return the members of RFC 9457 and our own."""
     return {
         "type": TYPE_PREFIX + problem.code,
         "title": problem.title,
@@ -171,35 +173,33 @@ def problem_body(request: Request, problem: Problem) -> dict[str, object]:
     }
 
 
-def respond(request: Request, problem: Problem) -> JSONResponse:
-    """A problem in the words of the face that was asked."""
+def _respond(request: Request, problem: Problem) -> JSONResponse:
+    """Return the response in the format of the requested API."""
     current_record().code = problem.code
-    for face in request.app.state.faces:
-        if face.has(request.url.path):
-            body, media_type = face.shape(problem), face.media_type
-            break
-    else:
-        body, media_type = problem_body(request, problem), MEDIA_TYPE
+    body, media_type = problem_body(request, problem), MEDIA_TYPE
+    for error_format in request.app.state.error_formats:
+        if error_format.covers(request.url.path):
+            body, media_type = error_format.convert(problem).model_dump(), "application/json"
     return JSONResponse(body, status_code=problem.status, media_type=media_type, headers=dict(problem.headers))
 
 
 def problem_response(request: Request, exc: Exception) -> JSONResponse:
-    """The response to an error of the table."""
+    """Return the response for an error in the table."""
     current_record().error = exc
-    return respond(request, problem_of(exc))
+    return _respond(request, problem_of(exc))
 
 
 def _invalid(request: Request, exc: Exception) -> JSONResponse:
-    """A body or parameter that pydantic refused: 400 where it is no JSON, else 422 with every place."""
+    """Return the response for an invalid body or parameter: 400 for malformed JSON, else 422 with every location."""
     assert isinstance(exc, RequestValidationError)
     errors = [_plain(error) for error in exc.errors()]
     extra = {"errors": errors}
     if exc.errors()[0]["type"] == "json_invalid":
         cause = exc.errors()[0].get("ctx", {}).get("error", "not JSON")
-        return respond(request, Problem(400, "malformed_json", f"the body is not JSON: {cause}", extra=extra))
+        return _respond(request, Problem(400, "malformed_json", f"the body is not JSON: {cause}", extra=extra))
     first = errors[0]
     detail = f"{first['location']}: {first['message']} (got {first['value']})"
-    return respond(request, Problem(422, "invalid_request", detail, extra=extra))
+    return _respond(request, Problem(422, "invalid_request", detail, extra=extra))
 
 
 def _plain(error: Mapping[str, object]) -> dict[str, str]:
@@ -211,34 +211,34 @@ def _plain(error: Mapping[str, object]) -> dict[str, str]:
 
 
 def _framework(request: Request, exc: Exception) -> JSONResponse:
-    """An `HTTPException` of the framework; what it hides of the body's reading is its cause."""
+    """Return the response for an `HTTPException`. An error while reading the body is its cause."""
     assert isinstance(exc, HTTPException)
     cause = exc.__cause__
-    if isinstance(cause, Exception) and type(cause) in MEANINGS:
+    if isinstance(cause, Exception) and type(cause) in PROBLEM_TYPES:
         return problem_response(request, cause)
     if isinstance(cause, UnicodeDecodeError):
-        wrong = f"byte 0x{cause.object[cause.start]:02x} at position {cause.start}"
-        return respond(request, Problem(400, "malformed_json", f"the body is not UTF-8: {wrong}"))
+        where = f"byte 0x{cause.object[cause.start]:02x} at position {cause.start}"
+        return _respond(request, Problem(400, "malformed_json", f"the body is not UTF-8: {where}"))
     if isinstance(cause, JSONDecodeError | RecursionError):
-        return respond(request, Problem(400, "malformed_json", f"the body is not JSON: {cause}"))
+        return _respond(request, Problem(400, "malformed_json", f"the body is not JSON: {cause}"))
     code = FRAMEWORK_CODES.get(exc.status_code, "http_error")
     if exc.status_code == 404:
-        return respond(request, Problem(404, code, f"no route {request.url.path}"))
+        return _respond(request, Problem(404, code, f"no route {request.url.path}"))
     if exc.status_code == 405:
         allowed = ", ".join(sorted(_methods(request)))
-        detail = f"{request.url.path} takes {allowed}, not {request.method}"
-        return respond(request, Problem(405, code, detail, {"Allow": allowed}))
-    return respond(request, Problem(exc.status_code, code, str(exc.detail), exc.headers or {}))
+        detail = f"method {request.method} is not allowed for {request.url.path}; use {allowed}"
+        return _respond(request, Problem(405, code, detail, {"Allow": allowed}))
+    return _respond(request, Problem(exc.status_code, code, str(exc.detail), exc.headers or {}))
 
 
 def _methods(request: Request) -> set[str]:
-    """Every method that the path takes: the framework tells those of one route only."""
+    """Return every method allowed for the path; the framework reports those of one route only."""
     routes = [route for route in request.app.state.documented if route.matches(request.scope)[0] != Match.NONE]
     return {method for route in routes for method in route.methods or ()}
 
 
 async def internal_error_handler(request: Request, _: Exception) -> JSONResponse:
-    """The response to a bug: the log has the traceback, the caller a request id to quote."""
-    detail = "the server failed at this request; quote the request id"
-    # uvicorn closes it in any case: a client that did not know would lose its next request
-    return respond(request, Problem(500, "internal_error", detail, {"Connection": "close"}))
+    """Return the response for a bug. The traceback is logged under the request id."""
+    detail = "internal error; include request_id when reporting it"
+    # uvicorn closes the connection after an unhandled error: without this header the client's next request is lost
+    return _respond(request, Problem(500, "internal_error", detail, {"Connection": "close"}))

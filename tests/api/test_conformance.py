@@ -12,7 +12,7 @@ from support.http import check_problem
 
 from adapters.files import to_files
 from backbone import Backbone
-from service.api.problems import FRAMEWORK_CODES, MEANINGS
+from service.api.problems import FRAMEWORK_CODES, PROBLEM_TYPES
 from verification.conformance import NO_ANSWER_BY_CHANCE, check
 
 KEY = f"sp_root_{secrets.token_urlsafe(32)}"
@@ -112,7 +112,7 @@ def test_a_method_that_a_path_does_not_take_names_all_that_it_takes(server: Runn
 def test_the_api_document_tells_every_code_with_its_status_and_every_path(server: RunningServer) -> None:
     text = (Path(__file__).parents[2] / "docs/api.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| (\d{3}) \| `(\w+)` \|", text, flags=re.MULTILINE))
-    table = {(meaning.status, meaning.code) for meaning in MEANINGS.values()}
+    table = {(kind.status, kind.code) for kind in PROBLEM_TYPES.values()}
     framework = {(status, code) for status, code in FRAMEWORK_CODES.items()}
     elsewhere = {(400, "malformed_json"), (500, "internal_error")}
     assert told == {(str(status), code) for status, code in table | framework | elsewhere}

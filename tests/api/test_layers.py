@@ -151,7 +151,7 @@ def test_a_bug_is_a_problem_with_the_callers_request_id_and_trace(serve: Serve) 
         server.app.add_api_route(path, broken)
     trace = f"00-{'a' * 32}-{'b' * 16}-01"
     response = server.client.get("/broken", headers={"X-Request-ID": "asked-7", "traceparent": trace})
-    check_problem(response, 500, "internal_error", "quote the request id")
+    check_problem(response, 500, "internal_error", "include request_id")
     assert response.json()["request_id"] == "asked-7"
     assert response.headers["traceparent"] == trace
     face = server.client.get("/tei/sst2/broken")

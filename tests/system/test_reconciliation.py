@@ -23,7 +23,7 @@ from support.workers import samples, total
 from adapters.files import to_files
 from adapters.registry.opening import open_registry
 from backbone import Backbone
-from service.api.problems import MEANINGS
+from service.api.problems import PROBLEM_TYPES
 from service.telemetry.request_metrics import STATUSES
 
 ENDED = ("superpos_requests_answered_total", "superpos_requests_cancelled_total", "superpos_requests_lost_total")
@@ -216,4 +216,4 @@ def test_promtool_finds_nothing_to_say(serve: Callable[..., RunningServer], prom
 
 
 def test_every_status_that_an_error_means_has_its_series() -> None:
-    assert {str(meaning.status) for meaning in MEANINGS.values()} - {"499"} <= set(STATUSES)
+    assert {str(kind.status) for kind in PROBLEM_TYPES.values()} - {"499"} <= set(STATUSES)

@@ -1,4 +1,4 @@
-"""The ASGI layer that knows who asks: looked up once a request, before the first byte of its body is read."""
+"""Authenticates each request once, before the first byte of its body is read."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,13 +14,13 @@ from service.tenancy.principal import ANONYMOUS_ADMIN, Principal
 from service.tenancy.quotas import Quotas
 from service.tenancy.rate_limiter import ConcurrencySlot
 
-SESSION = "visit"
+SESSION = "session"
 API_KEY = "X-API-Key"
 _BEARER = "bearer "
 
 
 class AuthenticationMiddleware:
-    """Puts a `RequestSession` into every request's state. Who reads the body, or asks who the caller is, enters it."""
+    """Puts a `RequestSession` into every request's state. Reading the body or asking for the principal opens it."""
 
     def __init__(self, app: ASGIApp, *, directory: AccountCache, quotas: Quotas, require_keys: bool) -> None:
         self._app, self._directory, self._quotas, self._require_keys = app, directory, quotas, require_keys
@@ -29,28 +29,28 @@ class AuthenticationMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        visit = RequestSession(lambda: self._identify(Headers(scope=scope)), self._quotas)
-        scope.setdefault("state", {})[SESSION] = visit
+        session = RequestSession(lambda: self._identify(Headers(scope=scope)), self._quotas)
+        scope.setdefault("state", {})[SESSION] = session
 
-        async def entered() -> Message:
-            # an error raised here comes out where the body is read, as the body's own errors do
-            await visit.enter()
+        async def authenticated_receive() -> Message:
+            # an error raised here surfaces where the body is read, like errors of the body itself
+            await session.open()
             return await receive()
 
-        async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start" and (fields := visit.fields()):
-                MutableHeaders(scope=message).update(fields)
+        async def send_with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start" and (headers := session.rate_limit_headers()):
+                MutableHeaders(scope=message).update(headers)
             await send(message)
 
         try:
-            await self._app(scope, entered, answer)
+            await self._app(scope, authenticated_receive, send_with_limits)
         finally:
-            await visit.leave()
+            await session.close()
 
     def _identify(self, headers: Headers) -> Principal:
         if not self._require_keys:
             return ANONYMOUS_ADMIN
-        text = _shown_key(headers)
+        text = _key_of(headers)
         if not text:
             raise Unauthenticated(
                 f"no key: send it as 'Authorization: Bearer sp_…' or as '{API_KEY}: sp_…'", reason="missing"
@@ -59,40 +59,43 @@ class AuthenticationMiddleware:
 
 
 class RequestSession:
-    """One request's way in and out. Entered once, however many ask: later ones get the same answer."""
+    """One request's principal and its place among the tenant's concurrent requests.
+
+    The first `open` authenticates and counts the request; later calls return the same principal or error.
+    """
 
     def __init__(self, identify: Callable[[], Principal], quotas: Quotas) -> None:
         self._identify, self._quotas = identify, quotas
-        self._caller: Principal | None = None
-        self._lease: ConcurrencySlot | None = None
+        self._principal: Principal | None = None
+        self._slot: ConcurrencySlot | None = None
         self._refusal: ServiceError | None = None
 
-    async def enter(self) -> Principal:
-        """Who asks (`Unauthenticated`; `RateLimited` where the tenant may not ask for more now)."""
+    async def open(self) -> Principal:
+        """Return the principal (`Unauthenticated`; `RateLimited` if the tenant has reached a limit)."""
         if self._refusal is not None:
             raise self._refusal
-        if self._caller is not None:
-            return self._caller
+        if self._principal is not None:
+            return self._principal
         try:
-            self._caller = self._identify()
-            current_record().tenant = self._caller.tenant
-            self._lease = await self._quotas.enter(self._caller.tenant)
+            self._principal = self._identify()
+            current_record().tenant = self._principal.tenant
+            self._slot = await self._quotas.enter(self._principal.tenant)
         except (Unauthenticated, RateLimited) as exc:
             self._refusal = exc
             raise
-        return self._caller
+        return self._principal
 
-    def fields(self) -> dict[str, str]:
-        """What the answer tells of the tenant's limits."""
-        return {} if self._caller is None else self._quotas.fields(self._caller.tenant)
+    def rate_limit_headers(self) -> dict[str, str]:
+        """Return the response headers about the tenant's limits; none before the session is open."""
+        return {} if self._principal is None else self._quotas.fields(self._principal.tenant)
 
-    async def leave(self) -> None:
-        """Make room for the tenant's next request."""
-        if self._caller is not None:
-            await self._quotas.leave(self._caller.tenant, self._lease)
+    async def close(self) -> None:
+        """Release the request's place."""
+        if self._principal is not None:
+            await self._quotas.leave(self._principal.tenant, self._slot)
 
 
-def _shown_key(headers: Headers) -> str:
+def _key_of(headers: Headers) -> str:
     authorization = headers.get("Authorization", "")
     if authorization[: len(_BEARER)].lower() == _BEARER:
         return authorization[len(_BEARER) :].strip()

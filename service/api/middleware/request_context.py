@@ -72,7 +72,7 @@ class _Exchange:
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID] = self._request_id
-            if self._drain.begun:
+            if self._drain.is_draining:
                 headers["Connection"] = "close"
             if self._traceparent:
                 headers[TRACEPARENT] = self._traceparent

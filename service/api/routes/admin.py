@@ -25,44 +25,44 @@ router = APIRouter(prefix="/admin", tags=["admin"])
 
 
 @router.get("/tenants", responses=problems(503))
-async def list_tenants(runtime: Running, caller: Administering) -> TenantList:
+async def list_tenants(runtime: Running, principal: Administering) -> TenantList:
     """Every tenant that was made."""
     return TenantList.model_validate({"tenants": await asyncio.to_thread(runtime.tenancy.accounts.tenants)})
 
 
 @router.post("/tenants", status_code=201, dependencies=[JSON_BODY], responses=problems(400, 409, 413, 415, 503))
-async def create_tenant(body: TenantRequest, runtime: Running, caller: Administering) -> TenantBody:
+async def create_tenant(body: TenantRequest, runtime: Running, principal: Administering) -> TenantBody:
     """Make a tenant. A name that was ever given is refused, also after its tenant's deletion."""
     made = await asyncio.to_thread(
-        runtime.tenancy.accounts.create_tenant, TenantInfo(**body.model_dump()), actor=caller.actor
+        runtime.tenancy.accounts.create_tenant, TenantInfo(**body.model_dump()), actor=principal.actor
     )
     await runtime.tenancy.account_cache.refresh()
     return TenantBody.model_validate(made)
 
 
 @router.get("/tenants/{tenant}", responses=problems(404, 503))
-async def describe_tenant(tenant: str, runtime: Running, caller: Administering) -> TenantBody:
+async def describe_tenant(tenant: str, runtime: Running, principal: Administering) -> TenantBody:
     """One tenant."""
     return TenantBody.model_validate(await asyncio.to_thread(runtime.tenancy.accounts.tenant, tenant))
 
 
 @router.patch("/tenants/{tenant}", dependencies=[JSON_BODY], responses=problems(400, 404, 413, 415, 503))
-async def update_tenant(tenant: str, body: TenantChange, runtime: Running, caller: Administering) -> TenantBody:
+async def update_tenant(tenant: str, body: TenantChange, runtime: Running, principal: Administering) -> TenantBody:
     """Set a tenant's share and limits; what the body leaves out stays as it is."""
-    made = await asyncio.to_thread(runtime.tenancy.accounts.update_tenant, tenant, body.apply_to, actor=caller.actor)
+    made = await asyncio.to_thread(runtime.tenancy.accounts.update_tenant, tenant, body.apply_to, actor=principal.actor)
     await runtime.tenancy.account_cache.refresh()
     return TenantBody.model_validate(made)
 
 
 @router.delete("/tenants/{tenant}", status_code=204, responses=problems(404, 409, 503))
-async def delete_tenant(tenant: str, runtime: Running, caller: Administering) -> None:
+async def delete_tenant(tenant: str, runtime: Running, principal: Administering) -> None:
     """Remove a tenant and revoke its keys. Its tasks stay stored, out of everybody's reach."""
-    await asyncio.to_thread(runtime.tenancy.accounts.delete_tenant, tenant, actor=caller.actor)
+    await asyncio.to_thread(runtime.tenancy.accounts.delete_tenant, tenant, actor=principal.actor)
     await runtime.tenancy.account_cache.refresh()
 
 
 @router.get("/tenants/{tenant}/keys", responses=problems(404, 503))
-async def list_keys(tenant: str, runtime: Running, caller: Administering) -> KeyList:
+async def list_keys(tenant: str, runtime: Running, principal: Administering) -> KeyList:
     """A tenant's keys, without their secrets."""
     return KeyList.model_validate({"keys": await asyncio.to_thread(runtime.tenancy.accounts.keys, tenant)})
 
@@ -74,14 +74,14 @@ async def list_keys(tenant: str, runtime: Running, caller: Administering) -> Key
     responses=problems(400, 404, 409, 413, 415, 503),
 )
 async def create_key(
-    tenant: str, body: KeyRequest, response: Response, runtime: Running, caller: Administering
+    tenant: str, body: KeyRequest, response: Response, runtime: Running, principal: Administering
 ) -> NewKeyBody:
     """Make a key. This answer alone shows it."""
     made = await asyncio.to_thread(
         runtime.tenancy.accounts.create_key,
         tenant,
         body.role,
-        actor=caller.actor,
+        actor=principal.actor,
         expires_at=body.expires_at,
         note=body.note,
     )
@@ -96,11 +96,11 @@ async def create_key(
     responses=problems(400, 404, 409, 413, 415, 503),
 )
 async def rotate_key(
-    tenant: str, key: str, body: RotateRequest, response: Response, runtime: Running, caller: Administering
+    tenant: str, key: str, body: RotateRequest, response: Response, runtime: Running, principal: Administering
 ) -> NewKeyBody:
     """Give a key a new secret, which this answer alone shows; the old one opens it for `overlap_s` more."""
     made = await asyncio.to_thread(
-        runtime.tenancy.accounts.rotate_key, tenant, key, actor=caller.actor, overlap_s=body.overlap_s
+        runtime.tenancy.accounts.rotate_key, tenant, key, actor=principal.actor, overlap_s=body.overlap_s
     )
     await runtime.tenancy.account_cache.refresh()
     response.headers["Cache-Control"] = "no-store"
@@ -108,20 +108,20 @@ async def rotate_key(
 
 
 @router.delete("/tenants/{tenant}/keys/{key}", status_code=204, responses=problems(404, 503))
-async def revoke_key(tenant: str, key: str, runtime: Running, caller: Administering) -> None:
+async def revoke_key(tenant: str, key: str, runtime: Running, principal: Administering) -> None:
     """Remove a key; within a second no replica takes it."""
-    await asyncio.to_thread(runtime.tenancy.accounts.revoke_key, tenant, key, actor=caller.actor)
+    await asyncio.to_thread(runtime.tenancy.accounts.revoke_key, tenant, key, actor=principal.actor)
     await runtime.tenancy.account_cache.refresh()
 
 
 @router.get("/audit", responses=problems(503))
-async def read_audit(runtime: Running, caller: Administering, since: Since = 0, limit: Limit = 100) -> AuditLog:
+async def read_audit(runtime: Running, principal: Administering, since: Since = 0, limit: Limit = 100) -> AuditLog:
     """Who did what to tenants and keys."""
     entries = await asyncio.to_thread(runtime.tenancy.accounts.store.audit, since, limit=limit)
     return AuditLog(entries=list(entries))
 
 
 @router.get("/audit/tasks", responses=problems(503))
-async def read_changes(runtime: Running, caller: Administering, since: Since = 0, limit: Limit = 100) -> ChangeLog:
+async def read_changes(runtime: Running, principal: Administering, since: Since = 0, limit: Limit = 100) -> ChangeLog:
     """Who did what to tasks, versions and aliases, of all tenants."""
     return ChangeLog.model_validate(await asyncio.to_thread(read_log, runtime.registry.store, since=since, limit=limit))

@@ -38,7 +38,7 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
     async def ready(runtime: Running, response: Response) -> Ready:
         """Whether the worker that got this request can answer others now; 503 where not, and while it drains."""
         stats = runtime.inference.engine.stats()
-        reason = "draining" if drain.begun else stats.not_ready
+        reason = "draining" if drain.is_draining else stats.not_ready
         response.status_code = 200 if reason is None else 503
         return Ready(
             status="ready" if reason is None else "not_ready",

@@ -28,13 +28,12 @@ from service.inference.predictions import Classification
 from service.runtime import Runtime
 
 
-def shape(problem: Problem) -> OipError:
-    """A problem as the protocol says it."""
+def _error(problem: Problem) -> OipError:
+    """Convert a problem to the API's own format."""
     return OipError(error=problem.detail)
 
 
-ERROR = OipError
-FACE = ErrorFormat(("/v2",), lambda problem: shape(problem).model_dump())
+ERROR_FORMAT = ErrorFormat(("/v2",), OipError, _error)
 
 # Triton's client names no media type
 router = APIRouter(prefix="/v2/models/{model}", tags=["Open Inference Protocol"], strict_content_type=False)

@@ -24,14 +24,13 @@ from service.api.schemas.openai import (
 from service.inference.predictions import Classification
 
 
-def shape(problem: Problem) -> OpenAIError:
-    """A problem as OpenAI's API says it."""
+def _error(problem: Problem) -> OpenAIError:
+    """Convert a problem to the API's own format."""
     detail = OpenAIErrorDetail(message=problem.detail, type=problem.code, param=None, code=problem.status)
     return OpenAIError(error=detail)
 
 
-ERROR = OpenAIError
-FACE = ErrorFormat(("/v1",), lambda problem: shape(problem).model_dump())
+ERROR_FORMAT = ErrorFormat(("/v1",), OpenAIError, _error)
 
 router = APIRouter(prefix="/v1", tags=["compatible with vLLM and OpenAI"])
 

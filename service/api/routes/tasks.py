@@ -42,6 +42,7 @@ from service.api.schemas.tasks import (
 from service.monitoring.drift import DriftReport
 from service.monitoring.shadow_report import SHADOW, reports
 from service.releases.preconditions import alias_tag, version_tag
+from service.runtime import Runtime
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -68,11 +69,11 @@ async def describe_task(task: TaskPath, runtime: Running, tenant: Tenant) -> Tas
 
 @router.get("/{task}/history", responses=problems(404, 503))
 async def read_history(
-    task: TaskPath, runtime: Running, caller: Publishing, since: Since = 0, limit: Limit = 100
+    task: TaskPath, runtime: Running, principal: Publishing, since: Since = 0, limit: Limit = 100
 ) -> ChangeLog:
     """Who did what to the task, and when: versions, aliases, traffic. Of tasks that have a version still."""
-    runtime.registry.catalog.task(caller.tenant, task)
-    part = await asyncio.to_thread(task_log, runtime.registry.store, caller.tenant, task, since=since, limit=limit)
+    runtime.registry.catalog.task(principal.tenant, task)
+    part = await asyncio.to_thread(task_log, runtime.registry.store, principal.tenant, task, since=since, limit=limit)
     return ChangeLog.model_validate(part)
 
 
@@ -87,7 +88,7 @@ async def publish_version(
     files: Annotated[list[UploadFile], File(min_length=1, description="the adapter's files, each by its own name")],
     response: Response,
     runtime: Running,
-    caller: Publishing,
+    principal: Publishing,
     alias: Annotated[list[str] | None, Form(description="aliases to point at the new version")] = None,
     sha256: Annotated[
         Annotated[list[Digest], Field(max_length=1)] | SkipJsonSchema[None],
@@ -102,7 +103,7 @@ async def publish_version(
     aliases = None if alias is None else [name for name in alias if name]
     expected = None if sha256 is None else sha256[0]  # a list, since an empty text would be no field to the framework
     publication = await runtime.releases.publisher.publish(
-        caller.tenant, task, await _read_uploads(files), aliases=aliases, expected=expected, actor=caller.actor
+        principal.tenant, task, await _read_uploads(files), aliases=aliases, expected=expected, actor=principal.actor
     )
     response.status_code = 201 if publication.created else 200
     return PublishResponse(
@@ -144,9 +145,9 @@ async def read_file(task: TaskPath, version: VersionPath, name: FilePath, runtim
 
 
 @router.delete("/{task}/versions/{version}", status_code=204, responses=problems(404, 409, 503))
-async def delete_version(task: TaskPath, version: VersionPath, runtime: Running, caller: Publishing) -> None:
+async def delete_version(task: TaskPath, version: VersionPath, runtime: Running, principal: Publishing) -> None:
     """Remove a version that no alias points at. Its number is never given again."""
-    await runtime.releases.publisher.delete(caller.tenant, task, version, actor=caller.actor)
+    await runtime.releases.publisher.delete(principal.tenant, task, version, actor=principal.actor)
 
 
 @router.get("/{task}/aliases/{alias}", dependencies=[CACHED], responses={**not_modified(), **problems(404, 422)})
@@ -165,7 +166,7 @@ async def set_alias(
     alias: AliasPath,
     body: AliasRequest,
     runtime: Running,
-    caller: Publishing,
+    principal: Publishing,
     conditions: Conditions,
     response: Response,
 ) -> AliasBody:
@@ -176,18 +177,18 @@ async def set_alias(
     """
     ref = Ref(task, alias=alias)
     resolution = await runtime.releases.aliases.move(
-        caller.tenant, ref, body.version, expected=body.expected, conditions=conditions, actor=caller.actor
+        principal.tenant, ref, body.version, expected=body.expected, conditions=conditions, actor=principal.actor
     )
     return _tagged(resolution, alias, response)
 
 
 @router.delete("/{task}/aliases/{alias}", status_code=204, responses=problems(400, 404, 412, 422, 503))
 async def delete_alias(
-    task: TaskPath, alias: AliasPath, runtime: Running, caller: Publishing, conditions: Conditions
+    task: TaskPath, alias: AliasPath, runtime: Running, principal: Publishing, conditions: Conditions
 ) -> None:
     """Remove an alias; with `If-Match` only if it has this tag."""
     await runtime.releases.aliases.remove(
-        caller.tenant, Ref(task, alias=alias), conditions=conditions, actor=caller.actor
+        principal.tenant, Ref(task, alias=alias), conditions=conditions, actor=principal.actor
     )
 
 
@@ -196,19 +197,19 @@ def _tagged(resolution: Resolution, alias: str, response: Response) -> AliasBody
     return AliasBody(task=resolution.task, alias=alias, version=resolution.version, adapter=resolution.digest)
 
 
-async def _describe(runtime: Running, tenant: str, ref: Ref) -> AdapterBody:
+async def _describe(runtime: Runtime, tenant: str, ref: Ref) -> AdapterBody:
     resolution = runtime.registry.catalog.resolve(tenant, ref)
     files = await asyncio.to_thread(runtime.registry.store.get, resolution.digest)
     return AdapterBody.of(resolution.version, await asyncio.to_thread(from_files, files))
 
 
-async def _drift(runtime: Running, tenant: str, task: str, current: AdapterBody) -> DriftReport | None:
+async def _drift(runtime: Runtime, tenant: str, task: str, current: AdapterBody) -> DriftReport | None:
     if current.validation is None:
         return None
     return await runtime.monitoring.drift.report((tenant, task, current.version), current.validation)
 
 
-async def _files(runtime: Running, tenant: str, task: str, version: int) -> dict[str, bytes]:
+async def _files(runtime: Runtime, tenant: str, task: str, version: int) -> dict[str, bytes]:
     resolution = runtime.registry.catalog.resolve(tenant, Ref(task, version=version))
     return await asyncio.to_thread(runtime.registry.store.get, resolution.digest)
 

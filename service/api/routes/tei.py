@@ -24,8 +24,8 @@ from service.inference.predictions import Classification, Prediction
 from service.runtime import Runtime
 
 
-def shape(problem: Problem) -> TeiError:
-    """A problem as TEI says it."""
+def _error(problem: Problem) -> TeiError:
+    """Convert a problem to the API's own format."""
     error_type: ErrorType = "Backend"
     if problem.code == "not_ready":
         error_type = "Unhealthy"
@@ -36,8 +36,7 @@ def shape(problem: Problem) -> TeiError:
     return TeiError(error=problem.detail, error_type=error_type)
 
 
-ERROR = TeiError
-FACE = ErrorFormat(("/predict", "/info", "/health", "/tei"), lambda problem: shape(problem).model_dump())
+ERROR_FORMAT = ErrorFormat(("/predict", "/info", "/health", "/tei"), TeiError, _error)
 
 router = APIRouter(tags=["compatible with Text Embeddings Inference"])
 open_router = APIRouter(tags=router.tags)

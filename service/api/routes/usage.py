@@ -40,10 +40,10 @@ async def _tenant_asked(
     ] = None,
 ) -> str:
     """Whose usage is told: the caller's own, or any tenant's to an administrator (`Forbidden`)."""
-    caller: Principal = await principal_of(request)
-    if tenant is None or tenant == caller.tenant:
-        return caller.tenant
-    caller.require("admin")
+    principal: Principal = await principal_of(request)
+    if tenant is None or tenant == principal.tenant:
+        return principal.tenant
+    principal.require("admin")
     return check_name("tenant", tenant)
 
 

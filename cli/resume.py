@@ -1,18 +1,39 @@
-"""The command that goes on with what a command left half done."""
+"""The command line that resumes an interrupted run."""
 
 import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
+from cli.console import err
+
+if TYPE_CHECKING:
+    from training.runs.plan import RunPlan
+
 _LEFT_OUT = frozenset({"key", "out_folder", "resume"})
-"""A key is a secret; the others are said at the end."""
+"""A key is a secret; the other two are appended at the end."""
 _SECRETS = ("username", "password")
-"""Of a URL's options, in which they may be a part of a name."""
+"""URL options whose name contains one of these are left out."""
+
+
+@contextmanager
+def resume_hint(command: str, plans: Sequence["RunPlan"]) -> Iterator[None]:
+    """On exit, print the command that resumes, if some runs are unfinished."""
+    from training.runs.plan import unfinished_runs
+
+    try:
+        yield
+    finally:
+        if left := unfinished_runs(plans):
+            err.print(f"{len(left)} of {len(plans)} runs are unfinished; to resume them:", style="yellow")
+            err.print(f"  {command}", markup=False)
 
 
 def resume_command(context: typer.Context, out_folder: Path) -> str:
-    """The command of a context with the same words, its folder named, and `--resume`."""
+    """Rebuild the command line that was run, with its folder named and `--resume`."""
     words = ["superpos", str(context.info_name)]
     for parameter in context.command.params:
         name = str(parameter.name)
@@ -34,12 +55,12 @@ def _words(value: object, kind: str, names: list[str], negative_names: list[str]
 
 
 def without_credentials(text: str) -> str:
-    """A text as it is, but for the user and the password of a URL: whoever repeats it gives them again."""
+    """Remove the user and password of a URL from a text; other text is unchanged."""
     scheme, separator, rest = text.partition("://")
     if not separator:
         return text
-    place, _, query = rest.partition("?")
+    address, _, query = rest.partition("?")
     options = [
         each for each in query.split("&") if each and not any(name in each.partition("=")[0] for name in _SECRETS)
     ]
-    return f"{scheme}://{place.rpartition('@')[2]}" + (f"?{'&'.join(options)}" if options else "")
+    return f"{scheme}://{address.rpartition('@')[2]}" + (f"?{'&'.join(options)}" if options else "")

@@ -19,8 +19,7 @@ from training.runs.task_rows import TaskRows
 from training.sweeping.folder import SweepFolder
 from training.sweeping.outcome import write_outcome
 from training.sweeping.stacks import SweepTask
-from training.sweeping.sweep import EndedTrial, Sweep, SweepPlan, described, sweep_here
-from training.sweeping.winner import report_best
+from training.sweeping.sweep import EndedTrial, Sweep, SweepPlan, described, report_best, sweep_here
 from training.task.task_file import TaskFile
 
 INTERRUPTED = 130
@@ -120,7 +119,7 @@ def _print_report(report: RunReport | None, task: TaskFile, best: EndedTrial) ->
     if report is None:
         err.print(f"trial {best.number} is the best still; its report rows were scored before", style="dim")
         return
-    table = MetricsTable(f"{task.name}, report rows, split {report.split}", task.scoring)
+    table = MetricsTable(f"{task.name}, report rows, split {report.plan.split}", task.scoring)
     table.add("untrained", report.untrained)
     table.add(f"trial {best.number}, epoch {best.best_epoch}", report.trained)
     print_table(table.finished())

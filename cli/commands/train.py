@@ -9,7 +9,7 @@ import typer
 
 from cli.backbone_options import backbone_source, training_precision
 from cli.client.publish import ask_place, publish_trained
-from cli.console import CommandError, err, report_errors
+from cli.console import CommandError, err, report_errors, status
 from cli.options import (
     BackboneOption,
     BasisOption,
@@ -31,13 +31,13 @@ from cli.options import (
     TokenSamplingOption,
     WeightsInitOption,
 )
-from cli.resume import resume_command
+from cli.resume import resume_command, resume_hint
 from cli.ui.results import print_outcomes
+from cli.ui.training import TrainingDisplay
 from training.config.choices import WITHOUT_ADAPTER, Calibrate, LossName, Sampling
-from training.runs.planning import plan_runs, resume_hint, train_planned, unfinished_runs
 
 if TYPE_CHECKING:
-    from training.runs.planning import NamedPlan
+    from training.runs.plan import RunPlan
     from training.task.task_file import TaskFile
 
 
@@ -202,6 +202,8 @@ def train(
     from training.config.presets import train_arguments
     from training.data.folds import Fold
     from training.errors import TrainingError
+    from training.runs.plan import plan_runs, unfinished_runs
+    from training.runs.processes import launch
 
     asked = {
         "method": method,
@@ -259,9 +261,17 @@ def train(
         if publish is not None:
             ask_place(publish, key)
         with resume_hint(resume_command(context, above), plans):
-            failures = train_planned(
-                plans, weights, devices=device.split(","), processes=processes or 1, threads=threads, plain=plain
-            )
+            display = TrainingDisplay(err, [(plan.name, plan.task.metric) for plan in plans], plain=plain)
+            with display.live():
+                failures = launch(
+                    plans,
+                    weights,
+                    devices=device.split(","),
+                    processes=processes or 1,
+                    threads=threads,
+                    on_event=display.watch,
+                    say=status,
+                )
             best = print_outcomes(plans)
             if write_report:
                 report_training(plans, above)
@@ -290,12 +300,12 @@ def read_task_file(path: Path) -> "TaskFile":
     return load_task_file(path, variables=os.environ)
 
 
-def report_training(plans: Sequence["NamedPlan"], above: Path) -> None:
+def report_training(plans: Sequence["RunPlan"], above: Path) -> None:
     """Write one page about the runs that came to a result, into the folder that holds them, and tell where it is."""
     from training.report.writing import write_report
     from training.runs.layout import REPORT, RESULT
 
-    folders = [named.plan.folder for named in plans if (named.plan.folder / RESULT).exists()]
+    folders = [plan.folder for plan in plans if (plan.folder / RESULT).exists()]
     if folders:
         with err.status("writing the report"):
             write_report(folders, above / REPORT)

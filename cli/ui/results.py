@@ -10,11 +10,11 @@ from cli.ui.metrics_table import MetricsTable
 
 if TYPE_CHECKING:
     from training.runs.outcome import RunResult
-    from training.runs.planning import NamedPlan
+    from training.runs.plan import RunPlan
     from training.task.task_file import TaskFile
 
 
-def print_outcomes(plans: Sequence["NamedPlan"]) -> list[tuple["TaskFile", "RunResult"]]:
+def print_outcomes(plans: Sequence["RunPlan"]) -> list[tuple["TaskFile", "RunResult"]]:
     """Print what the runs came to, those that came to nothing left out; the best of each task comes back.
 
     The best is the one that its selection rows say is.
@@ -23,11 +23,10 @@ def print_outcomes(plans: Sequence["NamedPlan"]) -> list[tuple["TaskFile", "RunR
     from training.runs.outcome import read_outcome
 
     of_task: dict[str, tuple[TaskFile, list[RunResult]]] = {}
-    for named in plans:
-        task = named.plan.task
-        outcomes = of_task.setdefault(task.name, (task, []))[1]
-        if (named.plan.folder / RESULT).exists():
-            outcomes.append(read_outcome(named.plan.folder))
+    for plan in plans:
+        outcomes = of_task.setdefault(plan.task.name, (plan.task, []))[1]
+        if (plan.folder / RESULT).exists():
+            outcomes.append(read_outcome(plan.folder))
     known = [(task, outcomes) for task, outcomes in of_task.values() if outcomes]
     if len(of_task) > 1 and known:
         print_table(_tasks_table(known))

@@ -71,7 +71,7 @@ def trials_table(sweep: "Sweep", ended: Sequence["EndedTrial"]) -> Table:
 
     names = sweep.plan.space.dimensions
     pruned = sum(trial.stop == "pruned" for trial in ended)
-    heading = f"{sweep.subject.task.name}: {len(ended)} trials, {pruned} pruned; selection rows"
+    heading = f"{sweep.task.task.name}: {len(ended)} trials, {pruned} pruned; selection rows"
     columns = [title(name) for name in names]
     table = Table("trial", sweep.plan.metric, "loss (nats)", "best epoch", *columns, title=heading)
     for trial in ended[:_SHOWN]:

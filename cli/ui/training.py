@@ -12,7 +12,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from training.loop.events import EvalEvent, RestoreEvent, StepEvent
-    from training.runs.plan import EndEvent, Event
+    from training.runs.executor import EndEvent, Event
 
 _SMOOTHING_STEPS = 20
 _RATE_S, _RATE_STEPS = 30.0, 10_000
@@ -93,8 +93,8 @@ class TrainingDisplay:
 
     def watch(self, number: int, event: "Event") -> None:
         """Take note of what a prompt does."""
-        from training.loop.events import EvalEvent, StepEvent
-        from training.runs.plan import EndEvent, ScoreEvent
+        from training.loop.events import EvalEvent, RestoreEvent, StepEvent
+        from training.runs.executor import EndEvent, ScoreEvent
 
         row = self.rows[number]
         if isinstance(event, StepEvent):
@@ -108,7 +108,7 @@ class TrainingDisplay:
             self._ended(event)
         elif isinstance(event, ScoreEvent):
             self._scoring(row)
-        else:
+        elif isinstance(event, RestoreEvent):
             row.restored(event)
             if self._plain:
                 self._console.out(_named(row, f"goes on after step {event.step}"), highlight=False)

@@ -44,7 +44,7 @@ def subject_of(backbone: Backbone, task: TaskFile, plan: SweepPlan = PLAN) -> Sw
 @contextmanager
 def sweep_in(
     folder: Path,
-    subject: SweepTask,
+    task: SweepTask,
     plan: SweepPlan = PLAN,
     *,
     resume: bool = False,
@@ -52,8 +52,8 @@ def sweep_in(
     on_end: Callable[[EndedTrial], None] = lambda trial: None,
 ) -> Iterator[Sweep]:
     """A sweep whose files are closed at the end."""
-    files = SweepFolder(folder, described(plan, subject, fingerprint="sha256:tiny"), resume=resume)
-    sweep = Sweep(plan, subject, files, on_evaluation=on_evaluation, on_end=lambda _, trial: on_end(trial))
+    files = SweepFolder(folder, described(plan, task, fingerprint="sha256:tiny"), resume=resume)
+    sweep = Sweep(plan, task, files, on_evaluation=on_evaluation, on_end=lambda _, trial: on_end(trial))
     try:
         yield sweep
     finally:

@@ -10,8 +10,9 @@ from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.data.splits import Split
 from training.loop.events import EvalEvent, StepEvent
-from training.runs.folder import RunFolder
-from training.runs.run import RunOptions, RunReport, run_training
+from training.runs.executor import Event, train_runs
+from training.runs.plan import RunPlan
+from training.runs.run import RunReport
 from training.task.scoring import MetricName
 from training.task.task_file import DataSource, TaskFile
 
@@ -66,18 +67,15 @@ def run(
 ) -> Finished:
     steps: list[StepEvent] = []
     epochs: list[EvalEvent] = []
-    report = run_training(
-        backbone,
-        RunOptions(
-            task=task,
-            arguments=arguments,
-            folder=RunFolder(folder),
-            split=split,
-            limit=limit,
-            on_step=steps.append,
-            on_evaluation=epochs.append,
-        ),
-    )
+
+    def hear(number: int, event: Event) -> None:
+        if isinstance(event, StepEvent):
+            steps.append(event)
+        elif isinstance(event, EvalEvent):
+            epochs.append(event)
+
+    plan = RunPlan(task=task, arguments=arguments, folder=folder, split=split, limit=limit)
+    (report,) = train_runs(backbone, [plan], on_event=hear)
     return Finished(report, task, steps, epochs)
 
 

@@ -18,9 +18,9 @@ from training.loop.events import TrainResult
 from training.loop.prompt_run import TrainingJob
 from training.methods import Method, has_no_prompt
 from training.methods.factory import start_method
-from training.runs.appraisal import ReportMetrics
 from training.runs.folder import RunFolder
 from training.runs.provenance import hyperparameters, software
+from training.runs.report_metrics import ReportMetrics
 from training.runs.scorer import Scorer
 from training.scoring.evaluation import Scored, TokenizedRows
 from training.scoring.int8 import compare_int8, recorded
@@ -88,7 +88,7 @@ def export(
     scorer: Scorer,
     known: Manifest,
     result: TrainResult,
-    appraisal: ReportMetrics,
+    measured: ReportMetrics,
     *,
     figures: Mapping[str, float],
     report: TokenizedRows,
@@ -105,11 +105,11 @@ def export(
         | {
             "hyperparameters": known.provenance.hyperparameters | came_to,
             "metrics": dict(figures),
-            "data": known.provenance.data | appraisal.described(),
+            "data": known.provenance.data | measured.described(),
         }
     )
-    manifest = known.model_copy(update={"calibration": appraisal.fit.calibration, "provenance": provenance})
-    adapter = with_profile(PromptAdapter(result.prompt, manifest), appraisal.answered)
+    manifest = known.model_copy(update={"calibration": measured.fit.calibration, "provenance": provenance})
+    adapter = with_profile(PromptAdapter(result.prompt, manifest), measured.log_probs)
     if check_int8 and scorer.backbone.device.type == "cpu":
-        adapter = recorded(adapter, compare_int8(scorer.int8, adapter, report, appraisal.answered))
+        adapter = recorded(adapter, compare_int8(scorer.in_precision("int8"), adapter, report, measured.log_probs))
     return adapter

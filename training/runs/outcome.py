@@ -10,8 +10,8 @@ from adapters.adapter import Calibration, PromptAdapter
 from training.data.folds import Fold
 from training.errors import InvalidData
 from training.loop.events import Stop, TrainResult
-from training.runs.appraisal import ReportMetrics
 from training.runs.layout import RESULT, RUN
+from training.runs.report_metrics import ReportMetrics
 from training.scoring.bootstrap import Interval, read_intervals
 from training.scoring.calibration import calibration_line
 from training.scoring.metrics import Metrics
@@ -50,22 +50,22 @@ class RunResult:
     """The one that was reported, of a cross-validation."""
 
 
-def result_figures(untrained: Metrics, appraisal: ReportMetrics) -> dict[str, float]:
+def result_figures(untrained: Metrics, measured: ReportMetrics) -> dict[str, float]:
     """What a run came to in figures, by their role and name; `untrained` is of the report rows."""
-    trained = appraisal.metrics
-    parts = {"untrained": untrained, "selection": appraisal.selection, "report": trained}
+    trained = measured.metrics
+    parts = {"untrained": untrained, "selection": measured.selection, "report": trained}
     figures = {
         f"{role}_{name}": round(value, 6)
         for role, metrics in parts.items()
         for name, value in metrics.figures().items()
     }
-    return figures | {"collapsed": float(trained.collapsed)} | appraisal.figures()
+    return figures | {"collapsed": float(trained.collapsed)} | measured.figures()
 
 
 def result_values(
     adapter: PromptAdapter | None,
     result: TrainResult,
-    appraisal: ReportMetrics,
+    measured: ReportMetrics,
     *,
     figures: Mapping[str, float],
     num_truncated: int,
@@ -78,9 +78,9 @@ def result_values(
         "best_step": result.best_step,
         "num_truncated": num_truncated,
         "metrics": dict(figures),
-        "calibration": appraisal.fit.calibration.model_dump(mode="json"),
-        "calibration_notes": appraisal.fit.notes,
-        **appraisal.described(),
+        "calibration": measured.fit.calibration.model_dump(mode="json"),
+        "calibration_notes": measured.fit.notes,
+        **measured.described(),
     }
 
 

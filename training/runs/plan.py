@@ -1,99 +1,119 @@
-"""Runs as they are planned, before anything is read: values that can travel to another process, and their training."""
+"""Planned runs: values that can travel to another process, and the folder that each one is written to."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from backbone import Backbone, Precision
+from backbone import Precision
 from training.config.arguments import TrainArguments
 from training.data.folds import Fold
 from training.data.splits import Split
-from training.loop.events import EvalEvent, RestoreEvent, StepEvent, Stop
-from training.runs.folder import RunFolder
-from training.runs.lock import locked
-from training.runs.run import RunOptions, finish, prepare, train_prepared
-from training.runs.scorer import Scorer
-from training.runs.task_rows import TaskRows
+from training.errors import InvalidArguments
+from training.loop.checkpoint import generations
+from training.runs.folder import RunFolder, next_free_folder
+from training.runs.layout import RUN
+from training.runs.task_rows import RunRows
 from training.task.task_file import TaskFile
 
-
-@dataclass(frozen=True, slots=True)
-class EndEvent:
-    """Training has ended, the run's own and that of all in its stack; each is scored when its turn comes."""
-
-    stop: Stop
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreEvent:
-    """What the run came to is being scored on its report rows."""
-
-
-Event = StepEvent | EvalEvent | RestoreEvent | EndEvent | ScoreEvent
-Watch = Callable[[int, Event], None]
-"""Told of what a run, named by its place among the plans, does."""
+Variant = tuple[TrainArguments, Fold | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """A run to make in a folder, or to go on with where the folder has it half done."""
+    """Everything that a run is asked for.
 
+    Raises:
+        InvalidArguments: full fine-tuning in another precision than float32
+    """
+
+    name: str = ""
+    """Distinguishes the run from the others of its command; empty for a single run."""
     task: TaskFile
     arguments: TrainArguments
     folder: Path
-    split: Split
-    fold: Fold | None
-    limit: int | None
+    split: Split = "honest"
+    fold: Fold | None = None
+    """The fold that is reported; for `kfold` only."""
+    limit: int | None = None
+    """Maximum number of training rows."""
+    max_selection: int | None = None
+    max_report: int | None = None
+    rows: RunRows | None = None
+    """The run's rows, tokenised, where they are at hand; otherwise they are read from the task's files."""
     precision: Precision = "fp32"
+    """Precision of the frozen network during training. The result is always scored in float32."""
+    check_int8: bool = True
+    """On a CPU, compare the result with its int8 predictions, which a server in int8 requires of an adapter."""
     tensorboard: bool = False
+    """Also write event files for TensorBoard."""
+
+    def __post_init__(self) -> None:
+        if self.arguments.method == "full" and self.precision != "fp32":
+            raise InvalidArguments(f"full fine-tuning was asked for in {self.precision}, expected fp32")
 
 
-def train_plans(backbone: Backbone, plans: Sequence[RunPlan], *, watch: Watch) -> None:
-    """Train all that is not finished in one stack; each run is written into its folder. Raises as `run_training`.
-
-    Args:
-        backbone: in float32; all plans name one precision to train in
+def plan_runs(
+    tasks: Sequence[TaskFile],
+    variants: Sequence[Variant],
+    out_folder: Path | None,
+    *,
+    split: Split,
+    limit: int | None,
+    precision: Precision,
+    resume: bool,
+    tensorboard: bool,
+) -> tuple[Path, list[RunPlan]]:
+    """Plan a run for each task and variant; returns them with the folder that holds them all.
 
     Raises:
-        InvalidCheckpoint: a folder holds another run than is planned, or a damaged one
-        FolderInUse: another process trains in one of the folders
+        InvalidArguments: two tasks have one name; a folder holds a run and `resume` is False; none of the folders holds
+            a run and `resume` is True
     """
-    with ExitStack() as held:
-        for plan in plans:
-            held.enter_context(locked(plan.folder))
-        _train_locked(backbone, plans, watch)
+    if len({task.name for task in tasks}) < len(tasks):
+        raise InvalidArguments(f"two task files have the same name: {', '.join(task.name for task in tasks)}")
+    above = out_folder or _default_folder(tasks, variants)
+    plans = []
+    for task in tasks:
+        for arguments, fold in variants:
+            parts = [task.name] if len(tasks) > 1 else []
+            parts += [name] if (name := _variant_name(arguments, fold, variants)) else []
+            plan = RunPlan(
+                name="/".join(parts),
+                task=task,
+                arguments=arguments,
+                folder=RunFolder(above.joinpath(*parts), resume=resume).path,
+                split=split,
+                fold=fold,
+                limit=limit,
+                precision=precision,
+                tensorboard=tensorboard,
+            )
+            plans.append(plan)
+    if resume and not any((plan.folder / RUN).is_file() for plan in plans):
+        raise InvalidArguments(f"{above} holds no run to resume, expected {plans[0].folder / RUN}")
+    return above, plans
 
 
-def _train_locked(backbone: Backbone, plans: Sequence[RunPlan], watch: Watch) -> None:
-    tasks: dict[str, TaskRows] = {}
-    prepared = []
-    for number, plan in enumerate(plans):
-        key = plan.task.model_dump_json()
-        if key not in tasks:
-            tasks[key] = TaskRows(backbone, plan.task)
-        rows = tasks[key].divided(split=plan.split, seed=plan.arguments.seed, fold=plan.fold, limit=plan.limit)
-        options = RunOptions(
-            task=plan.task,
-            arguments=plan.arguments,
-            folder=RunFolder(plan.folder, resume=True),
-            split=plan.split,
-            fold=plan.fold,
-            limit=plan.limit,
-            precision=plan.precision,
-            rows=rows,
-            tensorboard=plan.tensorboard,
-            on_step=partial(watch, number),
-            on_evaluation=partial(watch, number),
-            on_restore=partial(watch, number),
-        )
-        prepared.append(prepare(backbone, options))
-    left = {number: run for number, run in enumerate(prepared) if not run.options.folder.is_finished}
-    results = train_prepared(backbone, list(left.values()))
-    for number, result in zip(left, results, strict=True):
-        watch(number, EndEvent(result.stop))
-    scorer = Scorer(backbone)
-    for (number, run), result in zip(left.items(), results, strict=True):
-        watch(number, ScoreEvent())
-        finish(scorer, run, result)
+def unfinished_runs(plans: Sequence[RunPlan]) -> list[RunPlan]:
+    """Return the runs that were started and have a checkpoint to resume from."""
+    return [plan for plan in plans if generations(plan.folder)]
+
+
+def _default_folder(tasks: Sequence[TaskFile], variants: Sequence[Variant]) -> Path:
+    arguments, _ = variants[0]
+    if len(tasks) > 1:
+        return next_free_folder(Path("runs"), f"{len(tasks)}-tasks-{arguments.method}")
+    many = f"{len(variants)}-runs" if len(variants) > 1 else f"seed{arguments.seed}"
+    return next_free_folder(Path("runs"), f"{tasks[0].name}-{arguments.method}-{many}")
+
+
+def _variant_name(arguments: TrainArguments, fold: Fold | None, variants: Sequence[Variant]) -> str:
+    """Name what distinguishes a run from the others of its task; empty for a single run."""
+
+    def differ(figure: Callable[[TrainArguments], object]) -> bool:
+        return len({figure(other) for other, _ in variants}) > 1
+
+    parts = [f"lr{arguments.lr:g}"] if differ(lambda other: other.lr) else []
+    parts += [f"seed{arguments.seed}"] if differ(lambda other: other.seed) else []
+    parts += [] if fold is None else [f"fold{fold.number}"]
+    return "-".join(parts)

@@ -1,11 +1,10 @@
-"""What scores the runs of a command: the backbone, and what those runs have in common, each of it computed once."""
+"""Scorer of a command's runs; what several runs have in common is computed once."""
 
 import hashlib
-from functools import cached_property
 
 from torch import Tensor
 
-from backbone import Backbone
+from backbone import Backbone, Precision
 from training.loop.prompt_run import TrainingJob
 from training.scoring.evaluation import Scored, TokenizedRows, evaluate
 from training.scoring.metrics import Metrics
@@ -13,19 +12,21 @@ from training.task.scoring import Scoring
 
 
 class Scorer:
-    """A float32 backbone that remembers what it found for one run, for the others."""
+    """A float32 backbone, its other precisions, and the metrics of untrained prompts."""
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
+        self._precisions: dict[Precision, Backbone] = {"fp32": backbone}
         self._untrained: dict[tuple[str, str, tuple[str, ...], Scoring], Metrics] = {}
 
-    @cached_property
-    def int8(self) -> Backbone:
-        """The same in int8, converted when it is first asked for. On a CPU alone."""
-        return self.backbone.in_precision("int8")
+    def in_precision(self, precision: Precision) -> Backbone:
+        """Return the backbone in a precision, converted on first use."""
+        if precision not in self._precisions:
+            self._precisions[precision] = self.backbone.in_precision(precision)
+        return self._precisions[precision]
 
     def untrained(self, start: Scored, job: TrainingJob, report: TokenizedRows) -> Metrics:
-        """The metrics of what a run began with; prompts of the same bytes on the same rows are scored once."""
+        """Score what a run starts from; identical prompts are scored once per set of rows."""
         if not isinstance(start, Tensor):
             return evaluate(self.backbone, start, job.trie, report, scoring=job.scoring)
         prompt = hashlib.sha256(start.cpu().numpy().tobytes()).hexdigest()

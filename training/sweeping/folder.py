@@ -15,7 +15,6 @@ from safetensors import safe_open
 from adapters.atomic_files import atomic_write
 from training.errors import InvalidArguments
 from training.loop.events import EvalEvent, TimingTotals, TrainResult
-from training.runs.folder import RunFolder
 from training.runs.identity import differences
 from training.runs.lock import locked
 from training.scoring.metrics import Metrics
@@ -66,10 +65,6 @@ class SweepFolder:
     def write_page(self, page: str) -> None:
         """The plots and the table."""
         atomic_write({self.path / PAGE: page.encode()})
-
-    def run_folder(self, number: int) -> RunFolder:
-        """A trial's run folder, to write."""
-        return RunFolder(self.trial(number))
 
     def _check(self, described: dict[str, object]) -> None:
         if not (self.path / SWEEP).exists():

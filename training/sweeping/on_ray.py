@@ -22,7 +22,6 @@ from adapters.atomic_files import atomic_write
 from backbone import Backbone
 from training.errors import InvalidArguments
 from training.loop.events import EvalEvent, TrainResult
-from training.runs.folder import RunFolder
 from training.scoring.metrics import Metrics
 from training.sweeping.stacks import SweepTask, train_trials
 from training.sweeping.study import Trial
@@ -68,7 +67,7 @@ class StackWorker:
         self._said: queue.Queue[Said] = queue.Queue(maxsize=1)
         self._answers: queue.Queue[bool] = queue.Queue(maxsize=1)
 
-    def begin(self, subject: SweepTask, trials: Sequence[Trial]) -> StackRequest | list[TrainedTrial]:
+    def begin(self, sweep_task: SweepTask, trials: Sequence[Trial]) -> StackRequest | list[TrainedTrial]:
         """Train a stack up to its first question, or its end.
 
         Raises:
@@ -79,7 +78,7 @@ class StackWorker:
             found = self._backbone.identity.fingerprint
             if found != self._fingerprint:
                 raise InvalidArguments(f"a worker's backbone has the fingerprint {found}, expected {self._fingerprint}")
-        threading.Thread(target=self._train, args=(self._backbone, subject, trials), daemon=True).start()
+        threading.Thread(target=self._train, args=(self._backbone, sweep_task, trials), daemon=True).start()
         return self._next()
 
     def answer(self, should_prune: bool) -> StackRequest | list[TrainedTrial]:
@@ -93,12 +92,11 @@ class StackWorker:
             raise said
         return said
 
-    def _train(self, backbone: Backbone, subject: SweepTask, trials: Sequence[Trial]) -> None:
+    def _train(self, backbone: Backbone, sweep_task: SweepTask, trials: Sequence[Trial]) -> None:
         try:
             with tempfile.TemporaryDirectory(prefix="superpos-sweep-") as folder:
                 paths = [Path(folder) / str(trial.number) for trial in trials]
-                folders = [RunFolder(path) for path in paths]
-                results = train_trials(backbone, subject, trials, folders, should_prune=self._ask)
+                results = train_trials(backbone, sweep_task, trials, paths, should_prune=self._ask)
                 trained = [
                     TrainedTrial(trial.number, result, {file.name: file.read_bytes() for file in path.iterdir()})
                     for trial, result, path in zip(trials, results, paths, strict=True)
@@ -174,7 +172,7 @@ class _Crew:
             raise InvalidArguments(f"the Ray cluster has no place for a worker of {threads} CPUs and {gpus} GPUs")
         actor: Any = ray.remote(num_cpus=threads, num_gpus=gpus)(StackWorker)
         self._start = partial(actor.remote, load, fingerprint)
-        self._sweep, self._subject = sweep, ray.put(sweep.subject)
+        self._sweep, self._task = sweep, ray.put(sweep.task)
         self._free: list[Any] = []
         self._busy: dict[Any, tuple[Any, list[Trial]]] = {}
         """By the call that a worker is in: the worker and its stack."""
@@ -183,7 +181,7 @@ class _Crew:
         """Give every free place a stack, while there are any; False when nothing is left to hear of."""
         while len(self._busy) < self._size and (stack := self._sweep.next_stack()):
             worker = self._free.pop() if self._free else self._start()
-            self._busy[worker.begin.remote(self._subject, stack)] = (worker, stack)
+            self._busy[worker.begin.remote(self._task, stack)] = (worker, stack)
         return bool(self._busy)
 
     def hear(self) -> None:

@@ -62,7 +62,7 @@ def _page(sweep: Sweep, ended: Sequence[EndedTrial], importances: dict[str, floa
     )
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_TEMPLATE.read_text())
     return template.render(
-        task=sweep.subject.task.name,
+        task=sweep.task.task.name,
         metric=sweep.plan.metric,
         light=LIGHT,
         dark=DARK,

@@ -1,33 +1,35 @@
-"""Trains the trials of a stack together, each into a run folder of its own: what this process and a worker both do."""
+"""Training of a sweep's trials in one stack, each into its own run folder, in this process or on a Ray worker."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
+from pathlib import Path
 
 from backbone import Backbone
 from training.data.splits import Split
 from training.loop.events import EvalEvent, TrainResult
-from training.loop.train import train_stack
-from training.runs.folder import RunFolder
-from training.runs.run import RunOptions, prepare
+from training.runs.executor import train_unscored
+from training.runs.plan import RunPlan
 from training.runs.task_rows import RunRows
 from training.scoring.metrics import Metrics
 from training.sweeping.study import Trial
 from training.task.task_file import TaskFile
 
+ShouldPrune = Callable[[int, EvalEvent, Metrics], bool]
+"""Called with a trial's number, its last evaluation and its best metrics; True ends the trial."""
+
 
 @dataclass(frozen=True, slots=True)
 class SweepTask:
-    """What all trials of a sweep train on: values alone, so that a worker elsewhere needs no file of ours."""
+    """The task and rows that all trials of a sweep train on: values only, so that a worker elsewhere needs no file."""
 
     task: TaskFile
     rows: RunRows
     split: Split
     limit: int | None
 
-    def options(self, trial: Trial, folder: RunFolder) -> RunOptions:
-        """A trial as a run."""
-        return RunOptions(
+    def plan(self, trial: Trial, folder: Path) -> RunPlan:
+        """Plan a trial as a run."""
+        return RunPlan(
             task=self.task,
             arguments=trial.arguments,
             folder=folder,
@@ -39,31 +41,19 @@ class SweepTask:
 
 def train_trials(
     backbone: Backbone,
-    subject: SweepTask,
+    sweep_task: SweepTask,
     trials: Sequence[Trial],
-    folders: Sequence[RunFolder],
+    folders: Sequence[Path],
     *,
-    should_prune: Callable[[int, EvalEvent, Metrics], bool],
+    should_prune: ShouldPrune,
 ) -> list[TrainResult]:
-    """Train trials in one packed stack and record each in its folder; the report rows are not looked at.
-
-    Args:
-        should_prune: asked with a trial's number after each evaluation, as `TrainingJob.should_prune`
+    """Train trials in one packed stack and record each in its folder, without reading the report rows.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C, after which nothing of the stack counts
+        KeyboardInterrupt: Ctrl-C; no trial of the stack has a result
     """
-    prepared = [
-        prepare(backbone, subject.options(trial, folder)) for trial, folder in zip(trials, folders, strict=True)
-    ]
-    jobs = [
-        replace(preparation.job, should_prune=partial(should_prune, trial.number))
-        for preparation, trial in zip(prepared, trials, strict=True)
-    ]
-    results = train_stack(backbone, jobs)
-    if any(result.stop == "interrupted" for result in results):
-        raise KeyboardInterrupt
-    for preparation, result in zip(prepared, results, strict=True):
-        assert preparation.recorder is not None
-        preparation.recorder.finish(backbone, result)
-    return results
+    return train_unscored(
+        backbone,
+        [sweep_task.plan(trial, folder) for trial, folder in zip(trials, folders, strict=True)],
+        should_prune=lambda index, event, best: should_prune(trials[index].number, event, best),
+    )

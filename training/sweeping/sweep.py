@@ -10,7 +10,10 @@ from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments, SweepFailed
 from training.loop.events import EvalEvent, TrainResult
+from training.runs.executor import score_trained
 from training.runs.identity import identity_fields
+from training.runs.layout import ADAPTER
+from training.runs.run import RunReport
 from training.scoring.metrics import Metrics
 from training.sweeping.folder import SweepFolder, read_result, write_result
 from training.sweeping.space import SearchSpace
@@ -33,7 +36,7 @@ class SweepPlan:
     pruner: PrunerName = "median"
 
 
-def described(plan: SweepPlan, subject: SweepTask, *, fingerprint: str) -> dict[str, object]:
+def described(plan: SweepPlan, task: SweepTask, *, fingerprint: str) -> dict[str, object]:
     """What makes it this sweep and no other, for `sweep.json`; more trials and other stacks go on with it.
 
     Args:
@@ -41,9 +44,8 @@ def described(plan: SweepPlan, subject: SweepTask, *, fingerprint: str) -> dict[
     """
     asked = asdict(plan)
     del asked["trials"], asked["parallel"]
-    task = identity_fields(subject.task.model_dump(mode="json"))
-    rows = {"split": subject.split, "limit": subject.limit, "data": subject.rows.described}
-    return {"task": task, **asked, **rows, "backbone": fingerprint}
+    rows = {"split": task.split, "limit": task.limit, "data": task.rows.described}
+    return {"task": identity_fields(task.task.model_dump(mode="json")), **asked, **rows, "backbone": fingerprint}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Sweep:
     def __init__(
         self,
         plan: SweepPlan,
-        subject: SweepTask,
+        task: SweepTask,
         folder: SweepFolder,
         *,
         on_evaluation: Callable[[Trial, EvalEvent], None] = lambda trial, event: None,
@@ -79,10 +81,10 @@ class Sweep:
         Raises:
             InvalidArguments: the metric is none of the task's
         """
-        known = ("score", "loss", *subject.task.scoring.measured)
+        known = ("score", "loss", *task.task.scoring.measured)
         if plan.metric not in known:
             raise InvalidArguments(f"metric is {plan.metric!r}, expected one of {', '.join(known)}")
-        self.plan, self.subject, self.folder = plan, subject, folder
+        self.plan, self.task, self.folder = plan, task, folder
         self._on_evaluation, self._on_end = on_evaluation, on_end
         self.maximise = plan.metric != "loss"
         self._study = SweepStudy(folder.study, plan.space, plan.fixed, maximise=self.maximise, pruner=plan.pruner)
@@ -168,7 +170,17 @@ def sweep_here(backbone: Backbone, sweep: Sweep) -> None:
         KeyboardInterrupt: Ctrl-C; the stack that ran is asked again when the sweep is resumed
     """
     while stack := sweep.next_stack():
-        folders = [sweep.folder.run_folder(trial.number) for trial in stack]
-        results = train_trials(backbone, sweep.subject, stack, folders, should_prune=sweep.should_prune)
+        folders = [sweep.folder.trial(trial.number) for trial in stack]
+        results = train_trials(backbone, sweep.task, stack, folders, should_prune=sweep.should_prune)
         for trial, result in zip(stack, results, strict=True):
             sweep.keep(trial.number, result)
+
+
+def report_best(backbone: Backbone, sweep: Sweep, best: EndedTrial) -> RunReport | None:
+    """Score the best trial's prompt on the report rows and write its adapter; returns None if that is done already."""
+    folder = sweep.folder.trial(best.number)
+    if (folder / ADAPTER).exists():
+        return None
+    result = read_result(folder)
+    assert result is not None
+    return score_trained(backbone, sweep.task.plan(Trial(best.number, best.arguments), folder), result)

@@ -24,8 +24,8 @@ from backbone.precision import cpu_has_bf16, in_precision
 from service.settings import Settings
 from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments
-from training.runs.folder import RunFolder
-from training.runs.run import RunOptions, run_training
+from training.runs.executor import train_runs
+from training.runs.plan import RunPlan
 from training.scoring.evaluation import tokenize_examples
 from training.scoring.validation import answers
 from training.task.task_file import TaskFile
@@ -167,17 +167,19 @@ def test_a_prompt_that_trained_in_bf16_is_scored_calibrated_and_compared_with_in
     tiny: Backbone, task: TaskFile, tmp_path: Path
 ) -> None:
     arguments = replace(QUICK, epochs=1)
-    options = RunOptions(task=task, arguments=arguments, folder=RunFolder(tmp_path / "run"), precision="bf16")
+    plan = RunPlan(task=task, arguments=arguments, folder=tmp_path / "run", precision="bf16")
     if not cpu_has_bf16():
         with pytest.raises(DeviceUnavailable, match="which this CPU lacks"):
-            run_training(tiny, options)
+            train_runs(tiny, [plan])
         return
-    report = run_training(tiny, options)
+    (report,) = train_runs(tiny, [plan])
     assert report.adapter is not None
-    assert np.array_equal(report.answered, answers(tiny, report.adapter, report.rows)), "what a float32 server answers"
+    assert np.array_equal(report.measured.log_probs, answers(tiny, report.adapter, report.rows.report)), (
+        "what a float32 server answers"
+    )
     metrics = report.adapter.manifest.provenance.metrics
     assert INT8_LABEL_AGREEMENT in metrics
-    selected = report.appraisal.selection
+    selected = report.measured.selection
     assert metrics["selection_loss"] == round(selected.loss, 6) != round(report.result.best.loss, 6)
     rows = read_split(task, split="honest", seed=0).selection
     tokenized = tokenize_examples(tiny, task.spec, rows)
@@ -185,7 +187,7 @@ def test_a_prompt_that_trained_in_bf16_is_scored_calibrated_and_compared_with_in
     run = json.loads((tmp_path / "run/run.json").read_text())
     assert run["precision"] == "bf16"
     assert "--precision bf16" in run["command"]
-    exact = run_training(tiny, replace(options, folder=RunFolder(tmp_path / "exact"), precision="fp32"))
+    (exact,) = train_runs(tiny, [replace(plan, folder=tmp_path / "exact", precision="fp32")])
     assert not np.array_equal(exact.result.prompt, report.result.prompt)
     # a gradient near 0 may have the other sign in bf16, and AdamW's first steps are as long for it as for any
     assert exact.trained.loss == pytest.approx(report.trained.loss, rel=0.1)
@@ -194,4 +196,4 @@ def test_a_prompt_that_trained_in_bf16_is_scored_calibrated_and_compared_with_in
 def test_full_fine_tuning_is_in_float32_alone(task: TaskFile, tmp_path: Path) -> None:
     arguments = TrainArguments(method="full", lr=1e-5)
     with pytest.raises(InvalidArguments, match="full fine-tuning was asked for in bf16, expected fp32"):
-        RunOptions(task=task, arguments=arguments, folder=RunFolder(tmp_path), precision="bf16")
+        RunPlan(task=task, arguments=arguments, folder=tmp_path, precision="bf16")

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cli.ui.training import INTERRUPTED, TrainingDisplay, duration
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent
-from training.runs.plan import EndEvent, ScoreEvent
+from training.runs.executor import EndEvent, ScoreEvent
 from training.scoring.metrics import Metrics
 
 PROMPTS = [("lr0.1-seed0", "accuracy"), ("lr0.1-seed1", "accuracy")]

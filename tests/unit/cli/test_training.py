@@ -99,7 +99,7 @@ def test_ctrl_c_keeps_the_best_and_tells_the_command_that_goes_on(desk: Desk, tm
         "scoring 1 of 2: seed0",
         "scoring 2 of 2: seed1",
     ]
-    assert "2 of 2 runs are not finished" in told
+    assert "2 of 2 runs are unfinished" in told
     for seed in range(2):
         folder = RunFolder(tmp_path / "a run" / f"seed{seed}", resume=True)
         assert from_files(read_folder(folder.adapter)).manifest.provenance.seed == seed
@@ -124,7 +124,7 @@ def test_several_tasks_train_in_one_stack_and_end_in_one_table(desk: Desk, tmp_p
         "published topic",
         "published other",
     ]
-    assert "two of the task files have one name" in superpos("train", desk.task, desk.task).refusal()
+    assert "two task files have the same name" in superpos("train", desk.task, desk.task).refusal()
 
 
 @pytest.mark.parametrize(

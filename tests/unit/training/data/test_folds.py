@@ -17,7 +17,7 @@ from training.data.examples import Example
 from training.data.folds import Fold, deal
 from training.errors import InvalidData
 from training.runs.layout import RESULT
-from training.runs.planning import plan_runs
+from training.runs.plan import plan_runs
 from training.task.task_file import TaskFile
 
 EXAMPLES = st.lists(st.tuples(st.integers(0, 2), st.one_of(st.none(), st.integers(0, 6))), min_size=2, max_size=80).map(

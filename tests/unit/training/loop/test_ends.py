@@ -18,8 +18,8 @@ from training.loop.events import EvalEvent, StepEvent, TrainResult
 from training.loop.train import train
 from training.methods import Method, ParameterGroup
 from training.methods.factory import make_method
-from training.runs.folder import RunFolder
-from training.runs.run import RunOptions, run_training
+from training.runs.executor import Event, train_runs
+from training.runs.plan import RunPlan
 from training.scoring.evaluation import tokenize_examples
 from training.task.task_file import TaskFile
 
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_an_interrupt_keeps_the_best_so_far(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
-    def interrupt(event: StepEvent) -> None:
-        if event.step == 22:
+    def interrupt(number: int, event: Event) -> None:
+        if isinstance(event, StepEvent) and event.step == 22:
             raise KeyboardInterrupt
 
-    options = RunOptions(task=task, arguments=QUICK, folder=RunFolder(tmp_path / "run"), on_step=interrupt)
-    report = run_training(tiny, options)
+    plan = RunPlan(task=task, arguments=QUICK, folder=tmp_path / "run")
+    (report,) = train_runs(tiny, [plan], on_event=interrupt)
     assert report.result.stop == "interrupted"
     assert [event.epoch for event in report.result.evaluations] == [0, 1, 2]
     assert report.result.best_epoch in (1, 2)
@@ -45,11 +45,12 @@ def test_an_interrupt_keeps_the_best_so_far(tiny: Backbone, task: TaskFile, tmp_
 def test_an_interrupt_in_the_first_epoch_keeps_the_untrained_prompt(
     tiny: Backbone, task: TaskFile, tmp_path: Path
 ) -> None:
-    def interrupt(event: StepEvent) -> None:
-        raise KeyboardInterrupt
+    def interrupt(number: int, event: Event) -> None:
+        if isinstance(event, StepEvent):
+            raise KeyboardInterrupt
 
-    options = RunOptions(task=task, arguments=QUICK, folder=RunFolder(tmp_path / "run"), on_step=interrupt)
-    report = run_training(tiny, options)
+    plan = RunPlan(task=task, arguments=QUICK, folder=tmp_path / "run")
+    (report,) = train_runs(tiny, [plan], on_event=interrupt)
     assert (report.result.stop, report.result.best_epoch) == ("interrupted", 0)
     assert report.trained == report.untrained
 

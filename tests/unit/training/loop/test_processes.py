@@ -15,17 +15,18 @@ from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.loop.checkpoint import generations
 from training.loop.events import EvalEvent, StepEvent
+from training.runs.executor import EndEvent, Event, ScoreEvent, train_runs
 from training.runs.folder import RunFolder
 from training.runs.outcome import read_outcome
-from training.runs.plan import EndEvent, Event, RunPlan, ScoreEvent, train_plans
-from training.runs.processes import BackboneSource, assign, train_shares
+from training.runs.plan import RunPlan
+from training.runs.processes import BackboneSource, assign, train_in_processes
 from training.task.task_file import TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def plan_of(task: TaskFile, folder: Path, arguments: TrainArguments = QUICK) -> RunPlan:
-    return RunPlan(task=task, arguments=arguments, folder=folder, split="honest", fold=None, limit=None)
+    return RunPlan(task=task, arguments=arguments, folder=folder)
 
 
 def source_of(tiny_t5: Path, cache_dir: Path) -> BackboneSource:
@@ -60,8 +61,8 @@ def test_an_interrupt_ends_all_and_a_process_that_dies_leaves_a_run_that_comes_t
             signal.raise_signal(signal.SIGINT)
 
     shares = assign(plans, source_of(tiny_t5, cache_dir), devices=["cpu"], processes=2, threads=2)
-    (failure,) = train_shares(shares, watch=watch)
-    assert (failure.share.numbers, failure.reason) == ((1,), "its process ended with exit code -9")
+    (failure,) = train_in_processes(shares, on_event=watch)
+    assert (failure.assignment.numbers, failure.reason) == ((1,), "its process ended with exit code -9")
     assert {number for number, event in told if isinstance(event, EvalEvent)} == {0, 1}
     assert [(number, event) for number, event in told if isinstance(event, EndEvent | ScoreEvent)] == [
         (0, EndEvent("interrupted")),
@@ -71,8 +72,8 @@ def test_an_interrupt_ends_all_and_a_process_that_dies_leaves_a_run_that_comes_t
     assert generations(tmp_path / "endless")
     assert generations(tmp_path / "dies")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    train_plans(tiny, [plan_of(task, tmp_path / "alone", longer)], watch=lambda number, event: None)
-    train_plans(tiny, [plans[1]], watch=lambda number, event: None)
+    train_runs(tiny, [plan_of(task, tmp_path / "alone", longer)])
+    train_runs(tiny, [plans[1]])
     assert RunFolder(tmp_path / "dies", resume=True).is_finished
     assert curves(tmp_path / "dies") == curves(tmp_path / "alone")
     results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("dies", "alone")]
@@ -83,17 +84,21 @@ def test_a_share_that_is_refused_says_why(tiny_t5: Path, task: TaskFile, tmp_pat
     gone = task.model_copy(update={"data": task.data.model_copy(update={"train": str(tmp_path / "gone.jsonl")})})
     source = source_of(tiny_t5, cache_dir)
     shares = assign([plan_of(gone, tmp_path / "run")], source, devices=["cpu"], processes=1, threads=1)
-    (failure,) = train_shares(shares, watch=lambda number, event: None)
+    (failure,) = train_in_processes(shares, on_event=lambda number, event: None)
     assert failure.reason == f"{tmp_path / 'gone.jsonl'}: no such file"
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 def test_a_stack_trains_in_bf16_on_a_gpu(tiny_t5: Path, task: TaskFile, tmp_path: Path, cache_dir: Path) -> None:
-    source = dataclasses.replace(source_of(tiny_t5, cache_dir), precision="bf16")
-    backbone = source.load("cuda")
-    plans = [plan_of(task, tmp_path / str(seed), dataclasses.replace(QUICK, seed=seed)) for seed in range(2)]
-    train_plans(backbone, plans, watch=lambda number, event: None)
+    backbone = source_of(tiny_t5, cache_dir).load("cuda")
+    plans = [
+        dataclasses.replace(
+            plan_of(task, tmp_path / str(seed), dataclasses.replace(QUICK, seed=seed)), precision="bf16"
+        )
+        for seed in range(2)
+    ]
+    train_runs(backbone, plans)
     assert torch.cuda.max_memory_allocated() > 0
     for plan in plans:
         outcome = read_outcome(plan.folder)

@@ -16,9 +16,11 @@ from training.loop.checkpoint import Checkpoints, generations
 from training.loop.events import StepEvent
 from training.loop.prompt_run import PromptRun
 from training.loop.train import train_stack
+from training.runs.executor import train_prepared
 from training.runs.folder import RunFolder
 from training.runs.identity import check_same
-from training.runs.run import Preparation, RunOptions, RunReport, finish, prepare, train_prepared
+from training.runs.plan import RunPlan
+from training.runs.run import Event, Preparation, RunReport, begin, finish, prepare
 from training.runs.scorer import Scorer
 from training.task.task_file import DataSource, TaskFile
 
@@ -32,37 +34,36 @@ STACK = [
 """Of 108 rows: 9 steps an epoch, or 16; the second leaves the stack after 18 steps."""
 
 
-def interrupt_at(step: int) -> Callable[[StepEvent], None]:
-    def interrupt(event: StepEvent) -> None:
-        if event.step == step:
+def interrupt_at(step: int) -> Callable[[Event], None]:
+    def interrupt(event: Event) -> None:
+        if isinstance(event, StepEvent) and event.step == step:
             raise KeyboardInterrupt
 
     return interrupt
 
 
-def begin(
+def begin_all(
     backbone: Backbone, task: TaskFile, folder: Path, stack: Sequence[TrainArguments], *, until: int | None = None
 ) -> list[Preparation]:
     """Those of a stack that are not finished, new or to go on with; the first is interrupted at a step."""
     stop = interrupt_at(-1 if until is None else until)
-    prepared = [
-        prepare(
-            backbone,
-            RunOptions(
-                task=task,
-                arguments=arguments,
-                folder=RunFolder(folder / str(number), resume=True),
-                on_step=stop if number == 0 else lambda event: None,
-            ),
-        )
-        for number, arguments in enumerate(stack)
+    plans = [
+        RunPlan(task=task, arguments=arguments, folder=folder / str(number)) for number, arguments in enumerate(stack)
     ]
-    return [run for run in prepared if not run.options.folder.is_finished]
+    runs = [
+        begin(
+            backbone,
+            prepare(backbone, plan, RunFolder(plan.folder, resume=True)),
+            on_event=stop if number == 0 else lambda event: None,
+        )
+        for number, plan in enumerate(plans)
+    ]
+    return [run for run in runs if not run.folder.is_finished]
 
 
 def train_all(backbone: Backbone, prepared: Sequence[Preparation], *, every_s: float = 0) -> list[RunReport]:
     """Train with a checkpoint after every step, and finish."""
-    checkpoints = Checkpoints([run.options.folder.path for run in prepared], every_s=every_s)
+    checkpoints = Checkpoints([run.folder.path for run in prepared], every_s=every_s)
     results = train_stack(backbone, [run.job for run in prepared], checkpoints)
     scorer = Scorer(backbone)
     return [finish(scorer, run, result) for run, result in zip(prepared, results, strict=True)]
@@ -72,7 +73,7 @@ def train_all(backbone: Backbone, prepared: Sequence[Preparation], *, every_s: f
 def whole(tiny: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stack's folders, never interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    train_all(tiny, begin(tiny, easy_task(folder), folder, STACK))
+    train_all(tiny, begin_all(tiny, easy_task(folder), folder, STACK))
     return folder
 
 
@@ -80,9 +81,9 @@ def whole(tiny: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_stack_that_was_interrupted_comes_to_what_it_would_have_come_to(
     tiny: Backbone, task: TaskFile, whole: Path, tmp_path: Path, until: int
 ) -> None:
-    broken = train_all(tiny, begin(tiny, task, tmp_path / "broken", STACK, until=until))
+    broken = train_all(tiny, begin_all(tiny, task, tmp_path / "broken", STACK, until=until))
     assert "interrupted" in {report.result.stop for report in broken}
-    train_all(tiny, begin(tiny, task, tmp_path / "broken", STACK))
+    train_all(tiny, begin_all(tiny, task, tmp_path / "broken", STACK))
     for number in range(len(STACK)):
         resumed = tmp_path / "broken" / str(number)
         assert curves(whole / str(number)) == curves(resumed)
@@ -106,17 +107,17 @@ def test_a_process_that_ends_while_checkpoints_are_written_leaves_a_generation_t
 
     monkeypatch.setattr(PromptRun, "state", end)
     with pytest.raises(MemoryError):
-        train_all(tiny, begin(tiny, task, tmp_path / "broken", STACK))
+        train_all(tiny, begin_all(tiny, task, tmp_path / "broken", STACK))
     monkeypatch.undo()
     numbers = [set(generations(tmp_path / "broken" / str(number))) for number in range(3)]
     assert numbers == [{11, 12}, {11}, {11}]
-    train_all(tiny, begin(tiny, task, tmp_path / "broken", STACK))
+    train_all(tiny, begin_all(tiny, task, tmp_path / "broken", STACK))
     for number in range(len(STACK)):
         assert curves(whole / str(number)) == curves(tmp_path / "broken" / str(number))
 
 
 def test_an_interrupted_run_keeps_its_best_and_is_not_finished(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
-    (report,) = train_all(tiny, begin(tiny, task, tmp_path, [QUICK], until=12))
+    (report,) = train_all(tiny, begin_all(tiny, task, tmp_path, [QUICK], until=12))
     folder = RunFolder(tmp_path / "0", resume=True)
     assert report.result.stop == "interrupted"
     assert folder.adapter.is_dir()
@@ -126,8 +127,8 @@ def test_an_interrupted_run_keeps_its_best_and_is_not_finished(tiny: Backbone, t
 
 
 def test_cost_counts_what_came_before(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
-    train_all(tiny, begin(tiny, task, tmp_path, [QUICK], until=20))
-    train_all(tiny, begin(tiny, task, tmp_path, [QUICK]))
+    train_all(tiny, begin_all(tiny, task, tmp_path, [QUICK], until=20))
+    train_all(tiny, begin_all(tiny, task, tmp_path, [QUICK]))
     cost = json.loads((tmp_path / "0" / "cost.json").read_text())
     assert (cost["steps"], cost["rows"]) == (36, 4 * 108)
 
@@ -142,32 +143,32 @@ def test_cost_counts_what_came_before(tiny: Backbone, task: TaskFile, tmp_path: 
 def test_other_arguments_are_refused(
     tiny: Backbone, task: TaskFile, tmp_path: Path, changes: dict[str, object], said: str
 ) -> None:
-    train_all(tiny, begin(tiny, task, tmp_path, [QUICK], until=3))
+    train_all(tiny, begin_all(tiny, task, tmp_path, [QUICK], until=3))
     with pytest.raises(InvalidCheckpoint) as caught:
-        begin(tiny, task, tmp_path, [dataclasses.replace(QUICK, **changes)])
+        begin_all(tiny, task, tmp_path, [dataclasses.replace(QUICK, **changes)])
     assert said in str(caught.value)
 
 
 def test_other_rows_another_task_and_another_backbone_are_refused(
     tiny: Backbone, task: TaskFile, tmp_path: Path
 ) -> None:
-    train_all(tiny, begin(tiny, task, tmp_path, [QUICK], until=3))
+    train_all(tiny, begin_all(tiny, task, tmp_path, [QUICK], until=3))
     shorter = task.model_copy(update={"spec": task.spec.model_copy(update={"max_tokens": 16})})
     with pytest.raises(InvalidCheckpoint, match=r"task\.spec\.max_tokens is 16 and was 32"):
-        begin(tiny, shorter, tmp_path, [QUICK])
+        begin_all(tiny, shorter, tmp_path, [QUICK])
     stranger = dataclasses.replace(tiny.identity, fingerprint=f"sha256:{'0' * 64}")
     other = Backbone(stranger, tiny.architecture, tiny.weights, tiny.tokenizer)
     with pytest.raises(InvalidCheckpoint, match=r"backbone\.fingerprint is 'sha256:00.* and was "):
-        begin(other, task, tmp_path, [QUICK])
+        begin_all(other, task, tmp_path, [QUICK])
     Path(task.data.train).write_text(Path(task.data.train).read_text() * 2)
     with pytest.raises(InvalidCheckpoint, match=r"data\.train_rows is 216 and was 108; data\.train_sha256 is "):
-        begin(tiny, task, tmp_path, [QUICK])
+        begin_all(tiny, task, tmp_path, [QUICK])
 
 
 def test_the_same_rows_in_another_place_are_the_same_run(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
-    train_all(tiny, begin(tiny, task, tmp_path, [QUICK], until=3))
+    train_all(tiny, begin_all(tiny, task, tmp_path, [QUICK], until=3))
     (tmp_path / "moved").mkdir()
-    (report,) = train_all(tiny, begin(tiny, easy_task(tmp_path / "moved"), tmp_path, [QUICK]))
+    (report,) = train_all(tiny, begin_all(tiny, easy_task(tmp_path / "moved"), tmp_path, [QUICK]))
     assert report.result.stop == "finished"
 
 
@@ -221,17 +222,17 @@ def test_a_key_that_one_version_of_the_program_does_not_know_is_no_change(task: 
 
 
 def test_a_damaged_checkpoint_is_refused_by_its_name(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
-    train_all(tiny, begin(tiny, task, tmp_path, [QUICK], until=3))
+    train_all(tiny, begin_all(tiny, task, tmp_path, [QUICK], until=3))
     (path,) = generations(tmp_path / "0").values()
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(InvalidCheckpoint, match=path.name):
-        train_prepared(tiny, begin(tiny, task, tmp_path, [QUICK]))
+        train_prepared(tiny, begin_all(tiny, task, tmp_path, [QUICK]))
 
 
 def test_dropout_goes_on_where_it_was(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     stack = [dataclasses.replace(QUICK, dropout=True, epochs=2)]
-    (never_ended,) = train_all(tiny, begin(tiny, task, tmp_path / "whole", stack))
-    train_all(tiny, begin(tiny, task, tmp_path / "broken", stack, until=11))
+    (never_ended,) = train_all(tiny, begin_all(tiny, task, tmp_path / "whole", stack))
+    train_all(tiny, begin_all(tiny, task, tmp_path / "broken", stack, until=11))
     torch.manual_seed(6)  # what anything else draws is of no account
-    (resumed,) = train_all(tiny, begin(tiny, task, tmp_path / "broken", stack))
+    (resumed,) = train_all(tiny, begin_all(tiny, task, tmp_path / "broken", stack))
     assert resumed.adapter.digest == never_ended.adapter.digest

@@ -13,9 +13,10 @@ from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.data.splits import Split
 from training.loop.events import StepEvent
+from training.runs.executor import Event, train_runs
 from training.runs.folder import RunFolder
 from training.runs.layout import COST
-from training.runs.plan import Event, RunPlan, train_plans
+from training.runs.plan import RunPlan
 from training.task.task_file import TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -26,7 +27,7 @@ SHORT = dataclasses.replace(QUICK, epochs=3, eval_every=3)
 def plan_of(
     task: TaskFile, folder: Path, arguments: TrainArguments = SHORT, *, split: Split = "honest", limit: int | None = 60
 ) -> RunPlan:
-    return RunPlan(task=task, arguments=arguments, folder=folder, split=split, fold=None, limit=limit)
+    return RunPlan(task=task, arguments=arguments, folder=folder, split=split, limit=limit)
 
 
 def many_selection_rows(folder: Path) -> TaskFile:
@@ -42,10 +43,6 @@ def cost_of(plan: RunPlan) -> dict[str, Any]:
     return cost
 
 
-def ignore(number: int, event: Event) -> None:
-    """Hear nothing."""
-
-
 def interrupt(number: int, event: Event) -> None:
     if isinstance(event, StepEvent) and event.step == 8:
         raise KeyboardInterrupt
@@ -57,7 +54,7 @@ def test_one_prompts_evaluations_are_no_time_of_anothers_nor_of_training(
     heavy = plan_of(many_selection_rows(tmp_path / "heavy-data"), tmp_path / "heavy", split="paper")
     light = [plan_of(task, tmp_path / f"light{seed}", dataclasses.replace(SHORT, seed=seed)) for seed in (1, 2)]
     began = time.monotonic()
-    train_plans(tiny, [light[0], heavy, light[1]], watch=ignore)
+    train_runs(tiny, [light[0], heavy, light[1]])
     wall_s = time.monotonic() - began
     costs = [cost_of(plan) for plan in (light[0], heavy, light[1])]
     # the same steps: the same seconds of training, before the one that evaluates long and after it
@@ -74,7 +71,7 @@ def test_a_prompt_that_leaves_the_stack_has_no_part_in_what_comes_after(
 ) -> None:
     short = plan_of(task, tmp_path / "short", dataclasses.replace(SHORT, max_steps=1))
     long = plan_of(task, tmp_path / "long")
-    train_plans(tiny, [short, long], watch=ignore)
+    train_runs(tiny, [short, long])
     assert (cost_of(short)["steps"], cost_of(long)["steps"]) == (1, 15)
     assert cost_of(short)["training_s"] < cost_of(long)["training_s"]
 
@@ -84,10 +81,10 @@ def test_a_stack_that_was_interrupted_adds_up_to_one_that_was_not(
 ) -> None:
     heavy = plan_of(many_selection_rows(tmp_path / "heavy-data"), tmp_path / "heavy", split="paper")
     light = plan_of(task, tmp_path / "light")
-    train_plans(tiny, [light, heavy], watch=interrupt)
+    train_runs(tiny, [light, heavy], on_event=interrupt)
     until = [cost_of(plan) for plan in (light, heavy)]
     assert until[0]["steps"] == 8
-    train_plans(tiny, [light, heavy], watch=ignore)
+    train_runs(tiny, [light, heavy])
     first, second = (cost_of(plan) for plan in (light, heavy))
     assert (first["steps"], first["rows"]) == (second["steps"], second["rows"]) == (15, 180)
     assert first["training_s"] == second["training_s"] > until[0]["training_s"] / 2
@@ -98,7 +95,7 @@ def test_a_stack_that_was_interrupted_adds_up_to_one_that_was_not(
 def test_a_run_that_is_finished_takes_no_part_in_a_stack(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     done = plan_of(task, tmp_path / "done", dataclasses.replace(SHORT, max_steps=1))
     new = plan_of(task, tmp_path / "new", dataclasses.replace(SHORT, max_steps=1, seed=1))
-    train_plans(tiny, [done], watch=ignore)
-    train_plans(tiny, [done, new], watch=ignore)
+    train_runs(tiny, [done])
+    train_runs(tiny, [done, new])
     assert RunFolder(done.folder, resume=True).is_finished
     assert (cost_of(done)["stack_size"], cost_of(new)["stack_size"]) == (1, 1)

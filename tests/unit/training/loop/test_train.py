@@ -19,7 +19,8 @@ from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments, InvalidData
 from training.methods import MethodName
 from training.runs.folder import RunFolder
-from training.runs.run import RunOptions, run_training
+from training.runs.plan import RunPlan
+from training.runs.run import prepare
 from training.task.task_file import TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -122,7 +123,7 @@ def test_rows_that_are_cut_are_counted(tiny: Backbone, task: TaskFile, tmp_path:
     short = SPEC.model_copy(update={"max_tokens": 4})
     arguments = dataclasses.replace(QUICK, epochs=1)
     report = run(tiny, task.model_copy(update={"spec": short}), tmp_path / "run", arguments, limit=24).report
-    assert report.num_truncated == 24
+    assert report.rows.train.num_truncated == 24
 
 
 # --- refusals
@@ -160,6 +161,10 @@ def test_the_ends_of_each_range_are_allowed() -> None:
     TrainArguments(num_virtual_tokens=100, num_sampled_tokens=31_997, batch_size=4_096, lr=100)
 
 
+def plan_of(task: TaskFile, folder: Path) -> RunPlan:
+    return RunPlan(task=task, arguments=QUICK, folder=folder)
+
+
 def test_labels_that_the_tokenizer_cannot_tell_apart_are_refused_before_a_run_begins(
     tiny: Backbone, task: TaskFile, tmp_path: Path
 ) -> None:
@@ -168,13 +173,13 @@ def test_labels_that_the_tokenizer_cannot_tell_apart_are_refused_before_a_run_be
     )
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(InvalidLabels):
-        run_training(tiny, RunOptions(task=task.model_copy(update={"spec": same}), arguments=QUICK, folder=folder))
+        prepare(tiny, plan_of(task.model_copy(update={"spec": same}), folder.path), folder)
     assert not (tmp_path / "run").exists()
 
 
 def test_bad_rows_are_refused_before_anything_is_written(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     write_rows(Path(task.data.train), [*easy_rows(20, seed=1), {"text": "a", "label": "world"}])
     with pytest.raises(InvalidData, match="line 21"):
-        run_training(tiny, RunOptions(task=task, arguments=QUICK, folder=RunFolder(tmp_path / "run")))
+        prepare(tiny, plan_of(task, tmp_path / "run"), RunFolder(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
     RunFolder(tmp_path / "run")

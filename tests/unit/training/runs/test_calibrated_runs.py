@@ -33,18 +33,20 @@ def test_a_runs_adapter_is_calibrated_and_its_figures_are_of_the_served_probabil
     report = run(tiny, task, tmp_path / "run", arguments).report
     manifest = report.adapter.manifest
     assert manifest.calibration.temperature != 1
-    assert report.appraisal.fit.num_rows == 70
-    served = calibrated(report.answered, manifest.calibration.temperature)
+    assert report.measured.fit.num_rows == 70
+    served = calibrated(report.measured.log_probs, manifest.calibration.temperature)
     assert manifest.validation == profile_of(served)
     metrics = manifest.provenance.metrics
-    assert metrics["report_ece"] == pytest.approx(expected_calibration_error(served, report.rows.labels), abs=1e-6)
+    assert metrics["report_ece"] == pytest.approx(
+        expected_calibration_error(served, report.rows.report.labels), abs=1e-6
+    )
     threshold = manifest.calibration.abstain_threshold
     assert threshold is not None
     answered = served.max(axis=1) >= threshold
     assert metrics["report_coverage"] == pytest.approx(float(np.mean(answered)), abs=1e-6)
     card = (report.folder / "adapter" / CARD).read_text(encoding="utf-8")
     assert calibration_line(manifest.calibration, metrics) in card
-    interval = report.appraisal.intervals["accuracy"]
+    interval = report.measured.intervals["accuracy"]
     assert metrics["report_accuracy_low"] == pytest.approx(interval.low, abs=1e-6)
     assert interval.low <= report.trained.accuracy <= interval.high
 
@@ -54,12 +56,12 @@ def test_a_temperature_that_the_report_rows_gave_is_measured_on_halves_of_them_a
 ) -> None:
     arguments = dataclasses.replace(QUICK, epochs=1)
     report = run(tiny, easy_task(tmp_path), tmp_path / "run", arguments, split="paper").report
-    fit, labels = report.appraisal.fit, report.rows.labels
+    fit, labels = report.measured.fit, report.rows.report.labels
     assert fit.is_fitted
-    assert report.appraisal.calibrated == halves_figures(fit, report.answered, labels)
-    assert report.appraisal.calibrated["ece"] != calibration_figures(fit, report.answered, labels)["ece"]
+    assert report.measured.calibrated == halves_figures(fit, report.measured.log_probs, labels)
+    assert report.measured.calibrated["ece"] != calibration_figures(fit, report.measured.log_probs, labels)["ece"]
     provenance = report.adapter.manifest.provenance
-    assert provenance.metrics["report_ece"] == round(report.appraisal.calibrated["ece"], 6)
+    assert provenance.metrics["report_ece"] == round(report.measured.calibrated["ece"], 6)
     assert provenance.data["calibration_measured"] == "halves"
     assert json.loads((report.folder / RESULT).read_text(encoding="utf-8"))["calibration_measured"] == "halves"
     write_report([report.folder], tmp_path / "report.html")

@@ -21,6 +21,8 @@ from training.errors import InvalidArguments, InvalidData
 from training.runs.command import train_command
 from training.runs.folder import RunFolder, next_free_folder
 from training.runs.layout import METHOD, PREDICTIONS, RESULT
+from training.runs.plan import RunPlan
+from training.runs.run import prepare
 from training.scoring.metrics import measure
 from training.scoring.predictions import read_predictions
 from training.task.scoring import MetricName
@@ -110,12 +112,12 @@ def test_the_card_states_accuracy_and_split(tiny: Backbone, task: TaskFile, tmp_
         card = (report.folder / "adapter" / CARD).read_text(encoding="utf-8")
         assert f"| split | `{split}`: " in card
         assert meaning in card
-        accuracy, f1 = (report.appraisal.intervals[name] for name in ("accuracy", "macro_f1"))
+        accuracy, f1 = (report.measured.intervals[name] for name in ("accuracy", "macro_f1"))
         figures = f"{report.trained.accuracy:.3f} ({accuracy}) | {report.trained.macro_f1:.3f} ({f1})"
         assert f"| **trained, report** | {figures} | {report.trained.loss:.3f} |" in card
         assert f"| untrained, report | {report.untrained.accuracy:.3f} |" in card
         assert f"| constant answer, report | {report.trained.constants['accuracy']:.3f} |" in card
-        assert f"ECE {report.appraisal.calibrated['raw_ece']:.3f} → " in card
+        assert f"ECE {report.measured.calibrated['raw_ece']:.3f} → " in card
         assert "text: {text}" in card
 
 
@@ -147,8 +149,9 @@ def test_a_run_that_could_not_be_exported_is_refused_before_it_trains(
     tiny_t5: Path, cache_dir: Path, task: TaskFile, tmp_path: Path
 ) -> None:
     long = f"{tiny_t5}{'/.' * 130}"
+    plan = RunPlan(task=task, arguments=QUICK, folder=tmp_path / "run")
     with pytest.raises(InvalidArguments, match=r"BackboneRef id '/.*string should have at most 256 characters"):
-        run(load(long, cache_dir=cache_dir), task, tmp_path / "run")
+        prepare(load(long, cache_dir=cache_dir), plan, RunFolder(plan.folder))
     assert not (tmp_path / "run").exists()
 
 

@@ -10,8 +10,9 @@ from support.training import QUICK
 import training.runs.scorer
 from backbone import Backbone, Precision
 from training.loop.events import EvalEvent
+from training.runs.executor import EndEvent, Event, ScoreEvent, train_runs
 from training.runs.outcome import read_outcome
-from training.runs.plan import EndEvent, Event, RunPlan, ScoreEvent, train_plans
+from training.runs.plan import RunPlan
 from training.scoring.metrics import Metrics
 from training.task.task_file import TaskFile
 
@@ -23,7 +24,7 @@ def plans_of(task: TaskFile, folder: Path) -> list[RunPlan]:
     short = dataclasses.replace(QUICK, epochs=1)
     variants = (short, dataclasses.replace(short, lr=0.1), dataclasses.replace(short, seed=1))
     return [
-        RunPlan(task=task, arguments=arguments, folder=folder / str(number), split="honest", fold=None, limit=24)
+        RunPlan(task=task, arguments=arguments, folder=folder / str(number), limit=24)
         for number, arguments in enumerate(variants)
     ]
 
@@ -32,7 +33,7 @@ def test_each_run_tells_that_training_has_ended_and_when_it_is_scored(
     tiny: Backbone, task: TaskFile, tmp_path: Path
 ) -> None:
     told: list[tuple[int, Event]] = []
-    train_plans(tiny, plans_of(task, tmp_path), watch=lambda number, event: told.append((number, event)))
+    train_runs(tiny, plans_of(task, tmp_path), on_event=lambda number, event: told.append((number, event)))
     last_evaluation = max(i for i, (_, event) in enumerate(told) if isinstance(event, EvalEvent))
     ends = [(number, EndEvent("finished")) for number in range(3)]
     assert told[last_evaluation + 1 :] == [*ends, *((number, ScoreEvent()) for number in range(3))]
@@ -55,7 +56,7 @@ def test_a_start_is_scored_once_for_all_that_share_it_and_int8_is_made_once(
     monkeypatch.setattr(training.runs.scorer, "evaluate", counted)
     monkeypatch.setattr(Backbone, "in_precision", counted_in_precision)
     plans = plans_of(task, tmp_path)
-    train_plans(tiny, plans, watch=lambda number, event: None)
+    train_runs(tiny, plans)
     assert len(scored) == 2, "one start of each seed"
     assert converted.count("int8") == 1
     first, same_start, other = (read_outcome(plan.folder).untrained for plan in plans)

@@ -10,8 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from backbone import Backbone
 from training.errors import InvalidArguments
 from training.runs import tensorboard
-from training.runs.folder import RunFolder
-from training.runs.run import RunOptions, run_training
+from training.runs.executor import train_runs
+from training.runs.plan import RunPlan
 from training.task.task_file import TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_the_event_files_hold_the_curves_of_the_run(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     arguments = dataclasses.replace(QUICK, epochs=2)
-    folder = RunFolder(tmp_path / "run")
-    run_training(tiny, RunOptions(task=task, arguments=arguments, folder=folder, tensorboard=True))
-    events = EventAccumulator(str(folder.path / "tensorboard")).Reload()
+    folder = tmp_path / "run"
+    train_runs(tiny, [RunPlan(task=task, arguments=arguments, folder=folder, tensorboard=True)])
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
     losses = events.Scalars("train/loss")
     assert [event.step for event in losses] == list(range(1, 19))
     assert [event.value for event in events.Scalars("train/lr")] == pytest.approx([arguments.lr] * 18)
-    lines = lines_of(folder.path)
+    lines = lines_of(folder)
     for name in ("score", "loss", "accuracy"):
         scalars = events.Scalars(f"selection/{name}")
         assert [(event.step, event.value) for event in scalars] == [

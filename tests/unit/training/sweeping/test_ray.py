@@ -14,12 +14,11 @@ from support.training import lines_of
 
 from backbone import Backbone
 from training.errors import InvalidArguments
-from training.runs.folder import RunFolder
 from training.sweeping.folder import read_result
 from training.sweeping.on_ray import LOCAL, StackWorker, cluster, sweep_on_ray
 from training.sweeping.stacks import train_trials
 from training.sweeping.study import Trial
-from training.sweeping.winner import report_best
+from training.sweeping.sweep import report_best
 from training.task.task_file import TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,7 +51,7 @@ def test_trials_on_ray_come_to_what_they_come_to_here_and_a_dead_workers_are_ask
         assert report_best(tiny, sweep, ended[0]) is not None
     assert {trial.stop for trial in ended} == {"finished", "pruned"}
     for trial in ended:
-        folder = RunFolder(tmp_path / "alone" / str(trial.number))
+        folder = tmp_path / "alone" / str(trial.number)
         (alone,) = train_trials(
             tiny,
             subject,
@@ -67,7 +66,7 @@ def test_trials_on_ray_come_to_what_they_come_to_here_and_a_dead_workers_are_ask
         for ours, theirs in zip(told.evaluations, alone.evaluations, strict=False):
             assert ours.metrics.loss == pytest.approx(theirs.metrics.loss, abs=1e-5)
             assert np.abs(ours.prompt - theirs.prompt).max() <= 1e-5 * np.abs(theirs.prompt).max()
-        assert {path.name for path in folder.path.iterdir()} <= {path.name for path in there.iterdir()}
+        assert {path.name for path in folder.iterdir()} <= {path.name for path in there.iterdir()}
         assert len(lines_of(there)) == len(told.evaluations)
 
 

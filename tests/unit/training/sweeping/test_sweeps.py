@@ -13,13 +13,11 @@ from adapters.files import from_files, read_folder
 from backbone import Backbone
 from training.errors import FolderInUse, InvalidArguments
 from training.loop.events import EvalEvent
-from training.runs.folder import RunFolder
 from training.sweeping.folder import read_result, write_result
 from training.sweeping.space import SearchSpace, Span, bases, counts, methods, numbers
 from training.sweeping.stacks import train_trials
 from training.sweeping.study import Trial
-from training.sweeping.sweep import EndedTrial, sweep_here
-from training.sweeping.winner import report_best
+from training.sweeping.sweep import EndedTrial, report_best, sweep_here
 from training.task.task_file import TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -70,7 +68,7 @@ def test_pruned_trials_leave_their_stack_and_the_others_come_to_what_they_come_t
         # neither the untrained prompt nor the last epoch is judged
         assert [epoch for who, epoch in heard if who == number] == (epochs[1:] if number in pruned else epochs[1:-1])
         assert (len(epochs) < 4) == (number in pruned)
-        folder = RunFolder(tmp_path / "alone" / str(number))
+        folder = tmp_path / "alone" / str(number)
         (alone,) = train_trials(
             tiny, subject, [Trial(number, trial.arguments)], [folder], should_prune=lambda number, event, best: False
         )
@@ -118,9 +116,9 @@ def test_a_trial_that_ended_on_disk_before_it_was_told_is_kept(tiny: Backbone, t
     plan = dataclasses.replace(PLAN, trials=2, fixed=dataclasses.replace(PLAN.fixed, epochs=1))
     with sweep_in(tmp_path / "sweep", subject, plan) as sweep:
         (first, _) = stack = sweep.next_stack()
-        folders = [sweep.folder.run_folder(trial.number) for trial in stack]
+        folders = [sweep.folder.trial(trial.number) for trial in stack]
         results = train_trials(tiny, subject, stack, folders, should_prune=sweep.should_prune)
-        write_result(folders[0].path, results[0])
+        write_result(folders[0], results[0])
     with sweep_in(tmp_path / "sweep", subject, plan, resume=True, on_end=told.append) as sweep:
         assert [(trial.number, trial.arguments) for trial in told] == [(0, first.arguments)]
         assert [trial.number for trial in sweep.next_stack()] == [2]

@@ -21,7 +21,8 @@ class ReportMetrics:
 
     selection: Metrics
     """On the selection rows, in float32; where it trained in bf16, another network's than those that chose it."""
-    answered: NDArray[np.float32]  # [n, K], label log-probabilities of the report rows
+    log_probs: NDArray[np.float32]  # [n, K]
+    """Label log-probabilities of the report rows, before calibration."""
     metrics: Metrics
     """On the report rows."""
     intervals: Mapping[str, Interval]
@@ -48,7 +49,7 @@ class ReportMetrics:
         return {"calibration_measured": "halves"} if self.in_halves and self.fit.is_fitted else {}
 
 
-def appraise(
+def measure_report(
     backbone: Backbone,
     scored: Scored,
     job: TrainingJob,
@@ -66,14 +67,14 @@ def appraise(
         abstain_precision=job.arguments.abstain_precision,
     )
     same = _are_the_same(job.selection, report)
-    answered = selected if same else predict(backbone, scored, job.trie, report.token_ids)
+    log_probs = selected if same else predict(backbone, scored, job.trie, report.token_ids)
     return ReportMetrics(
         selection=job.selection.measured(selected, job.scoring),
-        answered=answered,
-        metrics=report.measured(answered, job.scoring),
-        intervals=report.intervals(answered, job.scoring),
+        log_probs=log_probs,
+        metrics=report.measured(log_probs, job.scoring),
+        intervals=report.intervals(log_probs, job.scoring),
         fit=fit,
-        calibrated=(halves_figures if same else calibration_figures)(fit, answered, report.labels),
+        calibrated=(halves_figures if same else calibration_figures)(fit, log_probs, report.labels),
         in_halves=same,
     )
 

@@ -1,6 +1,7 @@
 """Prometheus series of rows and batches, refusals, registry calls and shadow versions, and the shared buckets."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -15,52 +16,32 @@ STAGE_BUCKETS = (0.0001, 0.0005, 0.001, 0.002, *LATENCY_BUCKETS)
 """Seconds of a request's stages."""
 _ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _TOKENS_BUCKETS = (32, 64, 128, 256, 512, 1_024, 2_048, 4_096)
+OUTCOMES = ("agreed", "flipped", "dropped", "failed")
 
 
 class ModelMetrics:
     """Rows and model batches. `superpos_rows` equals the sum of the predictions in all answers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._rows = Counter("superpos_rows", "Rows answered with a prediction", registry=registry)
-        self._rows_truncated = Counter(
-            "superpos_rows_truncated", "Rows cut to their task's token limit", registry=registry
+        counter = partial(Counter, registry=registry)
+        rows = partial(Histogram, registry=registry, buckets=_ROWS_BUCKETS)
+        tokens = partial(Histogram, registry=registry, buckets=_TOKENS_BUCKETS)
+        stage = partial(Histogram, registry=registry, buckets=STAGE_BUCKETS)
+        latency = partial(Histogram, registry=registry, buckets=LATENCY_BUCKETS)
+        self._rows = counter("superpos_rows", "Rows answered with a prediction")
+        self._rows_truncated = counter("superpos_rows_truncated", "Rows cut to their task's token limit")
+        self._rows_cached = counter("superpos_rows_cached", "Rows answered from the result cache")
+        self._trips = counter("superpos_adapter_trips", "Times that the circuit breaker tripped an adapter")
+        self._tokenize_seconds = stage("superpos_tokenize_duration_seconds", "Tokenizing a classified request's texts")
+        self._queue_seconds = stage(
+            "superpos_queue_duration_seconds", "A classified request's wait for its first batch"
         )
-        self._rows_cached = Counter(
-            "superpos_rows_cached", "Rows answered from the result cache, without the model", registry=registry
+        self._batch_rows = rows("superpos_batch_rows", "Rows per model batch")
+        self._batch_tokens = tokens(
+            "superpos_batch_tokens", "Tokens per model batch: prompts, texts, further trie nodes"
         )
-        self._tokenize_seconds = Histogram(
-            "superpos_tokenize_duration_seconds",
-            "Tokenizing the texts of a classified request",
-            buckets=STAGE_BUCKETS,
-            registry=registry,
-        )
-        self._queue_seconds = Histogram(
-            "superpos_queue_duration_seconds",
-            "From queueing a classified request's rows to the start of its first batch",
-            buckets=STAGE_BUCKETS,
-            registry=registry,
-        )
-        self._batch_rows = Histogram(
-            "superpos_batch_rows", "Rows in a model batch", buckets=_ROWS_BUCKETS, registry=registry
-        )
-        self._batch_tokens = Histogram(
-            "superpos_batch_tokens",
-            "Tokens in a model batch: prompts, texts, and label trie nodes past the first",
-            buckets=_TOKENS_BUCKETS,
-            registry=registry,
-        )
-        self._batch_adapters = Histogram(
-            "superpos_batch_adapters",
-            "Distinct adapters in a model batch",
-            buckets=_ROWS_BUCKETS,
-            registry=registry,
-        )
-        self._trips = Counter(
-            "superpos_adapter_trips", "Times that the circuit breaker tripped an adapter", registry=registry
-        )
-        self._batch_seconds = Histogram(
-            "superpos_batch_duration_seconds", "Duration of a model batch", buckets=LATENCY_BUCKETS, registry=registry
-        )
+        self._batch_adapters = rows("superpos_batch_adapters", "Distinct adapters per model batch")
+        self._batch_seconds = latency("superpos_batch_duration_seconds", "Duration of a model batch")
 
     def classified(self, answered: Classification) -> None:
         """Count a request's predictions, and observe the duration of its stages."""
@@ -84,14 +65,9 @@ class RefusalMetrics:
     """Refused requests by reason; the reasons are the closed sets of `service/errors.py`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._admission = Counter(
-            "superpos_admission_refusals", "Requests refused because of a limit, by reason", ["reason"],
-            registry=registry,
-        )  # fmt: skip
-        self._authentication = Counter(
-            "superpos_authentication_failures", "Requests whose key was not accepted, by reason", ["reason"],
-            registry=registry,
-        )  # fmt: skip
+        counter = partial(Counter, labelnames=["reason"], registry=registry)
+        self._admission = counter("superpos_admission_refusals", "Requests refused because of a limit")
+        self._authentication = counter("superpos_authentication_failures", "Requests whose key was not accepted")
         for reason in ADMISSION_REASONS:
             self._admission.labels(reason)
         for failure in AUTHENTICATION_REASONS:
@@ -109,17 +85,12 @@ class RegistryMetrics:
     """Registry calls by operation; `changes` is the catalog's poll."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ["operation"]
         self._seconds = Histogram(
-            "superpos_registry_duration_seconds",
-            "Duration of a registry call, by operation",
-            ["operation"],
-            buckets=STAGE_BUCKETS,
-            registry=registry,
-        )
-        self._errors = Counter(
-            "superpos_registry_errors", "Registry calls that failed, by operation", ["operation"],
-            registry=registry,
+            "superpos_registry_duration_seconds", "Duration of a registry call", labels,
+            buckets=STAGE_BUCKETS, registry=registry,
         )  # fmt: skip
+        self._errors = Counter("superpos_registry_errors", "Registry calls that failed", labels, registry=registry)
         for operation in OPERATIONS:
             self._seconds.labels(operation)
             self._errors.labels(operation)
@@ -131,19 +102,12 @@ class RegistryMetrics:
             self._errors.labels(call.operation).inc()
 
 
-OUTCOMES = ("agreed", "flipped", "dropped", "failed")
-
-
 class ShadowMetrics:
     """Shadow rows by outcome, all tasks together; `/tasks/{task}` reports them by task and label."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._rows = Counter(
-            "superpos_shadow_rows",
-            "Rows offered to a shadow version: same label, different label, no room or time, no answer",
-            ["outcome"],
-            registry=registry,
-        )
+        text = "Rows offered to a shadow version: same label, different label, no room or time, no answer"
+        self._rows = Counter("superpos_shadow_rows", text, ["outcome"], registry=registry)
         for outcome in OUTCOMES:
             self._rows.labels(outcome)
 

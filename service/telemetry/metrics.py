@@ -22,6 +22,9 @@ from service.telemetry.tenant_metrics import TenantMetrics
 
 _REFRESH_S = 1.0
 
+OverWorkers = Literal["livesum", "livemin", "livemax"]
+"""How the values of several live workers are combined."""
+
 
 class Metrics:
     """All series of one server.
@@ -59,7 +62,7 @@ class Metrics:
         text: str,
         read: Callable[[], float],
         *,
-        over_workers: Literal["livesum", "livemin", "livemax"] = "livesum",
+        over_workers: OverWorkers = "livesum",
     ) -> None:
         """Register a gauge that is read at each scrape, and every second if another worker may be scraped instead."""
         self._gauges.append((Gauge(name, text, registry=self._own, multiprocess_mode=over_workers), read))

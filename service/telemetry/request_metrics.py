@@ -1,6 +1,7 @@
 """Prometheus series of requests: received, and how each ended. The two add up at every scrape."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import Metric
@@ -27,28 +28,14 @@ class RequestMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self._answered = Counter(
-            "superpos_requests_answered",
-            "Requests that got a response, by status",
-            ["route", "status"],
-            registry=registry,
-        )
-        self._cancelled = Counter(
-            "superpos_requests_cancelled",
-            "Requests whose client hung up before the response",
-            ["route"],
-            registry=registry,
-        )
-        self._lost = Counter(
-            "superpos_requests_lost", "Requests whose worker died before the response", registry=registry
-        )
+        counter = partial(Counter, registry=registry)
+        self._answered = counter("superpos_requests_answered", "Requests with a response", ["route", "status"])
+        self._cancelled = counter("superpos_requests_cancelled", "Requests whose client hung up", ["route"])
+        self._lost = counter("superpos_requests_lost", "Requests whose worker died before the response")
         self._seconds = Histogram(
-            "superpos_request_duration_seconds",
-            "From the request's arrival to its response",
-            ["route"],
-            buckets=LATENCY_BUCKETS,
-            registry=registry,
-        )
+            "superpos_request_duration_seconds", "From a request's arrival to its response", ["route"],
+            buckets=LATENCY_BUCKETS, registry=registry,
+        )  # fmt: skip
 
     def register_routes(self, routes: Iterable[str]) -> None:
         """Create the series of every route, so that none is absent before traffic."""

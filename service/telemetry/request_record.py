@@ -23,7 +23,7 @@ class RequestOutcome:
 
 @dataclass(slots=True)
 class RequestRecord:
-    """Everything known about one request. It never holds a name that a caller invented: unknown refs are not recorded."""
+    """Everything known about one request, without names that a caller invented: unknown refs are not recorded."""
 
     tenant: str | None = None
     """The owner of the caller's key, or the default tenant of a server without keys."""

@@ -1,6 +1,7 @@
 """Prometheus series by tenant. Only known tenants have a label of their own, and at most a hundred of them."""
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -25,20 +26,11 @@ class TenantMetrics:
             registry: where they are kept
             is_known: whether a tenant exists; called for each tenant without a label
         """
-        self._requests = Counter(
-            "superpos_tenant_requests", "Requests that ended, by tenant and outcome", ["tenant", "status"],
-            registry=registry,
-        )  # fmt: skip
-        self._rows = Counter(
-            "superpos_tenant_rows", "Rows answered with a prediction, by tenant", ["tenant"], registry=registry
-        )
-        self._tokens = Counter(
-            "superpos_tenant_tokens", "Packed tokens run through the model, by tenant", ["tenant"], registry=registry
-        )
-        self._queue_seconds = Counter(
-            "superpos_tenant_queue_seconds", "Time that answered requests waited in the queue, by tenant", ["tenant"],
-            registry=registry,
-        )  # fmt: skip
+        counter = partial(Counter, registry=registry)
+        self._requests = counter("superpos_tenant_requests", "Requests that ended, by outcome", ["tenant", "status"])
+        self._rows = counter("superpos_tenant_rows", "Rows answered with a prediction", ["tenant"])
+        self._tokens = counter("superpos_tenant_tokens", "Packed tokens run through the model", ["tenant"])
+        self._queue_seconds = counter("superpos_tenant_queue_seconds", "Queueing time of answered requests", ["tenant"])
         self._is_known = is_known
         self._labels: dict[str, str] = {}
         for label in (DEFAULT_TENANT, OTHER_TENANT):

@@ -64,7 +64,7 @@ def serve(
     from pydantic import ValidationError
 
     from adapters.validation import first_error
-    from service.server.workers import serve_with_workers
+    from service.server.workers import StartupFailed, serve_with_workers
     from service.settings import Settings
     from service.telemetry.logging import configure_logging
 
@@ -93,7 +93,8 @@ def serve(
         configure_logging(settings.log_format, settings.log_level)
         with _take_port(settings) as held:
             if settings.workers > 1:
-                serve_with_workers(settings, held, on_serving=lambda: _tell(settings, held))
+                with report_errors(StartupFailed):
+                    serve_with_workers(settings, held, on_serving=lambda: _tell(settings, held))
             else:
                 _serve_alone(settings, held)
 

@@ -1,51 +1,59 @@
 """`superpos evaluate`."""
 
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cli.backbone_options import load_backbone
 from cli.commands.train import read_task_file
-from cli.console import CommandError, report_errors
+from cli.console import CommandError, err, out, print_table, report_errors
 from cli.options import BackboneOption, CacheOption, DeviceOption, OfflineOption, RevisionOption, ThreadsOption
+from cli.ui.metrics_table import MetricsTable
 from training.config.choices import Calibrate, InvalidPolicy, Protocol
+
+if TYPE_CHECKING:
+    from training.scoring.adapter_evaluation import AdapterEvaluation, EvaluationOptions
+    from training.task.task_file import TaskFile
 
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="An adapter's folder, or a run's folder with one in it.")],
-    task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="Names the rows to evaluate on.")],
+    folder: Annotated[Path, typer.Argument(help="An adapter's folder, or the folder of a run with an adapter.")],
+    task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="The task with the rows to evaluate on.")],
     rows: Annotated[Literal["validation", "train"], typer.Option(help="Which of the task's files.")] = "validation",
-    int8: Annotated[bool, typer.Option("--int8", help="Also in int8: accuracy, and whether labels agree.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Also score in int8, and report how many labels agree.")] = False,
     protocol: Annotated[
-        Protocol, typer.Option(help="greedy: also what free generation says, compared as text (the paper's protocol).")
+        Protocol,
+        typer.Option(help="greedy: also compare freely generated text with the labels (the paper's protocol)."),
     ] = "constrained",
     invalid: Annotated[
         InvalidPolicy | None,
-        typer.Option(help="greedy: words that are no label are wrong, or the run is worth 0 (†). (default: wrong)"),
+        typer.Option(
+            help="greedy: text that is not a label counts as wrong, or sets the run's score to 0 (†). (default: wrong)"
+        ),
     ] = None,
     calibrate: Annotated[
         Calibrate,
         typer.Option(
-            help="Fit a temperature to these rows, auto: not with more than 20 labels; with --record it is served.",
+            help="Fit a temperature to these rows. auto: only up to 20 labels. With --record it is served.",
         ),
     ] = "never",
     abstain_precision: Annotated[
         float | None,
         typer.Option(
-            help="--calibrate: abstain so that this share of the answers is right, as 0.95. (default: as it does)"
+            help="With --calibrate: choose the abstention threshold for this precision, for example 0.95. "
+            "(default: keep the adapter's)"
         ),
     ] = None,
     robustness: Annotated[
-        bool, typer.Option("--robustness", help="Also with typos, other case and other white space.")
+        bool, typer.Option("--robustness", help="Also score with typos, changed case and changed white space.")
     ] = False,
     record: Annotated[
         bool,
         typer.Option(
             "--record",
-            help="Write the answers' profile, and what --int8 and --calibrate found, into the adapter; its digest "
-            "changes.",
+            help="Write the profile of the predictions and the results of --int8 and --calibrate into the adapter. "
+            "Its digest changes.",
         ),
     ] = False,
     backbone: BackboneOption = "embedded",
@@ -60,47 +68,95 @@ def evaluate(
     \b
         superpos evaluate runs/tickets-superpos-seed0 examples/tasks/tickets.yaml
 
-    A server compares its answers with the profile of those on held-out rows, which training records, and tells how far
-    they have drifted. One in int8 (SUPERPOS_PRECISION=int8) serves only adapters that were compared there and agree on
-    98 % of the rows; training on a CPU compares by itself. For an adapter from elsewhere:
+    A server reports drift by comparing its predictions with the profile of those on held-out rows, which training
+    records. An int8 server (SUPERPOS_PRECISION=int8) serves only adapters whose int8 labels agree on 98 % of the rows;
+    training on a CPU records this comparison. For an adapter from elsewhere:
 
     \b
         superpos evaluate my-adapter examples/tasks/tickets.yaml --int8 --record
         superpos evaluate my-adapter examples/tasks/tickets.yaml --calibrate auto --abstain-precision 0.95 --record
     """
     from adapters.errors import AdapterError
+    from adapters.files import from_files
     from backbone import BackboneError
-    from cli.evaluating import EvaluationOptions, evaluate_adapter
     from training.errors import TrainingError
+    from training.runs.adapter_folder import adapter_files, record_adapter
+    from training.scoring.adapter_evaluation import EvaluationOptions, evaluate_adapter
+    from training.scoring.validation import adapter_task
 
     with report_errors(AdapterError, BackboneError, TrainingError):
         if int8 and device != "cpu":
-            raise CommandError(f"--int8 runs on device 'cpu', not on {device!r}")
+            raise CommandError(f"--int8 requires --device cpu, not {device!r}")
         if abstain_precision is not None and (calibrate == "never" or not 0 < abstain_precision < 1):
             raise CommandError(
-                f"--abstain-precision {abstain_precision:g} needs --calibrate auto, and to lie between 0 and 1"
+                f"--abstain-precision {abstain_precision:g}: expected --calibrate auto and a number between 0 and 1"
             )
         if invalid is not None and protocol != "greedy":
-            raise CommandError(f"--invalid {invalid} is of free generation: it needs --protocol greedy")
-        evaluate_adapter(
-            folder,
-            read_task_file(task_file),
-            partial(
-                load_backbone,
-                backbone,
-                cache_dir=cache_dir,
-                revision=revision,
-                offline=offline,
-                device=device,
-                threads=threads,
-            ),
-            rows=rows,
-            further=EvaluationOptions(
-                int8=int8,
-                generated=(invalid or "wrong") if protocol == "greedy" else None,
-                calibrate=calibrate,
-                abstain_precision=abstain_precision,
-                robustness=robustness,
-                record=record,
-            ),
+            raise CommandError(f"--invalid {invalid} requires --protocol greedy")
+        task = read_task_file(task_file)
+        paths = _row_files(task, rows)
+        adapter = from_files(adapter_files(folder))
+        task = adapter_task(task, adapter)
+        loaded = load_backbone(
+            backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
         )
+        options = EvaluationOptions(
+            int8=int8,
+            generated=(invalid or "wrong") if protocol == "greedy" else None,
+            calibrate=calibrate,
+            abstain_precision=abstain_precision,
+            robustness=robustness,
+        )
+        with err.status(f"scoring the rows of {paths[0]}"):
+            evaluation = evaluate_adapter(loaded, adapter, task, paths, options)
+        table = MetricsTable(f"{task.name}: {paths[0].name}", task.scoring)
+        table.add(adapter.digest[:19], evaluation.metrics, evaluation.intervals)
+        lines = _add_comparisons(table, evaluation, options)
+        print_table(table.finished())
+        for line in lines:
+            out.print(line, markup=False)
+        _print_calibration(evaluation, abstain_precision)
+        if record:
+            where = record_adapter(folder, evaluation.adapter)
+            out.print(f"{where} {evaluation.adapter.digest}", markup=False)
+
+
+def _row_files(task: "TaskFile", rows: Literal["validation", "train"]) -> tuple[Path, ...]:
+    from training.data.sources import locate
+
+    sources = locate(task.data)
+    paths = sources.train if rows == "train" else sources.validation
+    if not paths:
+        raise CommandError(f"task {task.name!r} has no validation file; evaluate it with --rows train")
+    return paths
+
+
+def _add_comparisons(table: MetricsTable, evaluation: "AdapterEvaluation", options: "EvaluationOptions") -> list[str]:
+    """Add a row for each comparison; returns the lines to print below the table."""
+    lines = []
+    if (int8 := evaluation.int8) is not None:
+        table.add("the same in int8", int8.metrics)
+        lines.append(f"{100 * int8.label_agreement:.2f} % of the rows get the same label in int8")
+    if (generated := evaluation.generated) is not None:
+        table.add(f"free generation, invalid: {options.generated}", generated.metrics)
+        shares = f"{100 * generated.invalid:.2f} % no label, {100 * generated.label_agreement:.2f} % the served label"
+        lines.append(f"free generation: {shares}")
+    for name, perturbed in evaluation.perturbed.items():
+        table.add(name, perturbed.metrics)
+        lines.append(f"{name}: {100 * perturbed.label_agreement:.2f} % of the rows keep their label")
+    return lines
+
+
+def _print_calibration(evaluation: "AdapterEvaluation", abstain_precision: float | None) -> None:
+    """Print what was fitted.
+
+    Raises:
+        CommandError: no threshold gives the precision that was asked for
+    """
+    if (fit := evaluation.fit) is None:
+        return
+    if abstain_precision is not None and fit.calibration.abstain_threshold is None:
+        raise CommandError(fit.notes[-1])
+    for note in fit.notes:
+        err.print(note, style="yellow", markup=False)
+    out.print(evaluation.calibration, markup=False)

@@ -141,7 +141,7 @@ def test_a_card_from_elsewhere_gets_the_calibration_at_its_end(desk: Desk, calib
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("--abstain-precision", "0.9"), "needs --calibrate auto"),
+        (("--abstain-precision", "0.9"), "expected --calibrate auto"),
         (("--calibrate", "auto", "--abstain-precision", "1.5"), "between 0 and 1"),
         (("--calibrate", "auto", "--abstain-precision", "0.9999"), "no abstain threshold"),
     ],

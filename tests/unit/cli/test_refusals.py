@@ -65,7 +65,7 @@ BADS = {
     ),
     "push of a run that is not finished": Bad(
         "push {tmp} topic --to {tmp}/r.sqlite",
-        ("{tmp}: got a run that is not finished", "--resume"),
+        ("{tmp}: got an unfinished run", "--resume"),
         {"run.json": '{"arguments": {"method": "simple"}}'},
     ),
     "push of a folder of runs": Bad("push {desk} topic --to {tmp}/r.sqlite", ("a folder of 1 runs", "as {run}")),
@@ -84,7 +84,7 @@ BADS = {
     "evaluate of no folder": Bad("evaluate {tmp}/none {task} --backbone {tiny}", ("{tmp}/none",)),
     "evaluate without rows": Bad(
         "evaluate {run} {tmp}/t.yaml --backbone {tiny}",
-        ("task 'topic' names no validation file", "--rows train"),
+        ("task 'topic' has no validation file", "--rows train"),
         {"t.yaml": TASK.replace("  validation: validation.jsonl\n", "")},
     ),
     "import of no folder": Bad("import {tmp}/none topic --to {tmp}/r.sqlite", ("{tmp}/none",)),

@@ -1,0 +1,152 @@
+"""Evaluation of an adapter on a task's labelled rows, as `superpos evaluate` reports it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters import PromptAdapter
+from backbone import Backbone
+from training.config.choices import Calibrate, InvalidPolicy
+from training.data.examples import Example
+from training.scoring.bootstrap import Interval
+from training.scoring.calibration import CalibrationFit, calibration_line, fit_calibration
+from training.scoring.confusion import INVALID
+from training.scoring.evaluation import TokenizedRows, tokenize_examples
+from training.scoring.generation import under_policy
+from training.scoring.int8 import compare_int8, recorded
+from training.scoring.metrics import Metrics, measure_answers
+from training.scoring.robustness import PERTURBATIONS, perturbed
+from training.scoring.validation import answers, generated, read_adapter_rows, with_calibration, with_profile
+from training.task.scoring import Scoring
+from training.task.task_file import TaskFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationOptions:
+    """Evaluations to make in addition to the metrics."""
+
+    int8: bool = False
+    generated: InvalidPolicy | None = None
+    """Compare with free generation, and count generated text that is not a label in this way."""
+    calibrate: Calibrate = "never"
+    """`never`: keep the adapter's calibration."""
+    abstain_precision: float | None = None
+    robustness: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRows:
+    """Rows with an adapter's predictions."""
+
+    backbone: Backbone
+    adapter: PromptAdapter
+    scoring: Scoring
+    examples: Sequence[Example]
+    rows: TokenizedRows
+    log_probs: NDArray[np.float32]  # [n, K]
+
+    def agreement(self, labels: NDArray[np.int64]) -> float:
+        """Return the share of rows whose predicted label is the same in `labels` [n]."""
+        return float((labels == self.log_probs.argmax(axis=1)).mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The same rows answered in another way."""
+
+    metrics: Metrics
+    label_agreement: float
+    """Share of the rows that get the same label as in float32, 0 to 1."""
+    invalid: float = 0.0
+    """Share of the rows whose answer is not a label, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterEvaluation:
+    """Result of `evaluate_adapter`."""
+
+    metrics: Metrics
+    intervals: Mapping[str, Interval]
+    int8: Comparison | None
+    generated: Comparison | None
+    perturbed: Mapping[str, Comparison]
+    """By the name of the perturbation of the texts."""
+    fit: CalibrationFit | None
+    calibration: str | None
+    """The fitted calibration in one line."""
+    adapter: PromptAdapter
+    """The adapter with the profile of its predictions, and what int8 and calibration found."""
+
+
+def evaluate_adapter(
+    backbone: Backbone, adapter: PromptAdapter, task: TaskFile, paths: Sequence[Path], options: EvaluationOptions
+) -> AdapterEvaluation:
+    """Score an adapter on the rows of some files.
+
+    Args:
+        task: in the adapter's labels (`adapter_task`)
+
+    Raises:
+        InvalidAdapter: it was trained for another backbone
+        InvalidData: a file is invalid, or its labels are not the adapter's
+    """
+    read = read_adapter_rows(backbone, adapter, task, *paths)
+    rows = tokenize_examples(backbone, adapter.spec, read.examples)
+    log_probs = answers(backbone, adapter, rows)
+    scored = ScoredRows(backbone, adapter, task.scoring, read.examples, rows, log_probs)
+    metrics = rows.measured(log_probs, task.scoring)
+    int8 = None
+    if options.int8:
+        found = compare_int8(backbone.in_precision("int8"), adapter, rows, log_probs, scoring=task.scoring)
+        int8 = Comparison(found.int8, found.label_agreement)
+        adapter = recorded(adapter, found)
+    fit = calibration = None
+    if options.calibrate != "never":
+        fit = fit_calibration(
+            log_probs,
+            rows.labels,
+            spec=adapter.spec,
+            calibrate=options.calibrate,
+            abstain_precision=options.abstain_precision,
+            before=adapter.manifest.calibration,
+        )
+        changed = with_calibration(adapter, fit, log_probs, rows.labels, rows=read)
+        calibration = calibration_line(fit.calibration, changed.manifest.provenance.metrics)
+        adapter = changed if fit.is_fitted or options.abstain_precision is not None else adapter
+    return AdapterEvaluation(
+        metrics=metrics,
+        intervals=rows.intervals(log_probs, task.scoring),
+        int8=int8,
+        generated=_generated(scored, loss=metrics.loss, policy=options.generated) if options.generated else None,
+        perturbed={name: _perturbed(scored, name) for name in (PERTURBATIONS if options.robustness else ())},
+        fit=fit,
+        calibration=calibration,
+        adapter=with_profile(adapter, log_probs),
+    )
+
+
+def _generated(scored: ScoredRows, *, loss: float, policy: InvalidPolicy) -> Comparison:
+    """Compare with what the same prompt generates freely."""
+    found = generated(scored.backbone, scored.adapter, scored.rows)
+    metrics = measure_answers(
+        found,
+        scored.rows.labels,
+        num_labels=scored.log_probs.shape[1],
+        loss=loss,
+        scoring=scored.scoring,
+        groups=scored.rows.groups,
+    )
+    return Comparison(
+        under_policy(metrics, found, policy), scored.agreement(found), invalid=float((found == INVALID).mean())
+    )
+
+
+def _perturbed(scored: ScoredRows, name: str) -> Comparison:
+    """Compare with the predictions on perturbed texts."""
+    examples = perturbed(scored.examples, name, spec=scored.adapter.spec)
+    rows = tokenize_examples(scored.backbone, scored.adapter.spec, examples)
+    found = answers(scored.backbone, scored.adapter, rows)
+    return Comparison(rows.measured(found, scored.scoring), scored.agreement(found.argmax(axis=1)))

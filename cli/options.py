@@ -1,101 +1,83 @@
-"""Options that several commands share."""
+"""Options that several commands share, and those generated from the training arguments."""
 
+import inspect
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 
 from cli.console import print_table
-from training.config.choices import Basis, MethodName, TokenSampling, WeightsInit
+from training.config.arguments import ARGUMENTS, TYPES, default_of
+from training.config.choices import MethodName
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
+
+_BACKBONE = "Backbone"
 
 BackboneOption = Annotated[
     str,
     typer.Option(
-        envvar="SUPERPOS_BACKBONE", help="'embedded', a directory, or a Hugging Face id such as google/flan-t5-small."
+        envvar="SUPERPOS_BACKBONE",
+        help="'embedded', a directory, or a Hugging Face id such as google/flan-t5-small.",
+        rich_help_panel=_BACKBONE,
     ),
 ]
 RevisionOption = Annotated[
-    str | None, typer.Option(envvar="SUPERPOS_REVISION", help="Hub branch, tag or commit of the backbone.")
+    str | None,
+    typer.Option(
+        envvar="SUPERPOS_REVISION",
+        help="Branch, tag or commit of the backbone on the Hugging Face Hub.",
+        rich_help_panel=_BACKBONE,
+    ),
 ]
 OfflineOption = Annotated[
-    bool, typer.Option(envvar="SUPERPOS_OFFLINE", help="Use only what is on this machine already.")
+    bool,
+    typer.Option(envvar="SUPERPOS_OFFLINE", help="Download nothing; use only local files.", rich_help_panel=_BACKBONE),
 ]
-DeviceOption = Annotated[str, typer.Option(envvar="SUPERPOS_DEVICE", help="'cpu' or 'cuda'.")]
+DeviceOption = Annotated[
+    str, typer.Option(envvar="SUPERPOS_DEVICE", help="'cpu' or 'cuda'.", rich_help_panel=_BACKBONE)
+]
 CacheOption = Annotated[
     Path | None,
-    typer.Option(envvar="SUPERPOS_CACHE_DIR", help="Where the embedded backbone's weights are kept."),
+    typer.Option(
+        envvar="SUPERPOS_CACHE_DIR",
+        help="Cache directory for the weights of the embedded backbone.",
+        rich_help_panel=_BACKBONE,
+    ),
 ]
 PrecisionOption = Annotated[
     str,
     typer.Option(
-        help="Of the frozen network while it trains: fp32; bf16 on CUDA, or a CPU that has it. The prompt, and what is "
-        "scored of it in the end, stay in float32."
+        help="Precision of the frozen network in training: fp32, or bf16 on CUDA and on CPUs that support it. Prompts "
+        "and the final scores stay in fp32.",
+        rich_help_panel=_BACKBONE,
     ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, envvar="SUPERPOS_THREADS", help="CPU threads; PyTorch's choice if left out.")
+    int | None,
+    typer.Option(
+        min=1,
+        envvar="SUPERPOS_THREADS",
+        help="Number of CPU threads. (default: chosen by PyTorch)",
+        rich_help_panel=_BACKBONE,
+    ),
 ]
-ServerOption = Annotated[str, typer.Option(envvar="SUPERPOS_SERVER", help="The server's address.")]
-_PLACE = "A server's address (http://…), a SQLite registry's path, or Redis (redis://…)."
-ToOption = Annotated[str, typer.Option("--to", envvar="SUPERPOS_SERVER", help=_PLACE)]
-FromOption = Annotated[str, typer.Option("--from", envvar="SUPERPOS_SERVER", help=_PLACE)]
+ServerOption = Annotated[str, typer.Option(envvar="SUPERPOS_SERVER", help="URL of the server.")]
+_TARGET = "URL of a server (http://…), path of a SQLite registry, or URL of a Redis registry (redis://…)."
+ToOption = Annotated[str, typer.Option("--to", envvar="SUPERPOS_SERVER", help=_TARGET)]
+FromOption = Annotated[str, typer.Option("--from", envvar="SUPERPOS_SERVER", help=_TARGET)]
 KeyOption = Annotated[
     str | None,
     typer.Option(
-        "--key", envvar="SUPERPOS_API_KEY", help="Key for a server that asks for one; the environment keeps it secret."
+        "--key",
+        envvar="SUPERPOS_API_KEY",
+        help="API key of the server. Prefer the environment variable: a command line is visible to other users.",
     ),
 ]
 
 
-MethodOption = Annotated[
-    MethodName | None,
-    typer.Option(help="How the prompt is parameterised. (default: superpos)", rich_help_panel="Method"),
-]
-BasisOption = Annotated[
-    Basis | None,
-    typer.Option(help="superpos, mixture: a basis for each prompt vector, or one for all.", rich_help_panel="Method"),
-]
-SoftmaxOption = Annotated[
-    bool | None,
-    typer.Option(help="superpos, mixture: a softmax over p′, the paper's ablation.", rich_help_panel="Method"),
-]
-WeightsInitOption = Annotated[
-    WeightsInit | None,
-    typer.Option(help="superpos, mixture: how p′ starts. (default: normal)", rich_help_panel="Method"),
-]
-TokenSamplingOption = Annotated[
-    TokenSampling | None,
-    typer.Option(help="Start from any token, or from the common ones.", rich_help_panel="Method"),
-]
-NumVirtualTokensOption = Annotated[
-    int | None, typer.Option(help="P, the prompt's length. (default: 10)", rich_help_panel="Method")
-]
-NumSampledTokensOption = Annotated[
-    int | None,
-    typer.Option(help="superpos: m, the token embeddings superposed. (default: 128)", rich_help_panel="Method"),
-]
-BottleneckOption = Annotated[
-    int | None,
-    typer.Option(help="residual, attempt: the small network's middle. (default: 128)", rich_help_panel="Method"),
-]
-RankOption = Annotated[
-    int | None, typer.Option(help="dpt: the rank of the prompt. (default: 8)", rich_help_panel="Method")
-]
-SourceOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="spot, mixture, attempt: the folder of an adapter to start from; repeatable.", rich_help_panel="Method"
-    ),
-]
-DropoutOption = Annotated[
-    bool | None,
-    typer.Option(help="Let the frozen network drop out in training. (default: no)", rich_help_panel="Method"),
-]
-
-
-def _list(name: str | None) -> str | None:
+def _list_presets(name: str | None) -> str | None:
     if name != "help":
         return name
     from rich.table import Table
@@ -113,10 +95,78 @@ def _list(name: str | None) -> str | None:
 PresetOption = Annotated[
     str | None,
     typer.Option(
-        callback=_list,
+        callback=_list_presets,
         is_eager=True,
         rich_help_panel="Method",
-        help="A recipe to start from, such as paper/superpos, lester/simple or fast; other options win over it. "
-        "'--preset help' lists them.",
+        help="A published recipe to start from, such as paper/superpos, lester/simple or fast; explicit options "
+        "override it. '--preset help' lists the presets.",
     ),
 ]
+
+
+def with_training_arguments(
+    *, only: Collection[str] = tuple(ARGUMENTS), several: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option per training argument.
+
+    Options that the user sets reach the command's parameter `explicit`, a dictionary by argument name.
+
+    Args:
+        only: the arguments, as the fields of `TrainArguments`
+        several: arguments that accept several values; these reach the command as one comma-separated string
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def run(**values: Any) -> None:
+            given = {name: values.pop(name) for name in only}
+            explicit = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in given.items()
+                if value not in (None, [])
+            }
+            command(**values, explicit=explicit)
+
+        parameters = []
+        for parameter in inspect.signature(command).parameters.values():
+            if parameter.name == "explicit":
+                parameters += [_parameter(name, takes_several=name in several) for name in only]
+            else:
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__doc__, run.__name__ = command.__doc__, command.__name__
+        return run
+
+    return decorate
+
+
+def _parameter(name: str, *, takes_several: bool) -> inspect.Parameter:
+    argument = ARGUMENTS[name]
+    kind = str if takes_several else list[str] if TYPES[name] == tuple[str, ...] else TYPES[name]
+    option = typer.Option(
+        *([argument.option] if argument.option else []),
+        help=_help(name, takes_several),
+        rich_help_panel=argument.panel,
+    )
+    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _help(name: str, takes_several: bool) -> str:
+    """Return an argument's meaning, followed by the methods it is for, its bounds and its default."""
+    argument, every = ARGUMENTS[name], get_args(MethodName)
+    notes = [] if argument.methods == every else [f"for {', '.join(argument.methods)}"]
+    notes += [argument.bounds] if argument.bounds and name != "seed" else []
+    defaults: dict[str, list[str]] = {}
+    for method in every:
+        defaults.setdefault(_shown(default_of(name, method)) or argument.unset, []).append(method)
+    usual, *others = defaults
+    exceptions = [f"{value} for {', '.join(defaults[value])}" for value in others]
+    notes += [f"default: {', or '.join([usual, *exceptions])}"] if usual else []
+    several = " Separate several values by commas." if takes_several else ""
+    return f"{argument.help}{several} ({'; '.join(notes)})"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value in (None, ()) else f"{value:g}" if isinstance(value, float) else str(value)

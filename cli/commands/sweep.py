@@ -3,7 +3,7 @@
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -19,13 +19,16 @@ from cli.options import (
     OfflineOption,
     RevisionOption,
     ThreadsOption,
+    with_training_arguments,
 )
 
 _SEARCH, _RUN = "Search", "Run"
 
 
+@with_training_arguments(only=("epochs", "num_virtual_tokens", "max_steps", "eval_every", "seed"))
 def sweep(
     task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="Template, labels and rows of the task.")],
+    explicit: dict[str, Any],
     trials: Annotated[int, typer.Option(min=1, help="Runs to try, pruned ones among them.", rich_help_panel=_RUN)] = 24,
     parallel: Annotated[
         int, typer.Option(min=1, max=64, help="Runs that train in one packed batch.", rich_help_panel=_RUN)
@@ -51,15 +54,6 @@ def sweep(
         Literal["median", "halving", "hyperband", "none"],
         typer.Option(help="Who ends hopeless runs early, of Optuna's.", rich_help_panel=_SEARCH),
     ] = "median",
-    epochs: Annotated[int, typer.Option(help="Passes over the training rows.", rich_help_panel=_RUN)] = 10,
-    num_virtual_tokens: Annotated[int, typer.Option(help="P, the prompt's length.", rich_help_panel=_RUN)] = 10,
-    max_steps: Annotated[
-        int | None, typer.Option(min=1, help="End a run after so many steps.", rich_help_panel=_RUN)
-    ] = None,
-    eval_every: Annotated[
-        int | None, typer.Option(min=1, help="Steps between evaluations. (default: an epoch's)", rich_help_panel=_RUN)
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Draws the search, and every run's rows and start.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Use at most so many training rows.")] = None,
     split: Annotated[
         Literal["honest", "paper"],
@@ -120,13 +114,7 @@ def sweep(
                 num_sampled_tokens=space.counts(m, "m"),
                 basis=space.bases(basis),
             ),
-            fixed=TrainArguments(
-                epochs=epochs,
-                num_virtual_tokens=num_virtual_tokens,
-                max_steps=max_steps,
-                eval_every=eval_every,
-                seed=seed,
-            ),
+            fixed=TrainArguments(**explicit),
             trials=trials,
             parallel=parallel,
             metric=metric,

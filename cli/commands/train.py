@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,168 +12,109 @@ from cli.client.publish import ask_place, publish_trained
 from cli.console import CommandError, err, report_errors, status
 from cli.options import (
     BackboneOption,
-    BasisOption,
-    BottleneckOption,
     CacheOption,
-    DropoutOption,
     KeyOption,
-    MethodOption,
-    NumSampledTokensOption,
-    NumVirtualTokensOption,
     OfflineOption,
     PrecisionOption,
     PresetOption,
-    RankOption,
     RevisionOption,
-    SoftmaxOption,
-    SourceOption,
     ThreadsOption,
-    TokenSamplingOption,
-    WeightsInitOption,
+    with_training_arguments,
 )
 from cli.resume import resume_command, resume_hint
 from cli.ui.results import print_outcomes
 from cli.ui.training import TrainingDisplay
-from training.config.choices import WITHOUT_ADAPTER, Calibrate, LossName, Sampling
+from training.config.arguments import default_of
+from training.config.choices import WITHOUT_ADAPTER
 
 if TYPE_CHECKING:
     from training.runs.plan import RunPlan
     from training.task.task_file import TaskFile
 
+_DATA, _RUN = "Data", "Run"
 
+
+@with_training_arguments(several=("lr",))
 def train(
     context: typer.Context,
     task_files: Annotated[
         list[Path],
-        typer.Argument(metavar="TASK.yaml...", help="Template, labels and rows of a task; several train together."),
+        typer.Argument(
+            metavar="TASK.yaml...", help="Task files: template, labels and rows. Several tasks train together."
+        ),
     ],
+    *,
     preset: PresetOption = None,
-    method: MethodOption = None,
-    basis: BasisOption = None,
-    softmax: SoftmaxOption = None,
-    weights_init: WeightsInitOption = None,
-    token_sampling: TokenSamplingOption = None,
-    num_virtual_tokens: NumVirtualTokensOption = None,
-    num_sampled_tokens: NumSampledTokensOption = None,
-    bottleneck: BottleneckOption = None,
-    rank: RankOption = None,
-    source: SourceOption = None,
-    dropout: DropoutOption = None,
-    loss: Annotated[
-        LossName | None,
-        typer.Option(
-            help="labels: the served distribution; full: cross-entropy over the vocabulary.",
-            rich_help_panel="Optimiser",
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the training rows. (default: 10)", rich_help_panel="Optimiser")
-    ] = None,
-    lr: Annotated[
-        str | None,
-        typer.Option(
-            help="AdamW's rate, or several with commas. (default: 0.01 for superpos, 0.3 for simple)",
-            rich_help_panel="Optimiser",
-        ),
-    ] = None,
-    weight_decay: Annotated[
-        float | None,
-        typer.Option(help="AdamW's; never on superpos' basis. (default: the method's)", rich_help_panel="Optimiser"),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Rows a step. (default: 32)", rich_help_panel="Optimiser")
-    ] = None,
-    clip: Annotated[
-        float | None,
-        typer.Option(
-            help="Scale a step's gradient down to this norm, each prompt's by itself.", rich_help_panel="Optimiser"
-        ),
-    ] = None,
-    max_steps: Annotated[
-        int | None, typer.Option(min=1, help="End after so many steps, if not before.", rich_help_panel="Optimiser")
-    ] = None,
-    eval_every: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Steps between evaluations. (default: at each epoch's end)", rich_help_panel="Optimiser"
-        ),
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(min=1, help="End after so many evaluations without a better one.", rich_help_panel="Optimiser"),
-    ] = None,
-    sampling: Annotated[
-        Sampling | None,
-        typer.Option(help="balanced: draw every label equally often. (default: shuffled)", rich_help_panel="Rows"),
-    ] = None,
-    class_weights: Annotated[
-        bool | None,
-        typer.Option(
-            help="Weigh a row's loss by rows / (labels × rows of its label). (default: no)", rich_help_panel="Rows"
-        ),
-    ] = None,
-    calibrate: Annotated[
-        Calibrate | None,
-        typer.Option(
-            help="Fit a temperature on the selection rows. (default: auto, not with more than 20 labels)",
-            rich_help_panel="Run",
-        ),
-    ] = None,
-    abstain_precision: Annotated[
-        float | None,
-        typer.Option(help="Abstain so that this share of the answers is right, as 0.95.", rich_help_panel="Run"),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Draws sampled tokens, row order and held-out rows.")] = 0,
-    seeds: Annotated[
-        int, typer.Option(min=1, max=64, help="Train with so many seeds, from --seed on, in one packed batch.")
-    ] = 1,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use at most so many training rows.")] = None,
+    explicit: dict[str, Any],
     split: Annotated[
         Literal["honest", "paper", "kfold"],
         typer.Option(
-            help="honest: choose on held-out training rows; paper: choose on the reported rows; kfold: report each "
-            "fold of the training rows under a prompt that the others trained."
+            help="honest: select the best epoch on held-out training rows; paper: select it on the reported rows; "
+            "kfold: cross-validate, reporting each fold under a prompt trained on the others.",
+            rich_help_panel=_DATA,
         ),
     ] = "honest",
-    folds: Annotated[int, typer.Option(min=2, max=100, help="kfold: how many, all trained in one stack.")] = 5,
+    folds: Annotated[
+        int, typer.Option(min=2, max=100, help="kfold: number of folds, trained together.", rich_help_panel=_DATA)
+    ] = 5,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of training rows.", rich_help_panel=_DATA)
+    ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=1, max=64, help="Number of consecutive seeds to train, starting at --seed.", rich_help_panel=_RUN
+        ),
+    ] = 1,
     out_folder: Annotated[
         Path | None,
-        typer.Option("--out", help="Run folder, or that of several runs. (default: runs/<task>-<method>-seed<seed>)"),
+        typer.Option(
+            "--out",
+            help="Run folder, or the folder that holds several. (default: runs/<task>-<method>-seed<seed>)",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Go on with what is half done in --out, as if it had never been ended; what is finished stays.",
-            rich_help_panel="Run",
+            help="Resume the unfinished runs in --out from their checkpoints; finished runs are kept.",
+            rich_help_panel=_RUN,
         ),
     ] = False,
     processes: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Deal the prompts to so many processes. (default: one for each --device)",
-            rich_help_panel="Run",
-        ),
+        typer.Option(min=1, help="Number of training processes. (default: one per device)", rich_help_panel=_RUN),
     ] = None,
     plain: Annotated[
-        bool, typer.Option("--plain", help="A line an evaluation, for logs, in place of the live table.")
+        bool,
+        typer.Option(
+            "--plain", help="Print one log line per evaluation instead of a live table.", rich_help_panel=_RUN
+        ),
     ] = False,
     write_report: Annotated[
-        bool,
-        typer.Option("--report/--no-report", help="Leave an HTML page about what was trained.", rich_help_panel="Run"),
+        bool, typer.Option("--report/--no-report", help="Write an HTML report.", rich_help_panel=_RUN)
     ] = True,
     tensorboard: Annotated[
         bool,
-        typer.Option("--tensorboard", help="Write event files for TensorBoard, an extra.", rich_help_panel="Run"),
+        typer.Option("--tensorboard", help="Write TensorBoard event files (needs the extra).", rich_help_panel=_RUN),
     ] = False,
     publish: Annotated[
-        str | None, typer.Option(help="Publish the result: a server's address, a SQLite registry's path, or Redis.")
+        str | None,
+        typer.Option(
+            help="Publish the best adapter of each task to a server's URL, a SQLite registry's path or a Redis URL.",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     key: KeyOption = None,
     backbone: BackboneOption = "embedded",
     device: Annotated[
-        str, typer.Option(envvar="SUPERPOS_DEVICE", help="'cpu', 'cuda', or several: cuda:0,cuda:1.")
+        str,
+        typer.Option(
+            envvar="SUPERPOS_DEVICE",
+            help="'cpu', 'cuda', or several devices: cuda:0,cuda:1.",
+            rich_help_panel="Backbone",
+        ),
     ] = "cpu",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
@@ -181,12 +122,11 @@ def train(
     revision: RevisionOption = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Train a prompt for a task and write its run folder: adapter, metrics, card, report.
+    """Train a prompt for each task and write its run folder: adapter, metrics, card and report.
 
-    Several seeds, rates and tasks train together, every prompt as it would alone, each into a folder of its own;
-    --publish takes the one of each task that its selection rows say is best, if it learned anything. Ctrl-C ends
-    training, keeps the best epoch so far of each, and tells the command that goes on from there to the same curve; so
-    does one after a crash.
+    All seeds, learning rates and tasks train together in one packed batch, each into its own folder.
+    --publish picks the adapter of each task that scores best on the selection rows, if it beats the untrained prompt.
+    Ctrl-C stops training, keeps the best epoch so far and prints the command that resumes it.
 
     \b
         superpos train examples/tasks/tickets.yaml --epochs 20
@@ -205,48 +145,23 @@ def train(
     from training.runs.plan import plan_runs, unfinished_runs
     from training.runs.processes import launch
 
-    asked = {
-        "method": method,
-        "basis": basis,
-        "softmax": softmax,
-        "weights_init": weights_init,
-        "token_sampling": token_sampling,
-        "num_virtual_tokens": num_virtual_tokens,
-        "num_sampled_tokens": num_sampled_tokens,
-        "bottleneck": bottleneck,
-        "rank": rank,
-        "sources": tuple(source) if source else None,
-        "dropout": dropout,
-        "loss": loss,
-        "sampling": sampling,
-        "class_weights": class_weights,
-        "epochs": epochs,
-        "weight_decay": weight_decay,
-        "batch_size": batch_size,
-        "clip": clip,
-        "max_steps": max_steps,
-        "eval_every": eval_every,
-        "patience": patience,
-        "calibrate": calibrate,
-        "abstain_precision": abstain_precision,
-    }
     with report_errors(AdapterError, BackboneError, TrainingError):
         tasks = [read_task_file(path) for path in task_files]
-        explicit = {name: value for name, value in asked.items() if value is not None}
-        rates = [{}] if lr is None else [{"lr": rate} for rate in _rates(lr)]
+        rates = [{"lr": rate} for rate in _rates(explicit.pop("lr"))] if "lr" in explicit else [{}]
+        first_seed = explicit.get("seed", default_of("seed", "superpos"))
         if split == "kfold" and publish is not None:
-            raise CommandError("--publish: no prompt of --split kfold has seen all rows; train one with another split")
+            raise CommandError("--publish: with --split kfold no prompt is trained on all rows; use another split")
         if resume and out_folder is None:
-            raise CommandError("--resume goes on with what is in a folder: name it with --out")
+            raise CommandError("--resume needs the folder of the interrupted runs; name it with --out")
         parts = [Fold(number=number, of=folds) for number in range(1, folds + 1)] if split == "kfold" else [None]
         variants = [
             (train_arguments(explicit | rate | {"seed": number}, preset=preset), part)
             for rate in rates
-            for number in range(seed, seed + seeds)
+            for number in range(first_seed, first_seed + seeds)
             for part in parts
         ]
         if publish is not None and (reason := WITHOUT_ADAPTER.get(variants[0][0].method)):
-            raise CommandError(f"--publish: method {variants[0][0].method!r} leaves no adapter: {reason}")
+            raise CommandError(f"--publish: method {variants[0][0].method!r} produces no adapter: {reason}")
         weights = backbone_source(backbone, cache_dir=cache_dir, revision=revision, offline=offline)
         above, plans = plan_runs(
             tasks,
@@ -278,7 +193,7 @@ def train(
             if failures:
                 raise CommandError("; ".join(failures))
         if unfinished_runs(plans):
-            raise typer.Exit(130)  # as a shell tells of an interrupt
+            raise typer.Exit(130)  # the exit status of a shell command that Ctrl-C ended
         if publish is not None:
             publish_trained([(task.name, outcome.folder) for task, outcome in best], publish, key)
 
@@ -287,21 +202,21 @@ def _rates(text: str) -> list[float]:
     try:
         rates = [float(part) for part in text.split(",")]
     except ValueError as exc:
-        raise CommandError(f"--lr is {text!r}, expected a number, or several with commas between them") from exc
+        raise CommandError(f"--lr is {text!r}, expected a number, or several separated by commas") from exc
     if len(set(rates)) < len(rates):
-        raise CommandError(f"--lr is {text!r}: a rate stands there twice")
+        raise CommandError(f"--lr is {text!r}: a rate is repeated")
     return rates
 
 
 def read_task_file(path: Path) -> "TaskFile":
-    """A task file, its `${NAME}`s taken from the environment (this is an entry point: it may read it)."""
+    """Read a task file; `${NAME}` in it stands for an environment variable."""
     from training.task.task_file import load_task_file
 
     return load_task_file(path, variables=os.environ)
 
 
 def report_training(plans: Sequence["RunPlan"], above: Path) -> None:
-    """Write one page about the runs that came to a result, into the folder that holds them, and tell where it is."""
+    """Write one HTML page about the finished runs into the folder that holds them, and print its path."""
     from training.report.writing import write_report
     from training.runs.layout import REPORT, RESULT
 

@@ -1,111 +1,230 @@
-"""The arguments of a training run."""
+"""`TrainArguments`: every argument of a training run, declared once.
 
-from dataclasses import dataclass
+A field's metadata holds its help text, bounds, per-method defaults and the methods that use it. Validation, the options
+of the command line, the search space of a sweep and the settings on an adapter's card are all derived from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields
+from math import inf
+from typing import Annotated, Literal, get_args, get_origin
 
 from training.config.choices import Basis, Calibrate, LossName, MethodName, Sampling, TokenSampling, WeightsInit
 from training.errors import InvalidArguments
-
-DEFAULT_LR: dict[MethodName, float] = {
-    "superpos": 0.01,
-    "simple": 0.3,
-    "residual": 0.3,
-    "dpt": 0.3,
-    "spot": 0.3,
-    "mixture": 0.01,
-    "attempt": 0.3,
-    "full": 1e-5,
-}
-"""SuperPos, residual, ATTEMPT and full fine-tuning as in the paper, §3.4; the others as Lester et al. 2021."""
-
-DEFAULT_WEIGHT_DECAY: dict[MethodName, float] = {"residual": 0.01, "full": 0.0}
-"""Where it is not 1e-5. The paper does not say it for full fine-tuning."""
 
 MAX_SEED = 2**53 - 1
 """The largest integer of an adapter's canonical JSON (RFC 8785)."""
 
 MAX_SAMPLED_TOKENS = 31_997
-"""The ordinary pieces of T5's sentencepiece vocabulary."""
+"""The number of ordinary pieces in T5's sentencepiece vocabulary."""
 
 NUM_SOURCES: dict[MethodName, tuple[int, int]] = {"spot": (1, 1), "mixture": (1, 1_000), "attempt": (1, 100)}
-"""The fewest and most source adapters of the methods that take any."""
+"""The fewest and most source adapters, for the methods that start from other adapters."""
+
+Panel = Literal["Method", "Optimiser", "Data", "Calibration", "Run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """The metadata of one training argument."""
+
+    help: str
+    panel: Panel
+    _: KW_ONLY
+    ge: float = -inf
+    gt: float = -inf
+    le: float = inf
+    lt: float = inf
+    methods: tuple[MethodName, ...] = get_args(MethodName)
+    """The methods that use it."""
+    by_method: Mapping[MethodName, float] = field(default_factory=dict)
+    """The methods whose default is not the field's own."""
+    unset: str = ""
+    """The effect of leaving it out, for an argument whose default is None."""
+    option: str | None = None
+    """The option of the command line, if it is not named like the field."""
+
+    @property
+    def bounds(self) -> str:
+        """The allowed range in words, empty if there is none."""
+        if self.ge > -inf and self.le < inf:
+            return f"{self.ge:.16g} to {self.le:.16g}"
+        ends = {"at least": self.ge, "above": self.gt, "at most": self.le, "below": self.lt}
+        return " and ".join(f"{word} {end:.16g}" for word, end in ends.items() if abs(end) < inf)
+
+    def allows(self, value: float) -> bool:
+        """Whether a number is finite and within the bounds."""
+        return self.ge <= value <= self.le and self.gt < value < self.lt
+
+
+_SUPERPOSED: tuple[MethodName, ...] = ("superpos", "mixture")
+_SAMPLED: tuple[MethodName, ...] = ("superpos", "simple", "residual", "attempt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainArguments:
-    """What a run is made of. Defaults are the paper's SuperPos but for the epochs.
+    """The arguments of a training run. Except for the number of epochs, the defaults are the paper's SuperPos.
 
     Raises:
-        InvalidArguments: a value outside its range, or one that the method has no use for
+        InvalidArguments: a value outside its bounds, or a number of sources that the method does not take
     """
 
-    method: MethodName = "superpos"
-    basis: Basis = "per_token"
-    softmax: bool = False
-    """superpos, mixture: a softmax over p′, the ablation of the paper's §A.2."""
-    weights_init: WeightsInit = "normal"
-    token_sampling: TokenSampling = "vocabulary"  # noqa: S105 - vocabulary tokens
-    num_virtual_tokens: int = 10
-    num_sampled_tokens: int = 128
-    bottleneck: int = 128
-    """residual, attempt: the width of the small network's middle."""
-    rank: int = 8
-    """dpt: r of P = A·B."""
-    sources: tuple[str, ...] = ()
-    """spot, mixture, attempt: folders of the adapters to start from."""
-    dropout: bool = False
-    """Whether the frozen network drops out in training, at T5's own rate and places."""
-    loss: LossName = "labels"
-    class_weights: bool = False
-    """Weigh a row's loss by how rare its label is (`training.data.balance.label_weights`)."""
-    sampling: Sampling = "shuffled"
-    """`balanced`: every label is drawn equally often (`training.data.balance.balanced_order`)."""
-    epochs: int = 10
-    batch_size: int = 32
-    lr: float = 0.01
-    weight_decay: float = 1e-5
-    seed: int = 0
-    clip: float | None = None
-    """The largest norm of a step's gradient, over all of the method's parameters; longer ones are scaled down."""
-    max_steps: int | None = None
-    """Steps after which training ends, where the epochs have more."""
-    eval_every: int | None = None
-    """Steps from one evaluation to the next; left out: at each epoch's end."""
-    patience: int | None = None
-    """Evaluations without a better one after which training ends."""
-    calibrate: Calibrate = "auto"
-    """Whether a temperature is fitted to the selection rows when training is done."""
-    abstain_precision: float | None = None
-    """The share of right answers that an abstain threshold is to give; left out: the task never abstains."""
+    method: Annotated[MethodName, Argument("Parameterisation of the prompt.", "Method")] = "superpos"
+    basis: Annotated[
+        Basis, Argument("One basis for each prompt vector, or one shared by all.", "Method", methods=_SUPERPOSED)
+    ] = "per_token"
+    softmax: Annotated[
+        bool,
+        Argument(
+            "Apply a softmax to the weights p′ (the ablation of the paper's §A.2).", "Method", methods=_SUPERPOSED
+        ),
+    ] = False
+    weights_init: Annotated[
+        WeightsInit, Argument("Initial distribution of the weights p′.", "Method", methods=_SUPERPOSED)
+    ] = "normal"
+    token_sampling: Annotated[
+        TokenSampling,
+        Argument(
+            "Sample the initial tokens from the whole vocabulary, or from its 5,000 most common pieces.",
+            "Method",
+            methods=_SAMPLED,
+        ),
+    ] = "vocabulary"  # noqa: S105 - not a password
+    num_virtual_tokens: Annotated[int, Argument("Length of the prompt, P.", "Method", ge=1, le=100)] = 10
+    num_sampled_tokens: Annotated[
+        int,
+        Argument(
+            "Number of token embeddings to superpose, m.", "Method", ge=1, le=MAX_SAMPLED_TOKENS, methods=("superpos",)
+        ),
+    ] = 128
+    bottleneck: Annotated[
+        int, Argument("Width of the bottleneck layer.", "Method", ge=1, le=4_096, methods=("residual", "attempt"))
+    ] = 128
+    rank: Annotated[int, Argument("Rank r of the prompt P = A·B.", "Method", ge=1, le=100, methods=("dpt",))] = 8
+    sources: Annotated[
+        tuple[str, ...],
+        Argument(
+            "Folder of an adapter to start from; repeatable.",
+            "Method",
+            methods=("spot", "mixture", "attempt"),
+            option="--source",
+        ),
+    ] = ()
+    dropout: Annotated[bool, Argument("Train with T5's own dropout in the frozen network.", "Method")] = False
+    loss: Annotated[
+        LossName,
+        Argument(
+            "labels: cross-entropy over the task's labels, as served; full: cross-entropy over the whole vocabulary.",
+            "Optimiser",
+        ),
+    ] = "labels"
+    # training.data.balance has the formulas of these two
+    class_weights: Annotated[
+        bool, Argument("Weight each row's loss by rows / (labels × rows with its label).", "Data")
+    ] = False
+    sampling: Annotated[
+        Sampling, Argument("shuffled: every row once per epoch; balanced: every label equally often.", "Data")
+    ] = "shuffled"
+    epochs: Annotated[int, Argument("Passes over the training rows.", "Optimiser", ge=1, le=100_000)] = 10
+    batch_size: Annotated[int, Argument("Rows per optimiser step.", "Optimiser", ge=1, le=4_096)] = 32
+    # superpos, residual, ATTEMPT and full fine-tuning as in the paper, §3.4; the others as in Lester et al. 2021
+    lr: Annotated[
+        float,
+        Argument(
+            "Learning rate of AdamW.",
+            "Optimiser",
+            gt=0,
+            le=100,
+            by_method={"simple": 0.3, "residual": 0.3, "dpt": 0.3, "spot": 0.3, "attempt": 0.3, "full": 1e-5},
+        ),
+    ] = 0.01
+    # the paper does not give it for full fine-tuning
+    weight_decay: Annotated[
+        float,
+        Argument(
+            "Weight decay of AdamW; the basis of superpos is exempt.",
+            "Optimiser",
+            ge=0,
+            le=1,
+            by_method={"residual": 0.01, "full": 0.0},
+        ),
+    ] = 1e-5
+    seed: Annotated[
+        int, Argument("Random seed for token sampling, shuffling and the held-out split.", "Run", ge=0, le=MAX_SEED)
+    ] = 0
+    clip: Annotated[
+        float | None,
+        Argument(
+            "Maximum gradient norm of a step, over all parameters of one prompt.",
+            "Optimiser",
+            gt=0,
+            unset="no clipping",
+        ),
+    ] = None
+    max_steps: Annotated[
+        int | None, Argument("Maximum number of optimiser steps.", "Optimiser", ge=1, unset="all steps of the epochs")
+    ] = None
+    eval_every: Annotated[
+        int | None, Argument("Optimiser steps between evaluations.", "Optimiser", ge=1, unset="once per epoch")
+    ] = None
+    patience: Annotated[
+        int | None,
+        Argument("Stop after this many evaluations without improvement.", "Optimiser", ge=1, unset="no early stopping"),
+    ] = None
+    calibrate: Annotated[
+        Calibrate,
+        Argument(
+            "Fit a temperature on the selection rows; auto: not for tasks with more than 20 labels.", "Calibration"
+        ),
+    ] = "auto"
+    abstain_precision: Annotated[
+        float | None,
+        Argument(
+            "Fit an abstain threshold so that this share of the answers is right, for example 0.95.",
+            "Calibration",
+            gt=0,
+            lt=1,
+            unset="never abstain",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("num_virtual_tokens", 1, 100),
-            ("num_sampled_tokens", 1, MAX_SAMPLED_TOKENS),
-            ("bottleneck", 1, 4_096),
-            ("rank", 1, 100),
-            ("epochs", 1, 100_000),
-            ("batch_size", 1, 4_096),
-            ("seed", 0, MAX_SEED),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise InvalidArguments(f"{name} is {getattr(self, name)}, expected {low} to {high}")
-        for name in ("max_steps", "eval_every", "patience"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise InvalidArguments(f"{name} is {value}, expected at least 1")
-        if self.clip is not None and not 0 < self.clip < float("inf"):
-            raise InvalidArguments(f"clip is {self.clip}, expected a number above 0")
-        if not 0 < self.lr <= 100:
-            raise InvalidArguments(f"lr is {self.lr}, expected above 0 and at most 100")
-        if not 0 <= self.weight_decay <= 1:
-            raise InvalidArguments(f"weight_decay is {self.weight_decay}, expected 0 to 1")
-        if self.abstain_precision is not None and not 0 < self.abstain_precision < 1:
-            raise InvalidArguments(f"abstain_precision is {self.abstain_precision}, expected between 0 and 1")
-        self._check_sources()
-
-    def _check_sources(self) -> None:
+        for name, argument in ARGUMENTS.items():
+            value = getattr(self, name)
+            choices = CHOICES.get(name)
+            if choices and value not in choices:
+                raise InvalidArguments(f"{name} is {value!r}, expected one of {', '.join(choices)}")
+            if isinstance(value, int | float) and not argument.allows(value):
+                raise InvalidArguments(f"{name} is {value}, expected {argument.bounds}")
         fewest, most = NUM_SOURCES.get(self.method, (0, 0))
         if not fewest <= len(self.sources) <= most:
             expected = "none" if most == 0 else str(fewest) if fewest == most else f"{fewest} to {most}"
             raise InvalidArguments(
                 f"method {self.method!r} was given {len(self.sources)} source adapters, expected {expected}"
             )
+
+
+ARGUMENTS: Mapping[str, Argument] = {each.name: get_args(each.type)[1] for each in fields(TrainArguments)}
+"""The metadata of each argument."""
+TYPES: Mapping[str, object] = {each.name: get_args(each.type)[0] for each in fields(TrainArguments)}
+"""The type of each argument's value."""
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    name: get_args(annotation) for name, annotation in TYPES.items() if get_origin(annotation) is Literal
+}
+"""The values of each argument that has a closed set of them."""
+_DEFAULTS: Mapping[str, object] = {each.name: each.default for each in fields(TrainArguments)}
+
+
+def default_of(name: str, method: MethodName) -> object:
+    """Return the default of an argument under a method."""
+    return ARGUMENTS[name].by_method.get(method, _DEFAULTS[name])
+
+
+def option_of(name: str) -> str:
+    """Return the option of `superpos train` that sets an argument."""
+    return ARGUMENTS[name].option or f"--{name.replace('_', '-')}"
+
+
+def unused_arguments(method: MethodName) -> frozenset[str]:
+    """Return the names of the arguments that a method does not use."""
+    return frozenset(name for name, argument in ARGUMENTS.items() if method not in argument.methods)

@@ -1,39 +1,20 @@
-"""The words that a training run chooses by; the command line reads them before anything slow is imported."""
+"""The closed sets of values that a training run chooses from. Imported by the command line, so it stays light."""
 
 from typing import Literal
 
 MethodName = Literal["superpos", "simple", "residual", "dpt", "spot", "mixture", "attempt", "full"]
 
 WITHOUT_ADAPTER: dict[MethodName, str] = {
-    "attempt": "its prompt is another for every input",
+    "attempt": "its prompt differs for every input",
     "full": "it trains a model of its own instead of a prompt",
 }
-"""The methods that do not collapse to a prompt, and why: they are trained and measured, never exported."""
-
-_SUPERPOSES = frozenset({"basis", "softmax", "weights_init"})
-ARGUMENTS_OF: dict[MethodName, frozenset[str]] = {
-    "superpos": _SUPERPOSES | {"num_sampled_tokens", "token_sampling"},
-    "simple": frozenset({"token_sampling"}),
-    "residual": frozenset({"token_sampling", "bottleneck"}),
-    "dpt": frozenset({"rank"}),
-    "spot": frozenset({"sources"}),
-    "mixture": _SUPERPOSES | {"sources"},
-    "attempt": frozenset({"token_sampling", "bottleneck", "sources"}),
-    "full": frozenset(),
-}
-"""Of the arguments that some methods alone have a use for, those of each method."""
-
-
-def unused_arguments(method: MethodName) -> frozenset[str]:
-    """The arguments that a method has no use for."""
-    return frozenset().union(*ARGUMENTS_OF.values()) - ARGUMENTS_OF[method]
-
+"""The methods that do not collapse to a prompt, and why. They are trained and measured, but never exported."""
 
 Basis = Literal["per_token", "shared"]
-"""superpos, mixture: a copy of E for each prompt vector, or one for all."""
+"""superpos, mixture: a copy of E for each prompt vector, or one copy shared by all of them."""
 
 WeightsInit = Literal["normal", "uniform", "zeros"]
-"""superpos, mixture: how p′ starts."""
+"""superpos, mixture: the distribution that p′ is initialised from."""
 
 TokenSampling = Literal["vocabulary", "common"]
 """`vocabulary`: any ordinary piece (the paper's); `common`: one of the most frequent (Lester et al. 2021, §3.2)."""
@@ -42,13 +23,13 @@ LossName = Literal["labels", "full"]
 """`labels`: the served distribution over the label trie; `full`: the paper's cross-entropy over the vocabulary."""
 
 Sampling = Literal["shuffled", "balanced"]
-"""`shuffled`: every row once an epoch; `balanced`: every label equally often."""
+"""`shuffled`: every row once per epoch; `balanced`: every label equally often."""
 
 Calibrate = Literal["auto", "always", "never"]
-"""Whether a temperature is fitted; `auto`: unless a task has so many labels that serving would lose its search."""
+"""Whether to fit a temperature; `auto`: only if serving can still search for the best labels instead of scoring all."""
 
 Protocol = Literal["constrained", "greedy"]
-"""`constrained`: the served answer, always a label; `greedy`: what free generation says, the paper's protocol."""
+"""`constrained`: the served answer, always a label; `greedy`: the text of free generation, the paper's protocol."""
 
 InvalidPolicy = Literal["wrong", "zero_run"]
-"""greedy: words that are no label count as wrong, or make the run worth 0 (the paper's †)."""
+"""greedy: generated text that is not a label counts as wrong, or makes the whole run score 0 (the paper's †)."""

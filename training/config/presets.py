@@ -1,20 +1,20 @@
-"""Presets: published recipes by name. What is asked for beside one wins over it.
+"""Presets: published recipes by name, and the rule that combines one with explicit arguments.
 
-What a source does not say (the paper: batch size, clipping, how p′ starts) is this project's default.
+Where a source is silent (the paper: batch size, clipping, the initialisation of p′), this project's default applies.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from training.config.arguments import DEFAULT_LR, DEFAULT_WEIGHT_DECAY, TrainArguments
-from training.config.choices import ARGUMENTS_OF, MethodName, unused_arguments
+from training.config.arguments import ARGUMENTS, TrainArguments, default_of, unused_arguments
+from training.config.choices import MethodName
 from training.errors import InvalidArguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """Values of `TrainArguments`, and where they stand."""
+    """Values of `TrainArguments` and their source."""
 
     source: str
     values: Mapping[str, Any]
@@ -60,27 +60,25 @@ PRESETS: dict[str, Preset] = {
         values=_PAPER | {"method": "full", "lr": 1e-5, "dropout": True},
     ),
     "fast": Preset(
-        source="this project: the shared basis, few epochs, an early end",
+        source="this project: a shared basis, few epochs, early stopping",
         values={"method": "superpos", "basis": "shared", "epochs": 8, "patience": 3, "lr": 0.01},
     ),
 }
 
 
 def train_arguments(explicit: Mapping[str, Any], *, preset: str | None = None) -> TrainArguments:
-    """The arguments of a run: what is explicit, else the preset's, else the method's own defaults.
+    """Combine the arguments of a run: explicit values win over the preset's, and those over the method's defaults.
 
     Raises:
-        InvalidArguments: no preset of that name, a value outside its range, or one that is explicit and that the
-            method has no use for
+        InvalidArguments: an unknown preset, a value outside its bounds, or an explicit one that the method does not use
     """
     if preset is not None and preset not in PRESETS:
-        raise InvalidArguments(f"preset {preset!r} is none, expected one of {', '.join(PRESETS)}")
+        raise InvalidArguments(f"unknown preset {preset!r}; expected one of {', '.join(PRESETS)}")
     values = ({} if preset is None else dict(PRESETS[preset].values)) | dict(explicit)
     method: MethodName = values.get("method", "superpos")
-    for name in sorted((explicit.keys() - {"sources"}) & unused_arguments(method)):  # sources are counted for each
-        users = ", ".join(other for other, names in ARGUMENTS_OF.items() if name in names)
-        raise InvalidArguments(
-            f"{name} is {explicit[name]!r}, which method {method!r} has no use for, expected {users}"
-        )
-    defaults = {"lr": DEFAULT_LR[method], "weight_decay": DEFAULT_WEIGHT_DECAY.get(method, 1e-5)}
+    # the number of sources is checked by TrainArguments itself
+    for name in sorted((explicit.keys() - {"sources"}) & unused_arguments(method)):
+        users = ", ".join(ARGUMENTS[name].methods)
+        raise InvalidArguments(f"{name} is {explicit[name]!r}, but method {method!r} does not use it, only {users}")
+    defaults: dict[str, Any] = {name: default_of(name, method) for name in ARGUMENTS}
     return TrainArguments(**(defaults | values))

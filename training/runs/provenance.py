@@ -11,8 +11,7 @@ from importlib.metadata import version
 import torch
 
 from adapters.adapter import PromptAdapter
-from training.config.arguments import TrainArguments
-from training.config.choices import unused_arguments
+from training.config.arguments import TrainArguments, unused_arguments
 from training.loop.events import TimingTotals
 
 Scalar = str | int | float | bool | None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 
 import torch
 
-from training.config.arguments import DEFAULT_WEIGHT_DECAY, TrainArguments
+from training.config.arguments import ARGUMENTS, TrainArguments
 from training.config.choices import Basis, MethodName
 from training.errors import InvalidArguments
 from training.methods.tokens import sample_token_ids
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 T = TypeVar("T")
-
-_OF_SUPERPOS = frozenset({"num_sampled_tokens", "basis"})
 
 UNSWEPT = {
     "spot": "it starts from an adapter",
@@ -75,12 +73,12 @@ class SearchSpace:
 
     def dimensions_of(self, method: MethodName) -> tuple[str, ...]:
         """Those that a method has a use for."""
-        return tuple(name for name in self.dimensions if method == "superpos" or name not in _OF_SUPERPOS)
+        return tuple(name for name in self.dimensions if method in ARGUMENTS[name].methods)
 
     def draw(self, trial: "BaseTrial", fixed: TrainArguments) -> TrainArguments:
         """The arguments of a trial: `fixed`, with what Optuna chose put in."""
         method: MethodName = _choice(trial, "method", self.methods)
-        own_decay = DEFAULT_WEIGHT_DECAY.get(method, fixed.weight_decay)
+        own_decay = ARGUMENTS["weight_decay"].by_method.get(method, fixed.weight_decay)
         drawn = replace(
             fixed,
             method=method,

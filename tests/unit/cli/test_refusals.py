@@ -73,7 +73,7 @@ BADS = {
         "evaluate {tmp} {task} --backbone {tiny}", ("{tmp}: got a folder without an adapter", "adapter_config.json")
     ),
     "an option of another method": Bad(
-        TRAIN + " --rank 4", ("rank is 4, which method 'superpos' has no use for", "expected dpt")
+        TRAIN + " --rank 4", ("rank is 4, but method 'superpos' does not use it", "only dpt")
     ),
     "a policy for what is not generated": Bad(
         "evaluate {run} {task} --invalid zero_run", ("--invalid zero_run", "--protocol greedy")

@@ -133,7 +133,7 @@ def test_several_tasks_train_in_one_stack_and_end_in_one_table(desk: Desk, tmp_p
         (["--resume"], "name it with --out"),
         (["--precision", "fp16"], "T5's activations overflow it"),
         (["--precision", "int8"], "expected fp32 or bf16"),
-        (["--clip", "-1"], "clip is -1.0, expected a number above 0"),
+        (["--clip", "-1"], "clip is -1.0, expected above 0"),
     ],
 )
 def test_options_that_cannot_be_are_refused(desk: Desk, tmp_path: Path, options: list[str], said: str) -> None:

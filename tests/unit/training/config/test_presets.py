@@ -1,9 +1,11 @@
 """Presets: published recipes, under what is asked for and over the methods' own defaults."""
 
 import pytest
+import typer.main
 from support.cli import superpos
 
-from training.config.arguments import DEFAULT_LR, TrainArguments
+from cli.main import app
+from training.config.arguments import ARGUMENTS, TrainArguments, default_of, option_of
 from training.config.choices import MethodName
 from training.config.presets import PRESETS, train_arguments
 from training.errors import InvalidArguments
@@ -44,12 +46,12 @@ def test_the_papers_rates_are_those_of_its_section_3_4(name: str, lr: float, wei
 def test_what_is_explicit_wins_over_the_preset_and_that_over_the_methods_default() -> None:
     assert train_arguments({"lr": 0.7}, preset="paper/simple").lr == 0.7
     assert train_arguments({}, preset="paper/simple").lr == 0.01
-    assert train_arguments({"method": "simple"}).lr == DEFAULT_LR["simple"]
+    assert train_arguments({"method": "simple"}).lr == default_of("lr", "simple") == 0.3
     assert train_arguments({}).method == "superpos"
 
 
 def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InvalidArguments, match=r"preset 'papers' is none, expected one of paper/superpos, .*fast"):
+    with pytest.raises(InvalidArguments, match=r"unknown preset 'papers'; expected one of paper/superpos, .*fast"):
         train_arguments({}, preset="papers")
 
 
@@ -61,7 +63,7 @@ def test_the_command_lists_presets_with_their_sources() -> None:
 
 
 def test_an_option_that_the_method_has_no_use_for_is_refused_but_a_presets_own_is_not() -> None:
-    with pytest.raises(InvalidArguments, match="rank is 4, which method 'simple' has no use for, expected dpt"):
+    with pytest.raises(InvalidArguments, match="rank is 4, but method 'simple' does not use it, only dpt"):
         train_arguments({"rank": 4}, preset="paper/simple")
     assert train_arguments({"method": "simple"}, preset="paper/superpos").num_virtual_tokens == 10
 
@@ -73,3 +75,17 @@ def test_the_command_of_a_run_names_no_option_that_it_would_refuse(method: Metho
     assert "--num-sampled-tokens" not in command
     assert "--softmax" not in command
     assert ("--rank 4" in command) == (method == "dpt")
+
+
+def test_every_argument_is_an_option_of_train_and_a_run_with_sources_can_be_repeated() -> None:
+    train = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
+    options = {name for parameter in train.params for name in parameter.opts}
+    assert {option_of(name) for name in ARGUMENTS} <= options
+    arguments = TrainArguments(method="mixture", sources=("a", "b"))
+    command = train_command(arguments, split="honest", limit=None, backbone="embedded", revision="")
+    assert "--source a --source b" in command
+
+
+def test_a_value_that_is_not_a_choice_is_refused_with_the_choices() -> None:
+    with pytest.raises(InvalidArguments, match="basis is 'each', expected one of per_token, shared"):
+        train_arguments({"basis": "each"})

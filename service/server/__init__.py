@@ -1,1 +1,1 @@
-"""TODO."""
+"""The server processes: sockets, workers and graceful shutdown."""

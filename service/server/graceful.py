@@ -1,9 +1,9 @@
-"""Uvicorn's server, stopped without losing a request.
+"""A uvicorn server that stops without losing a request.
 
-Uvicorn closes idle connections at the signal: one whose request is on its way, or half read, is cut off, and so is one
-that was accepted a moment before. Answers in flight do not tell their caller that the connection ends either, who sends
-the next request into it. Here every answer says `Connection: close` from the signal on, connections that are made
-already are taken and answered, and one is closed only after it has been silent for a while.
+At the stop signal uvicorn closes every idle connection. That cuts off requests on their way or half read, and
+connections that were accepted a moment before. Responses in flight do not announce the end either, so clients send
+their next request into a closing connection. This server adds `Connection: close` to every response after the signal,
+accepts and serves the connections that are already established, and closes one only after a period of silence.
 """
 
 import asyncio
@@ -17,21 +17,21 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from service.api.draining import Drain
 
 DRAIN = "drain"
-"""The application's `Drain` in the state of its lifespan."""
+"""Key of the application's `Drain` in its lifespan state."""
 _SILENT_S = 0.5
-"""How long a connection without a request is kept: longer than a request is on its way."""
+"""How long a connection without a request is kept open: longer than a request takes to arrive."""
 _TICK_S = 0.02
 
 
 class DrainingServer(uvicorn.Server):
-    """One process's server. Drains in the order: readiness off, `drain_delay_s`, listening off, answers, end."""
+    """Shutdown in order: report not ready, wait `drain_delay_s`, stop listening, finish requests, stop."""
 
     def __init__(self, config: uvicorn.Config, *, drain_delay_s: float, drain_timeout_s: float) -> None:
         super().__init__(config)
         self._drain_delay_s, self._drain_timeout_s = drain_delay_s, drain_timeout_s
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer everything that callers have sent, within the time there is; then uvicorn's own."""
+        """Serve everything that clients have sent, within `drain_timeout_s`; then shut down as uvicorn does."""
         drain = self.lifespan.state[DRAIN]
         assert isinstance(drain, Drain)
         drain.begin()
@@ -48,7 +48,7 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(_TICK_S)
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
-        """Close the listening sockets; who has connected to one is taken, for the kernel would reset them."""
+        """Close the listening sockets, but accept their pending connections, which the kernel would reset."""
         loop = asyncio.get_running_loop()
         accepted: list[socket.socket] = []
         for listener in sockets:
@@ -63,9 +63,9 @@ class DrainingServer(uvicorn.Server):
         return H11Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def _finish_connections(self, deadline: float) -> None:
-        """Wait for what was asked; close each connection that nothing comes from."""
+        """Wait for open requests; close each connection that stays silent."""
         silent_since: dict[H11Protocol, float] = {}
-        await asyncio.sleep(_TICK_S)  # who was accepted last has a connection by then
+        await asyncio.sleep(_TICK_S)  # by then the connections accepted last are registered
         while self.server_state.connections and time.monotonic() < deadline and not self.force_exit:
             now = time.monotonic()
             connections = {each for each in self.server_state.connections if isinstance(each, H11Protocol)}
@@ -77,19 +77,19 @@ class DrainingServer(uvicorn.Server):
 
 
 def _accept_all(listener: socket.socket) -> list[socket.socket]:
-    """The connections that wait to be accepted."""
+    """Accept every pending connection."""
     accepted: list[socket.socket] = []
     while True:
         try:
             connection, _ = listener.accept()
-        except OSError:  # nobody waits any more, or that one has left
+        except OSError:  # none is pending, or the client has disconnected
             return accepted
         connection.setblocking(False)
         accepted.append(connection)
 
 
 def _is_silent(connection: H11Protocol) -> bool:
-    """No request is being answered, half read, or waits in the kernel to be read."""
+    """Whether no request is being served, half read, or waiting in the kernel's buffer."""
     answering = connection.cycle is not None and not connection.cycle.response_complete
     half_read, _ = connection.conn.trailing_data
     if answering or half_read or connection.transport.is_closing():

@@ -1,4 +1,4 @@
-"""The server's port: taken before anything slow is loaded, by one process or for several."""
+"""Sockets on the server's port, which is taken before anything slow is loaded."""
 
 import socket
 
@@ -6,23 +6,23 @@ _BACKLOG = 2_048
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen on a port (`OSError` where it cannot be had)."""
+    """Listen on a port (`OSError` if it is not available)."""
     listener = _bind(*_address(host, port))
     listener.listen(_BACKLOG)
     return listener
 
 
 def hold(host: str, port: int) -> socket.socket:
-    """Take a port for workers to share (`OSError` where anybody has it). Who connects before they listen is refused."""
+    """Bind a port for workers to share (`OSError` if it is in use). Connections are refused until a worker listens."""
     holder = _bind(*_address(host, port))
-    # only now: bound like this from the start it would share the port of another server's workers
+    # set after binding: set before, the socket would share the port of another server's workers
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     return holder
 
 
 def share(holder: socket.socket) -> socket.socket:
-    """Another socket on the port that is held, for one worker to listen on."""
+    """Bind another socket to the port of `holder`, for one worker to listen on."""
     return _bind(holder.family, holder.getsockname(), socket.SO_REUSEPORT)
 
 
@@ -35,7 +35,7 @@ def _bind(family: int, address: tuple[str, int], *options: int) -> socket.socket
     try:
         for option in (socket.SO_REUSEADDR, *options):
             bound.setsockopt(socket.SOL_SOCKET, option, 1)
-        # every connection inherits it; without it an answer waits 40 ms for the caller's delayed acknowledgement
+        # inherited by every connection; without it a response waits 40 ms for the client's delayed acknowledgement
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound.bind(address)
     except OSError:

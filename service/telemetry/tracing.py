@@ -15,13 +15,12 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.datastructures import Headers
 
 from service.inference.predictions import Classification
 from service.telemetry.request_record import RequestOutcome, RequestRecord
+from service.telemetry.trace_context import extract, to_traceparent
 
-_TRACE_HEADERS = ("traceparent", "tracestate")
 _MAX_WAITING = 2_048
 _SEND_EVERY_MS = 1_000
 _SEND_TIMEOUT_S = 2.0
@@ -36,14 +35,11 @@ class RequestSpan:
     """A request's server span, a child of the caller's span if `traceparent` names one."""
 
     def __init__(self, tracer: Tracer, headers: Headers) -> None:
-        carrier = {name: headers[name] for name in _TRACE_HEADERS if name in headers}
         # both clocks are read together, to convert times of one into times of the other
         self._since_ns = time.time_ns() - time.monotonic_ns()
         self._tracer = tracer
-        self._span = tracer.start_span("request", TraceContextTextMapPropagator().extract(carrier), SpanKind.SERVER)
-        context = self._span.get_span_context()
-        self.trace_id = f"{context.trace_id:032x}"
-        self.traceparent = f"00-{self.trace_id}-{context.span_id:016x}-{context.trace_flags:02x}"
+        self._span = tracer.start_span("request", extract(headers), SpanKind.SERVER)
+        self.traceparent = to_traceparent(self._span.get_span_context())
         """The response header: the caller's trace, and this server's span in it."""
 
     def end(self, ended: RequestOutcome, record: RequestRecord) -> None:

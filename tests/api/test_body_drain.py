@@ -6,7 +6,7 @@ import socket
 import pytest
 from support import RunningServer
 
-from service.api.middleware import body_drain as lingering
+from service.api.middleware import body_drain
 
 TRIES = 10
 """Without the layer a reset overtakes the answer, or the sending, in nearly every one."""
@@ -60,15 +60,15 @@ def test_an_early_refusal_reaches_who_sends_its_whole_body_first(
 def test_who_stops_sending_has_the_refusal_at_once_and_is_not_waited_for_long(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lingering, "IDLE_S", 0.1)
-    monkeypatch.setattr(lingering, "LINGER_S", 1_000)
+    monkeypatch.setattr(body_drain, "IDLE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(body_drain, "DRAIN_TIMEOUT_S", 1_000)
     with connected(server) as connection:
         connection.sendall(head("/classify/sentiment", 6_000_000, Connection="close", Content_Type="application/json"))
         assert status_and_code(read_all(connection)) == (b"413", "body_too_large")
 
 
 def test_who_never_stops_sending_is_not_read_for_ever(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lingering, "LINGER_S", 0.2)
+    monkeypatch.setattr(body_drain, "DRAIN_TIMEOUT_S", 0.2)
     with connected(server) as connection:
         connection.sendall(head("/classify/sentiment", 10**15, Connection="close", Content_Type="application/json"))
 

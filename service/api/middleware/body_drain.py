@@ -1,7 +1,7 @@
-"""The ASGI layer that reads on after an early answer, so that the answer arrives.
+"""Reads the rest of a request's body after an early response, so that the response arrives.
 
-A request that is refused before its body was read, by a server that then closes the connection (`Connection: close`,
-or on its way out), leaves bytes in the socket: the system answers those with a reset, which can overtake the refusal.
+If the server closes a connection with unread bytes in its socket (`Connection: close`, or while draining), the system
+sends a reset, which can overtake the response and discard it.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ from contextlib import suppress
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LINGER_S = 10.0
-"""How long the rest of a body is read, and thrown away, after its answer."""
-IDLE_S = 2.0
-"""How long nothing may come of it meanwhile."""
+DRAIN_TIMEOUT_S = 10.0
+"""Time limit for reading and discarding the rest of a body."""
+IDLE_TIMEOUT_S = 2.0
+"""Time limit without any new bytes."""
 
 
 class DrainBodyMiddleware:
-    """Sends an answer whole, but ends it only after the request's body or after `LINGER_S`. To be outermost."""
+    """Sends a response at once, but ends it only after the request's body or a time limit. Must be outermost."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -29,41 +29,41 @@ class DrainBodyMiddleware:
             return
         exchange = _Exchange(receive, send)
         await self._app(scope, exchange.receive, exchange.send)
-        await exchange.linger()
+        await exchange.drain()
 
 
 def _sends_a_body(headers: Headers) -> bool:
-    """Whether bytes may follow, unasked: who expects a 100 and gets another status keeps its body."""
+    """Whether the client sends a body without waiting for a 100 (Continue)."""
     return ("transfer-encoding" in headers or headers.get("content-length", "0") != "0") and "expect" not in headers
 
 
 class _Exchange:
-    """One request and its answer."""
+    """One request and its response."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self._body_ended = self._lingers = False
+        self._body_ended = self._is_ended_early = False
 
     async def receive(self) -> Message:
-        """The next piece of the body; the last one is noticed."""
+        """Return the next chunk of the body."""
         message = await self._receive()
         self._body_ended = message["type"] != "http.request" or not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass on; the last piece as one that another follows, where the body has not ended."""
+        """Send a message; if the body has not ended, keep the response open after its last chunk."""
         if message["type"] == "http.response.body" and not message.get("more_body", False) and not self._body_ended:
-            self._lingers = True
+            self._is_ended_early = True
             message = {**message, "more_body": True}
         await self._send(message)
 
-    async def linger(self) -> None:
-        """Read the rest of the body and end the answer, where it was sent before that."""
-        if not self._lingers:
+    async def drain(self) -> None:
+        """Read the rest of the body, then end the response, if it is still open."""
+        if not self._is_ended_early:
             return
-        ends = time.monotonic() + LINGER_S
+        ends = time.monotonic() + DRAIN_TIMEOUT_S
         with suppress(TimeoutError):
             while not self._body_ended and time.monotonic() < ends:
-                async with asyncio.timeout(IDLE_S):
+                async with asyncio.timeout(IDLE_TIMEOUT_S):
                     await self.receive()
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})

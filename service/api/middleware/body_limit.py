@@ -1,4 +1,4 @@
-"""The ASGI layer that stops a body at its route's limit, before anything parses it."""
+"""Limits the size of request bodies before anything parses them."""
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -9,7 +9,7 @@ UPLOAD_SUFFIX = "/versions"
 
 
 class BodyLimitMiddleware:
-    """Refuses a request by its Content-Length, or cuts it off at the byte that passes the limit."""
+    """Rejects a body by its Content-Length, or at the first chunk above the limit of its route."""
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_upload_bytes: int) -> None:
         self._app, self._max_body_bytes, self._max_upload_bytes = app, max_body_bytes, max_upload_bytes
@@ -27,7 +27,7 @@ class BodyLimitMiddleware:
             message = await receive() if received <= limit else {"type": "http.request"}
             received += len(message.get("body", b""))
             if received > limit:
-                raise BodyTooLarge(f"the body has {received} bytes or more, this route takes {limit}")
+                raise BodyTooLarge(f"the body has at least {received} bytes, this route accepts at most {limit}")
             return message
 
         await self._app(scope, limited, send)

@@ -1,4 +1,4 @@
-"""The ASGI layer that answers 304 where a reader has what it asks for: routes only set their `ETag`."""
+"""Answers conditional reads with 304; routes only set their `ETag`."""
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -7,7 +7,7 @@ from service.releases.preconditions import is_listed
 
 
 class ConditionalGetMiddleware:
-    """Turns a 200 whose tag stands in the request's `If-None-Match` into a 304 without a body."""
+    """Turns a 200 whose entity tag is listed in `If-None-Match` into a 304 without a body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -19,7 +19,7 @@ class ConditionalGetMiddleware:
             return
         modified = True
 
-        async def unless_known(message: Message) -> None:
+        async def send_unless_known(message: Message) -> None:
             nonlocal modified
             if message["type"] == "http.response.start":
                 modified = not _is_known(message, known)
@@ -32,7 +32,7 @@ class ConditionalGetMiddleware:
                 message["body"] = b""
             await send(message)
 
-        await self._app(scope, receive, unless_known)
+        await self._app(scope, receive, send_unless_known)
 
 
 def _is_known(message: Message, known: str) -> bool:

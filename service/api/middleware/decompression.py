@@ -1,4 +1,4 @@
-"""The ASGI layer that reads gzipped bodies. What comes out is counted by whoever reads it, chunk by chunk."""
+"""Decompresses gzipped request bodies in chunks."""
 
 import asyncio
 import zlib
@@ -11,17 +11,16 @@ from service.api.problems import problem_response
 from service.errors import MalformedBody, UnsupportedEncoding
 
 CHUNK_BYTES = 64 << 10
-"""What is inflated at a time: a body that unpacks to a gigabyte never stands in memory."""
+"""Size of a decompressed chunk: a body that expands to a gigabyte is never in memory as a whole."""
 
 _GZIP = ("gzip", "x-gzip")
 _WITH_GZIP_HEADER = zlib.MAX_WBITS | 16
 
 
 class GunzipMiddleware:
-    """Inflates bodies that say `Content-Encoding: gzip`, refuses other codings with 415.
+    """Decompresses bodies with `Content-Encoding: gzip`; rejects other codings with 415.
 
-    It limits nothing itself: one `BodyLimitMiddleware` outside it counts the bytes on the wire, another inside it
-    counts the bytes after decompression.
+    Sizes are limited by two `BodyLimitMiddleware`s: the outer counts bytes on the wire, the inner decompressed bytes.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -33,16 +32,16 @@ class GunzipMiddleware:
             await self._app(scope, receive, send)
         elif coding.lower() in _GZIP:
             wire_only = (b"content-encoding", b"content-length")
-            # in place: the layers outside read what the router leaves in this very scope
+            # in place: the outer middleware reads what the router adds to this scope
             scope["headers"] = [header for header in scope["headers"] if header[0].lower() not in wire_only]
             await self._app(scope, _Inflating(receive).receive, send)
         else:
-            refusal = UnsupportedEncoding(f"Content-Encoding is {coding!r}, expected gzip or none")
+            refusal = UnsupportedEncoding(f"Content-Encoding is {coding!r}, expected gzip or no encoding")
             await problem_response(Request(scope), refusal)(scope, receive, send)
 
 
 class _Inflating:
-    """One gzipped body: members one after another, each inflated in chunks."""
+    """One gzipped body, which may have several members."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -51,7 +50,7 @@ class _Inflating:
         self._more_on_wire, self._done = True, False
 
     async def receive(self) -> Message:
-        """The next chunk of the plain body (`MalformedBody` where it is no gzip, or ends too early)."""
+        """Return the next decompressed chunk (`MalformedBody` if the body is not gzip or is truncated)."""
         if self._done:
             return await self._receive()
         while not self._pending and self._more_on_wire:
@@ -60,11 +59,11 @@ class _Inflating:
                 return message
             self._pending = message.get("body", b"")
             self._more_on_wire = message.get("more_body", False)
-        await asyncio.sleep(0)  # a chunk takes 0.1 ms: others get their turn between two
+        await asyncio.sleep(0)  # a chunk takes 0.1 ms: other requests run in between
         plain = self._inflate()
         self._done = not self._pending and not self._more_on_wire
         if self._done and not self._member.eof:
-            raise MalformedBody("the body is no whole gzip stream: it ends within one")
+            raise MalformedBody("the gzipped body is truncated")
         return {"type": "http.request", "body": plain, "more_body": not self._done}
 
     def _inflate(self) -> bytes:

@@ -1,4 +1,4 @@
-"""The outermost ASGI layer: request id, trace, metrics and one log line a request."""
+"""Gives each request an id and a trace, and reports its end once: metrics, usage, span, one log line."""
 
 import re
 import secrets
@@ -16,22 +16,21 @@ from service.monitoring.usage import UsageMeter
 from service.telemetry.metrics import Metrics
 from service.telemetry.request_metrics import OTHER_ROUTE
 from service.telemetry.request_record import RequestOutcome, RequestRecord, begin_record
+from service.telemetry.trace_context import TRACEPARENT, caller_traceparent
 
 if TYPE_CHECKING:
     from service.telemetry.tracing import Tracing
 
 REQUEST_ID = "X-Request-ID"
-TRACEPARENT = "traceparent"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _log = structlog.get_logger("service")
 _PROBES = frozenset({"/healthz/live", "/healthz/ready", "/healthz/startup", "/metrics"})
 
 
 class RequestContextMiddleware:
-    """Gives every request an id, echoes it, and counts the request once when it arrives and once when it ends."""
+    """Outermost but one: only `DrainBodyMiddleware` surrounds it."""
 
     def __init__(
         self, app: ASGIApp, *, metrics: Metrics, usage: UsageMeter, drain: Drain, tracing: "Tracing | None"
@@ -50,6 +49,8 @@ class RequestContextMiddleware:
 
 
 class _Exchange:
+    """One request and its response."""
+
     def __init__(self, scope: Scope, send: Send, metrics: Metrics, drain: Drain, tracing: "Tracing | None") -> None:
         headers = Headers(scope=scope)
         given = headers.get(REQUEST_ID, "")
@@ -59,9 +60,9 @@ class _Exchange:
         self._scope, self._send, self._metrics, self._drain = scope, send, metrics, drain
         self._record = begin_record()
         self._span = None if tracing is None else tracing.begin(headers)
-        self._traceparent = _callers_trace(headers) if self._span is None else self._span.traceparent
+        self._traceparent = caller_traceparent(headers) if self._span is None else self._span.traceparent
         clear_contextvars()
-        bind_contextvars(request_id=self._request_id)  # in whatever is logged on the way
+        bind_contextvars(request_id=self._request_id)  # part of every log line of this request
         if self._traceparent is not None:
             bind_contextvars(trace_id=self._traceparent.split("-")[1])
         metrics.request_received()
@@ -79,9 +80,9 @@ class _Exchange:
         await self._send(message)
 
     def end(self) -> tuple[RequestRecord, int]:
-        """Count and log; what is known comes back with the status.
+        """Count and log the request; return its record and status.
 
-        Without a status nothing was answered, which the server turns into a 500.
+        Without a response the application raised an error, for which the server sends a 500.
         """
         seconds = time.monotonic() - self._started
         if self._status is None:
@@ -95,7 +96,7 @@ class _Exchange:
             self._metrics.request_answered(route, status, seconds, self._record)
         if self._span is not None:
             self._span.end(RequestOutcome(method, route, status, self._request_id), self._record)
-        # who watches asks every second, on every server: said only where the answer is not the usual one
+        # health checks and scrapes arrive every second: logged only if the status is unusual
         log = _log.debug if route in _PROBES and status == 200 else _log.info
         log(
             "request",
@@ -103,23 +104,18 @@ class _Exchange:
             route=route,
             status=status,
             duration_ms=round(1_000 * seconds, 1),
-            **_told(self._record),
+            **_log_fields(self._record),
         )
         return self._record, status
 
 
-def _callers_trace(headers: Headers) -> str | None:
-    given = headers.get(TRACEPARENT, "")
-    return given if _TRACEPARENT.fullmatch(given) else None
-
-
-def _told(record: RequestRecord) -> dict[str, object]:
-    """What a log line says of a request beside how it ended; what is not known is left out."""
-    told: dict[str, object] = {"tenant": record.tenant, "code": record.code}
+def _log_fields(record: RequestRecord) -> dict[str, object]:
+    """Return the fields of the log line that come from the record, without unknown ones."""
+    fields: dict[str, object] = {"tenant": record.tenant, "code": record.code}
     if len(record.resolved) == 1:
-        told |= {"task": record.resolved[0].task, "version": record.resolved[0].version}
+        fields |= {"task": record.resolved[0].task, "version": record.resolved[0].version}
     elif record.resolved:
-        told["tasks"] = [f"{each.task}@{each.version}" for each in record.resolved]
+        fields["tasks"] = [f"{each.task}@{each.version}" for each in record.resolved]
     if record.answered:
-        told["rows"] = sum(len(answered.predictions) for answered in record.answered)
-    return {name: value for name, value in told.items() if value is not None}
+        fields["rows"] = sum(len(answered.predictions) for answered in record.answered)
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,8 +1,7 @@
-"""The ASGI layer that keeps web pages off a server without keys: foreign Host and Origin headers are refused.
+"""Protects a server without keys from web pages: rejects foreign `Host` and `Origin` headers.
 
-A page in the browser of somebody on this machine can reach loopback: by a name of its own that it lets point at
-127.0.0.1 (DNS rebinding, seen in the Host header), or by a plain form (seen in the Origin header, which only browsers
-send).
+A page in a browser on this machine can reach a loopback address: through its own domain, resolved to 127.0.0.1 (DNS
+rebinding, visible in `Host`), or with a plain form (visible in `Origin`, which only browsers send).
 """
 
 from collections.abc import Collection
@@ -18,7 +17,7 @@ from service.errors import Forbidden, Misdirected
 
 
 class TrustedHostsMiddleware:
-    """Answers for localhost, loopback addresses and the hosts named, at any port; others get 421 or 403."""
+    """Accepts localhost, loopback addresses and `allowed_hosts` at any port; others get 421 (Host) or 403 (Origin)."""
 
     def __init__(self, app: ASGIApp, *, allowed_hosts: Collection[str]) -> None:
         self._app = app
@@ -33,16 +32,16 @@ class TrustedHostsMiddleware:
 
     def _refusal(self, headers: Headers) -> Exception | None:
         host, origin = headers.get("Host"), headers.get("Origin")
-        if host is not None and not self._is_ours(f"//{host}"):  # HTTP/1.0 may lack one; no browser speaks that
-            return Misdirected(f"Host is {host!r}, this server answers for localhost; see SUPERPOS_ALLOWED_HOSTS")
-        if origin is not None and not self._is_ours(origin):
-            return Forbidden(f"Origin is {origin!r}: a server without keys takes no requests of foreign web pages")
+        if host is not None and not self._is_allowed(f"//{host}"):  # may be missing in HTTP/1.0, which no browser uses
+            return Misdirected(f"Host is {host!r}, expected localhost; allow other names with SUPERPOS_ALLOWED_HOSTS")
+        if origin is not None and not self._is_allowed(origin):
+            return Forbidden(f"Origin is {origin!r}: a server without keys rejects requests from foreign web pages")
         return None
 
-    def _is_ours(self, url: str) -> bool:
+    def _is_allowed(self, url: str) -> bool:
         try:
             name = urlsplit(url).hostname or ""
-        except ValueError:  # an IPv6 address that is none
+        except ValueError:  # an invalid IPv6 address
             return False
         name = name.removesuffix(".")
         return name == "localhost" or name in self._allowed or _is_loopback(name)

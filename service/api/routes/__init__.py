@@ -1,1 +1,1 @@
-"""The HTTP routes: each handler reads a request, calls one use case, and shapes its answer."""
+"""Routes, one module per protocol or resource. A handler converts JSON to a call of the runtime and back."""

@@ -1,4 +1,4 @@
-"""`/admin`: tenants, their keys, and who did what. For administrators only."""
+"""`/admin`: tenants, keys and the audit log, for administrators only."""
 
 import asyncio
 
@@ -26,13 +26,13 @@ router = APIRouter(prefix="/admin", tags=["admin"])
 
 @router.get("/tenants", responses=problems(503))
 async def list_tenants(runtime: Running, principal: Administering) -> TenantList:
-    """Every tenant that was made."""
+    """List all tenants."""
     return TenantList.model_validate({"tenants": await asyncio.to_thread(runtime.tenancy.accounts.tenants)})
 
 
 @router.post("/tenants", status_code=201, dependencies=[JSON_BODY], responses=problems(400, 409, 413, 415, 503))
 async def create_tenant(body: TenantRequest, runtime: Running, principal: Administering) -> TenantBody:
-    """Make a tenant. A name that was ever given is refused, also after its tenant's deletion."""
+    """Create a tenant. A name is never reused, not even after its tenant is deleted."""
     made = await asyncio.to_thread(
         runtime.tenancy.accounts.create_tenant, TenantInfo(**body.model_dump()), actor=principal.actor
     )
@@ -42,13 +42,13 @@ async def create_tenant(body: TenantRequest, runtime: Running, principal: Admini
 
 @router.get("/tenants/{tenant}", responses=problems(404, 503))
 async def describe_tenant(tenant: str, runtime: Running, principal: Administering) -> TenantBody:
-    """One tenant."""
+    """Return one tenant."""
     return TenantBody.model_validate(await asyncio.to_thread(runtime.tenancy.accounts.tenant, tenant))
 
 
 @router.patch("/tenants/{tenant}", dependencies=[JSON_BODY], responses=problems(400, 404, 413, 415, 503))
 async def update_tenant(tenant: str, body: TenantChange, runtime: Running, principal: Administering) -> TenantBody:
-    """Set a tenant's share and limits; what the body leaves out stays as it is."""
+    """Change a tenant's share and limits; omitted fields stay as they are."""
     made = await asyncio.to_thread(runtime.tenancy.accounts.update_tenant, tenant, body.apply_to, actor=principal.actor)
     await runtime.tenancy.account_cache.refresh()
     return TenantBody.model_validate(made)
@@ -56,14 +56,14 @@ async def update_tenant(tenant: str, body: TenantChange, runtime: Running, princ
 
 @router.delete("/tenants/{tenant}", status_code=204, responses=problems(404, 409, 503))
 async def delete_tenant(tenant: str, runtime: Running, principal: Administering) -> None:
-    """Remove a tenant and revoke its keys. Its tasks stay stored, out of everybody's reach."""
+    """Delete a tenant and revoke its keys. Its tasks stay stored but cannot be reached."""
     await asyncio.to_thread(runtime.tenancy.accounts.delete_tenant, tenant, actor=principal.actor)
     await runtime.tenancy.account_cache.refresh()
 
 
 @router.get("/tenants/{tenant}/keys", responses=problems(404, 503))
 async def list_keys(tenant: str, runtime: Running, principal: Administering) -> KeyList:
-    """A tenant's keys, without their secrets."""
+    """List a tenant's keys without their secrets."""
     return KeyList.model_validate({"keys": await asyncio.to_thread(runtime.tenancy.accounts.keys, tenant)})
 
 
@@ -76,7 +76,7 @@ async def list_keys(tenant: str, runtime: Running, principal: Administering) -> 
 async def create_key(
     tenant: str, body: KeyRequest, response: Response, runtime: Running, principal: Administering
 ) -> NewKeyBody:
-    """Make a key. This answer alone shows it."""
+    """Create a key. Only this response shows it."""
     made = await asyncio.to_thread(
         runtime.tenancy.accounts.create_key,
         tenant,
@@ -98,7 +98,7 @@ async def create_key(
 async def rotate_key(
     tenant: str, key: str, body: RotateRequest, response: Response, runtime: Running, principal: Administering
 ) -> NewKeyBody:
-    """Give a key a new secret, which this answer alone shows; the old one opens it for `overlap_s` more."""
+    """Give a key a new secret, shown only here. The old one stays valid for `overlap_s` seconds."""
     made = await asyncio.to_thread(
         runtime.tenancy.accounts.rotate_key, tenant, key, actor=principal.actor, overlap_s=body.overlap_s
     )
@@ -109,19 +109,19 @@ async def rotate_key(
 
 @router.delete("/tenants/{tenant}/keys/{key}", status_code=204, responses=problems(404, 503))
 async def revoke_key(tenant: str, key: str, runtime: Running, principal: Administering) -> None:
-    """Remove a key; within a second no replica takes it."""
+    """Revoke a key. Every replica rejects it within a second."""
     await asyncio.to_thread(runtime.tenancy.accounts.revoke_key, tenant, key, actor=principal.actor)
     await runtime.tenancy.account_cache.refresh()
 
 
 @router.get("/audit", responses=problems(503))
 async def read_audit(runtime: Running, principal: Administering, since: Since = 0, limit: Limit = 100) -> AuditLog:
-    """Who did what to tenants and keys."""
+    """Read the audit log of tenants and keys."""
     entries = await asyncio.to_thread(runtime.tenancy.accounts.store.audit, since, limit=limit)
     return AuditLog(entries=list(entries))
 
 
 @router.get("/audit/tasks", responses=problems(503))
 async def read_changes(runtime: Running, principal: Administering, since: Since = 0, limit: Limit = 100) -> ChangeLog:
-    """Who did what to tasks, versions and aliases, of all tenants."""
+    """Read the change log of tasks, versions and aliases of all tenants."""
     return ChangeLog.model_validate(await asyncio.to_thread(read_log, runtime.registry.store, since=since, limit=limit))

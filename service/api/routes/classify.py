@@ -1,4 +1,4 @@
-"""`POST /classify/{ref}`, and `POST /classify` for several refs at once."""
+"""`POST /classify/{ref}`, and `POST /classify` for several refs in one request."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -30,8 +30,8 @@ async def classify(
 ) -> ClassifyResponse:
     """Classify one or more inputs with the adapter that `ref` names.
 
-    A ref is `task` (its production version), `task@3`, `task@alias` or `task@sha256:…`. Texts longer than the task's
-    limit are an error unless `truncate` says which end to cut.
+    A ref is `task` (the production version), `task@3`, `task@alias` or `task@sha256:…`. A text over the task's limit is
+    an error unless `truncate` names the end to cut.
     """
     classification = await run_inference(request, runtime, tenant, Ref.parse(ref), _question(body))
     response.headers["Server-Timing"] = server_timing([classification.stages], since=request.state.received_at)
@@ -42,10 +42,10 @@ async def classify(
 async def classify_by_several(
     body: FanOutRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> FanOutResponse:
-    """Classify the same inputs with several tasks, which share the model's batches.
+    """Classify the same inputs with several tasks, whose rows share the model's batches.
 
-    The results stand in the order of `tasks`. A task that fails has its `problem` in its place, and the others their
-    answers; where all fail, the response is the first one's problem.
+    Results are in the order of `tasks`. The result of a task that fails is its `problem`. If every task fails, the
+    response is the problem of the first.
     """
     question = _question(body)
     question.check(runtime.settings, num_tasks=len(body.tasks))

@@ -15,19 +15,19 @@ from service.telemetry.metrics import Metrics
 
 
 def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
-    """The routes that operators and scrapers ask."""
+    """Make the routes for operators, load balancers and scrapers."""
     router = APIRouter(tags=["operations"])
 
     @router.head("/healthz/live", include_in_schema=False)
     @router.get("/healthz/live")
     async def live() -> Live:
-        """The process answers."""
+        """Report that the process is alive."""
         return Live()
 
     @router.head("/healthz/startup", include_in_schema=False)
     @router.get("/healthz/startup", responses={503: {"model": Startup}})
     async def startup(runtime: Running, response: Response) -> Startup:
-        """Whether the first start is over: backbone loaded, registry read, self-test passed; from then on 200."""
+        """Report 200 once startup is complete: backbone loaded, registry read, self-test passed."""
         found = runtime.inference.engine.stats().self_test
         started = found is not None and found.passed
         response.status_code = 200 if started else 503
@@ -36,7 +36,7 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
     @router.head("/healthz/ready", include_in_schema=False)
     @router.get("/healthz/ready", responses={503: {"model": Ready}})
     async def ready(runtime: Running, response: Response) -> Ready:
-        """Whether the worker that got this request can answer others now; 503 where not, and while it drains."""
+        """Report 200 if the worker that got this request can serve others, 503 if not or while it drains."""
         stats = runtime.inference.engine.stats()
         reason = "draining" if drain.is_draining else stats.not_ready
         response.status_code = 200 if reason is None else 503
@@ -57,7 +57,7 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
 
     @router.get("/metrics", response_class=Response)
     async def scrape(accept: Annotated[str, Header()] = "") -> Response:
-        """Prometheus' text format, or OpenMetrics where asked for; all workers' numbers, whichever of them answers."""
+        """Return the metrics of all workers in the text format of Prometheus, or in OpenMetrics on request."""
         if "application/openmetrics-text" in accept:
             return Response(openmetrics.generate_latest(metrics.registry), media_type=openmetrics.CONTENT_TYPE_LATEST)
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

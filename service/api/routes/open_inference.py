@@ -1,4 +1,4 @@
-"""The Open Inference Protocol (`/v2`), as KServe and Triton speak it: a task is a model, its fields are its inputs."""
+"""The Open Inference Protocol (`/v2`) of KServe and Triton: a task is a model, its fields are the inputs."""
 
 from importlib.metadata import version
 
@@ -35,7 +35,7 @@ def _error(problem: Problem) -> OipError:
 
 ERROR_FORMAT = ErrorFormat(("/v2",), OipError, _error)
 
-# Triton's client names no media type
+# Triton's client sends no media type
 router = APIRouter(prefix="/v2/models/{model}", tags=["Open Inference Protocol"], strict_content_type=False)
 open_router = APIRouter(prefix="/v2", tags=router.tags)
 _BODY = Depends(media_type("application/json", or_none=True))
@@ -45,44 +45,44 @@ _INFER = errors(OipError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
 
 @open_router.get("")
 async def server_metadata() -> OipServer:
-    """Which server this is."""
+    """Return the server's name and version."""
     return OipServer(version=version("superpos"))
 
 
 @open_router.get("/health/live")
 async def live() -> OipLive:
-    """The process answers."""
+    """Report that the process is alive."""
     return OipLive()
 
 
 @open_router.get("/health/ready", responses=errors(OipError, 503))
 async def ready(runtime: Running) -> OipReady:
-    """It can answer others now."""
+    """Report whether the server can answer."""
     require_ready(runtime)
     return OipReady()
 
 
 @router.get("", responses=_MODEL)
 async def describe(model: RefPath, runtime: Running, tenant: Tenant) -> OipModel:
-    """The task's fields as inputs, and what it answers."""
+    """Describe the task's inputs and outputs."""
     return await _describe(runtime, tenant, Ref.parse(model))
 
 
 @router.get("/versions/{version}", responses=_MODEL)
 async def describe_version(model: TaskPath, version: VersionPath, runtime: Running, tenant: Tenant) -> OipModel:
-    """The same of one version."""
+    """Describe the inputs and outputs of one version."""
     return await _describe(runtime, tenant, Ref(model, version=version))
 
 
 @router.get("/ready", responses=_MODEL)
 async def model_ready(model: RefPath, runtime: Running, tenant: Tenant) -> OipModelReady:
-    """The task is there, and the server can answer."""
+    """Report whether the task exists and the server can answer."""
     return await _ready(runtime, tenant, Ref.parse(model))
 
 
 @router.get("/versions/{version}/ready", responses=_MODEL)
 async def version_ready(model: TaskPath, version: VersionPath, runtime: Running, tenant: Tenant) -> OipModelReady:
-    """The same of one version."""
+    """Report whether one version exists and the server can answer."""
     return await _ready(runtime, tenant, Ref(model, version=version))
 
 
@@ -98,7 +98,7 @@ async def infer(
 async def infer_version(
     model: TaskPath, version: VersionPath, body: OipInferRequest, request: Request, runtime: Running, tenant: Tenant
 ) -> OipInferResponse:
-    """The same by one version."""
+    """Classify the rows of the input tensors with one version."""
     return _answer(body, await run_inference(request, runtime, tenant, Ref(model, version=version), _question(body)))
 
 
@@ -127,7 +127,7 @@ def _outputs(classification: Classification) -> list[OipOutput]:
         OipOutput(name="score", datatype="FP32", shape=[len(rows)], data=[row.score for row in rows]),
         OipOutput(name="probs", datatype="FP32", shape=[len(rows), len(names)], data=probs),
     ]
-    values = [row.value for row in rows if row.value is not None]  # of an ordinal task every row has one
+    values = [row.value for row in rows if row.value is not None]  # all rows of an ordinal task have one
     if values:
         outputs.append(OipOutput(name="value", datatype="FP32", shape=[len(rows)], data=values))
     return outputs

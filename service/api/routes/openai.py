@@ -1,4 +1,4 @@
-"""vLLM's `/v1/classify` and OpenAI's `/v1/models`: every task, and every alias of it, is a model."""
+"""vLLM's `/v1/classify` and OpenAI's `/v1/models`: every task and every alias is a model."""
 
 import time
 
@@ -43,7 +43,7 @@ router = APIRouter(prefix="/v1", tags=["compatible with vLLM and OpenAI"])
 async def classify(
     body: OpenAIClassifyRequest, request: Request, runtime: Running, tenant: Tenant
 ) -> OpenAIClassifyResponse:
-    """Every label's probability, in the task's order."""
+    """Return the probabilities of all labels in the task's order."""
     truncation: Truncation = "error"
     if body.truncate_prompt_tokens is not None:
         truncation = "start" if body.truncation_side == "left" else "end"
@@ -55,14 +55,14 @@ async def classify(
 
 @router.get("/models")
 async def list_models(runtime: Running, tenant: Tenant) -> ModelList:
-    """Every task, and `task@alias` of its other aliases."""
+    """List every task, and `task@alias` for aliases other than `production`."""
     backbone = runtime.backbone.identity.id
     return ModelList(data=[card for info in runtime.registry.catalog.tasks(tenant) for card in _cards(info, backbone)])
 
 
 @router.get("/models/{model}", responses=errors(OpenAIError, 400, 404, 409))
 async def describe_model(model: RefPath, runtime: Running, tenant: Tenant) -> ModelCard:
-    """One of them, or what any other ref means."""
+    """Describe one model, by its name or any other ref."""
     ref = Ref.parse(model)
     info = runtime.registry.catalog.task(tenant, ref.task)
     return _card(model, info, resolve_among(info, ref), runtime.backbone.identity.id)

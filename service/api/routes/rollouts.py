@@ -1,4 +1,4 @@
-"""`/tasks/{task}/traffic`, `…/rollback`, `…/promote`: which version a bare task name means."""
+"""`/tasks/{task}/traffic`, `…/rollback`, `…/promote`: which version serves a bare task name."""
 
 from fastapi import APIRouter
 
@@ -12,15 +12,15 @@ router = APIRouter(prefix="/tasks/{task}", tags=["rollouts"])
 
 @router.get("/traffic", responses=problems(404))
 async def read_traffic(task: TaskPath, runtime: Running, tenant: Tenant) -> TrafficBody:
-    """The task's canary and shadow, where it has any."""
+    """Return the task's canary and shadow, if any."""
     return TrafficBody.model_validate(runtime.registry.catalog.task(tenant, task).traffic)
 
 
 @router.put("/traffic", dependencies=[JSON_BODY], responses=problems(400, 404, 413, 415, 422, 503))
 async def set_traffic(task: TaskPath, body: TrafficBody, runtime: Running, principal: Publishing) -> TrafficBody:
-    """Give part of the bare name's requests to a canary version, or have a shadow version compute the same rows.
+    """Send a share of the bare name's requests to a canary version, or all of its rows to a shadow version as well.
 
-    What is left out is off. A request's part is told by its `sticky_key`, or by lot without one.
+    Omitted fields are turned off. The `sticky_key` decides which requests go to the canary; without one, chance does.
     """
     await runtime.releases.rollouts.set_traffic(principal.tenant, task, body.traffic(), actor=principal.actor)
     return body
@@ -28,15 +28,15 @@ async def set_traffic(task: TaskPath, body: TrafficBody, runtime: Running, princ
 
 @router.delete("/traffic", status_code=204, responses=problems(404, 503))
 async def end_traffic(task: TaskPath, runtime: Running, principal: Publishing) -> None:
-    """End canary and shadow: production answers alone."""
+    """End canary and shadow: only production serves the task."""
     await runtime.releases.rollouts.set_traffic(principal.tenant, task, NO_TRAFFIC, actor=principal.actor)
 
 
 @router.post("/rollback", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 413, 415, 422, 503))
 async def roll_back(task: TaskPath, body: RollbackRequest, runtime: Running, principal: Publishing) -> MoveBody:
-    """Point `production`, or another alias, back to the version that it pointed at before.
+    """Point `production`, or another alias, back to its previous version.
 
-    Rolling back production ends a canary too; a shadow stays. Once answered, this server answers by the old version.
+    Rolling back production also ends a canary, but not a shadow. This server serves the previous version at once.
     """
     move = await runtime.releases.rollouts.roll_back(
         principal.tenant, task, body.alias, expected=body.expected, actor=principal.actor
@@ -46,10 +46,10 @@ async def roll_back(task: TaskPath, body: RollbackRequest, runtime: Running, pri
 
 @router.post("/promote", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 413, 415, 422, 503))
 async def promote(task: TaskPath, body: PromoteRequest, runtime: Running, principal: Publishing) -> PromotionBody:
-    """Point `production` at a version whose card is no worse than the present one's.
+    """Point `production` at a version whose metric is at least as good as that of the current one.
 
-    Refused (`promotion_refused`, with the figure's name and both values) where it is worse, or has no such figure,
-    unless forced. The version is canary or shadow no more.
+    Otherwise, or if the metric is missing, the error is `promotion_refused` with the metric's name and both values,
+    unless `force` is true. The promoted version stops being canary or shadow.
     """
     done = await runtime.releases.rollouts.promote(
         principal.tenant, task, body.version, metric=body.metric, force=body.force, actor=principal.actor

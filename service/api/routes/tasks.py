@@ -1,4 +1,4 @@
-"""`/tasks`: what is there, uploads, aliases."""
+"""`/tasks`: tasks, versions, uploads, aliases."""
 
 import asyncio
 from collections.abc import Sequence
@@ -51,13 +51,13 @@ FILE_TYPE = "application/octet-stream"
 
 @router.get("")
 async def list_tasks(runtime: Running, tenant: Tenant) -> TaskList:
-    """Every task with its versions and aliases."""
+    """List all tasks with their versions and aliases."""
     return TaskList.model_validate({"tasks": runtime.registry.catalog.tasks(tenant)})
 
 
 @router.get("/{task}", responses=problems(404, 503))
 async def describe_task(task: TaskPath, runtime: Running, tenant: Tenant) -> TaskDetail:
-    """One task: what its current version is made of, whether its answers drift, and how a shadow's answers differ."""
+    """Describe a task: its production version, drift of the answers, and how a shadow's answers differ."""
     info = runtime.registry.catalog.task(tenant, task)
     version = info.aliases.get(PRODUCTION)
     current = None if version is None else await _describe(runtime, tenant, Ref(task, version=version))
@@ -71,7 +71,7 @@ async def describe_task(task: TaskPath, runtime: Running, tenant: Tenant) -> Tas
 async def read_history(
     task: TaskPath, runtime: Running, principal: Publishing, since: Since = 0, limit: Limit = 100
 ) -> ChangeLog:
-    """Who did what to the task, and when: versions, aliases, traffic. Of tasks that have a version still."""
+    """Read the task's log: who changed versions, aliases and traffic, and when. The task must have a version."""
     runtime.registry.catalog.task(principal.tenant, task)
     part = await asyncio.to_thread(task_log, runtime.registry.store, principal.tenant, task, since=since, limit=limit)
     return ChangeLog.model_validate(part)
@@ -85,23 +85,23 @@ async def read_history(
 )
 async def publish_version(
     task: TaskPath,
-    files: Annotated[list[UploadFile], File(min_length=1, description="the adapter's files, each by its own name")],
+    files: Annotated[list[UploadFile], File(min_length=1, description="the adapter's files under their own names")],
     response: Response,
     runtime: Running,
     principal: Publishing,
     alias: Annotated[list[str] | None, Form(description="aliases to point at the new version")] = None,
     sha256: Annotated[
         Annotated[list[Digest], Field(max_length=1)] | SkipJsonSchema[None],
-        Form(description="the adapter's digest: another one is refused"),
+        Form(description="expected digest of the adapter"),
     ] = None,
 ) -> PublishResponse:
-    """Upload an adapter as the task's next version: 201, or 200 where the task has this very adapter already.
+    """Upload an adapter as the task's next version: 201, or 200 if the task already has this adapter.
 
-    `production` moves to a new version unless `alias` names others, which move to it new or known; one empty `alias`
-    moves none.
+    By default `production` moves to a new version. If `alias` is given, the named aliases move instead, also to a
+    version that exists already; one empty `alias` moves none.
     """
     aliases = None if alias is None else [name for name in alias if name]
-    expected = None if sha256 is None else sha256[0]  # a list, since an empty text would be no field to the framework
+    expected = None if sha256 is None else sha256[0]  # a list: FastAPI treats an empty text as a missing field
     publication = await runtime.releases.publisher.publish(
         principal.tenant, task, await _read_uploads(files), aliases=aliases, expected=expected, actor=principal.actor
     )
@@ -117,7 +117,7 @@ async def publish_version(
 async def describe_version(
     task: TaskPath, version: VersionPath, runtime: Running, tenant: Tenant, response: Response
 ) -> AdapterBody:
-    """What a version is made of; its tag is its digest."""
+    """Describe a version; its entity tag is its digest."""
     described = await _describe(runtime, tenant, Ref(task, version=version))
     response.headers["ETag"] = version_tag(described.adapter)
     return described
@@ -125,8 +125,9 @@ async def describe_version(
 
 @router.get("/{task}/versions/{version}/files", responses=problems(404, 503))
 async def list_files(task: TaskPath, version: VersionPath, runtime: Running, tenant: Tenant) -> FileList:
-    """The names of a version's files."""
-    return FileList(files=sorted(await _files(runtime, tenant, task, version)))
+    """List the names of a version's files."""
+    _, files = await _read(runtime, tenant, Ref(task, version=version))
+    return FileList(files=sorted(files))
 
 
 @router.get(
@@ -136,17 +137,16 @@ async def list_files(task: TaskPath, version: VersionPath, runtime: Running, ten
     response_class=Response,
 )
 async def read_file(task: TaskPath, version: VersionPath, name: FilePath, runtime: Running, tenant: Tenant) -> Response:
-    """One of a version's files, byte for byte; its tag is the version's digest."""
-    resolution = runtime.registry.catalog.resolve(tenant, Ref(task, version=version))
-    files = await asyncio.to_thread(runtime.registry.store.get, resolution.digest)
+    """Return one of a version's files, byte for byte; its entity tag is the version's digest."""
+    resolution, files = await _read(runtime, tenant, Ref(task, version=version))
     if name not in files:
-        raise NotFound(f"no file {name!r}, the version has {', '.join(sorted(files))}")
+        raise NotFound(f"no file {name!r}; the version has {', '.join(sorted(files))}")
     return Response(files[name], media_type=FILE_TYPE, headers={"ETag": version_tag(resolution.digest)})
 
 
 @router.delete("/{task}/versions/{version}", status_code=204, responses=problems(404, 409, 503))
 async def delete_version(task: TaskPath, version: VersionPath, runtime: Running, principal: Publishing) -> None:
-    """Remove a version that no alias points at. Its number is never given again."""
+    """Delete a version that no alias points at. Its number is never reused."""
     await runtime.releases.publisher.delete(principal.tenant, task, version, actor=principal.actor)
 
 
@@ -154,7 +154,7 @@ async def delete_version(task: TaskPath, version: VersionPath, runtime: Running,
 async def read_alias(
     task: TaskPath, alias: AliasPath, runtime: Running, tenant: Tenant, response: Response
 ) -> AliasBody:
-    """Where an alias points; the tag is what `If-Match` of a write wants."""
+    """Read an alias; its entity tag is for `If-Match` of a write."""
     return _tagged(runtime.registry.catalog.resolve(tenant, Ref(task, alias=alias)), alias, response)
 
 
@@ -172,8 +172,8 @@ async def set_alias(
 ) -> AliasBody:
     """Point an alias at a version.
 
-    With `If-Match` only if the alias has this tag, with `If-None-Match: *` only if there is none (412 otherwise); with
-    `expected` only if it points at that version now (409 otherwise).
+    `If-Match` requires that the alias has this entity tag, `If-None-Match: *` that it does not exist (otherwise 412).
+    `expected` requires that it points at that version now (otherwise 409).
     """
     ref = Ref(task, alias=alias)
     resolution = await runtime.releases.aliases.move(
@@ -186,7 +186,7 @@ async def set_alias(
 async def delete_alias(
     task: TaskPath, alias: AliasPath, runtime: Running, principal: Publishing, conditions: Conditions
 ) -> None:
-    """Remove an alias; with `If-Match` only if it has this tag."""
+    """Delete an alias; `If-Match` requires that it has this entity tag."""
     await runtime.releases.aliases.remove(
         principal.tenant, Ref(task, alias=alias), conditions=conditions, actor=principal.actor
     )
@@ -198,8 +198,7 @@ def _tagged(resolution: Resolution, alias: str, response: Response) -> AliasBody
 
 
 async def _describe(runtime: Runtime, tenant: str, ref: Ref) -> AdapterBody:
-    resolution = runtime.registry.catalog.resolve(tenant, ref)
-    files = await asyncio.to_thread(runtime.registry.store.get, resolution.digest)
+    resolution, files = await _read(runtime, tenant, ref)
     return AdapterBody.of(resolution.version, await asyncio.to_thread(from_files, files))
 
 
@@ -209,13 +208,13 @@ async def _drift(runtime: Runtime, tenant: str, task: str, current: AdapterBody)
     return await runtime.monitoring.drift.report((tenant, task, current.version), current.validation)
 
 
-async def _files(runtime: Runtime, tenant: str, task: str, version: int) -> dict[str, bytes]:
-    resolution = runtime.registry.catalog.resolve(tenant, Ref(task, version=version))
-    return await asyncio.to_thread(runtime.registry.store.get, resolution.digest)
+async def _read(runtime: Runtime, tenant: str, ref: Ref) -> tuple[Resolution, dict[str, bytes]]:
+    resolution = runtime.registry.catalog.resolve(tenant, ref)
+    return resolution, await asyncio.to_thread(runtime.registry.store.get, resolution.digest)
 
 
 async def _read_uploads(parts: Sequence[UploadFile]) -> dict[str, bytes]:
-    """The uploaded files by name.
+    """Read the uploaded files by name.
 
     Raises:
         InvalidAdapter: two files have the same name

@@ -1,7 +1,7 @@
 """Text Embeddings Inference's routes for classifiers: `/predict`, `/info`, `/health`.
 
-TEI serves one model. Here a task's are below `/tei/{ref}`; the bare ones mean the task that the header
-`X-Superpos-Task` names, else the server's `default_task`.
+TEI serves one model, so each task has its own routes below `/tei/{ref}`. The routes without a prefix are for the task
+in the header `X-Superpos-Task`, or for the server's `default_task`.
 """
 
 from importlib.metadata import version
@@ -50,7 +50,7 @@ async def _named(
         str | SkipJsonSchema[None],
         Header(
             alias="X-Superpos-Task",
-            description="the ref; else the server's own",
+            description="ref of the task; by default the server's `default_task`",
             examples=["sst2"],
             json_schema_extra={"pattern": f"^{REF_PATTERN}$"},
         ),
@@ -58,7 +58,7 @@ async def _named(
 ) -> str:
     ref = runtime.settings.default_task if task is None else task
     if ref is None:
-        raise InvalidRequest("no task is named: send X-Superpos-Task, or ask /tei/<task>/predict")
+        raise InvalidRequest("no task: send X-Superpos-Task, use /tei/<task>/predict, or set SUPERPOS_DEFAULT_TASK")
     return ref
 
 
@@ -69,7 +69,7 @@ Named = Annotated[str, Depends(_named)]
 async def predict(
     ref: Named, body: PredictRequest, request: Request, runtime: Running, tenant: Tenant
 ) -> list[Scored] | list[list[Scored]]:
-    """Every label with its score, best first, for the task that a header or a setting names."""
+    """Return all labels with their scores, best first, for the task of the header or the default task."""
     return _answer(body, await run_inference(request, runtime, tenant, Ref.parse(ref), _question(body)))
 
 
@@ -78,32 +78,32 @@ async def predict(
 async def predict_task(
     ref: RefPath, body: PredictRequest, request: Request, runtime: Running, tenant: Tenant
 ) -> list[Scored] | list[list[Scored]]:
-    """Every label with its score, best first."""
+    """Return all labels with their scores, best first."""
     return _answer(body, await run_inference(request, runtime, tenant, Ref.parse(ref), _question(body)))
 
 
 @router.get("/info", responses=_INFO)
 async def info(ref: Named, runtime: Running, tenant: Tenant) -> Info:
-    """The task that a header or a setting names, as TEI describes its model."""
+    """Describe the task of the header, or the default task, as TEI describes its model."""
     return await _info(runtime, tenant, ref)
 
 
 @router.get("/tei/{ref}/info", responses=_INFO)
 async def info_of_task(ref: RefPath, runtime: Running, tenant: Tenant) -> Info:
-    """A task as TEI describes its model."""
+    """Describe a task as TEI describes its model."""
     return await _info(runtime, tenant, ref)
 
 
 @open_router.get("/health", response_class=Response, responses=errors(TeiError, 503))
 async def health(runtime: Running) -> Response:
-    """Empty where the server can answer."""
+    """Return an empty 200 if the server can answer."""
     require_ready(runtime)
     return Response()
 
 
 @open_router.get("/tei/{ref}/health", response_class=Response, responses=errors(TeiError, 400, 503))
 async def health_of_task(ref: RefPath, runtime: Running) -> Response:
-    """The same: without a key nothing is told of the task, not even whether it is there."""
+    """Return an empty 200 if the server can answer. Without a key, not even the task's existence is revealed."""
     Ref.parse(ref)
     require_ready(runtime)
     return Response()

@@ -24,7 +24,7 @@ _NAME = {"pattern": f"^{NAME_PATTERN}$"}
 
 
 def _check_day(value: object) -> object:
-    """Days as people write them: pydantic would take seconds since 1970 too."""
+    """Accept ISO days only: pydantic would also accept seconds since 1970."""
     if isinstance(value, str) and not _DAY.fullmatch(value):
         raise ValueError("expected a day such as 2026-01-31")
     return value
@@ -36,10 +36,10 @@ Day = Annotated[date, BeforeValidator(_check_day)]
 async def _tenant_asked(
     request: Request,
     tenant: Annotated[
-        str | None, Query(description="another tenant's, for administrators", json_schema_extra=_NAME)
+        str | None, Query(description="another tenant, for administrators", json_schema_extra=_NAME)
     ] = None,
 ) -> str:
-    """Whose usage is told: the caller's own, or any tenant's to an administrator (`Forbidden`)."""
+    """Return the tenant to report on: the principal's own, or for administrators any (`Forbidden`)."""
     principal: Principal = await principal_of(request)
     if tenant is None or tenant == principal.tenant:
         return principal.tenant
@@ -54,19 +54,19 @@ async def _tenant_asked(
 async def read_usage(
     runtime: Running,
     tenant: Annotated[str, Depends(_tenant_asked)],
-    task: Annotated[str | None, Query(description="only this task's", json_schema_extra=_NAME)] = None,
-    since: Annotated[Day | None, Query(alias="from", description="the first day, UTC; 30 days before the last")] = None,
-    until: Annotated[Day | None, Query(alias="to", description="the last day, UTC, included; today")] = None,
-    accept: Annotated[str, Header(description=f"`application/json`, or `{CSV}` for lines")] = "application/json",
+    task: Annotated[str | None, Query(description="only this task", json_schema_extra=_NAME)] = None,
+    since: Annotated[Day | None, Query(alias="from", description="first day, UTC; by default 30 days earlier")] = None,
+    until: Annotated[Day | None, Query(alias="to", description="last day, UTC, inclusive; by default today")] = None,
+    accept: Annotated[str, Header(description=f"`application/json` or `{CSV}`")] = "application/json",
 ) -> Response:
-    """Requests, rows, tokens and errors by task and day, of all replicas together; it survives restarts.
+    """Return requests, rows, tokens and errors by task and day, summed over all replicas.
 
-    A process that is killed loses what it counted in its last second.
+    Counts survive restarts. A process that is killed loses its last second.
     """
     last = until or datetime.now(UTC).date()
     first = since or last - timedelta(days=min(_DEFAULT_DAYS, last.toordinal() - 1))
     if first > last:
-        raise InvalidRequest(f"from is {first}, expected a day not after {last}")
+        raise InvalidRequest(f"from is {first}, expected {last} or earlier")
     words = (USAGE, tenant) if task is None else (USAGE, tenant, check_name("task", task))
     rows = usage_rows(await runtime.monitoring.counters.read(*words), since=first, until=last)
     if CSV in accept:

@@ -30,7 +30,7 @@ class ProblemBody(Schema):
     """The status in words."""
     status: int
     detail: str
-    """What is wrong with this request, and what was expected."""
+    """The error in this request, with the value and what was expected."""
     code: str
     """Stable name of the kind of problem, for programs."""
     instance: str

@@ -1,8 +1,9 @@
 """Everything that a caller can get wrong: each refusal is a problem body that names the value, and nothing breaks."""
 
 import pytest
-from support import SENTIMENT, RunningServer
+from support.adapters import SENTIMENT
 from support.http import check_problem
+from support.server import RunningServer
 
 pytestmark = pytest.mark.usefixtures("still_answers")
 

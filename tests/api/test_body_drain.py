@@ -4,7 +4,7 @@ import json
 import socket
 
 import pytest
-from support import RunningServer
+from support.server import RunningServer
 
 from service.api.middleware import body_drain
 

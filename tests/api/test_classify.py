@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 
 import pytest
-from support import PAIR, SENTIMENT, TOPIC, RunningServer, make_adapter
+from support.adapters import PAIR, SENTIMENT, TOPIC, make_adapter
+from support.server import RunningServer
 
 from adapters import Calibration, PromptAdapter
 from adapters.files import from_files, to_files

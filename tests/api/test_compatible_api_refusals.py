@@ -6,8 +6,10 @@ import httpx2
 import openai
 import pytest
 from huggingface_hub import InferenceClient
-from support import RunningServer, eventually, make_adapter
-from support.faces import tensors
+from support.adapters import make_adapter
+from support.http import tensors
+from support.server import RunningServer
+from support.waiting import eventually
 
 from adapters.files import to_files
 from backbone import Backbone

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 import openai
 import pytest
 from huggingface_hub import InferenceClient
-from support import PAIR, SENTIMENT, TOPIC, RunningServer, make_adapter
-from support.faces import tensors
+from support.adapters import PAIR, SENTIMENT, TOPIC, make_adapter
+from support.http import tensors
+from support.server import RunningServer
 
 from backbone import Backbone
 

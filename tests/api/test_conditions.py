@@ -4,8 +4,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support import RunningServer, make_adapter
+from support.adapters import make_adapter
 from support.http import check_problem
+from support.server import RunningServer
 
 from adapters import Resolution
 from backbone import Backbone

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from support import PAIR, RunningServer, eventually, make_adapter
+from support.adapters import PAIR, make_adapter
 from support.http import check_problem
+from support.server import RunningServer
+from support.waiting import eventually
 
 from adapters.files import to_files
 from backbone import Backbone

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from support import TOPIC, RunningServer, eventually, make_adapter, sample
+from support.adapters import TOPIC, make_adapter
 from support.drift import drift_of, look, profile_from, with_validation
 from support.redis import RedisServer
+from support.server import RunningServer, sample
+from support.waiting import eventually
 
 from adapters import PromptAdapter
 from adapters.bundle import bundled_adapters

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from support import RunningServer, make_adapter
-from support.accounts import ADMIN_KEY, Keyring, bearer
+from support.adapters import make_adapter
 from support.http import check_problem
 from support.redis import RedisServer
+from support.server import RunningServer
+from support.tenancy import ADMIN_KEY, Keyring, bearer
 
 from adapters import Traffic
 from adapters.files import to_files

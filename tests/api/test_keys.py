@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 import httpx2
 import pytest
 from fastapi import FastAPI
-from support import PAIR, RunningServer, eventually, make_adapter
-from support.accounts import ADMIN_KEY, Keyring, bearer
+from support.adapters import PAIR, make_adapter
 from support.http import check_problem
 from support.redis import RedisServer
+from support.server import RunningServer
+from support.tenancy import ADMIN_KEY, Keyring, bearer
+from support.waiting import eventually
 
 from adapters.files import to_files
 from backbone import Backbone

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import httpx2
 import pytest
 from fastapi import FastAPI
-from support import RunningServer, make_adapter
+from support.adapters import make_adapter
 from support.http import check_problem
+from support.server import RunningServer
 from support.workers import samples
 
 from adapters.files import to_files

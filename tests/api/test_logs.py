@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from pydantic import BaseModel, ValidationError
-from support import RunningServer, eventually, make_adapter
-from support.serving import ServerProcess, server_process
+from support.adapters import make_adapter
+from support.server import RunningServer
+from support.server_process import ServerProcess, server_process
+from support.waiting import eventually
 
 from adapters.files import to_files
 from adapters.registry.opening import open_registry

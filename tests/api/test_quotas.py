@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
-from support import RunningServer, eventually, make_adapter, sample
-from support.accounts import ADMIN_KEY, Keyring, bearer
+from support.adapters import make_adapter
 from support.http import check_problem
 from support.load import held_model_thread
 from support.redis import RedisServer
+from support.server import RunningServer, sample
+from support.tenancy import ADMIN_KEY, Keyring, bearer
+from support.waiting import eventually
 
 from adapters.files import to_files
 from backbone import Backbone

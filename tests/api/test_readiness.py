@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from support import RunningServer, eventually, make_adapter, sample
+from support.adapters import make_adapter
 from support.engine import Clock, loaded, row, sabotaged
+from support.server import RunningServer, sample
+from support.waiting import eventually
 
 from backbone import Backbone, PackedBatch
 from service.engine.engine import Engine

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support import RunningServer, eventually, make_adapter
+from support.adapters import make_adapter
 from support.http import check_problem
 from support.load import held_model_thread, load
+from support.server import RunningServer
+from support.waiting import eventually
 
 from adapters import PromptAdapter
 from backbone import Backbone

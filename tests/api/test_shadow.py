@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import SENTIMENT, TOPIC, RunningServer, eventually, make_adapter, sample
+from support.adapters import SENTIMENT, TOPIC, make_adapter
 from support.load import held_model_thread
+from support.server import RunningServer, sample
+from support.waiting import eventually
 
 from adapters import PromptAdapter, TaskSpec
 from backbone import Backbone, PackedBatch, PackedRow, pack

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
-from support import SENTIMENT, RunningServer, make_adapter
-from support.accounts import ADMIN_KEY, Keyring, bearer
+from support.adapters import SENTIMENT, make_adapter
 from support.http import check_problem
 from support.redis import RedisServer
+from support.server import RunningServer
+from support.tenancy import ADMIN_KEY, Keyring, bearer
 
 from adapters.files import to_files
 from backbone import Backbone

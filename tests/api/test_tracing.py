@@ -10,7 +10,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from support import RunningServer, eventually, make_adapter
+from support.adapters import make_adapter
+from support.server import RunningServer
+from support.waiting import eventually
 
 from backbone import Backbone
 

@@ -12,8 +12,9 @@ import pytest
 import safetensors
 import safetensors.numpy
 import torch
-from support import RunningServer, make_adapter
+from support.adapters import make_adapter
 from support.http import check_problem
+from support.server import RunningServer
 from torch import Tensor
 
 from adapters import PromptAdapter

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from support import RunningServer, eventually, make_adapter
-from support.accounts import ADMIN_KEY, Keyring, bearer
+from support.adapters import make_adapter
 from support.http import check_problem
 from support.redis import RedisServer
+from support.server import RunningServer
+from support.tenancy import ADMIN_KEY, Keyring, bearer
+from support.waiting import eventually
 
 from backbone import Backbone
 

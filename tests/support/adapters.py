@@ -1,5 +1,6 @@
-"""What tests of adapters build with: a small one made by hand, and the ways to spoil its files."""
+"""Adapters for a given backbone, a small one made by hand, and the ways to spoil its files."""
 
+import dataclasses
 import io
 import json
 import struct
@@ -13,11 +14,24 @@ from numpy.typing import NDArray
 
 from adapters import BackboneRef, Manifest, PromptAdapter, Provenance, TaskSpec
 from adapters.files import CONFIG, MANIFEST, TENSOR, WEIGHTS
+from backbone import Backbone
 
 WIDTH = 8
 FINGERPRINT = "sha256:" + "0f" * 32
 BACKBONE = BackboneRef(id="some/t5", revision="main", fingerprint=FINGERPRINT)
 TASK = TaskSpec(template="sentence: {sentence}", labels={"negative": "bad", "positive": "good"})
+SENTIMENT = TaskSpec(
+    template="sentence: {sentence}", labels={"negative": "negative", "positive": "positive"}, max_tokens=64
+)
+TOPIC = TaskSpec(
+    template="text: {text}",
+    labels={"world": "world news", "sports": "sports", "business": "business", "science": "world science"},
+    max_tokens=64,
+)
+PAIR = TaskSpec(
+    template="premise: {premise} hypothesis: {hypothesis}", labels={"yes": "yes", "no": "no"}, max_tokens=64
+)
+
 Files = dict[str, bytes]
 Change = Callable[[Files], Files]
 
@@ -30,6 +44,20 @@ def a_prompt(num_virtual_tokens: int = 10, width: int = WIDTH) -> NDArray[np.flo
 def an_adapter(prompt: NDArray[Any] | None = None, **changes: Any) -> PromptAdapter:
     values = {"task": TASK, "backbone": BACKBONE, "provenance": Provenance(method="superpos", seed=1), **changes}
     return PromptAdapter(a_prompt() if prompt is None else prompt, Manifest(**values))
+
+
+def make_adapter(
+    backbone: Backbone, spec: TaskSpec = SENTIMENT, *, seed: int = 0, num_virtual_tokens: int = 10
+) -> PromptAdapter:
+    """An adapter with a random prompt in the backbone's scale."""
+    scale = float(backbone.weights.embedding.std())
+    prompt = np.random.default_rng(seed).normal(0, scale, (num_virtual_tokens, backbone.width)).astype(np.float32)
+    manifest = Manifest(
+        task=spec,
+        backbone=BackboneRef(**dataclasses.asdict(backbone.identity)),
+        provenance=Provenance(method="random", seed=seed),
+    )
+    return PromptAdapter(prompt, manifest)
 
 
 def edited(files: Files, name: str, edit: Callable[[dict[str, Any]], object]) -> Files:

@@ -8,7 +8,7 @@ from typing import Any
 from adapters import PromptAdapter, Resolution
 from adapters.profile import CONFIDENCE_BINS, ValidationProfile, confidence_bin
 from service.inference.predictions import Classification, Prediction, Stages
-from support import RunningServer
+from support.server import RunningServer
 
 LABELS = ("negative", "positive")
 

@@ -16,7 +16,7 @@ from service.catalog.adapter_cache import LoadedAdapter, load_adapter
 from service.engine.engine import Engine
 from service.engine.model_runner import RowScores
 from service.engine.types import BatchStats, EngineRow, RowAnswer
-from support import TOPIC, make_adapter
+from support.adapters import TOPIC, make_adapter
 
 FAR = 60.0
 PROMPTS: dict[str, NDArray[np.float32]] = {}

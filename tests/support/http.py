@@ -1,4 +1,4 @@
-"""What tests of refusals over HTTP check with: the body of a problem."""
+"""Requests and responses of the HTTP API: the body of a problem, a raw request, rows as tensors."""
 
 import httpx2
 
@@ -13,3 +13,22 @@ def check_problem(response: httpx2.Response, status: int, code: str, *mentions: 
     assert body["request_id"] == response.headers["X-Request-ID"]
     for mention in mentions:
         assert mention in body["detail"], body["detail"]
+
+
+def http_request(body: bytes, path: str = "/classify/sentiment") -> bytes:
+    """A request as its bytes."""
+    lines = (
+        f"POST {path} HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    )
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode() + body
+
+
+def tensors(rows: list[dict[str, str]], **of_each: object) -> list[dict[str, object]]:
+    """Return the rows as the tensors of an Open Inference request: one per field, with these further members each."""
+    return [
+        {"name": name, "shape": [len(rows)], "datatype": "BYTES", "data": [row[name] for row in rows], **of_each}
+        for name in rows[0]
+    ]

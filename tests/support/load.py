@@ -13,7 +13,9 @@ import httpx2
 from backbone import Backbone
 from service.catalog.adapter_cache import load_adapter
 from service.engine.types import EngineRow, RowAnswer
-from support import RunningServer, eventually, make_adapter
+from support.adapters import make_adapter
+from support.server import RunningServer
+from support.waiting import eventually
 
 
 @dataclass(frozen=True)

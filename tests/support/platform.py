@@ -8,7 +8,7 @@ import yaml
 
 from adapters.files import to_files
 from backbone import Backbone
-from support import make_adapter
+from support.adapters import make_adapter
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

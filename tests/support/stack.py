@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from backbone import Backbone
-from support import TOPIC
+from support.adapters import TOPIC
 from support.training import QUICK, SPEC, easy_rows
 from training.config.arguments import TrainArguments
 from training.data.examples import Example

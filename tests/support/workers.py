@@ -8,13 +8,13 @@ from pathlib import Path
 import httpx2
 import psutil
 
-import support
-from support.serving import ServerProcess, server_process
+from support import waiting
+from support.server_process import ServerProcess, server_process
 
 
 def eventually(condition: Callable[[], bool], *, within_s: float = 60) -> None:
     """Wait for something that another process is about to do."""
-    support.eventually(condition, within_s=within_s)
+    waiting.eventually(condition, within_s=within_s)
 
 
 @dataclasses.dataclass

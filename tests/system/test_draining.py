@@ -13,8 +13,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from support import RunningServer, eventually, make_adapter, sample
-from support.serving import http_request, server_process
+from support.adapters import make_adapter
+from support.http import http_request
+from support.server import RunningServer, sample
+from support.server_process import server_process
+from support.waiting import eventually
 
 from adapters.files import to_files
 from adapters.registry.opening import open_registry

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import RunningServer, make_t5, sample
+from support.backbone import make_t5
+from support.server import RunningServer, sample
 
 from backbone import load
 from verification import isolation, isolation_load

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from support import eventually
 from support.platform import dashboard_expressions, rule_expressions, upload
+from support.waiting import eventually
 
 from backbone import Backbone
 from deploy.platform import free_ports

@@ -14,8 +14,10 @@ from pathlib import Path
 import httpx2
 import pytest
 import torch
-from support import SENTIMENT, RunningServer, eventually, make_adapter, sample
+from support.adapters import SENTIMENT, make_adapter
 from support.load import held_model_thread
+from support.server import RunningServer, sample
+from support.waiting import eventually
 
 from adapters import PromptAdapter
 from adapters.files import to_files

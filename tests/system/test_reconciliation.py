@@ -16,8 +16,11 @@ import httpx2
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
-from support import RunningServer, eventually, make_adapter
-from support.serving import http_request, server_process
+from support.adapters import make_adapter
+from support.http import http_request
+from support.server import RunningServer
+from support.server_process import server_process
+from support.waiting import eventually
 from support.workers import samples, total
 
 from adapters.files import to_files

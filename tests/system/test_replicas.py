@@ -9,9 +9,11 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from support import SENTIMENT, RunningServer, eventually, make_adapter, sample
+from support.adapters import SENTIMENT, make_adapter
 from support.proxy import Proxy
 from support.redis import RedisServer
+from support.server import RunningServer, sample
+from support.waiting import eventually
 from support.workers import serving
 
 from adapters import RegistryUnavailable

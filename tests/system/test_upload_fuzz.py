@@ -5,7 +5,8 @@ import json
 from collections.abc import Callable
 
 import pytest
-from support import RunningServer, make_adapter
+from support.adapters import make_adapter
+from support.server import RunningServer
 
 from backbone import Backbone
 from benchmarks.common.http_load import Reply

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from support import make_adapter
+from support.adapters import make_adapter
 from support.workers import WorkersServer, eventually, serving
 
 from adapters.files import to_files

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx2
 import psutil
 import pytest
-from support import make_adapter, make_t5
+from support.adapters import make_adapter
+from support.backbone import make_t5
 from support.cli import superpos, superpos_process
 from support.workers import WorkersServer, eventually, samples, serving, total
 

@@ -1,23 +1,15 @@
 """The validation profile: what an adapter answered on held-out rows, in the adapter, checked like all of it."""
 
 import json
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from support.adapters import an_adapter, manifest
-from support.cli import Desk, superpos
-from support.training import Finished
 
 from adapters import InvalidAdapter
-from adapters.calibration import calibrated
-from adapters.files import MANIFEST, from_files, read_folder, to_files, write_folder
+from adapters.files import MANIFEST, from_files, to_files
 from adapters.profile import ValidationProfile, confidence_bin, profile_of
-from backbone import Backbone
-from training.scoring.evaluation import tokenize_examples
-from training.scoring.validation import answers, read_adapter_rows, with_profile
 
 PROFILE = {"label_counts": [3, 7], "confidence_counts": [0, 0, 0, 0, 0, 1, 1, 1, 1, 6], "rows": 10}
 
@@ -71,36 +63,3 @@ def test_a_profile_counts_labels_and_confidences() -> None:
     assert profile.label_counts == (1, 2)
     assert profile.confidence_counts == (0, 0, 0, 0, 0, 1, 0, 1, 0, 1)
     assert profile.rows == 3
-
-
-def test_training_records_the_profile_of_the_report_rows_as_they_are_served(tiny: Backbone, finished: Finished) -> None:
-    profile = finished.report.adapter.manifest.validation
-    assert profile is not None
-    assert profile.rows == 60
-    assert finished.task.data.validation is not None
-    adapter = finished.report.adapter
-    examples = read_adapter_rows(tiny, adapter, finished.task, Path(finished.task.data.validation)).examples
-    rows = tokenize_examples(tiny, adapter.spec, examples)
-    assert profile == profile_of(calibrated(answers(tiny, adapter, rows), 1.0))
-
-
-def test_a_profile_is_of_calibrated_confidences(tiny: Backbone, finished: Finished) -> None:
-    log_probs = np.log(np.array([[0.9, 0.1], [0.6, 0.4]], dtype=np.float32))
-    adapter = finished.report.adapter
-    calibration = adapter.manifest.calibration.model_copy(update={"temperature": 100.0})
-    blunt = replace(adapter, manifest=adapter.manifest.model_copy(update={"calibration": calibration}))
-    profile = with_profile(blunt, log_probs).manifest.validation
-    assert profile is not None
-    assert profile.confidence_counts[5] == 2
-
-
-def test_evaluate_records_a_profile_into_an_adapter_that_has_none(desk: Desk, tmp_path: Path) -> None:
-    folder = tmp_path / "adapter"
-    files = read_folder(desk.run / "adapter")
-    bare = json.loads(files[MANIFEST]) | {"validation": None}
-    write_folder(folder, files | {MANIFEST: json.dumps(bare).encode()})
-    answer = superpos("evaluate", folder, desk.task, "--record", "--backbone", desk.tiny_t5)
-    assert answer.code == 0, answer.stderr
-    adapter = from_files(read_folder(folder))
-    assert adapter.digest == desk.adapter.digest
-    assert answer.stdout.splitlines()[-1] == f"{folder} {adapter.digest}"

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import TOPIC
-from support.stack import alone, assert_same, different, make_slot
+from support.adapters import TOPIC
+from support.stack import alone, assert_same, different, make_job
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
@@ -110,15 +110,15 @@ def reference_margins(tiny: Backbone, folder: Path, labels: list[str], *, draws:
 
 def test_a_run_with_dropout_learns_otherwise_and_a_stack_is_still_runs_apart(tiny: Backbone) -> None:
     mixed = [different(epochs=2, dropout=True), different(epochs=2, seed=3), different(epochs=2, seed=5, dropout=True)]
-    results = train_stack(tiny, [make_slot(tiny, arguments) for arguments in mixed])
+    results = train_stack(tiny, [make_job(tiny, arguments) for arguments in mixed])
     for arguments, result in zip(mixed, results, strict=True):
-        assert_same(result, alone(tiny, make_slot(tiny, arguments)))
-    without = alone(tiny, make_slot(tiny, dataclasses.replace(mixed[0], dropout=False)))
+        assert_same(result, alone(tiny, make_job(tiny, arguments)))
+    without = alone(tiny, make_job(tiny, dataclasses.replace(mixed[0], dropout=False)))
     assert np.abs(without.prompt - results[0].prompt).max() > 1e-3
 
 
 def test_evaluation_is_without_dropout(tiny: Backbone) -> None:
-    slot = make_slot(tiny, different(epochs=1, dropout=True))
+    slot = make_job(tiny, different(epochs=1, dropout=True))
     result = alone(tiny, slot)
     prompt = torch.from_numpy(result.prompt.copy())
     assert (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import make_adapter
+from support.adapters import make_adapter
 from support.backbone import LABEL_SETS, mixed_rows
 from transformers import T5ForConditionalGeneration
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import TOPIC, make_adapter
+from support.adapters import TOPIC, make_adapter
 from transformers import T5ForConditionalGeneration
 
 from adapters import TaskSpec

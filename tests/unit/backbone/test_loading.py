@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support import make_t5
+from support.backbone import make_t5
 from transformers import AutoTokenizer, BertConfig, T5ForConditionalGeneration
 
 from backbone import Backbone, BackboneCacheError, BackboneNotFound, DeviceUnavailable, UnsupportedBackbone, load

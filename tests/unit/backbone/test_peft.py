@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel, PromptTuningConfig, TaskType, get_peft_model
-from support import SENTIMENT, TOPIC, make_adapter
+from support.adapters import SENTIMENT, TOPIC, make_adapter
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 

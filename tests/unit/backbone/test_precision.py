@@ -1,41 +1,15 @@
 """int8 and bf16: close to fp32, the same for a row whatever its neighbours, and served only where it was validated."""
 
-import json
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from support import RunningServer, make_adapter
 from support.backbone import mixed_rows
-from support.data import read_split
-from support.http import check_problem
-from support.training import QUICK, Finished
 
-from adapters import PromptAdapter
-from adapters.adapter import Provenance
-from adapters.precision import INT8_LABEL_AGREEMENT
 from backbone import Backbone, DeviceUnavailable, load, pack
 from backbone.int8 import Int8Linear
 from backbone.linear import FloatLinear
 from backbone.precision import cpu_has_bf16, in_precision
-from service.settings import Settings
-from training.config.arguments import TrainArguments
-from training.errors import InvalidArguments
-from training.runs.executor import train_runs
-from training.runs.plan import RunPlan
-from training.scoring.evaluation import tokenize_examples
-from training.scoring.validation import answers
-from training.task.task_file import TaskFile
-
-Serve = Callable[..., RunningServer]
-
-
-def with_agreement(adapter: PromptAdapter, agreement: float) -> PromptAdapter:
-    provenance = Provenance(method="test", metrics={INT8_LABEL_AGREEMENT: agreement})
-    return replace(adapter, manifest=adapter.manifest.model_copy(update={"provenance": provenance}))
 
 
 def test_rounding_activations_twice_keeps_what_an_outlier_leaves_of_its_row() -> None:
@@ -119,81 +93,3 @@ def test_bf16_on_a_cpu_is_for_one_that_multiplies_in_it(tiny: Backbone, tiny_t5:
     assert table.grad is not None
     assert table.grad.dtype == torch.float32
     assert table.grad.abs().sum() > 0
-
-
-def test_a_server_answers_in_bf16_where_the_cpu_multiplies_in_it(serve: Serve, tiny: Backbone) -> None:
-    precision = "bf16" if cpu_has_bf16() else "fp32"
-    server = serve(precision=precision)
-    server.upload("task", make_adapter(tiny))
-    assert server.classify("task", "a film").status_code == 200
-    assert server.client.get("/healthz/ready").json()["precision"] == precision
-
-
-def test_fp16_is_refused_with_the_reason() -> None:
-    with pytest.raises(ValueError, match="overflow"):
-        Settings(precision="fp16")
-
-
-def test_a_server_in_int8_takes_what_was_validated_there(serve: Serve, tiny: Backbone) -> None:
-    server = serve(precision="int8")
-    server.upload("good", with_agreement(make_adapter(tiny), 0.985))
-    assert server.classify("good", "a film").status_code == 200
-    assert server.client.get("/healthz/ready").json()["precision"] == "int8"
-
-
-@pytest.mark.parametrize(("agreement", "said"), [(None, "not measured"), (0.97, "0.97")])
-def test_a_server_in_int8_refuses_what_was_not(
-    serve: Serve, tiny: Backbone, agreement: float | None, said: str
-) -> None:
-    adapter = make_adapter(tiny) if agreement is None else with_agreement(make_adapter(tiny), agreement)
-    exact = serve()
-    exact.upload("task", adapter)
-    assert exact.classify("task", "a film").status_code == 200
-    server = serve(precision="int8")  # the same registry
-    refused = server.classify("task", "a film")
-    check_problem(refused, 409, "backbone_mismatch", "at least 0.98")
-    assert said in refused.json()["detail"]
-    forced = serve(precision="int8", force_precision=True)
-    assert forced.classify("task", "a film").status_code == 200
-
-
-def test_training_compares_with_int8_and_says_so(finished: Finished) -> None:
-    metrics = finished.report.adapter.manifest.provenance.metrics
-    assert 0 <= metrics[INT8_LABEL_AGREEMENT] <= 1
-    assert 0 <= metrics["int8_accuracy"] <= 1
-
-
-def test_a_prompt_that_trained_in_bf16_is_scored_calibrated_and_compared_with_int8_in_float32(
-    tiny: Backbone, task: TaskFile, tmp_path: Path
-) -> None:
-    arguments = replace(QUICK, epochs=1)
-    plan = RunPlan(task=task, arguments=arguments, folder=tmp_path / "run", precision="bf16")
-    if not cpu_has_bf16():
-        with pytest.raises(DeviceUnavailable, match="which this CPU lacks"):
-            train_runs(tiny, [plan])
-        return
-    (report,) = train_runs(tiny, [plan])
-    assert report.adapter is not None
-    assert np.array_equal(report.measured.log_probs, answers(tiny, report.adapter, report.rows.report)), (
-        "what a float32 server answers"
-    )
-    metrics = report.adapter.manifest.provenance.metrics
-    assert INT8_LABEL_AGREEMENT in metrics
-    selected = report.measured.selection
-    assert metrics["selection_loss"] == round(selected.loss, 6) != round(report.result.best.loss, 6)
-    rows = read_split(task, split="honest", seed=0).selection
-    tokenized = tokenize_examples(tiny, task.spec, rows)
-    assert selected == tokenized.measured(answers(tiny, report.adapter, tokenized), task.scoring)
-    run = json.loads((tmp_path / "run/run.json").read_text())
-    assert run["precision"] == "bf16"
-    assert "--precision bf16" in run["command"]
-    (exact,) = train_runs(tiny, [replace(plan, folder=tmp_path / "exact", precision="fp32")])
-    assert not np.array_equal(exact.result.prompt, report.result.prompt)
-    # a gradient near 0 may have the other sign in bf16, and AdamW's first steps are as long for it as for any
-    assert exact.trained.loss == pytest.approx(report.trained.loss, rel=0.1)
-
-
-def test_full_fine_tuning_is_in_float32_alone(task: TaskFile, tmp_path: Path) -> None:
-    arguments = TrainArguments(method="full", lr=1e-5)
-    with pytest.raises(InvalidArguments, match="full fine-tuning was asked for in bf16, expected fp32"):
-        RunPlan(task=task, arguments=arguments, folder=tmp_path, precision="bf16")

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
-from support import RunningServer, eventually, make_adapter
-from support.accounts import ADMIN_KEY, bearer
+from support.adapters import make_adapter
 from support.cli import Answer, superpos
 from support.redis import RedisServer
+from support.server import RunningServer
+from support.tenancy import ADMIN_KEY, bearer
+from support.waiting import eventually
 
 from adapters import InvalidName
 from adapters.files import CARD, to_files, write_folder

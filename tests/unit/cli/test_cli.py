@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import RunningServer
-from support.accounts import ADMIN_KEY
 from support.cli import QUICK, Desk, superpos
 from support.redis import RedisServer
+from support.server import RunningServer
+from support.tenancy import ADMIN_KEY
 
 from adapters import DEFAULT_TENANT, PromptAdapter, Ref
 from adapters.files import CARD, from_files, read_folder, to_files, write_folder

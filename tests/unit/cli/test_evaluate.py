@@ -149,3 +149,15 @@ def test_a_card_from_elsewhere_gets_the_calibration_at_its_end(desk: Desk, calib
 def test_a_precision_that_cannot_be_had_is_refused(desk: Desk, options: tuple[str, ...], expected: str) -> None:
     answer = superpos("evaluate", desk.run, desk.task, *options, "--backbone", desk.tiny_t5)
     assert expected in answer.refusal()
+
+
+def test_evaluate_records_a_profile_into_an_adapter_that_has_none(desk: Desk, tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    files = read_folder(desk.run / "adapter")
+    bare = json.loads(files[MANIFEST]) | {"validation": None}
+    write_folder(folder, files | {MANIFEST: json.dumps(bare).encode()})
+    answer = superpos("evaluate", folder, desk.task, "--record", "--backbone", desk.tiny_t5)
+    assert answer.code == 0, answer.stderr
+    adapter = from_files(read_folder(folder))
+    assert adapter.digest == desk.adapter.digest
+    assert answer.stdout.splitlines()[-1] == f"{folder} {adapter.digest}"

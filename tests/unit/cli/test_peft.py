@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PromptTuningConfig, TaskType, get_peft_model
-from support import make_t5
+from support.backbone import make_t5
 from support.cli import Desk, superpos
 from transformers import T5ForConditionalGeneration
 

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from support import RunningServer, make_adapter
-from support.accounts import ADMIN_KEY, Keyring, bearer
+from support.adapters import make_adapter
 from support.cli import superpos
 from support.proxy import Proxy
+from support.server import RunningServer
+from support.tenancy import ADMIN_KEY, Keyring, bearer
 
 from adapters import Traffic
 from adapters.files import to_files, write_folder

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from support import RunningServer, eventually, make_adapter
+from support.adapters import make_adapter
 from support.cli import superpos
+from support.server import RunningServer
+from support.waiting import eventually
 
 from adapters import PromptAdapter
 from adapters.files import to_files

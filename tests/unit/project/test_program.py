@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support import eventually
+from support.waiting import eventually
 
 from deploy.platform import keep_running
 from deploy.program import Program, ProgramFailed

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import RunningServer, eventually, make_adapter, sample
+from support.adapters import make_adapter
+from support.server import RunningServer, sample
+from support.waiting import eventually
 
 from adapters import NotFound
 from adapters.files import to_files

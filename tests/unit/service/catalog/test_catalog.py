@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import make_adapter
+from support.adapters import make_adapter
 
 from adapters import Conflict, NotFound, Ref, Registry, Resolution, TaskInfo
 from adapters.files import to_files

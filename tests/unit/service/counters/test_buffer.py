@@ -6,9 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support import eventually
-from support.ledger import AnswersLost, LedgerPlace, new_place
+from support.counters import AnswersLost, LedgerPlace, new_place
 from support.redis import RedisServer
+from support.waiting import eventually
 
 from adapters import RegistryUnavailable
 from adapters.storage.redis import connect

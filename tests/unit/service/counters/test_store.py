@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.ledger import LedgerPlace, new_place
+from support.counters import LedgerPlace, new_place
 from support.redis import RedisServer
 
 from adapters import RegistryUnavailable

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from support import PAIR, TOPIC
+from support.adapters import PAIR, TOPIC
 from support.engine import Held, alone, loaded, row
 
 from backbone import Backbone

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from support import SENTIMENT, make_adapter
+from support.adapters import SENTIMENT, make_adapter
 from support.engine import sabotaged
 
 from backbone import Backbone, PackedBatch, PackedRow, pack

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import make_adapter
+from support.adapters import make_adapter
 
 from adapters import PromptAdapter
 from backbone import Backbone

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from support import RunningServer, eventually, make_adapter, sample
+from support.adapters import make_adapter
 from support.engine import loaded, row, sabotaged
 from support.http import check_problem
+from support.server import RunningServer, sample
+from support.waiting import eventually
 
 from backbone import Backbone, PackedBatch
 from service.engine.engine import Engine

@@ -15,9 +15,11 @@ from pathlib import Path
 import httpx2
 import numpy as np
 import pytest
-from support import RunningServer, eventually, make_adapter
+from support.adapters import make_adapter
 from support.engine import Clock, loaded, row, sabotaged
 from support.http import check_problem
+from support.server import RunningServer
+from support.waiting import eventually
 
 from adapters.files import to_files
 from adapters.registry.opening import open_registry

@@ -5,7 +5,8 @@ import math
 from typing import Any
 
 import pytest
-from support import TOPIC, RunningServer, make_adapter
+from support.adapters import TOPIC, make_adapter
+from support.server import RunningServer
 
 from adapters import PromptAdapter, TaskSpec
 from adapters.adapter import Calibration

@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 import httpx2
 import pytest
-from support import TOPIC, RunningServer, eventually, make_adapter, sample
+from support.adapters import TOPIC, make_adapter
 from support.http import check_problem
+from support.server import RunningServer, sample
+from support.waiting import eventually
 
 from backbone import Backbone
 

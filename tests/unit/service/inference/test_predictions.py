@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from support import RunningServer, make_adapter
+from support.adapters import make_adapter
+from support.server import RunningServer
 
 from adapters import TaskSpec
 from adapters.adapter import Calibration

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from support import RunningServer, make_adapter, sample
+from support.adapters import make_adapter
 from support.load import held_model_thread
+from support.server import RunningServer, sample
 
 from backbone import Backbone
 from service.inference.predictions import RowResult

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.adapters import an_adapter
+from support.counters import LedgerPlace, new_place
 from support.drift import LABELS, classification, profile_from
-from support.ledger import LedgerPlace, new_place
 from support.redis import RedisServer
 
 from adapters import PRODUCTION, Registry, Traffic

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from support.accounts import Clock
 from support.redis import RedisServer
+from support.tenancy import Clock
 
 from adapters import DEFAULT_TENANT, Conflict, InvalidName, NotFound
 from adapters.storage.opening import open_storage

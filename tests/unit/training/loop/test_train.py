@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import SENTIMENT
+from support.adapters import SENTIMENT
 from support.training import QUICK, SPEC, Finished, easy_rows, run, write_rows
 from torch import Tensor
 

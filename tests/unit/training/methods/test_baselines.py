@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import make_adapter
+from support.adapters import make_adapter
 from support.training import QUICK, SPEC, run
 from torch import Tensor
 

@@ -3,7 +3,7 @@
 import dataclasses
 from datetime import UTC, datetime, timedelta
 
-from support import RunningServer
+from support.server import RunningServer
 
 ADMIN_KEY = "sp_admin_" + "5ec4e7" * 8
 """What the tests' servers are started with."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from support import eventually
 from support.cli import CONSOLE_SCRIPT
+from support.waiting import eventually
 
 
 @dataclass
@@ -75,14 +75,3 @@ def server_process(
                 process.terminate()
             process.wait(60)
             reader.join(30)
-
-
-def http_request(body: bytes, path: str = "/classify/sentiment") -> bytes:
-    """A request as its bytes."""
-    lines = (
-        f"POST {path} HTTP/1.1",
-        "Host: localhost",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-    )
-    return "".join(f"{line}\r\n" for line in (*lines, "")).encode() + body

@@ -1,0 +1,51 @@
+"""`superpos paper`: grids that are run, resumed, printed and rendered."""
+
+import re
+from pathlib import Path
+
+import pytest
+from support.cli import Desk, superpos
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_table_is_run_printed_and_gone_on_with(desk: Desk, tmp_path: Path) -> None:
+    folder = tmp_path / "grid"
+    options = [
+        *("--tasks", desk.task.stem, "--task-files", desk.task.parent, "--backbone", desk.tiny_t5, "--out", folder),
+        *("--max-steps", "2", "--limit", "20", "--eval-rows", "10", "--threads", "1", "--plain"),
+    ]
+    left = superpos("paper", "table1", *options, "--methods", "simple,simple-lr0.3", "--dry-run")
+    name = desk.task.stem
+    assert left.stdout.split() == [f"{name}/simple/seed0", f"{name}/simple-lr0.3/seed0"]
+    assert not folder.exists()
+
+    first = superpos("paper", "table1", *options, "--methods", "simple")
+    assert first.code == 0, first.stderr
+    assert re.search(r"Simple PT.*0\.01.*off", first.stdout)
+    assert "best constant answer" in first.stdout
+    assert "none of the paper's backbones" in first.text
+
+    more = superpos("paper", "table2", *options, "--methods", "simple,simple-lr0.3")
+    assert more.code == 0, more.stderr
+    assert re.findall(r"^(\S+)  score", more.stderr, re.MULTILINE) == [f"{name}/simple-lr0.3/seed0"], "trained again"
+
+    written = superpos("paper", "results", folder, "--json", tmp_path / "r" / "a.json", "--backbone", desk.tiny_t5)
+    assert written.code == 0, written.stderr
+    rendered = superpos("paper", "render", tmp_path / "r" / "a.json", "--out", tmp_path / "r" / "page.md")
+    assert rendered.code == 0, rendered.stderr
+    assert "a.json](results/a.json): 2 runs" in (tmp_path / "r" / "page.md").read_text(encoding="utf-8")
+
+
+def test_a_grid_that_cannot_be_is_refused(desk: Desk, tmp_path: Path) -> None:
+    files = ["--task-files", desk.task.parent, "--backbone", desk.tiny_t5, "--out", tmp_path / "grid"]
+    unknown = superpos("paper", "fig2", *files, "--tasks", desk.task.stem, "--methods", "lora")
+    assert unknown.refusal().startswith("method 'lora' is none of the paper's, expected one of ")
+    assert "no-such.yaml: cannot be read" in superpos("paper", "table1", *files, "--tasks", "no-such").refusal()
+    seeds = superpos("paper", "table1", *files, "--tasks", desk.task.stem, "--seeds", "0,x").refusal()
+    assert seeds == "--seeds is '0,x', expected whole numbers with commas between them"
+    empty = superpos("paper", "results", tmp_path, "--json", tmp_path / "r.json", "--backbone", desk.tiny_t5)
+    assert empty.refusal() == f"{tmp_path} holds no finished run of a grid"
+    (tmp_path / "bad.json").write_text("{}")
+    bad = superpos("paper", "render", tmp_path / "bad.json").refusal()
+    assert bad.startswith(f"{tmp_path / 'bad.json'}: not the results of a grid: ")

@@ -1,4 +1,8 @@
-"""The frozen T5: weights, tokenizer, packed forward, label scoring. Knows nothing of adapters, training or HTTP."""
+"""The frozen T5: loading, tokenizer, packed forward and label scoring, for serving and for training.
+
+`load` returns a `Backbone`; `pack` lays rows end to end; `Backbone.encode` and `Backbone.score` compute label
+log-probabilities. The package does not know adapters, training methods or HTTP.
+"""
 
 from backbone.backbone import SMALL_TRIE, Backbone, BackboneId, Encoded
 from backbone.dropout import Dropout
@@ -15,10 +19,9 @@ from backbone.loading import EMBEDDED, load
 from backbone.packing import PackedBatch, PackedRow, pack
 from backbone.precision import TOLERANCES, Precision, check_device
 from backbone.scoring import label_log_probs
-from backbone.sequences import chain
 from backbone.text import TextTokenizer, TokenizedText, Truncation
 from backbone.to_transformers import to_transformers
-from backbone.trie import LabelTrie
+from backbone.trie import LabelTrie, chain
 
 __all__ = [
     "EMBEDDED",

@@ -1,4 +1,4 @@
-"""The numbers that shape a T5: what the forward reads of a `transformers` config, checked once."""
+"""Dimensions and constants of a T5, read from a `transformers` config and checked once."""
 
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -12,7 +12,7 @@ Activation = Literal["relu", "gelu_new"]
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One T5's dimensions and constants (v1.0, v1.1, Flan and LM-adapted alike)."""
+    """Dimensions and constants of one T5 (v1.0, v1.1, Flan or LM-adapted)."""
 
     width: int
     num_heads: int
@@ -27,7 +27,7 @@ class Architecture:
     relative_max_distance: int
     norm_eps: float
     logit_scale: float
-    """What the last hidden state is multiplied by before the head: H^-0.5 where the head is tied, else 1."""
+    """Factor of the last hidden state before the head: H^-0.5 if the head is tied, else 1."""
     start_id: int
     eos_id: int
     pad_id: int
@@ -37,7 +37,7 @@ class Architecture:
         """Read a `transformers` config.
 
         Raises:
-            UnsupportedBackbone: an activation or a special token that T5 does not have.
+            UnsupportedBackbone: the activation or a special token is not T5's.
         """
         if config.dense_act_fn not in ("relu", "gelu_new"):
             raise UnsupportedBackbone(

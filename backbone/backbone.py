@@ -1,4 +1,4 @@
-"""The frozen T5 as one value: its identity, its tokenizer, and the one forward for serving and training."""
+"""`Backbone`: a frozen T5 with its identity, its tokenizer, and the forward that serving and training share."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,28 +9,25 @@ from torch import Tensor
 
 from backbone.architecture import Architecture
 from backbone.best_first import best_first
-from backbone.decoder import TrieNodes, decode
+from backbone.decoder import TrieNodes, decode, passes
 from backbone.dropout import Dropout
 from backbone.encoder import encode
 from backbone.errors import InvalidLabels
-from backbone.node_passes import passes
 from backbone.packing import PackedBatch
 from backbone.precision import Precision, check_device, in_precision
-from backbone.relative_bias import EncoderBias
+from backbone.relative_bias import EncoderBias, TreeBias
 from backbone.scoring import label_log_probs
-from backbone.sequences import chain
 from backbone.text import TextTokenizer
-from backbone.tree_bias import TreeBias
-from backbone.trie import LabelTrie, build_trie, prefix_chain
+from backbone.trie import LabelTrie, build_trie, chain, prefix_chain
 from backbone.weights import T5Weights
 
 SMALL_TRIE = 4
-"""Tries of so few nodes are decoded whole: a second pass would cost more."""
+"""Largest trie that is always decoded as a whole: a second pass would cost more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The encoder's answer to a packed batch, for `score` alone: the weight of the last norm is folded into that."""
+    """Encoder output of a packed batch, for `score` only, which contains the weight of the last norm."""
 
     hidden: Tensor  # [N, H]
     offsets: tuple[int, ...]  # [B + 1], row i is offsets[i] : offsets[i + 1]
@@ -38,7 +35,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class BackboneId:
-    """What names a backbone: where it came from, and what it is."""
+    """Identity of a backbone: its source and its content."""
 
     id: str
     revision: str
@@ -46,7 +43,7 @@ class BackboneId:
 
 
 class Backbone:
-    """One T5 in memory. Its tensors never change; one thread at a time may call `encode` and `score`."""
+    """A T5 in memory. Its tensors never change; only one thread at a time may call `encode` and `score`."""
 
     def __init__(
         self,
@@ -57,28 +54,31 @@ class Backbone:
         *,
         precision: Precision = "fp32",
     ) -> None:
-        """Put a backbone together from float32 weights; they are turned to `precision` here."""
-        self.identity, self.architecture, self.tokenizer, self.precision = identity, architecture, tokenizer, precision
+        """Build a backbone from float32 weights, which are converted to `precision`."""
+        self.identity = identity
+        self.architecture = architecture
+        self.tokenizer = tokenizer
+        self.precision = precision
         self.weights = weights = in_precision(weights, precision)
         buckets, distance = architecture.relative_buckets, architecture.relative_max_distance
         self._encoder_bias = EncoderBias(weights.encoder_bias, num_buckets=buckets, max_distance=distance)
         self._tree_bias = TreeBias(weights.decoder_bias, num_buckets=buckets, max_distance=distance)
 
     def in_precision(self, precision: Precision) -> "Backbone":
-        """This float32 backbone in another precision beside it; what that does not touch is shared.
+        """Return a copy of this float32 backbone in another precision; unconverted tensors are shared.
 
         Raises:
-            DeviceUnavailable: its device does not compute in that precision
+            DeviceUnavailable: the device does not support the precision
         """
         if precision == self.precision:
             return self
-        assert self.precision == "fp32", "rounded weights are no start for another precision"
+        assert self.precision == "fp32", "only float32 weights can be converted"
         check_device(self.device, precision)
         return Backbone(self.identity, self.architecture, self.weights, self.tokenizer, precision=precision)
 
     @property
     def width(self) -> int:
-        """H, the width that a prompt must have."""
+        """H, the required width of a prompt."""
         return self.architecture.width
 
     @property
@@ -86,10 +86,10 @@ class Backbone:
         return self.weights.embedding.device
 
     def label_trie(self, labels: Sequence[str]) -> LabelTrie:
-        """The trie of a task's label words, in their order.
+        """Return the trie of a task's label words, in their order.
 
         Raises:
-            InvalidLabels: words that cannot be told apart as tokens, are empty, or pass a limit.
+            InvalidLabels: words are empty, have the same tokens, or exceed a limit.
         """
         for words in labels:
             if not words.strip():
@@ -108,10 +108,10 @@ class Backbone:
         """Run the encoder over packed rows.
 
         Args:
-            packed: the rows, indices into `prompts` among them
-            prompts: the prompt table [R, H]; it alone can receive a gradient
-            pause: called again and again on the way, when `prompts` has been read; may encode and score other rows
-            dropout: for training; `score` is given the same
+            packed: the rows, with indices into `prompts`
+            prompts: the prompt table [R, H], the only tensor that can receive a gradient
+            pause: called before each half of a layer, after `prompts` has been read; may encode and score other rows
+            dropout: for training; pass the same to `score`
         """
         hidden = encode(
             packed,
@@ -132,10 +132,10 @@ class Backbone:
         top_k: Sequence[int | None] | None = None,  # [B]
         dropout: Dropout | None = None,
     ) -> Tensor:
-        """Each row's label log-probabilities under constrained decoding, [B, K]; −inf past a row's own labels.
+        """Return each row's label log-probabilities under constrained decoding, [B, K]; −inf beyond a row's labels.
 
-        With `top_k`, a row that asks for its best k labels has at least those, exactly, and −inf for labels that
-        were not needed to tell. Without, or for a small trie, it has them all.
+        With `top_k`, a row has exact values for at least its best k labels, and −inf for labels that the search did
+        not need. Without it, or for a small trie, a row has values for all labels.
         """
         asked = top_k or [None] * len(tries)
         searching = [
@@ -161,7 +161,7 @@ class Backbone:
         return scores
 
     def target(self, words: str) -> LabelTrie:
-        """Label words as what `log_likelihoods` takes."""
+        """Return label words in the form that `log_likelihoods` takes."""
         (pieces,) = self.tokenizer.pieces([words])
         return chain(pieces, start_id=self.architecture.start_id, eos_id=self.architecture.eos_id)
 
@@ -172,14 +172,14 @@ class Backbone:
         *,
         dropout: Dropout | None = None,
     ) -> Tensor:
-        """Log p of each token of each row's target among the whole vocabulary, teacher-forced, [ΣM_i]."""
+        """Return the teacher-forced log p of each target token over the whole vocabulary, [ΣM_i]."""
         nodes = [TrieNodes(target, tuple(range(target.num_nodes))) for target in targets]
         logits = self._decode(encoded, range(len(targets)), nodes, dropout).float() @ self.weights.head.T  # [ΣM_i, V]
         tokens = torch.tensor([token for target in targets for token in target.edge_tokens], device=logits.device)
         return -torch.nn.functional.cross_entropy(logits, tokens, reduction="none")
 
     def next_token_logits(self, encoded: Encoded, prefixes: Sequence[Sequence[int]]) -> Tensor:
-        """Logits over the whole vocabulary for the token after each row's prefix (no start token in it), [B, V]."""
+        """Return logits over the vocabulary for the token after each row's prefix (without start token), [B, V]."""
         chains = [prefix_chain([self.architecture.start_id, *prefix]) for prefix in prefixes]
         nodes = [TrieNodes(trie, tuple(range(trie.num_nodes))) for trie in chains]
         states = self._decode(encoded, range(len(prefixes)), nodes)  # [ΣM_i, H]
@@ -189,7 +189,7 @@ class Backbone:
     def _score_all(
         self, encoded: Encoded, rows: Sequence[int], tries: Sequence[LabelTrie], dropout: Dropout | None = None
     ) -> Tensor:
-        """[B, K] over whole tries."""
+        """Return [B, K] scores over whole tries."""
         states: list[Tensor] = []
         for parts in passes(tries):
             numbers, nodes = [rows[part.row] for part in parts], [part.nodes for part in parts]
@@ -203,7 +203,7 @@ class Backbone:
     def _decode(
         self, encoded: Encoded, rows: Sequence[int], nodes: Sequence[TrieNodes], dropout: Dropout | None = None
     ) -> Tensor:
-        """States of the nodes wanted of each of the rows named, [ΣM_i, H]."""
+        """Return the states of the given nodes of the given rows, [ΣM_i, H]."""
         return decode(
             [encoded.hidden[encoded.offsets[row] : encoded.offsets[row + 1]] for row in rows],
             nodes,

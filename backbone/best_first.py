@@ -1,7 +1,7 @@
-"""The best labels of a large label set without scoring them all: best-first search over the trie, rows in step.
+"""Best-first search over the trie: the best k labels without scoring all of them, for several rows in lockstep.
 
-Probability only falls along a path, so a node that is less likely than the k-th best label found hides nothing
-better: what is left unexpanded cannot be among the best k. Exact, and usually a few nodes a row.
+Probability only falls along a path, so no label below a node that is less likely than the k-th best label can be among
+the best k. The result is exact and usually needs a few nodes per row.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,31 +17,32 @@ from backbone.scoring import edge_log_probs
 from backbone.trie import LabelTrie
 
 Decode = Callable[[Sequence[int], Sequence[TrieNodes]], Tensor]
-"""From row numbers and the nodes wanted of each to their states, rows end to end, [ΣM_i, H]."""
+"""Maps row numbers and the nodes of each row to the nodes' states, concatenated, [ΣM_i, H]."""
 
 
 @dataclass(slots=True)
 class _Search:
-    """One row's search."""
+    """Search of one row."""
 
     trie: LabelTrie
     top_k: int
-    scores: NDArray[np.float32] = field(init=False)  # [K], −inf where not known
+    scores: NDArray[np.float32] = field(init=False)  # [K], −inf if unknown
     frontier: dict[int, float] = field(init=False)
-    """Choices that were reached and not yet made: node → log-probability of reaching it."""
+    """Unexpanded nodes: node → log-probability of reaching it."""
 
     def __post_init__(self) -> None:
         self.scores = np.full(self.trie.num_labels, -np.inf, dtype=np.float32)
-        self.frontier = {self.trie.edge_nodes[0]: 0.0}  # the first choice, which all labels share
+        # the first choice, which all labels share
+        self.frontier = {self.trie.edge_nodes[0]: 0.0}
 
     def next_nodes(self) -> list[int]:
-        """The choices to look at now, the best first: at most k, each of which can still hide one of the best k."""
+        """Return the nodes to expand next, best first: at most k, each with a possible label among the best k."""
         worst = np.partition(self.scores, -self.top_k)[-self.top_k]
-        hopeful = [node for node, reached in self.frontier.items() if reached > worst]
-        return sorted(hopeful, key=lambda node: -self.frontier[node])[: self.top_k]
+        candidates = [node for node, reached in self.frontier.items() if reached > worst]
+        return sorted(candidates, key=lambda node: -self.frontier[node])[: self.top_k]
 
     def expand(self, node: int, edges: Sequence[float]) -> None:
-        """Take in the log-probabilities of the edges that leave a node."""
+        """Record the log-probabilities of the edges that leave a node."""
         reached = self.frontier.pop(node)
         for edge, log_prob in zip(self.trie.edges_of(node), edges, strict=True):
             label, target = self.trie.edge_labels[edge], self.trie.edge_targets[edge]
@@ -52,10 +53,10 @@ class _Search:
 
 
 def best_first(decode: Decode, head: Tensor, tries: Sequence[LabelTrie], top_k: Sequence[int]) -> Tensor:
-    """Log-probabilities of at least each row's best `top_k` labels, exact; −inf for those that were not needed.
+    """Return exact log-probabilities of at least each row's best `top_k` labels, −inf for labels not needed.
 
     Args:
-        decode: called once a round with the rows that still search
+        decode: called once per round with the unfinished rows
         head: [V, H]
         tries, top_k: [B]
 

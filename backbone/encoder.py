@@ -1,21 +1,26 @@
-"""The packed encoder: one [N, H] matrix through every linear layer, attention within each row."""
+"""Packed encoder: every linear layer sees one [N, H] matrix, attention stays within each row.
 
-from collections.abc import Callable
+On a CPU attention runs row by row: no work for padding, and no row depends on the others. On a GPU it runs once, over
+rows padded to a rectangle, since many small kernels cost more there than the padding; the linear layers stay packed.
+"""
+
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.architecture import Architecture
-from backbone.dropout import Dropout
-from backbone.layers import add_projection, feed_forward, rms_norm
+from backbone.dropout import Dropout, RowsDropout
+from backbone.layers import add_projection, attend, feed_forward, rms_norm
 from backbone.packing import PackedBatch
 from backbone.relative_bias import EncoderBias
-from backbone.row_attention import Padded, RowByRow
 from backbone.weights import T5Weights
 
 
 def embed(packed: PackedBatch, embedding: Tensor, prompts: Tensor) -> Tensor:
-    """Token embeddings and prompt rows in their places, [N, H]. Only `prompts` [R, H] can receive a gradient."""
+    """Return token embeddings and prompt rows in packed order, [N, H]. Only `prompts` [R, H] can receive a gradient."""
     x = embedding.new_empty(packed.num_tokens, embedding.shape[1])  # [N, H]
     x = x.index_copy(0, packed.token_positions, embedding[packed.token_ids])
     return x.index_copy(0, packed.prompt_positions, prompts.index_select(0, packed.prompt_rows))
@@ -31,14 +36,14 @@ def encode(
     pause: Callable[[], None],
     dropout: Dropout | None = None,
 ) -> Tensor:
-    """The encoder's last hidden states, [N, H], normed; the weight of that norm is folded into the decoder.
+    """Return the encoder's last hidden states, [N, H], normalised; that norm's weight is folded into the decoder.
 
-    Calls `pause` before each half of a layer: `prompts` has been read by then.
+    Calls `pause` before each half of a layer, after `prompts` has been read.
     """
     lengths = [end - start for start, end in pairwise(packed.offsets)]
     device = weights.embedding.device
     drop = None if dropout is None else dropout.of(lengths)
-    # the padded rectangle has no dropout: an ablation does without its speed
+    # the padded rectangle does not support dropout, which only an ablation uses
     row_by_row = drop is not None or device.type == "cpu"
     attend = RowByRow(lengths, bias, drop) if row_by_row else Padded(lengths, bias, device=device)
     x = embed(packed, weights.embedding, prompts)
@@ -52,3 +57,44 @@ def encode(
         x = feed_forward(x, layer.feed_forward, architecture, drop)
     x = rms_norm(x, architecture.norm_eps)
     return x if drop is None else drop(x)
+
+
+class RowByRow:
+    """Attention with one kernel call per row, in the precision of the bias."""
+
+    def __init__(self, lengths: Sequence[int], bias: EncoderBias, drop: RowsDropout | None = None) -> None:
+        self._drop = drop
+        self._lengths = list(lengths)
+        self._biases = [bias.for_length(length) for length in lengths]  # B × [heads, L_i, L_i]
+
+    def __call__(self, qkv: Tensor) -> Tensor:
+        """[N, 3, heads, d] → [N, heads·d]."""
+        mixed = []
+        rows = torch.split(qkv.to(self._biases[0].dtype), self._lengths)
+        for number, (row, bias) in enumerate(zip(rows, self._biases, strict=True)):
+            query, key, value = row.unbind(1)  # [L, heads, d] each
+            drop = None if self._drop is None else self._drop.row(number)
+            mixed.append(attend(query, key, value, bias, drop))
+        return torch.cat(mixed)
+
+
+class Padded:
+    """Attention with one kernel call for all rows, padded to the longest; padded keys are masked, queries dropped."""
+
+    def __init__(self, lengths: Sequence[int], bias: EncoderBias, *, device: torch.device) -> None:
+        longest = max(lengths)
+        sizes = torch.tensor(lengths, device=device)
+        columns = torch.arange(longest, device=device)
+        self._real = columns[None, :] < sizes[:, None]  # [B, L]
+        starts = sizes.cumsum(0) - sizes
+        self._places = (starts[:, None] + columns[None, :]).where(self._real, starts[:, None])  # [B, L] into N
+        padding = ~self._real[:, None, None, :]
+        self._bias = bias.for_length(longest)[None].masked_fill(padding, float("-inf"))  # [B, heads, L, L]
+
+    def __call__(self, qkv: Tensor) -> Tensor:
+        """[N, 3, heads, d] → [N, heads·d]."""
+        rows = qkv.index_select(0, self._places.flatten())
+        rows = rows.view(*self._places.shape, *qkv.shape[1:])  # [B, L, 3, heads, d]
+        query, key, value = rows.permute(2, 0, 3, 1, 4).unbind(0)  # [B, heads, L, d] each
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self._bias, scale=1.0)
+        return mixed.transpose(1, 2).flatten(2)[self._real]  # [N, heads·d], in the rows' order

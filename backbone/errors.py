@@ -1,21 +1,21 @@
-"""The errors of the frozen model.
+"""Errors of the frozen model.
 
 BackboneError
-├── BackboneNotFound      no such directory, Hub id, revision, or wheel
-├── UnsupportedBackbone   it was found, but is not a T5 that this package can run
-├── DeviceUnavailable     there is no such device here
-├── BackboneCacheError    the cache folder cannot be written, or what lies there is damaged
-├── InvalidLabels         label words that no trie can be built from
-└── TextTooLong           a text over its token limit, where cutting was not allowed
+├── BackboneNotFound      the directory, Hub id, revision or wheel does not exist
+├── UnsupportedBackbone   the model exists, but is not a T5 that this package can run
+├── DeviceUnavailable     this machine lacks the device
+├── BackboneCacheError    the cache folder cannot be written, or its files are damaged
+├── InvalidLabels         no trie can be built from the label words
+└── TextTooLong           a text exceeds its token limit, and truncation is not allowed
 """
 
 
 class BackboneError(Exception):
-    """Anything that this package refuses."""
+    """Base class of this package's errors."""
 
 
 class BackboneNotFound(BackboneError):
-    """The weights named do not exist or cannot be reached."""
+    """The weights do not exist or cannot be reached."""
 
 
 class UnsupportedBackbone(BackboneError):
@@ -23,7 +23,7 @@ class UnsupportedBackbone(BackboneError):
 
 
 class DeviceUnavailable(BackboneError):
-    """The device named is none, or this machine has none of its kind."""
+    """The device is invalid, or this machine lacks it."""
 
 
 class BackboneCacheError(BackboneError):
@@ -31,7 +31,7 @@ class BackboneCacheError(BackboneError):
 
 
 class InvalidLabels(BackboneError):
-    """The label words cannot be told apart, are empty, or pass a limit."""
+    """Label words are empty, have the same tokens, or exceed a limit."""
 
     def __init__(self, check: str, value: object, expected: str) -> None:
         super().__init__(f"{check}: got {value!r}, expected {expected}")
@@ -39,7 +39,7 @@ class InvalidLabels(BackboneError):
 
 
 class TextTooLong(BackboneError):
-    """A text has more tokens than its task allows, and the caller asked not to cut it."""
+    """A text has more tokens than its task allows, and truncation is not allowed."""
 
     def __init__(self, index: int, num_tokens: int, max_tokens: int) -> None:
         super().__init__(f"inputs[{index}] has {num_tokens} tokens, the task allows {max_tokens}")

@@ -1,7 +1,7 @@
-"""A linear layer in int8: a scale for each row of activations and for each row of weights, products in oneDNN.
+"""Linear layer in int8 with one scale per row of activations and per row of weights; products run in oneDNN.
 
-The scale of a row comes from that row alone. One scale for the whole matrix would save nothing worth having, and a
-row's answer would depend on its neighbours (docs/decisions.md).
+A row's scale depends only on that row. With one scale for the whole matrix a row's answer would depend on the other
+rows, for little gain in speed (docs/decisions.md).
 """
 
 from typing import cast
@@ -13,28 +13,28 @@ from backbone.architecture import Activation
 from backbone.linear import follow
 
 _ZERO = 128
-"""What stands for 0 in the unsigned activations."""
+"""Zero point of the unsigned activations."""
 _SMALLEST = 1e-30
 
 
 class Int8Linear:
-    """y = x·Wᵀ, W rounded to int8 and x to int8, summed in int32, given in float32. Carries no gradients."""
+    """y = x·Wᵀ with W and x rounded to int8, summed in int32, returned in float32, without gradients."""
 
     __slots__ = ("_levels", "_packed", "_scales", "_zeros", "twice", "weight")
 
     def __init__(self, weight: Tensor, *, twice: bool = False) -> None:
-        """Round a float weight [out, in], each of its rows by its own largest value.
+        """Quantise a float weight [out, in], scaling each row by its largest value.
 
         Args:
-            twice: round x to int8, and what that left over to int8 again: two products, for a layer whose input has
-                values so large that the rest of their row would round to nothing
+            twice: quantise x to int8 and the remainder to int8 again, which costs a second product; for a layer whose
+                input has outliers, next to which the rest of the row would round to zero
         """
         self._scales = weight.abs().amax(1).clamp_min(_SMALLEST) / 127  # [out]
         self.weight = (weight / self._scales[:, None]).round().to(torch.int8)
         self.twice = twice
         self._packed = torch.ops.onednn.qlinear_prepack(self.weight, None)
         self._zeros = torch.zeros(len(weight), dtype=torch.int64)
-        # without VNNI the kernel adds pairs of products in 16 bits, which 8-bit activations could overflow
+        # without VNNI the kernel adds pairs of products in 16 bits, which 8-bit activations can overflow
         self._levels = 127.0 if torch.cpu._is_vnni_supported() else 63.0
 
     def __call__(
@@ -58,7 +58,7 @@ class Int8Linear:
         return follow(y.mul_(scale), activation, times, None)
 
     def _product(self, whole: Tensor, step: float) -> Tensor:
-        """`step` · (whole · Wᵀ) for whole numbers in −127 … 127, [N, in] → [N, out]."""
+        """Return `step` · (whole · Wᵀ) for integers in −127 … 127, [N, in] → [N, out]."""
         unsigned = whole.to(torch.int8).view(torch.uint8).bitwise_xor_(_ZERO)
         y = torch.ops.onednn.qlinear_pointwise(
             unsigned, step, _ZERO, self._packed, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""

@@ -1,4 +1,4 @@
-"""The parts that encoder and decoder share: norm, feed-forward, attention within one row."""
+"""Layers that encoder and decoder share: norm, feed-forward, attention within one row."""
 
 import torch
 import torch.nn.functional as F
@@ -11,17 +11,17 @@ from backbone.weights import FeedForward
 
 
 def rms_norm(x: Tensor, eps: float) -> Tensor:
-    """T5's layer norm without its weight, which is folded into what reads it. [N, H] → [N, H]."""
+    """Apply T5's layer norm without its weight, which is folded into the next layer. [N, H] → [N, H]."""
     return F.rms_norm(x, (x.shape[-1],), None, eps)
 
 
 def add_projection(x: Tensor, layer: Linear, y: Tensor, drop: Drop | None) -> Tensor:
-    """X + y·Wᵀ, the product dropped out where there is dropout."""
+    """Return x + y·Wᵀ, with dropout of the product if given."""
     return layer(y, plus=x) if drop is None else x + drop(layer(y))
 
 
 def feed_forward(x: Tensor, weights: FeedForward, architecture: Architecture, drop: Drop | None = None) -> Tensor:
-    """The input plus the feed-forward block. [N, H] → [N, H]."""
+    """Return the input plus the feed-forward block. [N, H] → [N, H]."""
     normed = rms_norm(x, architecture.norm_eps)
     if weights.gate is None:
         inner = weights.inner(normed, activation=architecture.activation)
@@ -31,12 +31,12 @@ def feed_forward(x: Tensor, weights: FeedForward, architecture: Architecture, dr
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, drop: Drop | None = None) -> Tensor:
-    """Attention of one row; T5 does not scale its scores.
+    """Compute attention within one row; T5 does not scale its scores.
 
     Args:
         query, key, value: [L, heads, d]
         bias: [heads, L, L], added to the scores
-        drop: of the probabilities
+        drop: dropout of the probabilities
 
     Returns:
         [L, heads·d]

@@ -1,6 +1,6 @@
-"""One frozen linear layer, y = x·Wᵀ, and what follows it (an activation, a product or a sum) in the same kernel.
+"""Frozen linear layer y = x·Wᵀ, fused with the activation, product or sum that follows it.
 
-Owns how a weight lies in memory for its kernel; the mathematics of T5 is elsewhere.
+Owns the memory layout of a weight for its kernel.
 """
 
 from typing import Protocol
@@ -15,11 +15,11 @@ _POINTWISE = {"relu": ("relu", ""), "gelu_new": ("gelu", "tanh")}
 
 
 class Linear(Protocol):
-    """What the forward asks of a layer, whatever its precision."""
+    """Interface of a layer in any precision."""
 
     @property
     def weight(self) -> Tensor:
-        """The layer's numbers as it keeps them, [out, in]."""
+        """The stored weight, [out, in]."""
         ...
 
     def __call__(
@@ -30,16 +30,15 @@ class Linear(Protocol):
         times: Tensor | None = None,  # [N, out]
         plus: Tensor | None = None,  # [N, out]
     ) -> Tensor:
-        """`activation(y)`, `y · times`, `plus + y`, or y itself: [N, out]. At most one of the three is given."""
+        """Return `activation(y)`, `y · times`, `plus + y` or y, [N, out]; at most one of the three is given."""
         ...
 
 
 class FloatLinear:
-    """A layer in floating point. Without gradients on a CPU it runs in oneDNN, from weights laid out once for it.
+    """Layer in floating point. Without gradients on a CPU it runs in oneDNN, with weights in oneDNN's layout.
 
-    That is 1.1× at 2,000 rows, 1.6× at 40 and 2× at 4 of what `torch.nn.functional.linear` (MKL) does, and the
-    sum and the product cost no pass of their own (benchmarks/engine, docs/decisions.md). The laid out copy is
-    made at the first use.
+    That is 1.1× as fast as `torch.nn.functional.linear` (MKL) at 2,000 rows, 1.6× at 40 and 2× at 4, with the sum and
+    the product fused (benchmarks/engine, docs/decisions.md). The layout is made at the first use.
     """
 
     __slots__ = ("_packed", "weight")
@@ -70,11 +69,11 @@ class FloatLinear:
 
 
 _TYPICAL_ROWS = 512
-"""What oneDNN is told to lay weights out for; the layout is the same from 4 rows to 2,000."""
+"""Number of rows that oneDNN optimises the layout for; the layout is the same from 4 rows to 2,000."""
 
 
 def follow(y: Tensor, activation: Activation | None, times: Tensor | None, plus: Tensor | None) -> Tensor:
-    """What follows a layer, as operations of their own."""
+    """Apply the operation that follows a layer, unfused."""
     if activation is not None:
         return torch.relu(y) if activation == "relu" else F.gelu(y, approximate="tanh")
     if times is not None:

@@ -1,12 +1,16 @@
-"""`load`: from a word, a folder or a Hugging Face id to a frozen `Backbone`."""
+"""Loading of a frozen `Backbone` from `embedded`, a folder or a Hugging Face id, and its fingerprint."""
 
+import hashlib
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import huggingface_hub
 import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
+from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, T5Config, T5ForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
@@ -14,7 +18,6 @@ from backbone import embedded
 from backbone.architecture import Architecture
 from backbone.backbone import Backbone, BackboneId
 from backbone.errors import BackboneNotFound, DeviceUnavailable, UnsupportedBackbone
-from backbone.fingerprint import fingerprint
 from backbone.precision import Precision, check_device
 from backbone.sharing import shared
 from backbone.text import TextTokenizer
@@ -38,21 +41,21 @@ def load(
 
     Args:
         source: `embedded`, a directory in `transformers`' format, or a Hugging Face id (`google/flan-t5-small`).
-            A private Hub repository takes its token as `huggingface_hub` does, from `HF_TOKEN` or a login.
-        cache_dir: where the embedded backbone's converted weights are kept
+            `huggingface_hub` takes the token of a private repository from `HF_TOKEN` or a login.
+        cache_dir: folder of the embedded backbone's converted weights
         revision: a Hub branch, tag or commit
-        offline: use nothing but what is on this machine
+        offline: use only files on this machine
         device: a `torch` device, `cpu` or `cuda`
-        precision: `fp32`; `int8` on a CPU; `bf16` on CUDA and on CPUs that multiply in it. There is no fp16: T5's
-            activations overflow it.
-        share_weights: map the weights from a file in `cache_dir`, so that processes on a CPU have them in memory once
-        say: told what is being done, a line each
+        precision: `fp32`; `int8` on a CPU; `bf16` on CUDA and on CPUs that multiply in it. fp16 is not offered, since
+            T5's activations overflow it.
+        share_weights: map the weights from a file in `cache_dir`, so that processes on a CPU share their memory
+        say: called with each progress message
 
     Raises:
-        BackboneNotFound: nothing of that name, or no way to reach it
-        UnsupportedBackbone: it is not a T5
+        BackboneNotFound: the source does not exist or cannot be reached
+        UnsupportedBackbone: the source is not a T5
         BackboneCacheError: `cache_dir` cannot be written
-        DeviceUnavailable: no such device on this machine, or not for this precision
+        DeviceUnavailable: the machine lacks the device, or the device does not support the precision
     """
     _check_device(device, precision)
     folder = str(embedded.prepare(cache_dir, say)) if source == EMBEDDED else source
@@ -72,16 +75,30 @@ def load(
     return Backbone(identity, architecture, weights, text_tokenizer, precision=precision)
 
 
+def fingerprint(embedding: Tensor, architecture: Architecture) -> str:
+    """Return the hash that identifies the model that a prompt was trained for, by content and not by name.
+
+    sha256 over the architecture's numbers and the embedding table [V, H] as little-endian float32.
+
+    Returns:
+        `sha256:` and 64 hexadecimal digits; the same on every device and for every copy of the same weights.
+    """
+    digest = hashlib.sha256(json.dumps(asdict(architecture), sort_keys=True).encode())
+    table = embedding.detach().to("cpu", torch.float32).contiguous()
+    digest.update(table.numpy().astype("<f4", copy=False).data)
+    return f"sha256:{digest.hexdigest()}"
+
+
 def _check_device(device: str, precision: Precision) -> None:
-    """Refuse a device now that would fail in the middle of loading."""
+    """Refuse a device that would fail in the middle of loading."""
     try:
         named = torch.device(device)
     except RuntimeError as exc:
-        raise DeviceUnavailable(f"device {device!r} is none, expected 'cpu' or 'cuda'") from exc
+        raise DeviceUnavailable(f"device {device!r} is invalid, expected 'cpu' or 'cuda'") from exc
     if named.type not in ("cpu", "cuda"):
         raise DeviceUnavailable(f"device {device!r} is not supported, expected 'cpu' or 'cuda'")
     if named.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceUnavailable(f"device {device!r} was asked for, but PyTorch finds no CUDA device")
+        raise DeviceUnavailable(f"device {device!r} is not available: PyTorch finds no CUDA device")
     check_device(named, precision)
 
 
@@ -89,7 +106,7 @@ def _from_transformers(
     source: str, *, revision: str | None, offline: bool
 ) -> tuple[T5ForConditionalGeneration, Tokenizer]:
     where = {"revision": revision, "local_files_only": offline}
-    # tied or untied is the checkpoint's to say, and `transformers` follows it; its warning about that is noise
+    # `transformers` warns about tied heads although it follows the checkpoint
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
@@ -104,12 +121,12 @@ def _from_transformers(
         raise BackboneNotFound(f"cannot load {source!r}: {_first_line(exc)}") from exc
     if report["missing_keys"] or report["mismatched_keys"]:
         wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
-        raise UnsupportedBackbone(f"{source!r} lacks tensors of a T5 or has them in another shape: {wrong[:5]}")
+        raise UnsupportedBackbone(f"{source!r} lacks tensors of a T5 or has them in a wrong shape: {wrong[:5]}")
     return model, tokenizer.backend_tokenizer
 
 
 def _commit(source: str, revision: str | None) -> str:
-    """The Hub commit that was loaded, or `local` for a directory."""
+    """Return the Hub commit that was loaded, or `local` for a directory."""
     if Path(source).is_dir():
         return "local"
     config = huggingface_hub.try_to_load_from_cache(source, "config.json", revision=revision)

@@ -1,8 +1,7 @@
-"""Reads a T5's tensors out of two dynamically quantised ONNX graphs (encoder, decoder), under `transformers`' names.
+"""Reads a T5's tensors from two dynamically quantised ONNX graphs (encoder, decoder), under `transformers`' names.
 
-Linear weights feed `MatMulInteger` nodes whose names carry the module path; norms and bias tables are named
-initializers. Every initializer with data must be used, and every parameter of T5 found: a graph of another shape
-is refused, never half read.
+Linear weights feed `MatMulInteger` nodes whose names contain the module path; norms and bias tables are named
+initializers. A graph is refused unless every initializer with data is used and every parameter of T5 is found.
 """
 
 from collections.abc import Iterator
@@ -21,10 +20,10 @@ _PREFIXES = {"encoder": ("enc.", "encoder."), "decoder": ("m.", "")}
 
 
 def t5_tensors(encoder: Path, decoder: Path) -> dict[str, Tensor]:
-    """Every parameter of `T5ForConditionalGeneration`, float32.
+    """Return every parameter of `T5ForConditionalGeneration` in float32.
 
     Raises:
-        UnsupportedBackbone: an initializer that has no place in T5, or the two graphs' embedding tables differ
+        UnsupportedBackbone: an initializer does not belong to T5, or the two graphs' embedding tables differ
     """
     tensors = dict(_graph_tensors(encoder, *_PREFIXES["encoder"]))
     for name, tensor in _graph_tensors(decoder, *_PREFIXES["decoder"]):
@@ -51,7 +50,7 @@ def _graph_tensors(path: Path, prefix: str, replacement: str) -> Iterator[tuple[
         yield _renamed(name, prefix, replacement), torch.from_numpy(arrays.pop(name).copy())
     unused = [name for name, array in arrays.items() if array.ndim > 1]
     if unused:
-        raise UnsupportedBackbone(f"{path} has tensors without a place in T5: {unused[:5]}")
+        raise UnsupportedBackbone(f"{path} has tensors that do not belong to T5: {unused[:5]}")
 
 
 def _dequantized(arrays: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.float32]:

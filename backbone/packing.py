@@ -1,4 +1,4 @@
-"""A packed batch: rows laid end to end, each `[its prompt | its text]`, with no padding between them."""
+"""Packed batch: rows concatenated without padding, each `[its prompt | its text]`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class PackedRow:
-    """One row before packing: which rows of the prompt table stand before which token ids."""
+    """One row before packing: rows of the prompt table, followed by token ids."""
 
     prompt_rows: Sequence[int]  # [P], indices into the prompt table
     token_ids: Sequence[int]  # [T], the end-of-sequence token included
 
     @property
     def num_tokens(self) -> int:
-        """What this row adds to N: its prompt and its text."""
+        """Length of prompt and text together."""
         return len(self.prompt_rows) + len(self.token_ids)
 
 
@@ -25,7 +25,7 @@ class PackedBatch:
     """B rows as index tensors into N packed positions."""
 
     token_ids: Tensor  # [ΣT_i] int64
-    token_positions: Tensor  # [ΣT_i] int64, where in N each token stands
+    token_positions: Tensor  # [ΣT_i] int64, each token's position in N
     prompt_rows: Tensor  # [ΣP_i] int64, rows of the prompt table
     prompt_positions: Tensor  # [ΣP_i] int64
     offsets: tuple[int, ...]  # [B + 1], row i is offsets[i] : offsets[i + 1]
@@ -41,7 +41,7 @@ class PackedBatch:
 
 
 def pack(rows: Sequence[PackedRow], *, device: torch.device | None = None) -> PackedBatch:
-    """Lay rows end to end."""
+    """Concatenate rows into a batch."""
     token_ids: list[int] = []
     token_positions: list[int] = []
     prompt_rows: list[int] = []

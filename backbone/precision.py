@@ -1,4 +1,4 @@
-"""The precisions that a backbone can run in, and how its float32 weights get there."""
+"""Precisions of a backbone, and the conversion of its float32 weights."""
 
 from dataclasses import replace
 from typing import Literal
@@ -13,17 +13,18 @@ from backbone.weights import DecoderLayer, EncoderLayer, FeedForward, T5Weights
 Precision = Literal["fp32", "int8", "bf16"]
 
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "int8": 1e-4, "bf16": 0.1}
-"""How far a row's log-probabilities in a batch may lie from those of the row alone."""
+"""Allowed difference between a row's log-probabilities in a batch and alone."""
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies matrices in bf16 by instructions of its own; others are many times slower in it."""
+    """Return whether this CPU has instructions for matrix products in bf16; others are many times slower in bf16."""
     known = torch.cpu.get_capabilities()
-    return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last is Arm's
+    # "bf16" is Arm's
+    return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def check_device(device: torch.device, precision: Precision) -> None:
-    """Whether a device computes in a precision.
+    """Check that a device supports a precision.
 
     Raises:
         DeviceUnavailable: it does not
@@ -38,12 +39,12 @@ def check_device(device: torch.device, precision: Precision) -> None:
 
 
 def in_precision(weights: T5Weights, precision: Precision) -> T5Weights:
-    """The same model with other linear layers; the float32 weights are left as they are.
+    """Return the model with its linear layers converted; the float32 weights are unchanged.
 
-    int8: the encoder's layers, which do nearly all of the work. The decoder, a few rows of each batch, and whatever is
-    not a linear layer stay in float32. bf16: every matrix; the residual stream, the norms and the label scores stay in
-    float32, and on a CPU the encoder's attention: its backward kernel takes 5× as long in bf16 as in float32, a
-    fifth of a training step.
+    int8 converts the encoder's layers, which do nearly all of the work; the decoder and everything that is not a linear
+    layer stay in float32. bf16 converts every matrix; the residual stream, the norms and the label scores stay in
+    float32. On a CPU so does the encoder's attention: its backward kernel takes 5× as long in bf16, a fifth of a
+    training step.
     """
     if precision == "int8":
         return replace(weights, encoder=tuple(map(_int8_layer, weights.encoder)))
@@ -67,7 +68,7 @@ def _int8_layer(layer: EncoderLayer) -> EncoderLayer:
         feed_forward=FeedForward(
             gate=None if feed_forward.gate is None else Int8Linear(feed_forward.gate.weight),
             inner=Int8Linear(feed_forward.inner.weight),
-            # where T5's outliers are: 8 bits for the whole row would leave the rest of it nothing
+            # T5's outliers are here: with 8 bits for the whole row its other values would vanish
             out=Int8Linear(feed_forward.out.weight, twice=True),
         ),
     )

@@ -1,12 +1,19 @@
-"""T5's relative-position bias: what attention adds to a score for the distance between query and key.
+"""T5's relative-position bias: the term that attention adds to a score for the distance between query and key.
 
-Raffel et al. 2020, §2.1: near distances have a bucket each, far ones share logarithmic buckets.
+Raffel et al. 2020, §2.1: each near distance has its own bucket, far ones share logarithmic buckets.
 """
 
 import math
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+
+from backbone.trie import LabelTrie
+
+_KEPT_NODES = 256
+"""Largest trie whose bias over all nodes is cached (1.5 MB at 6 heads)."""
 
 
 def relative_buckets(
@@ -16,7 +23,7 @@ def relative_buckets(
     num_buckets: int,
     max_distance: int,
 ) -> Tensor:
-    """The bucket of each distance, same shape, int64 in [0, num_buckets)."""
+    """Return the bucket of each distance, same shape, int64 in [0, num_buckets)."""
     offset = torch.zeros_like(distance)
     if bidirectional:
         num_buckets //= 2
@@ -31,9 +38,9 @@ def relative_buckets(
 
 
 class EncoderBias:
-    """The encoder's bias for any row length, from one table that grows by doubling.
+    """Encoder bias for any row length, from one table that grows by doubling.
 
-    The bias depends on the distance alone, so that of L tokens is the top left L × L corner of a longer one.
+    The bias depends only on the distance, so the bias of L tokens is the top left L × L corner of a longer one.
     """
 
     def __init__(self, table: Tensor, *, num_buckets: int, max_distance: int) -> None:
@@ -42,12 +49,13 @@ class EncoderBias:
         self._largest = self._compute(128)  # [heads, L, L]
 
     def for_length(self, length: int) -> Tensor:
-        """The bias of a row of `length` tokens, [heads, length, length]: a view, not to be written."""
+        """Return the bias of a row of `length` tokens, [heads, length, length]: a read-only view."""
         if length > self._largest.shape[1]:
             self._largest = self._compute(1 << (length - 1).bit_length())
         return self._largest[:, :length, :length]
 
-    @torch.inference_mode(mode=False)  # kept for later calls, which may want gradients
+    # cached for later calls, which may need gradients
+    @torch.inference_mode(mode=False)
     def _compute(self, length: int) -> Tensor:
         positions = torch.arange(length, device=self._table.device)
         buckets = relative_buckets(
@@ -57,3 +65,47 @@ class EncoderBias:
             max_distance=self._max_distance,
         )
         return self._table[buckets].permute(2, 0, 1).contiguous()  # [heads, L, L]
+
+
+class TreeBias:
+    """Decoder bias over trie nodes: T5's bias of the difference in depth, −inf unless the key is an ancestor.
+
+    Cached as long as the trie exists.
+    """
+
+    def __init__(self, table: Tensor, *, num_buckets: int, max_distance: int) -> None:
+        self._table = table  # [buckets, heads]
+        self._num_buckets, self._max_distance = num_buckets, max_distance
+        self._known: WeakKeyDictionary[LabelTrie, Tensor] = WeakKeyDictionary()
+
+    def of(self, trie: LabelTrie, nodes: Sequence[int]) -> Tensor:
+        """Return the bias [heads, M, M] over M nodes in ascending order that include all their ancestors."""
+        if trie.num_nodes > _KEPT_NODES:
+            return self._compute(trie, nodes)
+        whole = self._known.get(trie)
+        if whole is None:
+            whole = self._known[trie] = self._compute(trie, range(trie.num_nodes))
+        if len(nodes) == trie.num_nodes:
+            return whole
+        at = torch.tensor(nodes, device=whole.device)
+        return whole.index_select(1, at).index_select(2, at)
+
+    # cached for later calls, which may need gradients
+    @torch.inference_mode(mode=False)
+    def _compute(self, trie: LabelTrie, nodes: Sequence[int]) -> Tensor:
+        device = self._table.device
+        depths = torch.tensor([trie.node_depths[node] for node in nodes], device=device)
+        buckets = relative_buckets(
+            depths[None, :] - depths[:, None],
+            bidirectional=False,
+            num_buckets=self._num_buckets,
+            max_distance=self._max_distance,
+        )
+        place = {node: i for i, node in enumerate(nodes)}
+        sees = torch.eye(len(nodes), dtype=torch.bool)  # [M, M]
+        for i, node in enumerate(nodes):
+            parent = trie.node_parents[node]
+            if parent >= 0:
+                sees[i] |= sees[place[parent]]
+        bias = self._table[buckets].permute(2, 0, 1)  # [heads, M, M]
+        return bias.masked_fill(~sees.to(device), float("-inf")).contiguous()

@@ -1,7 +1,7 @@
-"""From trie-node states to label log-probabilities: a softmax over each node's children, summed along each path.
+"""Label log-probabilities from trie-node states: a softmax over each node's children, summed along each path.
 
-Gathers that carry a gradient are `index_select`: the backward of plain indexing adds in the order that threads happen
-to run, and a run would not be the same twice.
+Gathers with a gradient use `index_select`: the backward of plain indexing adds in an order that depends on threads, so
+that runs would not be reproducible.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ def label_log_probs(
     head: Tensor,  # [V, H]
     tries: Sequence[LabelTrie],  # [B]
 ) -> Tensor:
-    """The distribution of constrained decoding over each row's labels.
+    """Return the distribution of constrained decoding over each row's labels.
 
     Returns:
-        [B, K] log-probabilities, K the largest number of labels; −inf past a row's own. Each row sums to 1.
+        [B, K] log-probabilities, K the largest number of labels; −inf beyond a row's labels. Probabilities sum to 1.
     """
     edge_nodes: list[int] = []
     edge_tokens: list[int] = []
@@ -47,12 +47,12 @@ def label_log_probs(
 
 
 def edge_log_probs(nodes: Tensor, head: Tensor, edge_nodes: Sequence[int], edge_tokens: Sequence[int]) -> Tensor:
-    """Log-softmax of each edge among those that leave the same node, [E].
+    """Return the log-softmax of each edge among those that leave the same node, [E].
 
     Args:
         nodes: [D, H] states
         head: [V, H]; only the rows of `edge_tokens` are read
-        edge_nodes, edge_tokens: [E], the row of `nodes` that an edge leaves, the token that it spells
+        edge_nodes, edge_tokens: [E], the row of `nodes` that an edge leaves, and the edge's token
     """
     at = torch.tensor(edge_nodes, device=nodes.device)  # [E]
     rows = head[torch.tensor(edge_tokens, device=nodes.device)]  # [E, H]

@@ -1,23 +1,25 @@
-"""A T5's weights in pages that several processes share: written once to a file named after their content, and mapped.
+"""A T5's weights in memory pages that processes share: one file, named after its content, that all of them map.
 
-What kernels lay out for themselves (the linear layers, at their first use) stays each process's own.
+The layouts that kernels make of the linear layers at their first use remain private to each process.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from backbone.errors import BackboneCacheError
-from backbone.layout_cache import open_shared, save
 from backbone.linear import FloatLinear
 from backbone.weights import DecoderLayer, EncoderLayer, FeedForward, T5Weights
 
 
 def shared(weights: T5Weights, folder: Path) -> T5Weights:
-    """The same float32 weights out of a mapped file in `folder`, written if it is not there.
+    """Return the same float32 weights from a mapped file in `folder`; write the file if it does not exist.
 
     Raises:
         BackboneCacheError: the file cannot be written or read
@@ -79,3 +81,51 @@ def _feed_forward(tensors: Mapping[str, Tensor], path: str) -> FeedForward:
         inner=FloatLinear(tensors[f"{path}.inner"]),
         out=FloatLinear(tensors[f"{path}.out"]),
     )
+
+
+def save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write the file unless it exists; concurrent processes wait for the one that writes.
+
+    A tensor with two names (a tied head) is written once.
+
+    Raises:
+        OSError: the folder cannot be written
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(path.name + ".lock")):
+        if path.exists():
+            return
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:
+            _write(tensors, partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def open_shared(path: Path) -> dict[str, Tensor]:
+    """Return the tensors in pages that all processes share which open the file.
+
+    Do not write to them: a written page becomes a private copy.
+
+    Raises:
+        OSError, safetensors.SafetensorError: the file does not exist or is damaged
+    """
+    with safe_open(path, "pt") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        same_as = file.metadata() or {}
+    return found | {name: found[written] for name, written in same_as.items()}
+
+
+def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
+    written: dict[str, Tensor] = {}
+    same_as: dict[str, str] = {}
+    first_name: dict[tuple[object, ...], str] = {}
+    for name, tensor in tensors.items():
+        identity = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if identity in first_name:
+            same_as[name] = first_name[identity]
+        else:
+            first_name[identity] = name
+            written[name] = tensor.detach().to("cpu", copy=True).contiguous()
+    save_file(written, path, metadata=same_as)

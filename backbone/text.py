@@ -1,4 +1,4 @@
-"""The backbone's tokenizer: text to token ids, and the one place where a text is cut."""
+"""Tokenizer of the backbone: text to token ids. Texts are truncated only here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Truncation = Literal["error", "start", "end"]
 
 @dataclass(frozen=True, slots=True)
 class TokenizedText:
-    """A text ready for the encoder."""
+    """Tokenized text, ready for the encoder."""
 
     token_ids: tuple[int, ...]  # [T], the end-of-sequence token last
     truncated: bool
@@ -24,7 +24,7 @@ class TokenizedText:
 
 
 class TextTokenizer:
-    """A fast tokenizer that never cuts or pads by itself."""
+    """Fast tokenizer that does not truncate or pad implicitly."""
 
     def __init__(self, tokenizer: Tokenizer, *, eos_id: int) -> None:
         tokenizer.no_truncation()
@@ -32,32 +32,31 @@ class TextTokenizer:
         self._tokenizer, self._eos_id = tokenizer, eos_id
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, without the end-of-sequence token."""
+        """Return token ids of each text, without the end-of-sequence token."""
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [list(encoding.ids) for encoding in encodings]
 
     def piece(self, token_id: int) -> str:
-        """The vocabulary's piece of a token id, `▁` where a word starts; empty for an id that only pads the table."""
+        """Return the piece of a token id, with `▁` at the start of a word; empty for an id that only pads the table."""
         return self._tokenizer.id_to_token(token_id) or ""
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """What token ids spell, special tokens left out."""
+        """Return the text of token ids, without special tokens."""
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
     def tokenize(self, texts: Sequence[str], *, max_tokens: int, truncation: Truncation) -> list[TokenizedText]:
-        """Token ids of each text with the end-of-sequence token, at most `max_tokens` of them.
+        """Return at most `max_tokens` token ids of each text, the end-of-sequence token included.
 
         Args:
-            truncation: what to do with a longer text: `error` refuses it, `start` drops its first tokens,
-                `end` its last.
+            truncation: for a longer text, `error` refuses it, `start` drops its first tokens, `end` its last.
 
         Raises:
-            TextTooLong: a longer text under `error`; it says which.
+            TextTooLong: a text is longer and `truncation` is `error`; the error has its index.
         """
         return [self.fit(index, ids, max_tokens, truncation) for index, ids in enumerate(self.pieces(texts))]
 
     def fit(self, index: int, ids: list[int], max_tokens: int, truncation: Truncation) -> TokenizedText:
-        """One text's pieces ended, cut or refused as `tokenize` does; `index` is for the refusal alone."""
+        """Terminate, truncate or refuse the pieces of one text as `tokenize` does; the error reports `index`."""
         if len(ids) < max_tokens:
             return TokenizedText((*ids, self._eos_id), truncated=False)
         if truncation == "error":

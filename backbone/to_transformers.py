@@ -1,6 +1,7 @@
-"""A backbone's tensors as a `transformers` model of its own: for full fine-tuning, which the packed forward cannot do.
+"""Conversion of a backbone to a `transformers` model, for full fine-tuning, which the packed forward cannot do.
 
-The same function, not the same numbers: what was folded into the next layer stays there, and every norm starts at 1.
+The model computes the same function with other numbers: folded norm weights stay in the next layer, and every norm
+starts at 1.
 """
 
 import torch
@@ -12,7 +13,7 @@ from backbone.weights import DecoderLayer, EncoderLayer, FeedForward
 
 
 def to_transformers(backbone: Backbone) -> T5ForConditionalGeneration:
-    """A trainable copy in float32, on the backbone's device, in evaluation mode; its head is its own."""
+    """Return a trainable float32 copy on the backbone's device, in evaluation mode, with an untied head."""
     architecture, weights = backbone.architecture, backbone.weights
     config = T5Config(
         vocab_size=architecture.vocab_size,
@@ -35,7 +36,7 @@ def to_transformers(backbone: Backbone) -> T5ForConditionalGeneration:
         model = T5ForConditionalGeneration(config).eval()
     with torch.no_grad():
         model.shared.weight.copy_(weights.embedding)
-        # `transformers` ties the head to the embedding until a checkpoint says otherwise
+        # `transformers` ties the head to the embedding unless a checkpoint unties it
         model.lm_head.weight = torch.nn.Parameter(weights.head * architecture.logit_scale)
         for stack, bias in ((model.encoder, weights.encoder_bias), (model.decoder, weights.decoder_bias)):
             stack.embed_tokens.weight = model.shared.weight

@@ -1,8 +1,8 @@
-"""The label trie: a task's label words as token sequences that share prefixes.
+"""Label trie: a task's label words as token sequences that share prefixes, for constrained decoding.
 
-Constrained decoding walks it. A node is a decoder input whose output is needed; an edge is a child token at a
-node where there is a choice. `log p(label)` is the sum of its edges' log-probabilities, each a softmax over the
-children of one node: an edge without a sibling costs nothing and is left out.
+A node is a decoder input whose output is needed; an edge is a child token at a node with a choice. `log p(label)` is
+the sum of its edges' log-probabilities, each a softmax over the children of one node. An edge without a sibling has
+probability 1 and is left out.
 """
 
 from bisect import bisect_left, bisect_right
@@ -25,20 +25,20 @@ class _Branch:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class LabelTrie:
-    """The nodes that the decoder must evaluate and the edges whose scores make up each label.
+    """Nodes that the decoder must evaluate, and edges whose scores add up to each label's.
 
-    Nodes stand before their descendants; node 0 is the decoder's start token.
+    Nodes precede their descendants; node 0 is the decoder's start token.
     """
 
     num_labels: int
     node_tokens: tuple[int, ...]  # [M]
     node_parents: tuple[int, ...]  # [M], −1 for the root
     node_depths: tuple[int, ...]  # [M]
-    edge_nodes: tuple[int, ...]  # [E], the node an edge leaves from
-    edge_tokens: tuple[int, ...]  # [E], the token it spells
+    edge_nodes: tuple[int, ...]  # [E], the node that an edge leaves
+    edge_tokens: tuple[int, ...]  # [E], the edge's token
     path_labels: tuple[int, ...]  # [Q], with path_edges: edge path_edges[i] lies on label path_labels[i]
     path_edges: tuple[int, ...]  # [Q]
-    edge_labels: tuple[int, ...]  # [E], the label where an edge was the last choice, else −1
+    edge_labels: tuple[int, ...]  # [E], the label if the edge is its last choice, else −1
     edge_targets: tuple[int, ...]  # [E], the node of the next choice, else −1
 
     @property
@@ -47,15 +47,15 @@ class LabelTrie:
 
     @property
     def needs_one_step(self) -> bool:
-        """Whether the labels differ in their first token, so that one decoder position scores them all."""
+        """Whether all labels differ in their first token, so that one decoder position scores them."""
         return self.num_nodes == 1
 
     def edges_of(self, node: int) -> range:
-        """The edges that leave a node; none where there is no choice."""
+        """Return the edges that leave a node; empty without a choice."""
         return range(bisect_left(self.edge_nodes, node), bisect_right(self.edge_nodes, node))
 
     def with_ancestors(self, nodes: Iterable[int]) -> tuple[int, ...]:
-        """The nodes and every ancestor of theirs, ascending."""
+        """Return the nodes and all their ancestors, ascending."""
         found: set[int] = set()
         for start in nodes:
             node = start
@@ -65,9 +65,9 @@ class LabelTrie:
         return tuple(sorted(found))
 
     def of_label(self, label: int) -> "LabelTrie":
-        """What one label's log-probability needs: the nodes on its way, the choices there. It is label 0 of the result.
+        """Return the nodes on one label's path and their choices; the label is label 0 of the result.
 
-        Training asks for the right label alone: of Banking77's 77 labels that is some nodes in place of all.
+        Training needs only the correct label: for Banking77's 77 labels a few nodes instead of all.
         """
         ways = [edge for at, edge in zip(self.path_labels, self.path_edges, strict=True) if at == label]
         choices = {self.edge_nodes[edge] for edge in ways}
@@ -90,10 +90,10 @@ class LabelTrie:
 
 
 def build_trie(labels: Sequence[Sequence[int]], *, start_id: int, eos_id: int) -> LabelTrie:
-    """Build the trie of label words given as token ids (without end-of-sequence), in label order.
+    """Build the trie of label words, given as token ids without end-of-sequence in label order.
 
     Raises:
-        InvalidLabels: fewer than two labels, an empty one, two that are the same tokens, or one over a limit.
+        InvalidLabels: fewer than two labels, an empty label, two with the same tokens, or a limit exceeded.
     """
     _check(labels, eos_id)
     root = _Branch()
@@ -104,7 +104,7 @@ def build_trie(labels: Sequence[Sequence[int]], *, start_id: int, eos_id: int) -
             num_nodes += token not in branch.children
             branch = branch.children.setdefault(token, _Branch())
         if branch.label is not None:
-            raise InvalidLabels("label words", index, f"tokens unlike those of label {branch.label}")
+            raise InvalidLabels("label words", index, f"tokens that differ from those of label {branch.label}")
         branch.label = index
     if num_nodes > MAX_TRIE_NODES:
         raise InvalidLabels("label trie nodes", num_nodes, f"at most {MAX_TRIE_NODES}")
@@ -112,7 +112,7 @@ def build_trie(labels: Sequence[Sequence[int]], *, start_id: int, eos_id: int) -
 
 
 def prefix_chain(tokens: Sequence[int]) -> LabelTrie:
-    """Tokens one after the other, without a choice: decoder inputs for free generation."""
+    """Return a chain of tokens without choices: decoder inputs for free generation."""
     count = len(tokens)
     return LabelTrie(
         num_labels=0,
@@ -128,6 +128,27 @@ def prefix_chain(tokens: Sequence[int]) -> LabelTrie:
     )
 
 
+def chain(tokens: Sequence[int], *, start_id: int, eos_id: int) -> LabelTrie:
+    """Return one target sequence (without end-of-sequence) as a trie without choices, for teacher forcing.
+
+    Its nodes are start, y_1 … y_T; each node's edge is the next token.
+    """
+    targets = (*tokens, eos_id)
+    size = len(targets)
+    return LabelTrie(
+        num_labels=1,
+        node_tokens=(start_id, *tokens),
+        node_parents=tuple(range(-1, size - 1)),
+        node_depths=tuple(range(size)),
+        edge_nodes=tuple(range(size)),
+        edge_tokens=targets,
+        path_labels=(0,) * size,
+        path_edges=tuple(range(size)),
+        edge_labels=(*(-1 for _ in tokens), 0),
+        edge_targets=(*range(1, size), -1),
+    )
+
+
 def _check(labels: Sequence[Sequence[int]], eos_id: int) -> None:
     if not 2 <= len(labels) <= MAX_LABELS:
         raise InvalidLabels("number of labels", len(labels), f"2 to {MAX_LABELS}")
@@ -139,7 +160,7 @@ def _check(labels: Sequence[Sequence[int]], eos_id: int) -> None:
 
 
 def _flatten(root: _Branch, *, num_labels: int, start_id: int) -> LabelTrie:
-    """Depth first, with a stack: a node is kept only if a choice lies at it or below it."""
+    """Flatten the branches depth first; keep a node only if it or a descendant has a choice."""
     tokens: list[int] = []
     parents: list[int] = []
     depths: list[int] = []
@@ -178,7 +199,8 @@ def _flatten(root: _Branch, *, num_labels: int, start_id: int) -> LabelTrie:
 
 
 def _edge_labels(paths: Sequence[tuple[int, int]], num_edges: int) -> tuple[int, ...]:
-    last = dict(paths)  # paths are in order: the last edge of each label stays
+    # paths are in order, so that the last edge of each label remains
+    last = dict(paths)
     labels = [-1] * num_edges
     for label, edge in last.items():
         labels[edge] = label
@@ -194,7 +216,7 @@ def _edge_targets(paths: Sequence[tuple[int, int]], edges: Sequence[tuple[int, i
 
 
 def _end_without_choice(branch: _Branch) -> int | None:
-    """The label that a branch leads to where it never forks, else None."""
+    """Return the label that a branch without forks leads to, else None."""
     while len(branch.children) == 1:
         branch = next(iter(branch.children.values()))
     return branch.label

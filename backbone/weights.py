@@ -1,7 +1,7 @@
-"""A T5's frozen tensors, laid out for the packed forward. Owns no computation.
+"""Frozen tensors of a T5, arranged for the packed forward, without any computation.
 
-What can be folded is folded here, once: the weight of a norm into the layers that read the norm (T5's norm has no
-bias, so diag(g) moves into their columns), and the encoder's last norm into the decoder's keys and values.
+Norm weights are folded here, once: into the layers that read the norm (T5's norm has no bias, so diag(g) moves into
+their columns), and the encoder's last norm into the decoder's keys and values.
 """
 
 from dataclasses import dataclass
@@ -32,18 +32,18 @@ class EncoderLayer:
 @dataclass(frozen=True, slots=True)
 class DecoderLayer:
     query_key: Linear  # [2·A, H]
-    value: Linear  # [A, H], apart: a lone node's attention is its value
+    value: Linear  # [A, H], separate: a single node's attention is its value
     out: Linear  # [H, A]
     cross_query: Linear  # [A, H]
-    cross_key: Tensor  # [heads, d, H], taken by the query's side: keys are never computed
-    cross_value: Tensor  # [heads, H, d], taken by the output's side
+    cross_key: Tensor  # [heads, d, H], multiplied with the query: keys are never computed
+    cross_value: Tensor  # [heads, H, d], multiplied with the output
     cross_out: Linear  # [H, A]
     feed_forward: FeedForward
 
 
 @dataclass(frozen=True, slots=True)
 class T5Weights:
-    """Every tensor of the model. None requires a gradient, none is ever written."""
+    """All tensors of the model. They require no gradient and are never written."""
 
     embedding: Tensor  # [V, H]
     encoder_bias: Tensor  # [buckets, heads]
@@ -54,22 +54,22 @@ class T5Weights:
     head: Tensor  # [V, H]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by its path (`encoder.0.feed_forward.out`), for checks that compare them all."""
+        """Return every tensor by its path (`encoder.0.feed_forward.out`), for comparisons."""
         found: dict[str, Tensor] = {}
         _collect(self, "", found)
         return found
 
 
 def weights_of(model: T5ForConditionalGeneration, architecture: Architecture) -> T5Weights:
-    """Take the tensors out of a `transformers` model, folded and fused.
+    """Return the folded and fused tensors of a `transformers` model.
 
     Raises:
-        UnsupportedBackbone: encoder and decoder embed their tokens by different tables
+        UnsupportedBackbone: encoder and decoder have different embedding tables
     """
     model.requires_grad_(False)
     for stack in (model.encoder, model.decoder):
         if not equal(stack.embed_tokens.weight, model.shared.weight):
-            raise UnsupportedBackbone("encoder and decoder have embedding tables of their own, expected a shared one")
+            raise UnsupportedBackbone("encoder and decoder have different embedding tables, expected a shared one")
     encoder, decoder = model.encoder, model.decoder
     return T5Weights(
         embedding=model.shared.weight.detach(),
@@ -110,7 +110,7 @@ def _decoder_layer(block: T5Block, architecture: Architecture, *, encoder_norm: 
 
 
 def _by_head(weight: Tensor, architecture: Architecture) -> Tensor:
-    """[A, H] → [heads, d, H]."""
+    """Split a weight by head, [A, H] → [heads, d, H]."""
     return weight.view(architecture.num_heads, architecture.head_dim, -1)
 
 
@@ -136,7 +136,7 @@ def _collect(value: object, path: str, found: dict[str, Tensor]) -> None:
         for name in value.__slots__:
             _collect(getattr(value, name), f"{path}.{name}".lstrip("."), found)
     else:
-        _collect(value.weight, path, found)  # type: ignore[attr-defined]  # a layer, of whatever precision
+        _collect(value.weight, path, found)  # type: ignore[attr-defined]  # a layer in any precision
 
 
 _PARTS = (T5Weights, EncoderLayer, DecoderLayer, FeedForward)

@@ -9,8 +9,8 @@ from support.backbone import LABEL_SETS, mixed_rows
 from transformers import T5ForConditionalGeneration
 
 from backbone import Backbone, PackedRow, load, pack
+from backbone.encoder import Padded, RowByRow
 from backbone.relative_bias import EncoderBias
-from backbone.row_attention import Padded, RowByRow
 from verification.reference import reference_log_probs
 
 

@@ -1,12 +1,113 @@
-"""Weights out of a mapped file: the same numbers, answers and identity."""
+"""Weights in a mapped file: the same numbers, answers and identity, once in memory for all, and never half a file."""
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from support.backbone import mixed_rows
 
-from backbone import BackboneCacheError, load, pack
+from backbone import Backbone, BackboneCacheError, load, pack
+from backbone.sharing import open_shared, save
+
+READ_AND_WAIT = """
+import sys
+from pathlib import Path
+from backbone.sharing import open_shared
+tensors = open_shared(Path(sys.argv[1]))
+print(sum(float(tensor.sum()) for tensor in tensors.values()), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_tensors_come_back_to_the_bit_by_their_names(tiny: Backbone, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "weights.safetensors"
+    tensors = tiny.weights.tensors()
+    save(tensors, path)
+    found = open_shared(path)
+    assert set(found) == set(tensors)
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    assert not any(tensor.requires_grad for tensor in found.values())
+
+
+def test_a_tensor_under_two_names_is_one_in_the_file_and_in_memory(tmp_path: Path) -> None:
+    table = torch.randn(100, 64)
+    save({"embedding": table, "head": table, "turned": table.T, "part": table[1:]}, tmp_path / "w")
+    found = open_shared(tmp_path / "w")
+    assert found["head"].data_ptr() == found["embedding"].data_ptr()
+    assert torch.equal(found["turned"], table.T)
+    assert torch.equal(found["part"], table[1:])
+    assert (tmp_path / "w").stat().st_size < 3 * table.nbytes + 4_096
+
+
+def test_of_many_writers_at_once_one_writes_and_all_read_it_whole(tmp_path: Path) -> None:
+    path = tmp_path / "w"
+
+    def write(number: int) -> float:
+        save({"w": torch.full((1_000, 64), float(number))}, path)
+        return float(open_shared(path)["w"].unique().item())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(write, range(8)))) == 1
+    assert {file.name for file in tmp_path.iterdir()} == {"w", "w.lock"}
+
+
+def test_a_file_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
+    save({"w": torch.zeros(3)}, tmp_path / "w")
+    save({"w": torch.ones(3)}, tmp_path / "w")
+    assert torch.equal(open_shared(tmp_path / "w")["w"], torch.zeros(3))
+
+
+def test_a_writer_that_fails_leaves_nothing_that_could_be_read(tmp_path: Path) -> None:
+    with pytest.raises(NotImplementedError):
+        save({"w": torch.zeros(3, device="meta")}, tmp_path / "w")
+    assert {file.name for file in tmp_path.iterdir()} <= {"w.lock"}
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    save({"w": torch.zeros(1_000)}, tmp_path / "w")
+    (tmp_path / "w").write_bytes((tmp_path / "w").read_bytes()[:1_000])
+    with pytest.raises(SafetensorError):
+        open_shared(tmp_path / "w")
+    with pytest.raises(OSError, match="No such file"):
+        open_shared(tmp_path / "none")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_two_processes_have_the_pages_once(tmp_path: Path) -> None:
+    path = tmp_path / "w"
+    size_kb = 128 << 10
+    save({f"w{i}": torch.randn(1_024, 1_024) for i in range(size_kb >> 12)}, path)
+    with ExitStack() as stack:
+        command = [sys.executable, "-c", READ_AND_WAIT, str(path)]
+        processes = [
+            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            for _ in range(2)
+        ]
+        sums = [process.stdout.readline() for process in processes if process.stdout]
+        assert sums[0] == sums[1] != ""
+        for process in processes:
+            memory = mapped_kb(process.pid, path)
+            assert memory["Rss"] >= 0.99 * size_kb
+            assert memory["Pss"] <= 0.51 * size_kb
+            assert memory["Private_Dirty"] == 0
+
+
+def mapped_kb(pid: int, path: Path) -> dict[str, int]:
+    """What a process holds of a file, summed over its mappings."""
+    total: dict[str, int] = {}
+    inside = False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        words = line.split()
+        if not words[0].endswith(":"):
+            inside = words[-1] == str(path)
+        elif inside and words[-1] == "kB":
+            total[words[0][:-1]] = total.get(words[0][:-1], 0) + int(words[1])
+    return total
 
 
 @pytest.mark.parametrize("folder", ["tiny_t5", "tiny_t5_v10"])

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from backbone import Backbone, PackedRow, pack
 from backbone.best_first import best_first
-from backbone.decoder import TrieNodes
-from backbone.node_passes import passes
+from backbone.decoder import TrieNodes, passes
 from backbone.scoring import label_log_probs
 from backbone.trie import LabelTrie, build_trie
 
@@ -118,8 +117,8 @@ def test_a_trie_of_thousands_of_nodes_is_decoded_in_parts_with_the_same_scores(
     with torch.inference_mode():
         encoded = tiny.encode(pack([PackedRow(range(4), (5, 6, 7, 1))] * 3), torch.ones(4, tiny.width))
         whole = tiny.score(encoded, [trie] * 3)
-        monkeypatch.setattr("backbone.node_passes._PART_NODES", 5)
-        monkeypatch.setattr("backbone.node_passes._PASS_NODES", 12)
+        monkeypatch.setattr("backbone.decoder._PART_NODES", 5)
+        monkeypatch.setattr("backbone.decoder._PASS_NODES", 12)
         assert len(passes([trie] * 3)) > 6
         parts = tiny.score(encoded, [trie] * 3)
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""`superpos paper table1 | table2 | table3 | fig2`: the paper's grids, run and printed."""
+"""`superpos paper`: run and print the paper's grids, and convert their results to JSON and back."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cli import paper_files
 from cli.backbone_options import load_backbone, training_precision
 from cli.console import CommandError, err, out, report_errors
 from cli.options import (
@@ -20,7 +19,6 @@ from cli.options import (
     RevisionOption,
     ThreadsOption,
 )
-from cli.paper_files import GridOption
 from cli.ui.paper_tables import Part, print_part
 
 if TYPE_CHECKING:
@@ -36,6 +34,7 @@ app = typer.Typer(
     epilog="A grid goes on where it was ended: give the same --out. Processes with other --tasks may share a folder.",
 )
 
+GridOption = Annotated[Path, typer.Option("--out", help="The grid's folder.")]
 TasksOption = Annotated[
     str, typer.Option(help="Task files of --task-files by name, with commas; they need SUPERPOS_DATA.")
 ]
@@ -128,9 +127,77 @@ _command("table3", "Run and print Table 3's ablation: a softmax over the superpo
 _command("fig2", "Run Figure 2's grids (dropout, methods, m, how p′ starts) and draw them into the folder.")
 
 
-app.command()(paper_files.results)
-app.command()(paper_files.restore)
-app.command()(paper_files.render)
+@app.command()
+def results(
+    folder: Annotated[Path, typer.Argument(help="A grid's folder.")],
+    json_file: Annotated[Path, typer.Option("--json", help="The file to write.")],
+    backbone: BackboneOption = "embedded",
+    cache_dir: CacheOption = None,
+    revision: RevisionOption = None,
+    offline: OfflineOption = False,
+) -> None:
+    """Write what the finished runs of a folder came to into one JSON file.
+
+    \b
+        superpos paper results runs/paper --json docs/results/embedded.json
+    """
+    from backbone import BackboneError
+    from training.errors import TrainingError
+    from training.paper.grid_folder import collect
+    from training.paper.results import write_results
+
+    with report_errors(BackboneError, TrainingError):
+        loaded = load_backbone(
+            backbone, cache_dir=cache_dir, revision=revision, offline=offline, device="cpu", threads=None
+        )
+        found = collect(folder, loaded)
+        if not found.cells:
+            raise CommandError(f"{folder} holds no finished run of a grid")
+        write_results(json_file, found)
+        out.print(f"{json_file}: {len(found.cells)} runs", markup=False)
+
+
+@app.command()
+def restore(
+    json_file: Annotated[Path, typer.Argument(metavar="JSON", help="What `superpos paper results` wrote.")],
+    out_folder: GridOption = Path("runs/paper"),
+) -> None:
+    """Put the runs of a results file into a grid's folder as finished, to go on with a grid that ran elsewhere.
+
+    What a run left beside its result (adapter, curve of each step, p′) is not in the file: Figure 2d needs new runs.
+
+    \b
+        superpos paper restore docs/results/embedded.json --out runs/paper
+    """
+    from training.errors import TrainingError
+    from training.paper.grid_folder import restore_cells
+    from training.paper.results import read_results
+
+    with report_errors(TrainingError):
+        cells = read_results(json_file).cells
+        count = restore_cells(out_folder, cells)
+        out.print(f"{out_folder}: {count} of {len(cells)} runs restored, the others are there", markup=False)
+
+
+@app.command()
+def render(
+    json_files: Annotated[list[Path], typer.Argument(metavar="JSON...", help="What `superpos paper results` wrote.")],
+    out_file: Annotated[Path, typer.Option("--out", help="The page; plots go to `images` beside it.")] = Path(
+        "docs/results.md"
+    ),
+) -> None:
+    """Write the page of results: tables, claims and plots, from the JSON files alone.
+
+    \b
+        superpos paper render docs/results/*.json --out docs/results.md
+    """
+    from training.errors import TrainingError
+    from training.paper.page import write_page
+    from training.paper.results import read_results
+
+    with report_errors(TrainingError):
+        write_page(out_file, {path.stem: read_results(path) for path in json_files}, images=out_file.parent / "images")
+        out.print(str(out_file), markup=False)
 
 
 def _grid(

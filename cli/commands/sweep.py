@@ -1,16 +1,17 @@
 """`superpos sweep`."""
 
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cli.backbone_options import load_backbone
 from cli.client.publish import ask_place, publish_trained
 from cli.commands.train import read_task_file
-from cli.console import CommandError, report_errors
+from cli.console import CommandError, err, out, print_table, report_errors
 from cli.options import (
     BackboneOption,
     CacheOption,
@@ -21,15 +22,28 @@ from cli.options import (
     ThreadsOption,
     with_training_arguments,
 )
+from cli.ui.metrics_table import MetricsTable
+from cli.ui.sweep import SweepDisplay, trials_table
+
+if TYPE_CHECKING:
+    from backbone import Backbone
+    from training.config.arguments import TrainArguments
+    from training.runs.run import RunReport
+    from training.sweeping.launch import RayWorkers
+    from training.sweeping.stacks import SweepTask
+    from training.sweeping.sweep import EndedTrial, SweepPlan
+    from training.task.task_file import TaskFile
 
 _SEARCH, _RUN = "Search", "Run"
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended, as in shells."""
 
 
 @with_training_arguments(only=("epochs", "num_virtual_tokens", "max_steps", "eval_every", "seed"))
 def sweep(
     task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="Template, labels and rows of the task.")],
     explicit: dict[str, Any],
-    trials: Annotated[int, typer.Option(min=1, help="Runs to try, pruned ones among them.", rich_help_panel=_RUN)] = 24,
+    trials: Annotated[int, typer.Option(min=1, help="Runs to try, including pruned ones.", rich_help_panel=_RUN)] = 24,
     parallel: Annotated[
         int, typer.Option(min=1, max=64, help="Runs that train in one packed batch.", rich_help_panel=_RUN)
     ] = 8,
@@ -37,41 +51,42 @@ def sweep(
         str, typer.Option(help="superpos, simple, residual, dpt: one, or several with commas.", rich_help_panel=_SEARCH)
     ] = "superpos",
     lr: Annotated[
-        str, typer.Option(help="A range low:high, drawn from by its logarithm, or values.", rich_help_panel=_SEARCH)
+        str,
+        typer.Option(help="A range low:high, sampled log-uniformly, or values.", rich_help_panel=_SEARCH),
     ] = "0.001:1.0",
     m: Annotated[
-        str, typer.Option("--m", help="superpos: the token embeddings superposed.", rich_help_panel=_SEARCH)
+        str, typer.Option("--m", help="superpos: number of token embeddings superposed.", rich_help_panel=_SEARCH)
     ] = "128",
     basis: Annotated[str, typer.Option(help="superpos: per_token, shared.", rich_help_panel=_SEARCH)] = "per_token",
     weight_decay: Annotated[
-        str | None, typer.Option(help="A range or values. (default: the method's)", rich_help_panel=_SEARCH)
+        str | None, typer.Option(help="As --lr. (default: the method's)", rich_help_panel=_SEARCH)
     ] = None,
-    batch_size: Annotated[str, typer.Option(help="Rows a step.", rich_help_panel=_SEARCH)] = "32",
+    batch_size: Annotated[str, typer.Option(help="Rows per step.", rich_help_panel=_SEARCH)] = "32",
     metric: Annotated[
-        str, typer.Option(help="What is compared on the selection rows: score, loss, or one of the task's metrics.")
+        str, typer.Option(help="Metric of the selection rows to compare by: score, loss, or one of the task's.")
     ] = "score",
     pruner: Annotated[
         Literal["median", "halving", "hyperband", "none"],
-        typer.Option(help="Who ends hopeless runs early, of Optuna's.", rich_help_panel=_SEARCH),
+        typer.Option(help="The Optuna pruner that ends unpromising runs early.", rich_help_panel=_SEARCH),
     ] = "median",
-    limit: Annotated[int | None, typer.Option(min=1, help="Use at most so many training rows.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of training rows.")] = None,
     split: Annotated[
         Literal["honest", "paper"],
-        typer.Option(help="honest: choose on held-out training rows; paper: choose on the reported rows."),
+        typer.Option(help="honest: select on held-out training rows; paper: select on the reported rows."),
     ] = "honest",
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="The sweep's folder. (default: runs/<task>-sweep)")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the sweep in the folder; --trials may be more.")
+        bool, typer.Option("--resume", help="Resume the sweep in the folder; --trials may be higher.")
     ] = False,
     ray: Annotated[
         str | None,
-        typer.Option("--ray", help="Train on a Ray cluster: its address, or 'local'.", rich_help_panel=_RUN),
+        typer.Option("--ray", help="Train on the Ray cluster at this address, or 'local'.", rich_help_panel=_RUN),
     ] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="Lines for a log, no bar.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Print lines for a log instead of a progress bar.")] = False,
     publish: Annotated[
-        str | None, typer.Option(help="Publish the best: a server's address, a SQLite registry's path, or Redis.")
+        str | None, typer.Option(help="Publish the best run to a server, a SQLite registry or Redis.")
     ] = None,
     key: KeyOption = None,
     backbone: BackboneOption = "embedded",
@@ -81,10 +96,10 @@ def sweep(
     revision: RevisionOption = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Search for the best rate, method and size: Optuna asks, whole stacks of runs train at once.
+    """Search for the best rate, method and size with Optuna; stacks of runs train in one packed batch.
 
-    Each trial has a run folder; the report rows are scored once, for the best. After Ctrl-C or a kill, --resume goes
-    on: trials that had ended are not repeated. --ray spreads stacks over the machines of a cluster.
+    Each trial has its own run folder. Only the best trial is scored on the report rows, once. After Ctrl-C or a kill,
+    --resume continues without repeating finished trials. --ray distributes the stacks over a cluster.
 
     \b
         superpos sweep examples/tasks/tickets.yaml --trials 16 --epochs 5
@@ -95,14 +110,14 @@ def sweep(
     from backbone import BackboneError
     from training.config.arguments import TrainArguments
     from training.errors import TrainingError
+    from training.runs.command import train_command
     from training.sweeping import space
 
     with report_errors(AdapterError, BackboneError, TrainingError):
         _need("optuna", "sweep")
         if ray is not None:
             _need("ray", "ray")
-        from cli.sweeping import Workers, run_sweep
-        from training.runs.command import train_command
+        from training.sweeping.launch import RayWorkers, read_sweep_task
         from training.sweeping.sweep import SweepPlan
 
         plan = SweepPlan(
@@ -124,21 +139,18 @@ def sweep(
         if publish is not None:
             ask_place(publish, key)
         load = partial(load_backbone, backbone, cache_dir=cache_dir, revision=revision, offline=offline)
-        best = run_sweep(
+        # with --ray this process only tokenises and scores one prompt: the devices are the workers'
+        loaded = load(device=device if ray is None else "cpu", threads=threads)
+        best = _run(
             plan,
-            task,
-            # with --ray this process cuts texts into tokens and scores one prompt: the devices are the workers'
-            load(device=device if ray is None else "cpu", threads=threads),
-            out_folder,
-            split=split,
-            limit=limit,
+            read_sweep_task(loaded, task, plan, split=split, limit=limit),
+            loaded,
+            out_folder or _default_folder(f"{task.name}-sweep", resume=resume),
             resume=resume,
             plain=plain,
-            workers=None
-            if ray is None
-            else Workers(ray, partial(load, device=device, threads=threads), device, threads),
-            command=lambda arguments: train_command(
-                arguments,
+            workers=RayWorkers(ray, partial(load, device=device, threads=threads), device, threads) if ray else None,
+            command=partial(
+                train_command,
                 split=split,
                 limit=limit,
                 backbone=backbone,
@@ -148,6 +160,71 @@ def sweep(
         )
         if publish is not None:
             publish_trained([(task.name, best)], publish, key)
+
+
+def _run(
+    plan: "SweepPlan",
+    task: "SweepTask",
+    backbone: "Backbone",
+    folder: Path,
+    *,
+    resume: bool,
+    plain: bool,
+    workers: "RayWorkers | None",
+    command: Callable[["TrainArguments"], str],
+) -> Path:
+    """Sweep, report the best trial, and return its run folder."""
+    from training.sweeping.launch import open_sweep, train_sweep
+    from training.sweeping.outcome import write_outcome
+    from training.sweeping.sweep import report_best
+
+    display = SweepDisplay(err, plan.metric, trials=plan.trials, plain=plain)
+    with open_sweep(
+        plan,
+        task,
+        folder,
+        fingerprint=backbone.identity.fingerprint,
+        resume=resume,
+        on_evaluation=display.evaluation,
+        on_end=display.ended,
+    ) as sweep:
+        try:
+            with display.live(sweep):
+                train_sweep(backbone, sweep, workers)
+        except KeyboardInterrupt:
+            write_outcome(sweep, sweep.ended(), command=None)
+            print_table(trials_table(sweep, sweep.ended()))
+            err.print(
+                f"stopped; to resume: the same command with --out {folder} --resume", style="yellow", markup=False
+            )
+            raise typer.Exit(INTERRUPTED) from None
+        ended = sweep.ended()
+        with err.status("scoring the report rows"):
+            report = report_best(backbone, sweep, ended[0])
+        again = command(ended[0].arguments)
+        write_outcome(sweep, ended, command=again)
+        print_table(trials_table(sweep, ended))
+        _print_report(report, task.task, ended[0])
+        out.print(again, markup=False)
+        run = sweep.folder.trial(ended[0].number)
+        out.print(f"{run / 'adapter'}", markup=False)
+        return run
+
+
+def _default_folder(name: str, *, resume: bool) -> Path:
+    from training.runs.folder import next_free_folder
+
+    return Path("runs") / name if resume else next_free_folder(Path("runs"), name)
+
+
+def _print_report(report: "RunReport | None", task: "TaskFile", best: "EndedTrial") -> None:
+    if report is None:
+        err.print(f"trial {best.number} is still the best; its report rows were scored before", style="dim")
+        return
+    table = MetricsTable(f"{task.name}, report rows, split {report.plan.split}", task.scoring)
+    table.add("untrained", report.untrained)
+    table.add(f"trial {best.number}, epoch {best.best_epoch}", report.trained)
+    print_table(table.finished())
 
 
 def _need(package: str, extra: str) -> None:

@@ -2,19 +2,18 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from backbone import Backbone, load
 from support.training import QUICK
 from training.loop.events import EvalEvent
-from training.runs.task_rows import TaskRows
-from training.sweeping.folder import SweepFolder
+from training.sweeping.launch import open_sweep, read_sweep_task
 from training.sweeping.space import SearchSpace
 from training.sweeping.stacks import SweepTask
 from training.sweeping.study import Trial
-from training.sweeping.sweep import EndedTrial, Sweep, SweepPlan, described
+from training.sweeping.sweep import EndedTrial, Sweep, SweepPlan
 from training.task.task_file import TaskFile
 
 
@@ -37,11 +36,9 @@ PLAN = SweepPlan(
 
 
 def subject_of(backbone: Backbone, task: TaskFile, plan: SweepPlan = PLAN) -> SweepTask:
-    rows = TaskRows(backbone, task).divided(split="paper", seed=plan.fixed.seed, limit=60)
-    return SweepTask(task, rows, "paper", 60)
+    return read_sweep_task(backbone, task, plan, split="paper", limit=60)
 
 
-@contextmanager
 def sweep_in(
     folder: Path,
     task: SweepTask,
@@ -50,12 +47,14 @@ def sweep_in(
     resume: bool = False,
     on_evaluation: Callable[[Trial, EvalEvent], None] = lambda trial, event: None,
     on_end: Callable[[EndedTrial], None] = lambda trial: None,
-) -> Iterator[Sweep]:
+) -> AbstractContextManager[Sweep]:
     """A sweep whose files are closed at the end."""
-    files = SweepFolder(folder, described(plan, task, fingerprint="sha256:tiny"), resume=resume)
-    sweep = Sweep(plan, task, files, on_evaluation=on_evaluation, on_end=lambda _, trial: on_end(trial))
-    try:
-        yield sweep
-    finally:
-        sweep.close()
-        files.close()
+    return open_sweep(
+        plan,
+        task,
+        folder,
+        fingerprint="sha256:tiny",
+        resume=resume,
+        on_evaluation=on_evaluation,
+        on_end=lambda _, trial: on_end(trial),
+    )

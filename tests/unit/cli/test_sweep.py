@@ -50,7 +50,7 @@ def test_a_sweep_prints_its_trials_and_the_command_that_makes_the_best_again(des
 
     more = superpos("sweep", *options(desk, folder), *FEW, *LEARNS, "--resume", "--plain")
     assert more.code == 0, more.stderr
-    assert f"trial {outcome['best']} is the best still" in more.stderr
+    assert f"trial {outcome['best']} is still the best" in more.stderr
     other = superpos("sweep", *options(desk, folder), *FEW, *LEARNS, "--resume", "--seed", "1")
     assert re.search("holds another sweep: fixed.seed is 0 there, 1 was asked", other.refusal())
     assert "holds a sweep already" in superpos("sweep", *options(desk, folder), *FEW, *LEARNS).refusal()

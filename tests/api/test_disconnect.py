@@ -1,15 +1,12 @@
 """A caller who hangs up: the work ends, whoever it belongs to, and an answer already there is not lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 from fastapi import Request
 
 from service.api.inference import while_connected
 from service.errors import ClientDisconnected
-
-Receive = Callable[[], Awaitable[dict[str, str]]]
 
 
 def request(left: asyncio.Event) -> Request:

@@ -30,7 +30,6 @@ from service.api.problems import PROBLEM_TYPES
 from service.telemetry.request_metrics import STATUSES
 
 ENDED = ("superpos_requests_answered_total", "superpos_requests_cancelled_total", "superpos_requests_lost_total")
-CLASSIFY = "/classify/{ref}"
 JSON = {"Content-Type": "application/json"}
 
 

@@ -1,7 +1,6 @@
 """`POST /classify`: the same inputs for several tasks in one request."""
 
 import re
-from collections.abc import Callable
 
 import httpx2
 import pytest
@@ -11,8 +10,6 @@ from support.server import RunningServer, sample
 from support.waiting import eventually
 
 from backbone import Backbone
-
-Serve = Callable[..., RunningServer]
 
 TEXTS = ["a gripping film", "flat and overlong"]
 

@@ -1,6 +1,8 @@
 """Tenants and keys: one contract, both stores, a real Redis."""
 
+import asyncio
 import sqlite3
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -11,11 +13,12 @@ from pydantic import ValidationError
 from support.redis import RedisServer
 from support.tenancy import Clock
 
-from adapters import DEFAULT_TENANT, Conflict, InvalidName, NotFound
+from adapters import DEFAULT_TENANT, Conflict, InvalidName, NotFound, RegistryUnavailable
 from adapters.storage.opening import open_storage
 from adapters.storage.redis import connect
 from service.api.schemas.admin import TenantChange
 from service.errors import InvalidRequest, Unauthenticated
+from service.tenancy.account_cache import AccountCache
 from service.tenancy.accounts import MAX_OVERLAP_S, Accounts, open_accounts
 from service.tenancy.api_keys import ApiKey, principal_by_key
 from service.tenancy.models import AccountStore, AuditEntry, Edit, TenantInfo, TenantLimits
@@ -299,3 +302,33 @@ def test_of_many_writers_at_once_none_loses_what_it_wrote(accounts: Accounts, pl
         ids = set(pool.map(add, range(12)))
     assert accounts.tenant("acme").max_tasks == 13
     assert {key.id for key in accounts.keys("acme")} == ids
+
+
+def test_accounts_that_cannot_be_reached_say_so(start_redis: Callable[..., RedisServer], tmp_path: Path) -> None:
+    server = start_redis()
+    accounts = open_accounts(open_storage(server.url))
+    accounts.create_tenant(TenantInfo(id="acme"), actor="ann")
+    server.stop()
+    for action in (accounts.store.revision, accounts.tenants, accounts.store.audit):
+        with pytest.raises(RegistryUnavailable, match="registry redis://127"):
+            action()
+    server.start()
+    assert accounts.tenant("acme").id == "acme"
+    with pytest.raises(RegistryUnavailable):
+        open_accounts(open_storage(str(tmp_path)))
+
+
+def test_a_store_that_was_emptied_leaves_everybody_their_keys(start_redis: Callable[..., RedisServer]) -> None:
+    server = start_redis()
+    accounts = open_accounts(open_storage(server.url))
+    key = accounts.create_key(DEFAULT_TENANT, "classify", actor="ann").info
+
+    async def follow() -> None:
+        directory = AccountCache(accounts.store, poll_interval_s=0.01)
+        await directory.refresh()
+        server.client().flushall()
+        with pytest.raises(RegistryUnavailable, match="lost its tenants and keys"):
+            await directory.refresh()
+        assert directory.key(key.id) == key
+
+    asyncio.run(follow())

@@ -1,20 +1,34 @@
 """`superpos train` as a tool: interrupted, killed and gone on with; several tasks; several processes."""
 
+import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.cli import CONSOLE_SCRIPT, QUICK, TASK, Desk, superpos
 from support.training import curves
 
+from adapters import DEFAULT_TENANT
 from adapters.files import from_files, read_folder
+from adapters.registry.opening import open_registry
+from cli.client.publish import publish_trained
+from cli.commands.train import read_task_file
+from cli.console import CommandError
+from cli.resume import without_credentials
+from cli.ui.results import print_outcomes
 from cli.ui.training import INTERRUPTED
+from training.config.arguments import TrainArguments
+from training.data.folds import Fold
 from training.runs.folder import RunFolder
+from training.runs.layout import RESULT
+from training.runs.plan import plan_runs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -140,3 +154,120 @@ def test_options_that_cannot_be_are_refused(desk: Desk, tmp_path: Path, options:
     words = ["train", desk.task, "--backbone", desk.tiny_t5]
     words += [] if "--resume" in options else ["--out", tmp_path / "run"]
     assert said in superpos(*words, *options).refusal()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("http://127.0.0.1:9", "cannot reach http://127.0.0.1:9"), ("{tmp}/none/r.sqlite", "{tmp}/none")],
+)
+def test_a_place_that_takes_no_adapter_is_refused_before_anything_is_trained(
+    desk: Desk, tmp_path: Path, place: str, said: str
+) -> None:
+    (tmp_path / "none").write_text("a file", encoding="utf-8")
+    to = place.format(tmp=tmp_path)
+    for command in ("train", "sweep"):
+        options = (desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / command, "--publish", to)
+        assert said.format(tmp=tmp_path) in superpos(command, *options).refusal()
+        assert not (tmp_path / command).exists()
+
+
+def test_a_task_that_cannot_be_published_is_kept_and_leaves_the_others_alone(desk: Desk, tmp_path: Path) -> None:
+    registry = tmp_path / "registry.sqlite"
+    other = desk.folder / "run"
+    (tmp_path / "unfinished").mkdir()
+    for name in ("run.json", "result.json"):
+        (tmp_path / "unfinished" / name).write_bytes((other / name).read_bytes())
+    with pytest.raises(CommandError, match="1 of 2 tasks are not published: first"):
+        publish_trained([("first", tmp_path / "unfinished"), ("second", other)], str(registry), None)
+    assert [info.task for info in open_registry(registry).list(DEFAULT_TENANT)] == ["second"]
+
+
+def test_a_run_that_learned_nothing_is_not_published_and_the_command_that_would_is_told(
+    desk: Desk, tmp_path: Path
+) -> None:
+    registry, out = tmp_path / "registry.sqlite", tmp_path / "run"
+    desk.write("alike.jsonl", '{"text": "the quick sports", "label": "sports"}\n' * 3)
+    task = desk.write("alike.yaml", TASK.replace("validation.jsonl", "alike.jsonl"))
+    options = ("--backbone", desk.tiny_t5, "--out", out, "--publish", registry)
+    answer = superpos("train", task, *options, *QUICK)
+    assert answer.refusal() == "1 of 1 tasks are not published: topic"
+    told = answer.stderr.splitlines()
+    assert told[-3].startswith("topic is not published: it gave every row the same answer; this would do it")
+    assert not open_registry(registry).list(DEFAULT_TENANT)
+    pushed = superpos(*shlex.split(told[-2])[1:])
+    assert pushed.stdout.startswith("published topic@1 "), pushed.stderr
+
+
+def test_an_untrained_prompt_is_not_published(desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(desk.run, tmp_path / "run")
+    result = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))
+    (tmp_path / "run" / "result.json").write_text(json.dumps(result | {"best_step": 0}), encoding="utf-8")
+    with pytest.raises(CommandError, match="1 of 1 tasks are not published: topic"):
+        publish_trained([("topic", tmp_path / "run")], str(tmp_path / "registry.sqlite"), None)
+    assert "no step made its prompt better than the untrained one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("redis://:pw@host:6379/1?prefix=a", "redis://host:6379/1?prefix=a"),
+        ("redis://host?password=pw&username=me&db=2", "redis://host?db=2"),
+        ("http://me:pw@host:8080", "http://host:8080"),
+        ("./registry.sqlite", "./registry.sqlite"),
+        ("an @ sign", "an @ sign"),
+    ],
+)
+def test_the_command_that_goes_on_repeats_no_password(given: str, shown: str) -> None:
+    assert without_credentials(given) == shown
+
+
+def test_the_command_trains_the_folds_in_one_stack_and_reports_every_row(desk: Desk, tmp_path: Path) -> None:
+    answer = superpos(
+        *("train", desk.folder / "topic.yaml", "--backbone", desk.tiny_t5, "--out", tmp_path / "folds", *QUICK),
+        *("--split", "kfold", "--folds", "3", "--epochs", "1"),
+    )
+    assert answer.code == 0, answer.stderr
+    assert sorted(path.name for path in (tmp_path / "folds").iterdir() if path.is_dir()) == ["fold1", "fold2", "fold3"]
+    assert "mean of 3 folds" in answer.stdout
+    lines = [line for line in answer.stdout.splitlines() if "│" in line and "fold" in line]
+    accuracies = [float(line.split("│")[2].split("±")[0]) for line in lines]
+    assert len(accuracies) == 5
+    *folds, mean, together = accuracies
+    assert mean == pytest.approx(np.mean(folds), abs=1e-4)
+    # folds of 40 rows each: the union's accuracy is their mean
+    assert together == pytest.approx(mean, abs=1e-4)
+
+
+def test_a_fold_without_a_result_is_named_and_the_others_are_not_called_all_rows(
+    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_file, above = desk.folder / "topic.yaml", tmp_path / "folds"
+    answer = superpos(
+        *("train", task_file, "--backbone", desk.tiny_t5, "--out", above, *QUICK),
+        *("--split", "kfold", "--folds", "3", "--epochs", "1", "--limit", "24"),
+    )
+    assert answer.code == 0, answer.stderr
+    (above / "fold2" / RESULT).unlink()  # as a process leaves it that was killed
+    _, plans = plan_runs(
+        [read_task_file(task_file)],
+        [(TrainArguments(), Fold(number=number, of=3)) for number in (1, 2, 3)],
+        above,
+        split="kfold",
+        limit=24,
+        precision="fp32",
+        resume=True,
+        tensorboard=False,
+    )
+    capsys.readouterr()
+    print_outcomes(plans)
+    told = capsys.readouterr()
+    assert "mean of 2 of 3 folds" in told.out
+    assert "all rows, out of fold" not in told.out
+    assert "lr 0.05, seed 0: no result of fold 2, so none of all rows out of fold" in told.err
+
+
+def test_a_prompt_of_a_fold_is_not_published(desk: Desk) -> None:
+    refusal = superpos(
+        *("train", desk.folder / "topic.yaml", "--split", "kfold", "--publish", desk.folder / "registry.sqlite")
+    ).refusal()
+    assert "kfold" in refusal

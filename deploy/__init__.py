@@ -1,1 +1,1 @@
-"""What runs superpos as a platform: the stack's processes on one machine, its image, and the tools for both."""
+"""Deployment of the platform: its processes on one machine, its image, its secrets, and the tools for them."""

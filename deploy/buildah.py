@@ -1,4 +1,4 @@
-"""Builds images without an engine: Debian's Buildah with a storage of its own, and a base that debootstrap makes."""
+"""Image builds without an engine: Debian's Buildah with a private storage, on a base made by debootstrap."""
 
 import json
 import os
@@ -13,19 +13,19 @@ from pathlib import Path
 SUITE = "bookworm"
 _TOOLS = ("buildah", "debootstrap")
 _SLIM = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/lib/apt/lists", "var/cache/apt")
-"""What Debian's own slim image leaves out, too."""
+"""Paths that Debian's own slim image excludes too."""
 
 
 class BuildFailed(RuntimeError):
-    """An image cannot be built, or a tool for it is missing."""
+    """The image cannot be built, or a tool for it is missing."""
 
 
 class Buildah:
-    """Buildah on a storage of its own.
+    """Buildah with a private storage.
 
     Args:
-        storage: the folder of its images and layers
-        driver: `overlay`, or `vfs` where overlays cannot be mounted, which copies every layer
+        storage: folder of images and layers
+        driver: `overlay`, or `vfs` if overlays cannot be mounted, which copies every layer
     """
 
     def __init__(self, storage: Path, *, driver: str) -> None:
@@ -41,18 +41,18 @@ class Buildah:
         return [str(word) for word in ("buildah", *roots, "--storage-driver", self._driver, *words)]
 
     def ask(self, *words: str | Path) -> str:
-        """What a command answers (`BuildFailed` where it fails)."""
+        """Return a command's output; raise `BuildFailed` if it fails."""
         done = subprocess.run(self._command(*words), capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BuildFailed(f"buildah {words[0]}: {done.stderr.strip() or done.returncode}")
         return done.stdout.strip()
 
     def has(self, image: str) -> bool:
-        """Whether an image is in the storage."""
+        """Return whether an image is in the storage."""
         return subprocess.run(self._command("inspect", image), capture_output=True, check=False).returncode == 0
 
     def make_base(self, image: str) -> None:
-        """A stand-in for Debian's slim image, under its name."""
+        """Build a stand-in for Debian's slim image, under its name."""
         with self.mounted("scratch") as (container, root):
             command = ["debootstrap", "--variant=minbase", SUITE, str(root)]
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -64,14 +64,14 @@ class Buildah:
             self.ask("commit", "--format", "docker", container, image)
 
     def build(self, context: Path, *, tag: str, target: str, arguments: Mapping[str, str], pip: Path) -> str:
-        """Build a stage of a context's Dockerfile, layers kept; its log is shown as it comes, and comes back.
+        """Build a stage of a context's Dockerfile, keeping layers; print its log and return it.
 
         Args:
-            context: the folder with the Dockerfile
-            tag: the image's name
-            target: the stage
-            arguments: of the build
-            pip: a folder for this machine's own configuration of pip, which the build sees
+            context: folder with the Dockerfile
+            tag: name of the image
+            target: stage
+            arguments: build arguments
+            pip: folder for this machine's pip configuration, visible to the build
         """
         words = ["bud", "--isolation", "chroot", "--pull-never", "--layers", "--format", "docker", "--tag", tag]
         words += ["--target", target]
@@ -93,7 +93,7 @@ class Buildah:
         return "".join(lines)
 
     def size(self, image: str) -> int:
-        """Bytes of an image's files, all layers."""
+        """Return the size of an image's files in bytes, all layers."""
         found = json.loads(self.ask("images", "--json", image))
         with self.mounted(image) as (_, root):
             listed = subprocess.run(["du", "-sb", root], capture_output=True, text=True, check=True).stdout
@@ -101,13 +101,13 @@ class Buildah:
         return int(listed.split()[0])
 
     def config(self, image: str) -> dict[str, object]:
-        """How an image is run: `User`, `Env`, `Entrypoint`, `Cmd`, `Healthcheck` and more."""
+        """Return an image's configuration: `User`, `Env`, `Entrypoint`, `Cmd`, `Healthcheck` and more."""
         found: dict[str, dict[str, object]] = json.loads(self.ask("inspect", "--type", "image", image))["Docker"]
         return found["config"]
 
     @contextmanager
     def mounted(self, image: str) -> Iterator[tuple[str, Path]]:
-        """A container of an image and the folder of its files; both gone with the block."""
+        """Yield a container of an image and the folder of its files; remove both at the end of the block."""
         container = self.ask("from", "--pull-never", image)
         try:
             yield container, Path(self.ask("mount", container))
@@ -116,9 +116,9 @@ class Buildah:
 
 
 def pip_mounts(folder: Path) -> list[tuple[str, str]]:
-    """What lets pip in a build reach what pip reaches here: its configuration, and the files and folders that it names.
+    """Return mounts that give a build this machine's pip configuration, with the files and folders that it names.
 
-    Files are mounted elsewhere, so that the build can write its own in their place.
+    Files are mounted elsewhere, so that the build can write its own files there.
     """
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -130,7 +130,7 @@ def pip_mounts(folder: Path) -> list[tuple[str, str]]:
         if path.is_file():
             return mounts.setdefault(str(path), f"/mnt/pip/{len(mounts)}")
         if path.is_dir():
-            # the links of an index lead out of its folder, to where its files are
+            # links in an index lead to files outside its folder
             mounted = path.parent if path.name == "simple" else path
             mounts[str(mounted)] = str(mounted)
         return match[0]

@@ -1,7 +1,7 @@
-"""Runs an image's command without an engine, confined as docker-compose.yml confines it.
+"""Runs an image's command without an engine, confined as in docker-compose.yml.
 
-In a chroot of the image's files on a read-only mount, as the image's user, with no capability and no way to get one,
-/tmp and the volume in memory. The network is this machine's; nothing limits memory or processors.
+The command runs in a chroot of the image's files on a read-only mount, as the image's user, without capabilities or a
+way to gain them, with /tmp and the volume in memory. Network, memory and processors are not confined.
 """
 
 import shlex
@@ -28,11 +28,11 @@ exec chroot "$root" /usr/bin/setpriv --reuid "$user" --regid "$group" --clear-gr
 
 
 class Confined:
-    """An image's files and how its commands are run.
+    """An image's files and configuration.
 
     Args:
-        files: the folder of the image's files
-        place: an empty folder, to mount them on
+        files: folder of the image's files
+        place: empty folder to mount them on
         config: the image's `User` and `Env`
     """
 
@@ -44,17 +44,17 @@ class Confined:
         self._environment = [str(setting) for setting in environment]
 
     def start(self, command: Sequence[str], *settings: str) -> "subprocess.Popen[str]":
-        """Start a command with more settings, NAME=value, than the image's; the process is the command itself."""
+        """Start a command with additional settings (NAME=value); the process is the command itself."""
         enter = ["unshare", "--mount", "sh", "-c", _ENTER, "enter", str(self._files), str(self._place)]
         words = [*enter, self._user, self._group or self._user, *self._environment, *settings, *command]
         return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def shell(self, script: str, *settings: str) -> tuple[int, str]:
-        """The status and the output of a shell's script."""
+        """Run a shell script and return its status and output."""
         process = self.start(["sh", "-c", script], *settings)
         output, _ = process.communicate(timeout=120)
         return process.returncode, output.strip()
 
     def run(self, command: Sequence[str], *settings: str) -> tuple[int, str]:
-        """The status and the output of a command."""
+        """Run a command and return its status and output."""
         return self.shell(shlex.join(command), *settings)

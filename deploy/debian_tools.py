@@ -1,6 +1,6 @@
-"""Programs out of Debian's packages (Caddy, Prometheus), kept in the project's cache. Nothing is installed.
+"""Programs from Debian packages (Caddy, Prometheus), unpacked into the project's cache without installation.
 
-What is on PATH comes first. `python -m deploy.debian_tools caddy promtool` prints where they are.
+Programs on PATH take precedence. `python -m deploy.debian_tools caddy promtool` prints their paths.
 """
 
 import os
@@ -15,23 +15,23 @@ from filelock import FileLock
 
 CACHE = Path(__file__).parent.parent / ".cache" / "debian"
 PACKAGES = MappingProxyType({"caddy": "caddy", "prometheus": "prometheus", "promtool": "prometheus"})
-"""The package of each program. Their own files are enough: none needs another package's."""
+"""Package of each program. They need no files of other packages."""
 _TIMEOUT_S = 300
 
 
 class ToolUnavailable(RuntimeError):
-    """A program is neither on PATH nor to be had from Debian's packages here."""
+    """The program is not on PATH and not available from Debian's packages."""
 
 
 def find(name: str, *, cache: Path = CACHE) -> Path:
-    """The path of a program: on PATH, in the cache, or put there now.
+    """Return the path of a program on PATH or in the cache; download it if needed.
 
     Args:
         name: one of `PACKAGES`
-        cache: where packages are unpacked, a folder each
+        cache: folder of unpacked packages, one subfolder per package
 
     Raises:
-        ToolUnavailable: it is not on PATH, and apt cannot fetch it (no apt, no network, no such package)
+        ToolUnavailable: the program is not on PATH, and apt cannot fetch it (no apt, no network, unknown package)
     """
     package = PACKAGES[name]
     on_path = shutil.which(name)
@@ -60,8 +60,11 @@ def _unpack(package: str, *, into: Path, cache: Path, wanted: str) -> None:
 
 
 def _download(package: str, *, folder: Path, wanted: str) -> Path:
-    """The package's archive: by the system's lists of packages, by lists of our own where those are absent or stale."""
-    unsandboxed = ["-o", "APT::Sandbox::User=root"]  # apt's own user may not write here; without root there is none
+    """Download the package's archive by the system's package lists, or by private ones if those are missing or stale."""
+    unsandboxed = [
+        "-o",
+        "APT::Sandbox::User=root",
+    ]  # apt's own user may not write here; without root apt does not switch users
     try:
         _run(["apt-get", *unsandboxed, "download", package], folder=folder, wanted=wanted)
     except ToolUnavailable:
@@ -87,7 +90,7 @@ def _run(command: list[str], *, folder: Path, wanted: str) -> None:
 
 
 def main() -> None:
-    """Print the path of each program that is named; of all without a name."""
+    """Print the path of each named program, or of all programs."""
     unknown = [name for name in sys.argv[1:] if name not in PACKAGES]
     if unknown:
         sys.exit(f"program is {unknown[0]!r}, expected one of {', '.join(PACKAGES)}")

@@ -1,8 +1,8 @@
-"""Builds the Dockerfile's image, runs it as it is meant to be run, and says how large it is: `python -m deploy.image`.
+"""Builds the Dockerfile's image, runs it confined and prints its size: `python -m deploy.image`.
 
-With a Docker engine that is `docker build`. Without one Debian's Buildah builds the file (`deploy/buildah.py`), the
-image's command runs confined (`deploy/confined.py`), classifies once and stops; and a second build follows a change of
-the source, to show what is made anew.
+With a Docker engine this is `docker build`. Without one, Debian's Buildah builds the image (`deploy/buildah.py`), its
+command runs confined (`deploy/confined.py`), classifies once and stops. A second build after a change of the source
+shows which steps are rebuilt.
 """
 
 import argparse
@@ -32,21 +32,21 @@ _READY_WITHIN_S = 120
 
 
 def base_image() -> str:
-    """What the Dockerfile starts from, under the name that a local stand-in of it has."""
+    """The Dockerfile's base image, under the name of its local stand-in."""
     found = re.search(r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert found is not None
     return f"localhost/{found[1]}"
 
 
 def has_engine() -> bool:
-    """Whether a Docker engine answers."""
+    """Return whether a Docker engine responds."""
     if shutil.which("docker") is None:
         return False
     return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
 
 
 def docker_build(arguments: Sequence[str]) -> None:
-    """What a machine with an engine does."""
+    """Build and run the image with the engine."""
     words = [word for argument in arguments for word in ("--build-arg", argument)]
     subprocess.run(["docker", "build", "--tag", TAG, *words, str(ROOT)], check=True)
     found = subprocess.run(["docker", "image", "inspect", TAG], check=True, capture_output=True, text=True).stdout
@@ -54,7 +54,7 @@ def docker_build(arguments: Sequence[str]) -> None:
 
 
 def build(buildah: Buildah, context: Path, arguments: Sequence[str]) -> str:
-    """Build without an engine, and say how long it took and what was not made anew."""
+    """Build without an engine; print the time and the number of cached steps."""
     started = time.monotonic()
     given = dict(argument.split("=", 1) for argument in arguments)
     log = buildah.build(context, tag=TAG, target="server", arguments=given, pip=STORAGE / "pip")
@@ -68,7 +68,7 @@ def check(buildah: Buildah) -> None:
     """Run the image and classify once.
 
     Raises:
-        BuildFailed: something of it is not as it must be
+        BuildFailed: the image does not behave as required
     """
     config = buildah.config(TAG)
     with buildah.mounted(TAG) as (_, files), tempfile.TemporaryDirectory() as place:
@@ -131,7 +131,7 @@ def _hold(condition: bool, otherwise: str) -> None:
 
 
 def build_after_a_change(buildah: Buildah, arguments: Sequence[str]) -> None:
-    """Build once more, from a copy of the project in which a module of the server is another.
+    """Build again, from a copy of the project with a changed module of the server.
 
     Raises:
         BuildFailed: the dependencies were installed again
@@ -150,7 +150,7 @@ def build_after_a_change(buildah: Buildah, arguments: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Build, check, build again."""
+    """Build the image, check it, and build it again."""
     parser = argparse.ArgumentParser(prog="python -m deploy.image", description=__doc__)
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="as docker build's")
     parser.add_argument("--storage-driver", default="overlay", help="Buildah's: overlay or vfs (default: %(default)s)")

@@ -20,7 +20,7 @@ _RESTART_AFTER_S = 1.0
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
+    """Return unused ports."""
     probes = [socket.create_server((HOST, 0)) for _ in range(count)]
     try:
         return [int(probe.getsockname()[1]) for probe in probes]
@@ -30,10 +30,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def choose_ports(*, gateway: int, prometheus: int, replicas: int) -> Ports:
-    """The gateway's and Prometheus' ports as given, the rest wherever there is room.
+    """Return the ports of all programs: gateway and Prometheus as given, the others unused ones.
 
     Raises:
-        OSError: a port that was given is taken
+        OSError: a given port is in use
     """
     for port in (gateway, prometheus):
         socket.create_server((HOST, port)).close()
@@ -42,7 +42,7 @@ def choose_ports(*, gateway: int, prometheus: int, replicas: int) -> Ports:
 
 
 def keep_running(programs: Sequence[Program], stopping: threading.Event, *, every_s: float = _RESTART_AFTER_S) -> None:
-    """Start again what ends by itself, as a container engine would, until told to stop."""
+    """Restart programs that exit, as a container engine does, until the platform stops."""
     while not stopping.wait(every_s):
         for program in programs:
             if program.ended is not None:
@@ -56,7 +56,7 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m deploy.platform",
         description=__doc__,
-        epilog="SUPERPOS_… in the environment goes to the servers, but for what makes them a platform.",
+        epilog="SUPERPOS_… variables are passed to the servers, except those that the platform sets.",
     )
     parser.add_argument("--port", type=int, default=8080, help="the gateway's port (default: %(default)s)")
     parser.add_argument("--prometheus-port", type=int, default=9090, help="(default: %(default)s)")
@@ -66,7 +66,7 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run the platform until a signal ends it."""
+    """Run the platform until a signal arrives."""
     asked = _parse(words)
 
     settings = {
@@ -78,7 +78,7 @@ def main(words: Sequence[str] | None = None) -> None:
         ports = choose_ports(gateway=asked.port, prometheus=asked.prometheus_port, replicas=asked.replicas)
     except OSError as exc:
         sys.exit(f"platform: {exc.strerror}: choose another with --port or --prometheus-port")
-    # as Ctrl-C, from the first program's start on: none of them may outlive this process
+    # like Ctrl-C, from the start of the first program: no program may outlive this process
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         stack = make_stack(asked.folder.resolve(), ports, sink=_say, settings=settings)

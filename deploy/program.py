@@ -1,4 +1,4 @@
-"""One program of the platform as a process: started, waited for, ended, its output passed on line by line."""
+"""A program of the platform as a process: start, wait, stop, and forward its output line by line."""
 
 import os
 import signal
@@ -12,21 +12,21 @@ from pathlib import Path
 _POLL_S = 0.1
 
 Sink = Callable[[str, str], None]
-"""Takes a program's name and a line that it wrote."""
+"""Called with a program's name and a line of its output."""
 
 
 class ProgramFailed(RuntimeError):
-    """A program ended at its start, or did not become ready in time."""
+    """The program exited at its start, or was not ready in time."""
 
 
 @dataclass
 class Program:
-    """A command that runs until it is stopped; started again it is the same program as before."""
+    """A command that runs until it is stopped and can be restarted."""
 
     name: str
     command: Sequence[str | Path]
     environment: Mapping[str, str]
-    """All of it: what this process was given is not passed on, but for PATH."""
+    """The complete environment: of this process's own only PATH is passed."""
     is_ready: Callable[[], bool]
     sink: Sink
     ready_within_s: float = 120.0
@@ -37,17 +37,17 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """The id of its process."""
+        """The id of the process."""
         assert self._process is not None
         return self._process.pid
 
     @property
     def ended(self) -> int | None:
-        """The status with which it ended by itself; None while it runs or is not meant to."""
+        """The status of an unexpected exit; None while the program runs or is stopped."""
         return None if self._process is None else self._process.poll()
 
     def start(self) -> None:
-        """Start the process; it may not be ready yet."""
+        """Start the process without waiting until it is ready."""
         assert self._process is None, f"{self.name} runs already"
         self._last.clear()
         self._process = subprocess.Popen(
@@ -58,17 +58,17 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            # a group of its own: Ctrl-C reaches the platform, which ends its programs in their order
+            # a separate group: Ctrl-C reaches the platform only, which stops its programs in order
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
 
     def wait_ready(self) -> None:
-        """Wait until it answers.
+        """Wait until the program responds.
 
         Raises:
-            ProgramFailed: it ended, or took longer than `ready_within_s`
+            ProgramFailed: it exited, or took longer than `ready_within_s`
         """
         assert self._process is not None
         deadline = time.monotonic() + self.ready_within_s
@@ -83,12 +83,12 @@ class Program:
             time.sleep(_POLL_S)
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         assert self._process is not None
         self._process.send_signal(number)
 
     def wait(self, *, within_s: float = 60.0) -> int:
-        """Its status, once it has ended (`subprocess.TimeoutExpired` where it does not)."""
+        """Wait for the exit and return the status; raise `subprocess.TimeoutExpired` after the timeout."""
         assert self._process is not None
         status = self._process.wait(within_s)
         self._join()
@@ -96,7 +96,7 @@ class Program:
         return status
 
     def stop(self, *, within_s: float = 60.0) -> int | None:
-        """End it in order, killed where it does not obey; its status, None where it did not run."""
+        """Terminate the process, kill it after a timeout, and return its status (None if it did not run)."""
         if self._process is None:
             return None
         if self._process.poll() is None:
@@ -108,11 +108,11 @@ class Program:
 
     @property
     def is_started(self) -> bool:
-        """Whether it was started and nobody has seen its end."""
+        """Return whether the process was started and its exit is not yet known."""
         return self._process is not None
 
     def kill(self) -> int:
-        """End it as a crash would."""
+        """Kill the process, as a crash would."""
         assert self._process is not None
         self._process.kill()
         return self.wait()

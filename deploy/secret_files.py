@@ -1,7 +1,7 @@
-"""The secrets of a deployment: random, a file each, made once and kept. `make secrets` makes docker-compose.yml's.
+"""Secrets of a deployment: random, one file each, written once. `make secrets` writes those of docker-compose.yml.
 
-Needs nothing but Python. The folder is its owner's alone; the files in it can be read by whoever they are mounted for,
-as containers run as users of their own.
+Uses only Python's standard library. Only the owner can open the folder; its files are readable by others, since each
+container that mounts them runs as its own user.
 """
 
 import secrets
@@ -9,21 +9,21 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "secrets"
 REDIS_AUTH = "redis_auth"
-"""A line of Redis' configuration that sets its password."""
+"""Line of Redis' configuration that sets its password."""
 REGISTRY = "superpos_registry"
-"""The registry's place, password included: the setting of that name."""
+"""The setting `registry`: a URL with password."""
 ADMIN_KEY = "superpos_admin_key"
-"""The first administrator's key: the setting of that name."""
+"""The setting `admin_key`: the first administrator's key."""
 GRAFANA_PASSWORD = "grafana_admin_password"  # noqa: S105, a file's name
 NAMES = (REDIS_AUTH, REGISTRY, ADMIN_KEY, GRAFANA_PASSWORD)
 
 
 def make_secrets(folder: Path = FOLDER, *, redis: str = "redis:6379") -> list[str]:
-    """Make the files that are missing; the names of those that were made come back.
+    """Write the missing files and return their names.
 
     Args:
-        folder: where they are
-        redis: where Redis is for those who have the registry's place
+        folder: folder of the files
+        redis: address of Redis in the registry's URL
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     password = secrets.token_hex(24)
@@ -43,7 +43,7 @@ def make_secrets(folder: Path = FOLDER, *, redis: str = "redis:6379") -> list[st
 
 
 def main() -> None:
-    """Make docker-compose.yml's secrets."""
+    """Write the secrets of docker-compose.yml."""
     made = make_secrets()
     print(f"{FOLDER}: made {', '.join(made) or 'nothing, all are there'}")
 

@@ -1,4 +1,4 @@
-"""The platform's programs on one machine: what docker-compose.yml has in containers, with the same configuration."""
+"""The platform's programs on one machine, with the same configuration as docker-compose.yml."""
 
 import importlib.util
 import shutil
@@ -20,12 +20,12 @@ from deploy.secret_files import ADMIN_KEY, REDIS_AUTH, REGISTRY, make_secrets
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
 _IN_FILES = ("SUPERPOS_REGISTRY", "SUPERPOS_ADMIN_KEY", "SUPERPOS_ADMIN_KEY_FILE")
-"""What the servers have from the secrets' files, whatever the environment says."""
+"""Settings that the servers read from the secrets, regardless of the environment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where each program listens."""
+    """Port of each program."""
 
     gateway: int
     gateway_metrics: int
@@ -36,7 +36,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Redis, the servers, the gateway, Prometheus; started in this order, stopped in the reverse."""
+    """Redis, servers, gateway and Prometheus, started in this order and stopped in reverse."""
 
     folder: Path
     ports: Ports
@@ -47,27 +47,27 @@ class Stack:
 
     @property
     def programs(self) -> tuple[Program, ...]:
-        """All of them, in the order of their start."""
+        """All programs in starting order."""
         return (self.redis, *self.servers, self.gateway, self.prometheus)
 
     @property
     def url(self) -> str:
-        """The gateway: what callers use."""
+        """URL of the gateway, which callers use."""
         return _url(self.ports.gateway)
 
     @property
     def server_urls(self) -> list[str]:
-        """The servers themselves, past the gateway."""
+        """URLs of the servers, bypassing the gateway."""
         return [_url(port) for port in self.ports.servers]
 
     @property
     def prometheus_url(self) -> str:
-        """Prometheus' own page."""
+        """URL of Prometheus."""
         return _url(self.ports.prometheus)
 
     @property
     def admin_key_file(self) -> Path:
-        """The file with the administrator's key."""
+        """File of the administrator's key."""
         return self.folder / "secrets" / ADMIN_KEY
 
     @property
@@ -76,7 +76,7 @@ class Stack:
         return self.admin_key_file.read_text(encoding="ascii").strip()
 
     def start(self) -> None:
-        """Start everything and wait until all of it answers (`ProgramFailed`, with what had started ended)."""
+        """Start all programs and wait until they respond; on `ProgramFailed` stop those that were started."""
         try:
             for together in ([self.redis], self.servers, [self.gateway, self.prometheus]):
                 for program in together:
@@ -88,7 +88,7 @@ class Stack:
             raise
 
     def stop(self) -> None:
-        """End everything that runs, the servers together."""
+        """Stop all running programs, the servers together."""
         self.prometheus.stop()
         self.gateway.stop()
         with ThreadPoolExecutor(len(self.servers)) as pool:
@@ -96,27 +96,27 @@ class Stack:
         self.redis.stop()
 
     def kill(self) -> None:
-        """End everything that runs at once, what was accepted lost."""
+        """Kill all running programs; accepted requests are lost."""
         for program in self.programs:
             if program.is_started:
                 program.kill()
 
 
 def make_stack(folder: Path, ports: Ports, *, sink: Sink, settings: Mapping[str, str]) -> Stack:
-    """The programs, configured and not started.
+    """Configure the programs without starting them.
 
     Args:
-        folder: for the data, the configuration and the secrets; what it has is kept
-        ports: where each listens
-        sink: takes what they write
-        settings: more `SUPERPOS_…` settings for the servers
+        folder: folder of data, configuration and secrets; existing files are kept
+        ports: port of each program
+        sink: receives their output
+        settings: additional `SUPERPOS_…` settings of the servers
 
     Raises:
-        ToolUnavailable: a program is not to be had here
+        ToolUnavailable: a program is not available
     """
     folder.mkdir(parents=True, exist_ok=True)
     secret_files = folder / "secrets"
-    (secret_files / REGISTRY).unlink(missing_ok=True)  # Redis may have another port this time
+    (secret_files / REGISTRY).unlink(missing_ok=True)  # Redis' port may have changed
     make_secrets(secret_files, redis=f"{HOST}:{ports.redis}")
     return Stack(
         folder,
@@ -164,14 +164,14 @@ def _server(folder: Path, name: str, port: int, sink: Sink, settings: Mapping[st
     own.mkdir(exist_ok=True)
     environment = {
         **{key: value for key, value in settings.items() if key not in _IN_FILES},
-        "PYTHONPATH": str(HERE.parent),  # the servers are of this checkout, whatever else is installed
+        "PYTHONPATH": str(HERE.parent),  # run this checkout's code, whatever is installed
         "HOME": str(own),
         "TMPDIR": str(own),
         "SUPERPOS_SECRETS_DIR": str(folder / "secrets"),
         "SUPERPOS_REQUIRE_KEYS": "true",
         "SUPERPOS_HOST": HOST,
         "SUPERPOS_PORT": str(port),
-        "SUPERPOS_DRAIN_DELAY_S": "3",  # the gateway looks every second
+        "SUPERPOS_DRAIN_DELAY_S": "3",  # the gateway checks health every second
         "SUPERPOS_LOG_FORMAT": "json",
     }
     command: Sequence[str | Path] = [Path(sys.executable).with_name("superpos"), "serve"]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Development scripts: the prose check and the training of the bundled adapters."""

@@ -1,11 +1,11 @@
-"""Train the bundled adapters again and put them into `adapters/bundled`. Needs the real rows (SUPERPOS_DATA).
+"""Retrains the bundled adapters into `adapters/bundled`. Needs the real rows (SUPERPOS_DATA).
 
-About an hour on two cores for all, in bf16 where the CPU multiplies in it. A task named as an argument is trained
-alone, so that two can run side by side:
+All of them take about an hour on two cores, in bf16 if the CPU supports it. Tasks can be named, so that two processes
+can run in parallel:
 
     SUPERPOS_DATA=… SUPERPOS_THREADS=1 python -m scripts.train_bundled sst2 mrpc
 
-The figures of each are in its own card.
+The figures of each adapter are in its card.
 """
 
 import argparse
@@ -30,16 +30,16 @@ RUNS = {
     "stsb": ("--lr", "0.03", "--epochs", "3", "--eval-every", "81"),
     "trec": ("--lr", "0.03", "--epochs", "5", "--eval-every", "70"),
 }
-"""Options of `superpos train`, by task: what docs/results.md says is best, on as many rows as two cores can see."""
+"""Options of `superpos train` by task: the best of docs/results.md, on a number of rows that suits two cores."""
 
 
 def main() -> int:
-    """Train each task by the `superpos` command."""
+    """Train each task with the `superpos` command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(RUNS)} (default: all)")
     tasks = parser.parse_args().tasks or list(RUNS)
     if unknown := [task for task in tasks if task not in RUNS]:
-        parser.error(f"task {unknown[0]!r} is not bundled, expected some of {', '.join(RUNS)}")
+        parser.error(f"task {unknown[0]!r} is not bundled, expected names from {', '.join(RUNS)}")
     if not os.environ.get("SUPERPOS_DATA"):
         sys.exit("set SUPERPOS_DATA to the folder of the real rows (see examples/tasks)")
     for task in tasks:
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def train(task: str) -> None:
-    """Train one, and replace its folder once there is another."""
+    """Train one task, then replace its folder."""
     precision = ("--precision", "bf16") if cpu_has_bf16() else ()
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / task

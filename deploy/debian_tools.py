@@ -60,7 +60,7 @@ def _unpack(package: str, *, into: Path, cache: Path, wanted: str) -> None:
 
 
 def _download(package: str, *, folder: Path, wanted: str) -> Path:
-    """Download the package's archive by the system's package lists, or by private ones if those are missing or stale."""
+    """Download the package's archive by the system's package lists, or by private ones if they are stale."""
     unsandboxed = [
         "-o",
         "APT::Sandbox::User=root",

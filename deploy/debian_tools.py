@@ -61,10 +61,8 @@ def _unpack(package: str, *, into: Path, cache: Path, wanted: str) -> None:
 
 def _download(package: str, *, folder: Path, wanted: str) -> Path:
     """Download the package's archive by the system's package lists, or by private ones if they are stale."""
-    unsandboxed = [
-        "-o",
-        "APT::Sandbox::User=root",
-    ]  # apt's own user may not write here; without root apt does not switch users
+    # apt's own user may not write here; without root apt does not switch users
+    unsandboxed = ["-o", "APT::Sandbox::User=root"]
     try:
         _run(["apt-get", *unsandboxed, "download", package], folder=folder, wanted=wanted)
     except ToolUnavailable:

@@ -1,4 +1,4 @@
-"""Retrains the bundled adapters into `adapters/bundled`. Needs the real rows (SUPERPOS_DATA).
+"""Retrain the bundled adapters into `adapters/bundled`. Needs the real rows (SUPERPOS_DATA).
 
 All of them take about an hour on two cores, in bf16 if the CPU supports it. Tasks can be named, so that two processes
 can run in parallel:
@@ -8,13 +8,15 @@ can run in parallel:
 The figures of each adapter are in its card.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from adapters.bundle import BUNDLED
 from backbone.precision import cpu_has_bf16
@@ -33,18 +35,19 @@ RUNS = {
 """Options of `superpos train` by task: the best of docs/results.md, on a number of rows that suits two cores."""
 
 
-def main() -> int:
-    """Train each task with the `superpos` command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(RUNS)} (default: all)")
-    tasks = parser.parse_args().tasks or list(RUNS)
-    if unknown := [task for task in tasks if task not in RUNS]:
-        parser.error(f"task {unknown[0]!r} is not bundled, expected names from {', '.join(RUNS)}")
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(help=__doc__)
+def main(
+    tasks: Annotated[list[str] | None, typer.Argument(metavar="TASK", help=f"Some of {', '.join(RUNS)}.")] = None,
+) -> None:
+    if unknown := [task for task in tasks or () if task not in RUNS]:
+        raise typer.BadParameter(f"task {unknown[0]!r} is not bundled, expected some of {', '.join(RUNS)}")
     if not os.environ.get("SUPERPOS_DATA"):
         sys.exit("set SUPERPOS_DATA to the folder of the real rows (see examples/tasks)")
-    for task in tasks:
+    for task in tasks or RUNS:
         train(task)
-    return 0
 
 
 def train(task: str) -> None:
@@ -60,4 +63,4 @@ def train(task: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    app()

@@ -1,8 +1,8 @@
-"""The whole road on real rows: train SST-2, push it into a running server, classify, compare with `transformers`.
+"""Train SST-2 on real rows, push it into a running server, classify, and compare with `transformers`.
 
-`make acceptance`, with SUPERPOS_DATA set. Starts a real server process with the bundled adapters, trains SST-2
-briefly by the `superpos` command, pushes the result as the next version, then asks for every validation row of
-sst2, ag_news and trec, interleaved, by several clients at once. Ends with status 1 if a promise does not hold.
+Part of `make acceptance`; needs SUPERPOS_DATA. The program starts a server process with the bundled adapters, trains
+SST-2 briefly by the `superpos` command and pushes the result as the next version. Then several clients classify every
+validation row of sst2, ag_news and trec, interleaved. It exits with status 1 if a promise does not hold.
 """
 
 import json
@@ -22,6 +22,7 @@ import httpx2
 import platformdirs
 import pyarrow.parquet
 import torch
+import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -58,11 +59,14 @@ class Row:
     label: str
 
 
-def main() -> int:
-    """Run everything and print a table; the exit status."""
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(help=__doc__)
+def main() -> None:
     if not os.environ.get("SUPERPOS_DATA"):
         console.print("set SUPERPOS_DATA to the folder of the real rows (see examples/tasks)")
-        return 1
+        raise typer.Exit(1)
     tasks = {name: load_task_file(ROOT / f"examples/tasks/{name}.yaml", variables=os.environ) for name in TASKS}
     with tempfile.TemporaryDirectory() as folder, running_server(Path(folder) / "registry.sqlite") as url:
         run = Path(folder) / "sst2"
@@ -73,7 +77,7 @@ def main() -> int:
         answers = classify(url, rows)
         adapters = {name: fetch(url, name) for name in TASKS}
         mixed = adapters_a_batch(url)
-    return report(rows, answers, compare(rows, answers, adapters), adapters, mixed)
+    raise typer.Exit(report(rows, answers, compare(rows, answers, adapters), adapters, mixed))
 
 
 def superpos(*arguments: str) -> None:
@@ -248,4 +252,4 @@ def report(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    app()

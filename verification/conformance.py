@@ -1,11 +1,11 @@
-"""Whether a running server does what its OpenAPI document says: schemathesis, every check on.
+"""Check with schemathesis, every check on, that a server does what its OpenAPI document says.
 
     python -m verification.conformance            # the long profile, against a server of its own
 
-The tests run the same with fewer examples. `conformance.toml` says where a default of schemathesis is not ours.
+The tests run the same with fewer examples. `conformance.toml` holds the settings of schemathesis that differ from its
+defaults. The program exits with status 1 if a check fails or an operation never succeeds.
 """
 
-import argparse
 import json
 import os
 import secrets
@@ -19,6 +19,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from adapters import DEFAULT_TENANT
 from adapters.bundle import bundled_adapters
@@ -134,21 +137,24 @@ def _wait(url: str, *, within_s: float = 120) -> None:
             time.sleep(0.2)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--max-examples", type=int, default=100)
-    parser.add_argument("--seed", type=int, help="other requests than each time")
-    options = parser.parse_args()
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(help=__doc__)
+def main(
+    max_examples: Annotated[int, typer.Option(min=1, help="Examples per operation and phase.")] = 100,
+    seed: Annotated[int | None, typer.Option(help="Send the requests of this seed instead of the usual ones.")] = None,
+) -> None:
     with served() as (url, key):
         phases = "examples,coverage,fuzzing,stateful"
-        found = check(url, key, max_examples=options.max_examples, phases=phases, seed=options.seed, timeout_s=3_600)
+        found = check(url, key, max_examples=max_examples, phases=phases, seed=seed, timeout_s=3_600)
     print(found.text)
     print(f"{found.num_requests} requests to {len(found.answers)} operations")
     missed = found.never_succeeded() - set(NO_ANSWER_BY_CHANCE)
     if missed:
         print(f"never answered with success: {', '.join(sorted(missed))}")
-    sys.exit(0 if found.passed and not missed else 1)
+    raise typer.Exit(0 if found.passed and not missed else 1)
 
 
 if __name__ == "__main__":
-    main()
+    app()

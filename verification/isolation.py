@@ -1,13 +1,12 @@
-"""Two tenants with tasks of the same names, hot swaps and evictions under load: does anybody get another's answer?
+"""Check that no tenant gets another's answer: two tenants with tasks of the same names, hot swaps and evictions.
 
     python -m verification.isolation --seconds 60
 
-Every adapter is a sentinel: its label names say whose it is and which. Each answer is compared with what its digest
-computes alone, and its digest with what its tenant ever published for that task. Ends with
-status 1 at one wrong answer.
+Every adapter is a sentinel: its label names identify its tenant and itself. The program compares each answer with what
+the adapter of that digest computes alone, and checks that the tenant has published that digest for that task. It exits
+with status 1 at one wrong answer.
 """
 
-import argparse
 import asyncio
 import sys
 import tempfile
@@ -15,10 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import cycle
 from pathlib import Path
+from typing import Annotated
 
 import httpx2
 import numpy as np
 import torch
+import typer
 
 from adapters import BackboneRef, Label, Manifest, PromptAdapter, Provenance, TaskSpec
 from backbone import Backbone, PackedRow, load, pack
@@ -83,14 +84,17 @@ async def _wait_ready(url: str, log: Path) -> None:
     raise SystemExit(f"the server did not get ready: {tail(log)}")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long the load lasts (default: 60)")
-    parser.add_argument("--adapters", type=int, default=24, help="adapters of each tenant (default: 24)")
-    options = parser.parse_args()
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(help=__doc__)
+def main(
+    seconds: Annotated[float, typer.Option(min=1, help="How long the load lasts.")] = 60.0,
+    adapters: Annotated[int, typer.Option(min=2, help="Number of adapters per tenant.")] = 24,
+) -> None:
     backbone = load("embedded", cache_dir=default_cache_dir())
     pool = {
-        name: sentinels(backbone, name, count=options.adapters, first_seed=seed)
+        name: sentinels(backbone, name, count=adapters, first_seed=seed)
         for name, seed in (("blue", 0), ("red", 10_000))
     }
     print("computing every adapter's answers alone", file=sys.stderr)
@@ -104,7 +108,7 @@ def main() -> int:
 
         with started(Server("superpos", command, lambda *_: NotImplemented, None, environment), log=log) as url:
             asyncio.run(_wait_ready(url, log))
-            found = asyncio.run(run(url, pool, expected, seconds=options.seconds))
+            found = asyncio.run(run(url, pool, expected, seconds=seconds))
     for line in found.wrong[:20]:
         print(line, file=sys.stderr)
     figures = {
@@ -118,9 +122,9 @@ def main() -> int:
         "indistinct_pairs_share": indistinct(expected),
         "largest_difference": found.largest_difference,
     }
-    print_result("isolation", figures, detail={"seconds": options.seconds, "statuses": dict(found.statuses)})
-    return 1 if found.wrong or not found.rows else 0
+    print_result("isolation", figures, detail={"seconds": seconds, "statuses": dict(found.statuses)})
+    raise typer.Exit(1 if found.wrong or not found.rows else 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    app()

@@ -1,19 +1,20 @@
-"""The platform under load while its parts are killed: Redis, two servers with the embedded backbone, the gateway.
+"""Kill parts of the platform under load: Redis, two servers with the embedded backbone, the gateway.
 
-`make acceptance`. Publishes through the gateway and times it until both servers answer with the new version; kills
-Redis, kills a server, stops a server, in turns, under callers that never stop asking. Ends with status 1 if a promise
-does not hold.
+Part of `make acceptance`. The program publishes through the gateway and measures how long both servers take to answer
+with the new version. Then it kills Redis, kills a server and stops a server, in turns, while callers keep asking. It
+exits with status 1 if a promise does not hold.
 """
 
-import argparse
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import httpx2
+import typer
 from platformdirs import user_cache_path
 
 from adapters.files import to_files
@@ -28,11 +29,11 @@ MAX_CONVERGENCE_S = 1.0
 TASK = "sst2"
 
 
-def main() -> int:
-    """Run everything; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m verification.platform", description=__doc__)
-    parser.add_argument("--turns", type=int, default=3, help="how often each part dies (default: %(default)s)")
-    turns = parser.parse_args().turns
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(help=__doc__)
+def main(turns: Annotated[int, typer.Option(min=1, help="How often each part is killed.")] = 3) -> None:
     gateway, metrics, prometheus, redis, *servers = free_ports(6)
     with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("w", encoding="utf-8") as log:
         settings = {"SUPERPOS_CACHE_DIR": str(user_cache_path("superpos")), "SUPERPOS_THREADS": "1"}
@@ -49,7 +50,7 @@ def main() -> int:
     for promise in broken:
         print(f"does not hold: {promise}", file=sys.stderr)
     print_result("platform", figures, detail={"turns": turns, "callers": NUM_CALLERS})
-    return 1 if broken else 0
+    raise typer.Exit(1 if broken else 0)
 
 
 def _figures(stack: Stack, turns: int) -> dict[str, float]:
@@ -138,4 +139,4 @@ def _server_stops(stack: Stack, server: int) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    app()

@@ -100,8 +100,6 @@ def serve(
 
 
 def _serve_alone(settings: "Settings", listener: socket.socket) -> None:
-    import uvicorn
-
     from adapters.errors import AdapterError
     from backbone import BackboneError
     from service.app import create_app
@@ -116,10 +114,8 @@ def _serve_alone(settings: "Settings", listener: socket.socket) -> None:
     with report_errors(AdapterError, BackboneError):
         app = create_app(settings, on_model_failure=drain)
     _tell(settings, listener)
-    config = uvicorn.Config(app, http="h11", loop="asyncio", log_config=None, access_log=False)
-    server = DrainingServer(config, drain_delay_s=settings.drain_delay_s, drain_timeout_s=settings.drain_timeout_s)
-    # uvicorn drains, then raises the signal again for whoever handled it before: that a stop was asked for is no
-    # failure
+    server = DrainingServer(lambda: app, settings)
+    # uvicorn drains, then raises the signal again for the handler before its own: a requested stop is not a failure
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _leave(lost))
     server.run(sockets=[listener])

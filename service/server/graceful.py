@@ -10,11 +10,17 @@ import asyncio
 import select
 import socket
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.api.draining import Drain
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 DRAIN = "drain"
 """Key of the application's `Drain` in its lifespan state."""
@@ -26,9 +32,13 @@ _TICK_S = 0.02
 class DrainingServer(uvicorn.Server):
     """Shutdown in order: report not ready, wait `drain_delay_s`, stop listening, finish requests, stop."""
 
-    def __init__(self, config: uvicorn.Config, *, drain_delay_s: float, drain_timeout_s: float) -> None:
+    def __init__(self, build: "Callable[[], FastAPI]", settings: Settings) -> None:
+        """Take the function that builds the application; it is called when the server runs."""
+        config = uvicorn.Config(
+            build, factory=True, port=settings.port, http="h11", loop="asyncio", log_config=None, access_log=False
+        )
         super().__init__(config)
-        self._drain_delay_s, self._drain_timeout_s = drain_delay_s, drain_timeout_s
+        self._drain_delay_s, self._drain_timeout_s = settings.drain_delay_s, settings.drain_timeout_s
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve everything that clients have sent, within `drain_timeout_s`; then shut down as uvicorn does."""

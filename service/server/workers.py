@@ -20,7 +20,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import structlog
-import uvicorn
 
 from service.server.graceful import DrainingServer
 from service.server.sockets import share
@@ -199,8 +198,7 @@ def _run_worker(settings: Settings, folder: Path, listener: socket.socket, repor
     from service.telemetry.logging import configure_logging
 
     configure_logging(settings.log_format, settings.log_level)
-    config = uvicorn.Config(build, factory=True, http="h11", loop="asyncio", log_config=None, access_log=False)
-    server = DrainingServer(config, drain_delay_s=settings.drain_delay_s, drain_timeout_s=settings.drain_timeout_s)
+    server = DrainingServer(build, settings)
     threading.Thread(target=send_heartbeats, name="heartbeats", daemon=True).start()
     with suppress(KeyboardInterrupt):  # raised by uvicorn again, after Ctrl-C was handled
         server.run(sockets=[listener])

@@ -67,8 +67,7 @@ def running_servers(tiny_t5: Path, folder: Path, cache_dir: Path) -> Iterator[Ca
         }
         settings = Settings(**values)
         app = create_app(settings)
-        config = uvicorn.Config(app, port=0, http="h11", loop="asyncio", log_config=None, access_log=False)
-        server = DrainingServer(config, drain_delay_s=settings.drain_delay_s, drain_timeout_s=settings.drain_timeout_s)
+        server = DrainingServer(lambda: app, settings)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         deadline = time.monotonic() + 60

@@ -66,7 +66,7 @@ def _round(number: int, steps: int, count: int) -> list[int]:
 def _superpos(folder: Path, task: str, *, slots: int, precision: "Precision" = "fp32") -> Train:
     from backbone import load
     from training.config.arguments import TrainArguments
-    from training.loop.prompt_run import TrainingJob
+    from training.loop.job import TrainingJob
     from training.loop.train import train_stack
     from training.methods.factory import make_method
     from training.scoring.evaluation import TokenizedRows

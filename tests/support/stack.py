@@ -13,7 +13,7 @@ from support.training import QUICK, SPEC, easy_rows
 from training.config.arguments import TrainArguments
 from training.data.examples import Example
 from training.loop.events import TrainResult
-from training.loop.prompt_run import TrainingJob
+from training.loop.job import TrainingJob
 from training.loop.train import train
 from training.methods import Method, ParameterGroup
 from training.methods.factory import make_method

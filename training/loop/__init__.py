@@ -1,1 +1,1 @@
-"""Training itself: jobs, the packed step that moves them all, and what resumes them."""
+"""The training loop: jobs, their progress, the packed step that advances all of them, and the checkpoints."""

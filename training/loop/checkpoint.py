@@ -1,8 +1,8 @@
-"""Checkpoints: what a stack needs to go on as if it had never stopped, in a file in each job's run folder.
+"""Checkpoints: files in the run folders from which a stack resumes as if it had never stopped.
 
-A file is a generation of its job: `checkpoint-<steps of the stack>.safetensors`. One is written for all jobs before
-the one before it is removed, so that however a process ends there is one that all have: rows are packed again as they
-would have been, and sums come out to the last digit.
+The file `checkpoint-<steps of the stack>.safetensors` is one generation of a job. A generation is written for all jobs
+before the previous one is removed, so at any time there is one that all jobs have. The resumed stack packs the same
+rows together and reproduces every sum to the last digit.
 """
 
 import time
@@ -13,21 +13,21 @@ from training.loop.prompt_run import PromptRun
 from training.loop.prompt_run_state import PromptRunState, read_state
 
 EVERY_S = 30.0
-"""Between two generations while nothing is evaluated."""
+"""Interval between two generations without an evaluation."""
 _MAX_SHARE = 0.05
-"""Of the time, for writing: after an evaluation that comes sooner, none is written."""
+"""The share of the time that writing may take; evaluations in quicker succession write no generation."""
 _PREFIX, _SUFFIX = "checkpoint-", ".safetensors"
 
 
 class Checkpoints:
-    """Writes and reads the generations of a stack. Without folders it does nothing."""
+    """The generations of a stack. Without folders, nothing is read or written."""
 
     def __init__(self, folders: Sequence[Path] = (), *, every_s: float = EVERY_S) -> None:
-        """Keep a stack's checkpoints.
+        """Set up checkpointing.
 
         Args:
-            folders: a run folder for each job, in their order
-            every_s: seconds between generations; 0: one after each step
+            folders: one run folder per job, in the order of the jobs
+            every_s: seconds between generations; 0 writes one after each step
         """
         self._folders, self._every_s = folders, every_s
         self._step = 0
@@ -36,7 +36,7 @@ class Checkpoints:
         self._written_s = self._cost_s = 0.0
 
     def restore(self, runs: Sequence[PromptRun]) -> None:
-        """Put each run where its folder's checkpoint has it; one without a checkpoint stays at its beginning.
+        """Restore each run from its folder; a run without a checkpoint stays at its beginning.
 
         Raises:
             InvalidCheckpoint: a file cannot be read
@@ -55,18 +55,18 @@ class Checkpoints:
                 self._left.add(index)
 
     def begun(self, runs: Sequence[PromptRun]) -> None:
-        """Every untrained prompt is scored: write the first generation where none was restored."""
+        """Write the first generation, once all untrained prompts are scored, unless one was restored."""
         self._num_evaluations = _num_evaluations(runs)
         if not all(generations(folder) for folder in self._folders):
             self._write(runs)
         self._written_s = time.monotonic()
 
     def stepped(self, runs: Sequence[PromptRun]) -> None:
-        """A step of the stack is done: write a generation where one is due."""
+        """Count a step of the stack and write a generation if one is due."""
         self._step += 1
         if not self._folders:
             return
-        # one that has left may be finished and forgotten: the others must not come by that step again without it
+        # a job that leaves may be finished and cleaned up: the others must never resume from a step before it left
         has_one_left = any(run.stop is not None and i not in self._left for i, run in enumerate(runs))
         if has_one_left or self._is_due(_num_evaluations(runs)):
             self._num_evaluations = _num_evaluations(runs)
@@ -82,8 +82,9 @@ class Checkpoints:
         started_s = time.monotonic()
         old = []
         for index, (run, folder) in enumerate(zip(runs, self._folders, strict=True)):
+            # its last generation is from when it left the stack
             if index in self._left:
-                continue  # as it was when it left the stack
+                continue
             old += [path for number, path in generations(folder).items() if number != self._step]
             run.state().write(folder / f"{_PREFIX}{self._step:09d}{_SUFFIX}")
             if run.stop is not None:
@@ -95,19 +96,19 @@ class Checkpoints:
 
 
 def generations(folder: Path) -> dict[int, Path]:
-    """The checkpoints in a run folder by the step of the stack that they were written after."""
+    """Return the checkpoints in a run folder, by the step of the stack that they were written after."""
     paths = folder.glob(f"{_PREFIX}*{_SUFFIX}")
     return {int(path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)): path for path in paths}
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """The run is over: its checkpoints are of no more use."""
+    """Remove the checkpoints of a finished run."""
     for path in folder.glob(f"{_PREFIX}*"):
         path.unlink()
 
 
 def _common(found: Sequence[Mapping[int, Path]], newest: Sequence[PromptRunState | None]) -> int | None:
-    """The newest generation that all jobs have; one that left the stack has all after its last."""
+    """Return the newest generation that all jobs have; a job that left the stack counts for all later ones."""
     has_left = [state is not None and state.stop is not None for state in newest]
     return max(
         (

@@ -1,4 +1,4 @@
-"""What a training run tells on its way, and what it comes to."""
+"""The events of a training run, and its result."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from training.scoring.metrics import Metrics
 
 Stop = Literal["finished", "patience", "pruned", "interrupted", "diverged"]
-"""`finished`: it had its epochs or steps; `patience`: none better for as many evaluations as it was given; `pruned`:
-its job was called hopeless."""
+"""Why a run ended. `finished`: all its epochs or steps are done; `patience`: too many evaluations without improvement;
+`pruned`: the job's `should_prune` said so; `diverged`: the loss or the prompt left its range."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepEvent:
-    """One optimiser step is done."""
+    """An optimiser step is done."""
 
     epoch: int
     step: int
@@ -23,73 +23,73 @@ class StepEvent:
     loss: float
     rows: int
     training_s: float
-    """Of the stack's steps up to this one, as in `TimingTotals`."""
+    """The time in the stack's steps up to this one, as in `TimingTotals`."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvalEvent:
-    """The prompt was scored on the selection rows: at each epoch's end, or each so many steps; step 0 is untrained."""
+    """The prompt was scored on the selection rows, every epoch or `eval_every` steps; at step 0 it is untrained."""
 
     epoch: int
-    """The epoch that is under way, or at its end; 0 before the first."""
+    """The current epoch; 0 before the first."""
     step: int
     train_loss: float | None
-    """Mean over the steps since the last evaluation; none for the untrained prompt."""
+    """Mean over the steps since the last evaluation; None for the untrained prompt."""
     metrics: Metrics
     is_best: bool
     prompt: NDArray[np.float32]  # [P, H]
     elapsed_s: float
-    """Since the run began, whatever passed in it; a run that goes on from a checkpoint goes on from its time."""
+    """Wall time since the run began. A resumed run continues from the time of its checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreEvent:
-    """A job goes on from a checkpoint."""
+    """A job resumes from a checkpoint."""
 
     evaluations: tuple[EvalEvent, ...]
-    """All that were made before it."""
+    """All evaluations before the checkpoint."""
     step: int
-    """Optimiser steps that were done before it."""
+    """Optimiser steps before the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingTotals:
-    """What a job has taken, in all the processes that trained it; steps that were lost and taken again count once."""
+    """The cost of a job, over all processes that trained it. Steps that were lost and repeated count once."""
 
     steps: int
     rows: int
-    """Trained on, each counted as often as it was seen."""
+    """Training rows, each counted as often as it was seen."""
     training_s: float
-    """Of the stack's steps while the job was in it: they pass for all its prompts at once. Without evaluations."""
+    """Time in the stack's steps while the job took part, which all its prompts share. Evaluations are excluded."""
     evaluation_s: float
-    """Of scoring this job's prompt on its selection rows."""
+    """Time spent scoring this job's prompt on its selection rows."""
     stack_size: int
-    """The most prompts that took a step at once, this one among them."""
+    """The largest number of prompts that took a step together, this one included."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """The best prompt and how the run got there."""
+    """The evaluations of a run, the best prompt among them, and the cost."""
 
     evaluations: tuple[EvalEvent, ...]
     best_index: int
-    """The best one's place among the evaluations."""
+    """The index of the best evaluation."""
     stop: Stop
     timing: TimingTotals
 
     @property
     def prompt(self) -> NDArray[np.float32]:
-        """The best one, [P, H]."""
+        """The best prompt, [P, H]."""
         return self.evaluations[self.best_index].prompt
 
     @property
     def best_epoch(self) -> int:
-        """The epoch that the best prompt is from; 0 where none was better than the untrained one."""
+        """The epoch of the best prompt; 0 if no prompt was better than the untrained one."""
         return self.evaluations[self.best_index].epoch
 
     @property
     def best_step(self) -> int:
-        """The optimiser steps that the best prompt has had."""
+        """The optimiser steps that led to the best prompt."""
         return self.evaluations[self.best_index].step
 
     @property

@@ -1,4 +1,4 @@
-"""What a training row is worth: the loss of the served label distribution, or the paper's over the whole vocabulary."""
+"""The training losses: over the served label distribution, or over the whole vocabulary as in the paper."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -7,21 +7,24 @@ import torch
 from torch import Tensor
 
 from backbone import Backbone, Dropout, PackedRow, pack
-from training.loop.prompt_run import BatchRow
+from training.loop.batch import BatchRow
 
 
 def row_losses(backbone: Backbone, rows: Sequence[BatchRow]) -> Tensor:
-    """Each row's loss in nats, [B], of rows that are `alike`; differentiable in their prompts, or in their own model.
+    """Return the loss of each row in nats, [B], differentiable in the prompts or in the rows' own model.
 
-    `labels`: −log p of the label among its task's. `full`: −log p of each of the label words' tokens and of
-    end-of-sequence among all of the vocabulary, summed: teacher-forced cross-entropy.
+    `labels`: −log p of the label among the task's labels. `full`: teacher-forced cross-entropy, the sum of −log p over
+    the tokens of the label words and end-of-sequence, each among the whole vocabulary.
+
+    Args:
+        rows: of one `kind`
     """
     log_probs = _own_log_probs(rows) if rows[0].model is not None else _log_probs(backbone, rows)
     return -log_probs * torch.tensor([row.weight for row in rows], device=log_probs.device, dtype=log_probs.dtype)
 
 
 def _log_probs(backbone: Backbone, rows: Sequence[BatchRow]) -> Tensor:
-    """Log p of each row's label, [B], by one packed pass."""
+    """Return log p of each row's label, [B], from one packed pass."""
     ends = list(accumulate(row.prompt.shape[0] for row in rows))
     packed = [
         PackedRow(range(end - row.prompt.shape[0], end), row.token_ids) for row, end in zip(rows, ends, strict=True)
@@ -37,7 +40,7 @@ def _log_probs(backbone: Backbone, rows: Sequence[BatchRow]) -> Tensor:
 
 
 def _own_log_probs(rows: Sequence[BatchRow]) -> Tensor:
-    """The same by the rows' own model."""
+    """Return log p of each row's label, [B], under the rows' own model."""
     model, seed = rows[0].model, rows[0].dropout_seed
     assert model is not None
     token_ids = [row.token_ids for row in rows]

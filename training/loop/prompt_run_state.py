@@ -1,4 +1,4 @@
-"""A job's state between two steps, and its file: safetensors with JSON in the header, written whole or not at all."""
+"""The state of a `PromptRun` between two steps, and its file: safetensors with JSON in the header."""
 
 import json
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from adapters.atomic_files import atomic_write
 from training.errors import InvalidCheckpoint
@@ -22,11 +23,11 @@ FORMAT = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptRunState:
-    """All that tells a job on its way from one that has not begun."""
+    """Everything that a `PromptRun` needs to resume."""
 
     stop: Stop | None
     losses: tuple[float, ...]
-    """Of the steps since the last evaluation."""
+    """The losses of the steps since the last evaluation."""
     order: OrderState
     best_index: int
     elapsed_s: float
@@ -36,7 +37,7 @@ class PromptRunState:
     """The method's parameters and the optimiser's state."""
 
     def write(self, path: Path) -> None:
-        """Replace `path`; a process or machine that ends meanwhile leaves what was there, or nothing."""
+        """Replace `path` atomically: a crash leaves the old file or none."""
         values = {
             "format": FORMAT,
             "stop": self.stop,
@@ -53,10 +54,10 @@ class PromptRunState:
 
 
 def read_state(path: Path) -> PromptRunState:
-    """The state in a file.
+    """Read the state in a file.
 
     Raises:
-        InvalidCheckpoint: it cannot be read, or is of another version of this program
+        InvalidCheckpoint: the file cannot be read, or has the format of another version
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -79,8 +80,38 @@ def read_state(path: Path) -> PromptRunState:
             tensors=tensors,
         )
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as exc:
-        raise InvalidCheckpoint(f"{path} is no checkpoint that can be gone on from: {exc}") from exc
+        raise InvalidCheckpoint(f"{path} is not a valid checkpoint: {exc}") from exc
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return every parameter (`parameter.0` …) and its optimiser state (`state.0.exp_avg` …), on the CPU."""
+    tensors = {f"parameter.{i}": parameter for i, parameter in enumerate(_parameters(optimizer))}
+    for i, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"state.{i}.{name}": value for name, value in state.items()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Restore parameters and state exactly; other tensors are ignored.
+
+    Raises:
+        KeyError: a parameter is missing
+    """
+    with torch.no_grad():
+        for i, parameter in enumerate(_parameters(optimizer)):
+            parameter.copy_(tensors[f"parameter.{i}"])
+    states: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        kind, _, rest = key.partition(".")
+        if kind == "state":
+            number, _, name = rest.partition(".")
+            states.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _without_prompt(event: EvalEvent) -> dict[str, Any]:
     return {name: value for name, value in asdict(event).items() if name != "prompt"}
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,4 +1,4 @@
-"""The order in which a job sees its rows: every epoch draws it anew, by the job's seed."""
+"""The order in which a job sees its rows, drawn anew for every epoch from the job's seed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,21 +12,21 @@ from training.data.balance import balanced_order
 
 @dataclass(frozen=True, slots=True)
 class OrderState:
-    """Where an order stands, as JSON can hold it."""
+    """The position in an order, as values that JSON can hold."""
 
     epoch: int
     taken: int
-    """Rows of the epoch that were drawn."""
+    """Rows of the epoch that have been drawn."""
     generator: dict[str, Any]
-    """NumPy's, as it was before the epoch was shuffled."""
+    """The state of NumPy's generator before the epoch was shuffled."""
 
 
 class RowOrder:
-    """Batches of row numbers without end. Two of the same arguments draw the same batches."""
+    """An endless sequence of batches of row indices. Equal arguments give equal batches."""
 
     def __init__(self, labels: NDArray[np.int64], *, batch_size: int, seed: int, sampling: Sampling) -> None:
         self.epoch = 0
-        """The epoch under way, or just over; 0 before the first batch."""
+        """The current epoch; 0 before the first batch."""
         self._labels, self._num_rows, self._batch_size = labels, len(labels), batch_size
         self._sampling = sampling
         self._generator = np.random.default_rng(seed)
@@ -35,18 +35,18 @@ class RowOrder:
         self._taken = 0
 
     @property
-    def steps_an_epoch(self) -> int:
-        """Batches of an epoch; its last may be smaller."""
+    def steps_per_epoch(self) -> int:
+        """Batches per epoch; the last one may be smaller."""
         return -(-self._num_rows // self._batch_size)
 
     @property
-    def at_epochs_end(self) -> bool:
-        """Whether the last batch was its epoch's last."""
+    def is_epoch_over(self) -> bool:
+        """Whether the last batch ended its epoch."""
         return self._taken >= len(self._rows)
 
     def next_batch(self) -> NDArray[np.int64]:
-        """The rows of the next step, [n]; begins an epoch where the last one is over."""
-        if self.at_epochs_end:
+        """Return the rows of the next step, [B], starting a new epoch if the last one is over."""
+        if self.is_epoch_over:
             self.epoch += 1
             self._shuffle()
         batch = self._rows[self._taken : self._taken + self._batch_size]
@@ -54,11 +54,11 @@ class RowOrder:
         return batch
 
     def state(self) -> OrderState:
-        """Where it stands."""
+        """Return the current position."""
         return OrderState(self.epoch, self._taken, dict(self._before))
 
     def restore(self, state: OrderState) -> None:
-        """Go on from there."""
+        """Continue from a position."""
         self._generator.bit_generator.state = state.generator
         if state.epoch:
             self._shuffle()
@@ -69,7 +69,7 @@ class RowOrder:
         self._rows, self._taken = self._draw(), 0
 
     def _draw(self) -> NDArray[np.int64]:
-        """An epoch's rows: all of them, or every label equally often."""
+        """Draw the rows of an epoch: all of them, or every label equally often."""
         if self._sampling == "balanced":
             return balanced_order(self._labels, self._generator)
         return self._generator.permutation(self._num_rows)

@@ -1,7 +1,7 @@
-"""`train_stack`: many prompts in one packed batch, each as if it were trained alone; `train`: a stack of one.
+"""`train_stack` trains many prompts in one packed batch, each as if alone; `train` trains one.
 
-The backbone is frozen, a row attends to itself only and every job has an optimiser of its own: one backward pass over
-the sum of all rows' losses gives each row's prompt the gradient of its own loss and of no other.
+The backbone is frozen, a row attends only to itself and every job has its own optimiser. One backward pass over the sum
+of all rows' losses therefore gives each row's prompt the gradient of its own loss only.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,17 +10,19 @@ import torch
 
 from backbone import Backbone, LabelTrie
 from training.config.arguments import TrainArguments
+from training.loop.batch import BatchRow
 from training.loop.checkpoint import Checkpoints
 from training.loop.events import EvalEvent, StepEvent, TrainResult
+from training.loop.job import TrainingJob
 from training.loop.objective import row_losses
-from training.loop.prompt_run import BatchRow, PromptRun, TrainingJob
+from training.loop.prompt_run import PromptRun
 from training.loop.timing import Timer
 from training.methods import Method
 from training.scoring.evaluation import TokenizedRows
 from training.task.scoring import ACCURACY, Scoring
 
 MAX_PASS_TOKENS = {"cpu": 2_048, "cuda": 32_768}
-"""Packed tokens whose activations are kept for one backward pass; a step of more has several, and sums gradients."""
+"""Maximum packed tokens per backward pass; a larger step takes several passes and sums their gradients."""
 
 
 def train(
@@ -35,9 +37,9 @@ def train(
     on_step: Callable[[StepEvent], None] = lambda event: None,
     on_evaluation: Callable[[EvalEvent], None] = lambda event: None,
 ) -> TrainResult:
-    """Train a prompt with AdamW and keep its best evaluation. The loss is the served distribution's own.
+    """Train a prompt with AdamW and return its best evaluation.
 
-    An interrupt (Ctrl-C) or a loss that is no number ends the run; what was best so far is the result.
+    Ctrl-C, or a loss that is not finite, ends the run with the best prompt so far.
     """
     job = TrainingJob(
         method=method,
@@ -55,14 +57,14 @@ def train(
 def train_stack(
     backbone: Backbone, jobs: Sequence[TrainingJob], checkpoints: Checkpoints | None = None
 ) -> list[TrainResult]:
-    """Train several prompts at once: other seeds, rates, methods or tasks, each with its own rows and epochs.
+    """Train several prompts together: different seeds, rates, methods or tasks, each with its own rows and epochs.
 
-    What each comes to is what it would have come to alone, but for the order of floating-point sums. One whose loss is
-    no number ends and leaves the others alone; so does one that has had its epochs. An interrupt (Ctrl-C) ends all; of
-    each, what was best so far is the result. With checkpoints, the stack goes on from those that are there.
+    Each result is the one that training the prompt alone would give, up to the order of floating-point sums. A job
+    whose loss is not finite, or whose epochs are done, leaves the stack without affecting the others. Ctrl-C ends all
+    jobs with their best prompts so far. If there are checkpoints, the stack resumes from them.
 
     Raises:
-        InvalidCheckpoint: one cannot be read
+        InvalidCheckpoint: a checkpoint cannot be read
     """
     training = Timer()
     runs = [PromptRun(job, backbone, training) for job in jobs]
@@ -88,7 +90,7 @@ def train_stack(
 
 
 def _step(backbone: Backbone, runs: Sequence[PromptRun]) -> None:
-    """One step of each job, by packed passes over the rows of all."""
+    """Take one step of every job, in packed passes over the rows of all."""
     batches = [run.next_batch() for run in runs]
     rows = [row for batch in batches for row in batch.rows]
     kinds: dict[tuple[bool, bool, int], list[BatchRow]] = {}
@@ -97,12 +99,12 @@ def _step(backbone: Backbone, runs: Sequence[PromptRun]) -> None:
     for alike in kinds.values():
         for together in _passes(alike, max_tokens=MAX_PASS_TOKENS[backbone.device.type]):
             _accumulate(backbone, together)
-    for batch in batches:
-        batch.update()
+    for run, batch in zip(runs, batches, strict=True):
+        run.update(batch)
 
 
 def _accumulate(backbone: Backbone, rows: Sequence[BatchRow]) -> None:
-    """Find the loss and the gradient of each row by one packed pass, forward and backward."""
+    """Compute the loss and gradient of each row in one packed pass, forward and backward."""
     losses = row_losses(backbone, rows)
     losses[torch.isfinite(losses)].sum().backward()  # type: ignore[no-untyped-call]
     for row, loss in zip(rows, losses.tolist(), strict=True):
@@ -110,7 +112,7 @@ def _accumulate(backbone: Backbone, rows: Sequence[BatchRow]) -> None:
 
 
 def _passes(rows: Iterable[BatchRow], *, max_tokens: int) -> Iterator[list[BatchRow]]:
-    """Rows, shortest first, dealt to passes of at most `max_tokens`; a longer row has one of its own."""
+    """Divide rows, shortest first, into passes of at most `max_tokens`; a longer row gets a pass of its own."""
     together: list[BatchRow] = []
     num_tokens = 0
     for row in sorted(rows, key=lambda row: row.num_tokens):

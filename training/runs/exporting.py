@@ -15,7 +15,7 @@ from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments
 from training.loop.events import TrainResult
-from training.loop.prompt_run import TrainingJob
+from training.loop.job import TrainingJob
 from training.methods import Method, has_no_prompt
 from training.methods.factory import start_method
 from training.runs.folder import RunFolder

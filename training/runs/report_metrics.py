@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from adapters.task import TaskSpec
 from backbone import Backbone
-from training.loop.prompt_run import TrainingJob
+from training.loop.job import TrainingJob
 from training.scoring.bootstrap import Interval, interval_figures
 from training.scoring.calibration import CalibrationFit, calibration_figures, fit_calibration, halves_figures
 from training.scoring.evaluation import Scored, TokenizedRows, predict

@@ -10,7 +10,7 @@ from adapters.adapter import PromptAdapter
 from adapters.files import to_files
 from backbone import Backbone, check_device
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
-from training.loop.prompt_run import TrainingJob
+from training.loop.job import TrainingJob
 from training.methods.factory import start_method
 from training.runs.card import model_card
 from training.runs.command import train_command

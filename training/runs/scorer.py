@@ -5,7 +5,7 @@ import hashlib
 from torch import Tensor
 
 from backbone import Backbone, Precision
-from training.loop.prompt_run import TrainingJob
+from training.loop.job import TrainingJob
 from training.scoring.evaluation import Scored, TokenizedRows, evaluate
 from training.scoring.metrics import Metrics
 from training.task.scoring import Scoring

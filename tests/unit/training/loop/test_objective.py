@@ -11,8 +11,9 @@ from transformers import T5ForConditionalGeneration
 
 from backbone import Backbone, chain
 from training.errors import InvalidArguments
+from training.loop.job import TrainingJob
 from training.loop.objective import row_losses
-from training.loop.prompt_run import PromptRun, TrainingJob
+from training.loop.prompt_run import PromptRun
 from training.loop.timing import Timer
 from training.loop.train import train_stack
 

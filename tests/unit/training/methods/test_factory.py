@@ -11,7 +11,7 @@ from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.config.choices import MethodName
 from training.errors import InvalidArguments
-from training.loop.prompt_run import dropout_seeds
+from training.loop.batch import dropout_seeds
 from training.methods import Attempt, Method
 from training.methods.factory import make_method
 from training.scoring.evaluation import predict

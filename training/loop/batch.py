@@ -1,0 +1,110 @@
+"""One job's rows in a step, and the way from their gradients to the method's parameters."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.loop.job import LabelLoss, TrainingJob
+from training.methods import InputDependent, OwnModel
+
+
+class PromptBatch:
+    """One job's part of a step: its rows, each with a copy of the prompt to run a pass with.
+
+    Each row's gradient is kept apart, and they are summed in the order of the batch. What a job learns therefore does
+    not depend on how the step was divided into passes. The graph of a pass is freed as soon as the pass is done;
+    `backward` traverses the method's own graph once.
+    """
+
+    def __init__(self, job: TrainingJob, rows: NDArray[np.int64], losses: Sequence[LabelLoss], *, step: int) -> None:
+        """Compute the prompt of each row.
+
+        Args:
+            rows: indices of the training rows, [B]
+            losses: by label, [K]
+            step: the number of optimiser steps so far, from which the dropout seeds are derived
+        """
+        self._method = method = job.method
+        prompts: Sequence[Tensor]
+        if isinstance(method, InputDependent):
+            self._prompt = method.prompts([job.rows.token_ids[row] for row in rows])  # [B, P, H]
+            prompts = list(self._prompt)
+        else:
+            self._prompt = method.prompt()  # [P, H]
+            prompts = [self._prompt] * len(rows)
+        self.rows = [
+            BatchRow(job, int(row), prompt.detach().requires_grad_(), losses)
+            for row, prompt in zip(rows, prompts, strict=True)
+        ]
+        if job.arguments.dropout:
+            seeds = dropout_seeds(job.arguments.seed, step=step, count=len(rows))
+            for batch_row, seed in zip(self.rows, seeds, strict=True):
+                batch_row.dropout_seed = seed
+        # the mean over a batch's tokens, as `transformers` takes it
+        if job.arguments.loss == "full":
+            num_tokens = sum(row.num_target_tokens for row in self.rows)
+            for batch_row in self.rows:
+                batch_row.weight *= len(rows) / num_tokens
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of the rows."""
+        return float(np.mean([row.loss for row in self.rows]))
+
+    def backward(self) -> None:
+        """Propagate the mean gradient of the rows to the method's parameters."""
+        # the passes have already summed the gradients of its parameters over the rows
+        if isinstance(self._method, OwnModel):
+            for group in self._method.parameter_groups():
+                for parameter in group["params"]:
+                    parameter.grad = None if parameter.grad is None else parameter.grad / len(self.rows)
+            return
+        gradients = torch.stack([row.prompt.grad for row in self.rows if row.prompt.grad is not None])  # [B, P, H]
+        is_per_row = isinstance(self._method, InputDependent)
+        self._prompt.backward(gradients / len(gradients) if is_per_row else gradients.mean(0))  # type: ignore[no-untyped-call]
+
+
+def dropout_seeds(seed: int, *, step: int, count: int) -> list[int]:
+    """Return the dropout seed of each row of a step; a run that resumes from a checkpoint draws the same ones."""
+    seeds: list[int] = np.random.SeedSequence([seed, step]).generate_state(count, np.uint64).tolist()
+    return seeds
+
+
+class BatchRow:
+    """A training row in a step."""
+
+    __slots__ = ("choices", "dropout_seed", "label", "loss", "model", "prompt", "target", "token_ids", "trie", "weight")
+
+    def __init__(self, job: TrainingJob, row: int, prompt: Tensor, losses: Sequence[LabelLoss]) -> None:
+        self.prompt = prompt  # [P, H], its gradient is this row's alone
+        self.model = job.method if isinstance(job.method, OwnModel) else None
+        self.token_ids = job.rows.token_ids[row]
+        self.label = int(job.rows.labels[row])
+        self.trie = job.trie
+        self.choices = losses[self.label].choices
+        self.target = losses[self.label].target
+        self.weight = losses[self.label].weight
+        """The factor of its loss."""
+        self.dropout_seed: int | None = None
+        """The seed of the frozen network's dropout; None without dropout."""
+        self.loss = math.nan
+        """In nats, after the row's pass."""
+
+    @property
+    def num_tokens(self) -> int:
+        """The tokens that it adds to a packed pass."""
+        return self.prompt.shape[0] + len(self.token_ids)
+
+    @property
+    def num_target_tokens(self) -> int:
+        """The tokens of its label words and end-of-sequence."""
+        return 0 if self.target is None else self.target.num_nodes
+
+    @property
+    def kind(self) -> tuple[bool, bool, int]:
+        """Rows of the same kind can share a pass."""
+        return (self.dropout_seed is None, self.target is None, id(self.model))

@@ -1,0 +1,65 @@
+"""`TrainingJob`: everything that one prompt of a stack is trained with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from backbone import Backbone, LabelTrie
+from training.config.arguments import TrainArguments
+from training.data.balance import label_weights
+from training.errors import InvalidArguments
+from training.loop.events import EvalEvent, RestoreEvent, StepEvent
+from training.methods import Method
+from training.scoring.evaluation import TokenizedRows
+from training.scoring.metrics import Metrics
+from training.task.scoring import ACCURACY, Scoring
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """One prompt to train. The jobs of a stack share nothing but the frozen backbone."""
+
+    method: Method
+    arguments: TrainArguments
+    trie: LabelTrie
+    rows: TokenizedRows
+    selection: TokenizedRows
+    label_words: tuple[str, ...] = ()
+    """[K], the words that the trie is built from; only `loss: full` needs them."""
+    scoring: Scoring = ACCURACY
+    on_step: Callable[[StepEvent], None] = lambda event: None
+    on_evaluation: Callable[[EvalEvent], None] = lambda event: None
+    on_restore: Callable[[RestoreEvent], None] = lambda event: None
+    """Called before any other event if the job resumes from a checkpoint."""
+    should_prune: Callable[[EvalEvent, Metrics], bool] = lambda event, best: False
+    """Called after each evaluation except the first and the last, with the best metrics so far; true ends the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelLoss:
+    """What the loss of a row with a certain label is computed from."""
+
+    weight: float
+    choices: LabelTrie
+    """The part of the trie that the label's own log-probability depends on."""
+    target: LabelTrie | None
+    """The label's words as a chain, for `loss: full`."""
+
+
+def label_losses(job: TrainingJob, backbone: Backbone) -> tuple[LabelLoss, ...]:
+    """Return the ingredients of each label's loss, [K].
+
+    Raises:
+        InvalidArguments: `loss: full` without a word for each label
+    """
+    labels = range(job.trie.num_labels)
+    weights = (
+        label_weights(job.rows.labels, num_labels=len(labels)) if job.arguments.class_weights else np.ones(len(labels))
+    )
+    targets: list[LabelTrie | None] = [None for _ in labels]
+    if job.arguments.loss == "full":
+        if len(job.label_words) != len(labels):
+            raise InvalidArguments(f"loss 'full' was given {len(job.label_words)} label words, expected {len(labels)}")
+        targets = [backbone.target(words) for words in job.label_words]
+    return tuple(LabelLoss(float(weights[label]), job.trie.of_label(label), targets[label]) for label in labels)

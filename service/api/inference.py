@@ -1,4 +1,4 @@
-"""What every route that classifies does around the classifier: limits, the caller's connection, where the time went."""
+"""The common part of every route that classifies: limits, disconnects, `Server-Timing`."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from service.runtime import Runtime
 from service.settings import Settings
 
 ALL_LABELS = MAX_LABELS
-"""`top_k` of the protocols whose answers have every label."""
+"""`top_k` of the protocols that always return every label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ async def run_while_connected(runtime: Runtime, tenant: str, ref: Ref, question:
 
 
 def server_timing(stages: Sequence[Stages], *, since: float) -> str:
-    """W3C Server Timing, in milliseconds, the longest of each; `total` counts from the request's head to here."""
+    """Format W3C Server-Timing in ms: the longest of each stage, and `total` since the request arrived."""
     durations_s = {
         "queue": max(stage.queue_s for stage in stages),
         "tokenize": max(stage.tokenize_s for stage in stages),
@@ -81,32 +81,32 @@ T = TypeVar("T")
 
 
 async def while_connected(request: Request, work: Coroutine[object, object, T]) -> T:
-    """Await `work`, or cancel it and raise `ClientDisconnected` when the caller hangs up first.
+    """Await `work`; cancel it and raise `ClientDisconnected` if the client disconnects first.
 
-    To be called after the body has been read.
+    Call this only after the body has been read.
     """
-    working = asyncio.current_task()
-    assert working is not None
-    waiting, left = True, False
+    task = asyncio.current_task()
+    assert task is not None
+    is_waiting, has_cancelled = True, False
 
-    def leave(_: asyncio.Task[None]) -> None:
-        nonlocal left
-        if waiting:
-            left = working.cancel()
+    def cancel(_: asyncio.Task[None]) -> None:
+        nonlocal has_cancelled
+        if is_waiting:
+            has_cancelled = task.cancel()
 
-    watching = asyncio.create_task(_hung_up(request))
-    watching.add_done_callback(leave)
+    watcher = asyncio.create_task(_disconnected(request))
+    watcher.add_done_callback(cancel)
     try:
         return await work
     except asyncio.CancelledError:
-        if not left or working.uncancel():
-            raise  # somebody else cancelled this task
-        raise ClientDisconnected("the caller hung up") from None
+        if not has_cancelled or task.uncancel():
+            raise  # cancelled for another reason
+        raise ClientDisconnected("the client disconnected") from None
     finally:
-        waiting = False
-        watching.cancel()
+        is_waiting = False
+        watcher.cancel()
 
 
-async def _hung_up(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

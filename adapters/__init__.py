@@ -3,7 +3,8 @@
 PyPI has an unrelated package of this name (AdapterHub); `SUPERPOS` tells them apart.
 """
 
-from adapters.adapter import BackboneRef, Calibration, Manifest, PromptAdapter, Provenance
+from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance
+from adapters.calibration import Calibration
 from adapters.errors import (
     AdapterError,
     Conflict,

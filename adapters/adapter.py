@@ -10,6 +10,7 @@ import rfc8785
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
+from adapters.calibration import Calibration
 from adapters.errors import InvalidAdapter
 from adapters.names import DIGEST_PATTERN
 from adapters.profile import ValidationProfile
@@ -18,6 +19,9 @@ from adapters.task import TaskSpec
 MAX_VIRTUAL_TOKENS = 100
 MAX_ROW_NORM = 1e5
 """Far above any trained prompt (token embeddings of T5 have norms of some hundred), far below an overflow."""
+INT8_LABEL_AGREEMENT = "int8_label_agreement"
+"""The provenance metric with the share of rows whose label is the same in int8 and in float32, 0 to 1."""
+MIN_INT8_LABEL_AGREEMENT = 0.98
 
 _MAX_ITEMS = 256
 
@@ -44,13 +48,6 @@ class BackboneRef(_Frozen):
     id: Annotated[str, Field(min_length=1, max_length=256)]
     revision: Annotated[str, Field(max_length=256)]
     fingerprint: Digest
-
-
-class Calibration(_Frozen):
-    """How raw scores become probabilities: softmax(log p / temperature); below the threshold the task abstains."""
-
-    temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
-    abstain_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class Provenance(_Frozen):
@@ -137,6 +134,17 @@ class PromptAdapter:
         if self.manifest.backbone.fingerprint != fingerprint:
             trained_on = f"{self.manifest.backbone.fingerprint} ({self.manifest.backbone.id})"
             raise InvalidAdapter("backbone fingerprint", trained_on, f"{fingerprint}, the backbone's")
+
+    def check_int8(self) -> None:
+        """Refuse an adapter that was not validated in int8, or whose labels differ there too often.
+
+        Raises:
+            InvalidAdapter: with the label agreement, or that it was not measured
+        """
+        found = self.manifest.provenance.metrics.get(INT8_LABEL_AGREEMENT)
+        if found is None or found < MIN_INT8_LABEL_AGREEMENT:
+            value = "not measured (superpos evaluate --int8 --record measures it)" if found is None else found
+            raise InvalidAdapter("label agreement of int8 with fp32", value, f"at least {MIN_INT8_LABEL_AGREEMENT}")
 
 
 def _check_prompt(prompt: NDArray[np.float32]) -> None:

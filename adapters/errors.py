@@ -13,6 +13,8 @@ AdapterError
     └── RegistryUnavailable   the store behind it cannot be read or written
 """
 
+from pydantic import ValidationError
+
 
 class AdapterError(Exception):
     """Anything that this package refuses."""
@@ -70,3 +72,12 @@ class PromotionRefused(RegistryError):
 
 class RegistryUnavailable(RegistryError):
     """The store cannot be reached, read or written now."""
+
+
+def first_error(exc: ValidationError) -> tuple[str, str, str]:
+    """Return a pydantic error as people read it: the place (`task.labels.0.name`), its value, and what is wrong."""
+    error = exc.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in error["loc"]) or "(whole)"
+    value = "nothing" if error["type"] == "missing" else repr(error.get("input"))[:200]
+    message = error["msg"].removeprefix("Value error, ")
+    return where, value, message[0].lower() + message[1:]

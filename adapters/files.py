@@ -18,9 +18,8 @@ from pydantic import ValidationError
 
 from adapters.adapter import MAX_VIRTUAL_TOKENS, BackboneRef, Manifest, PromptAdapter, Provenance
 from adapters.atomic_files import atomic_write
-from adapters.errors import InvalidAdapter
+from adapters.errors import InvalidAdapter, first_error
 from adapters.task import TaskSpec
-from adapters.validation import first_error
 
 CONFIG, WEIGHTS, MANIFEST, CARD = (
     "adapter_config.json",
@@ -31,6 +30,7 @@ CONFIG, WEIGHTS, MANIFEST, CARD = (
 SIZE_LIMITS = {CONFIG: 64 << 10, WEIGHTS: 4 << 20, MANIFEST: 1 << 20, CARD: 1 << 20}
 """Bytes. The largest prompt, 100 × 4,096 float32, has 1.6 MB."""
 TENSOR = "prompt_embeddings"
+BUNDLED = Path(__file__).parent / "bundled"
 
 Files = Mapping[str, bytes]
 
@@ -97,6 +97,13 @@ def read_folder(folder: Path) -> dict[str, bytes]:
             with (folder / name).open("rb") as file:
                 files[name] = file.read(limit + 1)
     return files
+
+
+def bundled_adapters() -> dict[str, dict[str, bytes]]:
+    """Return the files of the adapters that come with the package, by task; they fit the embedded backbone."""
+    if not BUNDLED.is_dir():
+        return {}
+    return {folder.name: read_folder(folder) for folder in sorted(BUNDLED.iterdir()) if folder.is_dir()}
 
 
 def _peft_config(adapter: PromptAdapter) -> dict[str, object]:

@@ -18,7 +18,7 @@ class Template:
     """A parsed template: literals between fields, one more literal than fields."""
 
     literals: tuple[str, ...]
-    slots: tuple[str, ...]
+    placeholders: tuple[str, ...]
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -32,18 +32,18 @@ class Template:
         if not _is_unicode(text):
             raise InvalidTask(f"template {text!r} has half of a surrogate pair")
         parts = _FIELD.split(text)
-        literals, slots = tuple(parts[::2]), tuple(parts[1::2])
+        literals, placeholders = tuple(parts[::2]), tuple(parts[1::2])
         for literal in literals:
             if "{" in literal or "}" in literal:
                 raise InvalidTask(f"template {text!r} has a brace that is not part of a {{field}}")
-        if not 1 <= len(slots) <= MAX_FIELDS:
-            raise InvalidTask(f"template {text!r} names {len(slots)} fields, expected 1 to {MAX_FIELDS}")
-        return cls(literals, slots)
+        if not 1 <= len(placeholders) <= MAX_FIELDS:
+            raise InvalidTask(f"template {text!r} names {len(placeholders)} fields, expected 1 to {MAX_FIELDS}")
+        return cls(literals, placeholders)
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The distinct fields in the order of their first use."""
-        return tuple(dict.fromkeys(self.slots))
+        return tuple(dict.fromkeys(self.placeholders))
 
     def render(self, item: str | Mapping[str, str] | tuple[str, ...]) -> str:
         """The text of one input. Values go in as they are: braces in them mean nothing.
@@ -56,8 +56,8 @@ class Template:
         """
         values = self._values(item)
         pieces = [self.literals[0]]
-        for slot, literal in zip(self.slots, self.literals[1:], strict=True):
-            pieces += [values[slot], literal]
+        for name, literal in zip(self.placeholders, self.literals[1:], strict=True):
+            pieces += [values[name], literal]
         text = "".join(pieces)
         if not _is_unicode(text):
             raise InvalidRow("text has half of a surrogate pair, expected Unicode text")

@@ -48,8 +48,7 @@ def account_refusals() -> Iterator[None]:
     """As `report_errors`, for commands of tenants and keys."""
     from pydantic import ValidationError
 
-    from adapters.errors import AdapterError
-    from adapters.validation import first_error
+    from adapters.errors import AdapterError, first_error
     from service.errors import ServiceError
 
     with report_errors(AdapterError, ServiceError):

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from adapters.bundle import BUNDLED
+from adapters.files import BUNDLED
 from backbone.precision import cpu_has_bf16
 
 ROOT = Path(__file__).parents[1]

@@ -24,7 +24,7 @@ from typing import Annotated
 import typer
 
 from adapters import DEFAULT_TENANT
-from adapters.bundle import bundled_adapters
+from adapters.files import bundled_adapters
 from adapters.registry.opening import open_registry
 from verification.conformance_checks import RECORD
 

@@ -13,12 +13,11 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from adapters.atomic_files import atomic_write
-from adapters.errors import Conflict, NotFound, RegistryUnavailable
+from adapters.errors import Conflict, NotFound, RegistryUnavailable, first_error
 from adapters.files import read_folder, write_folder
 from adapters.names import check_name
 from adapters.registry.archive import TaskRecord, check_restored
 from adapters.registry.protocol import Change, VersionInfo
-from adapters.validation import first_error
 
 INDEX = "registry.json"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from adapters.errors import Conflict, InvalidTraffic
+from adapters.errors import Conflict, InvalidTraffic, NotFound
 from adapters.names import Ref
 
 ChangeKind = Literal["published", "alias_set", "alias_deleted", "version_deleted", "traffic_set"]
@@ -78,6 +78,24 @@ class TaskInfo:
     versions: tuple[VersionInfo, ...]
     aliases: Mapping[str, int]
     traffic: Traffic = NO_TRAFFIC
+
+    def resolve(self, ref: Ref) -> Resolution:
+        """Return the version that a ref of this task names.
+
+        Raises:
+            NotFound: no such version or alias
+            Conflict: a digest prefix that several versions share
+        """
+        if ref.digest is not None:
+            found = [info for info in self.versions if info.digest.startswith(ref.digest)]
+        else:
+            version = ref.version if ref.alias is None else self.aliases.get(ref.alias)
+            found = [info for info in self.versions if info.version == version]
+        if not found:
+            raise NotFound(f"no {ref}")
+        if len(found) > 1:
+            raise Conflict(f"{ref} matches {len(found)} versions, give more digits")
+        return Resolution(self.task, found[0].version, found[0].digest)
 
 
 @dataclass(frozen=True, slots=True)

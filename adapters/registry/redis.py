@@ -24,7 +24,6 @@ from adapters.registry.protocol import (
     check_expected,
 )
 from adapters.registry.redis_records import at_field, change, entry, task_record, text, traffic_field
-from adapters.registry.resolution import resolve_among
 from adapters.storage.redis import RedisStore
 
 _PAGE = 500
@@ -86,7 +85,7 @@ class RedisRegistry:
         return total
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
-        return resolve_among(self.describe(tenant, ref.task), ref)
+        return self.describe(tenant, ref.task).resolve(ref)
 
     def set_alias(
         self, tenant: str, task: str, alias: str, version: int, *, actor: str, expected: int | None = None

@@ -1,35 +1,31 @@
-"""What is done to a task's traffic over any registry: split it, roll back, promote. Blocking: not for an event loop."""
+"""Rollout of a task's next version over any registry: traffic split, and promotion by its metrics. Blocking."""
 
 from dataclasses import dataclass, replace
 
-from adapters.errors import Conflict, InvalidTraffic, NotFound
+from adapters.adapter import PromptAdapter
+from adapters.errors import InvalidTraffic, PromotionRefused
 from adapters.files import from_files
 from adapters.names import PRODUCTION, Ref
-from adapters.registry.promotion import check_promotion
 from adapters.registry.protocol import Registry, TaskInfo, Traffic
+from adapters.registry.rollback import AliasMove
 
-
-@dataclass(frozen=True, slots=True)
-class AliasMove:
-    """An alias from one version to another."""
-
-    alias: str
-    previous: int | None
-    """Where it pointed before; None where it pointed nowhere."""
-    version: int
+_REPORT = "report_"
+"""Prefix of metrics on rows that were used neither for training nor for choosing an epoch."""
+_DEFAULT_METRIC = "accuracy"
+_LOWER_IS_BETTER = ("loss", "ece", "brier", "nll", "error")
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """A version in production's place."""
+    """A version that became `production`."""
 
     move: AliasMove
     metric: str | None
-    """The figure that let it pass; None where it was forced."""
+    """The metric that was compared; None if the promotion was forced."""
 
 
 def set_traffic(registry: Registry, tenant: str, task: str, traffic: Traffic, *, actor: str) -> None:
-    """Split a task's bare name.
+    """Split the requests for a task's bare name.
 
     Raises:
         NotFound: no such task, or it lacks a version that the traffic needs
@@ -42,45 +38,6 @@ def set_traffic(registry: Registry, tenant: str, task: str, traffic: Traffic, *,
     registry.set_traffic(tenant, task, traffic, actor=actor)
 
 
-def previous_target(
-    info: TaskInfo, before: int | None, *, alias: str = PRODUCTION, expected: int | None = None
-) -> AliasMove:
-    """The move that takes an alias back to where it pointed before.
-
-    Args:
-        before: where that is, by `AliasHistory`
-        expected: the version that the alias must point at now, if the caller says so
-
-    Raises:
-        NotFound: no such alias
-        Conflict: it points elsewhere than expected, or never pointed at another version that still exists
-    """
-    current = info.aliases.get(alias)
-    if current is None:
-        raise NotFound(f"no {info.task}@{alias}")
-    if expected is not None and current != expected:
-        raise Conflict(f"{info.task}@{alias} points at version {current}, expected version {expected}")
-    if before is None:
-        raise Conflict(f"{info.task}@{alias} points at version {current}, and at none that still exists before it")
-    return AliasMove(alias, current, before)
-
-
-def roll_back(registry: Registry, tenant: str, task: str, move: AliasMove, *, actor: str) -> None:
-    """Make a step back, unless somebody moved the alias meanwhile: of two at once, one does.
-
-    Of `production` this ends a canary too: whoever rolls back wants one known version to answer.
-
-    Raises:
-        NotFound: the version is gone meanwhile
-        Conflict: the alias does not point at `move.previous` any more
-    """
-    registry.set_alias(tenant, task, move.alias, move.version, actor=actor, expected=move.previous)
-    if move.alias == PRODUCTION:
-        traffic = registry.describe(tenant, task).traffic
-        kept = None if traffic.shadow == move.version else traffic.shadow
-        registry.set_traffic(tenant, task, Traffic(shadow=kept), actor=actor)
-
-
 def promote(
     registry: Registry,
     tenant: str,
@@ -91,16 +48,16 @@ def promote(
     metric: str | None = None,
     force: bool = False,
 ) -> Promotion:
-    """Point `production` at a version that is no worse by its card, and end its time as canary or shadow.
+    """Point `production` at a version whose metrics are no worse, and end its time as canary or shadow.
 
     Raises:
         NotFound: no such task or version
-        PromotionRefused: see `check_promotion`; never where forced
+        PromotionRefused: as `check_promotion`; never if forced
         Conflict: production moved meanwhile
     """
     info = registry.describe(tenant, task)
     current = info.aliases.get(PRODUCTION)
-    passed = None if force else _check(registry, tenant, info, version, metric)
+    compared = None if force else _compare(registry, info, version, metric)
     registry.set_alias(tenant, task, PRODUCTION, version, actor=actor, expected=current)
     traffic = registry.describe(tenant, task).traffic
     if traffic.canary == version:
@@ -108,14 +65,46 @@ def promote(
     if traffic.shadow == version:
         traffic = replace(traffic, shadow=None)
     registry.set_traffic(tenant, task, traffic, actor=actor)
-    return Promotion(AliasMove(PRODUCTION, current, version), passed)
+    return Promotion(AliasMove(PRODUCTION, current, version), compared)
 
 
-def _check(registry: Registry, tenant: str, info: TaskInfo, version: int, metric: str | None) -> str:
-    numbers = {"candidate": version, "current": info.aliases.get(PRODUCTION)}
-    adapters = {
-        role: from_files(registry.get(registry.resolve(tenant, Ref(info.task, version=number)).digest))
-        for role, number in numbers.items()
-        if number is not None
-    }
-    return check_promotion(adapters["candidate"], adapters.get("current"), metric=metric)
+def check_promotion(candidate: PromptAdapter, current: PromptAdapter | None, *, metric: str | None = None) -> str:
+    """Compare two versions and return the metric used: the given one, else production's main one, else the candidate's.
+
+    Args:
+        metric: a metric of the cards, such as `report_macro_f1`, with or without `report_`
+
+    Raises:
+        PromotionRefused: the candidate's metric is worse than the current version's, or missing
+    """
+    name = _full_name(candidate, metric) if metric else main_metric(current or candidate)
+    offered = candidate.manifest.provenance.metrics.get(name)
+    held = None if current is None else current.manifest.provenance.metrics.get(name)
+    if offered is None or (held is not None and _worse(name, offered, held)):
+        raise PromotionRefused(name, candidate=offered, current=held)
+    return name
+
+
+def main_metric(adapter: PromptAdapter) -> str:
+    """Return the metric that chose the best epoch in training, as scored on the report rows."""
+    chosen = adapter.manifest.provenance.hyperparameters.get("metric")
+    return _REPORT + (chosen if isinstance(chosen, str) else _DEFAULT_METRIC)
+
+
+def _compare(registry: Registry, info: TaskInfo, version: int, metric: str | None) -> str:
+    production = info.aliases.get(PRODUCTION)
+
+    def adapter(number: int) -> PromptAdapter:
+        return from_files(registry.get(info.resolve(Ref(info.task, version=number)).digest))
+
+    return check_promotion(adapter(version), None if production is None else adapter(production), metric=metric)
+
+
+def _full_name(adapter: PromptAdapter, metric: str) -> str:
+    return metric if metric in adapter.manifest.provenance.metrics else _REPORT + metric.removeprefix(_REPORT)
+
+
+def _worse(name: str, offered: float, held: float) -> bool:
+    if name.rpartition("_")[2] in _LOWER_IS_BETTER:
+        return offered > held
+    return offered < held

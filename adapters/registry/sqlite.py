@@ -18,7 +18,6 @@ from adapters.registry.protocol import (
     VersionInfo,
     check_expected,
 )
-from adapters.registry.resolution import resolve_among
 from adapters.registry.sqlite_rows import (
     SCHEMA,
     alias_version,
@@ -91,7 +90,7 @@ class SqliteRegistry:
         return {row["name"]: row["data"] for row in rows}
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
-        return resolve_among(self.describe(tenant, ref.task), ref)
+        return self.describe(tenant, ref.task).resolve(ref)
 
     def set_alias(
         self, tenant: str, task: str, alias: str, version: int, *, actor: str, expected: int | None = None

@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow.parquet
 
 from adapters import DEFAULT_TENANT, PromptAdapter, Registry, TaskSpec
-from adapters.bundle import bundled_adapters
-from adapters.files import from_files, to_files
+from adapters.files import bundled_adapters, from_files, to_files
 from training.task.task_file import load_task_file
 
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,7 @@ from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
 from adapters.adapter import PromptAdapter
-from adapters.bundle import bundled_adapters
-from adapters.files import from_files
+from adapters.files import bundled_adapters, from_files
 from backbone import Backbone, PackedRow, load, pack
 from backbone.precision import Precision, cpu_has_bf16
 from benchmarks.common.report import ROOT

@@ -10,12 +10,11 @@ import httpx2
 
 from adapters.files import from_files
 from adapters.names import DEFAULT_TENANT, Ref
-from adapters.registry.alias_history import AliasHistory
 from adapters.registry.log_reading import task_log
 from adapters.registry.opening import open_registry
 from adapters.registry.protocol import Change, Publication, Registry, TaskInfo, Traffic, VersionInfo
-from adapters.registry.resolution import resolve_among
-from adapters.registry.rollouts import AliasMove, Promotion, previous_target, promote, roll_back, set_traffic
+from adapters.registry.rollback import AliasHistory, AliasMove, previous_target, roll_back
+from adapters.registry.rollouts import Promotion, promote, set_traffic
 from cli.console import CommandError
 
 _TIMEOUT_S = 60.0
@@ -169,7 +168,7 @@ class Server:
         task = next((info for info in self.tasks() if info.task == ref.task), None)
         if task is None:
             raise CommandError(f"{self._address} has no task {ref.task!r}")
-        version = resolve_among(task, ref).version
+        version = task.resolve(ref).version
         path = f"/tasks/{ref.task}/versions/{version}/files"
         names = self.request("GET", path).json()["files"]
         return {name: self.request("GET", f"{path}/{name}").content for name in names}

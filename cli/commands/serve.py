@@ -63,7 +63,7 @@ def serve(
     bound_kernel_caches()
     from pydantic import ValidationError
 
-    from adapters.validation import first_error
+    from adapters.errors import first_error
     from service.server.workers import StartupFailed, serve_with_workers
     from service.settings import Settings
     from service.telemetry.logging import configure_logging

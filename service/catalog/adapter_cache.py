@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from adapters import Change, PromptAdapter, Registry
 from adapters.errors import AdapterError, InvalidAdapter
 from adapters.files import from_files
-from adapters.precision import check_int8
 from adapters.template import Template
 from backbone import Backbone, BackboneError, LabelTrie
 from service.errors import BackboneMismatch, ServiceError
@@ -64,7 +63,7 @@ def load_adapter(adapter: PromptAdapter, backbone: Backbone, *, force_precision:
     """
     adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
     if backbone.precision == "int8" and not force_precision:
-        check_int8(adapter)
+        adapter.check_int8()
     calibration = adapter.manifest.calibration
     return LoadedAdapter(
         digest=adapter.digest,

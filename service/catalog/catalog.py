@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from adapters import NO_TRAFFIC, Change, NotFound, Ref, Resolution, TaskInfo, VersionInfo
-from adapters.registry.alias_history import AliasHistory
-from adapters.registry.resolution import resolve_among
+from adapters.registry.rollback import AliasHistory
 
 
 class Catalog:
@@ -54,7 +53,7 @@ class Catalog:
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
         """What a ref means now (`NotFound`, or `Conflict` for an ambiguous digest prefix)."""
-        return resolve_among(self.task(tenant, ref.task), ref)
+        return self.task(tenant, ref.task).resolve(ref)
 
     def _apply(self, change: Change) -> None:
         key = (change.tenant, change.task)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from adapters import PRODUCTION, Ref, Resolution, TaskInfo
-from adapters.registry.resolution import resolve_among
 
 MAX_STICKY_KEY_CHARS = 256
 
@@ -26,19 +25,19 @@ def route(task: TaskInfo, ref: Ref, *, sticky_key: str | None, draw: Callable[[]
         draw: a number in [0, 1) for a request without a key
 
     Raises:
-        NotFound, Conflict: as `resolve_among`; a canary answers no task that has no production version
+        NotFound, Conflict: as `TaskInfo.resolve`; a canary answers no task that has no production version
     """
-    named = resolve_among(task, ref)
+    named = task.resolve(ref)
     if ref.alias != PRODUCTION:
         return Route(named)
     traffic, primary = task.traffic, named
     if traffic.canary is not None:
         share = draw() if sticky_key is None else position(task.tenant, task.task, traffic.canary, sticky_key)
         if share * 100 < traffic.percent:
-            primary = resolve_among(task, Ref(task.task, version=traffic.canary))
+            primary = task.resolve(Ref(task.task, version=traffic.canary))
     if traffic.shadow is None or traffic.shadow == primary.version:
         return Route(primary)
-    return Route(primary, resolve_among(task, Ref(task.task, version=traffic.shadow)))
+    return Route(primary, task.resolve(Ref(task.task, version=traffic.shadow)))
 
 
 def position(tenant: str, task: str, canary: int, sticky_key: str) -> float:

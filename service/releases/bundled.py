@@ -3,8 +3,7 @@
 import structlog
 
 from adapters import DEFAULT_TENANT, Registry
-from adapters.bundle import bundled_adapters
-from adapters.files import from_files
+from adapters.files import bundled_adapters, from_files
 from backbone import Backbone
 
 _log = structlog.get_logger("service")

@@ -3,7 +3,8 @@
 import structlog
 
 from adapters import Traffic
-from adapters.registry.rollouts import AliasMove, Promotion, previous_target, promote, roll_back, set_traffic
+from adapters.registry.rollback import AliasMove, previous_target, roll_back
+from adapters.registry.rollouts import Promotion, promote, set_traffic
 from service.catalog.catalog import Catalog
 from service.releases.writer import RegistryWriter
 

@@ -12,8 +12,7 @@ from support.server import RunningServer, sample
 from support.waiting import eventually
 
 from adapters import PromptAdapter
-from adapters.bundle import bundled_adapters
-from adapters.files import from_files
+from adapters.files import bundled_adapters, from_files
 from backbone import Backbone
 
 Serve = Callable[..., RunningServer]

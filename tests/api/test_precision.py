@@ -9,8 +9,7 @@ from support.http import check_problem
 from support.server import RunningServer
 
 from adapters import PromptAdapter
-from adapters.adapter import Provenance
-from adapters.precision import INT8_LABEL_AGREEMENT
+from adapters.adapter import INT8_LABEL_AGREEMENT, Provenance
 from backbone import Backbone
 from backbone.precision import cpu_has_bf16
 from service.settings import Settings

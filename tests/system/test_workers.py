@@ -19,8 +19,7 @@ from support.backbone import make_t5
 from support.cli import superpos, superpos_process
 from support.workers import WorkersServer, eventually, samples, serving, total
 
-from adapters.bundle import bundled_adapters
-from adapters.files import to_files
+from adapters.files import bundled_adapters, to_files
 from adapters.registry.opening import open_registry
 from backbone import Backbone
 from service.releases.bundled import publish_bundled

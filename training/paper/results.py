@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adapters.atomic_files import atomic_write
-from adapters.validation import first_error
+from adapters.errors import first_error
 from training.errors import InvalidData
 
 SCHEMA: Literal[1] = 1

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from adapters.adapter import Calibration
+from adapters.calibration import Calibration
 from training.report.answer_figures import MAX_NAMED_LABELS
 from training.report.answers import (
     ConfusedPair,

@@ -8,9 +8,8 @@ import torch
 from pydantic import ValidationError
 
 from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance
-from adapters.errors import InvalidAdapter
+from adapters.errors import InvalidAdapter, first_error
 from adapters.files import from_files, to_files
-from adapters.validation import first_error
 from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters.adapter import Calibration, PromptAdapter
+from adapters.adapter import PromptAdapter
+from adapters.calibration import Calibration
 from training.data.folds import Fold
 from training.errors import InvalidData
 from training.loop.events import Stop, TrainResult

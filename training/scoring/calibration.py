@@ -7,8 +7,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.adapter import Calibration
-from adapters.calibration import calibrated
+from adapters.calibration import Calibration, calibrated
 from adapters.task import TaskSpec
 from training.config.choices import Calibrate
 

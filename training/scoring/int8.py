@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters import PromptAdapter
-from adapters.precision import INT8_LABEL_AGREEMENT
+from adapters.adapter import INT8_LABEL_AGREEMENT
 from backbone import Backbone
 from training.scoring.evaluation import TokenizedRows
 from training.scoring.metrics import Metrics

@@ -17,10 +17,9 @@ from pydantic import (
     model_validator,
 )
 
-from adapters.errors import InvalidName
+from adapters.errors import InvalidName, first_error
 from adapters.names import check_name
 from adapters.task import TaskSpec
-from adapters.validation import first_error
 from training.errors import InvalidTaskFile
 from training.task.grid import is_on_grid
 from training.task.scoring import MetricName, Scoring

@@ -5,7 +5,6 @@ import time
 from fastapi import APIRouter, Request
 
 from adapters import PRODUCTION, Ref, Resolution, TaskInfo
-from adapters.registry.resolution import resolve_among
 from backbone import Truncation
 from service.api.dependencies import JSON_BODY, RefPath, Running, Tenant
 from service.api.inference import InferenceRequest, run_inference
@@ -65,7 +64,7 @@ async def describe_model(model: RefPath, runtime: Running, tenant: Tenant) -> Mo
     """Describe one model, by its name or any other ref."""
     ref = Ref.parse(model)
     info = runtime.registry.catalog.task(tenant, ref.task)
-    return _card(model, info, resolve_among(info, ref), runtime.backbone.identity.id)
+    return _card(model, info, info.resolve(ref), runtime.backbone.identity.id)
 
 
 def _answer(body: OpenAIClassifyRequest, classification: Classification, *, request_id: str) -> OpenAIClassifyResponse:
@@ -89,8 +88,7 @@ def _cards(info: TaskInfo, backbone: str) -> list[ModelCard]:
     aliases = sorted(info.aliases, key=lambda alias: (alias != PRODUCTION, alias))
     refs = [(Ref(info.task, alias=alias), alias) for alias in aliases]
     return [
-        _card(info.task if alias == PRODUCTION else str(ref), info, resolve_among(info, ref), backbone)
-        for ref, alias in refs
+        _card(info.task if alias == PRODUCTION else str(ref), info, info.resolve(ref), backbone) for ref, alias in refs
     ]
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import AliasChoices, BeforeValidator, Field
 
 from adapters import PromptAdapter, TaskSpec
-from adapters.adapter import BackboneRef, Calibration, Provenance
+from adapters.adapter import BackboneRef, Provenance
+from adapters.calibration import Calibration
 from adapters.profile import ValidationProfile
 from adapters.registry.protocol import ChangeKind
 from service.api.schemas.rollouts import TrafficBody

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from adapters import PromptAdapter
-from adapters.bundle import BUNDLED, bundled_adapters
-from adapters.files import from_files
+from adapters.files import BUNDLED, bundled_adapters, from_files
 from backbone import Backbone
 from scripts.train_bundled import RUNS
 from training.data.examples import Example

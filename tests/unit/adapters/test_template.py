@@ -143,4 +143,4 @@ def test_any_text_is_a_template_or_an_invalid_task_and_nothing_else(text: str) -
     rendered = template.render(dict.fromkeys(template.fields, "<>"))
     assert "{" not in rendered
     assert "}" not in rendered
-    assert rendered.count("<>") == len(template.slots)
+    assert rendered.count("<>") == len(template.placeholders)

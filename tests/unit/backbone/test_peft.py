@@ -11,8 +11,7 @@ from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
 from adapters import PromptAdapter, TaskSpec
-from adapters.bundle import bundled_adapters
-from adapters.files import from_files, from_peft_files, read_folder, to_files, write_folder
+from adapters.files import bundled_adapters, from_files, from_peft_files, read_folder, to_files, write_folder
 from backbone import Backbone, PackedRow, pack
 
 # PEFT asks transformers in the old way

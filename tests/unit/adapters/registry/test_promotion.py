@@ -6,8 +6,8 @@ from support.adapters import a_prompt, an_adapter
 from adapters import Conflict, NotFound, PromotionRefused, Provenance, Registry, Traffic
 from adapters.adapter import PromptAdapter
 from adapters.files import to_files
-from adapters.registry.promotion import check_promotion, main_metric
-from adapters.registry.rollouts import AliasMove, Promotion, promote, set_traffic
+from adapters.registry.rollback import AliasMove
+from adapters.registry.rollouts import Promotion, check_promotion, main_metric, promote, set_traffic
 
 KEY = ("acme", "sst2")
 

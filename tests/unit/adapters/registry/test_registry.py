@@ -20,7 +20,6 @@ from adapters import (
 )
 from adapters.adapter import PromptAdapter
 from adapters.files import CARD, MANIFEST
-from adapters.registry.resolution import resolve_among
 
 UNKNOWN = "sha256:" + "0" * 64
 
@@ -167,9 +166,9 @@ def test_a_digest_prefix_that_two_versions_share_is_a_conflict() -> None:
     at = datetime.now(UTC)
     versions = tuple(VersionInfo(number, digest, at, "ann") for number, digest in enumerate(digests, 1))
     task = TaskInfo("acme", "sst2", versions, {})
-    with pytest.raises(Conflict, match=f"sst2@{shared} means 2 versions, give more digits"):
-        resolve_among(task, Ref.parse(f"sst2@{shared}"))
-    assert resolve_among(task, Ref.parse(f"sst2@{shared}1")) == Resolution("sst2", 2, digests[1])
+    with pytest.raises(Conflict, match=f"sst2@{shared} matches 2 versions, give more digits"):
+        task.resolve(Ref.parse(f"sst2@{shared}"))
+    assert task.resolve(Ref.parse(f"sst2@{shared}1")) == Resolution("sst2", 2, digests[1])
 
 
 def test_the_files_of_an_unknown_digest_are_not_found(registry: Registry) -> None:

@@ -9,7 +9,7 @@ from support.adapters import TOPIC, make_adapter
 from support.server import RunningServer
 
 from adapters import PromptAdapter, TaskSpec
-from adapters.adapter import Calibration
+from adapters.calibration import Calibration
 from backbone import Backbone
 
 TEXT = "the world of sports and business"

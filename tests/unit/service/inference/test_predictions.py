@@ -8,7 +8,7 @@ from support.adapters import make_adapter
 from support.server import RunningServer
 
 from adapters import TaskSpec
-from adapters.adapter import Calibration
+from adapters.calibration import Calibration
 from backbone import Backbone
 
 Serve = Callable[..., RunningServer]

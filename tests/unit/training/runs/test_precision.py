@@ -9,7 +9,7 @@ import pytest
 from support.data import read_split
 from support.training import QUICK, Finished
 
-from adapters.precision import INT8_LABEL_AGREEMENT
+from adapters.adapter import INT8_LABEL_AGREEMENT
 from backbone import Backbone, DeviceUnavailable
 from backbone.precision import cpu_has_bf16
 from training.config.arguments import TrainArguments

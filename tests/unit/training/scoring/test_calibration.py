@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss
 
 from adapters import TaskSpec
-from adapters.adapter import Calibration
-from adapters.calibration import calibrated
+from adapters.calibration import Calibration, calibrated
 from training.scoring.calibration import (
     answered,
     brier_score,

@@ -7,9 +7,8 @@ import torch
 from support.training import Finished, write_rows
 
 from adapters import PromptAdapter, TaskSpec
-from adapters.bundle import bundled_adapters
 from adapters.errors import InvalidAdapter
-from adapters.files import from_files, read_folder
+from adapters.files import bundled_adapters, from_files, read_folder
 from backbone import Backbone
 from training.data.examples import read_examples
 from training.errors import InvalidData

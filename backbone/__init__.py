@@ -20,7 +20,6 @@ from backbone.packing import PackedBatch, PackedRow, pack
 from backbone.precision import TOLERANCES, Precision, check_device
 from backbone.scoring import label_log_probs
 from backbone.text import TextTokenizer, TokenizedText, Truncation
-from backbone.to_transformers import to_transformers
 from backbone.trie import LabelTrie, chain
 
 __all__ = [
@@ -50,5 +49,4 @@ __all__ = [
     "label_log_probs",
     "load",
     "pack",
-    "to_transformers",
 ]

@@ -1,9 +1,8 @@
 """Dimensions and constants of a T5, read from a `transformers` config and checked once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
-
-from transformers import T5Config
+from typing import Any, Literal
 
 from backbone.errors import UnsupportedBackbone
 
@@ -33,36 +32,40 @@ class Architecture:
     pad_id: int
 
     @classmethod
-    def of(cls, config: T5Config) -> "Architecture":
-        """Read a `transformers` config.
+    def of(cls, config: Mapping[str, Any]) -> "Architecture":
+        """Read a T5's `config.json`.
 
         Raises:
-            UnsupportedBackbone: the activation or a special token is not T5's.
+            UnsupportedBackbone: a missing key, an activation or a special token that T5 does not have
         """
-        if config.dense_act_fn not in ("relu", "gelu_new"):
-            raise UnsupportedBackbone(
-                f"feed_forward_proj is {config.feed_forward_proj!r}, expected 'relu' or 'gated-gelu'"
-            )
-        start, eos, pad = config.decoder_start_token_id, config.eos_token_id, config.pad_token_id
-        pad = 0 if pad is None else pad
-        start = pad if start is None else start
+        projection = config.get("feed_forward_proj", "relu")
+        if projection not in ("relu", "gated-gelu"):
+            raise UnsupportedBackbone(f"feed_forward_proj is {projection!r}, expected 'relu' or 'gated-gelu'")
+        eos = config.get("eos_token_id", 1)
         if not isinstance(eos, int):
             raise UnsupportedBackbone(f"eos_token_id is {eos!r}, expected one integer")
-        return cls(
-            width=config.d_model,
-            num_heads=config.num_heads,
-            head_dim=config.d_kv,
-            num_encoder_layers=config.num_layers,
-            num_decoder_layers=cast(int, config.num_decoder_layers),
-            ff_width=config.d_ff,
-            activation=cast(Activation, config.dense_act_fn),
-            gated=config.is_gated_act,
-            vocab_size=config.vocab_size,
-            relative_buckets=config.relative_attention_num_buckets,
-            relative_max_distance=config.relative_attention_max_distance,
-            norm_eps=config.layer_norm_epsilon,
-            logit_scale=config.d_model**-0.5 if config.scale_decoder_outputs else 1.0,
-            start_id=start,
-            eos_id=eos,
-            pad_id=pad,
-        )
+        pad = config.get("pad_token_id") or 0
+        start = config.get("decoder_start_token_id")
+        # as T5Config has it: v1.1 is known by `tie_word_embeddings: false`
+        scaled = config.get("scale_decoder_outputs", config.get("tie_word_embeddings") is not False)
+        try:
+            return cls(
+                width=config["d_model"],
+                num_heads=config["num_heads"],
+                head_dim=config["d_kv"],
+                num_encoder_layers=config["num_layers"],
+                num_decoder_layers=config.get("num_decoder_layers") or config["num_layers"],
+                ff_width=config["d_ff"],
+                activation="gelu_new" if projection == "gated-gelu" else "relu",
+                gated=projection == "gated-gelu",
+                vocab_size=config["vocab_size"],
+                relative_buckets=config.get("relative_attention_num_buckets", 32),
+                relative_max_distance=config.get("relative_attention_max_distance", 128),
+                norm_eps=config.get("layer_norm_epsilon", 1e-6),
+                logit_scale=config["d_model"] ** -0.5 if scaled else 1.0,
+                start_id=pad if start is None else start,
+                eos_id=eos,
+                pad_id=pad,
+            )
+        except KeyError as exc:
+            raise UnsupportedBackbone(f"config.json has no {exc.args[0]!r}, expected a T5's config") from exc

@@ -5,14 +5,14 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, T5Config, T5ForConditionalGeneration
-from transformers.utils import logging as transformers_logging
 
 from backbone import embedded
 from backbone.architecture import Architecture
@@ -21,9 +21,14 @@ from backbone.errors import BackboneNotFound, DeviceUnavailable, UnsupportedBack
 from backbone.precision import Precision, check_device
 from backbone.sharing import shared
 from backbone.text import TextTokenizer
-from backbone.weights import weights_of
+from backbone.weights import tensor_shapes, weights_of
 
 EMBEDDED = "embedded"
+_PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+"""Tokenizer classes that are their `tokenizer.json` and nothing more."""
+
+_Checkpoint = tuple[dict[str, Any], dict[str, Tensor], Tokenizer]
+"""The content of `config.json`, the tensors by name, the tokenizer."""
 
 
 def load(
@@ -59,11 +64,15 @@ def load(
     """
     _check_device(device, precision)
     folder = str(embedded.prepare(cache_dir, say)) if source == EMBEDDED else source
-    model, tokenizer = _from_transformers(folder, revision=revision, offline=offline)
-    config = model.config
+    config, tensors, tokenizer = _from_folder(Path(folder)) or _from_transformers(folder, revision, offline)
     architecture = Architecture.of(config)
-    weights = weights_of(model.to(device).eval(), architecture)
-    del model
+    shapes = tensor_shapes(architecture, untied_head="lm_head.weight" in tensors)
+    wrong = sorted(name for name, shape in shapes.items() if name not in tensors or tensors[name].shape != shape)
+    if wrong:
+        raise UnsupportedBackbone(f"{source!r} lacks tensors of a T5 or has them in a wrong shape: {wrong[:5]}")
+    # copied: tensors that are mapped from a file change when the file does
+    on_device = {name: tensor.to(device, torch.float32, copy=True) for name, tensor in tensors.items()}
+    weights = weights_of(on_device, architecture)
     if share_weights and weights.embedding.device.type == "cpu":
         weights = shared(weights, cache_dir / "shared")
     identity = BackboneId(
@@ -102,9 +111,28 @@ def _check_device(device: str, precision: Precision) -> None:
     check_device(named, precision)
 
 
-def _from_transformers(
-    source: str, *, revision: str | None, offline: bool
-) -> tuple[T5ForConditionalGeneration, Tokenizer]:
+def _from_folder(folder: Path) -> _Checkpoint | None:
+    """Read a directory whose files need no code of `transformers`, whose import takes 3 s of processor time.
+
+    Returns None for any other source: a Hub id, sharded or pickled weights, a tokenizer with a class of its own.
+    """
+    files = [folder / name for name in ("config.json", "tokenizer_config.json", "model.safetensors", "tokenizer.json")]
+    if not all(file.is_file() for file in files):
+        return None
+    try:
+        config, tokenizer_config = (json.loads(file.read_bytes()) for file in files[:2])
+        if config.get("model_type") != "t5" or tokenizer_config.get("tokenizer_class") not in _PLAIN_TOKENIZERS:
+            return None
+        return config, load_file(files[2]), Tokenizer.from_file(str(files[3]))
+    except (OSError, ValueError, SafetensorError) as exc:
+        raise BackboneNotFound(f"cannot load {str(folder)!r}: {_first_line(exc)}") from exc
+
+
+def _from_transformers(source: str, revision: str | None, offline: bool) -> _Checkpoint:
+    """Read any source that `transformers` can load."""
+    from transformers import AutoConfig, AutoTokenizer, T5Config, T5ForConditionalGeneration  # noqa: PLC0415
+    from transformers.utils import logging as transformers_logging  # noqa: PLC0415
+
     where = {"revision": revision, "local_files_only": offline}
     # `transformers` warns about tied heads although it follows the checkpoint
     transformers_logging.set_verbosity_error()
@@ -122,7 +150,13 @@ def _from_transformers(
     if report["missing_keys"] or report["mismatched_keys"]:
         wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
         raise UnsupportedBackbone(f"{source!r} lacks tensors of a T5 or has them in a wrong shape: {wrong[:5]}")
-    return model, tokenizer.backend_tokenizer
+    embedding = model.shared.weight.data_ptr()
+    tensors = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name == "shared.weight" or tensor.data_ptr() != embedding
+    }
+    return config.to_dict(), tensors, tokenizer.backend_tokenizer
 
 
 def _commit(source: str, revision: str | None) -> str:

@@ -4,11 +4,10 @@ Norm weights are folded here, once: into the layers that read the norm (T5's nor
 their columns), and the encoder's last norm into the decoder's keys and values.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, cat, equal
-from transformers import T5ForConditionalGeneration
-from transformers.models.t5.modeling_t5 import T5Block, T5LayerFF
 
 from backbone.architecture import Architecture
 from backbone.errors import UnsupportedBackbone
@@ -60,68 +59,116 @@ class T5Weights:
         return found
 
 
-def weights_of(model: T5ForConditionalGeneration, architecture: Architecture) -> T5Weights:
-    """Return the folded and fused tensors of a `transformers` model.
+def tensor_shapes(architecture: Architecture, *, untied_head: bool) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of every tensor that a T5 checkpoint needs, as `transformers` names them.
+
+    Args:
+        architecture: the checkpoint's dimensions
+        untied_head: the checkpoint has a head of its own; otherwise the embedding table is the head
+    """
+    width, inner = architecture.width, architecture.num_heads * architecture.head_dim
+    tables = ["shared.weight", *(["lm_head.weight"] if untied_head else [])]
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(tables, (architecture.vocab_size, width))
+    up = ("wi_0", "wi_1") if architecture.gated else ("wi",)
+    for stack, num_layers, attentions in (
+        ("encoder", architecture.num_encoder_layers, ("SelfAttention",)),
+        ("decoder", architecture.num_decoder_layers, ("SelfAttention", "EncDecAttention")),
+    ):
+        buckets = (architecture.relative_buckets, architecture.num_heads)
+        shapes[f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"] = buckets
+        shapes[f"{stack}.final_layer_norm.weight"] = (width,)
+        for block in (f"{stack}.block.{index}" for index in range(num_layers)):
+            for index, attention in enumerate(attentions):
+                shapes[f"{block}.layer.{index}.layer_norm.weight"] = (width,)
+                shapes |= {f"{block}.layer.{index}.{attention}.{name}.weight": (inner, width) for name in "qkv"}
+                shapes[f"{block}.layer.{index}.{attention}.o.weight"] = (width, inner)
+            last = f"{block}.layer.{len(attentions)}"
+            shapes[f"{last}.layer_norm.weight"] = (width,)
+            shapes |= {f"{last}.DenseReluDense.{name}.weight": (architecture.ff_width, width) for name in up}
+            shapes[f"{last}.DenseReluDense.wo.weight"] = (width, architecture.ff_width)
+    return shapes
+
+
+def weights_of(tensors: Mapping[str, Tensor], architecture: Architecture) -> T5Weights:
+    """Fold and fuse the tensors of a checkpoint.
+
+    Args:
+        tensors: float32 on the device that the forward runs on, by the names that `transformers` gives them
+        architecture: the checkpoint's dimensions
 
     Raises:
         UnsupportedBackbone: encoder and decoder have different embedding tables
     """
-    model.requires_grad_(False)
-    for stack in (model.encoder, model.decoder):
-        if not equal(stack.embed_tokens.weight, model.shared.weight):
+    embedding = tensors["shared.weight"]
+    for stack in ("encoder", "decoder"):
+        if not equal(tensors.get(f"{stack}.embed_tokens.weight", embedding), embedding):
             raise UnsupportedBackbone("encoder and decoder have different embedding tables, expected a shared one")
-    encoder, decoder = model.encoder, model.decoder
+    bias = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    encoder_norm = tensors["encoder.final_layer_norm.weight"]
+    blocks = {
+        stack: [_Block(tensors, f"{stack}.block.{index}.layer", architecture) for index in range(num_layers)]
+        for stack, num_layers in (
+            ("encoder", architecture.num_encoder_layers),
+            ("decoder", architecture.num_decoder_layers),
+        )
+    }
     return T5Weights(
-        embedding=model.shared.weight.detach(),
-        encoder_bias=encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.detach(),
-        encoder=tuple(_encoder_layer(block, architecture) for block in encoder.block),
-        decoder_bias=decoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.detach(),
-        decoder=tuple(
-            _decoder_layer(block, architecture, encoder_norm=encoder.final_layer_norm.weight.detach())
-            for block in decoder.block
-        ),
-        decoder_norm=decoder.final_layer_norm.weight.detach(),
-        head=model.lm_head.weight.detach(),
+        embedding=embedding,
+        encoder_bias=tensors[f"encoder.{bias}"],
+        encoder=tuple(block.encoder_layer() for block in blocks["encoder"]),
+        decoder_bias=tensors[f"decoder.{bias}"],
+        decoder=tuple(block.decoder_layer(encoder_norm) for block in blocks["decoder"]),
+        decoder_norm=tensors["decoder.final_layer_norm.weight"],
+        head=tensors.get("lm_head.weight", embedding),
     )
 
 
-def _encoder_layer(block: T5Block, architecture: Architecture) -> EncoderLayer:
-    attention, norm = block.layer[0].SelfAttention, block.layer[0].layer_norm.weight.detach()
-    return EncoderLayer(
-        qkv=FloatLinear(cat([attention.q.weight, attention.k.weight, attention.v.weight]).detach() * norm),
-        out=FloatLinear(attention.o.weight.detach()),
-        feed_forward=_feed_forward(block.layer[1], architecture),
-    )
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """One block of a checkpoint, whose layers it folds and fuses."""
 
+    tensors: Mapping[str, Tensor]
+    prefix: str
+    architecture: Architecture
 
-def _decoder_layer(block: T5Block, architecture: Architecture, *, encoder_norm: Tensor) -> DecoderLayer:
-    own, norm = block.layer[0].SelfAttention, block.layer[0].layer_norm.weight.detach()
-    cross, cross_norm = block.layer[1].EncDecAttention, block.layer[1].layer_norm.weight.detach()
-    return DecoderLayer(
-        query_key=FloatLinear(cat([own.q.weight, own.k.weight]).detach() * norm),
-        value=FloatLinear(own.v.weight.detach() * norm),
-        out=FloatLinear(own.o.weight.detach()),
-        cross_query=FloatLinear(cross.q.weight.detach() * cross_norm),
-        cross_key=_by_head(cross.k.weight.detach() * encoder_norm, architecture),
-        cross_value=_by_head(cross.v.weight.detach() * encoder_norm, architecture).transpose(1, 2).contiguous(),
-        cross_out=FloatLinear(cross.o.weight.detach()),
-        feed_forward=_feed_forward(block.layer[2], architecture),
-    )
+    def encoder_layer(self) -> EncoderLayer:
+        q, k, v, o = self._attention(0, "SelfAttention")
+        return EncoderLayer(
+            qkv=FloatLinear(cat([q, k, v]) * self._norm(0)), out=FloatLinear(o), feed_forward=self._feed_forward(1)
+        )
 
+    def decoder_layer(self, encoder_norm: Tensor) -> DecoderLayer:
+        q, k, v, o = self._attention(0, "SelfAttention")
+        cross_q, cross_k, cross_v, cross_o = self._attention(1, "EncDecAttention")
+        return DecoderLayer(
+            query_key=FloatLinear(cat([q, k]) * self._norm(0)),
+            value=FloatLinear(v * self._norm(0)),
+            out=FloatLinear(o),
+            cross_query=FloatLinear(cross_q * self._norm(1)),
+            cross_key=self._by_head(cross_k * encoder_norm),
+            cross_value=self._by_head(cross_v * encoder_norm).transpose(1, 2).contiguous(),
+            cross_out=FloatLinear(cross_o),
+            feed_forward=self._feed_forward(2),
+        )
 
-def _by_head(weight: Tensor, architecture: Architecture) -> Tensor:
-    """Split a weight by head, [A, H] → [heads, d, H]."""
-    return weight.view(architecture.num_heads, architecture.head_dim, -1)
+    def _attention(self, layer: int, name: str) -> list[Tensor]:
+        return [self.tensors[f"{self.prefix}.{layer}.{name}.{part}.weight"] for part in "qkvo"]
 
+    def _norm(self, layer: int) -> Tensor:
+        return self.tensors[f"{self.prefix}.{layer}.layer_norm.weight"]
 
-def _feed_forward(module: T5LayerFF, architecture: Architecture) -> FeedForward:
-    dense, norm = module.DenseReluDense, module.layer_norm.weight.detach()
-    gate, inner = (dense.wi_0, dense.wi_1) if architecture.gated else (None, dense.wi)
-    return FeedForward(
-        gate=None if gate is None else FloatLinear(gate.weight.detach() * norm),
-        inner=FloatLinear(inner.weight.detach() * norm),
-        out=FloatLinear(dense.wo.weight.detach()),
-    )
+    def _by_head(self, weight: Tensor) -> Tensor:
+        """Split a weight by head, [A, H] → [heads, d, H]."""
+        return weight.view(self.architecture.num_heads, self.architecture.head_dim, -1)
+
+    def _feed_forward(self, layer: int) -> FeedForward:
+        dense, norm = f"{self.prefix}.{layer}.DenseReluDense", self._norm(layer)
+        gate, inner = ("wi_0", "wi_1") if self.architecture.gated else (None, "wi")
+        return FeedForward(
+            gate=None if gate is None else FloatLinear(self.tensors[f"{dense}.{gate}.weight"] * norm),
+            inner=FloatLinear(self.tensors[f"{dense}.{inner}.weight"] * norm),
+            out=FloatLinear(self.tensors[f"{dense}.wo.weight"]),
+        )
 
 
 def _collect(value: object, path: str, found: dict[str, Tensor]) -> None:

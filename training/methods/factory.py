@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from adapters.adapter import PromptAdapter
-from backbone import Backbone, to_transformers
+from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments
 from training.methods.attempt import Attempt
@@ -33,6 +33,8 @@ def start_method(backbone: Backbone, arguments: TrainArguments, sources: Sequenc
         return make_method(arguments, backbone.weights.embedding, sources=prompts)
     if backbone.precision != "fp32":
         raise InvalidArguments(f"full fine-tuning needs fp32, the backbone is in {backbone.precision}")
+    from backbone.to_transformers import to_transformers  # noqa: PLC0415 - modelling code: 3 s of processor time
+
     return FullFineTuning(to_transformers(backbone), weight_decay=arguments.weight_decay)
 
 

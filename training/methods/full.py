@@ -1,13 +1,16 @@
 """Full fine-tuning, the baseline: every number of a model of its own trains, and there is no prompt to export."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import T5ForConditionalGeneration
 
 from backbone import LabelTrie, label_log_probs
 from training.methods.protocol import ParameterGroup, detached, take_over
+
+if TYPE_CHECKING:
+    from transformers import T5ForConditionalGeneration
 
 
 class FullFineTuning:
@@ -15,8 +18,8 @@ class FullFineTuning:
 
     sampled_token_ids: tuple[int, ...] = ()
 
-    def __init__(self, model: T5ForConditionalGeneration, *, weight_decay: float) -> None:
-        """Train a model that is this method's alone (`backbone.unfolded`)."""
+    def __init__(self, model: "T5ForConditionalGeneration", *, weight_decay: float) -> None:
+        """Train a model that is this method's alone (`backbone.to_transformers`)."""
         self._model = model.requires_grad_(True)
         self._weight_decay = weight_decay
 

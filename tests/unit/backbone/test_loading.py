@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,31 @@ def test_the_config_in_the_cache_is_what_transformers_writes_for_flan_t5_small(c
         64,
         "gated-gelu",
     )
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_a_folder_read_directly_gives_the_tensors_that_transformers_gives(
+    tmp_path: Path, cache_dir: Path, gated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_t5(tmp_path / "t5", gated=gated)
+    direct = load(str(folder), cache_dir=cache_dir)
+    monkeypatch.setattr("backbone.loading._PLAIN_TOKENIZERS", ())
+    other = load(str(folder), cache_dir=cache_dir)
+    assert direct.architecture == other.architecture
+    assert direct.identity == other.identity
+    tensors, expected = direct.weights.tensors(), other.weights.tensors()
+    assert tensors.keys() == expected.keys()
+    assert all(torch.equal(tensors[name], expected[name]) for name in tensors)
+    text = ["a gripping film </s> and a flat one"]
+    assert direct.tokenizer.tokenize(text, max_tokens=64, truncation="error") == other.tokenizer.tokenize(
+        text, max_tokens=64, truncation="error"
+    )
+
+
+def test_a_backbone_in_a_folder_loads_without_the_code_of_transformers(tiny_t5: Path, cache_dir: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from backbone import load\n"
+        "load(sys.argv[1], cache_dir=Path(sys.argv[2]))\n"
+        "assert 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tiny_t5), str(cache_dir)], check=True, timeout=120)

@@ -12,7 +12,8 @@ from support.training import QUICK, SPEC, run
 from torch import Tensor
 
 from adapters.files import to_files, write_folder
-from backbone import Backbone, load, to_transformers
+from backbone import Backbone, load
+from backbone.to_transformers import to_transformers
 from training.errors import InvalidArguments
 from training.methods import FullFineTuning
 from training.runs.folder import RunFolder

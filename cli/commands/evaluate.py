@@ -81,8 +81,8 @@ def evaluate(
     from backbone import BackboneError
     from training.errors import TrainingError
     from training.runs.adapter_folder import adapter_files, record_adapter
+    from training.scoring.adapter_answers import adapter_task
     from training.scoring.adapter_evaluation import EvaluationOptions, evaluate_adapter
-    from training.scoring.validation import adapter_task
 
     with report_errors(AdapterError, BackboneError, TrainingError):
         if int8 and device != "cpu":

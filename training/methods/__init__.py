@@ -6,10 +6,9 @@ from training.methods.full import FullFineTuning
 from training.methods.low_rank import LowRank
 from training.methods.protocol import InputDependent, Method, OwnModel, ParameterGroup, has_no_prompt
 from training.methods.residual import Residual
-from training.methods.simple import Simple
+from training.methods.simple import Simple, transfer
 from training.methods.superpos import SuperPos, sampled_columns
 from training.methods.tokens import FIRST_SAMPLED_ID, NUM_COMMON_IDS, NUM_ORDINARY_IDS, sample_token_ids
-from training.methods.transfer import transfer
 
 __all__ = [
     "FIRST_SAMPLED_ID",

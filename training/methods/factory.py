@@ -14,9 +14,8 @@ from training.methods.full import FullFineTuning
 from training.methods.low_rank import LowRank
 from training.methods.protocol import Method
 from training.methods.residual import Residual
-from training.methods.simple import Simple
+from training.methods.simple import Simple, transfer
 from training.methods.superpos import SuperPos, sampled_columns
-from training.methods.transfer import transfer
 
 
 def start_method(backbone: Backbone, arguments: TrainArguments, sources: Sequence[PromptAdapter] = ()) -> Method:

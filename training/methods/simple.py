@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config.choices import TokenSampling
+from training.errors import InvalidArguments
 from training.methods.protocol import ParameterGroup, detached, take_over
 from training.methods.tokens import sample_token_ids
 
@@ -53,3 +54,14 @@ class Simple:
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         take_over({"prompt": self._prompt}, state)
+
+
+def transfer(source: Tensor, *, num_virtual_tokens: int, weight_decay: float) -> Simple:
+    """Simple prompt tuning from a source prompt [P, H].
+
+    Raises:
+        InvalidArguments: the source has another number of vectors than asked for
+    """
+    if len(source) != num_virtual_tokens:
+        raise InvalidArguments(f"the source prompt has {len(source)} virtual tokens, expected {num_virtual_tokens}")
+    return Simple(source, weight_decay=weight_decay)

@@ -21,9 +21,8 @@ from training.runs.folder import RunFolder
 from training.runs.provenance import hyperparameters, software
 from training.runs.report_metrics import ReportMetrics
 from training.runs.scorer import Scorer
+from training.scoring.adapter_answers import compare_int8, recorded, with_profile
 from training.scoring.evaluation import Scored, TokenizedRows
-from training.scoring.int8 import compare_int8, recorded
-from training.scoring.validation import with_profile
 from training.task.task_file import TaskFile
 
 

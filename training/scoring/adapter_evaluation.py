@@ -11,15 +11,22 @@ from adapters import PromptAdapter
 from backbone import Backbone
 from training.config.choices import Calibrate, InvalidPolicy
 from training.data.examples import Example
+from training.scoring.adapter_answers import (
+    answers,
+    compare_int8,
+    generated,
+    read_adapter_rows,
+    recorded,
+    with_calibration,
+    with_profile,
+)
 from training.scoring.bootstrap import Interval
 from training.scoring.calibration import CalibrationFit, calibration_line, fit_calibration
 from training.scoring.confusion import INVALID
 from training.scoring.evaluation import TokenizedRows, tokenize_examples
 from training.scoring.generation import under_policy
-from training.scoring.int8 import compare_int8, recorded
 from training.scoring.metrics import Metrics, measure_answers
 from training.scoring.robustness import PERTURBATIONS, perturbed
-from training.scoring.validation import answers, generated, read_adapter_rows, with_calibration, with_profile
 from training.task.scoring import Scoring
 from training.task.task_file import TaskFile
 

@@ -10,8 +10,8 @@ from adapters.files import BUNDLED, bundled_adapters, from_files
 from backbone import Backbone
 from scripts.train_bundled import RUNS
 from training.data.examples import Example
+from training.scoring.adapter_answers import answers
 from training.scoring.evaluation import tokenize_examples
-from training.scoring.validation import answers
 from training.task.task_file import load_task_file
 
 ROOT = Path(__file__).parents[3]

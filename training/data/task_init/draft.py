@@ -56,43 +56,22 @@ def draft_task(
     can_tell_apart: Callable[[Sequence[str]], bool],
     label: str | None = None,
     text: Sequence[str] = (),
+    columns: Sequence[Column] | None = None,
 ) -> Draft:
     """Guess a task from its training rows.
 
     Args:
-        source: what stands in the file for the rows
-        pieces: token ids of texts, as the backbone reads them
-        can_tell_apart: whether label words differ as the backbone spells them
-        label: the column of the label, guessed if left out
-        text: the columns of the text, in the template's order; guessed if left out
+        source: the entries of the task file's `data` that locate the rows
+        pieces: the backbone's token ids of texts
+        can_tell_apart: whether the backbone's tokenizer gives label words different token ids
+        label: the column of the label, guessed if omitted
+        text: the columns of the text, in the template's order; guessed if omitted
+        columns: the columns of the training rows, read from `sources` if omitted
 
     Raises:
         InvalidData: a file cannot be read, or no column could be the text or the label
     """
-    return draft_columns(
-        _columns(sources),
-        sources,
-        source,
-        name=name,
-        pieces=pieces,
-        can_tell_apart=can_tell_apart,
-        label=label,
-        text=text,
-    )
-
-
-def draft_columns(
-    columns: Sequence[Column],
-    sources: RowSources,
-    source: Mapping[str, str],
-    *,
-    name: str,
-    pieces: Callable[[Sequence[str]], list[list[int]]],
-    can_tell_apart: Callable[[Sequence[str]], bool],
-    label: str | None = None,
-    text: Sequence[str] = (),
-) -> Draft:
-    """The same of columns that were read."""
+    columns = _columns(sources) if columns is None else columns
     labelled, why_label = label_column(columns, label)
     texts, why_text = text_columns(columns, labelled, text)
     labels = label_set(labelled, can_tell_apart)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from training.data.examples import Example, cell_of, example_of, with_class_names
+from training.data.examples import Example, cell_of, example_of, label_index, with_class_names
 from training.data.formats import raw_rows
-from training.data.labels import label_index
 from training.data.splits import HELD_OUT_SHARE
 from training.data.validation.findings import Finding, finding, shortened
 from training.errors import InvalidData

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from support.data import refusal, task_of, write_jsonl
 
 from adapters import TaskSpec
-from training.data.examples import read_examples
-from training.data.labels import label_index
+from training.data.examples import label_index, read_examples
 
 GRID = TaskSpec(
     template="{text}", labels={f"{n / 5:.1f}": f"{n / 5:.1f}" for n in range(26)}, max_tokens=32, kind="ordinal"

@@ -14,7 +14,7 @@ from support.hub import write_class_parquet
 from training.data.examples import read_shards
 from training.data.sources import RowSources, locate
 from training.data.task_init.columns import Column, clean_words, label_set
-from training.data.task_init.draft import Draft, draft_columns, draft_task
+from training.data.task_init.draft import Draft, draft_task
 from training.data.task_init.writing import task_file_text
 from training.errors import InvalidData
 from training.task.grid import number_of
@@ -194,7 +194,7 @@ def test_whatever_the_names_are_the_file_loads_and_says_the_same(labels: list[st
 def _drafted(columns: Sequence[Column]) -> Draft:
     """A draft of columns that stand in no file."""
     sources = RowSources((Path("rows.csv"),))
-    return draft_columns(columns, sources, {"train": "rows.csv"}, name="task", pieces=spelled, can_tell_apart=bool)
+    return draft_task(sources, {"train": "rows.csv"}, name="task", pieces=spelled, can_tell_apart=bool, columns=columns)
 
 
 def test_the_longest_text_is_by_the_99th_percentile_and_capped(tmp_path: Path) -> None:

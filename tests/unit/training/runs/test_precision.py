@@ -16,8 +16,8 @@ from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments
 from training.runs.executor import train_runs
 from training.runs.plan import RunPlan
+from training.scoring.adapter_answers import answers
 from training.scoring.evaluation import tokenize_examples
-from training.scoring.validation import answers
 from training.task.task_file import TaskFile
 
 

@@ -12,9 +12,9 @@ from adapters.files import bundled_adapters, from_files, read_folder
 from backbone import Backbone
 from training.data.examples import read_examples
 from training.errors import InvalidData
+from training.scoring.adapter_answers import answers, read_adapter_rows
 from training.scoring.evaluation import evaluate, tokenize_examples
 from training.scoring.metrics import Metrics, measure
-from training.scoring.validation import answers, read_adapter_rows
 from training.task.task_file import DataSource, TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -9,8 +9,8 @@ from support.training import Finished
 from adapters.calibration import calibrated
 from adapters.profile import profile_of
 from backbone import Backbone
+from training.scoring.adapter_answers import answers, read_adapter_rows, with_profile
 from training.scoring.evaluation import tokenize_examples
-from training.scoring.validation import answers, read_adapter_rows, with_profile
 
 
 def test_training_records_the_profile_of_the_report_rows_as_they_are_served(tiny: Backbone, finished: Finished) -> None:

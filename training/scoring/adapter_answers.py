@@ -1,6 +1,6 @@
 """What an adapter answers on held-out rows, and what of that is written into it: its profile, its calibration."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from adapters import PromptAdapter
+from adapters.adapter import INT8_LABEL_AGREEMENT
 from adapters.calibration import calibrated
 from adapters.profile import profile_of
 from backbone import Backbone
@@ -16,6 +17,8 @@ from training.errors import InvalidData
 from training.scoring.calibration import CalibrationFit, halves_figures
 from training.scoring.evaluation import TokenizedRows, predict
 from training.scoring.generation import generated_answers
+from training.scoring.metrics import Metrics
+from training.task.scoring import ACCURACY, Scoring
 from training.task.task_file import TaskFile
 
 _OF_A_THRESHOLD = frozenset(
@@ -94,3 +97,42 @@ def with_profile(adapter: PromptAdapter, log_probs: NDArray[np.float32]) -> Prom
     """The adapter with the profile of its answers [n, K], calibrated as they are served; it has a digest of its own."""
     profile = profile_of(calibrated(log_probs, adapter.manifest.calibration.temperature))
     return replace(adapter, manifest=adapter.manifest.model_copy(update={"validation": profile}))
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Comparison:
+    """An adapter in both precisions over the same rows."""
+
+    fp32: Metrics
+    int8: Metrics
+    label_agreement: float
+    """Share of the rows that get the same label, 0 to 1."""
+
+    def figures(self) -> dict[str, float]:
+        """What goes into the adapter's provenance; a server in int8 looks for it."""
+        return {
+            INT8_LABEL_AGREEMENT: round(self.label_agreement, 6),
+            "int8_accuracy": round(self.int8.accuracy, 6),
+        }
+
+
+def compare_int8(
+    int8: Backbone,
+    adapter: PromptAdapter,
+    rows: TokenizedRows,
+    fp32: NDArray[np.float32],
+    *,
+    scoring: Scoring = ACCURACY,
+) -> Int8Comparison:
+    """Score rows by a backbone in int8, to compare with their label log-probabilities [n, K] under the float32 one."""
+    answered = answers(int8, adapter, rows)
+    same = fp32.argmax(1) == answered.argmax(1)
+    return Int8Comparison(rows.measured(fp32, scoring), rows.measured(answered, scoring), float(np.mean(same)))
+
+
+def recorded(adapter: PromptAdapter, comparison: Int8Comparison) -> PromptAdapter:
+    """The adapter with the comparison in its provenance; it has a digest of its own."""
+    provenance = adapter.manifest.provenance
+    metrics = {**provenance.metrics, **comparison.figures()}
+    manifest = adapter.manifest.model_copy(update={"provenance": provenance.model_copy(update={"metrics": metrics})})
+    return replace(adapter, manifest=manifest)

@@ -24,8 +24,8 @@ from backbone import PackedRow, embedded, load, pack
 from benchmarks.common.report import print_result
 from benchmarks.engine.checks import needed_flops
 from benchmarks.engine.variants import LABELS, PROMPT_LENGTH, padded
+from cli.backbone_options import CacheOption
 from cli.console import err, print_table
-from cli.options import CacheOption
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
 

@@ -1,1 +1,1 @@
-"""The `superpos` command: thin, and slow imports only in the command that needs them."""
+"""The `superpos` command line."""

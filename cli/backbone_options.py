@@ -1,58 +1,145 @@
-"""TODO."""
+"""Backbone options of the commands, and loading the backbone that they name."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import platformdirs
+import typer
 
 from cli.console import CommandError, status
+from cli.option_group import Command, option_group
 
 if TYPE_CHECKING:
     from backbone import Backbone, Precision
     from training.runs.processes import BackboneSource
 
+PANEL = "Backbone"
 
-def load_backbone(
-    source: str,
-    *,
-    cache_dir: Path | None,
-    revision: str | None,
-    offline: bool,
-    device: str = "cpu",
-    threads: int | None = None,
-) -> "Backbone":
-    """Load a backbone as a command's options say, telling what is done."""
-    import platformdirs
+BackboneOption = Annotated[
+    str,
+    typer.Option(
+        envvar="SUPERPOS_BACKBONE",
+        rich_help_panel=PANEL,
+        help="'embedded', a directory, or a Hugging Face model id such as google/flan-t5-small.",
+    ),
+]
+RevisionOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SUPERPOS_REVISION", rich_help_panel=PANEL, help="Branch, tag or commit of the model on the Hub."
+    ),
+]
+OfflineOption = Annotated[
+    bool,
+    typer.Option(envvar="SUPERPOS_OFFLINE", rich_help_panel=PANEL, help="Use only files that are already on disk."),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="SUPERPOS_CACHE_DIR", rich_help_panel=PANEL, help="Cache directory of the embedded backbone's weights."
+    ),
+]
+DeviceOption = Annotated[
+    str, typer.Option(envvar="SUPERPOS_DEVICE", rich_help_panel=PANEL, help="Device: cpu, cuda or cuda:<n>.")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        envvar="SUPERPOS_THREADS",
+        rich_help_panel=PANEL,
+        help="Number of CPU threads. (default: PyTorch's choice)",
+    ),
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        rich_help_panel=PANEL,
+        help="Precision of the frozen network during training: fp32, or bf16 on CUDA and on CPUs that support it. "
+        "The prompt and the final scores are always float32.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackboneOptions:
+    """The backbone that a command uses, and where it runs."""
+
+    backbone: str
+    cache_dir: Path
+    revision: str | None
+    offline: bool
+    device: str = "cpu"
+    threads: int | None = None
+    precision: "Precision" = "fp32"
+
+
+def backbone_options(
+    *more: Literal["device", "threads", "precision"],
+    source: object = BackboneOption,
+    device: object = DeviceOption,
+) -> Callable[[Command], Command]:
+    """Add backbone options to a command, which receives them as `backbone: BackboneOptions`.
+
+    Args:
+        more: options besides the source, cache directory, revision and offline mode
+        source: annotation of the option or argument that names the backbone
+        device: annotation of the device option
+    """
+    optional: dict[str, tuple[object, object]] = {
+        "device": (device, "cpu"),
+        "precision": (PrecisionOption, "fp32"),
+        "threads": (ThreadsOption, None),
+    }
+    options: dict[str, tuple[object, object]] = {
+        "backbone": (source, "embedded"),
+        **{name: option for name, option in optional.items() if name in more},
+        "cache_dir": (CacheOption, None),
+        "revision": (RevisionOption, None),
+        "offline": (OfflineOption, False),
+    }
+    return option_group("backbone", options, _options)
+
+
+def load_backbone(options: BackboneOptions) -> "Backbone":
+    """Load the backbone, reporting progress on standard error."""
     import torch
 
     from backbone import load
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    cache_dir = cache_dir or platformdirs.user_cache_path("superpos")
-    return load(source, cache_dir=cache_dir, revision=revision, offline=offline, device=device, say=status)
-
-
-def backbone_source(source: str, *, cache_dir: Path | None, revision: str | None, offline: bool) -> "BackboneSource":
-    """What a command's options say of the backbone to train on, for processes that load it themselves."""
-    import platformdirs
-
-    from training.runs.processes import BackboneSource
-
-    return BackboneSource(
-        source=source,
-        cache_dir=cache_dir or platformdirs.user_cache_path("superpos"),
-        revision=revision,
-        offline=offline,
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    return load(
+        options.backbone,
+        cache_dir=options.cache_dir,
+        revision=options.revision,
+        offline=options.offline,
+        device=options.device,
+        say=status,
     )
 
 
-def training_precision(text: str) -> "Precision":
-    """What `--precision` of a command that trains says.
+def backbone_source(options: BackboneOptions) -> "BackboneSource":
+    """Return the source of the backbone, for training processes that load it themselves."""
+    from training.runs.processes import BackboneSource
 
-    Raises:
-        CommandError: a precision that there is none of
-    """
-    if text == "fp16":
+    return BackboneSource(
+        source=options.backbone,
+        cache_dir=options.cache_dir,
+        revision=options.revision,
+        offline=options.offline,
+    )
+
+
+def _options(*, cache_dir: Path | None, precision: str = "fp32", **others: Any) -> BackboneOptions:
+    if precision == "fp16":
         raise CommandError("--precision is 'fp16': T5's activations overflow it; expected fp32 or bf16")
-    if text not in ("fp32", "bf16"):
-        raise CommandError(f"--precision is {text!r}, expected fp32 or bf16")
-    return "bf16" if text == "bf16" else "fp32"
+    if precision not in ("fp32", "bf16"):
+        raise CommandError(f"--precision is {precision!r}, expected fp32 or bf16")
+    return BackboneOptions(
+        cache_dir=cache_dir or platformdirs.user_cache_path("superpos"),
+        precision="bf16" if precision == "bf16" else "fp32",
+        **others,
+    )

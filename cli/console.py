@@ -1,5 +1,6 @@
-"""How the command speaks: results on standard output, everything else on standard error, errors in one line."""
+"""Console output of the commands: results on standard output, progress and errors on standard error."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,52 +9,48 @@ from rich.console import Console
 from rich.table import Table
 
 _PIPE_WIDTH = 1_000
+_ERRORS = (
+    ("adapters.errors", "AdapterError"),
+    ("backbone.errors", "BackboneError"),
+    ("service.errors", "ServiceError"),
+    ("training.errors", "TrainingError"),
+)
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class CommandError(Exception):
-    """Something that the command itself refuses."""
+    """An error that a command itself detects."""
 
 
 def print_table(table: Table) -> None:
-    """Print a table; into a pipe at its full width, so that no name or digest is cut."""
+    """Print a table, at full width when the output is not a terminal, so that no name or digest is cut."""
     (out if out.is_terminal else Console(width=_PIPE_WIDTH, highlight=False)).print(table)
 
 
 def status(line: str) -> None:
-    """Tell what is being done."""
+    """Print a progress line on standard error."""
     err.print(line, style="dim", markup=False)
 
 
 @contextmanager
-def report_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """End the command with status 1 and one line for the errors named, for `CommandError`, and for the system's own."""
-    # not at the top: `superpos` must start to say that another package is called `adapters`
-    from adapters.atomic_files import describe_oserror
-
-    refused: tuple[type[Exception], ...] = (CommandError, OSError, *kinds)
+def report_errors() -> Iterator[None]:
+    """Report the project's own errors and the operating system's in one line and exit with status 1."""
     try:
         yield
     except BrokenPipeError:
-        raise  # whoever read has gone: there is nobody to tell
-    except refused as exc:
-        err.print(f"superpos: {describe_oserror(exc) if isinstance(exc, OSError) else exc}", style="red", markup=False)
+        raise  # the reader is gone, so nobody would see the message
+    except Exception as exc:
+        if not isinstance(exc, (CommandError, OSError, *_imported_errors())):
+            raise
+        from adapters.atomic_files import describe_oserror
+
+        message = describe_oserror(exc) if isinstance(exc, OSError) else str(exc)
+        err.print(f"superpos: {message}", style="red", markup=False)
         raise typer.Exit(1) from exc
 
 
-@contextmanager
-def account_refusals() -> Iterator[None]:
-    """As `report_errors`, for commands of tenants and keys."""
-    from pydantic import ValidationError
-
-    from adapters.errors import AdapterError, first_error
-    from service.errors import ServiceError
-
-    with report_errors(AdapterError, ServiceError):
-        try:
-            yield
-        except ValidationError as exc:
-            where, value, message = first_error(exc)
-            raise CommandError(f"{where} is {value}: {message}") from exc
+def _imported_errors() -> list[type[Exception]]:
+    """Return the base errors of the packages imported so far; no other package can have raised one."""
+    return [getattr(sys.modules[module], name) for module, name in _ERRORS if module in sys.modules]

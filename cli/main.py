@@ -1,36 +1,82 @@
-"""The `superpos` command's tree and entry point."""
+"""Entry point of the `superpos` command. A command's module is imported only when that command runs."""
 
 import sys
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
-from cli.commands import adapters as adapters_commands
-from cli.commands import backbone as backbones
-from cli.commands import data as data_commands
-from cli.commands import key as key_commands
-from cli.commands import paper as paper_commands
-from cli.commands import records as record_commands
-from cli.commands import registry as registry_commands
-from cli.commands import rollout as rollout_commands
-from cli.commands import task as task_commands
-from cli.commands import tenant as tenant_commands
-from cli.commands.classify import classify
-from cli.commands.evaluate import evaluate
-from cli.commands.report import report
-from cli.commands.serve import serve
-from cli.commands.sweep import sweep
-from cli.commands.train import train
-from cli.console import out
+from cli.console import out, report_errors
+
+_SERVE, _TRAIN, _ADAPTERS, _ACCESS = "Serve and query", "Train and evaluate", "Adapters and releases", "Administration"
+
+COMMANDS = {
+    "serve": ("serve:serve", _SERVE, "Serve every task of a registry over HTTP."),
+    "classify": ("classify:classify", _SERVE, "Classify texts with a running server."),
+    "usage": ("usage:usage", _SERVE, "Show requests, rows, tokens and errors per day and task."),
+    "train": (
+        "train:train",
+        _TRAIN,
+        "Train a prompt for each task and write its run folder.",
+    ),
+    "sweep": ("sweep:sweep", _TRAIN, "Search for the best learning rate, method and prompt size with Optuna."),
+    "evaluate": ("evaluate:evaluate", _TRAIN, "Score an adapter on a task's rows with the serving scorer."),
+    "report": ("report:report", _TRAIN, "Write one HTML page about finished runs."),
+    "task": ("task:app", _TRAIN, "Create task files from labelled rows."),
+    "data": ("data:app", _TRAIN, "Check a task's rows before training."),
+    "paper": ("paper:app", _TRAIN, "Reproduce the tables and the figure of the SuperPos-Prompt paper."),
+    "push": ("adapters:push", _ADAPTERS, "Publish a trained adapter as the next version of a task."),
+    "list": ("adapters:list_tasks", _ADAPTERS, "List tasks with their versions, aliases, canary and shadow."),
+    "alias": ("adapters:alias", _ADAPTERS, "Point an alias at a version."),
+    "traffic": ("rollout:traffic", _ADAPTERS, "Show or change a task's canary and shadow versions."),
+    "promote": ("rollout:promote", _ADAPTERS, "Put a version into production if its metric is not worse."),
+    "rollback": ("rollout:rollback", _ADAPTERS, "Return an alias to the version that it pointed at before."),
+    "history": ("adapters:history", _ADAPTERS, "Show who changed a task, and when."),
+    "export": ("adapters:export", _ADAPTERS, "Write an adapter as a PEFT folder."),
+    "import": ("adapters:import_folder", _ADAPTERS, "Publish a PEFT prompt-tuning folder."),
+    "backbone": ("backbone:app", _ACCESS, "Prepare or inspect the frozen model."),
+    "registry": ("registry:app", _ACCESS, "Copy, back up or move a whole registry."),
+    "tenant": ("tenant:app", _ACCESS, "Manage the tenants of a server with keys."),
+    "key": ("key:app", _ACCESS, "Manage the API keys of tenants."),
+}
+"""Where each command is defined (`module:object` in `cli.commands`), its panel, and its line in `superpos --help`."""
+
+
+def load_command(name: str) -> Any:
+    """Import and build a command or command group."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    target = getattr(import_module(f"cli.commands.{module}"), attribute)
+    if isinstance(target, typer.Typer):
+        group = get_group(target)
+        group.name = name
+        return group
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command(name)(target)
+    return get_command(alone)
+
+
+class LazyGroup(TyperGroup):
+    """Lists the commands without importing them, and reports their errors."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and load_command(str(name)), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        with report_errors():
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
     name="superpos",
+    cls=LazyGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="Thousands of small text classifiers on one frozen T5: train a soft prompt, push it, ask it.",
+    help="Serve thousands of small text classifiers from one frozen T5: train a soft prompt, push it, query it.",
     epilog="Start with: superpos serve, then superpos classify sst2 'a gripping film'",
 )
 
@@ -43,43 +89,28 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def superpos(
-    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
-    """What every command shares: nothing but the version."""
+    """Declare the options that precede a command."""
 
 
-app.command()(serve)
-app.command()(train)
-app.command()(sweep)
-app.command()(evaluate)
-app.command()(report)
-app.command()(adapters_commands.push)
-app.command("list")(adapters_commands.list_tasks)
-app.command()(adapters_commands.alias)
-app.command()(rollout_commands.traffic)
-app.command()(rollout_commands.rollback)
-app.command()(rollout_commands.promote)
-app.command()(record_commands.history)
-app.command()(record_commands.usage)
-app.command()(classify)
-app.command()(adapters_commands.export)
-app.command("import")(adapters_commands.import_folder)
-app.add_typer(task_commands.app, name="task")
-app.add_typer(data_commands.app, name="data")
-app.add_typer(paper_commands.app, name="paper")
-app.add_typer(backbones.app, name="backbone")
-app.add_typer(registry_commands.app, name="registry")
-app.add_typer(tenant_commands.app, name="tenant")
-app.add_typer(key_commands.app, name="key")
+def _placeholder() -> None:
+    """Stand for a command in the list of commands."""
+
+
+for _name, (_, _panel, _summary) in COMMANDS.items():
+    app.command(_name, help=_summary, rich_help_panel=_panel)(_placeholder)
 
 
 def main() -> None:
-    """Run the command, unless PyPI's `adapters` has taken the place of ours."""
+    """Run the command, unless another package named `adapters` (PyPI has one) shadows ours."""
     import adapters
 
     if not getattr(adapters, "SUPERPOS", False):
         sys.exit(
-            f"superpos: the package 'adapters' that Python finds is another one ({adapters.__file__}); "
-            "uninstall it (pip uninstall adapters) or use an environment of its own"
+            f"superpos: Python imports another package named 'adapters' ({adapters.__file__}); "
+            "uninstall it (pip uninstall adapters) or use a separate environment"
         )
     app()

@@ -1,68 +1,17 @@
 """Options that several commands share, and those generated from the training arguments."""
 
-import inspect
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
 from cli.console import print_table
+from cli.option_group import Command, option_group
 from training.config.arguments import ARGUMENTS, TYPES, default_of
 from training.config.choices import MethodName
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 
-_BACKBONE = "Backbone"
-
-BackboneOption = Annotated[
-    str,
-    typer.Option(
-        envvar="SUPERPOS_BACKBONE",
-        help="'embedded', a directory, or a Hugging Face id such as google/flan-t5-small.",
-        rich_help_panel=_BACKBONE,
-    ),
-]
-RevisionOption = Annotated[
-    str | None,
-    typer.Option(
-        envvar="SUPERPOS_REVISION",
-        help="Branch, tag or commit of the backbone on the Hugging Face Hub.",
-        rich_help_panel=_BACKBONE,
-    ),
-]
-OfflineOption = Annotated[
-    bool,
-    typer.Option(envvar="SUPERPOS_OFFLINE", help="Download nothing; use only local files.", rich_help_panel=_BACKBONE),
-]
-DeviceOption = Annotated[
-    str, typer.Option(envvar="SUPERPOS_DEVICE", help="'cpu' or 'cuda'.", rich_help_panel=_BACKBONE)
-]
-CacheOption = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="SUPERPOS_CACHE_DIR",
-        help="Cache directory for the weights of the embedded backbone.",
-        rich_help_panel=_BACKBONE,
-    ),
-]
-PrecisionOption = Annotated[
-    str,
-    typer.Option(
-        help="Precision of the frozen network in training: fp32, or bf16 on CUDA and on CPUs that support it. Prompts "
-        "and the final scores stay in fp32.",
-        rich_help_panel=_BACKBONE,
-    ),
-]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        envvar="SUPERPOS_THREADS",
-        help="Number of CPU threads. (default: chosen by PyTorch)",
-        rich_help_panel=_BACKBONE,
-    ),
-]
 ServerOption = Annotated[str, typer.Option(envvar="SUPERPOS_SERVER", help="URL of the server.")]
 _TARGET = "URL of a server (http://…), path of a SQLite registry, or URL of a Redis registry (redis://…)."
 ToOption = Annotated[str, typer.Option("--to", envvar="SUPERPOS_SERVER", help=_TARGET)]
@@ -106,7 +55,7 @@ PresetOption = Annotated[
 
 def with_training_arguments(
     *, only: Collection[str] = tuple(ARGUMENTS), several: Collection[str] = ()
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+) -> Callable[[Command], Command]:
     """Give a command one option per training argument.
 
     Options that the user sets reach the command's parameter `explicit`, a dictionary by argument name.
@@ -115,31 +64,18 @@ def with_training_arguments(
         only: the arguments, as the fields of `TrainArguments`
         several: arguments that accept several values; these reach the command as one comma-separated string
     """
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        def run(**values: Any) -> None:
-            given = {name: values.pop(name) for name in only}
-            explicit = {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in given.items()
-                if value not in (None, [])
-            }
-            command(**values, explicit=explicit)
-
-        parameters = []
-        for parameter in inspect.signature(command).parameters.values():
-            if parameter.name == "explicit":
-                parameters += [_parameter(name, takes_several=name in several) for name in only]
-            else:
-                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__doc__, run.__name__ = command.__doc__, command.__name__
-        return run
-
-    return decorate
+    return option_group("explicit", {name: (_option(name, name in several), None) for name in only}, _explicit)
 
 
-def _parameter(name: str, *, takes_several: bool) -> inspect.Parameter:
+def _explicit(**given: Any) -> dict[str, Any]:
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in given.items()
+        if value not in (None, [])
+    }
+
+
+def _option(name: str, takes_several: bool) -> object:
     argument = ARGUMENTS[name]
     kind = str if takes_several else list[str] if TYPES[name] == tuple[str, ...] else TYPES[name]
     option = typer.Option(
@@ -147,8 +83,7 @@ def _parameter(name: str, *, takes_several: bool) -> inspect.Parameter:
         help=_help(name, takes_several),
         rich_help_panel=argument.panel,
     )
-    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return Annotated[kind | None, option]  # type: ignore[operator]
 
 
 def _help(name: str, takes_several: bool) -> str:

@@ -22,8 +22,8 @@ from rich.table import Table
 from backbone import Backbone, load
 from benchmarks.common.report import print_result
 from benchmarks.common.workload import originals
+from cli.backbone_options import CacheOption, ThreadsOption
 from cli.console import err, print_table
-from cli.options import CacheOption, ThreadsOption
 from service.catalog.adapter_cache import load_adapter
 from service.engine.engine import Engine
 from service.engine.types import BatchStats, EngineRow

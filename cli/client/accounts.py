@@ -1,144 +1,131 @@
-"""Where tenants and keys are kept: behind a running server, or beside a registry itself. One face, values as JSON."""
+"""Tenants and keys, behind a running server or in the store of a registry that no server needs to run for."""
 
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from adapters.errors import first_error
 from adapters.storage.opening import open_storage
-from cli.client.targets import Server, is_address
+from cli.client.targets import Server, is_address, require_registry
 from cli.console import CommandError
 from service.api.schemas.admin import (
     KeyBody,
+    KeyList,
     KeyRequest,
     NewKeyBody,
     RotateRequest,
     TenantBody,
     TenantChange,
+    TenantList,
     TenantRequest,
 )
 from service.tenancy.accounts import Accounts, open_accounts
 from service.tenancy.models import TenantInfo
 
-Json = dict[str, Any]
 _ACTOR = "cli"
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class AccountTarget(Protocol):
-    """Tenants and keys; takes and gives the bodies of `/admin`."""
+    """Reads and changes tenants and keys, with the request and response bodies of `/admin`."""
 
-    def tenants(self) -> list[Json]:
-        """Every tenant."""
-        ...
+    def tenants(self) -> list[TenantBody]: ...
 
-    def create_tenant(self, body: Json) -> Json:
-        """Make a tenant."""
-        ...
+    def create_tenant(self, body: TenantRequest) -> TenantBody: ...
 
-    def update_tenant(self, tenant: str, body: Json) -> Json:
-        """Set something of a tenant."""
-        ...
+    def update_tenant(self, tenant: str, body: TenantChange) -> TenantBody: ...
 
-    def delete_tenant(self, tenant: str) -> None:
-        """Remove a tenant and its keys."""
-        ...
+    def delete_tenant(self, tenant: str) -> None: ...
 
-    def keys(self, tenant: str) -> list[Json]:
-        """A tenant's keys."""
-        ...
+    def keys(self, tenant: str) -> list[KeyBody]: ...
 
-    def create_key(self, tenant: str, body: Json) -> Json:
-        """Make a key."""
-        ...
+    def create_key(self, tenant: str, body: KeyRequest) -> NewKeyBody: ...
 
-    def rotate_key(self, tenant: str, key: str, body: Json) -> Json:
-        """Give a key a new secret."""
-        ...
+    def rotate_key(self, tenant: str, key: str, body: RotateRequest) -> NewKeyBody: ...
 
-    def revoke_key(self, tenant: str, key: str) -> None:
-        """Remove a key."""
-        ...
+    def revoke_key(self, tenant: str, key: str) -> None: ...
 
 
-def open_account_target(place: str, key: str | None) -> AccountTarget:
-    """A server's accounts, asked with an administrator's key, or those beside a registry that is there already."""
-    if is_address(place):
-        return ServerAccounts(Server(place, key))
-    if "://" not in place and not Path(place).is_file():
-        raise CommandError(f"registry {place}: no such file; 'superpos serve --registry {place}' makes it")
-    return DirectAccounts(open_accounts(open_storage(place)))
+def open_account_target(location: str, key: str | None) -> AccountTarget:
+    """Open the accounts of a server, which needs an administrator's key, or those of an existing registry."""
+    if is_address(location):
+        return ServerAccounts(Server(location, key))
+    require_registry(location)
+    return DirectAccounts(open_accounts(open_storage(location)))
+
+
+def validated(model: type[Model], **values: object) -> Model:
+    """Build a request body, or raise `CommandError` naming the first invalid value."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as exc:
+        where, value, message = first_error(exc)
+        raise CommandError(f"{where} is {value}: {message}") from exc
 
 
 class ServerAccounts:
-    """Over `/admin`."""
+    """Accounts over a server's `/admin` routes."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def tenants(self) -> list[Json]:
-        return list(self._ask("GET", "")["tenants"])
+    def tenants(self) -> list[TenantBody]:
+        return self._request(TenantList, "GET", "").tenants
 
-    def create_tenant(self, body: Json) -> Json:
-        return self._ask("POST", "", TenantRequest.model_validate(body))
+    def create_tenant(self, body: TenantRequest) -> TenantBody:
+        return self._request(TenantBody, "POST", "", body)
 
-    def update_tenant(self, tenant: str, body: Json) -> Json:
-        return self._ask("PATCH", f"/{tenant}", TenantChange.model_validate(body))
+    def update_tenant(self, tenant: str, body: TenantChange) -> TenantBody:
+        return self._request(TenantBody, "PATCH", f"/{tenant}", body)
 
     def delete_tenant(self, tenant: str) -> None:
         self._server.request("DELETE", f"/admin/tenants/{tenant}")
 
-    def keys(self, tenant: str) -> list[Json]:
-        return list(self._ask("GET", f"/{tenant}/keys")["keys"])
+    def keys(self, tenant: str) -> list[KeyBody]:
+        return self._request(KeyList, "GET", f"/{tenant}/keys").keys
 
-    def create_key(self, tenant: str, body: Json) -> Json:
-        return self._ask("POST", f"/{tenant}/keys", KeyRequest.model_validate(body))
+    def create_key(self, tenant: str, body: KeyRequest) -> NewKeyBody:
+        return self._request(NewKeyBody, "POST", f"/{tenant}/keys", body)
 
-    def rotate_key(self, tenant: str, key: str, body: Json) -> Json:
-        return self._ask("POST", f"/{tenant}/keys/{key}/rotate", RotateRequest.model_validate(body))
+    def rotate_key(self, tenant: str, key: str, body: RotateRequest) -> NewKeyBody:
+        return self._request(NewKeyBody, "POST", f"/{tenant}/keys/{key}/rotate", body)
 
     def revoke_key(self, tenant: str, key: str) -> None:
         self._server.request("DELETE", f"/admin/tenants/{tenant}/keys/{key}")
 
-    def _ask(self, method: str, path: str, body: BaseModel | None = None) -> Json:
-        given = {} if body is None else {"json": body.model_dump(mode="json", exclude_unset=True)}
-        answer = self._server.request(method, f"/admin/tenants{path}", **given)
-        return dict(answer.json())
+    def _request(self, model: type[Model], method: str, path: str, body: BaseModel | None = None) -> Model:
+        sent = {} if body is None else {"json": body.model_dump(mode="json", exclude_unset=True)}
+        response = self._server.request(method, f"/admin/tenants{path}", **sent)
+        return model.model_validate_json(response.content)
 
 
 class DirectAccounts:
-    """In the store itself: for the first key, and for when no server runs. Servers see it within a second."""
+    """Accounts in the store itself: for the first key, and while no server runs. Servers follow within a second."""
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
 
-    def tenants(self) -> list[Json]:
-        return [TenantBody.model_validate(tenant).model_dump(mode="json") for tenant in self._accounts.tenants()]
+    def tenants(self) -> list[TenantBody]:
+        return [TenantBody.model_validate(tenant) for tenant in self._accounts.tenants()]
 
-    def create_tenant(self, body: Json) -> Json:
-        asked = TenantRequest.model_validate(body)
-        made = self._accounts.create_tenant(TenantInfo(**asked.model_dump()), actor=_ACTOR)
-        return TenantBody.model_validate(made).model_dump(mode="json")
+    def create_tenant(self, body: TenantRequest) -> TenantBody:
+        return TenantBody.model_validate(self._accounts.create_tenant(TenantInfo(**body.model_dump()), actor=_ACTOR))
 
-    def update_tenant(self, tenant: str, body: Json) -> Json:
-        change = TenantChange.model_validate(body)
-        made = self._accounts.update_tenant(tenant, change.apply_to, actor=_ACTOR)
-        return TenantBody.model_validate(made).model_dump(mode="json")
+    def update_tenant(self, tenant: str, body: TenantChange) -> TenantBody:
+        return TenantBody.model_validate(self._accounts.update_tenant(tenant, body.apply_to, actor=_ACTOR))
 
     def delete_tenant(self, tenant: str) -> None:
         self._accounts.delete_tenant(tenant, actor=_ACTOR)
 
-    def keys(self, tenant: str) -> list[Json]:
-        return [KeyBody.model_validate(key).model_dump(mode="json") for key in self._accounts.keys(tenant)]
+    def keys(self, tenant: str) -> list[KeyBody]:
+        return [KeyBody.model_validate(key) for key in self._accounts.keys(tenant)]
 
-    def create_key(self, tenant: str, body: Json) -> Json:
-        asked = KeyRequest.model_validate(body)
-        made = self._accounts.create_key(tenant, asked.role, actor=_ACTOR, expires_at=asked.expires_at, note=asked.note)
-        return NewKeyBody.shown(made).model_dump(mode="json")
+    def create_key(self, tenant: str, body: KeyRequest) -> NewKeyBody:
+        return NewKeyBody.shown(self._accounts.create_key(tenant, actor=_ACTOR, **body.model_dump()))
 
-    def rotate_key(self, tenant: str, key: str, body: Json) -> Json:
-        asked = RotateRequest.model_validate(body)
-        made = self._accounts.rotate_key(tenant, key, actor=_ACTOR, overlap_s=asked.overlap_s)
-        return NewKeyBody.shown(made).model_dump(mode="json")
+    def rotate_key(self, tenant: str, key: str, body: RotateRequest) -> NewKeyBody:
+        return NewKeyBody.shown(self._accounts.rotate_key(tenant, key, actor=_ACTOR, **body.model_dump()))
 
     def revoke_key(self, tenant: str, key: str) -> None:
         self._accounts.revoke_key(tenant, key, actor=_ACTOR)

@@ -1,37 +1,37 @@
-"""Publishing what a command trained: its place is asked before anything is trained, and each task is tried after."""
+"""Publishing adapters, by hand or after training."""
 
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from adapters.atomic_files import describe_oserror
+from adapters.errors import AdapterError
+from cli.client.targets import Target, open_target
 from cli.console import CommandError, err, out
 from cli.resume import without_credentials
-
-if TYPE_CHECKING:
-    from cli.client.targets import Target
+from training.runs.adapter_folder import adapter_files
 
 
-def ask_place(place: str, key: str | None) -> None:
-    """Raise, as `superpos list` would, where a place cannot be reached, is none, or does not take the key."""
-    from cli.client.targets import open_target
-
-    open_target(place, key).tasks()
+def check_target(location: str, key: str | None) -> None:
+    """Fail before training if the target of a later publish is unreachable or rejects the key."""
+    open_target(location, key, create=True).tasks()
 
 
-def publish(place: "Target", task: str, files: Mapping[str, bytes], aliases: Sequence[str] | None) -> None:
-    """Publish an adapter's files as a task's next version, and print what came of it."""
-    done = place.publish(task, files, aliases)
+def publish(target: Target, task: str, files: Mapping[str, bytes], aliases: Sequence[str] | None) -> None:
+    """Publish an adapter's files as the next version of a task, and print the result."""
+    done = target.publish(task, files, aliases)
     moved = f"only {', '.join(aliases)} moved" if aliases else "nothing changed"
-    state = "published" if done.created else f"already there, {moved}:"
+    state = "published" if done.created else f"already published, {moved}:"
     out.print(f"{state} {task}@{done.version} {done.digest}", markup=False)
 
 
 def publish_trained(runs: Sequence[tuple[str, Path]], to: str, key: str | None) -> None:
-    """Publish the adapter of each task's run that learned something; tell the command that would publish the others.
+    """Publish the adapter of each run that learned something, and print the commands that publish the others.
 
     Args:
-        runs: tasks, and their run folders
+        runs: tasks and their run folders
+        to: address, path or URL of the target
+        key: API key
 
     Raises:
         CommandError: not all of them are published
@@ -40,9 +40,7 @@ def publish_trained(runs: Sequence[tuple[str, Path]], to: str, key: str | None) 
     for task, folder in runs:
         if (reason := _publish_run(task, folder, to, key)) is not None:
             left.append(task)
-            err.print(
-                f"{task} is not published: {reason}; this would do it all the same:", style="yellow", markup=False
-            )
+            err.print(f"{task} is not published: {reason}; to publish it anyway:", style="yellow", markup=False)
             command = ["superpos", "push", str(folder), task, "--to", without_credentials(to)]
             err.print(f"  {shlex.join(command)}", markup=False)
     if left:
@@ -50,20 +48,16 @@ def publish_trained(runs: Sequence[tuple[str, Path]], to: str, key: str | None) 
 
 
 def _publish_run(task: str, folder: Path, to: str, key: str | None) -> str | None:
-    """Why it was not done; None where it was."""
-    from adapters.atomic_files import describe_oserror
-    from adapters.errors import AdapterError
-    from cli.client.targets import open_target
-    from training.runs.adapter_folder import adapter_files
+    """Publish one run's adapter; return the reason if that failed."""
     from training.runs.outcome import read_outcome
 
     outcome = read_outcome(folder)
     if outcome.best_step == 0:
-        return "no step made its prompt better than the untrained one"
+        return "no training step improved on the untrained prompt"
     if outcome.trained.collapsed:
-        return "it gave every row the same answer"
+        return "it predicts the same label for every row"
     try:
-        publish(open_target(to, key), task, adapter_files(folder), None)
+        publish(open_target(to, key, create=True), task, adapter_files(folder), None)
     except OSError as exc:
         return describe_oserror(exc)
     except (AdapterError, CommandError) as exc:

@@ -1,4 +1,4 @@
-"""Where adapters go to and come from: a running server over HTTP, or a registry itself. One face for both."""
+"""Servers and registries that commands read adapters from and publish them to."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -16,68 +16,84 @@ from adapters.registry.protocol import Change, Publication, Registry, TaskInfo, 
 from adapters.registry.rollback import AliasHistory, AliasMove, previous_target, roll_back
 from adapters.registry.rollouts import Promotion, promote, set_traffic
 from cli.console import CommandError
+from service.tenancy.api_keys import RULE, ApiKey
 
 _TIMEOUT_S = 60.0
 _PAGE = 500
 
 
 class Target(Protocol):
-    """Somewhere that holds adapters."""
+    """A server or registry that holds adapters."""
 
     def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str] | None) -> Publication:
-        """Add an adapter as a task's next version."""
+        """Publish an adapter as the next version of a task."""
         ...
 
     def set_alias(self, task: str, alias: str, version: int, expected: int | None) -> None:
-        """Point an alias at a version; with `expected`, only if it points there now."""
+        """Point an alias at a version, if it points at `expected` now or `expected` is None."""
         ...
 
     def set_traffic(self, task: str, traffic: Traffic) -> None:
-        """Say how a task's bare name is answered."""
+        """Set the canary and shadow versions of a task."""
         ...
 
     def roll_back(self, task: str, alias: str, expected: int | None) -> AliasMove:
-        """Point an alias back to where it pointed before; with `expected`, only if it points there now."""
+        """Return an alias to its previous version, if it points at `expected` now or `expected` is None."""
         ...
 
     def promote(self, task: str, version: int, metric: str | None, force: bool) -> Promotion:
-        """Point `production` at a version that passes the gate."""
+        """Point `production` at a version whose metric is not worse, or at any with `force`."""
         ...
 
     def tasks(self) -> Sequence[TaskInfo]:
-        """Every task."""
+        """Return every task."""
         ...
 
     def files(self, ref: Ref) -> dict[str, bytes]:
-        """The files of the version that a ref means."""
+        """Return the files of the version that a ref resolves to."""
         ...
 
     def history(self, task: str) -> Iterator[Change]:
-        """What was done to a task, oldest first."""
+        """Yield the changes of a task, oldest first."""
         ...
 
 
-def is_address(place: str) -> bool:
-    """Whether a place is a server's address."""
-    return place.startswith(("http://", "https://"))
+def is_address(location: str) -> bool:
+    """Return whether a location is a server's address."""
+    return location.startswith(("http://", "https://"))
 
 
-def open_target(place: str, key: str | None = None) -> Target:
-    """A server where the text is an http address, else a registry: a file, or Redis by its URL, which take no key."""
-    if is_address(place):
-        return Server(place, key)
-    return OpenRegistry(open_registry(place))
+def require_registry(location: str) -> None:
+    """Refuse the path of a registry file that does not exist."""
+    if "://" not in location and not Path(location).is_file():
+        raise CommandError(f"registry {location}: no such file; 'superpos serve --registry {location}' creates it")
 
 
-def open_source(place: str, key: str | None = None) -> Target:
-    """As `open_place`, for what is there already: a registry's file must exist."""
-    if "://" not in place and not Path(place).is_file():
-        raise CommandError(f"registry {place}: no such file")
-    return open_target(place, key)
+def open_target(location: str, key: str | None = None, *, create: bool = False) -> Target:
+    """Open a server by its http address, or a registry by its file or Redis URL.
+
+    Args:
+        location: the address, path or URL
+        key: API key, for a server only
+        create: whether to create a registry file that does not exist
+    """
+    if is_address(location):
+        return Server(location, key)
+    if not create:
+        require_registry(location)
+    return DirectRegistry(open_registry(location))
 
 
-class OpenRegistry:
-    """A registry, reached with no server between."""
+def find_task(target: Target, task: str) -> TaskInfo:
+    """Return a task by name, or raise `CommandError`."""
+    found = next((info for info in target.tasks() if info.task == task), None)
+    if found is None:
+        raise CommandError(f"no task {task!r} there; 'superpos list' shows the tasks")
+    return found
+
+
+class DirectRegistry:
+    """A registry, opened in this process."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -119,19 +135,19 @@ class OpenRegistry:
 
 
 class Server:
-    """A running server. Its problem details become `CommandError`s."""
+    """A running server, over HTTP. Error responses raise `CommandError` with the server's message."""
 
     def __init__(self, address: str, key: str | None = None) -> None:
         self._address = address
-        self._headers = {} if key is None else {"Authorization": f"Bearer {_checked(key)}"}
+        self._headers = {} if key is None else {"Authorization": f"Bearer {_valid_key(key)}"}
 
     def request(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
-        """Send a request; raise `CommandError` with the server's own words where it refuses."""
+        """Send a request and return its successful response."""
         try:
             with httpx2.Client(base_url=self._address, headers=self._headers, timeout=_TIMEOUT_S) as client:
                 response = client.request(method, path, **arguments)
         except httpx2.InvalidURL as exc:
-            raise CommandError(f"{self._address!r} is not an address: {exc}") from exc
+            raise CommandError(f"{self._address!r} is not a valid address: {exc}") from exc
         except httpx2.HTTPError as exc:
             raise CommandError(f"cannot reach {self._address}: {exc}; is 'superpos serve' running?") from exc
         if response.is_error:
@@ -140,7 +156,8 @@ class Server:
 
     def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str] | None) -> Publication:
         parts = [("files", (name, data)) for name, data in files.items()]
-        form: dict[str, object] = {"sha256": from_files(files).digest}  # what arrives is what was sent
+        # the server refuses files that do not arrive as they were sent
+        form: dict[str, object] = {"sha256": from_files(files).digest}
         if aliases is not None:
             form["alias"] = list(aliases) or [""]
         body = self.request("POST", f"/tasks/{task}/versions", files=parts, data=form).json()
@@ -165,10 +182,7 @@ class Server:
         return [_task_info(task) for task in self.request("GET", "/tasks").json()["tasks"]]
 
     def files(self, ref: Ref) -> dict[str, bytes]:
-        task = next((info for info in self.tasks() if info.task == ref.task), None)
-        if task is None:
-            raise CommandError(f"{self._address} has no task {ref.task!r}")
-        version = task.resolve(ref).version
+        version = find_task(self, ref.task).resolve(ref).version
         path = f"/tasks/{ref.task}/versions/{version}/files"
         names = self.request("GET", path).json()["files"]
         return {name: self.request("GET", f"{path}/{name}").content for name in names}
@@ -181,12 +195,10 @@ class Server:
             since, complete = part["position"], part["complete"]
 
 
-def _checked(key: str) -> str:
-    """A key that a header can hold; what is none is not repeated."""
-    from service.tenancy.api_keys import RULE, ApiKey
-
+def _valid_key(key: str) -> str:
+    """Return a well-formed key; an error does not repeat the text, which may be a secret."""
     if ApiKey.parse(key) is None:
-        raise CommandError(f"--key (SUPERPOS_API_KEY) is no key, expected {RULE}")
+        raise CommandError(f"--key (SUPERPOS_API_KEY) is not a valid key; expected {RULE}")
     return key
 
 

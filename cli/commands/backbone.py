@@ -1,53 +1,39 @@
-"""Loading a backbone for a command, and `superpos backbone`."""
+"""`superpos backbone`: prepare or inspect the frozen model."""
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
-from cli.backbone_options import load_backbone
-from cli.console import out, report_errors
-from cli.options import BackboneOption, CacheOption, OfflineOption, RevisionOption
+from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
+from cli.console import out
 
-if TYPE_CHECKING:
-    pass
+app = typer.Typer(no_args_is_help=True, help="Prepare or inspect the frozen model.")
 
-
-app = typer.Typer(no_args_is_help=True, help="The frozen model.")
+_SOURCE_HELP = "'embedded', a directory, or a Hugging Face model id."
+SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP)]
+SourceOption = Annotated[str, typer.Option("--source", "--backbone", envvar="SUPERPOS_BACKBONE", help=_SOURCE_HELP)]
 
 
 @app.command()
-def prepare(
-    source: Annotated[str, typer.Argument(help="'embedded', a directory, or a Hugging Face id.")] = "embedded",
-    cache_dir: CacheOption = None,
-    revision: RevisionOption = None,
-    offline: OfflineOption = False,
-) -> None:
-    """Convert or download a backbone now, so that the first start is quick.
+@backbone_options(source=SourceArgument)
+def prepare(backbone: BackboneOptions) -> None:
+    """Convert or download a backbone now, so that the first start is fast.
 
-    Example: superpos backbone prepare embedded
+    \b
+        superpos backbone prepare embedded
     """
-    from backbone import BackboneError
-
-    with report_errors(BackboneError):
-        identity = load_backbone(source, cache_dir=cache_dir, revision=revision, offline=offline).identity
-        out.print(f"{identity.id} {identity.revision} {identity.fingerprint}", markup=False)
+    identity = load_backbone(backbone).identity
+    out.print(f"{identity.id} {identity.revision} {identity.fingerprint}", markup=False)
 
 
 @app.command()
-def show(
-    source: BackboneOption = "embedded",
-    cache_dir: CacheOption = None,
-    revision: RevisionOption = None,
-    offline: OfflineOption = False,
-) -> None:
+@backbone_options(source=SourceOption)
+def show(backbone: BackboneOptions) -> None:
     """Print a backbone's identity and dimensions as JSON.
 
-    Example: superpos backbone show --source google/flan-t5-base
+    \b
+        superpos backbone show --source google/flan-t5-base
     """
-    from dataclasses import asdict
-
-    from backbone import BackboneError
-
-    with report_errors(BackboneError):
-        backbone = load_backbone(source, cache_dir=cache_dir, revision=revision, offline=offline)
-        out.print_json(data=asdict(backbone.identity) | asdict(backbone.architecture))
+    loaded = load_backbone(backbone)
+    out.print_json(data=asdict(loaded.identity) | asdict(loaded.architecture))

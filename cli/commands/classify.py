@@ -1,4 +1,4 @@
-"""`superpos classify`."""
+"""`superpos classify`: query a running server."""
 
 import json
 import sys
@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cli.console import CommandError, out, print_table, report_errors
+from cli.client.targets import Server
+from cli.console import CommandError, out, print_table
 from cli.options import DEFAULT_SERVER, KeyOption, ServerOption
 
 
@@ -15,12 +16,16 @@ def classify(
     ref: Annotated[str, typer.Argument(help="task, task@3, task@alias or task@sha256:…")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="Texts; for a task of several fields JSON objects. Left out: one a line from stdin."),
+        typer.Argument(
+            help="Texts to classify, or JSON objects for a task with several fields. (default: lines of standard input)"
+        ),
     ] = None,
     server: ServerOption = DEFAULT_SERVER,
     key: KeyOption = None,
-    truncate: Annotated[str, typer.Option(help="What to do with a long text: error, start or end.")] = "error",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the server's answer as it is.")] = False,
+    truncate: Annotated[
+        str, typer.Option(help="Texts that are too long: error refuses them, start or end cuts them there.")
+    ] = "error",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the server's response as JSON.")] = False,
 ) -> None:
     """Classify texts with a running server.
 
@@ -29,25 +34,22 @@ def classify(
         superpos classify rte '{"premise": "It rains.", "hypothesis": "It is wet."}'
         cut -f2 reviews.tsv | superpos classify sst2 --json
     """
-    from cli.client.targets import Server
-
-    with report_errors():
-        lines = texts or [line.rstrip("\n") for line in sys.stdin]
-        if not lines:
-            raise CommandError("nothing to classify: give texts as arguments or on standard input")
-        body = {"inputs": [_item(line) for line in lines], "truncate": truncate}
-        answer = Server(server, key).request("POST", f"/classify/{ref}", json=body).json()
-        if as_json:
-            out.print_json(data=answer)
-            return
-        table = Table("label", "score", "text", title=f"{answer['task']}@{answer['version']} {answer['adapter'][:19]}")
-        for line, prediction in zip(lines, answer["predictions"], strict=True):
-            table.add_row(prediction["label"], f"{prediction['score']:.3f}", line)
-        print_table(table)
+    lines = texts or [line.rstrip("\n") for line in sys.stdin]
+    if not lines:
+        raise CommandError("nothing to classify: give texts as arguments or on standard input")
+    body = {"inputs": [_input(line) for line in lines], "truncate": truncate}
+    answer = Server(server, key).request("POST", f"/classify/{ref}", json=body).json()
+    if as_json:
+        out.print_json(data=answer)
+        return
+    table = Table("label", "score", "text", title=f"{answer['task']}@{answer['version']} {answer['adapter'][:19]}")
+    for line, prediction in zip(lines, answer["predictions"], strict=True):
+        table.add_row(prediction["label"], f"{prediction['score']:.3f}", line)
+    print_table(table)
 
 
-def _item(line: str) -> object:
-    """A line that is a JSON object is one, any other is a text."""
+def _input(line: str) -> object:
+    """Return the fields that a line holds as a JSON object, or else the line as text."""
     try:
         value = json.loads(line)
     except ValueError:

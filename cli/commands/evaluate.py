@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.backbone_options import load_backbone
+from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
 from cli.commands.train import read_task_file
-from cli.console import CommandError, err, out, print_table, report_errors
-from cli.options import BackboneOption, CacheOption, DeviceOption, OfflineOption, RevisionOption, ThreadsOption
+from cli.console import CommandError, err, out, print_table
 from cli.ui.metrics_table import MetricsTable
 from training.config.choices import Calibrate, InvalidPolicy, Protocol
 
@@ -17,9 +16,11 @@ if TYPE_CHECKING:
     from training.task.task_file import TaskFile
 
 
+@backbone_options("device", "threads")
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="An adapter's folder, or the folder of a run with an adapter.")],
     task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="The task with the rows to evaluate on.")],
+    *,
     rows: Annotated[Literal["validation", "train"], typer.Option(help="Which of the task's files.")] = "validation",
     int8: Annotated[bool, typer.Option("--int8", help="Also score in int8, and report how many labels agree.")] = False,
     protocol: Annotated[
@@ -56,12 +57,7 @@ def evaluate(
             "Its digest changes.",
         ),
     ] = False,
-    backbone: BackboneOption = "embedded",
-    device: DeviceOption = "cpu",
-    threads: ThreadsOption = None,
-    cache_dir: CacheOption = None,
-    revision: RevisionOption = None,
-    offline: OfflineOption = False,
+    backbone: BackboneOptions,
 ) -> None:
     """Score an adapter on a task's rows with the serving scorer.
 
@@ -76,49 +72,43 @@ def evaluate(
         superpos evaluate my-adapter examples/tasks/tickets.yaml --int8 --record
         superpos evaluate my-adapter examples/tasks/tickets.yaml --calibrate auto --abstain-precision 0.95 --record
     """
-    from adapters.errors import AdapterError
     from adapters.files import from_files
-    from backbone import BackboneError
-    from training.errors import TrainingError
     from training.runs.adapter_folder import adapter_files, record_adapter
     from training.scoring.adapter_answers import adapter_task
     from training.scoring.adapter_evaluation import EvaluationOptions, evaluate_adapter
 
-    with report_errors(AdapterError, BackboneError, TrainingError):
-        if int8 and device != "cpu":
-            raise CommandError(f"--int8 requires --device cpu, not {device!r}")
-        if abstain_precision is not None and (calibrate == "never" or not 0 < abstain_precision < 1):
-            raise CommandError(
-                f"--abstain-precision {abstain_precision:g}: expected --calibrate auto and a number between 0 and 1"
-            )
-        if invalid is not None and protocol != "greedy":
-            raise CommandError(f"--invalid {invalid} requires --protocol greedy")
-        task = read_task_file(task_file)
-        paths = _row_files(task, rows)
-        adapter = from_files(adapter_files(folder))
-        task = adapter_task(task, adapter)
-        loaded = load_backbone(
-            backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
+    if int8 and backbone.device != "cpu":
+        raise CommandError(f"--int8 requires --device cpu, not {backbone.device!r}")
+    if abstain_precision is not None and (calibrate == "never" or not 0 < abstain_precision < 1):
+        raise CommandError(
+            f"--abstain-precision {abstain_precision:g}: expected --calibrate auto and a number between 0 and 1"
         )
-        options = EvaluationOptions(
-            int8=int8,
-            generated=(invalid or "wrong") if protocol == "greedy" else None,
-            calibrate=calibrate,
-            abstain_precision=abstain_precision,
-            robustness=robustness,
-        )
-        with err.status(f"scoring the rows of {paths[0]}"):
-            evaluation = evaluate_adapter(loaded, adapter, task, paths, options)
-        table = MetricsTable(f"{task.name}: {paths[0].name}", task.scoring)
-        table.add(adapter.digest[:19], evaluation.metrics, evaluation.intervals)
-        lines = _add_comparisons(table, evaluation, options)
-        print_table(table.finished())
-        for line in lines:
-            out.print(line, markup=False)
-        _print_calibration(evaluation, abstain_precision)
-        if record:
-            where = record_adapter(folder, evaluation.adapter)
-            out.print(f"{where} {evaluation.adapter.digest}", markup=False)
+    if invalid is not None and protocol != "greedy":
+        raise CommandError(f"--invalid {invalid} requires --protocol greedy")
+    task = read_task_file(task_file)
+    paths = _row_files(task, rows)
+    adapter = from_files(adapter_files(folder))
+    task = adapter_task(task, adapter)
+    loaded = load_backbone(backbone)
+    options = EvaluationOptions(
+        int8=int8,
+        generated=(invalid or "wrong") if protocol == "greedy" else None,
+        calibrate=calibrate,
+        abstain_precision=abstain_precision,
+        robustness=robustness,
+    )
+    with err.status(f"scoring the rows of {paths[0]}"):
+        evaluation = evaluate_adapter(loaded, adapter, task, paths, options)
+    table = MetricsTable(f"{task.name}: {paths[0].name}", task.scoring)
+    table.add(adapter.digest[:19], evaluation.metrics, evaluation.intervals)
+    lines = _add_comparisons(table, evaluation, options)
+    print_table(table.finished())
+    for line in lines:
+        out.print(line, markup=False)
+    _print_calibration(evaluation, abstain_precision)
+    if record:
+        where = record_adapter(folder, evaluation.adapter)
+        out.print(f"{where} {evaluation.adapter.digest}", markup=False)
 
 
 def _row_files(task: "TaskFile", rows: Literal["validation", "train"]) -> tuple[Path, ...]:

@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cli.backbone_options import load_backbone, training_precision
-from cli.console import CommandError, err, out, report_errors
-from cli.options import (
-    BackboneOption,
-    CacheOption,
-    DeviceOption,
-    OfflineOption,
-    PrecisionOption,
-    RevisionOption,
-    ThreadsOption,
-)
+from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
+from cli.console import CommandError, err, out
 from cli.ui.paper_tables import Part, print_part
 
 if TYPE_CHECKING:
@@ -30,8 +21,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The tables and the figure of SuperPos-Prompt (Sadraei et al. 2024): its grids, run on any backbone.",
-    epilog="A grid goes on where it was ended: give the same --out. Processes with other --tasks may share a folder.",
+    help="Reproduce the tables and the figure of the SuperPos-Prompt paper (Sadraei et al. 2024) on any backbone.",
+    epilog="An interrupted grid resumes with the same --out. Processes with different --tasks can share a folder.",
 )
 
 GridOption = Annotated[Path, typer.Option("--out", help="The grid's folder.")]
@@ -65,7 +56,9 @@ _TASKS = "qqp,qnli,mnli,sst2,stsb,mrpc,cola,multirc,rte,cb,copa,wic,boolq"
 def _command(part: Part, about: str) -> None:
     """Add one table's command: all take the same options."""
 
+    @backbone_options("device", "precision", "threads")
     def run(
+        backbone: BackboneOptions,
         tasks: TasksOption = _TASKS,
         methods: MethodsOption = None,
         seeds: SeedsOption = "0",
@@ -80,42 +73,28 @@ def _command(part: Part, about: str) -> None:
         plain: PlainOption = False,
         task_files: TaskFilesOption = Path("examples/tasks"),
         source: SourceOption = None,
-        backbone: BackboneOption = "embedded",
-        device: DeviceOption = "cpu",
-        precision: PrecisionOption = "fp32",
-        threads: ThreadsOption = None,
-        cache_dir: CacheOption = None,
-        revision: RevisionOption = None,
-        offline: OfflineOption = False,
     ) -> None:
-        from adapters.errors import AdapterError
-        from backbone import BackboneError
-        from training.errors import TrainingError
 
-        with report_errors(AdapterError, BackboneError, TrainingError):
-            grid = _grid(
-                part,
-                methods,
-                tasks,
-                seeds,
-                quick=quick,
-                steps=max_steps,
-                limit=limit,
-                rows=eval_rows,
-                split=split,
-                sources=source or (),
-            )
-            frozen_in = training_precision(precision)
-            files = _task_files(task_files, grid.tasks)
-            loaded = load_backbone(
-                backbone, cache_dir=cache_dir, revision=revision, offline=offline, device=device, threads=threads
-            )
-            if dry_run:
-                _list_left(grid, files, out_folder, loaded)
-                return
-            outcome = _run(grid, files, out_folder, loaded, max_slots=max_slots, precision=frozen_in, plain=plain)
-            print_part(part, grid, out_folder, loaded)
-            _end(outcome, out_folder)
+        grid = _grid(
+            part,
+            methods,
+            tasks,
+            seeds,
+            quick=quick,
+            steps=max_steps,
+            limit=limit,
+            rows=eval_rows,
+            split=split,
+            sources=source or (),
+        )
+        files = _task_files(task_files, grid.tasks)
+        loaded = load_backbone(backbone)
+        if dry_run:
+            _list_left(grid, files, out_folder, loaded)
+            return
+        outcome = _run(grid, files, out_folder, loaded, max_slots=max_slots, precision=backbone.precision, plain=plain)
+        print_part(part, grid, out_folder, loaded)
+        _end(outcome, out_folder)
 
     run.__doc__ = f"{about}\n\n\b\n    superpos paper {part} --quick --tasks sst2,rte,trec --seeds 0,1 --out runs/paper"
     app.command(part)(run)
@@ -128,33 +107,25 @@ _command("fig2", "Run Figure 2's grids (dropout, methods, m, how p′ starts) an
 
 
 @app.command()
+@backbone_options()
 def results(
     folder: Annotated[Path, typer.Argument(help="A grid's folder.")],
+    backbone: BackboneOptions,
     json_file: Annotated[Path, typer.Option("--json", help="The file to write.")],
-    backbone: BackboneOption = "embedded",
-    cache_dir: CacheOption = None,
-    revision: RevisionOption = None,
-    offline: OfflineOption = False,
 ) -> None:
     """Write what the finished runs of a folder came to into one JSON file.
 
     \b
         superpos paper results runs/paper --json docs/results/embedded.json
     """
-    from backbone import BackboneError
-    from training.errors import TrainingError
     from training.paper.grid_folder import collect
     from training.paper.results import write_results
 
-    with report_errors(BackboneError, TrainingError):
-        loaded = load_backbone(
-            backbone, cache_dir=cache_dir, revision=revision, offline=offline, device="cpu", threads=None
-        )
-        found = collect(folder, loaded)
-        if not found.cells:
-            raise CommandError(f"{folder} holds no finished run of a grid")
-        write_results(json_file, found)
-        out.print(f"{json_file}: {len(found.cells)} runs", markup=False)
+    found = collect(folder, load_backbone(backbone))
+    if not found.cells:
+        raise CommandError(f"{folder} holds no finished run of a grid")
+    write_results(json_file, found)
+    out.print(f"{json_file}: {len(found.cells)} runs", markup=False)
 
 
 @app.command()
@@ -169,14 +140,12 @@ def restore(
     \b
         superpos paper restore docs/results/embedded.json --out runs/paper
     """
-    from training.errors import TrainingError
     from training.paper.grid_folder import restore_cells
     from training.paper.results import read_results
 
-    with report_errors(TrainingError):
-        cells = read_results(json_file).cells
-        count = restore_cells(out_folder, cells)
-        out.print(f"{out_folder}: {count} of {len(cells)} runs restored, the others are there", markup=False)
+    cells = read_results(json_file).cells
+    count = restore_cells(out_folder, cells)
+    out.print(f"{out_folder}: {count} of {len(cells)} runs restored, the others are there", markup=False)
 
 
 @app.command()
@@ -191,13 +160,11 @@ def render(
     \b
         superpos paper render docs/results/*.json --out docs/results.md
     """
-    from training.errors import TrainingError
     from training.paper.page import write_page
     from training.paper.results import read_results
 
-    with report_errors(TrainingError):
-        write_page(out_file, {path.stem: read_results(path) for path in json_files}, images=out_file.parent / "images")
-        out.print(str(out_file), markup=False)
+    write_page(out_file, {path.stem: read_results(path) for path in json_files}, images=out_file.parent / "images")
+    out.print(str(out_file), markup=False)
 
 
 def _grid(

@@ -1,37 +1,34 @@
-"""`superpos report`."""
+"""`superpos report`: an HTML page about finished runs."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.console import out, report_errors
+from cli.console import out
+from training.report.writing import write_report
+from training.runs.layout import REPORT
 
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs, or folders that hold some.")
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders, or folders that contain run folders.")
     ],
     out_file: Annotated[
         Path | None,
-        typer.Option("--out", help="The page. (default: report.html in the folder, or here where there are several)"),
+        typer.Option("--out", help="The page. (default: report.html in the folder; with several, in this directory)"),
     ] = None,
 ) -> None:
-    """Write one HTML page about runs, from their folders alone, with the plots as SVG and PNG beside it.
+    """Write one HTML page about finished runs, with its plots as SVG and PNG files next to it.
 
-    It needs no network, no other file, and neither the backbone nor the rows. Several runs are compared: seeds and
-    rates in one learning curve, with mean and deviation.
+    It needs only the run folders: no network, no backbone and no training rows. With several runs, the page compares
+    them and draws the mean and deviation over seeds and learning rates.
 
     \b
         superpos report runs/tickets-superpos-seed0
         superpos report runs/sst2-simple-6-runs
         superpos report runs/sst2-superpos-seed0 runs/sst2-simple-seed0 --out sst2.html
     """
-    from training.errors import TrainingError
-    from training.report.writing import write_report
-    from training.runs.layout import REPORT
-
-    with report_errors(TrainingError):
-        page = out_file or (runs[0] / REPORT if len(runs) == 1 else Path(REPORT))
-        write_report(runs, page)
-        out.print(str(page), markup=False)
+    page = out_file or (runs[0] / REPORT if len(runs) == 1 else Path(REPORT))
+    write_report(runs, page)
+    out.print(str(page), markup=False)

@@ -1,36 +1,36 @@
 """`superpos traffic | rollback | promote`: which version of a task answers."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cli.console import CommandError, out, report_errors
+from adapters.registry.protocol import NO_TRAFFIC, TaskInfo, Traffic
+from cli.client.targets import find_task, open_target
+from cli.console import CommandError, out
 from cli.options import DEFAULT_SERVER, KeyOption, ToOption
 
-if TYPE_CHECKING:
-    from adapters.registry.protocol import TaskInfo, Traffic
-    from cli.client.targets import Target
-
-TaskArgument = Annotated[str, typer.Argument(help="The task.")]
+TaskArgument = Annotated[str, typer.Argument(help="Name of the task.")]
 
 
 def traffic(
     task: TaskArgument,
-    canary: Annotated[int | None, typer.Option(min=1, help="The version that gets part of the requests.")] = None,
+    canary: Annotated[int | None, typer.Option(min=1, help="Version that answers a share of the requests.")] = None,
     percent: Annotated[
-        float | None, typer.Option(min=0, max=100, help="Its part; who is in stays in while it grows.")
+        float | None,
+        typer.Option(min=0, max=100, help="Share of the canary; a caller that gets it keeps it while the share grows."),
     ] = None,
     shadow: Annotated[
-        int | None, typer.Option(min=1, help="The version that computes the same rows, only to be compared.")
+        int | None, typer.Option(min=1, help="Version that classifies the same rows for comparison only.")
     ] = None,
-    off: Annotated[bool, typer.Option("--off", help="End canary and shadow: production answers alone.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="End canary and shadow, so that only production answers.")] = False,
     to: ToOption = DEFAULT_SERVER,
     key: KeyOption = None,
 ) -> None:
-    """Show how a task's bare name is answered, or change it. What no option names stays as it is.
+    """Show or change a task's canary and shadow versions. What is not given stays as it is.
 
-    A rollout: push the new version with --no-alias, give it a part, raise that, promote it. Rollback goes back.
+    For a gradual release, push the new version with --no-alias, give it a share as the canary, raise the share, then
+    promote it. The rollback command returns to the version before.
 
     \b
         superpos traffic sst2 --shadow 4
@@ -39,92 +39,66 @@ def traffic(
         superpos traffic sst2 --off
         superpos traffic sst2
     """
-    from adapters.errors import AdapterError
-    from adapters.registry.protocol import NO_TRAFFIC
-    from cli.client.targets import open_source
-
-    with report_errors(AdapterError):
-        if off and (canary, percent, shadow) != (None, None, None):
-            raise CommandError("--off ends canary and shadow, so it stands alone")
-        place = open_source(to, key)
-        info = _task(place, task)
-        wanted = NO_TRAFFIC if off else _changed(info.traffic, canary, percent, shadow)
-        if wanted != info.traffic:
-            place.set_traffic(task, wanted)
-        out.print(_told(info, wanted), markup=False)
+    given: dict[str, Any] = {"canary": canary, "percent": percent, "shadow": shadow}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if off and changes:
+        raise CommandError("--off cannot be combined with --canary, --percent or --shadow")
+    target = open_target(to, key)
+    info = find_task(target, task)
+    wanted = NO_TRAFFIC if off else replace(info.traffic, **changes)
+    if wanted != info.traffic:
+        target.set_traffic(task, wanted)
+    out.print(_described(info, wanted), markup=False)
 
 
 def rollback(
     task: TaskArgument,
-    alias: Annotated[str, typer.Option(help="The alias to move; production is the bare task name.")] = "production",
+    alias: Annotated[str, typer.Option(help="Alias to move; production is the bare task name.")] = "production",
     to: ToOption = DEFAULT_SERVER,
     key: KeyOption = None,
 ) -> None:
-    """Point a task's production version back to the one before it. Run again, it goes one further back.
+    """Return an alias to the version that it pointed at before. Run it again to go one version further back.
 
-    It ends a canary too; the traffic command's --off ends a canary alone.
+    A rollback also ends a canary. To end only the canary, use the --off option of the traffic command.
 
     \b
         superpos rollback sst2
         superpos rollback sst2 --alias best
     """
-    from adapters.errors import AdapterError
-    from cli.client.targets import open_source
-
-    with report_errors(AdapterError):
-        place = open_source(to, key)
-        current = _task(place, task).aliases.get(alias)
-        move = place.roll_back(task, alias, current)  # of two who saw the same version, one moves it
-        out.print(f"{task}@{alias} is version {move.version}, it was {move.previous}", markup=False)
+    target = open_target(to, key)
+    current = find_task(target, task).aliases.get(alias)
+    # with the expected version, only one of two concurrent rollbacks moves the alias
+    move = target.roll_back(task, alias, current)
+    out.print(f"{task}@{alias} is version {move.version}, it was {move.previous}", markup=False)
 
 
 def promote(
     task: TaskArgument,
-    version: Annotated[int, typer.Argument(min=1, help="The version to put into production.")],
+    version: Annotated[int, typer.Argument(min=1, help="Version to put into production.")],
     metric: Annotated[
         str | None,
-        typer.Option(help="The figure of the cards to compare. (default: what production's training chose by)"),
+        typer.Option(help="Metric of the model cards to compare. (default: the selection metric of production)"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Promote it whatever the cards say.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Promote the version without comparing metrics.")] = False,
     to: ToOption = DEFAULT_SERVER,
     key: KeyOption = None,
 ) -> None:
-    """Put a version into production if its card is no worse than the present one's.
+    """Put a version into production if its metric is not worse than that of the current version.
 
-    A version without the figure, or with a worse one, is refused unless --force.
+    A version whose card lacks the metric is refused, too. Use --force to promote it regardless.
 
     \b
         superpos promote sst2 4
         superpos promote sst2 4 --metric macro_f1
         superpos promote sst2 4 --force
     """
-    from adapters.errors import AdapterError
-    from cli.client.targets import open_source
-
-    with report_errors(AdapterError):
-        done = open_source(to, key).promote(task, version, metric, force)
-        why = "forced" if done.metric is None else f"no worse by {done.metric}"
-        was = "nothing" if done.move.previous is None else done.move.previous
-        out.print(f"{task}@production is version {version}, it was {was}; {why}", markup=False)
+    done = open_target(to, key).promote(task, version, metric, force)
+    why = "forced" if done.metric is None else f"{done.metric} is not worse"
+    was = "nothing" if done.move.previous is None else done.move.previous
+    out.print(f"{task}@production is version {version}, it was {was}; {why}", markup=False)
 
 
-def _task(place: "Target", task: str) -> "TaskInfo":
-    found = next((info for info in place.tasks() if info.task == task), None)
-    if found is None:
-        raise CommandError(f"no task {task!r} there")
-    return found
-
-
-def _changed(now: "Traffic", canary: int | None, percent: float | None, shadow: int | None) -> "Traffic":
-    return replace(
-        now,
-        canary=now.canary if canary is None else canary,
-        percent=now.percent if percent is None else percent,
-        shadow=now.shadow if shadow is None else shadow,
-    )
-
-
-def _told(info: "TaskInfo", traffic: "Traffic") -> str:
+def _described(info: TaskInfo, traffic: Traffic) -> str:
     production = info.aliases.get("production")
     parts = ["no production version" if production is None else f"production is version {production}"]
     if traffic.canary is not None:

@@ -1,6 +1,7 @@
 """`superpos sweep`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,18 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.backbone_options import load_backbone
-from cli.client.publish import ask_place, publish_trained
+from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
+from cli.client.publish import check_target, publish_trained
 from cli.commands.train import read_task_file
-from cli.console import CommandError, err, out, print_table, report_errors
+from cli.console import CommandError, err, out, print_table
 from cli.options import (
-    BackboneOption,
-    CacheOption,
-    DeviceOption,
     KeyOption,
-    OfflineOption,
-    RevisionOption,
-    ThreadsOption,
     with_training_arguments,
 )
 from cli.ui.metrics_table import MetricsTable
@@ -40,8 +35,10 @@ INTERRUPTED = 130
 
 
 @with_training_arguments(only=("epochs", "num_virtual_tokens", "max_steps", "eval_every", "seed"))
+@backbone_options("device", "threads")
 def sweep(
     task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="Template, labels and rows of the task.")],
+    *,
     explicit: dict[str, Any],
     trials: Annotated[int, typer.Option(min=1, help="Runs to try, including pruned ones.", rich_help_panel=_RUN)] = 24,
     parallel: Annotated[
@@ -89,77 +86,68 @@ def sweep(
         str | None, typer.Option(help="Publish the best run to a server, a SQLite registry or Redis.")
     ] = None,
     key: KeyOption = None,
-    backbone: BackboneOption = "embedded",
-    device: DeviceOption = "cpu",
-    threads: ThreadsOption = None,
-    cache_dir: CacheOption = None,
-    revision: RevisionOption = None,
-    offline: OfflineOption = False,
+    backbone: BackboneOptions,
 ) -> None:
-    """Search for the best rate, method and size with Optuna; stacks of runs train in one packed batch.
+    """Search for the best learning rate, method and prompt size with Optuna.
 
-    Each trial has its own run folder. Only the best trial is scored on the report rows, once. After Ctrl-C or a kill,
-    --resume continues without repeating finished trials. --ray distributes the stacks over a cluster.
+    Stacks of trials train in one packed batch. Each trial has its own run folder. Only the best trial is scored on the
+    report rows, once. After Ctrl-C or a kill, --resume continues without repeating finished trials. --ray distributes
+    the stacks over a cluster.
 
     \b
         superpos sweep examples/tasks/tickets.yaml --trials 16 --epochs 5
         superpos sweep sst2.yaml --method superpos,simple --lr 0.001:1.0 --m 8,32,128 --publish http://127.0.0.1:8080
         superpos sweep sst2.yaml --trials 100 --ray 10.0.0.7:6379 --out runs/sst2-sweep --resume
     """
-    from adapters.errors import AdapterError
-    from backbone import BackboneError
     from training.config.arguments import TrainArguments
-    from training.errors import TrainingError
     from training.runs.command import train_command
     from training.sweeping import space
 
-    with report_errors(AdapterError, BackboneError, TrainingError):
-        _need("optuna", "sweep")
-        if ray is not None:
-            _need("ray", "ray")
-        from training.sweeping.launch import RayWorkers, read_sweep_task
-        from training.sweeping.sweep import SweepPlan
+    _need("optuna", "sweep")
+    if ray is not None:
+        _need("ray", "ray")
+    from training.sweeping.launch import RayWorkers, read_sweep_task
+    from training.sweeping.sweep import SweepPlan
 
-        plan = SweepPlan(
-            space=space.SearchSpace(
-                methods=space.methods(method),
-                lr=space.numbers(lr, "lr"),
-                weight_decay=None if weight_decay is None else space.numbers(weight_decay, "weight_decay"),
-                batch_size=space.counts(batch_size, "batch_size"),
-                num_sampled_tokens=space.counts(m, "m"),
-                basis=space.bases(basis),
-            ),
-            fixed=TrainArguments(**explicit),
-            trials=trials,
-            parallel=parallel,
-            metric=metric,
-            pruner=pruner,
-        )
-        task = read_task_file(task_file)
-        if publish is not None:
-            ask_place(publish, key)
-        load = partial(load_backbone, backbone, cache_dir=cache_dir, revision=revision, offline=offline)
-        # with --ray this process only tokenises and scores one prompt: the devices are the workers'
-        loaded = load(device=device if ray is None else "cpu", threads=threads)
-        best = _run(
-            plan,
-            read_sweep_task(loaded, task, plan, split=split, limit=limit),
-            loaded,
-            out_folder or _default_folder(f"{task.name}-sweep", resume=resume),
-            resume=resume,
-            plain=plain,
-            workers=RayWorkers(ray, partial(load, device=device, threads=threads), device, threads) if ray else None,
-            command=partial(
-                train_command,
-                split=split,
-                limit=limit,
-                backbone=backbone,
-                revision=revision or "",
-                task_file=str(task_file),
-            ),
-        )
-        if publish is not None:
-            publish_trained([(task.name, best)], publish, key)
+    plan = SweepPlan(
+        space=space.SearchSpace(
+            methods=space.methods(method),
+            lr=space.numbers(lr, "lr"),
+            weight_decay=None if weight_decay is None else space.numbers(weight_decay, "weight_decay"),
+            batch_size=space.counts(batch_size, "batch_size"),
+            num_sampled_tokens=space.counts(m, "m"),
+            basis=space.bases(basis),
+        ),
+        fixed=TrainArguments(**explicit),
+        trials=trials,
+        parallel=parallel,
+        metric=metric,
+        pruner=pruner,
+    )
+    task = read_task_file(task_file)
+    if publish is not None:
+        check_target(publish, key)
+    # with --ray this process only tokenises and scores one prompt: the devices are the workers'
+    loaded = load_backbone(replace(backbone, device="cpu") if ray else backbone)
+    best = _run(
+        plan,
+        read_sweep_task(loaded, task, plan, split=split, limit=limit),
+        loaded,
+        out_folder or _default_folder(f"{task.name}-sweep", resume=resume),
+        resume=resume,
+        plain=plain,
+        workers=RayWorkers(ray, partial(load_backbone, backbone), backbone.device, backbone.threads) if ray else None,
+        command=partial(
+            train_command,
+            split=split,
+            limit=limit,
+            backbone=backbone.backbone,
+            revision=backbone.revision or "",
+            task_file=str(task_file),
+        ),
+    )
+    if publish is not None:
+        publish_trained([(task.name, best)], publish, key)
 
 
 def _run(

@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.backbone_options import backbone_source, training_precision
-from cli.client.publish import ask_place, publish_trained
-from cli.console import CommandError, err, report_errors, status
+from cli.backbone_options import PANEL, BackboneOptions, backbone_options, backbone_source
+from cli.client.publish import check_target, publish_trained
+from cli.console import CommandError, err, status
 from cli.options import (
-    BackboneOption,
-    CacheOption,
     KeyOption,
-    OfflineOption,
-    PrecisionOption,
     PresetOption,
-    RevisionOption,
-    ThreadsOption,
     with_training_arguments,
 )
 from cli.resume import resume_command, resume_hint
@@ -34,7 +28,18 @@ if TYPE_CHECKING:
 _DATA, _RUN = "Data", "Run"
 
 
+DevicesOption = Annotated[
+    str,
+    typer.Option(
+        envvar="SUPERPOS_DEVICE",
+        help="'cpu', 'cuda', or several devices: cuda:0,cuda:1.",
+        rich_help_panel=PANEL,
+    ),
+]
+
+
 @with_training_arguments(several=("lr",))
+@backbone_options("device", "precision", "threads", device=DevicesOption)
 def train(
     context: typer.Context,
     task_files: Annotated[
@@ -107,20 +112,7 @@ def train(
         ),
     ] = None,
     key: KeyOption = None,
-    backbone: BackboneOption = "embedded",
-    device: Annotated[
-        str,
-        typer.Option(
-            envvar="SUPERPOS_DEVICE",
-            help="'cpu', 'cuda', or several devices: cuda:0,cuda:1.",
-            rich_help_panel="Backbone",
-        ),
-    ] = "cpu",
-    precision: PrecisionOption = "fp32",
-    threads: ThreadsOption = None,
-    cache_dir: CacheOption = None,
-    revision: RevisionOption = None,
-    offline: OfflineOption = False,
+    backbone: BackboneOptions,
 ) -> None:
     """Train a prompt for each task and write its run folder: adapter, metrics, card and report.
 
@@ -137,65 +129,60 @@ def train(
         superpos train sst2.yaml trec.yaml --seeds 5 --out runs/both --device cuda:0,cuda:1
         superpos train sst2.yaml trec.yaml --seeds 5 --out runs/both --device cuda:0,cuda:1 --resume
     """
-    from adapters.errors import AdapterError
-    from backbone import BackboneError
     from training.config.presets import train_arguments
     from training.data.folds import Fold
-    from training.errors import TrainingError
     from training.runs.plan import plan_runs, unfinished_runs
     from training.runs.processes import launch
 
-    with report_errors(AdapterError, BackboneError, TrainingError):
-        tasks = [read_task_file(path) for path in task_files]
-        rates = [{"lr": rate} for rate in _rates(explicit.pop("lr"))] if "lr" in explicit else [{}]
-        first_seed = explicit.get("seed", default_of("seed", "superpos"))
-        if split == "kfold" and publish is not None:
-            raise CommandError("--publish: with --split kfold no prompt is trained on all rows; use another split")
-        if resume and out_folder is None:
-            raise CommandError("--resume needs the folder of the interrupted runs; name it with --out")
-        parts = [Fold(number=number, of=folds) for number in range(1, folds + 1)] if split == "kfold" else [None]
-        variants = [
-            (train_arguments(explicit | rate | {"seed": number}, preset=preset), part)
-            for rate in rates
-            for number in range(first_seed, first_seed + seeds)
-            for part in parts
-        ]
-        if publish is not None and (reason := WITHOUT_ADAPTER.get(variants[0][0].method)):
-            raise CommandError(f"--publish: method {variants[0][0].method!r} produces no adapter: {reason}")
-        weights = backbone_source(backbone, cache_dir=cache_dir, revision=revision, offline=offline)
-        above, plans = plan_runs(
-            tasks,
-            variants,
-            out_folder,
-            split=split,
-            limit=limit,
-            precision=training_precision(precision),
-            resume=resume,
-            tensorboard=tensorboard,
-        )
-        if publish is not None:
-            ask_place(publish, key)
-        with resume_hint(resume_command(context, above), plans):
-            display = TrainingDisplay(err, [(plan.name, plan.task.metric) for plan in plans], plain=plain)
-            with display.live():
-                failures = launch(
-                    plans,
-                    weights,
-                    devices=device.split(","),
-                    processes=processes or 1,
-                    threads=threads,
-                    on_event=display.watch,
-                    say=status,
-                )
-            best = print_outcomes(plans)
-            if write_report:
-                report_training(plans, above)
-            if failures:
-                raise CommandError("; ".join(failures))
-        if unfinished_runs(plans):
-            raise typer.Exit(130)  # the exit status of a shell command that Ctrl-C ended
-        if publish is not None:
-            publish_trained([(task.name, outcome.folder) for task, outcome in best], publish, key)
+    tasks = [read_task_file(path) for path in task_files]
+    rates = [{"lr": rate} for rate in _rates(explicit.pop("lr"))] if "lr" in explicit else [{}]
+    first_seed = explicit.get("seed", default_of("seed", "superpos"))
+    if split == "kfold" and publish is not None:
+        raise CommandError("--publish: with --split kfold no prompt is trained on all rows; use another split")
+    if resume and out_folder is None:
+        raise CommandError("--resume needs the folder of the interrupted runs; name it with --out")
+    parts = [Fold(number=number, of=folds) for number in range(1, folds + 1)] if split == "kfold" else [None]
+    variants = [
+        (train_arguments(explicit | rate | {"seed": number}, preset=preset), part)
+        for rate in rates
+        for number in range(first_seed, first_seed + seeds)
+        for part in parts
+    ]
+    if publish is not None and (reason := WITHOUT_ADAPTER.get(variants[0][0].method)):
+        raise CommandError(f"--publish: method {variants[0][0].method!r} produces no adapter: {reason}")
+    above, plans = plan_runs(
+        tasks,
+        variants,
+        out_folder,
+        split=split,
+        limit=limit,
+        precision=backbone.precision,
+        resume=resume,
+        tensorboard=tensorboard,
+    )
+    if publish is not None:
+        check_target(publish, key)
+    with resume_hint(resume_command(context, above), plans):
+        display = TrainingDisplay(err, [(plan.name, plan.task.metric) for plan in plans], plain=plain)
+        with display.live():
+            failures = launch(
+                plans,
+                backbone_source(backbone),
+                devices=backbone.device.split(","),
+                processes=processes or 1,
+                threads=backbone.threads,
+                on_event=display.watch,
+                say=status,
+            )
+        best = print_outcomes(plans)
+        if write_report:
+            report_training(plans, above)
+        if failures:
+            raise CommandError("; ".join(failures))
+    if unfinished_runs(plans):
+        raise typer.Exit(130)  # the exit status of a shell command that Ctrl-C ended
+    if publish is not None:
+        publish_trained([(task.name, outcome.folder) for task, outcome in best], publish, key)
 
 
 def _rates(text: str) -> list[float]:

@@ -101,7 +101,7 @@ def test_pushing_what_is_there_already_changes_nothing_and_says_so(desk: Desk, t
     superpos("push", desk.run, "topic", "--to", place)
     before = open_registry(place).changes()
     again = superpos("push", desk.run, "topic", "--to", place)
-    assert (again.code, again.stdout) == (0, f"already there, nothing changed: topic@1 {desk.adapter.digest}\n")
+    assert (again.code, again.stdout) == (0, f"already published, nothing changed: topic@1 {desk.adapter.digest}\n")
     assert open_registry(place).changes() == before
 
 
@@ -143,7 +143,7 @@ def test_a_push_without_an_alias_leaves_production_where_it_is(desk: Desk, tmp_p
     assert two.code == 0
     assert open_registry(place).describe(DEFAULT_TENANT, "also").aliases == {"canary": 1, "blue": 1}
     again = superpos("push", tmp_path / "newer", "topic", "--to", place, "--alias", "production")
-    assert again.stdout == f"already there, only production moved: topic@2 {newer.digest}\n"
+    assert again.stdout == f"already published, only production moved: topic@2 {newer.digest}\n"
     assert open_registry(place).describe(DEFAULT_TENANT, "topic").aliases == {"production": 2}
 
 
@@ -163,7 +163,7 @@ def test_a_result_is_published_to_a_server_that_asks_for_a_key(
     refused = superpos(*words, "--out", tmp_path / "one")
     assert "401 unauthenticated" in refused.refusal()
     assert not (tmp_path / "one").exists(), "the server is asked before anything is trained"
-    assert "is no key" in superpos(*words, "--out", tmp_path / "one", SUPERPOS_API_KEY="mine").refusal()
+    assert "is not a valid key" in superpos(*words, "--out", tmp_path / "one", SUPERPOS_API_KEY="mine").refusal()
     answer = superpos(*words, "--out", tmp_path / "two", SUPERPOS_API_KEY=ADMIN_KEY)
     assert answer.code == 0, answer.stderr
     digest = from_files(read_folder(tmp_path / "two" / "adapter")).digest
@@ -220,7 +220,7 @@ def test_a_server_takes_gives_and_answers_as_a_registrys_file_does(
     url, digest = serve().url, desk.adapter.digest
     assert superpos("push", desk.run, "topic", "--to", url).stdout == f"published topic@1 {digest}\n"
     again = superpos("push", desk.run, "topic", SUPERPOS_SERVER=url)
-    assert again.stdout == f"already there, nothing changed: topic@1 {digest}\n"
+    assert again.stdout == f"already published, nothing changed: topic@1 {digest}\n"
     listed = superpos("list", "--from", url).text.split()
     assert {"topic", "1", "production", digest[:19]} <= set(listed)
 

@@ -8,24 +8,22 @@ from collections.abc import Iterator
 import pytest
 from support.cli import superpos
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
 
-from cli.main import app
+from cli.main import COMMANDS as ENTRIES
+from cli.main import load_command
 
 
-def commands(group: TyperGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], TyperCommand]]:
+def commands(command: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], TyperCommand]]:
     """Every command that does something, with its words."""
-    for name, command in group.commands.items():
-        if isinstance(command, TyperGroup):
-            yield from commands(command, (*path, name))
-        else:
-            assert isinstance(command, TyperCommand)
-            yield (*path, name), command
+    if isinstance(command, TyperGroup):
+        for name, inner in command.commands.items():
+            yield from commands(inner, (*path, name))
+    else:
+        assert isinstance(command, TyperCommand)
+        yield path, command
 
 
-ROOT = get_command(app)
-assert isinstance(ROOT, TyperGroup)
-COMMANDS = dict(commands(ROOT))
+COMMANDS = {path: command for name in ENTRIES for path, command in commands(load_command(name), (name,))}
 
 
 def examples(command: TyperCommand) -> list[list[str]]:
@@ -104,7 +102,20 @@ def test_help_of_the_whole_and_of_its_group_says_where_to_begin() -> None:
     assert {"prepare", "show"} <= set(group.text.split())
 
 
-def test_help_needs_no_slow_import() -> None:
-    code = "import sys, cli.main; print([name for name in ('torch', 'transformers', 'fastapi') if name in sys.modules])"
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_list_of_commands_describes_each_as_its_own_help_does(name: str) -> None:
+    assert (load_command(name).help or "").startswith(ENTRIES[name][2].removesuffix("."))
+
+
+@pytest.mark.parametrize(
+    ("code", "slow"),
+    [
+        ("import cli.main", ("torch", "transformers", "fastapi", "pydantic", "numpy")),
+        ("from cli.main import *; [load_command(name) for name in COMMANDS]", ("torch", "transformers", "fastapi")),
+    ],
+    ids=["of the whole", "of every command"],
+)
+def test_help_needs_no_slow_import(code: str, slow: tuple[str, ...]) -> None:
+    code = f"import sys; {code}; print([name for name in {slow} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

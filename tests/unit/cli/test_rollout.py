@@ -63,7 +63,7 @@ def test_a_worse_version_is_promoted_only_by_force(place: str) -> None:
     forced = superpos("promote", "sst2", 3, "--force", "--to", place).text
     assert forced == "sst2@production is version 3, it was 2; forced"
     back = superpos("promote", "sst2", 2, "--metric", "accuracy", "--to", place).text
-    assert back == "sst2@production is version 2, it was 3; no worse by report_accuracy"
+    assert back == "sst2@production is version 2, it was 3; report_accuracy is not worse"
 
 
 def test_what_cannot_be_is_refused_in_one_line(place: str) -> None:

@@ -132,7 +132,7 @@ def test_every_command_that_asks_a_server_shows_the_key(
     for words in commands:
         assert "401 unauthenticated" in superpos(*words).refusal(), words
         wrong = superpos(*words, "--key", "sp_x\n").refusal()
-        assert "--key (SUPERPOS_API_KEY) is no key" in wrong
+        assert "--key (SUPERPOS_API_KEY) is not a valid key" in wrong
         answer = superpos(*words, SUPERPOS_API_KEY=ADMIN_KEY)
         assert answer.code == 0, answer.stderr
         if words[0] == "classify":

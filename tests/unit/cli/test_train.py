@@ -192,7 +192,7 @@ def test_a_run_that_learned_nothing_is_not_published_and_the_command_that_would_
     answer = superpos("train", task, *options, *QUICK)
     assert answer.refusal() == "1 of 1 tasks are not published: topic"
     told = answer.stderr.splitlines()
-    assert told[-3].startswith("topic is not published: it gave every row the same answer; this would do it")
+    assert told[-3].startswith("topic is not published: it predicts the same label for every row; to publish it")
     assert not open_registry(registry).list(DEFAULT_TENANT)
     pushed = superpos(*shlex.split(told[-2])[1:])
     assert pushed.stdout.startswith("published topic@1 "), pushed.stderr
@@ -204,7 +204,7 @@ def test_an_untrained_prompt_is_not_published(desk: Desk, tmp_path: Path, capsys
     (tmp_path / "run" / "result.json").write_text(json.dumps(result | {"best_step": 0}), encoding="utf-8")
     with pytest.raises(CommandError, match="1 of 1 tasks are not published: topic"):
         publish_trained([("topic", tmp_path / "run")], str(tmp_path / "registry.sqlite"), None)
-    assert "no step made its prompt better than the untrained one" in capsys.readouterr().err
+    assert "no training step improved on the untrained prompt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,13 @@ def test_servers_of_a_redis_that_lost_everything_answer_and_take_nothing_new(
     told = "the registry is empty, its log was at position 2: restore it"
     eventually(lambda: upload(server, tiny, 1).json()["detail"] == told)
     assert upload(server, tiny, 1).status_code == 503
+    others = [
+        move_alias(server, 1),
+        server.client.put("/tasks/sentiment/traffic", json={}),
+        server.client.post("/tasks/sentiment/promote", json={"version": 1}),
+        server.client.delete("/tasks/sentiment/versions/1"),
+    ]
+    assert {(refused.status_code, refused.json()["detail"]) for refused in others} == {(503, told)}
     assert open_registry(redis.url).changes() == []
     assert digest_of(server) == digest
     redis.stop()

@@ -1,1 +1,1 @@
-"""Longer runs than a test may take: acceptance on real rows, benchmarks, and the training of the bundled adapters."""
+"""Timings. Each program prints tables and ends with one line of JSON: figures, commit, device and versions."""

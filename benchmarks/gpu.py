@@ -1,11 +1,11 @@
-"""The engine on CUDA in bf16: rows a second against `transformers` in bf16, and the share of the device's peak.
+"""Engine on CUDA in bf16: rows per second against `transformers` in bf16, and the share of the device's peak.
 
-Needs a CUDA device and says so where there is none. For 1 to 1,024 rows of mixed lengths, in turns:
+Needs a CUDA device and exits with a message otherwise. For 1 to 1,024 rows of mixed lengths, alternately:
 
 - `rows{n}_bf16_vs_generate2`, `rows{n}_bf16_vs_one_step`: seconds of `transformers` (padded) ÷ ours, the same rows.
-- `rows{n}_bf16_mfu`: multiply-adds that the forward needs, a second, ÷ those of the fastest bf16 matrix product here.
+- `rows{n}_bf16_mfu`: necessary multiply-adds of the forward per second ÷ those of the fastest bf16 matrix product.
 
-Superpos launches its kernels one by one: it captures no CUDA graphs, so small batches are bound by the host.
+Superpos launches kernels one by one, without CUDA graphs, so that small batches are limited by the host.
 """
 
 import statistics
@@ -76,7 +76,7 @@ def main(
 
 
 def bf16_peak() -> float:
-    """Floating-point operations a second of the largest square product in bf16."""
+    """Measure floating-point operations per second of the largest square product in bf16."""
     size = 8_192
     left, right = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     return 2 * size**3 / medians([lambda: left @ right], rounds=10)[0]
@@ -84,7 +84,7 @@ def bf16_peak() -> float:
 
 @torch.inference_mode()
 def medians(variants: Sequence[Callable[[], object]], *, rounds: int) -> list[float]:
-    """Each variant's median seconds until the device is done, one round of each in turn, the first not counted."""
+    """Measure each variant's median seconds until the device is idle, alternately, without the first round."""
     times: list[list[float]] = [[] for _ in variants]
     for number in range(rounds + 1):
         for variant, seconds in zip(variants, times, strict=True):

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Programs that pass or fail: acceptance, conformance, platform, isolation and the upload fuzzer."""

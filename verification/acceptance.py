@@ -37,7 +37,7 @@ from verification.reference import reference_log_probs
 
 TASKS = ("sst2", "ag_news", "trec")
 NUM_COMPARED = 200
-"""Rows of each task that `transformers` computes alone."""
+"""Number of rows per task that `transformers` computes alone."""
 NUM_CLIENTS = 24
 MIN_ACCURACY = 0.85
 MAX_DIFFERENCE = 1e-4
@@ -88,7 +88,7 @@ def superpos(*arguments: str) -> None:
 
 @contextmanager
 def running_server(registry: Path) -> Iterator[str]:
-    """A server process on a free port; its address."""
+    """Start a server process on a free port and yield its address."""
     command = [SUPERPOS, "serve", "--port", "0", "--registry", str(registry), "--log-format", "json"]
     log = registry.with_name("server.log")
     with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:
@@ -99,7 +99,7 @@ def running_server(registry: Path) -> Iterator[str]:
 
 
 def wait_for_address(log: Path, process: subprocess.Popen[bytes]) -> str:
-    """The address that a starting server logs."""
+    """Wait for the address in a starting server's log."""
     while process.poll() is None:
         for line in log.read_text().splitlines():
             if '"serving"' in line:
@@ -112,7 +112,7 @@ def wait_for_address(log: Path, process: subprocess.Popen[bytes]) -> str:
 
 
 def print_curve(run: Path) -> None:
-    """The learning curve of a run, from its `metrics.jsonl`."""
+    """Print the learning curve of a run from its `metrics.jsonl`."""
     table = Table("epoch", "train loss", "selection accuracy", "selection loss", title="SST-2, trained briefly")
     for line in (run / "metrics.jsonl").read_text().splitlines():
         epoch = json.loads(line)
@@ -122,7 +122,7 @@ def print_curve(run: Path) -> None:
 
 
 def read_rows(task: TaskFile) -> list[Row]:
-    """A task's validation rows with their fields apart, as a caller of the server has them."""
+    """Return a task's validation rows with separate fields, as a caller of the server has them."""
     assert task.data.validation is not None
     columns = {field: task.data.columns.get(field, field) for field in task.spec.fields}
     return [
@@ -136,12 +136,12 @@ def read_rows(task: TaskFile) -> list[Row]:
 
 
 def interleaved(rows: Sequence[Sequence[Row]]) -> list[Row]:
-    """One row of each task in turn."""
+    """Interleave the rows of all tasks."""
     return [row for row in chain.from_iterable(zip_longest(*rows)) if row is not None]
 
 
 def classify(url: str, rows: Sequence[Row]) -> list[Answer]:
-    """Ask for every row by itself, many at once: what the server makes of them is its own batching."""
+    """Send every row as its own request, many at once; the server forms the batches."""
     with httpx2.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(NUM_CLIENTS) as pool:
 
         def ask(row: Row) -> Answer:
@@ -154,21 +154,21 @@ def classify(url: str, rows: Sequence[Row]) -> list[Answer]:
 
 
 def fetch(url: str, task: str) -> PromptAdapter:
-    """The adapter that a bare task name means, byte for byte from the server."""
+    """Download the adapter of a task's production version."""
     version = httpx2.get(f"{url}/tasks/{task}").json()["aliases"]["production"]
     path = f"{url}/tasks/{task}/versions/{version}/files"
     return from_files({name: httpx2.get(f"{path}/{name}").content for name in httpx2.get(path).json()["files"]})
 
 
 def adapters_a_batch(url: str) -> float:
-    """The mean number of distinct adapters in the server's batches."""
+    """Return the mean number of distinct adapters in the server's batches."""
     samples = dict(line.rsplit(" ", 1) for line in httpx2.get(f"{url}/metrics").text.splitlines() if line[0] != "#")
     return float(samples["superpos_batch_adapters_sum"]) / float(samples["superpos_batch_adapters_count"])
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How a task's served answers compare with the reference."""
+    """Comparison of a task's served answers with the reference."""
 
     rows: int
     agreed: int
@@ -177,14 +177,14 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """One adapter's rows, each computed alone by `transformers`."""
+    """Rows of one adapter, each computed alone by `transformers`."""
 
     backbone: Backbone
     model: T5ForConditionalGeneration
     adapter: PromptAdapter
 
     def log_probs(self, item: Mapping[str, str]) -> dict[str, float]:
-        """Label log-probabilities by name."""
+        """Return label log-probabilities by name."""
         spec, tokenizer = self.adapter.spec, self.backbone.tokenizer
         text = tokenizer.tokenize([spec.render(item)], max_tokens=spec.max_tokens, truncation="end")[0]
         words = [[*pieces, self.backbone.architecture.eos_id] for pieces in tokenizer.pieces(spec.label_words)]
@@ -195,7 +195,7 @@ class Alone:
 
 
 def compare(rows: Sequence[Row], answers: Sequence[Answer], adapters: Mapping[str, PromptAdapter]) -> dict[str, Parity]:
-    """The first rows of each task against `transformers` computing each alone."""
+    """Compare the first rows of each task with `transformers`, which computes each alone."""
     cache_dir = Path(os.environ.get("SUPERPOS_CACHE_DIR") or platformdirs.user_cache_path("superpos"))
     backbone = load("embedded", cache_dir=cache_dir)
     model = T5ForConditionalGeneration.from_pretrained(cache_dir / "embedded-0.2.0", dtype=torch.float32).eval()
@@ -223,7 +223,7 @@ def report(
     adapters: Mapping[str, PromptAdapter],
     mixed: float,
 ) -> int:
-    """Print what came out; 1 where a promise does not hold."""
+    """Print the results; return 1 if a promise does not hold."""
     columns = ("task", "version", "rows", "accuracy", "untrained", "compared", "same label", "max |Δ log p|", "holds")
     table = Table(*columns, title="Served over HTTP in mixed batches, against transformers alone")
     failed = False

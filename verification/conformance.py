@@ -1,6 +1,6 @@
 """Check with schemathesis, every check on, that a server does what its OpenAPI document says.
 
-    python -m verification.conformance            # the long profile, against a server of its own
+    python -m verification.conformance            # the long profile, against a new server
 
 The tests run the same with fewer examples. `conformance.toml` holds the settings of schemathesis that differ from its
 defaults. The program exits with status 1 if a check fails or an operation never succeeds.
@@ -34,22 +34,22 @@ NO_ANSWER_BY_CHANCE = {
     "DELETE /admin/tenants/{tenant}/keys/{key}": "a key's id is not guessed, only sometimes remembered",
     "POST /admin/tenants/{tenant}/keys/{key}/rotate": "the same",
 }
-"""Operations that need not have succeeded, and why."""
+"""Operations that need not succeed, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conformance:
-    """What a run found."""
+    """Result of a run."""
 
     passed: bool
     text: str
-    """What schemathesis printed."""
+    """Output of schemathesis."""
     answers: Mapping[str, Mapping[str, int]]
-    """Of each operation, how many requests were answered with each status."""
+    """Number of responses per operation and status."""
 
     @property
     def num_requests(self) -> int:
-        """All that were sent with their operation's own method."""
+        """Number of requests sent with their operation's own method."""
         return sum(sum(statuses.values()) for statuses in self.answers.values())
 
     def never_succeeded(self) -> set[str]:
@@ -60,15 +60,15 @@ class Conformance:
 def check(
     url: str, key: str, *, max_examples: int, phases: str, seed: int | None = None, timeout_s: float = 600
 ) -> Conformance:
-    """Run schemathesis against a server that asks for keys.
+    """Run schemathesis against a server that requires keys.
 
     Args:
-        url: of the server, without a path
-        key: an administrator's
-        max_examples: for each operation and phase
-        phases: of schemathesis, with commas
-        seed: another one makes other requests; None the same ones each time
-        timeout_s: after which the run is ended (`subprocess.TimeoutExpired`)
+        url: the server's, without a path
+        key: an administrator's key
+        max_examples: number per operation and phase
+        phases: phases of schemathesis, separated by commas
+        seed: seed of the requests; None for the same requests each time
+        timeout_s: limit of the run (`subprocess.TimeoutExpired`)
     """
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "answers.json"
@@ -94,7 +94,7 @@ def check(
 
 @contextmanager
 def served() -> Iterator[tuple[str, str]]:
-    """A server with keys and two tasks, one of two versions, in a process of its own; its URL, and a key."""
+    """Start a server process with keys and two tasks, one with two versions; yield its URL and a key."""
     key = f"sp_root_{secrets.token_urlsafe(32)}"
     with tempfile.TemporaryDirectory() as folder:
         place = f"{folder}/registry.sqlite"

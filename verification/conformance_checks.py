@@ -1,4 +1,4 @@
-"""Loaded by schemathesis: a check of our own, and a record of which operations were answered how."""
+"""Extension of schemathesis: an additional check, and a record of the status of each operation's responses."""
 
 import atexit
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import schemathesis
 
 RECORD = "SUPERPOS_CONFORMANCE_RECORD"
-"""The variable that names the file of the record: {"GET /tasks": {"200": 12}}."""
+"""Environment variable with the path of the record: {"GET /tasks": {"200": 12}}."""
 
 _BY_THE_SCHEMA = re.compile(r"(body|path|query|header)(\.|:)")
 _answers: dict[str, Counter[str]] = {}
@@ -18,7 +18,7 @@ _answers: dict[str, Counter[str]] = {}
 
 @schemathesis.hook
 def after_call(ctx: schemathesis.HookContext, case: schemathesis.Case, response: schemathesis.Response) -> None:
-    """Count what an operation was answered with, where it was asked by its own method."""
+    """Count the status of a response to an operation's own method."""
     if case.method.upper() == case.operation.method.upper():
         _answers.setdefault(case.operation.label, Counter())[str(response.status_code)] += 1
 
@@ -27,7 +27,7 @@ def after_call(ctx: schemathesis.HookContext, case: schemathesis.Case, response:
 def valid_data_passes_the_schema(
     ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
 ) -> None:
-    """Data that the document allows may be refused for what it means, never for its form."""
+    """Check that data which the document allows is refused for its meaning at most, never for its form."""
     if response.status_code not in (400, 422) or case.meta is None or not case.meta.generation.mode.is_positive:
         return
     refusal = _detail(response.json())

@@ -29,13 +29,13 @@ from service.settings import default_cache_dir
 from verification.isolation_load import ADMIN_KEY, NUM_TASKS, TEXTS, TOLERANCE, WORDS, Scores, run
 
 PROMPT_TOKENS = 100
-"""As long as a prompt may be, so that few fill the bank and evictions never stop."""
+"""Maximum length of a prompt, so that a few fill the prompt table and evictions never stop."""
 PRESSURE = {"bank_bytes": 1 << 20, "max_loaded_adapters": 24, "require_keys": True, "admin_key": ADMIN_KEY}
-"""Settings under which prompts are evicted and adapters loaded again all the time."""
+"""Settings under which prompts are evicted and adapters reloaded constantly."""
 
 
 def sentinels(backbone: Backbone, tenant: str, *, count: int, first_seed: int) -> list[tuple[str, PromptAdapter]]:
-    """Adapters whose label names are nobody else's, each for a task in turn."""
+    """Make adapters with unique label names, for each task in turn."""
     scale = float(backbone.weights.embedding.std())
     made = []
     for number, task in zip(range(count), cycle(range(NUM_TASKS)), strict=False):
@@ -51,7 +51,7 @@ def sentinels(backbone: Backbone, tenant: str, *, count: int, first_seed: int) -
 
 
 def alone(backbone: Backbone, adapter: PromptAdapter) -> Scores:
-    """What an adapter says to each text, computed by itself."""
+    """Return an adapter's answer to each text, computed alone."""
     trie = backbone.label_trie(adapter.spec.label_words)
     prompt = torch.from_numpy(adapter.prompt.copy())
     scores = {}
@@ -65,7 +65,7 @@ def alone(backbone: Backbone, adapter: PromptAdapter) -> Scores:
 
 
 def indistinct(expected: Mapping[str, Scores]) -> float:
-    """The share of pairs of adapters that answer alike, label names left out: what a mix-up could hide behind."""
+    """Return the share of pairs of adapters with equal answers, ignoring label names, which could hide a mix-up."""
     table = np.stack([np.concatenate([scores[text] for text in TEXTS]) for scores in expected.values()])  # [A, n·K]
     apart = np.abs(table[:, None] - table[None]).max(axis=2)  # [A, A]
     upper = apart[np.triu_indices(len(table), k=1)]
@@ -81,7 +81,7 @@ async def _wait_ready(url: str, log: Path) -> None:
             except httpx2.TransportError:
                 pass
             await asyncio.sleep(0.2)
-    raise SystemExit(f"the server did not get ready: {tail(log)}")
+    raise SystemExit(f"the server was not ready:  {tail(log)}")
 
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)

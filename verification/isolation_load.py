@@ -1,4 +1,4 @@
-"""The load of the isolation benchmark: tenants that publish, swap and ask, every answer checked. Starts no server."""
+"""Load of the isolation check: tenants that publish, swap and classify, with every answer checked."""
 
 import asyncio
 import random
@@ -35,19 +35,19 @@ Scores = Mapping[str, NDArray[np.float32]]
 
 @dataclass
 class Tenant:
-    """A tenant, what it may publish, and what it has published."""
+    """A tenant with its unpublished and published adapters."""
 
     name: str
     key: str
     waiting: list[tuple[str, PromptAdapter]]
-    """Tasks and adapters that are not published yet."""
+    """Tasks and adapters that are not yet published."""
     published: dict[str, dict[str, int]] = field(default_factory=dict)
-    """By task, the version of each digest; what is on its way counts from before it is sent."""
+    """By task, the version of each digest; an upload is included before it is sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request, and the digest that its selector means (any of the task's where the ref is bare)."""
+    """One request, and the digest of its selector (any of the task's if the ref names none)."""
 
     tenant: Tenant
     ref: str
@@ -60,7 +60,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Findings:
-    """What the load saw."""
+    """Counts of the load."""
 
     requests: int = 0
     rows: int = 0
@@ -74,7 +74,7 @@ class Findings:
 
 
 async def create_tenant(client: httpx2.AsyncClient, name: str) -> str:
-    """Make a tenant and a key of it that may publish; the key."""
+    """Create a tenant and return a key of it with the role publish."""
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     (await client.post("/admin/tenants", json={"id": name}, headers=headers)).raise_for_status()
     made = await client.post(f"/admin/tenants/{name}/keys", json={"role": "publish"}, headers=headers)
@@ -84,13 +84,13 @@ async def create_tenant(client: httpx2.AsyncClient, name: str) -> str:
 async def run(
     url: str, pool: Mapping[str, list[tuple[str, PromptAdapter]]], expected: Mapping[str, Scores], *, seconds: float
 ) -> Findings:
-    """Load a server that asks for keys.
+    """Put load on a server that requires keys.
 
     Args:
-        url: its address
-        pool: tenants' names and the adapters of each; made into tenants here
-        expected: by digest, what each adapter answers alone
-        seconds: how long
+        url: the server's address
+        pool: tenants' names and their adapters; the tenants are created here
+        expected: by digest, the answers of each adapter alone
+        seconds: duration
     """
     found = Findings()
     async with httpx2.AsyncClient(base_url=url, timeout=60, limits=httpx2.Limits(max_connections=100)) as client:
@@ -111,7 +111,7 @@ async def run(
 async def _publish(client: httpx2.AsyncClient, tenant: Tenant, found: Findings) -> None:
     task, adapter = tenant.waiting.pop(0)
     versions = tenant.published.setdefault(task, {})
-    versions[adapter.digest] = 0  # a neighbour of this request may be answered by it before we are
+    versions[adapter.digest] = 0  # a neighbour of this request may get it in a response before we do
     parts = [("files", (name, data)) for name, data in to_files(adapter).items()]
     response = await client.post(f"/tasks/{task}/versions", files=parts, headers=_shown(tenant))
     versions[adapter.digest] = int(response.raise_for_status().json()["version"])
@@ -119,7 +119,7 @@ async def _publish(client: httpx2.AsyncClient, tenant: Tenant, found: Findings) 
 
 
 async def _swap(client: httpx2.AsyncClient, tenant: Tenant, found: Findings, *, until: float, seed: int) -> None:
-    """Publish what is left, and point production at any version, again and again."""
+    """Publish the remaining adapters, and move production to a random version, repeatedly."""
     draw = random.Random(seed)
     while time.monotonic() < until:
         if tenant.waiting:
@@ -165,7 +165,7 @@ async def _ask(
 
 
 def _check(asked: Asked, body: Mapping[str, Any], expected: Mapping[str, Scores], found: Findings) -> None:
-    """Compare one answer with what its adapter says alone."""
+    """Compare one answer with its adapter's answer alone."""
     task, _, selector = asked.ref.partition("@")
     answered = str(body["adapter"])
     if answered not in asked.tenant.published[task] or (selector and answered != asked.digest):

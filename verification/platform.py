@@ -89,7 +89,7 @@ def _upload(client: httpx2.Client, seed: int) -> httpx2.Response:
 
 
 def _publish(stack: Stack, client: httpx2.Client, seed: int) -> float:
-    """Seconds from the upload's answer until both servers answer with what was uploaded."""
+    """Return the seconds from the upload's response until both servers answer with its digest."""
     published = _upload(client, seed).raise_for_status()
     started = time.monotonic()
     wait_until(lambda: {digest_at(stack, server, TASK) for server in (0, 1)} == {published.json()["adapter"]})

@@ -1,4 +1,4 @@
-"""Callers of a platform who never stop asking, and what became of their requests."""
+"""Constant load on a platform: callers, and the outcomes of their requests."""
 
 import threading
 import time
@@ -17,22 +17,22 @@ _WITHIN_S = 60.0
 
 @dataclass(slots=True)
 class Asking:
-    """What became of the requests so far; callers add to it from their threads."""
+    """Outcomes of the requests so far; callers append from their threads."""
 
     answered: list[float] = field(default_factory=list)
-    """When each answer with 200 came."""
+    """Times of responses with status 200."""
     refusals: list[str] = field(default_factory=list)
-    """Every other answer, and connections that broke."""
+    """All other responses, and broken connections."""
 
     def wait_for(self, number: int) -> None:
-        """Until so many more were answered."""
+        """Wait until `number` more requests were answered."""
         until = len(self.answered) + number
         wait_until(lambda: len(self.answered) >= until)
 
 
 @contextmanager
 def callers(stack: Stack, task: str, *, count: int = 4) -> Iterator[Asking]:
-    """Callers of the gateway who ask as long as the block runs; all have their answers at its end."""
+    """Run callers of the gateway during the block; at its end all requests have finished."""
     asking, stop = Asking(), threading.Event()
 
     def ask() -> None:
@@ -59,19 +59,19 @@ def callers(stack: Stack, task: str, *, count: int = 4) -> Iterator[Asking]:
 
 
 def client_of(url: str, key: str) -> httpx2.Client:
-    """A client with a key."""
+    """Make a client with a key."""
     return httpx2.Client(base_url=url, timeout=60, headers={"Authorization": f"Bearer {key}"})
 
 
 def digest_at(stack: Stack, server: int, task: str) -> str | None:
-    """The digest with which one server answers for a task, past the gateway."""
+    """Return the digest with which one server answers for a task, bypassing the gateway."""
     with client_of(stack.server_urls[server], stack.admin_key) as client:
         answer = client.post(f"/classify/{task}", json={"inputs": TEXT})
     return str(answer.json()["adapter"]) if answer.status_code == 200 else None
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what other processes are about to do (`TimeoutError` after a minute)."""
+    """Wait until a condition in other processes holds; raise `TimeoutError` after a minute."""
     deadline = time.monotonic() + _WITHIN_S
     while not condition():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""The yardstick: `transformers` computing one row alone, each label word decoded by itself."""
+"""Reference: `transformers` computes one row alone and decodes each label word separately."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ def reference_log_probs(
     token_ids: tuple[int, ...],  # [T], end-of-sequence included
     labels: list[list[int]],  # K label words as token ids, end-of-sequence included
 ) -> Tensor:
-    """[K] label log-probabilities of one row under constrained decoding, all by `transformers`."""
+    """Return [K] label log-probabilities of one row under constrained decoding, computed by `transformers`."""
     embeds = torch.cat([prompt[None], model.shared(torch.tensor([token_ids]))], dim=1)  # [1, P + T, H]
     encoded = model.encoder(inputs_embeds=embeds)
     return constrained_log_probs(
@@ -24,11 +24,11 @@ def reference_log_probs(
 
 
 def constrained_log_probs(labels: list[list[int]], logits_of: Callable[[Tensor], Tensor], *, start_id: int) -> Tensor:
-    """[K] log-probabilities: at each step of a label a softmax over the tokens that some label has there.
+    """Return [K] log-probabilities: at each step of a label, a softmax over the tokens of all labels at that step.
 
     Args:
         labels: label words as token ids, end-of-sequence included
-        logits_of: from decoder inputs [1, S] to logits [S, V]
+        logits_of: maps decoder inputs [1, S] to logits [S, V]
     """
     scores = []
     for words in labels:

@@ -1,21 +1,22 @@
-"""One adapter or ten thousand: rates, latencies, memory, cold starts and new versions as their number grows.
+"""One adapter or ten thousand: rates, latencies, memory, cold starts and new versions by number of adapters.
 
 In process, through the server's own parts (catalog, adapter cache, SQLite registry, classifier, engine) but without
 HTTP, which is the same for any number. All adapters are one bundled prompt, perturbed: other prompts, the same labels
-and the same texts, so that nothing but their number differs. Every number gets its turn in every round.
+and the same texts, so that only their number differs. Every round measures every number.
 
 - `adapters10000_throughput_vs_1`: rows/s of 64 clients over 10,000 adapters ÷ over one, uniform choice. One is the best
   case for anything that caches or groups by adapter.
 - `adapters10000_p99_vs_1`: the same of the 99th percentile of latency under Poisson arrivals at half of one adapter's
   saturation rate, from the scheduled arrival; the median of the rounds' ratios.
 - `adapter_resident_bytes`: growth of this process's resident memory from one adapter to 10,000, each loaded and in the
-  bank, a head: prompt, trie, template, catalog entry, allocator's slack. A prompt of 10 × 512 float32 has 20,480.
-- `cold_extra_ms`: what the first request for an adapter takes longer than the second, in a freshly started server that
-  knows of the adapter but has not loaded it; median over many.
-- `publish_to_served_ms`: from when another process begins to publish a version into the registry's file to the first
-  answer by it; median. The server asks the registry for changes every quarter of a second.
+  prompt table, per adapter: prompt, trie, template, catalog entry, allocator's slack. A prompt of 10 × 512 float32 has
+  20,480.
+- `cold_extra_ms`: additional time of the first request for an adapter over the second, in a new server that has the
+  adapter in its catalog but has not loaded it; median over many.
+- `publish_to_served_ms`: from the start of another process's publication into the registry's file to the first answer
+  by it; median. The server polls the registry every quarter of a second.
 
-Versions are also published under load: the run fails if any request does.
+Versions are also published under load: the run fails if a request fails.
 """
 
 import asyncio
@@ -52,7 +53,7 @@ PEERS_PYTHON = Path(".venv-peers/bin/python")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to measure."""
+    """Extent of the measurement."""
 
     rounds: int
     seconds: float
@@ -63,12 +64,12 @@ class Plan:
 
 FULL = Plan(rounds=6, seconds=4, half_seconds=10, cold=200, publications=30)
 QUICK = Plan(rounds=4, seconds=1.2, half_seconds=2.5, cold=40, publications=8)
-"""Even numbers of rounds: every other one goes the other way around."""
+"""Even numbers of rounds: every other round runs in reverse order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Everything that was measured."""
+    """All measurements."""
 
     counts: dict[Key, Measured]
     memory: Memory
@@ -83,7 +84,7 @@ app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exce
 
 @app.command(help=__doc__)
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, the same figures: some five minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, the same figures: about five minutes.")] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw rates and p99 by number of adapters into this SVG file.")
     ] = None,
@@ -104,7 +105,7 @@ def main(
 
 
 async def measure(plan: Plan, path: Path) -> Results:
-    """Every measurement on one registry of its own."""
+    """Run all measurements on a new registry."""
     workload.publish(open_registry(path), name(0), workload.originals()[TASK])
     texts = workload.texts({TASK: workload.originals()[TASK].spec})
     items = texts.items[TASK]
@@ -130,7 +131,7 @@ async def measure(plan: Plan, path: Path) -> Results:
 
 
 def figures(results: Results) -> dict[str, float]:
-    """The figures that may be compared between runs."""
+    """Return the figures that are comparable between runs."""
     return {
         "adapters10000_throughput_vs_1": throughput_ratio(results.counts, (MOST, "uniform")),
         "adapters10000_p99_vs_1": p99_ratio(results.counts, (MOST, "uniform")),
@@ -141,7 +142,7 @@ def figures(results: Results) -> dict[str, float]:
 
 
 def report(results: Results, plan: Plan) -> None:
-    """Tables for people."""
+    """Print the tables."""
     columns = ("adapters", *(f"{what} ÷ one's, {choice}" for choice in CHOICES for what in ("rows/s", "p99")))
     table = Table(*columns, title="In process, the same texts", caption=f"texts: {results.source}")
     for count in COUNTS:
@@ -165,7 +166,7 @@ def report(results: Results, plan: Plan) -> None:
 
 
 def detail(results: Results, plan: Plan) -> dict[str, object]:
-    """What explains the figures."""
+    """Return details that explain the figures."""
     return {
         "plan": asdict(plan),
         "texts": results.source,
@@ -177,7 +178,7 @@ def detail(results: Results, plan: Plan) -> dict[str, object]:
 
 
 def curves(results: Results) -> dict[str, dict[str, list[float]]]:
-    """Rates and p99 relative to one adapter's, by choice, in the order of `COUNTS`."""
+    """Return rates and p99 relative to one adapter's, by choice, in the order of `COUNTS`."""
     return {
         choice: {
             "adapters": list(COUNTS),
@@ -189,14 +190,14 @@ def curves(results: Results) -> dict[str, dict[str, list[float]]]:
 
 
 def draw_plot(results: Results, path: Path, python: Path) -> None:
-    """Have `benchmarks.common.plot` draw, by an interpreter that has matplotlib."""
+    """Run `benchmarks.common.plot` with an interpreter that has matplotlib."""
     root = Path(__file__).parents[2]
     command = (python.absolute(), root / "benchmarks/common/plot.py", path.absolute())
     subprocess.run(command, input=json.dumps(curves(results)).encode(), check=True, env=without_our_path())
 
 
 def without_our_path() -> dict[str, str]:
-    """The environment, but for where Python finds our packages."""
+    """Return the environment without the path of our packages."""
     return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 

@@ -1,4 +1,4 @@
-"""What change costs: an adapter's first request, a version that another process publishes, and swaps under load."""
+"""Cost of changes: an adapter's first request, a version published by another process, and swaps under load."""
 
 import asyncio
 import time
@@ -12,21 +12,21 @@ from service.runtime import Runtime
 
 CLIENTS = 8
 FIRST_COLD = COUNTS[-1] // 2
-"""Any that nobody asked for since the start."""
+"""Returns an adapter that was not used since the start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Versions published one after another while clients asked without a pause."""
+    """Result of publishing versions one after another under constant load."""
 
     versions: int
     answers: int
     failures: int
-    """Requests that were not answered, or by an older version than an answer before had."""
+    """Requests without an answer, or with an older version than an earlier answer."""
 
 
 async def cold_extra_s(runtime: Runtime, items: Sequence[Item], *, count: int) -> list[float]:
-    """How much longer an adapter's first request takes than its second, for `count` adapters not loaded yet."""
+    """Measure the additional time of the first request over the second, for `count` adapters that are not loaded."""
     for item in items[:20]:
         await classify(runtime, name(0), item)
     extra = []
@@ -38,16 +38,16 @@ async def cold_extra_s(runtime: Runtime, items: Sequence[Item], *, count: int) -
 
 
 async def seconds(runtime: Runtime, task: str, item: Item) -> float:
-    """One request's latency, with nothing else in the server."""
+    """Measure the latency of one request in an idle server."""
     started = time.perf_counter()
     await classify(runtime, task, item)
     return time.perf_counter() - started
 
 
 async def publish_to_served_s(runtime: Runtime, other: Publisher, item: Item, number: int) -> float:
-    """From when the other process begins to publish a task's next version to the first answer by it.
+    """Measure the time from the start of another process's publication to the first answer by the new version.
 
-    The task is asked all the time, as one in use would be.
+    The task has constant load, like a task in use.
     """
     task = name(number)
     before = (await classify(runtime, task, item)).resolution.version
@@ -59,7 +59,7 @@ async def publish_to_served_s(runtime: Runtime, other: Publisher, item: Item, nu
 
 
 async def swap_under_load(runtime: Runtime, other: Publisher, items: Sequence[Item], *, versions: int) -> Swap:
-    """Publish version after version of one task that clients ask for all the while."""
+    """Publish version after version of one task under constant load."""
     task, answers, failures, over = name(0), 0, 0, False
 
     async def client(offset: int) -> None:

@@ -1,4 +1,4 @@
-"""One classifier under load with few adapters and with many, on the same texts: rates and latencies by their number."""
+"""Rates and latencies of one classifier by number of adapters, on the same texts."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ TIMEOUT_S = 60.0
 
 @dataclass(slots=True)
 class Measured:
-    """One number of adapters under one choice, a value a round."""
+    """One number of adapters under one choice, with one value per round."""
 
     saturated: list[Load] = field(default_factory=list)
     half: list[Load] = field(default_factory=list)
@@ -35,14 +35,14 @@ Key = tuple[int, Choice]
 
 
 async def classify(runtime: Runtime, task: str, item: Item) -> Classification:
-    """One text of one task, through everything but HTTP."""
+    """Classify one text of one task through everything except HTTP."""
     return await runtime.classifier.classify(
         DEFAULT_TENANT, Ref.parse(task), [item], truncation="end", top_k=None, timeout_s=TIMEOUT_S
     )
 
 
 def asker(runtime: Runtime, tasks: Sequence[str], items: Sequence[Item]) -> Ask:
-    """Request n is text n of task n; every number of adapters gets the same texts in the same order."""
+    """Return requests, where request n is text n of task n; every number of adapters has the same texts in the same order."""
 
     async def ask(number: int) -> int | None:
         await classify(runtime, tasks[number % len(tasks)], items[number % len(items)])
@@ -60,7 +60,7 @@ async def measure_counts(
     half_seconds: float,
     done: Callable[[str], None],
 ) -> dict[Key, Measured]:
-    """Round robin over numbers and choices; in each turn saturation, then arrivals at half the rate of one adapter."""
+    """Measure all numbers and choices per round: saturation, then arrivals at half the rate of one adapter."""
     keys: list[Key] = [(count, choice) for count in COUNTS for choice in CHOICES]
     asks = {
         (count, choice): asker(runtime, [name(n) for n in draw(count, choice, size=NUM_REQUESTS, seed=count)], items)
@@ -71,7 +71,7 @@ async def measure_counts(
     for number in range(rounds):
         arrivals = poisson_arrivals(LOAD_SHARE * warm.rows_per_s, seconds=half_seconds, seed=number)
         first = number * 1_009
-        # every other round the other way around: what drifts meets few and many alike
+        # reverse every other round, so that drift affects few and many alike
         for key in keys if number % 2 == 0 else reversed(keys):
             measured[key].saturated.append(await closed_loop([asks[key]] * CLIENTS, seconds=seconds, first=first))
             measured[key].half.append(await open_loop(asks[key], arrivals, first=first))
@@ -80,15 +80,15 @@ async def measure_counts(
 
 
 def throughput_ratio(measured: dict[Key, Measured], key: Key) -> float:
-    """Rows/s with that many adapters ÷ rows/s with one: the median over rounds."""
+    """Return rows/s with `count` adapters ÷ rows/s with one, the median over rounds."""
     pairs = zip(measured[key].saturated, measured[1, key[1]].saturated, strict=True)
     return statistics.median(many.rows_per_s / one.rows_per_s for many, one in pairs)
 
 
 def p99_ratio(measured: dict[Key, Measured], key: Key) -> float:
-    """The p99 at half load with that many adapters ÷ the p99 with one: the median over rounds.
+    """Return the p99 at half load with `count` adapters ÷ the p99 with one, the median over rounds.
 
-    Not of all rounds together: there a single round in which the machine was busy would be the whole tail.
+    The p99 is not taken over all rounds: a single round on a busy machine would be the whole tail.
     """
     pairs = zip(measured[key].half, measured[1, key[1]].half, strict=True)
     return statistics.median(percentile(many.latencies, 99) / percentile(one.latencies, 99) for many, one in pairs)

@@ -1,4 +1,4 @@
-"""What ten thousand adapters take in memory, with the server's own parts in this process."""
+"""Memory of ten thousand adapters, with the server's own parts in this process."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ from benchmarks.common.workload import Item
 from service.runtime import Runtime
 
 AT_ONCE = 100
-"""Adapters that are published in one go, and made resident side by side."""
+"""Number of adapters that are published and loaded together."""
 WARM_ROUNDS = 3
 
 
@@ -26,7 +26,7 @@ class Memory:
     one_bytes: int
     many_bytes: int
     prompt_bytes: int
-    """A prompt's own: P × H float32."""
+    """Size of a prompt: P × H float32."""
 
     @property
     def bytes_each(self) -> float:
@@ -36,9 +36,9 @@ class Memory:
 async def fill(
     runtime: Runtime, other: Publisher, items: Sequence[Item], *, count: int, done: Callable[[str], None]
 ) -> Memory:
-    """From one adapter to `count`: published by the other process, followed, loaded, and resident in the bank.
+    """Measure the growth from one adapter to `count`: published by the other process, loaded, in the prompt table.
 
-    The server's allocations for a batch are warm before: the same batches run over one adapter first.
+    The same batches run over one adapter first, so that the server's allocations for a batch exist before.
     """
     shortest = min(items, key=lambda item: sum(map(len, item.values())))
     for _ in range(WARM_ROUNDS):
@@ -59,7 +59,7 @@ async def fill(
 
 
 def resident_bytes() -> int:
-    """This process's resident memory."""
+    """Return this process's resident memory."""
     gc.collect()
     try:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE")

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Parts that benchmarks share: load generators, workloads, processes, reports and plots."""

@@ -1,6 +1,6 @@
-"""A load generator that costs little: requests encoded beforehand, one HTTP/1.1 connection a client, no HTTP library.
+"""Cheap load generator: encoded requests, one HTTP/1.1 connection per client, no HTTP library.
 
-On a machine whose cores the server needs, whatever the generator burns is missing there.
+Its processor time is lost to the server on the same machine.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from benchmarks.common.load import Load
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as bytes, and how many rows it asks for."""
+    """One request as bytes, with its number of rows."""
 
     data: bytes
     rows: int
 
 
 def call(url: str, path: str, body: bytes, *, rows: int, headers: str = "") -> Call:
-    """A POST of JSON to `path` on the server at `url`; `headers` are whole lines, each with its CRLF."""
+    """Encode a POST of JSON to `path` on the server at `url`; `headers` are complete lines with CRLF."""
     head = f"POST {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nContent-Type: application/json\r\n{headers}"
     return Call(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body, rows)
 
@@ -38,7 +38,7 @@ class Reply:
     body: bytes
 
     def json(self) -> Any:
-        """The body, read."""
+        """Parse the body."""
         return json.loads(_joined(self.body) if b"chunked" in self.head.lower() else self.body)
 
 
@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._end = -1  # where the reply in the buffer ends, once its head is there
+        self._end = -1  # end of the reply in the buffer, once its head has arrived
         self._head_end = -1
         self._reply: asyncio.Future[Reply] | None = None
         self._transport: asyncio.Transport | None = None
@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
         return connection
 
     async def ask(self, request: Call) -> Reply:
-        """Send one request and wait for its whole answer."""
+        """Send one request and wait for its complete response."""
         assert self._transport is not None
         assert self._reply is None
         self._reply = asyncio.get_running_loop().create_future()
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         return await self._reply
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()
 
@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
 
 
 def _content_length(head: bytes) -> int | None:
-    """The body's bytes, or None for one in chunks."""
+    """Return the body's length in bytes, or None if it is chunked."""
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
@@ -116,7 +116,7 @@ def _content_length(head: bytes) -> int | None:
 
 
 def _joined(body: bytes) -> bytes:
-    """The chunks of a chunked body, one after another."""
+    """Decode a chunked body."""
     data = b""
     while body:
         size, _, body = body.partition(b"\r\n")
@@ -128,7 +128,7 @@ def _joined(body: bytes) -> bytes:
 
 
 async def ask(url: str, request: Call) -> Reply:
-    """One request on a connection of its own."""
+    """Send one request on a new connection."""
     connection = await Connection.open(url)
     try:
         return await connection.ask(request)
@@ -137,17 +137,16 @@ async def ask(url: str, request: Call) -> Reply:
 
 
 class Client:
-    """A caller that keeps its connection, and takes a new one where the server has closed it."""
+    """A caller that keeps its connection and reconnects if the server has closed it."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: Connection | None = None
 
     async def ask(self, request: Call) -> Reply | None:
-        """The reply, or None where the server hung up twice.
+        """Return the reply, or None if the server closed the connection twice.
 
-        Servers close a connection that was idle for some seconds, perhaps just as a request is on its way: once is no
-        failure.
+        Servers close idle connections, possibly just when a request is sent, so that the first time is not a failure.
         """
         for _ in range(2):
             if self._connection is None or self._connection.lost:
@@ -157,13 +156,13 @@ class Client:
         return None
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
 
 
 async def closed_loop(url: str, calls: Sequence[Call], *, clients: int, seconds: float, first: int = 0) -> Load:
-    """`load.closed_loop` over HTTP, a connection a client; after the last call comes the first again."""
+    """Run `load.closed_loop` over HTTP with one connection per client; calls repeat after the last one."""
     callers = [Client(url) for _ in range(clients)]
 
     def asking(client: Client) -> load.Ask:
@@ -180,7 +179,7 @@ async def closed_loop(url: str, calls: Sequence[Call], *, clients: int, seconds:
 
 
 async def open_loop(url: str, calls: Sequence[Call], arrivals: Sequence[float], *, first: int = 0) -> Load:
-    """`load.open_loop` over HTTP: a request takes a free client's connection, or opens one more."""
+    """Run `load.open_loop` over HTTP: a request uses a free client's connection, or opens another."""
     idle: list[Client] = []
 
     async def ask(number: int) -> int | None:

@@ -1,4 +1,4 @@
-"""The server's parts in this process, without HTTP: the engine by itself, to compare the whole server with."""
+"""The server's parts in this process, without HTTP, to compare the engine alone with the whole server."""
 
 import logging
 import math
@@ -33,7 +33,7 @@ async def in_process(registry: Path) -> AsyncIterator[Runtime]:
 
 
 async def engine_rows(runtime: Runtime, question: Question) -> Rows:
-    """A question as the engine takes it, tokenized beforehand."""
+    """A tokenized question, as the engine takes it."""
     resolution = runtime.registry.catalog.resolve(DEFAULT_TENANT, Ref.parse(question.task))
     adapter = await runtime.registry.adapters.get(resolution.digest)
     tokenized = runtime.backbone.tokenizer.tokenize(question.texts, max_tokens=question.max_tokens, truncation="end")
@@ -41,7 +41,7 @@ async def engine_rows(runtime: Runtime, question: Question) -> Rows:
 
 
 def engine_rate(runtime: Runtime, chunks: Sequence[Rows], *, outstanding: int, seconds: float) -> float:
-    """Rows/s of the engine alone at saturation: `outstanding` chunks wait in it at any time."""
+    """Measure rows/s of the engine alone at saturation, with `outstanding` chunks queued at any time."""
     source = cycle(chunks)
     waiting: deque[Sequence[Future[Any]]] = deque()
     started, rows = time.perf_counter(), 0
@@ -56,7 +56,7 @@ def engine_rate(runtime: Runtime, chunks: Sequence[Rows], *, outstanding: int, s
 
 
 def engine_seconds(runtime: Runtime, rows: Rows) -> float:
-    """How long the engine alone takes for these rows, with nothing else in it."""
+    """Measure the time of the idle engine for these rows."""
     started = time.perf_counter()
     for future in runtime.inference.engine.submit(rows):
         future.result()

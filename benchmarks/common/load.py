@@ -1,4 +1,4 @@
-"""Load as such: callers who wait for their answers, callers who do not, and what became of them. Knows no protocol."""
+"""Load for any protocol: closed and open loops, and their outcomes."""
 
 import asyncio
 import time
@@ -9,19 +9,19 @@ from itertools import count
 REPLY_TIMEOUT_S = 120.0
 
 Ask = Callable[[int], Awaitable[int | None]]
-"""From a request's number to the rows that were answered; None for a refusal."""
+"""Maps a request's number to the number of answered rows; None for a refusal."""
 
 
 @dataclass(slots=True)
 class Load:
-    """What became of one stretch of load."""
+    """Outcome of one period of load."""
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
-    """What this process burnt meanwhile: the generator, where the server is another process."""
+    """Processor seconds of this process: of the generator, if the server is another process."""
     rows: int = 0
     latencies: list[float] = field(default_factory=list)
-    """Seconds, of the requests that were answered."""
+    """Seconds of each answered request."""
     failures: int = 0
 
     @property
@@ -29,7 +29,7 @@ class Load:
         return self.rows / self.wall_s
 
     def add(self, rows: int | None, seconds: float) -> None:
-        """Count one answer."""
+        """Count one response."""
         if rows is None:
             self.failures += 1
         else:
@@ -38,10 +38,10 @@ class Load:
 
 
 async def closed_loop(clients: Sequence[Ask], *, seconds: float, first: int = 0) -> Load:
-    """Clients that ask again as soon as they are answered: the rate that comes out is saturation.
+    """Run clients that send the next request after each response: the resulting rate is saturation.
 
-    They take the requests in order from number `first` on, whoever is free the next. Counts from the start to the last
-    answer of what was asked within `seconds`.
+    Free clients take the requests in order, from number `first`. The period ends with the last response to a request
+    that was sent within `seconds`.
     """
     load, turn = Load(), count(first)
     started, cpu = time.perf_counter(), time.process_time()
@@ -57,10 +57,10 @@ async def closed_loop(clients: Sequence[Ask], *, seconds: float, first: int = 0)
 
 
 async def open_loop(ask: Ask, arrivals: Sequence[float], *, first: int = 0) -> Load:
-    """Requests that come when they come, however slow the answers are.
+    """Send requests at their scheduled times, regardless of responses.
 
-    A latency counts from the *scheduled* arrival: neither a late generator nor a slow server hides any of it
-    (no coordinated omission).
+    Latencies start at the *scheduled* arrival, so that neither a late generator nor a slow server hides any of it (no
+    coordinated omission).
     """
     load = Load()
     started, cpu = time.perf_counter(), time.process_time()

@@ -1,6 +1,6 @@
-"""Draws rates and p99 against the number of adapters, from the curves of `benchmarks.adapters` on standard input.
+"""Plot of rates and p99 by number of adapters, from the curves of `benchmarks.adapters` on standard input.
 
-Needs matplotlib and nothing of Superpos: it runs in the peers' environment (`make bench-peers`).
+Needs only matplotlib: it runs in the peers' environment (`make bench-peers`).
 """
 
 import json
@@ -18,7 +18,7 @@ COLOURS = {"zipf": "#0b7285", "uniform": "#e8590c"}
 
 
 def main(path: Path) -> None:
-    """Draw into an SVG file."""
+    """Draw the plot into an SVG file."""
     curves = json.load(sys.stdin)
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), sharex=True, layout="constrained")
     for axis, values, title in zip(axes, ("throughput_vs_1", "p99_vs_1"), ("rows/s", "p99 at half load"), strict=True):

@@ -1,7 +1,7 @@
-"""An engine in a process of its own that answers lines of JSON: both ends of the pipe.
+"""Engine in a separate process that answers lines of JSON: both ends of the pipe.
 
-In processes of their own, threads that spin after their work, and libraries that bring their own OpenMP, cannot slow
-the other engines.
+In separate processes, threads that spin after their work and libraries with their own OpenMP cannot slow down the other
+engines.
 """
 
 import json
@@ -14,19 +14,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SETTLE_S = 0.25
-"""Before each turn: OpenMP's threads spin for a while after their work, and would take the next one's cores."""
+"""Pause before each turn, since OpenMP's threads spin after their work and would take the next engine's cores."""
 
 
 @dataclass(slots=True)
 class EngineProcess:
-    """One engine's process, seen from outside."""
+    """Handle of one engine's process."""
 
     name: str
     process: subprocess.Popen[str]
     log: Path
 
     def ask(self, question: object) -> object:
-        """One line there, one back."""
+        """Send one line and read one."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps(question) + "\n")
@@ -37,7 +37,7 @@ class EngineProcess:
         return json.loads(line)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the process."""
         self.process.kill()
         self.process.wait()
 
@@ -61,9 +61,9 @@ def start(module: str, name: str, *arguments: str, log: Path, python: str = sys.
 
 
 def answer_lines(make: Callable[[], Callable[[object], object]]) -> None:
-    """The engine's side: make it, then answer each line of standard input until that ends."""
+    """Run the engine's side: make it, then answer each line of standard input until its end."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # output of libraries is not an answer
     answer = make()
     print(json.dumps("ready"), file=answers, flush=True)
     for line in sys.stdin:

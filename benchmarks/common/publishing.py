@@ -1,7 +1,7 @@
-"""Another process that publishes: a second handle on a registry's file, told over its standard input what to do.
+"""Publishing process: a second handle on a registry's file, controlled over its standard input.
 
-Each line it reads is JSON: `{"first", "last", "seed"}` publishes a version of each of the tasks with these numbers. It
-answers each line with one: when its publishing began, by `time.monotonic`, which processes of one machine share.
+Each input line is JSON: `{"first", "last", "seed"}` publishes a version of each of the tasks with these numbers. The
+answer to each line is the start of the publication by `time.monotonic`, which processes of one machine share.
 """
 
 import asyncio
@@ -17,22 +17,22 @@ from adapters.registry.opening import open_registry
 from benchmarks.common import workload
 
 TASK = "sst2"
-"""The bundled adapter that all of these are made from: one template, one set of labels, other prompts."""
+"""Bundled adapter that all others are made from: the same template and labels, other prompts."""
 
 
 def name(number: int) -> str:
-    """The task of an adapter by its number."""
+    """Return the task of an adapter by its number."""
     return f"{TASK}-{number:05d}"
 
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """The process, as this one sees it."""
+    """Handle of the process."""
 
     process: asyncio.subprocess.Process
 
     async def publish(self, first: int, last: int, *, seed: int) -> float:
-        """Publish a version of the tasks `first` to `last`; when that began, by `time.monotonic`."""
+        """Publish a version of the tasks `first` to `last`; return its start by `time.monotonic`."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps({"first": first, "last": last, "seed": seed}).encode() + b"\n")
@@ -45,7 +45,7 @@ class Publisher:
 
 @asynccontextmanager
 async def publisher(registry: Path) -> AsyncIterator[Publisher]:
-    """Start the process on a registry, end it in the end."""
+    """Run the process on a registry during the block."""
     command = (sys.executable, "-m", "benchmarks.common.publishing", str(registry))
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
@@ -57,7 +57,7 @@ async def publisher(registry: Path) -> AsyncIterator[Publisher]:
 
 
 def main() -> None:
-    """Publish what standard input asks for, until it ends."""
+    """Publish as standard input requests, until its end."""
     registry, original = open_registry(Path(sys.argv[1])), workload.originals()[TASK]
     for line in sys.stdin:
         order = json.loads(line)

@@ -1,4 +1,4 @@
-"""What every benchmark says of its run: the machine it ran on, and the last line of its output, one JSON object."""
+"""Report of a benchmark: the machine, and the last line of output, one JSON object."""
 
 import json
 import platform
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def machine() -> dict[str, str | int]:
-    """Where figures come from: commit (with `+changes` where the tree differs), device, CPU threads, versions."""
+    """Return the origin of figures: commit (with `+changes` if the tree differs), device, CPU threads, versions."""
     return {
         "commit": commit(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_model(),
@@ -25,19 +25,19 @@ def machine() -> dict[str, str | int]:
 
 
 def print_result(benchmark: str, figures: Mapping[str, float], *, detail: Mapping[str, object] | None = None) -> None:
-    """Print the result as one line of JSON. Nothing may be printed after it.
+    """Print the result as one line of JSON, which must be the last.
 
     Args:
         benchmark: the module's name
-        figures: what may be compared between runs, flat, each name with its unit at the end
-        detail: whatever else explains the figures (arguments, samples, spread)
+        figures: figures that are comparable between runs, flat, each name with its unit at the end
+        detail: details that explain the figures (arguments, samples, spread)
     """
     result = {"benchmark": benchmark, "figures": dict(figures), "machine": machine(), "detail": dict(detail or {})}
     print(json.dumps(result, allow_nan=False), flush=True)
 
 
 def commit() -> str:
-    """The checked-out commit, or `unknown` outside of a repository."""
+    """Return the checked-out commit, or `unknown` outside of a repository."""
     try:
         head = git("rev-parse", "--short=12", "HEAD")
         return head + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
@@ -46,12 +46,12 @@ def commit() -> str:
 
 
 def git(*arguments: str) -> str:
-    """What git answers about this repository."""
+    """Return git's output about this repository."""
     return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def cpu_model() -> str:
-    """The processor's name as the kernel has it, else its architecture."""
+    """Return the kernel's name of the processor, else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""When requests come and for whom: Zipf and uniform task choice, Poisson arrivals, percentiles. Pure, seeded."""
+"""Schedules of requests: Zipf and uniform task choice, Poisson arrivals, percentiles. Pure and seeded."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -12,7 +12,7 @@ ZIPF_EXPONENT = 1.0
 
 
 def popularity(count: int, choice: Choice) -> NDArray[np.float64]:
-    """How likely each of `count` tasks is to be asked, most popular first; sums to 1.
+    """Return the probability of each of `count` tasks, most popular first; the sum is 1.
 
     `zipf` is 1 / rank: of 100 tasks the first gets 19 % of the requests, of 10,000 it gets 10 %.
     """
@@ -22,7 +22,7 @@ def popularity(count: int, choice: Choice) -> NDArray[np.float64]:
 
 
 def draw(count: int, choice: Choice, *, size: int, seed: int) -> list[int]:
-    """The tasks of `size` requests in a row; which task is popular is drawn too."""
+    """Draw the tasks of `size` consecutive requests, and which tasks are popular."""
     rng = np.random.default_rng(seed)
     names = rng.permutation(count)
     drawn: list[int] = names[rng.choice(count, size=size, p=popularity(count, choice))].tolist()
@@ -30,7 +30,7 @@ def draw(count: int, choice: Choice, *, size: int, seed: int) -> list[int]:
 
 
 def poisson_arrivals(rate: float, *, seconds: float, seed: int) -> list[float]:
-    """Arrival times from 0 to `seconds` of independent callers, `rate` a second on average."""
+    """Draw arrival times from 0 to `seconds` of independent callers, `rate` per second on average."""
     rng = np.random.default_rng(seed)
     gaps = rng.exponential(1 / rate, size=int(rate * seconds * 2) + 50)
     times = np.cumsum(gaps)
@@ -39,7 +39,7 @@ def poisson_arrivals(rate: float, *, seconds: float, seed: int) -> list[float]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` percent of all values do not exceed (nearest rank)."""
+    """Return the smallest value that at least `share` percent of all values do not exceed (nearest rank)."""
     if not values:
         raise ValueError("no values to take a percentile of")
     ordered = sorted(values)

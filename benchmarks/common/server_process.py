@@ -1,4 +1,4 @@
-"""Server processes under benchmark, Superpos and the peers: started, waited for, ended with all that they started."""
+"""Server processes under benchmark, Superpos and peers: start, wait, and stop with all their children."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ NUM_PEERS = 3
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Some inputs of one task, as fields and as the texts that its template makes of them."""
+    """Inputs of one task, as fields and as rendered texts."""
 
     task: str
     items: tuple[Item, ...]
@@ -33,27 +33,27 @@ class Question:
     max_tokens: int
 
     def singles(self) -> list["Question"]:
-        """A question for each of its inputs."""
+        """Return one question per input."""
         pairs = zip(self.items, self.texts, strict=True)
         return [Question(self.task, (item,), (text,), self.max_tokens) for item, text in pairs]
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A way to serve the tasks, and how to ask it."""
+    """A server of the tasks, and the form of its requests."""
 
     name: str
     command: Callable[[int], Sequence[str]]
-    """From a port to a command line."""
+    """Maps a port to a command line."""
     call: Callable[[str, Question], Call]
-    """From its address and a question to a request."""
+    """Maps its address and a question to a request."""
     needs: str | None = None
-    """The module that its interpreter must have."""
+    """Module that its interpreter must have."""
     environment: Mapping[str, str] | None = None
 
 
 def superpos_server(registry: Path) -> Server:
-    """The server of this project, as `superpos serve` starts it."""
+    """Return the server of this project, as `superpos serve` starts it."""
 
     def request(url: str, question: Question) -> Call:
         body = json.dumps({"inputs": question.items, "truncate": "end"}).encode()
@@ -66,9 +66,9 @@ def superpos_server(registry: Path) -> Server:
 
 
 def peer_servers(python: Path, *, backbone: Path, adapters: Path, scratch: Path) -> list[Server]:
-    """The peers, run by an interpreter of their own on the same backbone folder and adapter folders.
+    """Return the peers, which run in their own interpreter on the same backbone and adapter folders.
 
-    They get rendered texts: no template is theirs to fill in.
+    They receive rendered texts, since they have no templates.
     """
 
     def command(script: str) -> Callable[[int], Sequence[str]]:
@@ -95,7 +95,7 @@ def peer_servers(python: Path, *, backbone: Path, adapters: Path, scratch: Path)
 
 
 def missing(peer: Server) -> str | None:
-    """Why a peer cannot run here, or None."""
+    """Return why a peer cannot run here, or None."""
     python = Path(peer.command(0)[0])
     if not python.exists():
         return f"no {python}"
@@ -105,9 +105,9 @@ def missing(peer: Server) -> str | None:
 
 @contextmanager
 def started(server: Server, *, log: Path) -> Iterator[str]:
-    """Start a server on a free port; its address, where nothing may answer yet. All that it started ends with it."""
+    """Start a server on a free port and yield its address at once; stop it with all its children."""
     port = free_port()
-    # the peers' interpreter must not see our packages; the working folder and what is inherited lead to none
+    # the peers' interpreter must not find our packages, neither in the working folder nor by the environment
     inherited = {name: value for name, value in os.environ.items() if server.needs is None or name != "PYTHONPATH"}
     environment = {**inherited, **(server.environment or {})}
     with log.open("w") as output:
@@ -121,7 +121,7 @@ def started(server: Server, *, log: Path) -> Iterator[str]:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end, then end whatever of its session is left (LitServe's workers outlive a SIGTERM)."""
+    """Terminate a process, then kill the rest of its session (LitServe's workers survive a SIGTERM)."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_TIMEOUT_S)
@@ -131,11 +131,11 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 class DoesNotAnswer(Exception):
-    """A server that was started gave no answer in time."""
+    """The started server did not respond in time."""
 
 
 async def until_it_answers(url: str, request: Call, *, log: Path, timeout_s: float = 180) -> Reply:
-    """Ask again and again until a server that starts gives its first 200 (`DoesNotAnswer` where it never does)."""
+    """Poll a starting server until its first 200; raise `DoesNotAnswer` after a timeout."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         with suppress(OSError, TimeoutError):
@@ -148,12 +148,12 @@ async def until_it_answers(url: str, request: Call, *, log: Path, timeout_s: flo
 
 
 def tail(log: Path) -> str:
-    """The end of a log."""
+    """Return the end of a log."""
     return log.read_text(errors="replace")[-2_000:]
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a free port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

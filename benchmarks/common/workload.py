@@ -1,4 +1,4 @@
-"""What the serving benchmarks ask: adapters made from the bundled ones, and real texts for them."""
+"""Workload of the serving benchmarks: adapters made from the bundled ones, and real texts for them."""
 
 import json
 import os
@@ -16,35 +16,35 @@ from training.task.task_file import load_task_file
 
 ROOT = Path(__file__).parents[2]
 TASKS = ("ag_news", "rte", "sst2", "trec")
-"""The bundled tasks that are asked: few labels of a piece each. Others would make figures of different times differ."""
+"""Bundled tasks of the workload, with a few one-piece labels. Do not add others: figures of different dates would differ."""
 NOISE = 0.01
-"""What is added to a bundled prompt has this standard deviation, in the prompt's own: another prompt, the same task."""
+"""Standard deviation of the noise that makes another prompt of the same task, relative to the prompt's own."""
 
 Item = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Inputs by bundled task, and where they are from, to be said beside the figures."""
+    """Inputs by bundled task, and their origin, which is printed with the figures."""
 
     items: Mapping[str, Sequence[Item]]
     source: str
 
 
 def perturbed(adapter: PromptAdapter, seed: int) -> PromptAdapter:
-    """Another adapter of the same task, with a digest of its own."""
+    """Make another adapter of the same task, with another digest."""
     noise = np.random.default_rng(seed).normal(0, NOISE * float(adapter.prompt.std()), adapter.prompt.shape)
     return PromptAdapter((adapter.prompt + noise).astype(np.float32), adapter.manifest)
 
 
 def originals() -> dict[str, PromptAdapter]:
-    """The bundled adapters of `TASKS`, by task."""
+    """Return the bundled adapters of `TASKS`, by task."""
     files = bundled_adapters()
     return {task: from_files(files[task]) for task in TASKS}
 
 
 def mixed_adapters(count: int) -> dict[str, PromptAdapter]:
-    """`count` adapters, each bundled task's in turn: `sst2-0002`, …."""
+    """Make `count` adapters of all bundled tasks in turn: `sst2-0002`, …."""
     bundled = list(originals().items())
     return {
         f"{task}-{number:04d}": perturbed(adapter, number)
@@ -53,17 +53,17 @@ def mixed_adapters(count: int) -> dict[str, PromptAdapter]:
 
 
 def original(task: str) -> str:
-    """The bundled task that a mixed adapter was made from."""
+    """Return the bundled task that a mixed adapter was made from."""
     return task.rpartition("-")[0]
 
 
 def publish(registry: Registry, task: str, adapter: PromptAdapter) -> int:
-    """Publish an adapter as the task's next version; the version."""
+    """Publish an adapter as the task's next version and return the version."""
     return registry.publish(DEFAULT_TENANT, task, to_files(adapter), actor="benchmark").version
 
 
 def texts(tasks: Mapping[str, TaskSpec], *, limit: int = 400) -> Texts:
-    """Real validation rows of each task where SUPERPOS_DATA is set, else the example tickets for all of them."""
+    """Read real validation rows of each task if SUPERPOS_DATA is set, else the example tickets for all tasks."""
     if os.environ.get("SUPERPOS_DATA"):
         return Texts({task: _real_items(task, limit) for task in tasks}, "validation rows of SUPERPOS_DATA")
     lines = (ROOT / "examples/tickets/train.jsonl").read_text(encoding="utf-8").splitlines()
@@ -81,7 +81,7 @@ def _real_items(task: str, limit: int) -> list[Item]:
 
 
 def _ticket_items(spec: TaskSpec, tickets: Sequence[str]) -> list[Item]:
-    """Tickets as inputs of any task: a field takes the next one."""
+    """Use tickets as inputs of any task: each field takes the next ticket."""
     num_fields = len(spec.fields)
     return [
         {field: tickets[(i + k) % len(tickets)] for k, field in enumerate(spec.fields)}

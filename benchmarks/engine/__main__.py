@@ -1,18 +1,18 @@
-"""Our forward against the other ways to run the same T5, each in a process of its own, taking turns.
+"""Our forward against other engines with the same T5, each in its own process, running alternately.
 
 - `mixed32_fp32_vs_generate2`, `mixed8_…`, `single_…`: seconds of `transformers`' `generate` with two steps (padded:
   what a fair plain server does) ÷ seconds of ours, on 32, 8, 1 rows of 18 to 105 tokens.
-- `…_vs_ctranslate2`, `…_int8_vs_ctranslate2_int8`: the same against CTranslate2, the fastest plain T5 there is. It
-  knows no prompts: it reads as many tokens instead.
-- `mixed32_fp32_peak_fraction`: multiply-adds of the forward that are needed, a second, ÷ those of the largest rate
-  that a matrix product reaches here (best of several shapes and of MKL and oneDNN, measured in turns with it).
+- `…_vs_ctranslate2`, `…_int8_vs_ctranslate2_int8`: the same against CTranslate2, the fastest plain T5. It has no soft
+  prompts: it reads the same number of tokens instead.
+- `mixed32_fp32_peak_fraction`: necessary multiply-adds of the forward per second ÷ the largest rate of a matrix product
+  on this machine (best of several shapes and of MKL and oneDNN, measured alternately).
 - `max_difference_one_step`: of log-probabilities, ours from `transformers` in fp32.
 - `int8_label_agreement_min`, `int8_accuracy_loss_points_max`: int8 against fp32 on the validation rows of every bundled
-  task, the worst task (SUPERPOS_DATA; `--quick` takes 200 rows a task). `bf16_…`: the same where the CPU has bf16.
-- `labels77_vs_2`: seconds of 32 rows with banking77's labels, the best 5 asked for, ÷ with two labels; the prompt is
-  not trained for them, so that more of the trie is looked at than would be.
+  task, the worst task (SUPERPOS_DATA; `--quick` takes 200 rows per task). `bf16_…`: the same if the CPU has bf16.
+- `labels77_vs_2`: seconds of 32 rows with the best 5 of banking77's labels ÷ with two labels; the prompt is not trained
+  for them, so that the search visits more of the trie than usual.
 
-Peers run in the interpreter that --peers-python names (`make bench-peers` makes it); without it they are left out.
+Peers run in the interpreter of --peers-python (`make bench-peers` creates it); without it they are skipped.
 """
 
 import os
@@ -47,7 +47,7 @@ app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exce
 
 
 def workloads(*, quick: bool) -> dict[str, list[list[int]]]:
-    """Token ids by the workload's name: mixed lengths as GLUE's are, and uniform ones; a prompt's rows counted."""
+    """Token ids by workload: mixed lengths like GLUE's, and uniform ones; lengths include the prompt."""
     found = {f"mixed{rows}": _rows(np.random.default_rng(rows).integers(8, 96, rows)) for rows in (1, 8, 32)}
     found["mixed1"] = _rows([32])
     if not quick:
@@ -99,7 +99,7 @@ def main(
 def compare(
     folder: Path, scratch: Path, peers: Sequence[str], peers_python: Path, *, quick: bool
 ) -> dict[str, dict[str, float]]:
-    """Median seconds by workload and engine, and how far each engine's scores lie from `transformers`'."""
+    """Measure median seconds by workload and engine, and each engine's difference in scores from `transformers`."""
     scratch.mkdir()
     names = [*LOCAL, *peers]
     engines: list[EngineProcess] = []
@@ -133,7 +133,7 @@ def compare(
 
 
 def ratios(medians: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The figures: another engine's seconds ÷ ours."""
+    """Return the figures: another engine's seconds ÷ ours."""
     asked = {
         "mixed32_fp32_vs_generate2": ("mixed32", "generate2", "superpos_fp32"),
         "mixed32_fp32_vs_one_step": ("mixed32", "one_step", "superpos_fp32"),
@@ -161,7 +161,7 @@ def _differences(scores: Mapping[str, object]) -> dict[str, float]:
 
 
 def _show(model: str, medians: Mapping[str, Mapping[str, float]]) -> None:
-    """Seconds as multiples of ours in fp32: above 1 is slower than that."""
+    """Print seconds as multiples of ours in fp32: above 1 is slower."""
     names = list(next(iter(medians.values())))
     table = Table("workload", *names, title=f"{model}: time ÷ time of superpos_fp32")
     for workload, found in medians.items():

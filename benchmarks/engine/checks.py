@@ -1,4 +1,4 @@
-"""What `benchmarks/engine` measures beside the race: the machine's peak, many labels, precisions against fp32."""
+"""Further measurements of `benchmarks/engine`: the machine's peak, many labels, precisions against fp32."""
 
 import json
 import os
@@ -28,7 +28,7 @@ _TOP_K = 5
 
 
 def gemm_peak() -> float:
-    """Multiply-add operations a second (2 each) of the fastest matrix product, over shapes and libraries."""
+    """Measure operations per second (2 per multiply-add) of the fastest matrix product, over shapes and libraries."""
     best = 0.0
     with torch.inference_mode():
         for rows, inner, outer in (
@@ -49,7 +49,7 @@ def gemm_peak() -> float:
 
 
 def needed_flops(folder: Path, token_ids: Sequence[Sequence[int]]) -> float:
-    """Floating-point operations of one forward over rows with two one-piece labels: products only, 2 a multiply-add."""
+    """Return the operations of one forward over rows with two one-piece labels: products only, 2 per multiply-add."""
     config = T5Config.from_pretrained(folder)
     width, attention = config.d_model, config.num_heads * config.d_kv
     feed_forward = (3 if config.is_gated_act else 2) * width * config.d_ff
@@ -57,7 +57,7 @@ def needed_flops(folder: Path, token_ids: Sequence[Sequence[int]]) -> float:
     encoder = config.num_layers * sum(
         length * (4 * width * attention + feed_forward) + 2 * length * length * attention for length in lengths
     )
-    # a lone node: value and output; query; keys and values taken by its side, once a row; scores and mixture
+    # a single node: value and output; query; keys and values on its side, once per row; scores and mixture
     decoder = config.num_decoder_layers * sum(
         2 * width * attention + 4 * width * attention + feed_forward + 2 * length * config.num_heads * width
         for length in lengths
@@ -66,7 +66,7 @@ def needed_flops(folder: Path, token_ids: Sequence[Sequence[int]]) -> float:
 
 
 def labels77_vs_2(folder: Path, *, rounds: int) -> float:
-    """Time of 32 rows with 77 labels, the best five asked for, ÷ time with two labels, in turns."""
+    """Measure the time of 32 rows with the best five of 77 labels ÷ the time with two labels, alternately."""
     backbone = load(str(folder), cache_dir=folder)
     data = os.environ.get("SUPERPOS_DATA")
     words = json.loads((Path(data) / "banking77/labels.json").read_text()) if data else _made_up_labels()
@@ -107,9 +107,9 @@ def _made_up_labels() -> list[str]:
 
 
 def agreement(folder: Path, cache_dir: Path, *, rows: int | None) -> dict[str, float]:
-    """How often int8, and bf16 where the CPU has it, say what fp32 says, and what they lose; the worst task.
+    """Measure agreement of int8 (and bf16 if the CPU has it) with fp32, and the loss of accuracy, for the worst task.
 
-    Over validation rows of every bundled task, or so many of them.
+    On validation rows of every bundled task, or on the first ones.
     """
     if not os.environ.get("SUPERPOS_DATA"):
         err.print("SUPERPOS_DATA is not set: int8 is not compared on real rows", style="yellow")
@@ -141,7 +141,7 @@ def agreement(folder: Path, cache_dir: Path, *, rows: int | None) -> dict[str, f
 
 
 def _scores(backbone: Backbone, adapter: PromptAdapter, examples: Sequence[Example]) -> Tensor:
-    """Label log-probabilities [n, K], 16 rows at a time."""
+    """Return label log-probabilities [n, K], 16 rows at a time."""
     texts = backbone.tokenizer.tokenize(
         [example.text for example in examples], max_tokens=adapter.spec.max_tokens, truncation="end"
     )
@@ -157,7 +157,7 @@ def _score(backbone: Backbone, prompt: Tensor, token_ids: Sequence[Sequence[int]
 
 
 def write_base_model(folder: Path, tokenizer_from: Path) -> Path:
-    """A T5 v1.1 of base size with random weights, and the tokenizer of the embedded one."""
+    """Write a T5 v1.1 of base size with random weights and the tokenizer of the embedded one."""
     config = T5Config(
         d_model=768, d_ff=2_048, num_layers=12, num_heads=12, feed_forward_proj="gated-gelu", decoder_start_token_id=0
     )

@@ -1,8 +1,8 @@
-"""The engines that `benchmarks/engine` compares, each behind one function: token ids in, two labels' logits out.
+"""Engines of `benchmarks/engine`, each behind one function from token ids to two labels' logits.
 
-A variant is made from a folder with a `transformers` T5 and imports only what it needs, since the peers live in an
-environment without Superpos' own dependencies. A row is P + T token ids for all of them: where Superpos puts P rows of
-a prompt, the others, which know no prompts, read P more tokens. Padding is theirs to do and inside the clock.
+A variant is made from a folder with a `transformers` T5 and imports only what it needs, since the peers' environment
+lacks Superpos' dependencies. A row has P + T token ids for all engines: Superpos replaces P of them by rows of a prompt,
+the others, which have no soft prompts, read P more tokens. Padding counts as part of the engine's time.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 TokenIds = Sequence[Sequence[int]]
 Run = Callable[[], Any]
-"""One forward over a workload; returns the scores of the labels where that is cheap to give, [B, K], else None."""
+"""One forward over a workload; returns the labels' scores [B, K] if they are cheap to return, else None."""
 Variant = Callable[[TokenIds], Run]
 
 PROMPT_LENGTH = 10
@@ -22,7 +22,7 @@ LABELS = ("negative", "positive")
 
 
 def make(name: str, folder: Path, scratch: Path) -> Variant:
-    """A variant by its name; `scratch` keeps what is converted between runs."""
+    """Make a variant by name; `scratch` is a folder for converted models."""
     maker: Callable[..., Variant] = {
         "superpos_fp32": _superpos,
         "superpos_int8": _superpos,
@@ -44,7 +44,7 @@ def _superpos(folder: Path, scratch: Path, precision: str) -> Variant:
 
     backbone = load(str(folder), cache_dir=scratch, precision=cast("Precision", precision))
     trie = backbone.label_trie(LABELS)
-    table = backbone.weights.embedding  # a prompt of token embeddings: the peers can read the same row
+    table = backbone.weights.embedding  # a prompt of token embeddings, so that the peers can read the same row
 
     def workload(token_ids: TokenIds) -> Run:
         rows = [PackedRow(ids[:PROMPT_LENGTH], ids[PROMPT_LENGTH:]) for ids in token_ids]
@@ -66,7 +66,7 @@ def _model(folder: Path) -> Any:
 
 
 def _generate2(folder: Path, scratch: Path, kind: str) -> Variant:
-    """What a fair plain server does: greedy generation of a label word and its end."""
+    """Make the engine of a fair plain server: greedy generation of a label word and its end."""
     import torch
 
     model = _model(folder)
@@ -82,7 +82,7 @@ def _generate2(folder: Path, scratch: Path, kind: str) -> Variant:
 
 
 def _one_step(folder: Path, scratch: Path, kind: str) -> Variant:
-    """The cheapest plain way: one decoder position, and a softmax over the label words' first pieces."""
+    """Make the cheapest plain engine: one decoder position, and a softmax over the label words' first pieces."""
     import torch
 
     model, labels = _model(folder), _label_ids(folder)
@@ -117,7 +117,7 @@ def _label_ids(folder: Path) -> list[int]:
 
 
 def _ctranslate2(folder: Path, scratch: Path, precision: str) -> Variant:
-    """The fastest plain T5 there is: no padding between rows of a batch that it sorts, one decoding step."""
+    """Make the fastest plain T5: sorted batches without padding between rows, one decoding step."""
     import os
 
     import ctranslate2
@@ -144,7 +144,7 @@ def _ctranslate2(folder: Path, scratch: Path, precision: str) -> Variant:
 
 
 def _onnxruntime(folder: Path, scratch: Path, precision: str) -> Variant:
-    """The whole model with one decoder position as one graph; int8 is dynamic, weights by output channel."""
+    """Make the whole model with one decoder position as one graph; int8 is dynamic, with weights per output channel."""
     import os
 
     import onnxruntime

@@ -1,4 +1,4 @@
-"""One engine's process for `benchmarks.engine`: told token ids it answers with scores, told `null` with seconds."""
+"""Process of one engine for `benchmarks.engine`: answers token ids with scores, and `null` with seconds."""
 
 import sys
 import time

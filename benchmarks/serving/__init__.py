@@ -1,1 +1,1 @@
-"""TODO."""
+"""Benchmarks of a server over HTTP, against the engine alone and against peers, and of fairness."""

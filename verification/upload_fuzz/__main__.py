@@ -1,10 +1,10 @@
-"""Thousands of mutated uploads against a server process: none may crash it, hang it, bloat it, or be taken wrongly.
+"""Thousands of mutated uploads to a server: none may crash it, hang it, exhaust its memory or be accepted wrongly.
 
     python -m verification.upload_fuzz --uploads 20000
 
-Each must be answered within a second, by success or by a refusal with its code (and check); what is taken is
-downloaded, compared by digest, and asked. An upload that took longer is sent again alone, twice at most: what really
-hangs does so again. Offending uploads are saved as bytes. Ends with status 1 at one violation.
+Each must be answered within a second, by success or by a refusal with its code (and check). Accepted adapters are
+downloaded, compared by digest and queried. A slow upload is sent again alone, at most twice, since a real hang repeats.
+Offending uploads are saved as bytes. One violation leads to exit status 1.
 """
 
 import asyncio
@@ -36,9 +36,9 @@ from verification.upload_fuzz.verdict import Findings, unreached
 MAX_GROWTH_BYTES = 50 << 20
 NUM_WARM_UP = 1_000
 ADDRESS_SPACE_BYTES = 2 << 30
-"""What the server may reserve beyond what it has after the warm-up: past it an allocation fails."""
+"""Address space that the server may reserve after the warm-up; beyond it allocations fail."""
 SMALL = {"BANK_BYTES": 1 << 20, "MAX_LOADED_ADAPTERS": 16, "THREADS": 1, "LOG_LEVEL": "warning", "BUNDLED": False}
-"""Settings under which what was taken soon leaves memory again."""
+"""Settings under which accepted adapters soon leave memory."""
 
 READINESS = Call(b"GET /healthz/ready HTTP/1.1\r\nHost: localhost\r\n\r\n", 0)
 
@@ -48,7 +48,7 @@ console = Console(stderr=True)
 
 @dataclass(slots=True)
 class Memory:
-    """A server's resident bytes: once it is warm, and since then the most and the last."""
+    """A server's resident bytes after the warm-up, and the largest and the last value since then."""
 
     process: psutil.Process
     warm: int = 0
@@ -56,7 +56,7 @@ class Memory:
     last: int = 0
 
     def look(self, answered: int) -> None:
-        """Read it; what is seen counts once so many uploads were answered that the server is warm."""
+        """Read the resident memory; it counts once enough uploads were answered for the server to be warm."""
         if answered < NUM_WARM_UP or answered % 10:
             return
         with suppress(psutil.NoSuchProcess):
@@ -70,12 +70,12 @@ class Memory:
 
     @property
     def growth_bytes(self) -> int:
-        """How much it grew at most; 0 where the run ended before the server was warm."""
+        """Return the largest growth; 0 if the run ended before the server was warm."""
         return self.peak - self.warm
 
 
 def valid_adapter(backbone: Backbone) -> PromptAdapter:
-    """What every upload is a mutation of."""
+    """Make the adapter that all uploads are mutations of."""
     manifest = Manifest(
         task=TaskSpec(template="sentence: {sentence}", labels={"negative": "negative", "positive": "positive"}),
         backbone=BackboneRef(**asdict(backbone.identity)),
@@ -88,7 +88,7 @@ def valid_adapter(backbone: Backbone) -> PromptAdapter:
 
 @contextmanager
 def served(backbone: str) -> Iterator[tuple[str, psutil.Process]]:
-    """A ready server process with an empty registry; its address, and the process."""
+    """Start a server process with an empty registry; yield its address and the process when it is ready."""
     environment = {f"SUPERPOS_{name}": str(value) for name, value in SMALL.items()} | {"SUPERPOS_BACKBONE": backbone}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
@@ -108,11 +108,11 @@ def served(backbone: str) -> Iterator[tuple[str, psutil.Process]]:
 
 @app.command(help=__doc__)
 def main(
-    uploads: Annotated[int, typer.Option(min=1, help="How many mutated uploads.")] = 20_000,
-    seed: Annotated[int, typer.Option(help="Another one makes other mutations.")] = 0,
-    backbone: Annotated[str, typer.Option(help="What the server loads, as SUPERPOS_BACKBONE.")] = "embedded",
-    out: Annotated[Path, typer.Option(help="Where offending uploads are saved.")] = Path("upload-fuzz"),
-    replay: Annotated[Path | None, typer.Option(help="Send this saved upload instead, and print its answer.")] = None,
+    uploads: Annotated[int, typer.Option(min=1, help="Number of mutated uploads.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Seed of the mutations.")] = 0,
+    backbone: Annotated[str, typer.Option(help="Backbone of the server, as in SUPERPOS_BACKBONE.")] = "embedded",
+    out: Annotated[Path, typer.Option(help="Folder for offending uploads.")] = Path("upload-fuzz"),
+    replay: Annotated[Path | None, typer.Option(help="Send this saved upload instead, and print the response.")] = None,
 ) -> None:
     with served(backbone) as (url, process):
         if replay is not None:
@@ -147,7 +147,7 @@ def _replay(url: str, file: Path) -> None:
 
 
 def _report(found: Findings, *, uploads: int, seed: int) -> None:
-    """Which checks refused how often, which never did, and what went wrong."""
+    """Print how often each check refused an upload, which never did, and all violations."""
     table = Table(
         "check", "uploads", title=f"{uploads} uploads of seed {seed}: {found.accepted} taken, others refused by"
     )

@@ -1,4 +1,4 @@
-"""Mutations of an adapter's JSON files: of their bytes, of any value in them, and of the task that they describe."""
+"""Mutations of an adapter's JSON files: of their bytes, of any value, and of the task that they describe."""
 
 import json
 from collections.abc import Callable
@@ -42,9 +42,9 @@ ODD: tuple[Any, ...] = (
     {str(number): number for number in range(300)},
     "sha256:" + "0" * 64,
 )
-"""What may stand where something else belongs."""
+"""Values to put in the place of another value."""
 SMALL = tuple(value for value in ODD if len(json.dumps(value)) < 400)
-"""Those that may stand there a thousand times."""
+"""Values that may be repeated a thousand times."""
 
 TEMPLATES = (
     "",
@@ -84,7 +84,7 @@ Edit = Callable[[Random, dict[str, Any]], object]
 
 
 def edited(name: str, edit: Edit) -> FileMutation:
-    """A mutation of a JSON file's value; what earlier mutations left without one stays as it is."""
+    """Mutate a JSON file's value; a file without a value after earlier mutations is unchanged."""
 
     def mutate(draw: Random, files: Files) -> None:
         try:
@@ -99,7 +99,7 @@ def edited(name: str, edit: Edit) -> FileMutation:
 
 
 def _places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """The path of every value inside a JSON value, of long lists only the first."""
+    """Return the path of every value inside a JSON value; of long lists only the first item's."""
     items = value.items() if isinstance(value, dict) else enumerate(value[:20]) if isinstance(value, list) else ()
     return [path, *(place for key, inner in items for place in _places(inner, (*path, key)))]
 
@@ -149,14 +149,14 @@ def _labels(words: list[str]) -> list[dict[str, str]]:
 
 
 def _counted(draw: Random) -> object:
-    """So many labels, as a list or a mapping; near the limits of labels and of trie nodes."""
+    """Set a number of labels near the limits of labels and of trie nodes, as a list or a mapping."""
     count = draw.choice((0, 1, 2, 21, 150, 999, 1_000, 1_001, 20_000))
     words = [f"{number:b}" if draw.random() < 0.5 else f"word {number}" for number in range(count)]
     return draw.choice((_labels(words), {text: text for text in words}))
 
 
 def _long(draw: Random) -> object:
-    """Labels of many tokens: too many each, or too many nodes together."""
+    """Set labels with too many tokens, or with too many trie nodes together."""
     alphabet = "abcdefghijklmnop"
     count, length = draw.choice(
         ((1_000, 32), (128, 32), (140, 28), (1_000, 5), (2, 16), (2, 31), (2, 32), (2, 33), (2, 250))
@@ -165,7 +165,7 @@ def _long(draw: Random) -> object:
 
 
 def _similar(draw: Random) -> object:
-    """Labels that are one another's prefix, or the same once they are tokens."""
+    """Set labels that are prefixes of each other, or that have the same tokens."""
     chains = (
         [" ".join(["a"] * length) for length in range(1, draw.choice((3, 20, 33)))],
         ["yes", " yes"],
@@ -217,7 +217,7 @@ def change_task(draw: Random, root: dict[str, Any]) -> None:
 
 
 def change_the_rest(draw: Random, root: dict[str, Any]) -> None:
-    """Calibration, provenance, validation profile, the backbone's name: near their limits, and past them."""
+    """Mutate calibration, provenance, validation profile or the backbone's name, near and beyond their limits."""
     counts = [draw.choice((0, 1, 5, -1, 2**53, 1.0)) for _ in range(draw.choice((2, 10)))]
     many = {f"m{number}": 0.5 for number in range(draw.choice((1, 256, 257, 9_000)))}
     changes: tuple[tuple[str, object], ...] = (
@@ -237,7 +237,7 @@ def change_the_rest(draw: Random, root: dict[str, Any]) -> None:
 
 
 def spoil_the_text(draw: Random, files: Files) -> None:
-    """The bytes of a JSON file, as text or as no text at all."""
+    """Mutate the bytes of a JSON file, as text or as binary."""
     name = draw.choice((CONFIG, MANIFEST))
     data = files[name]
     place = draw.randrange(len(data) + 1)
@@ -271,7 +271,7 @@ def near_its_size_limit(draw: Random, files: Files) -> None:
 
 
 def change_the_set(draw: Random, files: Files) -> None:
-    """A file too few, or one that does not belong; the card may be anything."""
+    """Remove a file, or add one that does not belong; the card may be anything."""
     name = draw.choice(sorted(files))
     data = files.pop(name)
     kept = draw.choice((None, name, "adapter_model.bin", "evil.py", name.upper(), f"../{name}", f"{name}.gz"))

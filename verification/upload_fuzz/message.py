@@ -1,4 +1,4 @@
-"""An upload as a multipart message: its parts, their bytes, and the HTTP request around them."""
+"""Upload as a multipart message: its parts, their bytes, and the HTTP request around them."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ BOUNDARY = b"superpos-fuzz"
 
 @dataclass(slots=True)
 class Part:
-    """One part of a multipart body: its header lines, each without an end, and its content."""
+    """One part of a multipart body: its header lines without line ends, and its content."""
 
     headers: list[bytes]
     content: bytes
@@ -17,7 +17,7 @@ class Part:
 
 @dataclass(slots=True)
 class Message:
-    """An upload as a body and the HTTP around it, for mutations to change in place."""
+    """An upload's body and HTTP request, which mutations change in place."""
 
     parts: list[Part]
     boundary: bytes = BOUNDARY
@@ -25,14 +25,14 @@ class Message:
     head: dict[bytes, bytes] = field(default_factory=dict)
     body: bytes = b""
     length: bytes | None = None
-    """What Content-Length says; None for the truth."""
+    """Value of Content-Length; None for the correct one."""
     chunks: bool = False
     is_http: bool = True
-    """Whether the request as such is whole: a server that hangs up on one that is not owes it no answer."""
+    """Whether the request is complete; a server may close the connection of an incomplete one without a response."""
 
 
 def message_of(files: Files) -> Message:
-    """The message of an upload that a well-behaved client makes."""
+    """Return the message that a well-behaved client sends for an upload."""
     parts = [file_part(name.encode(errors="replace"), data) for name, data in files.items()]
     content_type = b"multipart/form-data; boundary=" + BOUNDARY
     return Message(parts, head={b"Content-Type": content_type})
@@ -48,7 +48,7 @@ def field_part(name: bytes, content: bytes) -> Part:
 
 
 def join(message: Message) -> None:
-    """Make the body of the parts."""
+    """Build the body from the parts."""
     end = message.line_end
     pieces = []
     for part in message.parts:
@@ -57,7 +57,7 @@ def join(message: Message) -> None:
 
 
 def request_of(message: Message, target: bytes) -> bytes:
-    """The bytes on the wire; the connection ends with the answer."""
+    """Return the bytes to send; the connection closes after the response."""
     body, lines = message.body, dict(message.head)
     if message.chunks:
         lines[b"Transfer-Encoding"] = b"chunked"

@@ -1,4 +1,4 @@
-"""Mutated uploads, each made of a seed and a number alone: one to three mutations of a valid adapter on its way."""
+"""Mutated uploads: one to three mutations of a valid adapter's upload, determined by a seed and a number."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,31 +14,31 @@ from verification.upload_fuzz.weights import WEIGHT_MUTATIONS, FileMutation
 from verification.upload_fuzz.wire import PART_MUTATIONS, WIRE_MUTATIONS, PartMutation
 
 _SHARES = {"weights": 30, "json": 25, "task": 20, "parts": 14, "wire": 11}
-"""How often a mutation is of each family, in percent."""
+"""Share of each family of mutations, in percent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mutated:
-    """One upload as bytes on the wire."""
+    """One upload as bytes to send."""
 
     number: int
     request: bytes
     mutations: tuple[str, ...]
     is_http: bool
-    """Whether the request as such is whole."""
+    """Whether the request is complete."""
 
 
 def mutated(base: PromptAdapter, number: int, *, seed: int, task: str) -> Mutated:
-    """The upload of this number to a task; the same one each time."""
+    """Return the upload with this number to a task, the same one each time."""
     draw = Random(f"{seed} {number}")
     files = to_files(_another(base, draw.getrandbits(32)), card="# A card\n" if draw.random() < 0.2 else "")
     chosen = _choose(draw)
     for mutate in chosen[0]:
-        with suppress(KeyError, IndexError):  # the file is gone that it would change
+        with suppress(KeyError, IndexError):  # the file to change was removed
             mutate(draw, files)
     message = message_of(files)
     for change in chosen[1]:
-        with suppress(IndexError):  # no part or header is left to change
+        with suppress(IndexError):  # no part or header remains to change
             change(draw, message)
     join(message)
     for change in chosen[2]:
@@ -48,7 +48,7 @@ def mutated(base: PromptAdapter, number: int, *, seed: int, task: str) -> Mutate
 
 
 def _another(base: PromptAdapter, seed: int) -> PromptAdapter:
-    """An adapter as valid as `base`, and unlike any other."""
+    """Make a valid adapter that differs from `base` and from all others."""
     scale = max(float(base.prompt.std()), 1e-3)
     prompt = np.random.default_rng(seed).normal(0, scale, base.prompt.shape).astype(np.float32)
     provenance = base.manifest.provenance.model_copy(update={"seed": seed})
@@ -56,7 +56,7 @@ def _another(base: PromptAdapter, seed: int) -> PromptAdapter:
 
 
 def _choose(draw: Random) -> tuple[list[FileMutation], list[PartMutation], list[PartMutation]]:
-    """The mutations in the order in which they can happen: of files, of parts, of the message."""
+    """Order mutations as they can apply: files, parts, message."""
     files: list[FileMutation] = []
     parts: list[PartMutation] = []
     wire: list[PartMutation] = []

@@ -1,4 +1,4 @@
-"""Sends mutated uploads to a server, several at once, and judges each answer. Starts no server."""
+"""Sends mutated uploads to a server, several at once, and judges each response."""
 
 import asyncio
 import gzip
@@ -17,7 +17,7 @@ MAX_SECONDS = 1.0
 GIVE_UP_S = 30.0
 NUM_TRIES_ALONE = 2
 _PATIENCE_S = 0.1
-"""How long a request that is not whole stays open before its sender ends it."""
+"""Seconds after which the sender closes an incomplete request."""
 
 
 async def attack(
@@ -33,18 +33,18 @@ async def attack(
     """Send uploads 0, 1, 2 … of a seed, and judge each.
 
     Args:
-        url: of a server that asks for no keys
-        base: an adapter that the server would take
-        uploads: how many
-        seed: of all their mutations
-        senders: how many are on their way at once
-        max_seconds: how long an answer may take from the upload's last byte
-        progress: called with the number of uploads that were answered
+        url: address of a server without keys
+        base: an adapter that the server accepts
+        uploads: number of uploads
+        seed: seed of all mutations
+        senders: number of concurrent uploads
+        max_seconds: limit from the upload's last byte to the response
+        progress: called with the number of answered uploads
     """
     found, numbers = Findings(max_seconds=max_seconds), iter(range(uploads))
     async with httpx2.AsyncClient(base_url=url, timeout=60) as client, asyncio.TaskGroup() as work:
         for sender in range(senders):
-            task = f"fuzz-{sender}"  # of its own: what it was given it may delete
+            task = f"fuzz-{sender}"  # a copy, since the verdict deletes from it
             made = _made(base, numbers, seed=seed, task=task)
             work.create_task(_send_all(client, task, made, found, progress))
     for upload in found.late:
@@ -82,7 +82,7 @@ async def _send_all(
 
 
 async def _again(url: str, upload: Mutated, found: Findings) -> None:
-    """Send an upload alone that took too long in company: what hangs does so each time."""
+    """Resend a slow upload alone: a real hang repeats."""
     for _ in range(NUM_TRIES_ALONE):
         with suppress(TimeoutError):
             _, seconds = await timed(url, upload)
@@ -92,11 +92,11 @@ async def _again(url: str, upload: Mutated, found: Findings) -> None:
 
 
 async def timed(url: str, upload: Mutated) -> tuple[Reply | None, float]:
-    """One upload on a connection of its own: the answer (None where the server hung up), and its seconds.
+    """Send one upload on a new connection; return the response (None if the connection was closed) and its seconds.
 
     Raises:
-        TimeoutError: no answer in `GIVE_UP_S`
-        OSError: nobody listens
+        TimeoutError: no response within `GIVE_UP_S`
+        OSError: the connection is refused
     """
     address = httpx2.URL(url)
     async with asyncio.timeout(GIVE_UP_S):
@@ -111,7 +111,7 @@ async def timed(url: str, upload: Mutated) -> tuple[Reply | None, float]:
 
 
 async def _write(writer: asyncio.StreamWriter, upload: Mutated) -> float:
-    """Send everything; when the last byte was gone."""
+    """Send everything; return the time of the last byte."""
     with suppress(ConnectionError):
         writer.write(upload.request)
         await writer.drain()
@@ -119,12 +119,12 @@ async def _write(writer: asyncio.StreamWriter, upload: Mutated) -> float:
     if not upload.is_http:
         await asyncio.sleep(_PATIENCE_S)
         with suppress(OSError):
-            writer.write_eof()  # else the server waits for bytes that were promised
+            writer.write_eof()  # otherwise the server waits for announced bytes
     return sent
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:
-    """Everything until the server closes the connection."""
+    """Read everything until the server closes the connection."""
     data = bytearray()
     with suppress(ConnectionError):
         while piece := await reader.read(65_536):

@@ -1,4 +1,4 @@
-"""What a server may answer to a mutated upload, and whether an upload that it took is truly valid."""
+"""Verdict on the response to a mutated upload, and on the validity of accepted uploads."""
 
 import json
 import math
@@ -18,7 +18,7 @@ ALLOWED = frozenset({200, 201, 400, 409, 413, 415, 422, 429})
 _CODES = frozenset({kind.code for kind in PROBLEM_TYPES.values()} | set(FRAMEWORK_CODES.values()) | {"invalid_request"})
 _SUM_TOLERANCE = 1e-3
 _OF_THE_TASK = ("brace", "fields", "characters", "surrogate", "labels", "blank", "twice", "number", "rise")
-"""What a refusal of the task as a whole may be about: by a word of its text."""
+"""Checks of a whole task, by a word of the refusal's text."""
 
 
 NAMED_CHECKS = (
@@ -45,28 +45,28 @@ NAMED_CHECKS = (
     "tokens of label #",
     "smoke forward",
 )
-"""What refusals are expected to be about; a run says which never came."""
+"""Expected checks; a run reports those that refused nothing."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What a run saw."""
+    """Counts of a run."""
 
     max_seconds: float = 1.0
-    """How long an answer may take from the upload's last byte."""
+    """Limit in seconds from the upload's last byte to the response."""
     statuses: Counter[str] = field(default_factory=Counter)
     checks: Counter[str] = field(default_factory=Counter)
-    """Refusals by their code, or by their check where they have one."""
+    """Refusals by check, or by code if they have no check."""
     mutations: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
-    """Of each upload, from its last byte to its answer's."""
+    """Seconds of each upload from its last byte to the end of the response."""
     late: list[Mutated] = field(default_factory=list)
-    """Uploads that took longer than they may, with others beside them; sent again alone."""
+    """Uploads over the time limit among others; they are resent alone."""
     accepted: int = 0
     violations: list[tuple[Mutated, str]] = field(default_factory=list)
 
     def took(self, upload: Mutated, seconds: float) -> None:
-        """Note how long an answer took; to half a request it says nothing."""
+        """Record the time of a response; that of an incomplete request is ignored."""
         if upload.is_http:
             self.seconds.append(seconds)
             if seconds > self.max_seconds:
@@ -74,12 +74,12 @@ class Findings:
 
 
 def unreached(found: Findings) -> list[str]:
-    """Named checks that refused nothing."""
+    """Expected checks that refused nothing."""
     return [check for check in NAMED_CHECKS if check not in found.checks]
 
 
 def wrong_with(upload: Mutated, reply: Reply | None, found: Findings) -> str | None:
-    """Why an answer is none that a server may give, or None; counts it."""
+    """Count a response; return why the server must not give it, or None."""
     if reply is None:
         found.statuses["hung up"] += 1
         return None if not upload.is_http else "the server hung up without an answer"
@@ -102,19 +102,19 @@ def wrong_with(upload: Mutated, reply: Reply | None, found: Findings) -> str | N
 
 
 def check_of(problem: dict[str, Any]) -> str:
-    """The check that a refusal names, places in lists left out; its code where it names none."""
+    """Return a refusal's check without list indices, or its code if it has no check."""
     check = re.sub(r"\.\d+", ".#", re.sub(r"label \d+", "label #", str(problem.get("check", problem["code"]))))
     where, _, place = check.partition(": ")
     if check == "superpos.json: task":
         said = str(problem["expected"])
         return f"{check} ({next((word for word in _OF_THE_TASK if word in said), said[:40])})"
-    if len(place) > 60:  # a key that the mutation invented
+    if len(place) > 60:  # a key from a mutation
         return f"{where}: {place[:20]}…"
     return check
 
 
 async def wrong_with_accepted(client: httpx2.AsyncClient, task: str, reply: Reply) -> str | None:
-    """Why an upload that was taken is no valid adapter after all, or None. Removes it from the server."""
+    """Return why an accepted upload is not a valid adapter, or None; delete it from the server."""
     published = reply.json()
     digest, version = published["adapter"], published["version"]
     path = f"/tasks/{task}/versions/{version}/files"

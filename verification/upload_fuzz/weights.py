@@ -1,4 +1,4 @@
-"""Mutations of an adapter's safetensors file. Most keep it whole around the change, to get past the first checks."""
+"""Mutations of an adapter's safetensors file. Most keep the rest intact, to pass the first checks."""
 
 import json
 import pickle
@@ -19,7 +19,7 @@ _VALUES = (float("nan"), float("inf"), float("-inf"), 1e-42, 3.4e38, -3.4e38, 1e
 
 
 def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Header and tensor bytes of a whole file; those of an empty one where an earlier mutation broke it."""
+    """Return header and tensor bytes of a file; those of an empty file if an earlier mutation broke it."""
     try:
         (length,) = struct.unpack("<Q", data[:8])
         header = json.loads(data[8 : 8 + length])
@@ -36,7 +36,7 @@ def _closed(header: dict[str, Any] | bytes, data: bytes, *, length: int | None =
 
 
 def _tensor(files: Files, shape: list[int], data: bytes, *, dtype: str = "F32") -> None:
-    """The file of one tensor, its offsets right."""
+    """Return the file of one tensor with correct offsets."""
     entry = {"dtype": dtype, "shape": shape, "data_offsets": [0, len(data)]}
     files[WEIGHTS] = _closed({TENSOR: entry}, data)
 
@@ -167,7 +167,7 @@ def change_norms(draw: Random, files: Files) -> None:
 
 
 def change_rows(draw: Random, files: Files) -> None:
-    """Another number of virtual tokens, of which the configuration may know."""
+    """Change the number of virtual tokens, optionally in the configuration too."""
     header, data = _opened(files[WEIGHTS])
     shape = header[TENSOR]["shape"]
     width = shape[1] if isinstance(shape, list) and len(shape) == 2 and isinstance(shape[1], int) else 8
@@ -200,7 +200,7 @@ def another_format(draw: Random, files: Files) -> None:
 
 
 def oversize(draw: Random, files: Files) -> None:
-    """About as large as a file may be; nothing but zeros behind it."""
+    """Pad the file with zeros to about its maximum size."""
     header, data = _opened(files[WEIGHTS])
     limit = 4 << 20
     size = limit + draw.choice((-1, 0, 1, 70_000)) - len(_closed(header, data))

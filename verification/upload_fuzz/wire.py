@@ -1,4 +1,4 @@
-"""Mutations of an upload on its way: the parts of its multipart body, the body's bytes, and the HTTP around them."""
+"""Mutations of an upload in transit: parts of its multipart body, the body's bytes, and the HTTP request."""
 
 import gzip
 import hashlib
@@ -78,7 +78,7 @@ def spoil_a_parts_headers(draw: Random, message: Message) -> None:
 
 
 def add_fields(draw: Random, message: Message) -> None:
-    """Form fields: aliases good and bad, a digest that is none, others that nobody asked for."""
+    """Add form fields: valid and invalid aliases, an invalid digest, unknown fields."""
     digest = hashlib.sha256(message.parts[0].content).hexdigest().encode() if message.parts else b""
     values = (
         b"",
@@ -106,7 +106,7 @@ def add_fields(draw: Random, message: Message) -> None:
 
 
 def nest(draw: Random, message: Message) -> None:
-    """The whole body within a part of another, or the boundary within a content."""
+    """Nest the whole body in a part of another, or put the boundary into a content."""
     if draw.random() < 0.5:
         join(message)
         message.parts = [
@@ -193,7 +193,7 @@ def send_in_chunks(draw: Random, message: Message) -> None:
 
 @cache
 def _bomb() -> bytes:
-    """60 kB that come out as 60 MB."""
+    """Send 60 kB that decompress to 60 MB."""
     disposition = b'Content-Disposition: form-data; name="files"; filename="superpos.json"'
     return gzip.compress(b"--" + BOUNDARY + b"\r\n" + disposition + b"\r\n\r\n" + bytes(60_000_000), 9)
 
@@ -208,7 +208,7 @@ def compress(draw: Random, message: Message) -> None:
 
 
 def fill_up(draw: Random, message: Message) -> None:
-    """As many bytes as an upload may have, a few fewer or more, before or behind the parts."""
+    """Add bytes before or after the parts, up to about the upload limit."""
     missing = MAX_UPLOAD_BYTES - len(message.body) + draw.choice((-1, 0, 1, 60_000))
     padding = bytes(max(missing, 0))
     message.body = message.body + padding if draw.random() < 0.5 else padding + b"\r\n" + message.body

@@ -1,7 +1,7 @@
 """Kill parts of the platform under load: Redis, two servers with the embedded backbone, the gateway.
 
 Part of `make acceptance`. The program publishes through the gateway and measures how long both servers take to answer
-with the new version. Then it kills Redis, kills a server and stops a server, in turns, while callers keep asking. It
+with the new version. Then it kills Redis, kills a server and stops a server, one by one, under constant load. It
 exits with status 1 if a promise does not hold.
 """
 

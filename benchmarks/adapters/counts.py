@@ -42,7 +42,7 @@ async def classify(runtime: Runtime, task: str, item: Item) -> Classification:
 
 
 def asker(runtime: Runtime, tasks: Sequence[str], items: Sequence[Item]) -> Ask:
-    """Return requests, where request n is text n of task n; every number of adapters has the same texts in the same order."""
+    """Return requests: request n is text n of task n, so that every number of adapters has the same texts."""
 
     async def ask(number: int) -> int | None:
         await classify(runtime, tasks[number % len(tasks)], items[number % len(items)])

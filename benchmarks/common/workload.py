@@ -16,7 +16,7 @@ from training.task.task_file import load_task_file
 
 ROOT = Path(__file__).parents[2]
 TASKS = ("ag_news", "rte", "sst2", "trec")
-"""Bundled tasks of the workload, with a few one-piece labels. Do not add others: figures of different dates would differ."""
+"""Bundled tasks of the workload, with a few one-piece labels. Others would make figures of different dates differ."""
 NOISE = 0.01
 """Standard deviation of the noise that makes another prompt of the same task, relative to the prompt's own."""
 

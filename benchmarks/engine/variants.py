@@ -1,8 +1,8 @@
 """Engines of `benchmarks/engine`, each behind one function from token ids to two labels' logits.
 
 A variant is made from a folder with a `transformers` T5 and imports only what it needs, since the peers' environment
-lacks Superpos' dependencies. A row has P + T token ids for all engines: Superpos replaces P of them by rows of a prompt,
-the others, which have no soft prompts, read P more tokens. Padding counts as part of the engine's time.
+lacks Superpos' dependencies. A row has P + T token ids for all engines: Superpos replaces P of them by rows of a
+prompt, the others, which have no soft prompts, read P more tokens. Padding counts as part of the engine's time.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,20 +1,20 @@
-"""A real server process under load over HTTP: what HTTP costs beside the engine, latency at half load, and the peers.
+"""Real server process under load over HTTP: cost of HTTP relative to the engine, latency at half load, and the peers.
 
-`superpos serve` runs as a process of its own with a hundred tasks (the bundled prompts, perturbed) in a temporary
-registry; this process is the load generator and holds a second engine, so that both take turns on the same rows.
-Times say something about one machine only; the figures are ratios of variants that took turns within the run.
+`superpos serve` runs as a separate process with a hundred tasks (the bundled prompts, perturbed) in a temporary
+registry; this process is the load generator and holds a second engine, so that both alternate on the same rows.
+Times hold for one machine only; the figures are ratios of variants that alternated within the run.
 
-- `http_share_batch8`: rows/s over HTTP (16 clients, 8 texts a call) ÷ rows/s of the engine alone: in process, tokenized
-  beforehand, as many rows outstanding. The generator runs on the same cores: what it burnt is printed beside the share,
-  and the share is of wall time with that included.
-- `http_share_single`: the same with 64 clients that send one text a call.
+- `http_share_batch8`: rows/s over HTTP (16 clients, 8 texts per call) ÷ rows/s of the engine alone: in process,
+  tokenized beforehand, with the same number of outstanding rows. The generator runs on the same cores: its processor
+  time is printed with the share, and the share is of wall time that includes it.
+- `http_share_single`: the same with 64 clients that send one text per call.
 - `http_overhead_ms_p50`: with one request at a time, its latency less the model's time in it (`infer` of the server's
-  Server-Timing; where the server sends none, less the engine's own time for the same row).
+  Server-Timing; without it, less the engine's own time for the same row).
 - `open_loop_p50_ms`, `open_loop_p99_ms`: Poisson arrivals of single texts at half the saturation rate, Zipf tasks; each
   latency from the *scheduled* arrival. They hold for one machine.
-- `vs_best_peer` (with --peers): our rows/s ÷ a peer's, both saturated by single texts of Zipf tasks, taking turns.
-  64 clients ask the peer, which fills its batches; we are asked by the most, of 64, 32 and 16, that keep our p99 at or
-  under the peer's. The lowest ratio over the peers is the figure: the best peer's. A peer counts if it failed no
+- `vs_best_peer` (with --peers): our rows/s ÷ a peer's, both saturated by single texts of Zipf tasks, alternately.
+  The peer has 64 clients, which fill its batches; we have the largest number of 64, 32 and 16 that keeps our p99 at or
+  below the peer's. The lowest ratio over the peers is the figure: the best peer's. A peer counts if it failed no
   request and at least 98 % of a sample's labels are ours too.
 """
 
@@ -57,9 +57,9 @@ from service.settings import Settings
 
 NUM_TASKS = 100
 NUM_REQUESTS = 1_000
-"""Prepared of each kind; asked in this order, then again from the start."""
+"""Number of prepared requests of each kind; they repeat in this order."""
 STRIDE = 331
-"""Each round begins this many requests later."""
+"""Offset of each round in the requests."""
 PEERS_PYTHON = Path(".venv-peers/bin/python")
 
 Done = Callable[[str], Callable[[], None]]
@@ -74,11 +74,11 @@ app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exce
 
 @app.command(help=__doc__)
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="Shorter rounds, the same figures: some two minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Shorter rounds, same figures: about two minutes.")] = False,
     peers: Annotated[
-        bool, typer.Option("--peers", help="Take turns with the peers too; `make bench-peers` installs them.")
+        bool, typer.Option("--peers", help="Compare with the peers too; `make bench-peers` installs them.")
     ] = False,
-    peers_python: Annotated[Path, typer.Option(help="The interpreter of the peers' environment.")] = PEERS_PYTHON,
+    peers_python: Annotated[Path, typer.Option(help="Interpreter of the peers' environment.")] = PEERS_PYTHON,
 ) -> None:
     plan = QUICK if quick else FULL
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
@@ -88,7 +88,7 @@ def main(
 
 
 async def measure(plan: Plan, folder: Path, peers_python: Path | None) -> Results:
-    """Set everything up, take every measurement, take everything down."""
+    """Set everything up, measure, and stop everything."""
     adapters = workload.mixed_adapters(NUM_TASKS)
     path = folder / "registry.sqlite"
     registry = open_registry(path)
@@ -122,7 +122,7 @@ async def measure(plan: Plan, folder: Path, peers_python: Path | None) -> Result
 def questions(
     adapters: Mapping[str, PromptAdapter], texts: workload.Texts, choice: Choice, *, size: int
 ) -> list[Question]:
-    """Which tasks are asked one after another, and with which of their texts."""
+    """Draw the sequence of tasks and texts."""
     names, turns = list(adapters), {task: cycle(items) for task, items in texts.items.items()}
     asked = []
     for number in draw(len(names), choice, size=NUM_REQUESTS, seed=size):
@@ -133,7 +133,7 @@ def questions(
 
 
 async def against_engine(plan: Plan, benches: Mapping[Choice, Bench], done: Done) -> Results:
-    """Shares of the engine's rate, one request at a time, half load."""
+    """Measure shares of the engine's rate, single requests, and half load."""
     shares = {choice: Shares() for choice in CHOICES}
     for bench in benches.values():
         await saturate(bench, Shares(), seconds=1, first=0, done=done("warming up"))
@@ -160,7 +160,7 @@ async def against_peer(
     log: Path,
     done: Done,
 ) -> None:
-    """Take turns with one peer, if it is installed."""
+    """Compare with one peer, if it is installed."""
     reason = missing(peer)
     if reason:
         results.not_run[peer.name] = reason
@@ -174,14 +174,14 @@ async def against_peer(
 
 
 def write_backbone_and_adapters(folder: Path, adapters: Mapping[str, PromptAdapter]) -> None:
-    """What the peers read: the embedded backbone as `transformers` has it, and every adapter as a PEFT folder."""
+    """Write the peers' input: the embedded backbone in `transformers`' format, and every adapter as a PEFT folder."""
     (folder / "backbone").symlink_to(embedded.prepare(Settings().cache_dir, lambda line: None))
     for task, adapter in adapters.items():
         write_folder(folder / "adapters" / task, to_files(adapter))
 
 
 def steps(plan: Plan, *, peers: bool) -> int:
-    """How often `measure` reports progress, if every peer is there."""
+    """Return the number of progress reports of `measure`, with every peer installed."""
     engine = len(CHOICES) * (3 * (plan.rounds + 1) + 1) + plan.alone
     return engine + (NUM_PEERS * steps_of_a_duel(plan.peer_rounds) if peers else 0)
 

@@ -1,4 +1,4 @@
-"""Superpos beside one peer at a time, on the same questions, in turn."""
+"""Comparison with one peer at a time, on the same questions, alternately."""
 
 import asyncio
 import statistics
@@ -12,7 +12,7 @@ from benchmarks.common.schedule import percentile
 from benchmarks.common.server_process import Question, Server, started, until_it_answers
 
 PEER_CLIENTS = 64
-"""Enough to fill the batches of the peers that batch."""
+"""Number of clients that fills the batches of peers."""
 OUR_CLIENTS = (64, 32, 16)
 SAMPLE = 200
 SIDE_BY_SIDE = 20
@@ -21,11 +21,11 @@ MIN_AGREEMENT = 0.98
 
 @dataclass(slots=True)
 class Duel:
-    """A peer and we, a load a round; ours by how many clients asked."""
+    """Loads of a peer and of Superpos, one per round; ours by number of clients."""
 
     peer: str
     agreement: float = 0.0
-    """The share of a sample's labels that are ours too."""
+    """Share of a sample's labels that agree with ours."""
     theirs: list[Load] = field(default_factory=list)
     ours: dict[int, list[Load]] = field(default_factory=lambda: {clients: [] for clients in OUR_CLIENTS})
 
@@ -35,32 +35,32 @@ class Duel:
 
     @property
     def clients(self) -> int:
-        """Of the numbers of clients tried, the highest at which our p99 is no worse than the peer's.
+        """The largest number of clients at which our p99 is not worse than the peer's.
 
-        Not the one with the highest rate: the best of several noisy rates flatters.
+        The number with the highest rate would flatter, as the best of several noisy rates.
         """
         fit = [clients for clients, loads in self.ours.items() if p99_s(loads) <= self.their_p99_s]
         return max(fit, default=min(self.ours))
 
     @property
     def ratio(self) -> float:
-        """Our rows/s ÷ the peer's: the median over rounds."""
+        """Our rows/s ÷ the peer's, the median over rounds."""
         pairs = zip(self.ours[self.clients], self.theirs, strict=True)
         return statistics.median(ours.rows_per_s / theirs.rows_per_s for ours, theirs in pairs)
 
     @property
     def counts(self) -> bool:
-        """Whether the peer did the same work, and all of it."""
+        """Whether the peer did the same work completely."""
         return self.agreement >= MIN_AGREEMENT and not any(load.failures for load in self.theirs)
 
 
 def steps_of_a_duel(rounds: int) -> int:
-    """How often `duel` reports progress."""
+    """Return the number of progress reports of `duel`."""
     return 1 + rounds * (1 + len(OUR_CLIENTS))
 
 
 def p99_s(loads: Sequence[Load]) -> float:
-    """The 99th percentile of all rounds' latencies."""
+    """Return the 99th percentile of all rounds' latencies."""
     return percentile([latency for load in loads for latency in load.latencies], 99)
 
 
@@ -75,11 +75,11 @@ async def duel(
     log: Path,
     done: Callable[[], None],
 ) -> Duel:
-    """Start a peer, compare a sample's labels, then take turns under load.
+    """Start a peer, compare a sample's labels, then measure both alternately under load.
 
     Args:
-        url: where our server answers already
-        questions: one text each
+        url: address of our running server
+        questions: questions with one text each
     """
     result = Duel(peer.name)
     our_calls = [ours.call(url, question) for question in questions]
@@ -87,7 +87,8 @@ async def duel(
         their_calls = [peer.call(peer_url, question) for question in questions]
         await until_it_answers(peer_url, their_calls[0], log=log)
         result.agreement = await agreement((url, our_calls), (peer_url, their_calls))
-        await closed_loop(peer_url, their_calls, clients=PEER_CLIENTS, seconds=seconds)  # its threads and batches warm
+        # warm up its threads and batches
+        await closed_loop(peer_url, their_calls, clients=PEER_CLIENTS, seconds=seconds)
         done()
         for number in range(rounds):
             first = number * 997
@@ -101,14 +102,14 @@ async def duel(
 
 
 async def agreement(*sides: tuple[str, Sequence[Call]]) -> float:
-    """The share of a sample of single texts on which both sides give the same label."""
+    """Return the share of a sample of single texts with the same label on both sides."""
     ours, theirs = [await labels(url, calls[:SAMPLE]) for url, calls in sides]
     same = [a == b for a, b in zip(ours, theirs, strict=True)]
     return sum(same) / len(same)
 
 
 async def labels(url: str, calls: Sequence[Call]) -> list[str]:
-    """The label of each single text, some asked side by side."""
+    """Return the label of each single text, several requested concurrently."""
     found: list[str] = []
     for first in range(0, len(calls), SIDE_BY_SIDE):
         found += await asyncio.gather(*(label(url, call) for call in calls[first : first + SIDE_BY_SIDE]))
@@ -116,7 +117,7 @@ async def labels(url: str, calls: Sequence[Call]) -> list[str]:
 
 
 async def label(url: str, call: Call) -> str:
-    """The label of a single text."""
+    """Return the label of a single text."""
     reply = await ask(url, call)
     answer: Mapping[str, list[Mapping[str, str]]] = reply.json()
     return answer["predictions"][0]["label"]

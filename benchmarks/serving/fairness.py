@@ -1,4 +1,4 @@
-"""What a flooding tenant does to the latency of a trickling one: the real engine, in process.
+"""Effect of a flooding tenant on the latency of a light one, with the real engine in process.
 
 `trickle` sends one row at a time at a constant low rate, first with nothing else in the server (that is what "alone"
 means here), then while `flood` offers fifty times as much. Both are open loops: rows are sent when they are due,
@@ -33,20 +33,20 @@ from service.settings import Settings
 
 FLOOD_FACTOR = 50
 TEXT_TOKENS = (8, 96)
-"""Text lengths of both tenants, uniform, as in `benchmarks/engine`; every row has a prompt of 10 tokens besides."""
+"""Text lengths of both tenants, uniform, as in `benchmarks/engine`; every row also has a prompt of 10 tokens."""
 TIMEOUT_S = 60.0
 SETTLE_S = 0.5
-"""The flood has begun this long before the first row of a flooded phase is sent."""
+"""Seconds between the start of the flood and the first row of a flooded phase."""
 DEFAULT_BATCH_TOKENS: int = Settings.model_fields["max_batch_tokens"].default
 
 
 @dataclass(slots=True)
 class Sent:
-    """What became of one tenant's rows in the phases of one kind."""
+    """Outcome of one tenant's rows in the phases of one kind."""
 
     latencies_s: list[float] = field(default_factory=list)
     tokens: int = 0
-    """Packed tokens answered."""
+    """Number of packed tokens answered."""
     refused: int = 0
     lasted_s: float = 0.0
 
@@ -56,7 +56,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The part of a server that this measures: admission and engine, with rows of the bundled tasks to send."""
+    """Measured part of a server: admission and engine, with rows of the bundled tasks."""
 
     engine: Engine
     admission: Admission
@@ -78,21 +78,19 @@ class Server:
 
 def main(
     *,
-    rate: Annotated[
-        float, typer.Option(min=0.1, help="Rows a second that trickle sends; flood offers 50 × this.")
-    ] = 5.0,
-    rounds: Annotated[int, typer.Option(min=1, help="How often the two phases take turns.")] = 6,
-    phase_s: Annotated[float, typer.Option(min=1, help="Seconds a phase.")] = 20.0,
+    rate: Annotated[float, typer.Option(min=0.1, help="Rows per second of trickle; flood offers 50 × this.")] = 5.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of alternations of the two phases.")] = 6,
+    phase_s: Annotated[float, typer.Option(min=1, help="Seconds per phase.")] = 20.0,
     max_batch_tokens: Annotated[
-        int, typer.Option(min=1, help="Token budget of a batch, as SUPERPOS_MAX_BATCH_TOKENS.")
+        int, typer.Option(min=1, help="Token budget of a batch, like SUPERPOS_MAX_BATCH_TOKENS.")
     ] = DEFAULT_BATCH_TOKENS,
-    quick: Annotated[bool, typer.Option("--quick", help="The same figures from a minute: 4 rounds of 7 s.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The same figures in a minute: 4 rounds of 7 s.")] = False,
     threads: ThreadsOption = None,
     cache_dir: CacheOption = None,
 ) -> None:
-    """How much slower a light tenant gets while another floods the server.
+    """Measure the slowdown of a light tenant while another floods the server.
 
-    The figure to look at is flooded_p99_ratio: trickle's p99 beside the flood ÷ its p99 alone. The target is at most 2.
+    The main figure is flooded_p99_ratio: trickle's p99 during the flood ÷ its p99 alone. The target is at most 2.
 
     Example: python -m benchmarks.serving.fairness --quick
     """
@@ -118,7 +116,7 @@ def main(
 
 
 def rows_of_bundled_tasks(backbone: Backbone) -> list[EngineRow]:
-    """A thousand rows of mixed tasks and lengths, the same in every run."""
+    """Make a thousand rows of mixed tasks and lengths, the same in every run."""
     random = np.random.default_rng(0)
     adapters = [load_adapter(adapter, backbone) for adapter in originals().values()]
     return [
@@ -130,7 +128,7 @@ def rows_of_bundled_tasks(backbone: Backbone) -> list[EngineRow]:
 
 
 async def measure(server: Server, *, rate: float, rounds: int, phase_s: float) -> Mapping[str, Sent]:
-    """Alternate the phases; what became of each tenant's rows, by phase."""
+    """Alternate the phases; return the outcome of each tenant's rows by phase."""
     alone, flooded, flood = Sent(), Sent(), Sent()
     await asyncio.gather(*(server.send(number, "warm-up", time.monotonic(), Sent()) for number in range(64)))
     for _ in track(range(rounds), "alone and flooded in turn", console=err):
@@ -143,7 +141,7 @@ async def measure(server: Server, *, rate: float, rounds: int, phase_s: float) -
 
 
 async def offer(server: Server, tenant: str, rate: float, seconds: float, sent: Sent) -> None:
-    """Send rows at a constant rate, each when it is due; what a flood has waiting at its end is given up."""
+    """Send rows at a constant rate; cancel the rows that a flood still has queued at its end."""
     started = time.monotonic()
     tasks: set[asyncio.Task[None]] = set()
     for number in range(int(rate * seconds)):
@@ -160,7 +158,7 @@ async def offer(server: Server, tenant: str, rate: float, seconds: float, sent: 
 
 
 def report(sent: Mapping[str, Sent], batches: Sequence[BatchStats], arguments: Mapping[str, object]) -> None:
-    """The table for people and the line for programs."""
+    """Print the table and the line of JSON."""
     alone, flooded, flood = sent["alone"], sent["flooded"], sent["flood"]
     table = Table("tenant", "rows", "p50 ms", "p99 ms", "rows/s", "tokens/s", "refused", title="Flooded and alone")
     for name, one in (("trickle, alone", alone), ("trickle, flooded", flooded), ("flood", flood)):

@@ -1,4 +1,4 @@
-"""HTTP beside the engine on the same rows, in turn: shares of its rate, the overhead of one request, half load."""
+"""HTTP compared with the engine on the same rows: shares of its rate, overhead of one request, half load."""
 
 import random
 import re
@@ -24,7 +24,7 @@ _INFER = re.compile(rb"^server-timing:.*?\binfer;dur=([0-9.]+)", re.IGNORECASE |
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The two sides: a server's address with its requests, and the engine in this process with its rows."""
+    """Both sides: a server's address with its requests, and the engine in this process with its rows."""
 
     url: str
     runtime: Runtime
@@ -35,7 +35,7 @@ class Bench:
 
 
 async def bench_of(url: str, server: Server, runtime: Runtime, batches: Sequence[Question]) -> Bench:
-    """Encode every request and tokenize every row beforehand. The single texts are those of the batches, mixed."""
+    """Encode every request and tokenize every row. The single texts are those of the batches, mixed."""
     singles = mixed(batches)
     return Bench(
         url,
@@ -48,9 +48,9 @@ async def bench_of(url: str, server: Server, runtime: Runtime, batches: Sequence
 
 
 def mixed(batches: Sequence[Question]) -> list[Question]:
-    """The texts of all questions one by one, in another order but not far from where they were.
+    """Return the texts of all questions one by one, locally shuffled.
 
-    So both kinds of requests ask for the same rows in any stretch of load, and single ones come in no runs of a task.
+    Both kinds of requests then have the same rows in any period of load, and single texts form no runs of one task.
     """
     rng = random.Random(0)
     singles = []
@@ -62,7 +62,7 @@ def mixed(batches: Sequence[Question]) -> list[Question]:
 
 @dataclass(slots=True)
 class Shares:
-    """What came out, a value a round."""
+    """Measurements, one value per round."""
 
     engine: list[float] = field(default_factory=list)
     """Rows/s of the engine alone."""
@@ -70,12 +70,12 @@ class Shares:
     single: list[Load] = field(default_factory=list)
 
     def share(self, loads: Sequence[Load]) -> float:
-        """The median over rounds of HTTP's rows/s ÷ the engine's."""
+        """Return the median over rounds of HTTP's rows/s ÷ the engine's."""
         return statistics.median(load.rows_per_s / rate for load, rate in zip(loads, self.engine, strict=True))
 
 
 async def saturate(bench: Bench, shares: Shares, *, seconds: float, first: int, done: Callable[[], None]) -> None:
-    """One round: the engine, HTTP by eights, HTTP by ones. Each round begins elsewhere in the requests."""
+    """Run one round: the engine, HTTP with eight texts, HTTP with one. Each round starts at another request."""
     chunks = [*bench.batch_rows[first % len(bench.batch_rows) :], *bench.batch_rows[: first % len(bench.batch_rows)]]
     shares.engine.append(engine_rate(bench.runtime, chunks, outstanding=BATCH_CLIENTS, seconds=seconds))
     done()
@@ -88,22 +88,22 @@ async def saturate(bench: Bench, shares: Shares, *, seconds: float, first: int, 
 
 
 async def half_load(bench: Bench, rate: float, *, seconds: float, seed: int) -> Load:
-    """Poisson arrivals of single texts at half of `rate` requests/s."""
+    """Send Poisson arrivals of single texts at half of `rate` requests/s."""
     arrivals = poisson_arrivals(LOAD_SHARE * rate, seconds=seconds, seed=seed)
     return await open_loop(bench.url, bench.singles, arrivals, first=seed)
 
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """What one request alone pays beside the model, milliseconds."""
+    """Overhead of single requests over the model, in milliseconds."""
 
     p50_ms: float
     model_time: str
-    """Where the model's time is from."""
+    """Source of the model's time."""
 
 
 async def overhead(bench: Bench, *, count: int, done: Callable[[], None]) -> Overhead:
-    """Ask one text at a time; after each, the engine here takes the same row."""
+    """Send one text at a time; after each, run the same row in this process's engine."""
     connection = await Connection.open(bench.url)
     by_header: list[float] = []
     by_engine: list[float] = []

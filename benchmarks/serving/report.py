@@ -1,4 +1,4 @@
-"""What a run of `benchmarks.serving` measured, as tables and as figures."""
+"""Report of `benchmarks.serving`: tables and figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,32 +15,32 @@ from cli.console import err, print_table
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long to measure."""
+    """Durations of the measurement."""
 
     rounds: int
     seconds: float
     open_seconds: float
     alone: int
-    """Requests that are asked one at a time."""
+    """Number of requests sent one at a time."""
     peer_rounds: int
 
 
 @dataclass(slots=True)
 class Results:
-    """Everything that was measured."""
+    """All measurements."""
 
     shares: Mapping[Choice, Shares]
     half: Mapping[Choice, Load]
     overhead: Overhead
     duels: list[Duel] = field(default_factory=list)
     not_run: dict[str, str] = field(default_factory=dict)
-    """Peers that are not installed, and why."""
+    """Peers that are not installed, with reasons."""
     source: str = ""
-    """Where the texts are from."""
+    """Origin of the texts."""
 
 
 def report(results: Results, plan: Plan) -> None:
-    """Tables for people, then the line of JSON."""
+    """Print tables, then the line of JSON."""
     print_table(engine_table(results))
     err.print(f"texts: {results.source}; overhead: latency less {results.overhead.model_time}")
     zipf, half = results.shares["zipf"], results.half["zipf"].latencies
@@ -60,7 +60,7 @@ def report(results: Results, plan: Plan) -> None:
 
 
 def engine_table(results: Results) -> Table:
-    """What HTTP costs beside the engine."""
+    """Print the cost of HTTP relative to the engine."""
     columns = (
         "tasks",
         "8 texts a call ÷ engine",
@@ -80,7 +80,7 @@ def engine_table(results: Results) -> Table:
 
 
 def peer_table(results: Results) -> Table:
-    """We beside each peer."""
+    """Print the comparison with each peer."""
     columns = (
         "peer",
         "our rows/s ÷ theirs",
@@ -102,12 +102,12 @@ def peer_table(results: Results) -> Table:
 
 
 def core_share(loads: Sequence[Load]) -> float:
-    """The share of one core that the generator burnt."""
+    """Return the generator's share of one core."""
     return sum(load.cpu_s for load in loads) / sum(load.wall_s for load in loads)
 
 
 def detail(results: Results, plan: Plan) -> dict[str, object]:
-    """What explains the figures."""
+    """Return details that explain the figures."""
     return {
         "plan": asdict(plan),
         "texts": results.source,

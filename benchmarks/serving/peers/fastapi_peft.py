@@ -1,7 +1,7 @@
-"""FastAPI in front of PEFT: `set_adapter` and one padded forward a request, behind a lock.
+"""FastAPI in front of PEFT: `set_adapter` and one padded forward per request, behind a lock.
 
-What most people write first. The request's rows are its batch; requests never share one. Handlers run in threads, so
-that parsing goes on while the model works.
+The usual first implementation. A request's rows are its batch; requests never share one. Handlers run in threads, so
+that parsing continues while the model works.
 """
 
 from threading import Lock
@@ -21,7 +21,7 @@ class Response(BaseModel):
 
 
 def create_app(classifiers: PeftClassifiers) -> FastAPI:
-    """The application."""
+    """Make the application."""
     app, lock = FastAPI(), Lock()
 
     @app.post("/classify/{task}")

@@ -1,7 +1,7 @@
-"""LitServe in front of PEFT: its batching worker, which groups what it has by task.
+"""LitServe in front of PEFT: its batching worker, which groups a batch by task.
 
-LitServe parses in one process and runs the model in another. A batch is whatever came within the timeout; rows of one
-task share a padded forward, the tasks of a batch take turns.
+LitServe parses in one process and runs the model in another. A batch holds all requests within the timeout; rows of one
+task share a padded forward, and the tasks of a batch run one after another.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""What the peers share: one T5 under PEFT, every adapter folder under its own name, one task at a time.
+"""Model that the peers share: one T5 under PEFT with every adapter folder by name, one task at a time.
 
 A label is scored by its first piece in one decoder step, which is exact where the labels' first pieces differ (they
-do in every task here, and it is checked). `generate` would do the same work twice over. Runs in the peers' environment,
-so it imports nothing of Superpos.
+do in every task here, and it is checked). `generate` would do the same work twice. It runs in the peers' environment,
+so it does not import Superpos.
 """
 
 import argparse
@@ -18,7 +18,7 @@ Answer = dict[str, str | float]
 
 
 def read_options(description: str | None) -> argparse.Namespace:
-    """What every peer is told: `backbone` and `adapters` folders, `port`, `threads`."""
+    """Parse the arguments of every peer: `backbone` and `adapters` folders, `port`, `threads`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", type=Path, required=True)
     parser.add_argument("--adapters", type=Path, required=True)
@@ -28,7 +28,7 @@ def read_options(description: str | None) -> argparse.Namespace:
 
 
 class PeftClassifiers:
-    """One model and the adapters loaded into it. Not safe for two threads: the active adapter is the model's state."""
+    """One model with loaded adapters. Not thread-safe: the active adapter is state of the model."""
 
     def __init__(self, backbone: Path, adapters: Path, *, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -44,7 +44,7 @@ class PeftClassifiers:
             self.load(folder.name)
 
     def load(self, task: str) -> None:
-        """Load one task's folder, unless it is there."""
+        """Load one task's folder, unless it is loaded."""
         if task in self._tasks:
             return
         folder = self._adapters / task
@@ -62,14 +62,14 @@ class PeftClassifiers:
         }
 
     def unload(self, task: str) -> None:
-        """Forget one task."""
+        """Unload one task."""
         del self._tasks[task]
         assert self._model is not None
         self._model.delete_adapter(task)
 
     @torch.inference_mode()
     def classify(self, task: str, texts: list[str]) -> list[Answer]:
-        """The best label of each text with its probability among the task's labels, all in one padded batch."""
+        """Return the best label of each text with its probability among the task's labels, in one padded batch."""
         assert self._model is not None
         about = self._tasks[task]
         self._model.set_adapter(task)
@@ -85,7 +85,7 @@ class PeftClassifiers:
         return [{"label": about["names"][k], "score": float(scores[i, k])} for i, k in enumerate(best)]
 
     def classify_groups(self, requests: list[tuple[str, list[str]]]) -> list[list[Answer]]:
-        """Answer requests of several tasks: those of one task share a padded batch, the tasks take turns."""
+        """Answer requests of several tasks: those of one task share a padded batch, tasks run one after another."""
         groups: dict[str, list[int]] = {}
         for index, (task, _) in enumerate(requests):
             groups.setdefault(task, []).append(index)

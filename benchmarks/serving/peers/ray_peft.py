@@ -25,7 +25,7 @@ class Classifiers:
 
     @serve.multiplexed(max_num_models_per_replica=MAX_ADAPTERS)
     async def adapter(self, task: str) -> str:
-        """Ray keeps what this returns and asks for no more than it may keep."""
+        """Load an adapter; Ray caches the result and limits the number."""
         self._classifiers.load(task)
         return task
 

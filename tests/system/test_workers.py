@@ -17,6 +17,7 @@ import pytest
 from support.adapters import make_adapter
 from support.backbone import make_t5
 from support.cli import superpos, superpos_process
+from support.server_process import server_process
 from support.workers import WorkersServer, eventually, samples, serving, total
 
 from adapters.files import bundled_adapters, to_files
@@ -154,6 +155,19 @@ def test_a_killed_worker_fails_only_what_was_on_it_and_is_replaced(running: Work
     with running.client_of_each() as clients:
         assert all(version_of(client, "sentiment") == 1 for client in clients.values())
     assert any('"worker_died"' in line and str(doomed) in line for line in running.lines)
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced(tiny_t5: Path, tmp_path: Path) -> None:
+    impatient = "from cli.main import main; from service.server import workers; workers._HUNG_S = 10.0; main()"
+    program = (sys.executable, "-c", impatient)
+    registry = tmp_path / "registry.sqlite"
+    with server_process(tiny_t5, registry, "--workers", "2", program=program, TMPDIR=str(tmp_path)) as started:
+        server = WorkersServer(started.process, started.lines)
+        hung = min(server.workers())
+        os.kill(hung, signal.SIGSTOP)
+        eventually(lambda: any('"worker_died"' in line and str(hung) in line for line in list(server.lines)))
+        eventually(lambda: len(server.workers()) == 2)
+        assert hung not in server.workers()
 
 
 def test_sigterm_answers_what_each_worker_accepted_and_exits_with_0(

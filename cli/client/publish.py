@@ -49,9 +49,9 @@ def publish_trained(runs: Sequence[tuple[str, Path]], to: str, key: str | None) 
 
 def _publish_run(task: str, folder: Path, to: str, key: str | None) -> str | None:
     """Publish one run's adapter; return the reason if that failed."""
-    from training.runs.outcome import read_outcome
+    from training.runs.run_result import read_run_result
 
-    outcome = read_outcome(folder)
+    outcome = read_run_result(folder)
     if outcome.best_step == 0:
         return "no training step improved on the untrained prompt"
     if outcome.trained.collapsed:

@@ -73,7 +73,8 @@ def evaluate(
         superpos evaluate my-adapter examples/tasks/tickets.yaml --calibrate auto --abstain-precision 0.95 --record
     """
     from adapters.files import from_files
-    from training.runs.adapter_folder import adapter_files, record_adapter
+    from training.runs.adapter_folder import adapter_files
+    from training.runs.card import record_adapter
     from training.scoring.adapter_answers import adapter_task
     from training.scoring.adapter_evaluation import EvaluationOptions, evaluate_adapter
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.console import out
-from training.report.writing import write_report
+from training.report.page import write_report
 from training.runs.layout import REPORT
 
 

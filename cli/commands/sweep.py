@@ -100,7 +100,7 @@ def sweep(
         superpos sweep sst2.yaml --trials 100 --ray 10.0.0.7:6379 --out runs/sst2-sweep --resume
     """
     from training.config.arguments import TrainArguments
-    from training.runs.command import train_command
+    from training.runs.provenance import train_command
     from training.sweeping import space
 
     _need("optuna", "sweep")
@@ -163,7 +163,7 @@ def _run(
 ) -> Path:
     """Sweep, report the best trial, and return its run folder."""
     from training.sweeping.launch import open_sweep, train_sweep
-    from training.sweeping.outcome import write_outcome
+    from training.sweeping.report import write_sweep_report
     from training.sweeping.sweep import report_best
 
     display = SweepDisplay(err, plan.metric, trials=plan.trials, plain=plain)
@@ -180,7 +180,7 @@ def _run(
             with display.live(sweep):
                 train_sweep(backbone, sweep, workers)
         except KeyboardInterrupt:
-            write_outcome(sweep, sweep.ended(), command=None)
+            write_sweep_report(sweep, sweep.ended(), command=None)
             print_table(trials_table(sweep, sweep.ended()))
             err.print(
                 f"stopped; to resume: the same command with --out {folder} --resume", style="yellow", markup=False
@@ -190,7 +190,7 @@ def _run(
         with err.status("scoring the report rows"):
             report = report_best(backbone, sweep, ended[0])
         again = command(ended[0].arguments)
-        write_outcome(sweep, ended, command=again)
+        write_sweep_report(sweep, ended, command=again)
         print_table(trials_table(sweep, ended))
         _print_report(report, task.task, ended[0])
         out.print(again, markup=False)

@@ -16,7 +16,7 @@ from cli.options import (
     with_training_arguments,
 )
 from cli.resume import resume_command, resume_hint
-from cli.ui.results import print_outcomes
+from cli.ui.results import print_results
 from cli.ui.training import TrainingDisplay
 from training.config.arguments import default_of
 from training.config.choices import WITHOUT_ADAPTER
@@ -174,7 +174,7 @@ def train(
                 on_event=display.watch,
                 say=status,
             )
-        best = print_outcomes(plans)
+        best = print_results(plans)
         if write_report:
             report_training(plans, above)
         if failures:
@@ -204,7 +204,7 @@ def read_task_file(path: Path) -> "TaskFile":
 
 def report_training(plans: Sequence["RunPlan"], above: Path) -> None:
     """Write one HTML page about the finished runs into the folder that holds them, and print its path."""
-    from training.report.writing import write_report
+    from training.report.page import write_report
     from training.runs.layout import REPORT, RESULT
 
     folders = [plan.folder for plan in plans if (plan.folder / RESULT).exists()]

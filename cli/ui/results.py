@@ -9,24 +9,24 @@ from cli.console import err, out, print_table
 from cli.ui.metrics_table import MetricsTable
 
 if TYPE_CHECKING:
-    from training.runs.outcome import RunResult
     from training.runs.plan import RunPlan
+    from training.runs.run_result import RunResult
     from training.task.task_file import TaskFile
 
 
-def print_outcomes(plans: Sequence["RunPlan"]) -> list[tuple["TaskFile", "RunResult"]]:
+def print_results(plans: Sequence["RunPlan"]) -> list[tuple["TaskFile", "RunResult"]]:
     """Print what the runs came to, those that came to nothing left out; the best of each task comes back.
 
     The best is the one that its selection rows say is.
     """
     from training.runs.layout import RESULT
-    from training.runs.outcome import read_outcome
+    from training.runs.run_result import read_run_result
 
     of_task: dict[str, tuple[TaskFile, list[RunResult]]] = {}
     for plan in plans:
         outcomes = of_task.setdefault(plan.task.name, (plan.task, []))[1]
         if (plan.folder / RESULT).exists():
-            outcomes.append(read_outcome(plan.folder))
+            outcomes.append(read_run_result(plan.folder))
     known = [(task, outcomes) for task, outcomes in of_task.values() if outcomes]
     if len(of_task) > 1 and known:
         print_table(_tasks_table(known))
@@ -69,7 +69,7 @@ def _task_table(task: "TaskFile", outcomes: Sequence["RunResult"]) -> Table:
 
 def _add_folds(table: MetricsTable, outcomes: Sequence["RunResult"], task: "TaskFile") -> None:
     """Mean and standard deviation over the folds of each seed, and all rows taken together where no fold is missing."""
-    from training.runs.out_of_fold import missing_folds, out_of_fold
+    from training.runs.run_result import missing_folds, out_of_fold
 
     for name, of_seed in _by_rate_and_seed(outcomes).items():
         missing = missing_folds(of_seed)
@@ -81,7 +81,7 @@ def _add_folds(table: MetricsTable, outcomes: Sequence["RunResult"], task: "Task
 
 def _incomplete(outcomes: Sequence["RunResult"]) -> list[str]:
     """What to say of cross-validations that some fold is missing of."""
-    from training.runs.out_of_fold import missing_folds
+    from training.runs.run_result import missing_folds
 
     return [
         f"{name}: no result of fold {', '.join(map(str, missing))}, so none of all rows out of fold"

@@ -50,7 +50,7 @@ class SweepDisplay:
 
     def ended(self, sweep: "Sweep", trial: "EndedTrial") -> None:
         """Print a trial's line."""
-        from training.sweeping.outcome import shown, title
+        from training.sweeping.report import shown, title
 
         names = sweep.plan.space.dimensions_of(trial.arguments.method)
         drawn = "  ".join(f"{title(name)} {shown(getattr(trial.arguments, name))}" for name in names)
@@ -67,7 +67,7 @@ class SweepDisplay:
 
 def trials_table(sweep: "Sweep", ended: Sequence["EndedTrial"]) -> Table:
     """The best trials and what was drawn for them."""
-    from training.sweeping.outcome import shown, title
+    from training.sweeping.report import shown, title
 
     names = sweep.plan.space.dimensions
     pruned = sum(trial.stop == "pruned" for trial in ended)

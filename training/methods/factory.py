@@ -22,7 +22,7 @@ def start_method(backbone: Backbone, arguments: TrainArguments, sources: Sequenc
     """Build the method that the arguments name; equal arguments give an equal start.
 
     Args:
-        sources: the adapters that `arguments.sources` names (`training.runs.sources.read_sources`)
+        sources: the adapters that `arguments.sources` names (`training.runs.adapter_folder.read_sources`)
 
     Raises:
         InvalidArguments: full fine-tuning of a backbone that is not in float32, or sources that do not fit

@@ -16,10 +16,9 @@ from training.errors import InvalidArguments, InvalidData
 from training.paper.grid import Cell, Grid
 from training.paper.results import BackboneNamed, CellResult, Results, in_order, run_path
 from training.paper.similarity import similarities
-from training.runs.folder import RunFolder
+from training.runs.folder import LOCK, RunFolder
 from training.runs.identity import identity_fields
 from training.runs.layout import RUN
-from training.runs.lock import LOCK
 from training.runs.provenance import environment
 from training.task.task_file import TaskFile
 

@@ -1,13 +1,50 @@
-"""Results as the paper's tables: a line a variant, a cell a task, mean ± deviation over seeds, in points."""
+"""Results as the paper's tables: one line per variant, one cell per task with the mean over seeds, in points."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from training.paper.published import PAPER_TASKS, PublishedRow, table1, table3
 from training.paper.results import CellResult, Results
-from training.paper.standardised import Overall, standardised
 from training.paper.variants import ANY_SOURCES, variant
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Overall:
+    """A row's standardised score: on each task the worst row has 0 and the best row 100."""
+
+    mean: float
+    std: float
+    """Population standard deviation."""
+
+
+def standardised(scores: Mapping[Row, Mapping[str, float]]) -> dict[Row, Overall]:
+    """Return the paper's standardised overall score (Table 2, after Yu et al. 2023).
+
+    Each task's scores are scaled to 0–100 over all rows; the mean and population deviation are taken over the tasks. A
+    task on which all rows score the same is left out.
+
+    Args:
+        scores: score per task (the mean of its metrics) of each row; every row has the same tasks
+
+    Returns:
+        the overall score of each row in points; empty if no task distinguishes rows
+    """
+    rows = list(scores.values())
+    tasks = [task for task in rows[0] if len({row[task] for row in rows}) > 1] if rows else []
+    if not tasks:
+        return {}
+    low = {task: min(row[task] for row in rows) for task in tasks}
+    high = {task: max(row[task] for row in rows) for task in tasks}
+
+    def overall(row: Mapping[str, float]) -> Overall:
+        points = [100 * (row[task] - low[task]) / (high[task] - low[task]) for task in tasks]
+        return Overall(statistics.fmean(points), statistics.pstdev(points))
+
+    return {name: overall(row) for name, row in scores.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,5 @@
-"""A run from its task file to its folder: what is written, what it cost, and how it is gone on with."""
+"""Training runs: planning, execution in one stack or several processes, and the folder that each run leaves.
+
+`plan` says what a run is, `executor` trains and scores runs, `run` holds the steps of a single run, `folder` and
+`layout` its files, and `run_result` reads the results back.
+"""

@@ -1,14 +1,19 @@
-"""The adapter in a folder that a user names: the folder itself, or the folder of a run."""
+"""Adapters in folders that a user names: a folder with an adapter, or the folder of a run."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapters.adapter import PromptAdapter
 from adapters.errors import InvalidAdapter
-from adapters.files import CARD, CONFIG, read_folder, to_files, write_folder
+from adapters.files import CONFIG, from_files, read_folder
 from training.config.choices import WITHOUT_ADAPTER
-from training.runs.card import recalibrated_card
+from training.errors import InvalidArguments
 from training.runs.layout import ADAPTER, RUN
+
+if TYPE_CHECKING:
+    from backbone import Backbone  # imports torch, which `superpos push` does not need
 
 
 def adapter_folder(folder: Path) -> Path:
@@ -38,12 +43,22 @@ def adapter_files(folder: Path) -> dict[str, bytes]:
     return read_folder(adapter_folder(folder))
 
 
-def record_adapter(folder: Path, adapter: PromptAdapter) -> Path:
-    """Replace the adapter in a folder, and its card's part about calibration; returns the adapter's folder."""
-    where = adapter_folder(folder)
-    card = read_folder(where).get(CARD, b"").decode()
-    write_folder(where, to_files(adapter, card=recalibrated_card(card, adapter)))
-    return where
+def read_sources(backbone: "Backbone", folders: Sequence[str]) -> tuple[PromptAdapter, ...]:
+    """Read the adapters that a method starts from.
+
+    Raises:
+        InvalidArguments: a folder holds no adapter, or one trained for another backbone
+    """
+    return tuple(_read(backbone, Path(folder)) for folder in folders)
+
+
+def _read(backbone: "Backbone", folder: Path) -> PromptAdapter:
+    try:
+        adapter = from_files(adapter_files(folder))
+        adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
+    except InvalidAdapter as exc:
+        raise InvalidArguments(f"source {folder}: {exc}") from exc
+    return adapter
 
 
 def _run_without_adapter(folder: Path) -> tuple[str, str]:

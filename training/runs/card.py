@@ -1,8 +1,13 @@
-"""The model card: what an adapter's README tells the person who finds it."""
+"""The model card of an adapter, its README."""
 
 from collections.abc import Mapping
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCardData
 
 from adapters.adapter import PromptAdapter
+from adapters.files import CARD, read_folder, to_files, write_folder
+from training.runs.adapter_folder import adapter_folder
 from training.scoring.bootstrap import Interval, read_intervals
 from training.scoring.calibration import calibration_told
 from training.task.scoring import METRIC_TITLES
@@ -10,9 +15,7 @@ from training.task.task_file import TaskFile
 
 _CALIBRATION = "## Calibration"
 _CARD = """---
-library_name: peft
-base_model: {backbone}
-tags: [prompt-tuning, superpos, text-classification]
+{metadata}
 ---
 
 # {name}
@@ -20,23 +23,24 @@ tags: [prompt-tuning, superpos, text-classification]
 {description}
 
 A soft prompt of {num_virtual_tokens} × {width} numbers for the frozen backbone `{backbone}` (revision `{revision}`).
-It is a valid PEFT prompt-tuning folder; `superpos.json` holds the task, the provenance and the digest's content.
+This folder is a valid PEFT prompt-tuning adapter. `superpos.json` holds the task, the provenance and the content of the
+digest.
 
 | | |
 |---|---|
 | input | `{template}` |
 | labels | {labels} |
-| longest text | {max_tokens} tokens, cut at the {side} in training |
+| longest text | {max_tokens} tokens, truncated at the {side} in training |
 | method | {method} |
 | rows | {rows} |
 | split | `{split}`: {split_meaning} |
 
-## Measured
+## Results
 
 {results}
 
-In brackets: 95 % bootstrap intervals over the report rows. A constant answer is the best that one label for every row
-would have been worth by each metric.{warning}
+In brackets: 95 % bootstrap intervals over the report rows. The majority-class baseline is the best that one label for
+every row reaches by each metric.{warning}
 
 {calibration_heading}
 
@@ -44,26 +48,28 @@ would have been worth by each metric.{warning}
 
 ## Limits
 
-Trained and measured on the rows named in `superpos.json` and on no others: figures say nothing of other kinds of text,
-and the interval only how far chance in drawing the rows goes. The answer is always one of the labels, also for a text
-that fits none. The backbone never changed; the prompt means nothing to another model, and the server refuses it there.
+The prompt was trained and measured on the rows named in `superpos.json` only. The results say nothing about other kinds
+of text, and the intervals only cover the random choice of rows. The answer is always one of the labels, even for a text
+that none of them fits. The backbone was never changed; the prompt does not work with another model, and the server
+rejects it there.
 """
 _SPLITS = {
-    "honest": "the best epoch was chosen on held-out training rows, the report rows were scored once",
-    "paper": "the best epoch was chosen on the report rows themselves, so the figures flatter",
-    "kfold": "one fold is reported, the others trained; the best epoch was chosen on rows held out of those",
+    "honest": "the best epoch was selected on held-out training rows; the report rows were scored once",
+    "paper": "the best epoch was selected on the report rows themselves, so the results are optimistic",
+    "kfold": "one fold is reported, the others were trained on; the best epoch was selected on rows held out of those",
 }
 
 
 def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
-    """The card of a trained adapter, from its task and manifest alone."""
+    """Write the card of a trained adapter from its task and manifest."""
     provenance = adapter.manifest.provenance
     metrics, data = provenance.metrics, provenance.data
     split = str(data["split"])
     collapsed = metrics.get("collapsed", 0.0) == 1.0
     return _CARD.format(
+        metadata=_metadata(task, adapter).to_yaml(),
         name=task.name,
-        description=task.description or "No description was given.",
+        description=task.description or "No description.",
         backbone=adapter.manifest.backbone.id,
         revision=adapter.manifest.backbone.revision,
         num_virtual_tokens=adapter.num_virtual_tokens,
@@ -77,16 +83,24 @@ def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
         split=split,
         split_meaning=_SPLITS[split],
         results=_results(task, metrics),
-        warning=" **Every report row got the same answer: this run collapsed.**" if collapsed else "",
+        warning=" **Every report row got the same label: this run collapsed.**" if collapsed else "",
         calibration_heading=_CALIBRATION,
         calibration=_calibration(adapter),
     )
 
 
-def recalibrated_card(card: str, adapter: PromptAdapter) -> str:
-    """A card with the part about calibration written anew; all else stays, what people wrote into it too.
+def record_adapter(folder: Path, adapter: PromptAdapter) -> Path:
+    """Replace the adapter in a folder, and its card's part about calibration; returns the adapter's folder."""
+    where = adapter_folder(folder)
+    card = read_folder(where).get(CARD, b"").decode()
+    write_folder(where, to_files(adapter, card=recalibrated_card(card, adapter)))
+    return where
 
-    A card without that part gets it at its end; of an adapter that was never calibrated, any card stays as it is.
+
+def recalibrated_card(card: str, adapter: PromptAdapter) -> str:
+    """Replace the part of a card about calibration; everything else is kept, including what people added.
+
+    A card without that part gets it at its end. The card of an adapter without calibration results is returned as is.
     """
     if not card or "report_ece" not in adapter.manifest.provenance.metrics:
         return card
@@ -98,8 +112,31 @@ def recalibrated_card(card: str, adapter: PromptAdapter) -> str:
     return f"{before}{part}{next_heading}{rest}"
 
 
+def _metadata(task: TaskFile, adapter: PromptAdapter) -> ModelCardData:
+    """Describe the adapter and its report metrics in the Hub's terms (`model-index`)."""
+    provenance = adapter.manifest.provenance
+    return ModelCardData(
+        library_name="peft",
+        pipeline_tag="text-classification",
+        base_model=adapter.manifest.backbone.id,
+        tags=["prompt-tuning", "superpos", "text-classification"],
+        model_name=task.name,
+        eval_results=[
+            EvalResult(
+                task_type="text-classification",
+                dataset_type=task.name,
+                dataset_name=f"{task.name}, report rows",
+                metric_type=name,
+                metric_name=METRIC_TITLES[name],
+                metric_value=provenance.metrics[f"report_{name}"],
+            )
+            for name in task.scoring.measured
+        ],
+    )
+
+
 def _results(task: TaskFile, metrics: Mapping[str, float]) -> str:
-    """The table of figures, the task's metrics first."""
+    """Write the table of results, the task's metrics first."""
     titles: dict[str, str] = {name: METRIC_TITLES[name] for name in task.scoring.measured}
     if len(task.metrics) > 1:
         titles["score"] = "score (mean of the task's)"
@@ -110,7 +147,7 @@ def _results(task: TaskFile, metrics: Mapping[str, float]) -> str:
     cells = [f"{metrics[f'report_{name}']:.3f}{_bounds(intervals.get(name))}" for name in (*titles, "loss")]
     lines.append(_line("**trained, report**", cells))
     constants = [f"{metrics[f'report_constant_{name}']:.3f}" for name in titles]
-    lines.append(_line("constant answer, report", [*constants, ""]))
+    lines.append(_line("majority-class baseline, report", [*constants, ""]))
     return "\n".join(lines)
 
 

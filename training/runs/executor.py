@@ -15,8 +15,7 @@ from training.errors import TrainingError
 from training.loop.checkpoint import Checkpoints
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, Stop, TrainResult
 from training.loop.train import train_stack
-from training.runs.folder import RunFolder
-from training.runs.lock import locked
+from training.runs.folder import RunFolder, locked
 from training.runs.plan import RunPlan
 from training.runs.run import Preparation, RunReport, begin, finish, prepare
 from training.runs.scorer import Scorer
@@ -24,7 +23,7 @@ from training.runs.task_rows import TaskRows
 from training.scoring.metrics import Metrics
 
 FAILURES = (TrainingError, AdapterError, BackboneError, RuntimeError, ValueError, OSError)
-"""What a single run may fail with. PyTorch's own errors, out of memory included, are `RuntimeError`s."""
+"""Errors that fail a single run. PyTorch's own errors, including out of memory, are `RuntimeError`s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,7 @@ class _Execution:
     open_folder: Callable[[RunPlan], RunFolder | None]
     resumable: bool
     failures: tuple[type[Exception], ...]
-    """What fails a single run only."""
+    """Errors that fail a single run only."""
 
     def run(self, numbers: Iterable[int]) -> list[RunReport]:
         """Train and score one stack; where the stack fails as a whole, each of its runs alone."""

@@ -1,4 +1,4 @@
-"""From a trained method to what is scored and what is exported: its start and its best, and the adapter of that."""
+"""Export of a trained run: the prompts to score, the manifest, and the adapter."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,8 +19,7 @@ from training.methods import Method, has_no_prompt
 from training.methods.factory import start_method
 from training.runs.folder import RunFolder
 from training.runs.provenance import hyperparameters, software
-from training.runs.report_metrics import ReportMetrics
-from training.runs.scorer import Scorer
+from training.runs.scorer import ReportMetrics, Scorer
 from training.scoring.adapter_answers import compare_int8, recorded, with_profile
 from training.scoring.evaluation import Scored, TokenizedRows
 from training.task.task_file import TaskFile
@@ -29,7 +28,7 @@ from training.task.task_file import TaskFile
 def start_and_best(
     backbone: Backbone, job: TrainingJob, result: TrainResult, folder: RunFolder, *, sources: Sequence[PromptAdapter]
 ) -> tuple[Scored, Scored]:
-    """What a run began with and the best that it came to; of a method without a prompt, the folder has the latter."""
+    """Return a run's start and its best; for a method without a prompt, the best is read from the folder."""
     own = has_no_prompt(job.method)
     if own is None:
         start, best = (
@@ -52,13 +51,13 @@ def known_manifest(
     described: Mapping[str, str | int],
     sources: Sequence[PromptAdapter],
 ) -> Manifest | None:
-    """All that is known of an adapter's manifest before its prompt is trained.
+    """Build the part of an adapter's manifest that is known before training.
 
     Returns:
-        None where the method does not collapse to a prompt (`choices.WITHOUT_ADAPTER`)
+        None if the method does not collapse to a prompt (`choices.WITHOUT_ADAPTER`)
 
     Raises:
-        InvalidArguments: a part of it that an adapter may not have, as too long a name of the backbone
+        InvalidArguments: a field is invalid in an adapter, for example the backbone's name is too long
     """
     if has_no_prompt(method) is not None:
         return None
@@ -76,9 +75,11 @@ def known_manifest(
         from_files(to_files(PromptAdapter(prompt, manifest)))
     except ValidationError as exc:
         where, value, message = first_error(exc)
-        raise InvalidArguments(f"no adapter could be made of this run: {exc.title} {where} {value}: {message}") from exc
+        raise InvalidArguments(
+            f"cannot export an adapter from this run: {exc.title} {where} {value}: {message}"
+        ) from exc
     except InvalidAdapter as exc:
-        raise InvalidArguments(f"no adapter could be made of this run: {exc}") from exc
+        raise InvalidArguments(f"cannot export an adapter from this run: {exc}") from exc
     return manifest
 
 
@@ -92,16 +93,16 @@ def export(
     report: TokenizedRows,
     check_int8: bool,
 ) -> PromptAdapter:
-    """The best prompt as an adapter.
+    """Export the best prompt as an adapter.
 
     Args:
-        known: the manifest as `known_manifest` has it
+        known: the manifest from `known_manifest`
     """
-    came_to = {"best_epoch": result.best_epoch, "best_step": result.best_step, "stop": result.stop}
+    outcome = {"best_epoch": result.best_epoch, "best_step": result.best_step, "stop": result.stop}
     provenance = Provenance.model_validate(
         dict(known.provenance)
         | {
-            "hyperparameters": known.provenance.hyperparameters | came_to,
+            "hyperparameters": known.provenance.hyperparameters | outcome,
             "metrics": dict(figures),
             "data": known.provenance.data | measured.described(),
         }

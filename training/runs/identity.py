@@ -1,4 +1,4 @@
-"""What makes a run this one and no other: what of its task file decides it, and how two that were asked for differ."""
+"""Identity of a run: the settings that decide its result, and how those of two runs differ."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,25 +6,25 @@ from pathlib import Path
 
 from training.errors import InvalidCheckpoint
 
-_DECISIVE = ("arguments", "task", "split", "limit", "data", "backbone", "precision")
-"""What of `run.json` decides the curve."""
-_TOLD = frozenset({"description"})
-_PLACES = frozenset({"train", "validation", "directory", "hub", "revision"})
-"""Where a task's rows lie, by its `data`. Their sums, in a run's own `data`, say which they are."""
+_IDENTITY = ("arguments", "task", "split", "limit", "data", "backbone", "precision")
+"""Keys of `run.json` that decide the curve."""
+_DESCRIPTIVE = frozenset({"description"})
+_LOCATIONS = frozenset({"train", "validation", "directory", "hub", "revision"})
+"""Keys of a task's `data` that locate its rows. The checksums in a run's `data` identify the rows."""
 _NAMES = frozenset(
     {"data.train_file", "data.validation_file", "data.hub", "data.hub_config", "data.hub_revision"}
     | {"backbone.id", "backbone.revision"}
 )
-"""What rows and backbone are called; their sums and fingerprint say which they are."""
+"""Names of rows and backbone; checksums and the fingerprint identify them."""
 _WHOLE = frozenset({"task.data.columns", "task.data.label_values"})
-"""Mappings whose keys are the task's: one that only one side has is a change."""
+"""Mappings with keys of the task's own: a key that only one side has is a difference."""
 _ABSENT_IS_A_VALUE = frozenset({"data.train_sha256", "data.validation_sha256"})
 _LONGEST = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Something that decides a run and was asked for otherwise."""
+    """A setting that decides a run and differs."""
 
     name: str
     was: object
@@ -32,20 +32,22 @@ class Difference:
 
 
 def identity_fields(task: Mapping[str, object]) -> dict[str, object]:
-    """What of a task file decides which rows a run sees and what its figures mean, not where those rows lie.
+    """Return the part of a task file that decides the rows and metrics of a run, without the location of the rows.
 
     Args:
         task: a `TaskFile` as JSON
     """
     data = task.get("data")
-    read = {name: value for name, value in data.items() if name not in _PLACES} if isinstance(data, Mapping) else data
-    return {name: read if name == "data" else value for name, value in task.items() if name not in _TOLD}
+    read = (
+        {name: value for name, value in data.items() if name not in _LOCATIONS} if isinstance(data, Mapping) else data
+    )
+    return {name: read if name == "data" else value for name, value in task.items() if name not in _DESCRIPTIVE}
 
 
 def differences(was: object, now: object, name: str = "") -> Iterator[Difference]:
-    """Where two descriptions of a run or a sweep differ, both as JSON.
+    """Yield the differences between two descriptions of a run or a sweep, both as JSON.
 
-    A key of this program's own that one of the two lacks is no difference: another version of it wrote that one.
+    A key of this program that only one side has is not a difference: another version wrote the other side.
     """
     if name in _NAMES:
         return
@@ -59,22 +61,22 @@ def differences(was: object, now: object, name: str = "") -> Iterator[Difference
 
 
 def check_same(path: Path, begun: Mapping[str, object], asked: Mapping[str, object]) -> None:
-    """Compare a run's `run.json` with what is asked for now.
+    """Compare a run's `run.json` with the settings asked for now.
 
     Raises:
-        InvalidCheckpoint: they differ; says where
+        InvalidCheckpoint: they differ; the message names the settings
     """
     found = [
         f"{each.name} is {_short(each.now)} and was {_short(each.was)}"
-        for each in differences(_deciding(begun), _deciding(asked))
+        for each in differences(_identity(begun), _identity(asked))
     ]
     if found:
-        raise InvalidCheckpoint(f"{path} cannot be gone on with, it is another run: {'; '.join(found)}")
+        raise InvalidCheckpoint(f"cannot resume {path}: its settings differ: {'; '.join(found)}")
 
 
-def _deciding(run: Mapping[str, object]) -> dict[str, object]:
+def _identity(run: Mapping[str, object]) -> dict[str, object]:
     task = run.get("task")
-    deciding = {name: run[name] for name in _DECISIVE if name in run}
+    deciding = {name: run[name] for name in _IDENTITY if name in run}
     return deciding | ({"task": identity_fields(task)} if isinstance(task, Mapping) else {})
 
 

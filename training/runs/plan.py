@@ -39,7 +39,7 @@ class RunPlan:
     max_selection: int | None = None
     max_report: int | None = None
     rows: RunRows | None = None
-    """The run's rows, tokenised, where they are at hand; otherwise they are read from the task's files."""
+    """The tokenised rows of the run; None to read them from the task's files."""
     precision: Precision = "fp32"
     """Precision of the frozen network during training. The result is always scored in float32."""
     check_int8: bool = True

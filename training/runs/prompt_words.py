@@ -1,4 +1,4 @@
-"""What a prompt is made of, in words: the vocabulary nearest to each of its vectors, and what it superposes most."""
+"""A prompt in words: the vocabulary nearest to each of its vectors, and the tokens with the largest weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class PromptWords:
     nearest: tuple[tuple[WeightedPiece, ...], ...]
     """By cosine to the backbone's embedding table."""
     superposed: tuple[tuple[WeightedPiece, ...], ...]
-    """By |p′_ij|; empty for a method that superposes no token embeddings."""
+    """By |p′_ij|; empty for a method that does not superpose token embeddings."""
 
 
 def prompt_words(
@@ -39,7 +39,7 @@ def prompt_words(
     state: Mapping[str, Tensor],
     sampled_token_ids: tuple[int, ...],
 ) -> PromptWords:
-    """Read a trained prompt.
+    """Find the vocabulary nearest to a trained prompt.
 
     Args:
         state: the method's trained tensors; `weights` [P, m] are p′

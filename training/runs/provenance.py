@@ -1,8 +1,10 @@
-"""What of a run's arguments belongs into its adapter: all but what its method has no use for."""
+"""Provenance of a run: its hyperparameters and environment, the command that repeats it, and its cost."""
 
 import os
 import platform
+import re
 import resource
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,14 +13,16 @@ from importlib.metadata import version
 import torch
 
 from adapters.adapter import PromptAdapter
-from training.config.arguments import TrainArguments, unused_arguments
+from training.config.arguments import ARGUMENTS, TrainArguments, default_of, option_of, unused_arguments
+from training.data.folds import Fold
+from training.data.splits import Split
 from training.loop.events import TimingTotals
 
 Scalar = str | int | float | bool | None
 
 
 def hyperparameters(arguments: TrainArguments, *, sources: Sequence[PromptAdapter] = ()) -> dict[str, Scalar]:
-    """The provenance's. Source adapters stand there by their digests, not by where they lay."""
+    """Return the hyperparameters of an adapter's provenance; source adapters are named by their digests."""
     unused = unused_arguments(arguments.method)
     values = {name: _scalar(value) for name, value in asdict(arguments).items() if name not in unused}
     if "sources" in values:
@@ -34,7 +38,7 @@ _PACKAGES = ("superpos", "torch", "transformers", "numpy")
 
 
 def environment(device: torch.device) -> dict[str, str | int]:
-    """Versions by package, and what it ran on; nothing that names the machine or its user."""
+    """Return package versions and the platform; nothing that identifies the machine or its user."""
     packages: dict[str, str | int] = {name: version(name) for name in _PACKAGES}
     return packages | {
         "python": platform.python_version(),
@@ -46,39 +50,39 @@ def environment(device: torch.device) -> dict[str, str | int]:
 
 
 def software() -> dict[str, str]:
-    """The versions alone, as an adapter's provenance has them."""
+    """Return the package versions for an adapter's provenance."""
     return {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()}
 
 
 def _name(device: torch.device) -> str:
-    """`cpu`, or the device with the name of its make."""
+    """Return `cpu`, or the device with its model name."""
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a run took, as `TimingTotals` has it: in a stack the seconds of training are those of all its prompts."""
+    """Cost of a run. Seconds of training are those of the whole stack, as in `TimingTotals`."""
 
     training_s: float
     evaluation_s: float
     steps: int
     rows: int
     rows_per_s: float
-    """This prompt's rows by the seconds of training."""
+    """Rows of this prompt per second of training."""
     tokens_per_s: float
-    """Text and prompt tokens of the same."""
+    """Text and prompt tokens of this prompt per second of training."""
     stack_size: int
     peak_memory_bytes: int
-    """Resident memory of the process at its peak, backbone and libraries in it."""
+    """Peak resident memory of the process, including backbone and libraries."""
     device_memory_bytes: int | None
-    """Memory allocated on the CUDA device at its peak; None on a CPU."""
+    """Peak memory allocated on the CUDA device; None on a CPU."""
 
 
-def cost_of(timing: TimingTotals, *, tokens_a_row: float, device: torch.device) -> Cost:
+def cost_of(timing: TimingTotals, *, tokens_per_row: float, device: torch.device) -> Cost:
     """What a job took, and this process's memory.
 
     Args:
-        tokens_a_row: of text and prompt, in the mean of the training rows
+        tokens_per_row: of text and prompt, in the mean of the training rows
     """
     rows_per_s = timing.rows / timing.training_s if timing.training_s else 0.0
     return Cost(
@@ -87,7 +91,7 @@ def cost_of(timing: TimingTotals, *, tokens_a_row: float, device: torch.device) 
         steps=timing.steps,
         rows=timing.rows,
         rows_per_s=round(rows_per_s, 2),
-        tokens_per_s=round(rows_per_s * tokens_a_row, 1),
+        tokens_per_s=round(rows_per_s * tokens_per_row, 1),
         stack_size=timing.stack_size,
         peak_memory_bytes=peak_memory_bytes(),
         device_memory_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
@@ -95,6 +99,54 @@ def cost_of(timing: TimingTotals, *, tokens_a_row: float, device: torch.device) 
 
 
 def peak_memory_bytes() -> int:
-    """Resident memory of this process at its peak."""
+    """Return the peak resident memory of this process."""
     unit = 1 if sys.platform == "darwin" else 1024  # Linux counts kibibytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+"""The revision of a backbone from the Hub. A backbone from a directory has no revision to name."""
+
+
+def train_command(
+    arguments: TrainArguments,
+    *,
+    split: Split,
+    fold: Fold | None = None,
+    limit: int | None,
+    precision: str = "fp32",
+    backbone: str,
+    revision: str,
+    task_file: str = "task.yaml",
+) -> str:
+    """Return `superpos train` with every option that differs from its default, and the learning rate always."""
+    unused = unused_arguments(arguments.method)  # the command rejects them
+    options: dict[str, object] = {
+        option_of(name): getattr(arguments, name)
+        for name in ARGUMENTS
+        if name == "lr" or (name not in unused and getattr(arguments, name) != default_of(name, arguments.method))
+    }
+    options |= {"--split": split} if split != "honest" else {}
+    options |= {} if fold is None else {"--folds": fold.of}
+    options |= {} if limit is None else {"--limit": limit}
+    options |= {} if precision == "fp32" else {"--precision": precision}
+    options |= {} if backbone == "embedded" else {"--backbone": backbone}
+    options |= {"--revision": revision} if _COMMIT.fullmatch(revision) else {}
+    words = ["superpos", "train", task_file]
+    for option, value in options.items():
+        words += _words(option, value)
+    return shlex.join(words)
+
+
+def _words(option: str, value: object) -> list[str]:
+    if isinstance(value, bool):
+        return [option if value else option.replace("--", "--no-", 1)]
+    if isinstance(value, tuple):
+        return [word for item in value for word in (option, str(item))]
+    return [option, _number(value) if isinstance(value, float) else str(value)]
+
+
+def _number(value: float) -> str:
+    """Return the shortest text that reads back as the same number."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

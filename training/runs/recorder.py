@@ -1,4 +1,4 @@
-"""Writes a run's curves, its best tensors and its cost into its folder, out of the events of its job."""
+"""Recorder of a run: writes curves, the best tensors and the cost into its folder, from the events of its job."""
 
 from backbone import Backbone
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
@@ -11,7 +11,7 @@ from training.scoring.evaluation import TokenizedRows
 
 
 class RunRecorder:
-    """Keeps what the report is made of. Of the method's tensors, those of the best epoch: the adapter's own."""
+    """Writes what the report is made from. The method's tensors are those of the best epoch, as in the adapter."""
 
     def __init__(
         self,
@@ -25,25 +25,25 @@ class RunRecorder:
 
         Args:
             rows: the training rows
-            board: told of every event as well
+            board: also receives every event
         """
         self._folder, self._method, self._board = folder, method, board
-        self._tokens_a_row = rows.mean_tokens + method.prompt().shape[0]
+        self._tokens_per_row = rows.mean_tokens + method.prompt().shape[0]
 
     def restore(self, event: RestoreEvent) -> None:
-        """The run goes on from a checkpoint."""
+        """Rewind the curves to the checkpoint that the run resumes from."""
         self._folder.rewind(event.evaluations, step=event.step)
         if self._board is not None:
             self._board.restore(step=event.step)
 
     def step(self, event: StepEvent) -> None:
-        """Written at once: a run that is killed goes on from any step."""
+        """Write the step at once, because a killed run may resume from any step."""
         self._folder.write_steps([event])
         if self._board is not None:
             self._board.step(event)
 
     def evaluation(self, event: EvalEvent) -> None:
-        """Write what came up to here."""
+        """Write the evaluation, and the method's tensors if it is the best."""
         self._folder.write_evaluation(event)
         if self._board is not None:
             self._board.evaluation(event)
@@ -51,9 +51,9 @@ class RunRecorder:
             self._folder.write_method(self._method.state())
 
     def finish(self, backbone: Backbone, result: TrainResult) -> None:
-        """Write what is known at the end alone. Best tensors come from the folder: a resumed run may have made them."""
+        """Write what is known only at the end. The best tensors are read back: they may be from before a resume."""
         words = prompt_words(backbone, result.prompt, self._folder.read_method(), self._method.sampled_token_ids)
         self._folder.write_words(words)
-        self._folder.write_cost(cost_of(result.timing, tokens_a_row=self._tokens_a_row, device=backbone.device))
+        self._folder.write_cost(cost_of(result.timing, tokens_per_row=self._tokens_per_row, device=backbone.device))
         if self._board is not None:
             self._board.close()

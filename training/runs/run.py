@@ -12,17 +12,15 @@ from backbone import Backbone, check_device
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
 from training.loop.job import TrainingJob
 from training.methods.factory import start_method
+from training.runs.adapter_folder import read_sources
 from training.runs.card import model_card
-from training.runs.command import train_command
 from training.runs.exporting import export, known_manifest, start_and_best
 from training.runs.folder import RunFolder
-from training.runs.outcome import result_figures, result_values
 from training.runs.plan import RunPlan
-from training.runs.provenance import environment
+from training.runs.provenance import environment, train_command
 from training.runs.recorder import RunRecorder
-from training.runs.report_metrics import ReportMetrics, measure_report
-from training.runs.scorer import Scorer
-from training.runs.sources import read_sources
+from training.runs.run_result import result_figures, result_values
+from training.runs.scorer import ReportMetrics, Scorer
 from training.runs.task_rows import RunRows, TaskRows
 from training.runs.tensorboard import TensorBoard
 from training.scoring.metrics import Metrics
@@ -56,7 +54,7 @@ class RunReport:
         return self.plan.folder
 
 
-Event = StepEvent | EvalEvent | RestoreEvent
+TrainingEvent = StepEvent | EvalEvent | RestoreEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,7 @@ def begin(
     backbone: Backbone,
     prepared: Preparation,
     *,
-    on_event: Callable[[Event], None] = lambda event: None,
+    on_event: Callable[[TrainingEvent], None] = lambda event: None,
     should_prune: Callable[[EvalEvent, Metrics], bool] = lambda event, best: False,
 ) -> Preparation:
     """Write the run's `run.json`, and connect its job to its recorder and the callbacks.
@@ -152,7 +150,7 @@ def begin(
 
 
 def _described(backbone: Backbone, plan: RunPlan, rows: RunRows) -> dict[str, object]:
-    """What `run.json` holds besides the task and the arguments."""
+    """Describe the run for `run.json`, which also holds the task and the arguments."""
     return {
         "split": plan.split,
         "limit": plan.limit,
@@ -184,7 +182,7 @@ def finish(scorer: Scorer, run: Preparation, result: TrainResult, *, training_s:
     task = plan.task
     start, best = start_and_best(backbone, job, result, run.folder, sources=run.sources)
     untrained = scorer.untrained(start, job, rows.report)
-    measured = measure_report(backbone, best, job, report=rows.report, spec=task.spec)
+    measured = scorer.report(best, job, rows.report, task.spec)
     figures = result_figures(untrained, measured)
     known = known_manifest(backbone, task, job.arguments, job.method, described=rows.described, sources=run.sources)
     adapter = None

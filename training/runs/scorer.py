@@ -1,14 +1,55 @@
-"""Scorer of a command's runs; what several runs have in common is computed once."""
+"""Scoring of a command's runs; what several runs have in common is computed once."""
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
+from adapters.task import TaskSpec
 from backbone import Backbone, Precision
 from training.loop.job import TrainingJob
-from training.scoring.evaluation import Scored, TokenizedRows, evaluate
+from training.scoring.bootstrap import Interval, interval_figures
+from training.scoring.calibration import CalibrationFit, calibration_figures, fit_calibration, halves_figures
+from training.scoring.evaluation import Scored, TokenizedRows, evaluate, predict
 from training.scoring.metrics import Metrics
 from training.task.scoring import Scoring
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportMetrics:
+    """Metrics of a run's best prompt on its report rows, which it has not seen except in the paper's split."""
+
+    selection: Metrics
+    """On the selection rows, in float32; a run that trained in bf16 selected by other values."""
+    log_probs: NDArray[np.float32]  # [n, K]
+    """Label log-probabilities of the report rows, before calibration."""
+    metrics: Metrics
+    """On the report rows."""
+    intervals: Mapping[str, Interval]
+    """By metric, and of `score`."""
+    fit: CalibrationFit
+    """Fitted on the selection rows."""
+    calibrated: Mapping[str, float]
+    """Effect of the calibration on the report rows: `ece`, `raw_ece`, `brier`, `raw_brier` and, with a threshold,
+    `coverage` and `answered_accuracy`."""
+    in_halves: bool
+    """The report rows are the selection rows, as in the paper's split: the effect is measured by `halves_figures`."""
+
+    def figures(self) -> dict[str, float]:
+        """Return the figures of an adapter's provenance except for the metrics themselves."""
+        report = {**interval_figures(self.intervals), **self.calibrated}
+        figures = {f"report_{name}": value for name, value in report.items()}
+        if self.fit.coverage is not None and self.fit.precision is not None:
+            figures["selection_coverage"] = self.fit.coverage
+            figures["selection_answered_accuracy"] = self.fit.precision
+        return {name: round(value, 6) for name, value in figures.items()}
+
+    def described(self) -> dict[str, str]:
+        """Return an adapter's provenance entry on how the calibration was measured, if not on unseen rows."""
+        return {"calibration_measured": "halves"} if self.in_halves and self.fit.is_fitted else {}
 
 
 class Scorer:
@@ -34,3 +75,29 @@ class Scorer:
         if key not in self._untrained:
             self._untrained[key] = evaluate(self.backbone, start, job.trie, report, scoring=job.scoring)
         return self._untrained[key]
+
+    def report(self, best: Scored, job: TrainingJob, report: TokenizedRows, spec: TaskSpec) -> ReportMetrics:
+        """Calibrate on the selection rows and measure on the report rows; if they are the same, on two halves."""
+        selected = predict(self.backbone, best, job.trie, job.selection.token_ids)
+        fit = fit_calibration(
+            selected,
+            job.selection.labels,
+            spec=spec,
+            calibrate=job.arguments.calibrate,
+            abstain_precision=job.arguments.abstain_precision,
+        )
+        same = _are_the_same(job.selection, report)
+        log_probs = selected if same else predict(self.backbone, best, job.trie, report.token_ids)
+        return ReportMetrics(
+            selection=job.selection.measured(selected, job.scoring),
+            log_probs=log_probs,
+            metrics=report.measured(log_probs, job.scoring),
+            intervals=report.intervals(log_probs, job.scoring),
+            fit=fit,
+            calibrated=(halves_figures if same else calibration_figures)(fit, log_probs, report.labels),
+            in_halves=same,
+        )
+
+
+def _are_the_same(rows: TokenizedRows, others: TokenizedRows) -> bool:
+    return rows.token_ids == others.token_ids and np.array_equal(rows.labels, others.labels)

@@ -1,4 +1,4 @@
-"""A task's rows as runs train on them: files are read once, each row is tokenised once, however they are divided."""
+"""A task's rows for training: files are read once and each row is tokenised once, for every seed and fold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from training.scoring.evaluation import TokenizedRows, example_texts
 from training.task.task_file import TaskFile
 
 _AT_ONCE = 4_096
-"""Rows that the tokenizer is given together: what it makes on its way takes far more memory than the ids."""
+"""Rows per call of the tokenizer, whose intermediate results take far more memory than the ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunRows:
-    """A run's rows, tokenised."""
+    """The tokenised rows of a run."""
 
     train: TokenizedRows
     selection: TokenizedRows
@@ -29,22 +29,22 @@ _Division = tuple[Split, int, int | None, int | None, int | None, Fold | None]
 
 
 class TaskRows:
-    """One task's rows under one backbone. Seeds and folds are selections of them that share each row's token ids."""
+    """The rows of one task, tokenised for one backbone. Seeds and folds share each row's token ids."""
 
     def __init__(self, backbone: Backbone, task: TaskFile) -> None:
-        """Find the rows' files; they are read when a division first asks for them.
+        """Find the files of the rows; they are read by the first `divided`.
 
         Raises:
-            InvalidData: there are none
+            InvalidData: the files do not exist
             backbone.InvalidLabels: the backbone's tokenizer cannot tell the label words apart
         """
-        backbone.label_trie(task.spec.label_words)  # refused before rows are read
+        backbone.label_trie(task.spec.label_words)  # raises before rows are read
         self._backbone, self._spec = backbone, task.spec
         self._files = RowFiles(task)
         self._texts: dict[int, TokenizedText] = {}
-        """By the identity of the example, which lives as long as the files."""
+        """By the `id()` of the example, which lives as long as the files."""
         self._token_ids: dict[int, int] = {}
-        """One number object for each id that occurs: a row is a tuple of references to them, 8 bytes a token."""
+        """One integer object per token id: a row is a tuple of references to them, at 8 bytes per token."""
         self._divided: dict[_Division, RunRows] = {}
 
     def divided(
@@ -57,7 +57,7 @@ class TaskRows:
         max_report: int | None = None,
         fold: Fold | None = None,
     ) -> RunRows:
-        """A run's rows in their three roles; arguments as `divide`, raises as that and `RowFiles`."""
+        """Return a run's training, selection and report rows; arguments and errors as `divide` and `RowFiles`."""
         asked = (split, seed, limit, max_selection, max_report, fold)
         if asked not in self._divided:
             rows = divide(

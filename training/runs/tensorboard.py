@@ -1,4 +1,4 @@
-"""A run's curves as TensorBoard's event files: training loss and rate a step, every selection metric an evaluation."""
+"""A run's curves as TensorBoard event files: loss and rate per step, selection metrics per evaluation."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +14,10 @@ FOLDER = "tensorboard"
 
 
 class TensorBoard:
-    """Writes one run's events; the file is begun with the first of them."""
+    """Writes one run's event file, which is created with the first event."""
 
     def __init__(self, run: Path, *, lr: float) -> None:
-        """Curves of the run in a folder.
+        """Prepare the event file of a run.
 
         Args:
             run: the run's folder; the event files go into `tensorboard` in it
@@ -33,28 +33,28 @@ class TensorBoard:
         self._writer: SummaryWriter | None = None
 
     def restore(self, *, step: int) -> None:
-        """The run goes on after so many steps: what was written of later ones is to be forgotten."""
+        """Resume after a step; TensorBoard discards the events of later ones."""
         self._first_step = step + 1
 
     def step(self, event: StepEvent) -> None:
-        """The loss of its batch, and its rate."""
-        writer = self._begun()
+        """Write the loss of a step's batch, and the rate."""
+        writer = self._open_writer()
         writer.add_scalar("train/loss", event.loss, event.step)
         writer.add_scalar("train/lr", self._lr, event.step)
 
     def evaluation(self, event: EvalEvent) -> None:
-        """Every figure of the selection rows."""
-        writer = self._begun()
+        """Write all metrics of the selection rows."""
+        writer = self._open_writer()
         for name, value in event.metrics.figures().items():
             writer.add_scalar(f"selection/{name}", value, event.step)
         writer.flush()
 
     def close(self) -> None:
-        """No more events."""
+        """Close the event file."""
         if self._writer is not None:
             self._writer.close()
 
-    def _begun(self) -> "SummaryWriter":
+    def _open_writer(self) -> "SummaryWriter":
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow, and an extra
 

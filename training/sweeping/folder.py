@@ -15,8 +15,8 @@ from safetensors import safe_open
 from adapters.atomic_files import atomic_write
 from training.errors import InvalidArguments
 from training.loop.events import EvalEvent, TimingTotals, TrainResult
+from training.runs.folder import locked
 from training.runs.identity import differences
-from training.runs.lock import locked
 from training.scoring.metrics import Metrics
 
 SWEEP, STUDY, PAGE, TRIALS, RESULT = "sweep.json", "study.sqlite", "sweep.html", "trials", "result.safetensors"

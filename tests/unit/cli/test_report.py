@@ -50,7 +50,7 @@ def test_several_runs_share_a_page_and_a_folder_of_runs_names_them_all(desk: Des
 
 
 def test_a_report_needs_neither_torch_nor_the_backbone(desk: Desk, tmp_path: Path) -> None:
-    made = "from training.report.writing import write_report; from pathlib import Path; import sys; "
+    made = "from training.report.page import write_report; from pathlib import Path; import sys; "
     asked = f"write_report([Path({str(desk.run)!r})], Path({str(tmp_path / 'a.html')!r})); "
     subprocess.run(
         [

@@ -22,7 +22,7 @@ from cli.client.publish import publish_trained
 from cli.commands.train import read_task_file
 from cli.console import CommandError
 from cli.resume import without_credentials
-from cli.ui.results import print_outcomes
+from cli.ui.results import print_results
 from cli.ui.training import INTERRUPTED
 from training.config.arguments import TrainArguments
 from training.data.folds import Fold
@@ -65,7 +65,7 @@ def test_a_process_that_was_killed_is_gone_on_with_to_the_same_curves(desk: Desk
         process.kill()
     assert not RunFolder(tmp_path / "run", resume=True).is_finished
     words = ("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *QUICK)
-    assert "not finished; go on with it by --resume" in superpos(*words).refusal()
+    assert "unfinished run; resume it with --resume" in superpos(*words).refusal()
     assert "arguments.lr is 0.01 and was 0.05" in superpos(*words, "--lr", "0.01", "--resume").refusal()
     resumed = superpos(*words, "--resume")
     assert resumed.code == 0, resumed.stderr
@@ -87,7 +87,7 @@ def test_a_second_process_is_kept_out_of_a_run_that_lives(desk: Desk, tmp_path: 
         second = superpos(*words).refusal()
         process.kill()
         process.wait()
-    assert second.startswith(f"another process works in {tmp_path / 'run'}; wait until it has ended")
+    assert second.startswith(f"another process is using {tmp_path / 'run'}; wait for it to end")
     assert superpos(*words).code == 0, "a process that was killed keeps nobody out"
     assert curves(tmp_path / "run") == curves(desk.run)
 
@@ -259,7 +259,7 @@ def test_a_fold_without_a_result_is_named_and_the_others_are_not_called_all_rows
         tensorboard=False,
     )
     capsys.readouterr()
-    print_outcomes(plans)
+    print_results(plans)
     told = capsys.readouterr()
     assert "mean of 2 of 3 folds" in told.out
     assert "all rows, out of fold" not in told.out

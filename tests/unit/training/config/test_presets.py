@@ -9,7 +9,7 @@ from training.config.arguments import ARGUMENTS, TrainArguments, default_of, opt
 from training.config.choices import MethodName
 from training.config.presets import PRESETS, train_arguments
 from training.errors import InvalidArguments
-from training.runs.command import train_command
+from training.runs.provenance import train_command
 
 
 def test_every_preset_makes_arguments_and_says_its_source() -> None:

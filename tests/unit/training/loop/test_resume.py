@@ -20,7 +20,7 @@ from training.runs.executor import train_prepared
 from training.runs.folder import RunFolder
 from training.runs.identity import check_same
 from training.runs.plan import RunPlan
-from training.runs.run import Event, Preparation, RunReport, begin, finish, prepare
+from training.runs.run import Preparation, RunReport, TrainingEvent, begin, finish, prepare
 from training.runs.scorer import Scorer
 from training.task.task_file import DataSource, TaskFile
 
@@ -34,8 +34,8 @@ STACK = [
 """Of 108 rows: 9 steps an epoch, or 16; the second leaves the stack after 18 steps."""
 
 
-def interrupt_at(step: int) -> Callable[[Event], None]:
-    def interrupt(event: Event) -> None:
+def interrupt_at(step: int) -> Callable[[TrainingEvent], None]:
+    def interrupt(event: TrainingEvent) -> None:
         if isinstance(event, StepEvent) and event.step == step:
             raise KeyboardInterrupt
 
@@ -122,7 +122,7 @@ def test_an_interrupted_run_keeps_its_best_and_is_not_finished(tiny: Backbone, t
     assert report.result.stop == "interrupted"
     assert folder.adapter.is_dir()
     assert not folder.is_finished
-    with pytest.raises(InvalidArguments, match="not finished; go on with it by --resume"):
+    with pytest.raises(InvalidArguments, match="unfinished run; resume it with --resume"):
         RunFolder(tmp_path / "0")
 
 

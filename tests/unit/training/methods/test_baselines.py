@@ -16,9 +16,9 @@ from backbone import Backbone, load
 from backbone.to_transformers import to_transformers
 from training.errors import InvalidArguments
 from training.methods import FullFineTuning
+from training.runs.adapter_folder import read_sources
 from training.runs.folder import RunFolder
-from training.runs.outcome import read_outcome
-from training.runs.sources import read_sources
+from training.runs.run_result import read_run_result
 from training.scoring.evaluation import predict
 from training.task.task_file import TaskFile
 
@@ -44,10 +44,10 @@ def test_attempt_trains_is_measured_and_leaves_no_adapter(
     assert report.adapter is None
     assert not (tmp_path / "run" / "adapter").exists()
     assert report.trained.loss < report.untrained.loss / 2
-    outcome = read_outcome(tmp_path / "run")
+    outcome = read_run_result(tmp_path / "run")
     assert outcome.digest is None
     assert outcome.trained.loss == pytest.approx(report.trained.loss, abs=1e-5)
-    with pytest.raises(InvalidArguments, match="holds a run already"):
+    with pytest.raises(InvalidArguments, match="already holds a run"):
         RunFolder(tmp_path / "run")
 
 

@@ -16,7 +16,7 @@ from training.paper.grid import Grid
 from training.paper.grid_folder import collect, pending, restore_cells
 from training.paper.results import Results, read_results, write_results
 from training.paper.runner import GridOutcome, run_grid
-from training.runs.lock import locked
+from training.runs.folder import locked
 from training.scoring.metrics import Metrics
 from training.task.task_file import TaskFile
 
@@ -178,7 +178,7 @@ def test_a_cell_that_another_process_trains_is_left_to_it(tiny: Backbone, tmp_pa
     heard = Heard()
     with locked(tmp_path / "grid" / "a" / "superpos" / "seed0"):
         run(tiny, small_grid(seeds=(0,)), tmp_path, heard)
-    assert "another process works in" in heard.failed.pop("a/superpos/seed0")
+    assert "another process is using" in heard.failed.pop("a/superpos/seed0")
     assert not heard.failed
     assert len(heard.done) == 3
     again = Heard()

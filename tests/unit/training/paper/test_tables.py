@@ -3,7 +3,7 @@
 import pytest
 
 from training.paper.published import BASE, PAPER_TASKS, SMALL, PublishedRow, table1, table2, table3
-from training.paper.standardised import Overall, standardised
+from training.paper.tables import Overall, standardised
 
 TWO_METRICS = {"qqp", "stsb", "mrpc", "multirc", "cb"}
 

@@ -18,10 +18,9 @@ from training.report.answers import (
     worst_mistakes,
 )
 from training.report.comparison import best_run, named_runs
-from training.report.page import task_yaml
+from training.report.page import task_yaml, write_report
 from training.report.reading import find_runs, read_run
 from training.report.run_view import warnings
-from training.report.writing import write_report
 from training.scoring.predictions import Predictions
 from training.task.task_file import load_task_file
 

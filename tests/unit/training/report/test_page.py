@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page
 from support.report import chromium, relabelled, reseeded  # noqa: F401 - a fixture
 from support.training import Finished
 
-from training.report.writing import write_report
+from training.report.page import write_report
 
 LABELS = {2: ["no", "yes"], 6: [f"kind {i}" for i in range(6)], 77: [f"card_arrival_{i}" for i in range(77)]}
 BROKEN = """() => [...document.querySelectorAll("img, svg.plot")].filter(image =>

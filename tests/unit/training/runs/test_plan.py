@@ -11,8 +11,8 @@ import training.runs.scorer
 from backbone import Backbone, Precision
 from training.loop.events import EvalEvent
 from training.runs.executor import EndEvent, Event, ScoreEvent, train_runs
-from training.runs.outcome import read_outcome
 from training.runs.plan import RunPlan
+from training.runs.run_result import read_run_result
 from training.scoring.metrics import Metrics
 from training.task.task_file import TaskFile
 
@@ -59,5 +59,5 @@ def test_a_start_is_scored_once_for_all_that_share_it_and_int8_is_made_once(
     train_runs(tiny, plans)
     assert len(scored) == 2, "one start of each seed"
     assert converted.count("int8") == 1
-    first, same_start, other = (read_outcome(plan.folder).untrained for plan in plans)
+    first, same_start, other = (read_run_result(plan.folder).untrained for plan in plans)
     assert first == same_start != other

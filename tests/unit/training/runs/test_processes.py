@@ -17,9 +17,9 @@ from training.loop.checkpoint import generations
 from training.loop.events import EvalEvent, StepEvent
 from training.runs.executor import EndEvent, Event, ScoreEvent, train_runs
 from training.runs.folder import RunFolder
-from training.runs.outcome import read_outcome
 from training.runs.plan import RunPlan
 from training.runs.processes import BackboneSource, assign, train_in_processes
+from training.runs.run_result import read_run_result
 from training.task.task_file import TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -68,7 +68,7 @@ def test_an_interrupt_ends_all_and_a_process_that_dies_leaves_a_run_that_comes_t
         (0, EndEvent("interrupted")),
         (0, ScoreEvent()),
     ]
-    assert read_outcome(tmp_path / "endless").stop == "interrupted"
+    assert read_run_result(tmp_path / "endless").stop == "interrupted"
     assert generations(tmp_path / "endless")
     assert generations(tmp_path / "dies")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -101,5 +101,5 @@ def test_a_stack_trains_in_bf16_on_a_gpu(tiny_t5: Path, task: TaskFile, tmp_path
     train_runs(backbone, plans)
     assert torch.cuda.max_memory_allocated() > 0
     for plan in plans:
-        outcome = read_outcome(plan.folder)
+        outcome = read_run_result(plan.folder)
         assert outcome.trained.loss < outcome.untrained.loss

@@ -20,11 +20,11 @@ from backbone import Backbone, load
 from training.config.arguments import TrainArguments
 from training.data.examples import read_examples
 from training.errors import InvalidArguments, InvalidData
-from training.report.writing import write_report
-from training.runs.command import train_command
+from training.report.page import write_report
 from training.runs.folder import RunFolder, next_free_folder
 from training.runs.layout import METHOD, PREDICTIONS, RESULT
 from training.runs.plan import RunPlan
+from training.runs.provenance import train_command
 from training.runs.run import prepare
 from training.scoring.calibration import (
     calibration_figures,
@@ -116,7 +116,7 @@ def test_the_card_states_accuracy_and_split(tiny: Backbone, task: TaskFile, tmp_
     paper = run(tiny, task, tmp_path / "paper", dataclasses.replace(QUICK, epochs=1), split="paper").report
     for report, split, meaning in (
         (finished.report, "honest", "held-out training rows"),
-        (paper, "paper", "flatter"),
+        (paper, "paper", "optimistic"),
     ):
         card = (report.folder / "adapter" / CARD).read_text(encoding="utf-8")
         assert f"| split | `{split}`: " in card
@@ -125,7 +125,7 @@ def test_the_card_states_accuracy_and_split(tiny: Backbone, task: TaskFile, tmp_
         figures = f"{report.trained.accuracy:.3f} ({accuracy}) | {report.trained.macro_f1:.3f} ({f1})"
         assert f"| **trained, report** | {figures} | {report.trained.loss:.3f} |" in card
         assert f"| untrained, report | {report.untrained.accuracy:.3f} |" in card
-        assert f"| constant answer, report | {report.trained.constants['accuracy']:.3f} |" in card
+        assert f"| majority-class baseline, report | {report.trained.constants['accuracy']:.3f} |" in card
         assert f"ECE {report.measured.calibrated['raw_ece']:.3f} → " in card
         assert "text: {text}" in card
 
@@ -143,14 +143,14 @@ def test_a_card_warns_of_a_collapse(tiny: Backbone, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_holds_a_run_is_refused(finished: Finished) -> None:
-    with pytest.raises(InvalidArguments, match="holds a run already"):
+    with pytest.raises(InvalidArguments, match="already holds a run"):
         RunFolder(finished.report.folder)
 
 
 def test_a_run_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(InvalidArguments, match="cannot make the run folder"):
+        with pytest.raises(InvalidArguments, match="cannot create the run folder"):
             RunFolder(path)
 
 

@@ -151,7 +151,7 @@ def test_a_folder_of_another_sweep_is_refused(tiny: Backbone, task: TaskFile, tm
     subject, folder = subject_of(tiny, task), tmp_path / "sweep"
     with (
         sweep_in(folder, subject),
-        pytest.raises(FolderInUse, match="another process works in"),
+        pytest.raises(FolderInUse, match="another process is using"),
         sweep_in(folder, subject, resume=True),
     ):
         pass

@@ -1,27 +1,31 @@
-"""What a finished run's folder says that it came to, whichever process trained it and whenever."""
+"""Results of finished runs, as their folders hold them; those of a cross-validation also taken together."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from adapters.adapter import PromptAdapter
 from adapters.calibration import Calibration
 from training.data.folds import Fold
 from training.errors import InvalidData
 from training.loop.events import Stop, TrainResult
-from training.runs.layout import RESULT, RUN
-from training.runs.report_metrics import ReportMetrics
+from training.runs.layout import PREDICTIONS, RESULT, RUN
+from training.runs.scorer import ReportMetrics
 from training.scoring.bootstrap import Interval, read_intervals
 from training.scoring.calibration import calibration_line
-from training.scoring.metrics import Metrics
+from training.scoring.metrics import Metrics, measure
+from training.scoring.predictions import read_predictions
 from training.task.scoring import METRIC_NAMES
+from training.task.task_file import TaskFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """A run with its figures, rounded as the files have them."""
+    """Results of a finished run, rounded as in its files."""
 
     folder: Path
     digest: str | None
@@ -29,30 +33,30 @@ class RunResult:
     stop: Stop
     best_epoch: int
     best_step: int
-    """0: no prompt was better than the untrained one."""
+    """0 if the untrained prompt was the best."""
     untrained: Metrics
     """The prompt before training, on the report rows."""
     selection: Metrics
-    """The best prompt, on the rows that chose it."""
+    """The best prompt, on the rows that selected it."""
     trained: Metrics
     """The best prompt, on the report rows."""
     intervals: Mapping[str, Interval]
-    """Of the trained prompt's metrics."""
+    """Intervals of the trained prompt's metrics."""
     calibration: str | None
-    """What its calibration came to; None where its adapter was made before there was one."""
+    """The calibration in one line; None for an adapter from before calibration existed."""
     calibration_notes: tuple[str, ...]
-    """What of it could not be done."""
+    """Reasons why the calibration is incomplete."""
     num_truncated: int
-    """Training rows that were cut to the task's token limit."""
+    """Training rows truncated to the task's token limit."""
     split: str
     lr: float
     seed: int
     fold: Fold | None
-    """The one that was reported, of a cross-validation."""
+    """The reported fold of a cross-validation."""
 
 
 def result_figures(untrained: Metrics, measured: ReportMetrics) -> dict[str, float]:
-    """What a run came to in figures, by their role and name; `untrained` is of the report rows."""
+    """Return all figures of a run by role and name; `untrained` is on the report rows."""
     trained = measured.metrics
     parts = {"untrained": untrained, "selection": measured.selection, "report": trained}
     figures = {
@@ -71,7 +75,7 @@ def result_values(
     figures: Mapping[str, float],
     num_truncated: int,
 ) -> dict[str, object]:
-    """What `read_outcome` reads of a run's result."""
+    """Return the content of a run's result file, which `read_run_result` reads."""
     return {
         "adapter": None if adapter is None else adapter.digest,
         "stop": result.stop,
@@ -85,11 +89,11 @@ def result_values(
     }
 
 
-def read_outcome(folder: Path) -> RunResult:
-    """What the run in a folder came to.
+def read_run_result(folder: Path) -> RunResult:
+    """Read the results of the run in a folder.
 
     Raises:
-        InvalidData: there is none, or its files are not a run's
+        InvalidData: the folder has no finished run, or its files are invalid
     """
     try:
         run = json.loads((folder / RUN).read_text(encoding="utf-8"))
@@ -113,7 +117,7 @@ def read_outcome(folder: Path) -> RunResult:
             fold=_fold(run["data"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise InvalidData(f"{folder} holds no run that has come to something: {exc!r}") from exc
+        raise InvalidData(f"{folder} has no finished run: {exc!r}") from exc
 
 
 def _calibration(result: Mapping[str, Any]) -> str | None:
@@ -127,7 +131,7 @@ def _fold(data: Mapping[str, Any]) -> Fold | None:
 
 
 def _metrics(figures: Mapping[str, Any], role: str) -> Metrics:
-    """The inverse of `Metrics.figures`, for one of the roles that a run's figures are named after."""
+    """Invert `Metrics.figures` for one of the roles in a run's figures."""
     measured = [name for name in METRIC_NAMES if f"{role}_{name}" in figures]
     return Metrics(
         values={name: figures[f"{role}_{name}"] for name in measured},
@@ -136,4 +140,26 @@ def _metrics(figures: Mapping[str, Any], role: str) -> Metrics:
         constants={name: figures[f"{role}_constant_{name}"] for name in measured},
         constant_score=figures[f"{role}_constant_score"],
         collapsed=role == "report" and figures["collapsed"] == 1,
+    )
+
+
+def missing_folds(outcomes: Sequence[RunResult]) -> list[int]:
+    """Return the numbers of the folds that no run of a cross-validation reports."""
+    folds = [outcome.fold for outcome in outcomes if outcome.fold is not None]
+    return sorted(set(range(1, folds[0].of + 1)) - {fold.number for fold in folds}) if folds else []
+
+
+def out_of_fold(outcomes: Sequence[RunResult], task: TaskFile) -> Metrics:
+    """Measure the report rows of all folds taken together, read from their folders; no fold may be missing.
+
+    Raises:
+        InvalidData: a folder's predictions cannot be read
+    """
+    folds = [read_predictions(outcome.folder / PREDICTIONS, task.spec.label_names) for outcome in outcomes]
+    groups = [group for fold in folds for group in fold.groups or ()]
+    return measure(
+        np.concatenate([fold.log_probs for fold in folds]),
+        np.concatenate([fold.labels for fold in folds]),
+        scoring=task.scoring,
+        groups=groups or None,
     )

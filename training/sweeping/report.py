@@ -13,7 +13,7 @@ from training.sweeping.sweep import EndedTrial, Sweep
 _TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def write_outcome(sweep: Sweep, ended: Sequence[EndedTrial], *, command: str | None) -> None:
+def write_sweep_report(sweep: Sweep, ended: Sequence[EndedTrial], *, command: str | None) -> None:
     """Write both files anew.
 
     Args:

@@ -76,10 +76,10 @@ def known_manifest(
     except ValidationError as exc:
         where, value, message = first_error(exc)
         raise InvalidArguments(
-            f"cannot export an adapter from this run: {exc.title} {where} {value}: {message}"
+            f"cannot export an adapter: {exc.title} {where} {value}: {message}"
         ) from exc
     except InvalidAdapter as exc:
-        raise InvalidArguments(f"cannot export an adapter from this run: {exc}") from exc
+        raise InvalidArguments(f"cannot export an adapter: {exc}") from exc
     return manifest
 
 

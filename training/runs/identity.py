@@ -9,7 +9,7 @@ from training.errors import InvalidCheckpoint
 _IDENTITY = ("arguments", "task", "split", "limit", "data", "backbone", "precision")
 """Keys of `run.json` that decide the curve."""
 _DESCRIPTIVE = frozenset({"description"})
-_LOCATIONS = frozenset({"train", "validation", "directory", "hub", "revision"})
+_PLACES = frozenset({"train", "validation", "directory", "hub", "revision"})
 """Keys of a task's `data` that locate its rows. The checksums in a run's `data` identify the rows."""
 _NAMES = frozenset(
     {"data.train_file", "data.validation_file", "data.hub", "data.hub_config", "data.hub_revision"}
@@ -39,7 +39,7 @@ def identity_fields(task: Mapping[str, object]) -> dict[str, object]:
     """
     data = task.get("data")
     read = (
-        {name: value for name, value in data.items() if name not in _LOCATIONS} if isinstance(data, Mapping) else data
+        {name: value for name, value in data.items() if name not in _PLACES} if isinstance(data, Mapping) else data
     )
     return {name: read if name == "data" else value for name, value in task.items() if name not in _DESCRIPTIVE}
 

@@ -138,6 +138,7 @@ def build_runtime(
     inference = build_inference(
         settings,
         backbone,
+        weight=tenancy.quotas.weight,
         charge=tenancy.quotas.charge,
         on_batch=metrics.model.batch_done,
         on_model_failure=on_model_failure,
@@ -149,7 +150,6 @@ def build_runtime(
         inference.pipeline,
         registry.catalog,
         registry.adapters,
-        weight=tenancy.quotas.weight,
         shadow=monitoring.shadow.offer,
         on_resolved=on_resolved,
         on_answered=on_answered,

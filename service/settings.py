@@ -1,14 +1,16 @@
 """The server's settings: read once from the environment (`SUPERPOS_…`) in the entry point, passed down as values."""
 
 import os
+import warnings
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SecretsSettingsSource,
@@ -26,10 +28,30 @@ def default_registry() -> Path:
     return platformdirs.user_data_path("superpos") / "registry.sqlite"
 
 
-class Settings(BaseSettings):
-    """Everything that a server process can be told."""
+_CONFIG = SettingsConfigDict(env_prefix="SUPERPOS_", frozen=True, extra="ignore")
 
-    model_config = SettingsConfigDict(env_prefix="SUPERPOS_", frozen=True, extra="ignore")
+
+class _FormerNames(BaseSettings):
+    """Names that settings had before they were renamed. Accepted with a warning, to be removed after 0.2."""
+
+    model_config = _CONFIG
+
+    bank_bytes: str = "prompt_table_bytes"
+    trip_after_failures: str = "breaker_failures"
+    trip_cool_down_s: str = "breaker_reset_s"
+    stuck_after_s: str = "forward_timeout_s"
+    check_after_s: str = "heartbeat_interval_s"
+    ready_within_s: str = "readiness_max_age_s"
+
+
+RENAMED: dict[str, str] = {name: field.default for name, field in _FormerNames.model_fields.items()}
+"""The present name of each former one."""
+
+
+class Settings(BaseSettings):
+    """Configuration of a server process."""
+
+    model_config = _CONFIG
 
     backbone: str = "embedded"
     """`embedded`, a directory, or a Hugging Face id."""
@@ -76,21 +98,21 @@ class Settings(BaseSettings):
     max_tasks_per_request: Annotated[int, Field(ge=1)] = 32
     default_timeout_ms: Annotated[int, Field(ge=1)] = 30_000
     max_timeout_ms: Annotated[int, Field(ge=1)] = 120_000
-    bank_bytes: Annotated[int, Field(ge=1 << 20)] = 256 << 20
+    prompt_table_bytes: Annotated[int, Field(ge=1 << 20)] = 256 << 20
     """Device memory for resident prompts; the least recently used leave past it."""
     max_loaded_adapters: Annotated[int, Field(ge=1)] = 20_000
     result_cache_bytes: Annotated[int, Field(ge=0)] = 0
     """Host memory for answers that may be given again without the model; 0 computes every row."""
     poll_interval_s: Annotated[float, Field(gt=0)] = 0.05
     """How often the registry is asked what changed."""
-    trip_after_failures: Annotated[int, Field(ge=1)] = 3
+    breaker_failures: Annotated[int, Field(ge=1)] = 3
     """Failed rows in a row after which an adapter is refused for a while."""
-    trip_cool_down_s: Annotated[float, Field(gt=0)] = 30.0
-    stuck_after_s: Annotated[float, Field(gt=0)] = 60.0
+    breaker_reset_s: Annotated[float, Field(gt=0)] = 30.0
+    forward_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """How long one forward may run before the process gives up and ends with status 1."""
-    check_after_s: Annotated[float, Field(gt=0)] = 10.0
+    heartbeat_interval_s: Annotated[float, Field(gt=0)] = 10.0
     """Without a row that was answered for so long, the model runs a tiny forward of its own."""
-    ready_within_s: Annotated[float, Field(gt=0)] = 30.0
+    readiness_max_age_s: Annotated[float, Field(gt=0)] = 30.0
     """How long ago the last forward that gave scores may be; past it the server is not ready."""
     drain_delay_s: Annotated[float, Field(ge=0)] = 0.0
     """After a signal, how long the server goes on taking connections while readiness is off already, so that a gateway
@@ -115,10 +137,23 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """First what is given, then the environment, then files named after settings, in SUPERPOS_SECRETS_DIR."""
-        folder = os.environ.get("SUPERPOS_SECRETS_DIR")
-        files = (SecretsSettingsSource(settings_cls, folder),) if folder else ()
-        return init_settings, env_settings, *files
+        """Read keywords first, then the environment, then the files in SUPERPOS_SECRETS_DIR that settings name."""
+        sources = [init_settings, env_settings, EnvSettingsSource(_FormerNames)]
+        if folder := os.environ.get("SUPERPOS_SECRETS_DIR"):
+            sources += [SecretsSettingsSource(names, folder) for names in (settings_cls, _FormerNames)]
+        return tuple(sources)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename(cls, values: dict[str, object]) -> dict[str, object]:
+        for former, name in RENAMED.items():
+            if former not in values:
+                continue
+            if name in values:
+                raise ValueError(f"{name} and its former name {former} are both set; expected {name} alone")
+            warnings.warn(f"setting {former} is deprecated: it is now {name}", FutureWarning, stacklevel=2)
+            values = {name: values[former], **values}
+        return values
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -30,7 +30,7 @@ from verification.isolation_load import ADMIN_KEY, NUM_TASKS, TEXTS, TOLERANCE, 
 
 PROMPT_TOKENS = 100
 """Maximum length of a prompt, so that a few fill the prompt table and evictions never stop."""
-PRESSURE = {"bank_bytes": 1 << 20, "max_loaded_adapters": 24, "require_keys": True, "admin_key": ADMIN_KEY}
+PRESSURE = {"prompt_table_bytes": 1 << 20, "max_loaded_adapters": 24, "require_keys": True, "admin_key": ADMIN_KEY}
 """Settings under which prompts are evicted and adapters reloaded constantly."""
 
 

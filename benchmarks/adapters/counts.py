@@ -10,6 +10,7 @@ from benchmarks.common.publishing import name
 from benchmarks.common.schedule import CHOICES, Choice, draw, percentile, poisson_arrivals
 from benchmarks.common.workload import Item
 from service.inference.predictions import Classification
+from service.inference.request import InferenceRequest
 from service.runtime import Runtime
 
 COUNTS = (1, 10, 100, 1_000, 10_000)
@@ -36,9 +37,8 @@ Key = tuple[int, Choice]
 
 async def classify(runtime: Runtime, task: str, item: Item) -> Classification:
     """Classify one text of one task through everything except HTTP."""
-    return await runtime.classifier.classify(
-        DEFAULT_TENANT, Ref.parse(task), [item], truncation="end", top_k=None, timeout_s=TIMEOUT_S
-    )
+    request = InferenceRequest(DEFAULT_TENANT, [item], TIMEOUT_S, truncation="end")
+    return await runtime.classifier.classify(Ref.parse(task), request)
 
 
 def asker(runtime: Runtime, tasks: Sequence[str], items: Sequence[Item]) -> Ask:

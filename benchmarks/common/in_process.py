@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any, cast
@@ -14,12 +15,12 @@ from typing import Any, cast
 from adapters import DEFAULT_TENANT, Ref
 from benchmarks.common.server_process import Question
 from service.app import create_app
-from service.engine.types import EngineRow
+from service.engine.types import Row
 from service.runtime import Runtime
 from service.settings import Settings
 from service.telemetry.logging import configure_logging
 
-Rows = Sequence[EngineRow]
+Rows = Sequence[Row]
 
 
 @asynccontextmanager
@@ -37,7 +38,7 @@ async def engine_rows(runtime: Runtime, question: Question) -> Rows:
     resolution = runtime.registry.catalog.resolve(DEFAULT_TENANT, Ref.parse(question.task))
     adapter = await runtime.registry.adapters.get(resolution.digest)
     tokenized = runtime.backbone.tokenizer.tokenize(question.texts, max_tokens=question.max_tokens, truncation="end")
-    return [EngineRow(adapter, text.token_ids, math.inf) for text in tokenized]
+    return [Row(adapter, text.token_ids, math.inf) for text in tokenized]
 
 
 def engine_rate(runtime: Runtime, chunks: Sequence[Rows], *, outstanding: int, seconds: float) -> float:
@@ -47,7 +48,7 @@ def engine_rate(runtime: Runtime, chunks: Sequence[Rows], *, outstanding: int, s
     started, rows = time.perf_counter(), 0
     while waiting or time.perf_counter() - started < seconds:
         while len(waiting) < outstanding and time.perf_counter() - started < seconds:
-            waiting.append(runtime.inference.engine.submit(next(source)))
+            waiting.append(runtime.inference.engine.submit([replace(row) for row in next(source)]))
         finished = waiting.popleft()
         for future in finished:
             future.result()
@@ -58,6 +59,6 @@ def engine_rate(runtime: Runtime, chunks: Sequence[Rows], *, outstanding: int, s
 def engine_seconds(runtime: Runtime, rows: Rows) -> float:
     """Measure the time of the idle engine for these rows."""
     started = time.perf_counter()
-    for future in runtime.inference.engine.submit(rows):
+    for future in runtime.inference.engine.submit([replace(row) for row in rows]):
         future.result()
     return time.perf_counter() - started

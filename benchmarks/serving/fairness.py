@@ -26,7 +26,7 @@ from cli.backbone_options import CacheOption, ThreadsOption
 from cli.console import err, print_table
 from service.catalog.adapter_cache import load_adapter
 from service.engine.engine import Engine
-from service.engine.types import BatchStats, EngineRow
+from service.engine.types import BatchStats, Row
 from service.errors import QueueFull
 from service.inference.admission import Admission
 from service.settings import Settings
@@ -60,12 +60,12 @@ class Server:
 
     engine: Engine
     admission: Admission
-    rows: Sequence[EngineRow]
+    rows: Sequence[Row]
 
     async def send(self, number: int, tenant: str, due: float, sent: Sent) -> None:
         """Send one row as `service/inference/classifier.py` does, and wait for its scores."""
         like = self.rows[number % len(self.rows)]
-        row = EngineRow(like.adapter, like.token_ids, due + TIMEOUT_S, tenant)
+        row = Row(like.adapter, like.token_ids, due + TIMEOUT_S, tenant)
         try:
             with self.admission.admit(tenant, rows=1, tokens=row.num_tokens):
                 await asyncio.wrap_future(self.engine.submit([row])[0])
@@ -102,7 +102,10 @@ def main(
     settings = Settings()
     batches: list[BatchStats] = []
     engine = Engine(
-        backbone, max_batch_tokens=max_batch_tokens, bank_bytes=settings.bank_bytes, on_batch=batches.append
+        backbone,
+        max_batch_tokens=max_batch_tokens,
+        prompt_table_bytes=settings.prompt_table_bytes,
+        on_batch=batches.append,
     )
     admission = Admission(max_rows=settings.max_queue_rows, max_tokens=settings.max_queue_tokens)
     server = Server(engine, admission, rows_of_bundled_tasks(backbone))
@@ -115,14 +118,12 @@ def main(
     report(sent, batches, arguments)
 
 
-def rows_of_bundled_tasks(backbone: Backbone) -> list[EngineRow]:
+def rows_of_bundled_tasks(backbone: Backbone) -> list[Row]:
     """Make a thousand rows of mixed tasks and lengths, the same in every run."""
     random = np.random.default_rng(0)
     adapters = [load_adapter(adapter, backbone) for adapter in originals().values()]
     return [
-        EngineRow(
-            adapters[i % len(adapters)], tuple(random.integers(3, 32_000, random.integers(*TEXT_TOKENS)).tolist()), 0
-        )
+        Row(adapters[i % len(adapters)], tuple(random.integers(3, 32_000, random.integers(*TEXT_TOKENS)).tolist()), 0)
         for i in range(1_000)
     ]
 

@@ -3,67 +3,46 @@
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from fastapi import Request
 
-from adapters import Ref
 from adapters.task import MAX_LABELS
 from backbone import Truncation
 from service.errors import ClientDisconnected, InvalidRequest
-from service.inference.predictions import Classification, Item, Stages
-from service.runtime import Runtime
+from service.inference.predictions import Stages
+from service.inference.request import InferenceRequest, Item
 from service.settings import Settings
 
 ALL_LABELS = MAX_LABELS
 """`top_k` of the protocols that always return every label."""
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceRequest:
-    """What is asked, whichever protocol it came by."""
+def inference_request(
+    settings: Settings,
+    tenant: str,
+    items: Sequence[Item],
+    *,
+    truncation: Truncation = "error",
+    top_k: int | None = ALL_LABELS,
+    timeout_ms: int | None = None,
+    sticky_key: str | None = None,
+    num_tasks: int = 1,
+) -> InferenceRequest:
+    """Build a request that keeps to the server's limits (`InvalidRequest`).
 
-    items: Sequence[Item]
-    truncation: Truncation = "error"
-    top_k: int | None = ALL_LABELS
-    timeout_ms: int | None = None
-    """None for the server's own."""
-    sticky_key: str | None = None
-
-    def timeout_s(self, settings: Settings) -> float:
-        """How long the caller waits."""
-        return (self.timeout_ms or settings.default_timeout_ms) / 1_000
-
-    def check(self, settings: Settings, *, num_tasks: int = 1) -> None:
-        """Hold it against the server's limits (`InvalidRequest`)."""
-        rows, most = len(self.items) * num_tasks, settings.max_rows_per_request
-        if rows > most:
-            times = f" for {num_tasks} tasks, {rows} rows" if num_tasks > 1 else ""
-            raise InvalidRequest(f"inputs has {len(self.items)} items{times}, expected at most {most}")
-        if (self.timeout_ms or 0) > settings.max_timeout_ms:
-            raise InvalidRequest(f"timeout_ms is {self.timeout_ms}, expected at most {settings.max_timeout_ms}")
-
-
-async def run_inference(
-    request: Request, runtime: Runtime, tenant: str, ref: Ref, question: InferenceRequest
-) -> Classification:
-    """The answer to one task's question; the work ends where the caller hangs up."""
-    question.check(runtime.settings)
-    return await while_connected(request, run_while_connected(runtime, tenant, ref, question))
-
-
-async def run_while_connected(runtime: Runtime, tenant: str, ref: Ref, question: InferenceRequest) -> Classification:
-    """The same, whoever waits for it."""
-    return await runtime.classifier.classify(
-        tenant,
-        ref,
-        question.items,
-        truncation=question.truncation,
-        top_k=question.top_k,
-        timeout_s=question.timeout_s(runtime.settings),
-        sticky_key=question.sticky_key,
-    )
+    Args:
+        timeout_ms: None for the server's default
+        num_tasks: how many tasks classify the items
+    """
+    rows, most = len(items) * num_tasks, settings.max_rows_per_request
+    if rows > most:
+        times = f" for {num_tasks} tasks, {rows} rows" if num_tasks > 1 else ""
+        raise InvalidRequest(f"inputs has {len(items)} items{times}, expected at most {most}")
+    if (timeout_ms or 0) > settings.max_timeout_ms:
+        raise InvalidRequest(f"timeout_ms is {timeout_ms}, expected at most {settings.max_timeout_ms}")
+    timeout_s = (timeout_ms or settings.default_timeout_ms) / 1_000
+    return InferenceRequest(tenant, items, timeout_s, truncation, top_k, sticky_key)
 
 
 def server_timing(stages: Sequence[Stages], *, since: float) -> str:

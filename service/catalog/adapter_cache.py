@@ -45,8 +45,8 @@ class LoadedAdapter:
     abstain_threshold: float | None
     values: tuple[float, ...] | None = None
     """Ordinal tasks: each label's number."""
-    watched: bool = False
-    """It has a validation profile, with which its answers can be compared."""
+    has_profile: bool = False
+    """Whether the version has a validation profile to compare its answers with."""
 
 
 def load_adapter(adapter: PromptAdapter, backbone: Backbone, *, force_precision: bool = False) -> LoadedAdapter:
@@ -76,7 +76,7 @@ def load_adapter(adapter: PromptAdapter, backbone: Backbone, *, force_precision:
         temperature=calibration.temperature,
         abstain_threshold=calibration.abstain_threshold,
         values=tuple(map(float, adapter.spec.label_names)) if adapter.spec.kind == "ordinal" else None,
-        watched=adapter.manifest.validation is not None,
+        has_profile=adapter.manifest.validation is not None,
     )
 
 

@@ -1,7 +1,7 @@
-"""The futures that somebody still waits for, so that all of them can be ended from any thread.
+"""Pending futures, failable from any thread.
 
-A future has several that may end it: its batch, its caller by cancelling, whoever finds the model thread dead or
-stuck. The first wins, and the others are no error; that is why a future is never marked as running.
+Several parties may end a future: its batch, its caller by cancelling it, the watchdog that finds the model thread dead
+or stuck. The first one wins and the others have no effect, which is why a future is never marked as running.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def settle(future: Future[T], outcome: T | Exception) -> None:
-    """End a future with its result or its error, unless it has ended already."""
+    """Resolve a future with its result or its error, unless it has ended already."""
     with suppress(InvalidStateError):
         if isinstance(outcome, Exception):
             future.set_exception(outcome)
@@ -23,7 +23,7 @@ def settle(future: Future[T], outcome: T | Exception) -> None:
 
 
 class PendingFutures(Generic[T]):
-    """Futures from their start to their end, whoever ends them."""
+    """The futures that have not ended yet."""
 
     def __init__(self) -> None:
         self._futures: set[Future[T]] = set()
@@ -32,29 +32,29 @@ class PendingFutures(Generic[T]):
         return len(self._futures)
 
     def add(self, futures: Sequence[Future[T]]) -> None:
-        """Hold futures until they end."""
+        """Track futures until they end."""
         for future in futures:
             self._futures.add(future)
             future.add_done_callback(self._futures.discard)
 
     def fail(self, error: Exception) -> None:
-        """End all that are held now with an error."""
-        for future in self._futures.copy():  # in one step: other threads add and discard meanwhile
+        """Fail all pending futures."""
+        for future in self._futures.copy():  # copied in one step: other threads add and discard meanwhile
             settle(future, error)
 
 
 async def gather(futures: Sequence[Future[T]]) -> list[T]:
-    """Every future's result, in order.
+    """Return every future's result, in order.
 
     Raises:
-        whatever the first future to fail raised, at once; those that have not begun are cancelled then, and also
-        when the caller is cancelled
+        the error of the first future to fail, at once. The remaining futures are cancelled then, and also if the caller
+        is cancelled.
     """
     if not futures:
         return []
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
-    done: list[Future[T]] = []  # appended by the answering thread: an append is atomic, a counter would not be
+    done: list[Future[T]] = []  # appended by the model thread: an append is atomic, a counter would not be
 
     def note(future: Future[T]) -> None:
         done.append(future)

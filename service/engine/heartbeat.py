@@ -1,7 +1,7 @@
-"""The pulse: a tiny forward of the model's own when no caller's has succeeded for a while. On the model thread.
+"""Heartbeat of the model: a small probe when no forward has succeeded for a while. Belongs to the model thread.
 
-Readiness rests on it: an idle server knows that its model works, and one whose callers' rows all fail can tell whether
-the model is to blame.
+Readiness depends on it: an idle server knows that its model works, and a server whose callers' rows all fail can tell
+whether the model is at fault.
 """
 
 import time
@@ -11,69 +11,70 @@ import structlog
 import torch
 
 from backbone import Backbone, PackedRow, pack
-from service.engine.self_test import Shape, SyntheticRow, synthetic_rows
+from service.engine.self_test import Shape, synthetic_rows
+from service.engine.types import Row
 
 _log = structlog.get_logger("service")
 _SHAPE = Shape(num_virtual_tokens=1, num_text_tokens=2, label_tokens=(1, 1))
 
 
 class ProbePreempted(Exception):
-    """Somebody came: their forward will tell as much."""
+    """A row arrived, and its forward is as good a sign of life as the probe."""
 
 
 class Heartbeat:
-    """When a forward last gave scores, and when to run one.
+    """When a forward last succeeded, and when the next probe is due.
 
     Args:
-        after_s: without success for so long, a tiny forward is due; and again as often
+        interval_s: time without success after which a probe is due, and between probes
     """
 
-    def __init__(self, backbone: Backbone, *, after_s: float) -> None:
-        self._backbone, self._after_s = backbone, after_s
-        self._row: SyntheticRow | None = None
-        self._tried_at = float("-inf")
+    def __init__(self, backbone: Backbone, *, interval_s: float) -> None:
+        self._backbone, self._interval_s = backbone, interval_s
+        self._row: Row | None = None
+        self._probed_at = float("-inf")
         self._failing = False
         self.succeeded_at: float | None = None
-        """On `time.monotonic`'s clock; may be read in any thread."""
+        """On the clock of `time.monotonic`; may be read from any thread."""
 
     def succeeded(self) -> None:
-        """A forward gave scores just now."""
+        """Record a forward that produced scores just now."""
         self.succeeded_at = time.monotonic()
 
     def due_in_s(self) -> float | None:
-        """Seconds until a forward of its own is due, 0 where it is; None for never."""
-        if self._after_s == float("inf"):
+        """Return the seconds until the next probe is due (0 if overdue, None if disabled)."""
+        if self._interval_s == float("inf"):
             return None
-        last = max(self._tried_at, self.succeeded_at or float("-inf"))
-        return max(0.0, last + self._after_s - time.monotonic())
+        last = max(self._probed_at, self.succeeded_at or float("-inf"))
+        return max(0.0, last + self._interval_s - time.monotonic())
 
-    def beat(self, *, give_way: Callable[[], bool]) -> None:
-        """Run one row of few tokens, given up between two layers as soon as `give_way` says so."""
+    def probe(self, *, preempted: Callable[[], bool]) -> None:
+        """Run one short row; give it up between two layers as soon as `preempted` returns true."""
 
         def pause() -> None:
-            if give_way():
+            if preempted():
                 raise ProbePreempted
 
         try:
-            sound = self._run(pause)
+            finite = self._run(pause)
         except ProbePreempted:
             return
         except torch.AcceleratorError:
-            raise  # the device is lost to this process
+            raise  # the process has lost the device
         except Exception:  # noqa: BLE001 - whatever a forward raises, the next one may succeed
-            sound = False
+            finite = False
             if not self._failing:
                 _log.exception("model_check_failed")
-        self._tried_at, self._failing = time.monotonic(), not sound
-        if sound:
+        self._probed_at, self._failing = time.monotonic(), not finite
+        if finite:
             self.succeeded()
 
     def _run(self, pause: Callable[[], None]) -> bool:
-        """Whether the scores are numbers."""
+        """Run the probe's forward and return whether its scores are finite."""
         if self._row is None:
             (self._row,) = synthetic_rows(self._backbone, [_SHAPE])
         row, device = self._row, self._backbone.device
-        assert row.adapter.prompt is not None  # never in the bank
+        assert row.adapter.prompt is not None, "the probe's prompt is never in the table"
         with torch.inference_mode():
             packed = pack([PackedRow(range(row.adapter.num_virtual_tokens), row.token_ids)], device=device)
             encoded = self._backbone.encode(packed, torch.from_numpy(row.adapter.prompt).to(device), pause=pause)

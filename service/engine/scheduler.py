@@ -1,8 +1,8 @@
-"""The scheduler: which rows make the next batch. Pure: no torch, no asyncio, no clock, no thread.
+"""Scheduler that composes the batches. Pure: it uses no device, no event loop, no clock and no thread.
 
-Weighted fair between tenants by packed tokens, first come first served within a tenant, cut by a token budget.
-Entries that were cancelled or whose deadline has passed leave without being charged to their tenant. Background
-entries are taken while nobody else waits, in small batches of their own.
+Scheduling is weighted fair between tenants by packed tokens, first come first served within a tenant, and limited by a
+token budget per batch. Rows that were cancelled or whose deadline has passed leave the queue without being charged to
+their tenant. Background rows run while no other row waits, in small batches of their own.
 """
 
 from collections import deque
@@ -10,266 +10,225 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
-from typing import Generic, Protocol, TypeVar
+
+from service.engine.types import Row
 
 _UNSWEPT = 64
-"""Entries and tenants that are held before a sweep is worth its while."""
-_LIGHT = 4
-"""A tenant is light while no more than this part of a batch waits."""
-
-
-class Entry(Protocol):
-    """One row that waits."""
-
-    @property
-    def tenant(self) -> str:
-        """Whose it is."""
-        ...
-
-    @property
-    def weight(self) -> float:
-        """Its tenant's share against the others', above 0."""
-        ...
-
-    @property
-    def num_tokens(self) -> int:
-        """What it adds to a packed batch."""
-        ...
-
-    @property
-    def deadline(self) -> float:
-        """When it is no longer worth doing, on the clock that `next` is given."""
-        ...
-
-    @property
-    def background(self) -> bool:
-        """Whether nobody waits for it: any entry that is not goes first."""
-        ...
-
-    def cancelled(self) -> bool:
-        """Whether its caller has left."""
-        ...
-
-
-E = TypeVar("E", bound=Entry)
+"""Number of rows and tenants below which a sweep is not worth its cost."""
+_INTERACTIVE_FRACTION = 4
+"""A tenant is interactive while at most 1 ÷ this of a batch waits."""
 
 
 @dataclass(frozen=True, slots=True)
-class Batch(Generic[E]):
-    """What a pop took out of the queue."""
+class Batch:
+    """Rows taken from the queue: to run, and past their deadline."""
 
-    entries: Sequence[E]
-    expired: Sequence[E]
+    rows: Sequence[Row]
+    expired: Sequence[Row]
 
 
 @dataclass(slots=True, eq=False)
-class _Line(Generic[E]):
-    """One tenant's rows in their order."""
+class _TenantQueue:
+    """One tenant's rows in order of arrival."""
 
     start: float
     """Virtual time at which its next row is due."""
-    entries: deque[E] = field(default_factory=deque)
+    rows: deque[Row] = field(default_factory=deque)
     num_tokens: int = 0
-    heavy: bool = False
-    """Whether more than a quarter of a batch has waited here since it was last empty."""
+    bulk: bool = False
+    """Whether more than a quarter of a batch has waited here at once since the queue was last empty."""
 
-    def append(self, entry: E) -> None:
-        self.entries.append(entry)
-        self.num_tokens += entry.num_tokens
+    def append(self, row: Row) -> None:
+        self.rows.append(row)
+        self.num_tokens += row.num_tokens
 
-    def pop(self) -> E:
-        entry = self.entries.popleft()
-        self.num_tokens -= entry.num_tokens
-        return entry
+    def pop(self) -> Row:
+        row = self.rows.popleft()
+        self.num_tokens -= row.num_tokens
+        return row
 
 
-class Scheduler(Generic[E]):
-    """A queue of rows, popped in batches of at most `max_batch_tokens` packed tokens.
+class Scheduler:
+    """Queue of rows, taken in batches of at most `max_batch_tokens` packed tokens.
 
     Start-time fair queuing (Goyal, Vin and Cheng 1996; over tokens as in the virtual token counter of Sheng et al.
-    2024): a row costs its tenant tokens ÷ weight of virtual time, the tenant that is furthest behind goes next, and
-    one that comes back starts at the present, or where it left if that is later. So nobody saves up by idling, and
-    nobody sheds a debt by it. A pop costs O(log n) in the tenants that wait, whatever the number of rows.
+    2024): a row costs its tenant tokens ÷ weight of virtual time, and the tenant that is furthest behind goes next. A
+    tenant that returns starts at the present, or where it left if that is later: idling earns no credit and clears no
+    debt. Taking a row costs O(log n) in the number of waiting tenants, whatever the number of rows.
 
-    A tenant is heavy from when more than a quarter of a batch waits until nothing does. A batch holds one kind of
-    tenants, that of whose turn it is: a heavy batch lasts many times as long as a light row would. While one runs,
-    `next_light` gives the rows that may go ahead of the rest of it.
+    A tenant becomes bulk when more than a quarter of a batch waits, and stays bulk until none of its rows waits; else
+    it is interactive. A batch holds rows of one kind of tenant, because a bulk batch lasts many times as long as an
+    interactive row would. While a bulk batch runs, `preempt` returns the rows that may run before the rest of it.
 
-    Background entries wait in one line, first come first served, and are charged to nobody. A batch of them is at most
-    a quarter of the budget, and light rows may go ahead of it too.
+    Background rows share one queue, first come first served, and are charged to no tenant. A batch of them is at most a
+    quarter of the budget, and interactive rows may preempt it too.
     """
 
     def __init__(self, *, max_batch_tokens: int) -> None:
         self._max_batch_tokens = max_batch_tokens
-        self._lines: dict[str, _Line[E]] = {}  # who waits, and who left with a debt
-        self._light: list[
-            tuple[float, int, _Line[E]]
-        ] = []  # heap of lines with rows, also of some that grew heavy here
-        self._heavy: list[tuple[float, int, _Line[E]]] = []
-        self._arrived: list[_Line[E]] = []  # lines that got their first row since the last batch, not in the heap yet
-        self._background: deque[E] = deque()
-        self._turns = count()  # of two lines due at once, the one that came first
-        self._present = 0.0  # virtual time
-        self._num_entries = 0
+        # tenants with waiting rows, and tenants without but with a debt
+        self._queues: dict[str, _TenantQueue] = {}
+        # heaps of queues with rows; in the first also queues that became bulk since they were pushed
+        self._interactive: list[tuple[float, int, _TenantQueue]] = []
+        self._bulk: list[tuple[float, int, _TenantQueue]] = []
+        # queues that got their first row since the last batch, and are in no heap yet
+        self._arrived: list[_TenantQueue] = []
+        self._background: deque[Row] = deque()
+        # breaks ties between queues that are due at once: the first pushed goes first
+        self._sequence = count()
+        self._virtual_time = 0.0
+        self._num_waiting = 0
         self._sweep_at = _UNSWEPT
-        self._heavy_tenants: set[str] = set()  # whose rows the last batch was made of, if it was heavy
-        self._may_pass = 0  # tokens that may still go ahead of it, where it was heavy or of the background
+        # tenants of the last batch, if it was bulk
+        self._bulk_tenants: set[str] = set()
+        # tokens that may still preempt the last batch, if it was bulk or background
+        self._preemption_budget = 0
 
     def __len__(self) -> int:
-        return self._num_entries + len(self._background)
+        return self._num_waiting + len(self._background)
 
-    def put(self, entries: Sequence[E]) -> None:
-        """Queue rows, each behind those of its tenant."""
-        for entry in entries:
-            if entry.background:
-                self._background.append(entry)
+    def put(self, rows: Sequence[Row]) -> None:
+        """Queue rows, each behind the others of its tenant."""
+        for row in rows:
+            if row.background:
+                self._background.append(row)
                 continue
-            line = self._lines.get(entry.tenant)
-            if line is None:
-                line = self._lines[entry.tenant] = _Line(self._present)
-            if not line.entries:
-                line.start, line.heavy = max(line.start, self._present), False
-                self._arrived.append(line)
-            line.append(entry)
-            line.heavy |= line.num_tokens > self._max_batch_tokens // _LIGHT
-            self._num_entries += 1
+            queue = self._queues.get(row.tenant)
+            if queue is None:
+                queue = self._queues[row.tenant] = _TenantQueue(self._virtual_time)
+            if not queue.rows:
+                queue.start, queue.bulk = max(queue.start, self._virtual_time), False
+                self._arrived.append(queue)
+            queue.append(row)
+            queue.bulk |= queue.num_tokens > self._max_batch_tokens // _INTERACTIVE_FRACTION
+            self._num_waiting += 1
 
-    def next(self, now: float) -> Batch[E]:
-        """Take the next batch; a row larger than the budget goes alone."""
-        ahead = self.next_light(now)
-        if ahead.entries:
-            self._heavy_tenants, self._may_pass = set(), 0
+    def next(self, now: float) -> Batch:
+        """Take the next batch; a row larger than the budget is a batch of its own."""
+        ahead = self.preempt(now)
+        if ahead.rows:
+            self._bulk_tenants, self._preemption_budget = set(), 0
             return ahead
-        for line in self._arrived:
-            heappush(self._heavy if line.heavy else self._light, (line.start, next(self._turns), line))
+        for queue in self._arrived:
+            heappush(self._bulk if queue.bulk else self._interactive, (queue.start, next(self._sequence), queue))
         self._arrived.clear()
-        entries: list[E] = []
+        rows: list[Row] = []
         expired = [*ahead.expired, *self._sweep(now)]
-        heap = self._light
-        while not entries and (self._light or self._heavy):
-            heap = min((heap for heap in (self._light, self._heavy) if heap), key=lambda heap: heap[0][:2])
-            entries = self._fill(heap, now, expired)
-        if not self._num_entries:
-            self._lines.clear()  # nobody waits: all are even again
-        self._heavy_tenants = {entry.tenant for entry in entries} if heap is self._heavy else set()
-        background = [] if entries else self._fill_from_background(now, expired)
-        self._may_pass = self._max_batch_tokens if self._heavy_tenants or background else 0
-        return Batch(entries or background, expired)
+        heap = self._interactive
+        while not rows and (self._interactive or self._bulk):
+            heap = min((heap for heap in (self._interactive, self._bulk) if heap), key=lambda heap: heap[0][:2])
+            rows = self._fill(heap, now, expired)
+        if not self._num_waiting:
+            self._queues.clear()  # no row waits: all debts are cleared
+        self._bulk_tenants = {row.tenant for row in rows} if heap is self._bulk else set()
+        background = [] if rows else self._fill_from_background(now, expired)
+        self._preemption_budget = self._max_batch_tokens if self._bulk_tenants or background else 0
+        return Batch(rows or background, expired)
 
-    def next_light(self, now: float) -> Batch[E]:
-        """Take the rows that may go ahead of what is left of the last batch.
+    def preempt(self, now: float) -> Batch:
+        """Take the rows that may preempt what is left of the last batch; none if that was interactive itself.
 
-        They are of light tenants that had nothing waiting when it was taken, are at most a batch ahead of their share,
-        and are no more than a full batch, so that it is held up by that at most. None, where the last batch was light
-        itself.
+        They belong to interactive tenants that had no row waiting when the batch was taken, are at most one batch ahead
+        of their share, and fill at most one batch in all, which bounds the delay.
         """
-        entries: list[E] = []
-        expired: list[E] = []
-        if not self._may_pass or not self._arrived:
-            return Batch(entries, expired)
-        latest = self._present + self._max_batch_tokens
-        for line in self._arrived:
-            while (entry := self._first(line, now, expired)) and line.start <= latest and not line.heavy:
-                if entry.tenant in self._heavy_tenants or entry.num_tokens > self._may_pass:
+        rows: list[Row] = []
+        expired: list[Row] = []
+        if not self._preemption_budget or not self._arrived:
+            return Batch(rows, expired)
+        latest = self._virtual_time + self._max_batch_tokens
+        for queue in self._arrived:
+            while (row := self._first(queue, now, expired)) and queue.start <= latest and not queue.bulk:
+                if row.tenant in self._bulk_tenants or row.num_tokens > self._preemption_budget:
                     break
-                self._may_pass -= entry.num_tokens
-                entries.append(self._take(line))
-        self._arrived = [line for line in self._arrived if line.entries]
-        return Batch(entries, expired)
+                self._preemption_budget -= row.num_tokens
+                rows.append(self._take(queue))
+        self._arrived = [queue for queue in self._arrived if queue.rows]
+        return Batch(rows, expired)
 
-    def drain(self) -> list[E]:
-        """Everything that waits, taken out, tenant by tenant."""
-        entries = [entry for line in self._lines.values() for entry in line.entries] + list(self._background)
-        self._background.clear()
-        self._lines.clear()
-        self._light.clear()
-        self._heavy.clear()
-        self._arrived.clear()
-        self._num_entries = 0
-        return entries
-
-    def _fill(self, heap: list[tuple[float, int, _Line[E]]], now: float, expired: list[E]) -> list[E]:
-        """Take rows from the lines of one heap, until the next in turn does not fit."""
-        entries: list[E] = []
+    def _fill(self, heap: list[tuple[float, int, _TenantQueue]], now: float, expired: list[Row]) -> list[Row]:
+        """Take rows from the queues of one heap until the next one does not fit."""
+        rows: list[Row] = []
         room = self._max_batch_tokens
         while heap:
-            line = heap[0][2]
-            entry = self._first(line, now, expired)
-            if entry is None:
+            queue = heap[0][2]
+            row = self._first(queue, now, expired)
+            if row is None:
                 heappop(heap)
-            elif line.heavy and heap is self._light:
-                heappush(self._heavy, heappop(heap))
-            elif entries and entry.num_tokens > room:
+            elif queue.bulk and heap is self._interactive:
+                heappush(self._bulk, heappop(heap))
+            elif rows and row.num_tokens > room:
                 break
             else:
-                self._present = max(self._present, line.start)
-                entries.append(self._take(line))
-                room -= entry.num_tokens
-                if line.entries:
-                    heapreplace(heap, (line.start, next(self._turns), line))
+                self._virtual_time = max(self._virtual_time, queue.start)
+                rows.append(self._take(queue))
+                room -= row.num_tokens
+                if queue.rows:
+                    heapreplace(heap, (queue.start, next(self._sequence), queue))
                 else:
                     heappop(heap)
-        return entries
+        return rows
 
-    def _fill_from_background(self, now: float, expired: list[E]) -> list[E]:
-        """Take background entries, up to a quarter of a batch; a larger one goes alone."""
-        entries: list[E] = []
-        room = self._max_batch_tokens // _LIGHT
-        while self._background and not (entries and self._background[0].num_tokens > room):
-            entry = self._background.popleft()
-            if entry.cancelled():
+    def _fill_from_background(self, now: float, expired: list[Row]) -> list[Row]:
+        """Take background rows, up to a quarter of a batch; a larger row is a batch of its own."""
+        rows: list[Row] = []
+        room = self._max_batch_tokens // _INTERACTIVE_FRACTION
+        while self._background and not (rows and self._background[0].num_tokens > room):
+            row = self._background.popleft()
+            if row.cancelled():
                 continue
-            if entry.deadline <= now:
-                expired.append(entry)
+            if row.deadline <= now:
+                expired.append(row)
             else:
-                entries.append(entry)
-                room -= entry.num_tokens
-        return entries
+                rows.append(row)
+                room -= row.num_tokens
+        return rows
 
-    def _first(self, line: _Line[E], now: float, expired: list[E]) -> E | None:
-        """The first living row of a line; the dead before it leave, without charge."""
-        while line.entries:
-            entry = line.entries[0]
-            if entry.cancelled():
-                line.pop()
-            elif entry.deadline <= now:
-                expired.append(line.pop())
+    def _first(self, queue: _TenantQueue, now: float, expired: list[Row]) -> Row | None:
+        """Return the first live row of a queue, and remove the cancelled and expired ones before it without charge."""
+        while queue.rows:
+            row = queue.rows[0]
+            if row.cancelled():
+                queue.pop()
+            elif row.deadline <= now:
+                expired.append(queue.pop())
             else:
-                return entry
-            self._num_entries -= 1
+                return row
+            self._num_waiting -= 1
         return None
 
-    def _take(self, line: _Line[E]) -> E:
-        """Take the first row of a line and charge it."""
-        entry = line.pop()
-        line.start += entry.num_tokens / entry.weight
-        self._num_entries -= 1
-        return entry
+    def _take(self, queue: _TenantQueue) -> Row:
+        """Take the first row of a queue and charge it to the tenant."""
+        row = queue.pop()
+        queue.start += row.num_tokens / row.weight
+        self._num_waiting -= 1
+        return row
 
-    def _sweep(self, now: float) -> list[E]:
-        """Drop what is dead anywhere in the lines, and the tenants without rows or debts; the expired come back.
+    def _sweep(self, now: float) -> list[Row]:
+        """Remove cancelled and expired rows anywhere, and tenants without rows or debts; return the expired rows.
 
-        Admission stops counting a row when its caller gives up, so dead rows must not pile up behind living ones.
-        Waits until what is held has doubled, which makes it O(1) a row.
+        Admission stops counting a row when its caller gives up, so dead rows must not pile up behind live ones. A sweep
+        waits until the number of rows and tenants has doubled, which makes it O(1) per row.
         """
-        expired: list[E] = []
-        if len(self) + len(self._lines) < self._sweep_at:
+        expired: list[Row] = []
+        if len(self) + len(self._queues) < self._sweep_at:
             return expired
-        waiting = [entry for entry in self._background if not entry.cancelled()]
-        expired += [entry for entry in waiting if entry.deadline <= now]
-        self._background = deque(entry for entry in waiting if entry.deadline > now)
-        for line in self._lines.values():
-            for entry in [line.pop() for _ in range(len(line.entries))]:
-                if entry.cancelled():
+        waiting = [row for row in self._background if not row.cancelled()]
+        expired += [row for row in waiting if row.deadline <= now]
+        self._background = deque(row for row in waiting if row.deadline > now)
+        for queue in self._queues.values():
+            for row in [queue.pop() for _ in range(len(queue.rows))]:
+                if row.cancelled():
                     continue
-                if entry.deadline <= now:
-                    expired.append(entry)
+                if row.deadline <= now:
+                    expired.append(row)
                 else:
-                    line.append(entry)
-        self._lines = {name: line for name, line in self._lines.items() if line.entries or line.start > self._present}
-        for heap in (self._light, self._heavy):
-            heap[:] = [item for item in heap if item[2].entries]
+                    queue.append(row)
+        self._queues = {
+            name: queue for name, queue in self._queues.items() if queue.rows or queue.start > self._virtual_time
+        }
+        for heap in (self._interactive, self._bulk):
+            heap[:] = [item for item in heap if item[2].rows]
             heapify(heap)
-        self._num_entries = sum(len(line.entries) for line in self._lines.values())
-        self._sweep_at = _UNSWEPT + 2 * (len(self) + len(self._lines))
+        self._num_waiting = sum(len(queue.rows) for queue in self._queues.values())
+        self._sweep_at = _UNSWEPT + 2 * (len(self) + len(self._queues))
         return expired

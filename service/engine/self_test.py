@@ -1,5 +1,6 @@
-"""Rows that nobody sent, of made-up tasks: the model warms up and tests itself with them."""
+"""Warm-up and self-test of the model, with synthetic rows of synthetic tasks. Belongs to the model thread."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,48 +13,36 @@ from backbone import TOLERANCES, Backbone
 from backbone.trie import build_trie
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.fault_isolation import FaultIsolation
-from service.engine.model_runner import Forward, RowScores
+from service.engine.model_runner import Forward
+from service.engine.types import Row, RowScores, SelfTest
 
-_FIRST_PIECE = 3  # past pad, end-of-sequence and unknown
-
-
-@dataclass(frozen=True, slots=True)
-class SyntheticRow:
-    """A row of random tokens."""
-
-    adapter: LoadedAdapter
-    token_ids: tuple[int, ...]
-    top_k: int | None = None
-
-    @property
-    def num_tokens(self) -> int:
-        return self.adapter.num_virtual_tokens + len(self.token_ids)
+_FIRST_PIECE = 3  # after pad, end-of-sequence and unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How large a synthetic row is."""
+    """Size of a synthetic row."""
 
     num_virtual_tokens: int
     num_text_tokens: int
     label_tokens: Sequence[int]
-    """[K], how many tokens each label has."""
+    """[K], tokens per label."""
 
 
-def synthetic_rows(backbone: Backbone, shapes: Sequence[Shape]) -> list[SyntheticRow]:
-    """A row of each shape, the same ones every time. Reads the embedding table, so it belongs to the model thread."""
+def synthetic_rows(backbone: Backbone, shapes: Sequence[Shape]) -> list[Row]:
+    """Return one row per shape, the same ones each time; reads the embedding table."""
     random = np.random.default_rng(0)
     return [_row(backbone, shape, f"synthetic:{index}", random) for index, shape in enumerate(shapes)]
 
 
-def _row(backbone: Backbone, shape: Shape, digest: str, random: np.random.Generator) -> SyntheticRow:
+def _row(backbone: Backbone, shape: Shape, digest: str, random: np.random.Generator) -> Row:
     embedding = backbone.weights.embedding  # [V, H]
     pieces = np.arange(_FIRST_PIECE, embedding.shape[0])
     prompt_ids = random.choice(pieces, shape.num_virtual_tokens).tolist()
     text_ids = random.choice(pieces, shape.num_text_tokens - 1).tolist()
     first_pieces = random.choice(pieces, len(shape.label_tokens), replace=False).tolist()
     labels = [
-        # every other label shares the first piece of the one before it, so that the trie has more than one node
+        # every second label shares its first piece with the label before it, so that the trie has more than one node
         (first_pieces[index - index % 2 * (length > 1)], *random.choice(pieces, length - 1).tolist())
         for index, length in enumerate(shape.label_tokens)
     ]
@@ -69,7 +58,7 @@ def _row(backbone: Backbone, shape: Shape, digest: str, random: np.random.Genera
         temperature=1.0,
         abstain_threshold=None,
     )
-    return SyntheticRow(adapter, (*text_ids, architecture.eos_id))
+    return Row(adapter, (*text_ids, architecture.eos_id), deadline=math.inf)
 
 
 _SHAPES = (
@@ -83,33 +72,8 @@ _SHAPES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SelfTest:
-    """What the self-test found."""
-
-    rows: int
-    batches: int
-    max_difference: float
-    """The largest |Δ log p| of a row between running alone and in a batch; ∞ where scores were no numbers."""
-    tolerance: float
-
-    @property
-    def bit_identical(self) -> bool:
-        return self.max_difference == 0
-
-    @property
-    def passed(self) -> bool:
-        return self.max_difference <= self.tolerance
-
-    def __str__(self) -> str:
-        return (
-            f"{self.rows} rows in {self.batches} batches differ by up to {self.max_difference:.3g} in log-probability "
-            f"from themselves alone, at most {self.tolerance:g} is allowed"
-        )
-
-
 def run_self_test(forward: Forward, backbone: Backbone) -> SelfTest:
-    """Run rows alone and in batches of different neighbours, and compare. On the model thread."""
+    """Compare the scores of rows that run alone with those of the same rows in several batches."""
     rows = synthetic_rows(backbone, _SHAPES)
     alone = [forward([row])[0] for row in rows]
     batches = _batches(range(len(rows)))
@@ -121,7 +85,7 @@ def run_self_test(forward: Forward, backbone: Backbone) -> SelfTest:
 
 
 def _batches(indices: Sequence[int]) -> list[Sequence[int]]:
-    """Every row with many neighbours, with few, and with itself."""
+    """Return batches in which rows have many neighbours, few, and themselves."""
     return [indices, indices[::-1], indices[::2], indices[1::2], [indices[0], *indices[:3]]]
 
 
@@ -136,17 +100,17 @@ _ROW_TOKENS = _ROW.num_virtual_tokens + _ROW.num_text_tokens
 _LONG_STEP_S = 0.25
 
 
-def warm_up(containment: FaultIsolation, backbone: Backbone, *, max_batch_tokens: int) -> None:
-    """Run batches of 1, 4, 16 … rows up to the largest that the scheduler makes; stops early where they take long.
+def warm_up(fault_isolation: FaultIsolation, backbone: Backbone, *, max_batch_tokens: int) -> None:
+    """Run batches of 1, 4, 16 … rows up to the largest that the scheduler composes; stop early if one takes long.
 
-    A size that does not fit in memory is remembered by the containment, and is no error.
+    A batch that does not fit in memory is not an error: the fault isolation remembers its size.
     """
     (row,) = synthetic_rows(backbone, [_ROW])
     largest = max(1, max_batch_tokens // _ROW_TOKENS)
     powers = (4**exponent for exponent in range(largest.bit_length() // 2 + 1))
     for num_rows in chain((size for size in powers if size < largest), (largest,)):
         started = time.monotonic()
-        for _ in containment.run([row] * num_rows):
+        for _ in fault_isolation.run([row] * num_rows):
             pass
         if time.monotonic() - started > _LONG_STEP_S:
             return

@@ -1,109 +1,103 @@
-"""A row on its way: what is asked of the engine, and that with the future of its answer."""
+"""Values of the engine: a row with the future of its scores, statistics of a batch, state of the engine."""
 
-import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from adapters import DEFAULT_TENANT
 from service.catalog.adapter_cache import LoadedAdapter
-from service.engine.model_runner import RowScores
-from service.engine.self_test import SelfTest
+
+RowScores = NDArray[np.float32]  # [K] log-probabilities in the order of the adapter's labels
 
 
-@dataclass(frozen=True, slots=True)
-class EngineRow:
-    """One tokenised text, to be classified by one adapter."""
+@dataclass(slots=True, eq=False)
+class Row:
+    """One tokenized text to be classified by one adapter, and the future of its scores. Submit it once."""
 
     adapter: LoadedAdapter
     token_ids: tuple[int, ...]
     deadline: float
-    """On `time.monotonic`'s clock."""
+    """On the clock of `time.monotonic`."""
     tenant: str = DEFAULT_TENANT
     weight: float = 1.0
-    """The tenant's share of the model against the others', above 0."""
-
+    """The tenant's weight in fair queuing, above 0."""
     top_k: int | None = None
-    """How many of the best labels are wanted; None for all."""
+    """How many of the best labels to score, None for all."""
     background: bool = False
-    """Nobody waits for it: it is run while nothing else is to be."""
+    """Runs only while no other row waits."""
 
-    @property
-    def num_tokens(self) -> int:
-        """What the row costs: its packed tokens, and the decoder's where all of a large trie are wanted."""
-        nodes = self.adapter.trie.num_nodes if self.top_k is None else 1
-        return self.adapter.num_virtual_tokens + len(self.token_ids) + nodes - 1
+    num_tokens: int = field(init=False)
+    """Packed tokens that the row adds to a batch, plus decoder tokens if all labels of a large trie are scored."""
+    future: Future[RowScores] = field(init=False, repr=False, default_factory=Future)
+    submitted: float = field(init=False, default=0.0)
+    """On the clock of `time.monotonic`, as the next two are durations on it; the engine sets all three."""
+    queue_s: float = field(init=False, default=0.0)
+    """From submission to the start of its batch."""
+    infer_s: float = field(init=False, default=0.0)
+    """From the start of its batch until its scores were known."""
 
-
-@dataclass(frozen=True, slots=True)
-class RowAnswer:
-    """A row's scores, and where its time went."""
-
-    scores: RowScores
-    queued_s: float
-    """From its submission to the begin of its batch."""
-    infer_s: float
-    """Its batch in the model."""
-
-
-@dataclass(slots=True, eq=False)
-class Waiting:
-    """A row in the queue, as the scheduler looks at it, and the future that its caller holds."""
-
-    row: EngineRow
-    future: Future[RowAnswer] = field(default_factory=Future)
-    submitted: float = field(default_factory=time.monotonic)
-
-    @property
-    def tenant(self) -> str:
-        return self.row.tenant
-
-    @property
-    def weight(self) -> float:
-        return self.row.weight
-
-    @property
-    def num_tokens(self) -> int:
-        return self.row.num_tokens
-
-    @property
-    def deadline(self) -> float:
-        return self.row.deadline
-
-    @property
-    def background(self) -> bool:
-        return self.row.background
+    def __post_init__(self) -> None:
+        num_nodes = self.adapter.trie.num_nodes if self.top_k is None else 1
+        self.num_tokens = self.adapter.num_virtual_tokens + len(self.token_ids) + num_nodes - 1
 
     def cancelled(self) -> bool:
-        """Whether nobody needs an answer any more: the caller has left, or was refused meanwhile."""
+        """Return whether no answer is needed any more: the caller left, or the row was refused."""
         return self.future.done()
 
 
 @dataclass(frozen=True, slots=True)
 class BatchStats:
-    """What the model thread tells after each batch."""
+    """Statistics of one batch."""
 
     num_rows: int
     num_tokens: int
     num_adapters: int
     num_trips: int
-    """Adapters that the circuit breaker tripped for this batch's failures."""
+    """Adapters that the circuit breaker tripped because of this batch."""
     infer_s: float
 
 
 @dataclass(frozen=True, slots=True)
+class SelfTest:
+    """Result of the self-test."""
+
+    rows: int
+    batches: int
+    max_difference: float
+    """The largest |Δ log p| of a row between running alone and in a batch; ∞ if a score was not finite."""
+    tolerance: float
+
+    @property
+    def bit_identical(self) -> bool:
+        return self.max_difference == 0
+
+    @property
+    def passed(self) -> bool:
+        return self.max_difference <= self.tolerance
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows} rows in {self.batches} batches differ by up to {self.max_difference:.3g} in log-probability "
+            f"from running alone; the tolerance is {self.tolerance:g}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
-    """The engine as a caller may look at it from any thread; a moment's values."""
+    """Snapshot of the engine's state."""
 
     alive: bool
-    """The model thread runs."""
+    """The model thread is running."""
     not_ready: str | None
-    """Why no row would be answered now; None where rows are."""
+    """Why the engine would not answer a row now, None if it would."""
     failure: str | None
-    """Why the model thread ended, where nobody asked it to."""
+    """Why the model thread ended without being asked to."""
     busy_s: float
-    """How long the model thread has been at one forward; 0 while it waits for rows."""
+    """Duration of the current forward so far, 0 while the model thread is idle."""
     resident_adapters: int
     tripped_adapters: int
     self_test: SelfTest | None
     last_forward_age_s: float | None = None
-    """Since a forward last gave scores, a caller's row or the model's own; None before the self-test has ended."""
+    """Time since a forward last produced scores, of a caller's row or a probe; None until the self-test has ended."""

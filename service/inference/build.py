@@ -8,8 +8,8 @@ import structlog
 from backbone import Backbone
 from service.engine.engine import Engine
 from service.engine.fault_isolation import FaultIsolation
-from service.engine.self_test import SelfTest, run_self_test, warm_up
-from service.engine.types import BatchStats
+from service.engine.self_test import run_self_test, warm_up
+from service.engine.types import BatchStats, SelfTest
 from service.engine.watchdog import Watchdog
 from service.inference.admission import Admission
 from service.inference.pipeline import InferencePipeline
@@ -34,6 +34,7 @@ def build_inference(
     settings: Settings,
     backbone: Backbone,
     *,
+    weight: Callable[[str], float],
     charge: Callable[[str, int], Awaitable[None]],
     on_batch: Callable[[BatchStats], None],
     on_model_failure: Callable[[str], None],
@@ -43,6 +44,7 @@ def build_inference(
     Args:
         settings: sizes and time limits
         backbone: the frozen model
+        weight: returns a tenant's weight in admission and fair queuing
         charge: charges a tenant for tokens before the model sees them; raises to refuse
         on_batch: receives the numbers of each batch, on the model thread
         on_model_failure: receives the reason why the model thread is gone for good
@@ -50,20 +52,26 @@ def build_inference(
     engine = Engine(
         backbone,
         max_batch_tokens=settings.max_batch_tokens,
-        bank_bytes=settings.bank_bytes,
-        trip_after=settings.trip_after_failures,
-        cool_down_s=settings.trip_cool_down_s,
+        prompt_table_bytes=settings.prompt_table_bytes,
+        breaker_failures=settings.breaker_failures,
+        breaker_reset_s=settings.breaker_reset_s,
         prepare=lambda isolation: _prepare(isolation, backbone, max_batch_tokens=settings.max_batch_tokens),
         on_batch=on_batch,
-        check_after_s=settings.check_after_s,
-        ready_within_s=settings.ready_within_s,
+        heartbeat_interval_s=settings.heartbeat_interval_s,
+        readiness_max_age_s=settings.readiness_max_age_s,
     )
     admission = Admission(max_rows=settings.max_queue_rows, max_tokens=settings.max_queue_tokens)
     result_cache = ResultCache(max_bytes=settings.result_cache_bytes)
     pipeline = InferencePipeline(
-        backbone, engine, admission, results=result_cache, max_text_chars=settings.max_text_chars, charge=charge
+        backbone,
+        engine,
+        admission,
+        results=result_cache,
+        max_text_chars=settings.max_text_chars,
+        weight=weight,
+        charge=charge,
     )
-    watchdog = Watchdog(engine, stuck_after_s=settings.stuck_after_s, on_failure=on_model_failure)
+    watchdog = Watchdog(engine, forward_timeout_s=settings.forward_timeout_s, on_failure=on_model_failure)
     return InferenceGroup(
         admission=admission, result_cache=result_cache, engine=engine, watchdog=watchdog, pipeline=pipeline
     )

@@ -1,57 +1,31 @@
-"""From inputs to what the model says of them: rendered, looked up, tokenized, admitted, run. Knows no refs."""
+"""From inputs to label scores: render, look up, tokenize, admit, run. Independent of refs and versions."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from adapters import InvalidRow
-from backbone import Backbone, TextTooLong, TokenizedText, Truncation
+from backbone import Backbone, TextTooLong, TokenizedText
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.engine import Engine
 from service.engine.futures import gather
-from service.engine.types import EngineRow, RowAnswer
+from service.engine.types import Row, RowScores
 from service.inference.admission import Admission
-from service.inference.predictions import Item, RowResult, Stages
+from service.inference.predictions import RowResult, Stages, num_searched, num_wanted
+from service.inference.request import InferenceRequest, Item
 from service.inference.result_cache import ResultCache
 from service.inference.tokenization import Tokenization
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceContext:
-    """What all rows of a request have in common."""
-
-    tenant: str
-    weight: float
-    """The tenant's share against the others'."""
-    adapter: LoadedAdapter
-    truncation: Truncation
-    top_k: int | None
-    """How many of the best labels the model looks for, None for all."""
-    deadline: float
-    """On `time.monotonic`'s clock."""
-    background: bool = False
-    """Nobody waits for it: it goes behind all others, holds no place among them and is charged to nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class InferenceResult:
-    """What the model says of each item, now or before."""
-
-    results: list[RowResult]
-    cached: list[bool]
-    """Of each, whether it was remembered."""
-    stages: Stages
-
-
-async def _for_nothing(tenant: str, tokens: int) -> None:
-    """Charge nobody."""
+async def _free_of_charge(tenant: str, tokens: int) -> None:
+    """Charge nothing."""
 
 
 class InferencePipeline:
-    """The one way from inputs to the engine and back.
+    """The only path from inputs to the engine and back.
 
     Args:
-        charge: told of a tenant's tokens before the model sees them; refuses them by raising
+        weight: returns a tenant's weight in admission and fair queuing
+        charge: charges a tenant for tokens before the model sees them; raises to refuse them
     """
 
     def __init__(
@@ -62,33 +36,37 @@ class InferencePipeline:
         *,
         results: ResultCache,
         max_text_chars: int,
-        charge: Callable[[str, int], Awaitable[None]] = _for_nothing,
+        weight: Callable[[str], float] = lambda tenant: 1.0,
+        charge: Callable[[str, int], Awaitable[None]] = _free_of_charge,
     ) -> None:
-        self._backbone, self._engine = backbone, engine
-        self._admission, self._results, self._charge = admission, results, charge
+        self._backbone, self._engine, self._admission = backbone, engine, admission
+        self._results, self._weight, self._charge = results, weight, charge
         self._tokenization = Tokenization(backbone.tokenizer)
         self._max_text_chars = max_text_chars
 
-    async def answer(self, asked: InferenceContext, items: Sequence[Item]) -> InferenceResult:
-        """Every item's result, or none.
+    async def infer(self, request: InferenceRequest, adapter: LoadedAdapter) -> tuple[list[RowResult], Stages]:
+        """Return the result of every item, or fail as a whole.
 
         Raises:
-            InvalidRow, TextTooLong: an item does not fit its task; says which
+            InvalidRow, TextTooLong: an item does not fit its task; the message says which
             QueueFull, DeadlineExceeded, InferenceFailed, NotReady
         """
-        texts = [self._render(asked.adapter, index, item) for index, item in enumerate(items)]
-        digest = asked.adapter.digest
-        known = [self._results.get(digest, text, asked.truncation, top_k=asked.top_k) for text in texts]
-        fresh, stages = await self._compute(asked, texts, known)
+        texts = [self._render(adapter, index, item) for index, item in enumerate(request.items)]
+        top_k = num_searched(adapter, num_wanted(adapter, request.top_k))
+        known = [self._results.get(adapter.digest, text, request.truncation, top_k=top_k) for text in texts]
+        missing = [index for index, result in enumerate(known) if result is None]
+        if not missing:
+            return [result for result in known if result is not None], Stages()
+        fresh, stages = await self._compute(request, adapter, texts, missing, top_k)
+        for index, result in zip(missing, fresh, strict=True):
+            self._results.put(adapter.digest, texts[index], request.truncation, result, top_k=top_k)
         computed = iter(fresh)
-        return InferenceResult(
-            [result or next(computed) for result in known], [result is not None for result in known], stages
-        )
+        return [result or next(computed) for result in known], stages
 
-    async def try_out(self, asked: InferenceContext) -> None:
-        """One real forward of an adapter that nobody can name yet; raises what `answer` would."""
-        token_ids = (self._backbone.architecture.eos_id,)
-        await self._run(asked, _rows(asked, [TokenizedText(token_ids, truncated=False)]))
+    async def try_out(self, request: InferenceRequest, adapter: LoadedAdapter) -> None:
+        """Run one forward of an adapter that is not published yet; raises what `infer` would."""
+        text = TokenizedText((self._backbone.architecture.eos_id,), truncated=False)
+        await self._run(request, self._rows(request, adapter, [text], None))
 
     def _render(self, adapter: LoadedAdapter, index: int, item: Item) -> str:
         try:
@@ -102,58 +80,51 @@ class InferencePipeline:
         return text
 
     async def _compute(
-        self, asked: InferenceContext, texts: Sequence[str], known: Sequence[RowResult | None]
+        self,
+        request: InferenceRequest,
+        adapter: LoadedAdapter,
+        texts: Sequence[str],
+        indices: Sequence[int],
+        top_k: int | None,
     ) -> tuple[list[RowResult], Stages]:
-        """Results of the texts that are not known, in their order; they are known from then on."""
-        indices = [index for index, result in enumerate(known) if result is None]
-        if not indices:
-            return [], Stages()
+        """Tokenize and run the texts at some indices; return their results in that order."""
         started = time.monotonic()
         try:
             tokenized = await self._tokenization.tokenize(
-                [texts[index] for index in indices], max_tokens=asked.adapter.max_tokens, truncation=asked.truncation
+                [texts[index] for index in indices], max_tokens=adapter.max_tokens, truncation=request.truncation
             )
         except TextTooLong as exc:
             raise TextTooLong(indices[exc.index], exc.num_tokens, exc.max_tokens) from exc
         tokenize_s = time.monotonic() - started
-        if not asked.background:
-            await self._charge(asked.tenant, sum(len(text.token_ids) for text in tokenized))
-        rows = _rows(asked, tokenized)
-        answers = await self._run(asked, rows)
-        fresh = [
-            RowResult(answer.scores, row.num_tokens, row.truncated)
-            for answer, row in zip(answers, tokenized, strict=True)
+        if not request.background:
+            await self._charge(request.tenant, sum(text.num_tokens for text in tokenized))
+        rows = self._rows(request, adapter, tokenized, top_k)
+        scores = await self._run(request, rows)
+        results = [
+            RowResult(row_scores, text.num_tokens, text.truncated)
+            for row_scores, text in zip(scores, tokenized, strict=True)
         ]
-        for index, result in zip(indices, fresh, strict=True):
-            self._results.put(asked.adapter.digest, texts[index], asked.truncation, result, top_k=asked.top_k)
-        return fresh, _stages(started, tokenize_s, rows, answers)
+        return results, _stages(started, tokenize_s, rows)
 
-    async def _run(self, asked: InferenceContext, rows: Sequence[EngineRow]) -> list[RowAnswer]:
-        if asked.background:
+    def _rows(
+        self, request: InferenceRequest, adapter: LoadedAdapter, texts: Sequence[TokenizedText], top_k: int | None
+    ) -> list[Row]:
+        weight, deadline = self._weight(request.tenant), request.deadline
+        return [
+            Row(adapter, text.token_ids, deadline, request.tenant, weight, top_k, request.background) for text in texts
+        ]
+
+    async def _run(self, request: InferenceRequest, rows: Sequence[Row]) -> list[RowScores]:
+        if request.background:
             return await gather(self._engine.submit(rows))
         tokens = sum(row.num_tokens for row in rows)
-        with self._admission.admit(asked.tenant, rows=len(rows), tokens=tokens, weight=asked.weight):
-            # cancelled here (deadline, caller gone), the rows that wait are cancelled in the queue
+        with self._admission.admit(request.tenant, rows=len(rows), tokens=tokens, weight=rows[0].weight):
+            # if this is cancelled (deadline, caller gone), the rows that still wait are cancelled in the queue
             return await gather(self._engine.submit(rows))
 
 
-def _rows(asked: InferenceContext, texts: Sequence[TokenizedText]) -> list[EngineRow]:
-    return [
-        EngineRow(
-            asked.adapter,
-            text.token_ids,
-            asked.deadline,
-            asked.tenant,
-            asked.weight,
-            top_k=asked.top_k,
-            background=asked.background,
-        )
-        for text in texts
-    ]
-
-
-def _stages(began: float, tokenize_s: float, rows: Sequence[EngineRow], answers: Sequence[RowAnswer]) -> Stages:
-    """A request's rows were submitted together: their times share a beginning."""
-    queue_s = min(answer.queued_s for answer in answers)
-    ended_s = max(answer.queued_s + answer.infer_s for answer in answers)
-    return Stages(began, tokenize_s, queue_s, ended_s - queue_s, sum(row.num_tokens for row in rows))
+def _stages(started: float, tokenize_s: float, rows: Sequence[Row]) -> Stages:
+    """Combine the times of a request's rows, which were submitted together."""
+    queue_s = min(row.queue_s for row in rows)
+    ended_s = max(row.queue_s + row.infer_s for row in rows)
+    return Stages(started, tokenize_s, queue_s, ended_s - queue_s, sum(row.num_tokens for row in rows))

@@ -1,6 +1,6 @@
-"""From a row's label log-probabilities to its prediction: calibration, order, abstention."""
+"""Predictions from a row's label log-probabilities: calibration, order, abstention; and the answer to a request."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -8,52 +8,52 @@ import numpy as np
 
 from adapters import Resolution
 from adapters.calibration import calibrated
-from backbone import SMALL_TRIE, Truncation
+from backbone import SMALL_TRIE
 from service.catalog.adapter_cache import LoadedAdapter
-from service.engine.model_runner import RowScores
+from service.engine.types import RowScores
+from service.inference.request import InferenceRequest
 
-Item = str | Mapping[str, str] | tuple[str, ...]
-"""A text, or the texts of the task's fields: by name, or in the fields' order."""
 FEW_LABELS = 20
-"""A task with more labels answers its best `DEFAULT_TOP_K` unless the caller says how many."""
+"""A task with more labels returns its best `DEFAULT_TOP_K` unless the request says how many."""
 DEFAULT_TOP_K = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One row's answer."""
+    """Answer to one item."""
 
     label: str
     score: float
     value: float | None
-    """Ordinal tasks: the expected value, the sum of each label's number times its probability. Else null."""
+    """Ordinal tasks: the expected value, which is the sum of each label's number times its probability. Else null."""
     scores: dict[str, float]
     """Calibrated probabilities of the best labels, best first."""
     logprobs: dict[str, float]
     """Raw log-probabilities of the same labels, before calibration."""
     abstained: bool
     tokens: int
-    """Tokens of the text as the model read it, end-of-sequence counted, the prompt not."""
+    """Tokens of the text as the model read it, with the end-of-sequence token, without the prompt."""
     truncated: bool
     cached: bool
-    """The answer was remembered, not computed again."""
+    """The answer came from the result cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """What the model gave for a row, before anything that depends on how it was asked."""
+    """A row's scores before calibration, which are the same for every request with this text."""
 
     scores: RowScores
     num_tokens: int
     truncated: bool
+    cached: bool = False
 
-    def detached(self) -> Self:
-        """The same with scores of its own, where they are a view into a batch's."""
-        return replace(self, scores=self.scores.copy())
+    def to_cache(self) -> Self:
+        """Return the result as the cache keeps it: with a copy of the scores, which may be a view into a batch's."""
+        return replace(self, scores=self.scores.copy(), cached=True)
 
 
 def num_wanted(adapter: LoadedAdapter, top_k: int | None) -> int:
-    """How many labels an answer has."""
+    """Return how many labels an answer has."""
     num_labels = adapter.trie.num_labels
     if top_k is None:
         return num_labels if num_labels <= FEW_LABELS else DEFAULT_TOP_K
@@ -61,9 +61,9 @@ def num_wanted(adapter: LoadedAdapter, top_k: int | None) -> int:
 
 
 def num_searched(adapter: LoadedAdapter, wanted: int) -> int | None:
-    """How many of the best labels the model looks for, where `wanted` are to be answered; None for all.
+    """Return how many of the best labels the model must score to answer with `wanted` of them, None for all.
 
-    A temperature rescales every label's probability by all the others', and an expected value is made of all.
+    All are needed to calibrate with a temperature, which normalizes over all labels, and for an expected value.
     """
     trie = adapter.trie
     if wanted == trie.num_labels or trie.num_nodes <= SMALL_TRIE:
@@ -71,8 +71,8 @@ def num_searched(adapter: LoadedAdapter, wanted: int) -> int | None:
     return wanted if adapter.temperature == 1 and adapter.values is None else None
 
 
-def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int, cached: bool) -> Prediction:
-    """Calibrate and order a row's labels, the best `top_k` of them."""
+def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int) -> Prediction:
+    """Calibrate a row's scores and return the best `top_k` labels."""
     log_probs, names = result.scores, adapter.label_names
     scores = calibrated(log_probs, adapter.temperature)  # [K]
     order = np.argsort(-log_probs, kind="stable")[:top_k].tolist()
@@ -88,47 +88,45 @@ def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int, cached: bo
         abstained=threshold is not None and best < threshold,
         tokens=result.num_tokens,
         truncated=result.truncated,
-        cached=cached,
+        cached=result.cached,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Where a request's time went, and what it cost the model; zero for what it did not need."""
+    """Durations of a request's stages and its cost to the model; zero for a stage that did not run."""
 
     began: float = 0.0
-    """When tokenizing began, on `time.monotonic`'s clock; the queue follows, then the model."""
+    """Start of tokenization on the clock of `time.monotonic`; the queue follows, then the model."""
     tokenize_s: float = 0.0
     queue_s: float = 0.0
-    """Until its first row's batch began."""
+    """Until the batch of its first row started."""
     infer_s: float = 0.0
-    """From there until its last row's batch ended."""
+    """From there until the batch of its last row ended."""
     packed_tokens: int = 0
-    """Prompts, texts and further trie nodes of the rows that the model ran."""
+    """Prompts, texts and additional trie nodes of the rows that the model ran."""
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The answers to one request, all by the one version named."""
+    """The predictions of one request, all by the same version."""
 
     tenant: str
     resolution: Resolution
     predictions: list[Prediction]
     stages: Stages
     label_names: tuple[str, ...]
-    """All of the task, in its own order."""
-    watched: bool
+    """All labels of the task, in its own order."""
+    has_profile: bool
     """The version has a validation profile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shadowed:
-    """A request that was answered, and the version to compare with."""
+    """An answered request, and the shadow version to compare the answer with."""
 
-    tenant: str
+    request: InferenceRequest
     primary: Resolution
     shadow: Resolution
-    items: Sequence[Item]
-    truncation: Truncation
     predictions: Sequence[Prediction]
-    """What the caller got."""
+    """The predictions that the caller got."""

@@ -65,7 +65,7 @@ class ResultCache:
         question = CacheKey.of(digest, text, truncation if result.truncated else None, top_k)
         if question in self._results:
             return
-        self._results[question] = result.detached()
+        self._results[question] = result.to_cache()
         self.size_bytes += _size_bytes(question, result)
         while self.size_bytes > self._max_bytes:
             self.size_bytes -= _size_bytes(*self._results.popitem(last=False))

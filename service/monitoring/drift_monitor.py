@@ -150,7 +150,7 @@ class DriftMonitor:
 
     def answered(self, answered: Classification) -> None:
         """Count a request's rows, if its version has a profile to compare them with."""
-        if answered.watched:
+        if answered.has_profile:
             for key, rows in answered_counts(answered, bucket_of(self._now())).items():
                 self._tally.count(*key, by=rows)
 

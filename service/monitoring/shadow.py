@@ -4,7 +4,6 @@ The answers are compared and counted, and returned to no caller.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from contextvars import Context
 
@@ -14,8 +13,9 @@ from service.catalog.adapter_cache import AdapterCache
 from service.counters.store import Key
 from service.errors import DeadlineExceeded, QueueFull, ServiceError
 from service.inference.admission import Admission
-from service.inference.pipeline import InferenceContext, InferencePipeline
-from service.inference.predictions import Prediction, Shadowed, num_searched, num_wanted, predict
+from service.inference.pipeline import InferencePipeline
+from service.inference.predictions import Prediction, Shadowed, predict
+from service.inference.request import InferenceRequest
 from service.monitoring.shadow_report import compared, dropped, failed, outcomes, pair_key
 
 _PATIENCE_S = 30.0
@@ -34,14 +34,14 @@ class ShadowRunner:
 
     def __init__(
         self,
-        answering: InferencePipeline,
+        pipeline: InferencePipeline,
         adapters: AdapterCache,
         admission: Admission,
         *,
         count: Callable[[Key, float], None],
         on_rows: Callable[[Mapping[str, float]], None] = lambda rows: None,
     ) -> None:
-        self._answering, self._adapters, self._admission = answering, adapters, admission
+        self._pipeline, self._adapters, self._admission = pipeline, adapters, admission
         self._count, self._on_rows = count, on_rows
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -64,17 +64,17 @@ class ShadowRunner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _compare(self, rows: Shadowed) -> None:
-        counts = dropped(len(rows.items))
+        counts = dropped(len(rows.request.items))
         try:
-            with self._admission.admit(rows.tenant, rows=len(rows.items), tokens=_num_tokens(rows)):
+            with self._admission.admit(rows.request.tenant, rows=len(rows.request.items), tokens=_num_tokens(rows)):
                 async with asyncio.timeout(_PATIENCE_S):
                     counts = compared(rows.predictions, await self._answer(rows))
         except (QueueFull, DeadlineExceeded, TimeoutError):
             pass  # counted as dropped
         except (AdapterError, BackboneError, ServiceError):
-            counts = failed(len(rows.items))
+            counts = failed(len(rows.request.items))
         finally:  # also when the server stops
-            key = pair_key(rows.tenant, rows.primary, rows.shadow)
+            key = pair_key(rows.request.tenant, rows.primary, rows.shadow)
             for what, by in counts.items():
                 self._count((*key, *what), by)
             self._on_rows(outcomes(counts))
@@ -82,12 +82,10 @@ class ShadowRunner:
     async def _answer(self, rows: Shadowed) -> list[Prediction]:
         """Return what a caller would get if the shadow version were in production."""
         adapter = await self._adapters.get(rows.shadow.digest)
-        search = num_searched(adapter, num_wanted(adapter, None))
-        deadline = time.monotonic() + _PATIENCE_S
-        asked = InferenceContext(rows.tenant, 1.0, adapter, rows.truncation, search, deadline, background=True)
-        answered = await self._answering.answer(asked, rows.items)
-        all_labels = adapter.trie.num_labels
-        return [predict(result, adapter, top_k=all_labels, cached=False) for result in answered.results]
+        asked = rows.request
+        request = InferenceRequest(asked.tenant, asked.items, _PATIENCE_S, asked.truncation, background=True)
+        results, _ = await self._pipeline.infer(request, adapter)
+        return [predict(result, adapter, top_k=adapter.trie.num_labels) for result in results]
 
 
 def _num_tokens(rows: Shadowed) -> int:

@@ -29,7 +29,8 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 BROKEN = """
 import service.inference.classifier
 sound = service.inference.classifier.Classifier.classify
-async def classify(self, tenant, ref, items, **options):
+async def classify(self, ref, request):
+    items = request.items
     if items and "break" in str(items[0]):
         import asyncio, pydantic
         class Strict(pydantic.BaseModel):
@@ -39,7 +40,7 @@ async def classify(self, tenant, ref, items, **options):
             Strict(number=str(items[0]))
         except pydantic.ValidationError as exc:
             raise KeyError(str(items[0])) from exc
-    return await sound(self, tenant, ref, items, **options)
+    return await sound(self, ref, request)
 async def fail(text):
     raise ValueError(text)
 service.inference.classifier.Classifier.classify = classify

@@ -16,7 +16,7 @@ from support.waiting import eventually
 
 from adapters.files import to_files
 from backbone import Backbone
-from service.engine.types import EngineRow
+from service.engine.types import Row
 
 Serve = Callable[..., RunningServer]
 
@@ -123,7 +123,7 @@ def test_a_tenants_weight_reaches_the_queue_and_the_model(
     submit, admit = runtime.inference.engine.submit, runtime.inference.admission.admit
     weights: list[tuple[str, float]] = []
 
-    def seen_by_the_model(rows: Sequence[EngineRow], *rest: object, **more: object) -> object:
+    def seen_by_the_model(rows: Sequence[Row], *rest: object, **more: object) -> object:
         weights.extend(("model", row.weight) for row in rows if row.tenant == "acme")
         return submit(rows, *rest, **more)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from support.adapters import make_adapter
-from support.engine import Clock, loaded, row, sabotaged
+from support.engine import Clock, copies, loaded, row, sabotaged
 from support.server import RunningServer, sample
 from support.waiting import eventually
 
@@ -42,7 +42,11 @@ def fault() -> Fault:
 def checked(tiny: Backbone, fault: Fault) -> Iterator[Engine]:
     """An idle engine that checks itself all the time."""
     engine = Engine(
-        sabotaged(tiny, fault), max_batch_tokens=64, bank_bytes=1 << 20, check_after_s=0.01, ready_within_s=0.3
+        sabotaged(tiny, fault),
+        max_batch_tokens=64,
+        prompt_table_bytes=1 << 20,
+        heartbeat_interval_s=0.01,
+        readiness_max_age_s=0.3,
     )
     engine.start()
     yield engine
@@ -76,14 +80,19 @@ def test_callers_whose_rows_all_fail_do_not_make_a_sound_model_unready(tiny: Bac
 
     broken = sabotaged(tiny, fail_for_callers)
     engine = Engine(
-        broken, max_batch_tokens=64, bank_bytes=1 << 20, trip_after=10_000, check_after_s=0.05, ready_within_s=0.5
+        broken,
+        max_batch_tokens=64,
+        prompt_table_bytes=1 << 20,
+        breaker_failures=10_000,
+        heartbeat_interval_s=0.05,
+        readiness_max_age_s=0.5,
     )
     engine.start()
     ages: list[float] = []
     asked = row(tiny, loaded(tiny), "a film")
 
     def ask_on() -> bool:  # never idle
-        futures = engine.submit([asked] * 8)
+        futures = engine.submit(copies(asked, 8))
         assert all(isinstance(future.exception(30), InferenceFailed) for future in futures)
         ages.append(engine.stats().last_forward_age_s or 0.0)
         return len(ages) > 2 and ages[-1] < ages[-2]  # it checked itself between two batches
@@ -103,34 +112,34 @@ def test_whoever_comes_during_a_check_does_not_wait_for_its_end(tiny: Backbone) 
             assert come.wait(30)
         layers.append(packed.num_tokens)
 
-    pulse = Heartbeat(sabotaged(tiny, wait), after_s=1.0)
-    checking = threading.Thread(target=lambda: pulse.beat(give_way=come.is_set))
+    heartbeat = Heartbeat(sabotaged(tiny, wait), interval_s=1.0)
+    checking = threading.Thread(target=lambda: heartbeat.probe(preempted=come.is_set))
     checking.start()
     assert begun.wait(30)
     come.set()
     checking.join(30)
-    assert pulse.succeeded_at is None  # given up
-    assert pulse.due_in_s() == 0.0  # and still due
+    assert heartbeat.succeeded_at is None  # given up
+    assert heartbeat.due_in_s() == 0.0  # and still due
     come.clear()
-    pulse.beat(give_way=come.is_set)
-    assert pulse.succeeded_at is not None
-    assert pulse.due_in_s() == pytest.approx(1.0, abs=0.5)
+    heartbeat.probe(preempted=come.is_set)
+    assert heartbeat.succeeded_at is not None
+    assert heartbeat.due_in_s() == pytest.approx(1.0, abs=0.5)
 
 
 def test_scores_that_are_no_numbers_are_no_success(tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = sabotaged(tiny, lambda packed: None)
     monkeypatch.setattr(broken, "score", lambda encoded, tries, **options: torch.full((1, 2), float("nan")))
-    pulse = Heartbeat(broken, after_s=1.0)
-    pulse.beat(give_way=lambda: False)
-    assert pulse.succeeded_at is None
-    assert pulse.due_in_s() != 0.0  # not again at once
+    heartbeat = Heartbeat(broken, interval_s=1.0)
+    heartbeat.probe(preempted=lambda: False)
+    assert heartbeat.succeeded_at is None
+    assert heartbeat.due_in_s() != 0.0  # not again at once
 
 
 def test_a_busy_model_needs_no_check(tiny: Backbone, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr("service.engine.heartbeat.time", clock)
     monkeypatch.setattr("service.engine.engine.time", clock)
-    engine = Engine(sabotaged(tiny, fault), max_batch_tokens=64, bank_bytes=1 << 20, check_after_s=1e6)
+    engine = Engine(sabotaged(tiny, fault), max_batch_tokens=64, prompt_table_bytes=1 << 20, heartbeat_interval_s=1e6)
     engine.start()
     for _ in range(5):
         clock.ahead_s += 9e5
@@ -140,7 +149,7 @@ def test_a_busy_model_needs_no_check(tiny: Backbone, fault: Fault, monkeypatch: 
 
 
 def test_a_server_that_nobody_asks_says_how_old_its_last_forward_is(serve: Serve, tiny: Backbone) -> None:
-    server = serve(check_after_s=0.05, ready_within_s=10.0)
+    server = serve(heartbeat_interval_s=0.05, readiness_max_age_s=10.0)
     server.upload("sentiment", make_adapter(tiny))
     resident = server.client.get("/healthz/ready").json()["resident_adapters"]
     seen: list[float] = []
@@ -161,7 +170,7 @@ def test_a_server_that_nobody_asks_says_how_old_its_last_forward_is(serve: Serve
 def test_a_stuck_forward_turns_readiness_off_before_the_process_is_given_up(
     serve: Serve, tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(check_after_s=0.05, ready_within_s=0.5)
+    server = serve(heartbeat_interval_s=0.05, readiness_max_age_s=0.5)
     backbone, go_on = server.app.state.runtime.backbone, threading.Event()
     monkeypatch.setattr(backbone, "encode", sabotaged(backbone, lambda packed: assert_set(go_on)).encode)
     eventually(lambda: server.client.get("/healthz/ready").status_code == 503)

@@ -138,7 +138,7 @@ def test_a_shadow_that_is_tripped_leaves_every_answer_alone(
     serve: Serve, tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = make_adapter(tiny, TOPIC), make_adapter(tiny, TOPIC, seed=3, num_virtual_tokens=7)
-    server = shadowed(serve, first, second, trip_after_failures=2)
+    server = shadowed(serve, first, second, breaker_failures=2)
     sound = server.app.state.runtime.backbone.encode
 
     def encode(packed: PackedBatch, prompts: torch.Tensor, **options: Any) -> Any:

@@ -34,13 +34,13 @@ def classification(
     tenant: str = "acme",
     task: str = "mood",
     version: int = 1,
-    watched: bool = True,
+    has_profile: bool = True,
     label_names: tuple[str, ...] = LABELS,
 ) -> Classification:
     """One request's answers: label and score of each row."""
     predictions = [Prediction(label, score, None, {}, {}, False, 3, False, False) for label, score in rows]
     resolution = Resolution(task, version, f"sha256:{'0' * 64}")
-    return Classification(tenant, resolution, predictions, Stages(), label_names, watched)
+    return Classification(tenant, resolution, predictions, Stages(), label_names, has_profile)
 
 
 def drift_of(server: RunningServer, task: str) -> dict[str, Any] | None:

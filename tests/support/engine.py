@@ -1,6 +1,7 @@
 """What tests of the engine build with: rows, their scores alone, an engine that stands still, a model that breaks."""
 
 import copy
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -14,8 +15,7 @@ from adapters import TaskSpec
 from backbone import Backbone, Encoded, PackedBatch, PackedRow, pack
 from service.catalog.adapter_cache import LoadedAdapter, load_adapter
 from service.engine.engine import Engine
-from service.engine.model_runner import RowScores
-from service.engine.types import BatchStats, EngineRow, RowAnswer
+from service.engine.types import BatchStats, Row, RowScores
 from support.adapters import TOPIC, make_adapter
 
 FAR = 60.0
@@ -23,9 +23,14 @@ PROMPTS: dict[str, NDArray[np.float32]] = {}
 """Of the adapters loaded here, by digest."""
 
 
-def row(backbone: Backbone, adapter: LoadedAdapter, text: str, *, timeout_s: float = FAR) -> EngineRow:
+def row(backbone: Backbone, adapter: LoadedAdapter, text: str, *, timeout_s: float = FAR) -> Row:
     tokens = backbone.tokenizer.tokenize([text], max_tokens=64, truncation="error")[0].token_ids
-    return EngineRow(adapter, tokens, time.monotonic() + timeout_s)
+    return Row(adapter, tokens, time.monotonic() + timeout_s)
+
+
+def copies(asked: Row, count: int) -> list[Row]:
+    """Rows that ask the same."""
+    return [dataclasses.replace(asked) for _ in range(count)]
 
 
 def loaded(backbone: Backbone, spec: TaskSpec = TOPIC, *, seed: int = 0, num_virtual_tokens: int = 10) -> LoadedAdapter:
@@ -35,12 +40,12 @@ def loaded(backbone: Backbone, spec: TaskSpec = TOPIC, *, seed: int = 0, num_vir
     return adapter
 
 
-def packed_tokens(*rows: EngineRow) -> int:
+def packed_tokens(*rows: Row) -> int:
     """What rows add to a packed batch, the decoder's nodes not counted."""
     return sum(asked.adapter.num_virtual_tokens + len(asked.token_ids) for asked in rows)
 
 
-def alone(backbone: Backbone, asked: EngineRow) -> RowScores:
+def alone(backbone: Backbone, asked: Row) -> RowScores:
     prompt = torch.from_numpy(PROMPTS[asked.adapter.digest].copy())
     with torch.inference_mode():
         encoded = backbone.encode(pack([PackedRow(range(len(prompt)), asked.token_ids)]), prompt)
@@ -52,20 +57,20 @@ class Held:
 
     def __init__(self, backbone: Backbone, **changes: object) -> None:
         self.batches: list[BatchStats] = []
-        values = {"max_batch_tokens": 4_096, "bank_bytes": 1 << 20, **changes}
+        values = {"max_batch_tokens": 4_096, "prompt_table_bytes": 1 << 20, **changes}
         self.engine = Engine(backbone, on_batch=self.batches.append, **values)
         self.engine.start()
         self._go_on = threading.Event()
         self._held = threading.Event()
 
-    def hold(self, asked: EngineRow) -> None:
+    def hold(self, asked: Row) -> None:
         """Return once the model thread stands still."""
 
-        def wait(_: Future[RowAnswer]) -> None:
+        def wait(_: Future[RowScores]) -> None:
             self._held.set()
             assert self._go_on.wait(30)
 
-        self.engine.submit([asked])[0].add_done_callback(wait)
+        self.engine.submit(copies(asked, 1))[0].add_done_callback(wait)
         assert self._held.wait(30)
 
     def release(self) -> None:
@@ -90,7 +95,7 @@ def token_of(backbone: Backbone, text: str) -> int:
     return next(iter(set(tokens[0].token_ids) - set(tokens[1].token_ids)))
 
 
-def assert_as_if_alone(backbone: Backbone, asked: EngineRow, scores: RowScores) -> None:
+def assert_as_if_alone(backbone: Backbone, asked: Row, scores: RowScores) -> None:
     assert scores.shape == (asked.adapter.trie.num_labels,)
     assert np.abs(scores - alone(backbone, asked)).max() <= 1e-4
 

@@ -12,7 +12,7 @@ import httpx2
 
 from backbone import Backbone
 from service.catalog.adapter_cache import load_adapter
-from service.engine.types import EngineRow, RowAnswer
+from service.engine.types import Row, RowScores
 from support.adapters import make_adapter
 from support.server import RunningServer
 from support.waiting import eventually
@@ -73,11 +73,11 @@ def held_model_thread(server: RunningServer, backbone: Backbone) -> Iterator[Non
     runtime = server.app.state.runtime
     held, go_on = threading.Event(), threading.Event()
 
-    def wait(_: Future[RowAnswer]) -> None:
+    def wait(_: Future[RowScores]) -> None:
         held.set()
         assert go_on.wait(30)
 
-    row = EngineRow(load_adapter(make_adapter(backbone, seed=99), backbone), (1,), time.monotonic() + 60)
+    row = Row(load_adapter(make_adapter(backbone, seed=99), backbone), (1,), time.monotonic() + 60)
     runtime.inference.engine.submit([row])[0].add_done_callback(wait)
     assert held.wait(30)
     try:

@@ -26,7 +26,7 @@ CUT_OFF = Mutated(0, b"", (), is_http=False)
 def test_every_mutated_upload_is_refused_by_name_or_is_truly_valid(
     serve: Callable[..., RunningServer], tiny: Backbone
 ) -> None:
-    server = serve(bundled=False, bank_bytes=1 << 20, max_loaded_adapters=8)
+    server = serve(bundled=False, prompt_table_bytes=1 << 20, max_loaded_adapters=8)
     found = asyncio.run(attack(server.url, make_adapter(tiny), uploads=300, seed=1, max_seconds=HANGS_S))
     assert [(upload.number, upload.mutations, wrong) for upload, wrong in found.violations] == []
     assert found.statuses.total() == 300

@@ -37,7 +37,13 @@ MAX_GROWTH_BYTES = 50 << 20
 NUM_WARM_UP = 1_000
 ADDRESS_SPACE_BYTES = 2 << 30
 """Address space that the server may reserve after the warm-up; beyond it allocations fail."""
-SMALL = {"BANK_BYTES": 1 << 20, "MAX_LOADED_ADAPTERS": 16, "THREADS": 1, "LOG_LEVEL": "warning", "BUNDLED": False}
+SMALL = {
+    "PROMPT_TABLE_BYTES": 1 << 20,
+    "MAX_LOADED_ADAPTERS": 16,
+    "THREADS": 1,
+    "LOG_LEVEL": "warning",
+    "BUNDLED": False,
+}
 """Settings under which accepted adapters soon leave memory."""
 
 READINESS = Call(b"GET /healthz/ready HTTP/1.1\r\nHost: localhost\r\n\r\n", 0)

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from adapters import Ref
 from service.api.dependencies import JSON_BODY, RefPath, Running, Tenant
-from service.api.inference import InferenceRequest, run_inference, run_while_connected, server_timing, while_connected
+from service.api.inference import inference_request, server_timing, while_connected
 from service.api.openapi import problems
 from service.api.problems import problem_body, problem_of
 from service.api.schemas.classify import (
@@ -18,6 +18,7 @@ from service.api.schemas.classify import (
 from service.api.schemas.types import ProblemBody
 from service.errors import InvalidRequest
 from service.inference.fan_out import Part, fan_out
+from service.inference.request import InferenceRequest
 from service.settings import Settings
 
 router = APIRouter(tags=["classify"])
@@ -33,7 +34,8 @@ async def classify(
     A ref is `task` (the production version), `task@3`, `task@alias` or `task@sha256:…`. A text over the task's limit is
     an error unless `truncate` names the end to cut.
     """
-    classification = await run_inference(request, runtime, tenant, Ref.parse(ref), _question(body))
+    work = runtime.classifier.classify(Ref.parse(ref), _inference_request(runtime.settings, tenant, body))
+    classification = await while_connected(request, work)
     response.headers["Server-Timing"] = server_timing([classification.stages], since=request.state.received_at)
     return ClassifyResponse.of(classification, runtime.backbone.identity.id)
 
@@ -47,11 +49,10 @@ async def classify_by_several(
     Results are in the order of `tasks`. The result of a task that fails is its `problem`. If every task fails, the
     response is the problem of the first.
     """
-    question = _question(body)
-    question.check(runtime.settings, num_tasks=len(body.tasks))
+    inference = _inference_request(runtime.settings, tenant, body, num_tasks=len(body.tasks))
     _check_tasks(body, runtime.settings)
     parts = await while_connected(
-        request, fan_out(body.tasks, lambda ref: run_while_connected(runtime, tenant, Ref.parse(ref), question))
+        request, fan_out(body.tasks, lambda ref: runtime.classifier.classify(Ref.parse(ref), inference))
     )
     stages = [part.answer.stages for part in parts if part.answer is not None]
     response.headers["Server-Timing"] = server_timing(stages, since=request.state.received_at)
@@ -59,13 +60,18 @@ async def classify_by_several(
     return FanOutResponse(results=[_result(request, part, backbone) for part in parts])
 
 
-def _question(body: ClassifyRequest) -> InferenceRequest:
-    return InferenceRequest(
+def _inference_request(
+    settings: Settings, tenant: str, body: ClassifyRequest, *, num_tasks: int = 1
+) -> InferenceRequest:
+    return inference_request(
+        settings,
+        tenant,
         body.inputs,
         truncation=body.truncate,
         top_k=body.top_k,
         timeout_ms=body.timeout_ms,
         sticky_key=body.sticky_key,
+        num_tasks=num_tasks,
     )
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request
 
 from adapters import Ref, Resolution
 from service.api.dependencies import RefPath, Running, TaskPath, Tenant, VersionPath, media_type, require_ready
-from service.api.inference import InferenceRequest, run_inference
+from service.api.inference import inference_request, while_connected
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
 from service.api.schemas.open_inference import (
@@ -25,7 +25,9 @@ from service.api.schemas.open_inference import (
 )
 from service.catalog.adapter_cache import LoadedAdapter
 from service.inference.predictions import Classification
+from service.inference.request import InferenceRequest
 from service.runtime import Runtime
+from service.settings import Settings
 
 
 def _error(problem: Problem) -> OipError:
@@ -91,7 +93,8 @@ async def infer(
     model: RefPath, body: OipInferRequest, request: Request, runtime: Running, tenant: Tenant
 ) -> OipInferResponse:
     """Classify the rows of the input tensors."""
-    return _answer(body, await run_inference(request, runtime, tenant, Ref.parse(model), _question(body)))
+    work = runtime.classifier.classify(Ref.parse(model), _inference_request(runtime.settings, tenant, body))
+    return _answer(body, await while_connected(request, work))
 
 
 @router.post("/versions/{version}/infer", dependencies=[_BODY], responses=_INFER, response_model_exclude_none=True)
@@ -99,13 +102,15 @@ async def infer_version(
     model: TaskPath, version: VersionPath, body: OipInferRequest, request: Request, runtime: Running, tenant: Tenant
 ) -> OipInferResponse:
     """Classify the rows of the input tensors with one version."""
-    return _answer(body, await run_inference(request, runtime, tenant, Ref(model, version=version), _question(body)))
+    ref = Ref(model, version=version)
+    work = runtime.classifier.classify(ref, _inference_request(runtime.settings, tenant, body))
+    return _answer(body, await while_connected(request, work))
 
 
-def _question(body: OipInferRequest) -> InferenceRequest:
+def _inference_request(settings: Settings, tenant: str, body: OipInferRequest) -> InferenceRequest:
     timeout_us = body.parameters.timeout
     timeout_ms = None if timeout_us is None else max(1, timeout_us // 1_000)
-    return InferenceRequest(body.rows, truncation=body.parameters.truncate, timeout_ms=timeout_ms)
+    return inference_request(settings, tenant, body.rows, truncation=body.parameters.truncate, timeout_ms=timeout_ms)
 
 
 def _answer(body: OipInferRequest, classification: Classification) -> OipInferResponse:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from adapters import PRODUCTION, Ref, Resolution, TaskInfo
 from backbone import Truncation
 from service.api.dependencies import JSON_BODY, RefPath, Running, Tenant
-from service.api.inference import InferenceRequest, run_inference
+from service.api.inference import inference_request, while_connected
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
 from service.api.schemas.openai import (
@@ -46,9 +46,9 @@ async def classify(
     truncation: Truncation = "error"
     if body.truncate_prompt_tokens is not None:
         truncation = "start" if body.truncation_side == "left" else "end"
-    classification = await run_inference(
-        request, runtime, tenant, Ref.parse(body.model), InferenceRequest(body.input, truncation)
-    )
+    ref = Ref.parse(body.model)
+    inference = inference_request(runtime.settings, tenant, body.input, truncation=truncation)
+    classification = await while_connected(request, runtime.classifier.classify(ref, inference))
     return _answer(body, classification, request_id=request.state.request_id)
 
 

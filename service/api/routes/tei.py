@@ -14,14 +14,16 @@ from adapters import Ref
 from adapters.names import REF_PATTERN
 from backbone import Truncation
 from service.api.dependencies import JSON_BODY, RefPath, Running, Tenant, require_ready
-from service.api.inference import ALL_LABELS, InferenceRequest, run_inference
+from service.api.inference import ALL_LABELS, inference_request, while_connected
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
 from service.api.schemas.tei import ErrorType, Info, LabelIds, ModelType, PredictRequest, Scored, TeiError
 from service.catalog.adapter_cache import LoadedAdapter
 from service.errors import InvalidRequest
 from service.inference.predictions import Classification, Prediction
+from service.inference.request import InferenceRequest
 from service.runtime import Runtime
+from service.settings import Settings
 
 
 def _error(problem: Problem) -> TeiError:
@@ -70,7 +72,8 @@ async def predict(
     ref: Named, body: PredictRequest, request: Request, runtime: Running, tenant: Tenant
 ) -> list[Scored] | list[list[Scored]]:
     """Return all labels with their scores, best first, for the task of the header or the default task."""
-    return _answer(body, await run_inference(request, runtime, tenant, Ref.parse(ref), _question(body)))
+    work = runtime.classifier.classify(Ref.parse(ref), _inference_request(runtime.settings, tenant, body))
+    return _answer(body, await while_connected(request, work))
 
 
 @router.post("/tei/{ref}", dependencies=[JSON_BODY], responses=_PREDICT)
@@ -79,7 +82,8 @@ async def predict_task(
     ref: RefPath, body: PredictRequest, request: Request, runtime: Running, tenant: Tenant
 ) -> list[Scored] | list[list[Scored]]:
     """Return all labels with their scores, best first."""
-    return _answer(body, await run_inference(request, runtime, tenant, Ref.parse(ref), _question(body)))
+    work = runtime.classifier.classify(Ref.parse(ref), _inference_request(runtime.settings, tenant, body))
+    return _answer(body, await while_connected(request, work))
 
 
 @router.get("/info", responses=_INFO)
@@ -109,10 +113,11 @@ async def health_of_task(ref: RefPath, runtime: Running) -> Response:
     return Response()
 
 
-def _question(body: PredictRequest) -> InferenceRequest:
+def _inference_request(settings: Settings, tenant: str, body: PredictRequest) -> InferenceRequest:
     side: Truncation = "start" if body.truncation_direction.lower() == "left" else "end"
     top_k = body.parameters.top_k if body.parameters is not None else None
-    return InferenceRequest(body.sequences, truncation=side if body.truncate else "error", top_k=top_k or ALL_LABELS)
+    truncation = side if body.truncate else "error"
+    return inference_request(settings, tenant, body.sequences, truncation=truncation, top_k=top_k or ALL_LABELS)
 
 
 def _answer(body: PredictRequest, classification: Classification) -> list[Scored] | list[list[Scored]]:

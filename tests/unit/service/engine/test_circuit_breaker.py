@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.adapters import make_adapter
-from support.engine import Clock, Held, loaded, row, sabotaged, token_of
+from support.engine import Clock, Held, copies, loaded, row, sabotaged, token_of
 from support.http import check_problem
 from support.server import RunningServer, sample
 from support.waiting import eventually
 
 from backbone import Backbone, PackedBatch
 from service.engine.circuit_breaker import CircuitBreaker
-from service.engine.types import EngineRow
+from service.engine.types import Row
 from service.errors import AdapterTripped, InferenceFailed, OutOfMemory
 
 
 def breaker(**changes: float) -> CircuitBreaker:
-    return CircuitBreaker(**{"trip_after": 3, "cool_down_s": 30.0, **changes})
+    return CircuitBreaker(**{"failures": 3, "reset_s": 30.0, **changes})
 
 
 def fail(of: CircuitBreaker, digest: str, *, times: int, now: float = 0.0) -> None:
@@ -36,7 +36,7 @@ def test_an_adapter_is_refused_after_the_third_failure_in_a_row() -> None:
     some.failed("bad", 0.0)
     refusal = some.refusal("bad", 0.0)
     assert refusal is not None
-    assert "adapter bad failed 3 times in a row" in str(refusal)
+    assert "adapter bad is refused for a while: 3 consecutive rows failed" in str(refusal)
     assert (some.num_tripped(0.0), some.trips) == (1, 1)
 
 
@@ -117,17 +117,17 @@ EVENTS = st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.floats(0, 
 
 @given(EVENTS, st.integers(1, 4))
 def test_it_refuses_exactly_while_a_run_of_failures_is_fresh(
-    events: list[tuple[str, bool, float]], trip_after: int
+    events: list[tuple[str, bool, float]], max_failures: int
 ) -> None:
-    some = breaker(trip_after=trip_after)
+    some = breaker(failures=max_failures)
     now, history = 0.0, {digest: [] for digest in "abc"}
     for digest, succeeds, pause in events:
         now += pause
         history[digest].append(None if succeeds else now)
         some.succeeded(digest) if succeeds else some.failed(digest, now)
         for one, outcomes in history.items():
-            last = outcomes[-trip_after:]
-            tripped = len(last) == trip_after and None not in last and now < last[-1] + 30.0
+            last = outcomes[-max_failures:]
+            tripped = len(last) == max_failures and None not in last and now < last[-1] + 30.0
             assert (some.refusal(one, now) is not None) == tripped
 
 
@@ -151,10 +151,10 @@ class Broken:
         if self.active and self._poison in packed.token_ids:
             raise ValueError("bad")
 
-    def bad_row(self) -> EngineRow:
+    def bad_row(self) -> Row:
         return row(self._real, self.bad, "sports")
 
-    def good_row(self) -> EngineRow:
+    def good_row(self) -> Row:
         return row(self._real, self.good, "a film")
 
 
@@ -187,7 +187,7 @@ def test_a_tripped_adapter_is_refused_at_once_and_no_other(broken: Broken, held:
     assert isinstance(refused.exception(0), AdapterTripped)  # while the model thread stands still
     assert held.engine.stats().tripped_adapters == 1
     held.release()
-    assert np.isfinite(good.result(30).scores).all()
+    assert np.isfinite(good.result(30)).all()
     assert sum(done.num_trips for done in held.batches) == 1
 
 
@@ -197,7 +197,7 @@ def test_rows_that_queued_before_the_trip_cost_no_forward_each(broken: Broken, t
     broken.forwards = 0
     *bad, good = held.engine.submit([*(broken.bad_row() for _ in range(64)), broken.good_row()])
     held.release()
-    assert np.isfinite(good.result(30).scores).all()
+    assert np.isfinite(good.result(30)).all()
     errors = [type(future.exception(30)) for future in bad]
     assert errors == [InferenceFailed] * 3 + [AdapterTripped] * 61
     assert broken.forwards <= 12  # halving 65 rows down to three, and the good one; all 64 would be 129
@@ -212,7 +212,7 @@ def test_after_the_cool_down_one_row_is_tried_and_its_failure_refuses_the_others
     broken.forwards = 0
     *bad, good = held.engine.submit([*(broken.bad_row() for _ in range(5)), broken.good_row()])
     held.release()
-    assert np.isfinite(good.result(30).scores).all()
+    assert np.isfinite(good.result(30)).all()
     assert [type(future.exception(30)) for future in bad] == [InferenceFailed] + [AdapterTripped] * 4
     assert broken.forwards == 2  # the trial alone, and the good row
     assert held.engine.stats().tripped_adapters == 1
@@ -224,7 +224,7 @@ def test_a_trial_that_succeeds_lets_the_others_of_its_batch_through(broken: Brok
     broken.active = False
     futures = held.engine.submit([broken.bad_row() for _ in range(5)])
     held.release()
-    assert all(np.isfinite(future.result(30).scores).all() for future in futures)
+    assert all(np.isfinite(future.result(30)).all() for future in futures)
     assert held.engine.stats().tripped_adapters == 0
 
 
@@ -233,7 +233,7 @@ def test_running_out_of_memory_is_not_held_against_the_adapter(tiny: Backbone) -
         raise MemoryError
 
     held = Held(sabotaged(tiny, fail))
-    for future in held.engine.submit([row(tiny, loaded(tiny), "a film")] * 10):
+    for future in held.engine.submit(copies(row(tiny, loaded(tiny), "a film"), 10)):
         assert isinstance(future.exception(30), OutOfMemory)
     assert held.engine.stats().tripped_adapters == 0
     held.engine.stop()
@@ -242,7 +242,7 @@ def test_running_out_of_memory_is_not_held_against_the_adapter(tiny: Backbone) -
 def test_over_http_a_tripped_adapter_is_503_and_the_others_answer(
     serve: Callable[..., RunningServer], tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(trip_after_failures=2, trip_cool_down_s=3_600)
+    server = serve(breaker_failures=2, breaker_reset_s=3_600)
     server.upload("sound", make_adapter(tiny))
     server.upload("sick", make_adapter(tiny, seed=1))
     assert sample(server, "superpos_adapters_tripped") == 0
@@ -258,7 +258,7 @@ def test_over_http_a_tripped_adapter_is_503_and_the_others_answer(
     for _ in range(2):
         check_problem(server.classify("sick", "sports"), 500, "inference_failed", "poison")
     refused = server.classify("sick", "a film")
-    check_problem(refused, 503, "adapter_tripped", "failed 2 times in a row")
+    check_problem(refused, 503, "adapter_tripped", "2 consecutive rows failed")
     assert 3_500 < int(refused.headers["Retry-After"]) <= 3_600
     assert server.classify("sound", "a film").status_code == 200
     eventually(lambda: sample(server, "superpos_adapter_trips_total") == 1)

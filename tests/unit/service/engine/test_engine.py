@@ -1,4 +1,4 @@
-"""The engine by itself: containment, deadlines, cancellation, and a model thread that dies."""
+"""The engine by itself: fault_isolation, deadlines, cancellation, and a model thread that dies."""
 
 import dataclasses
 import threading
@@ -11,13 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.adapters import PAIR, TOPIC
-from support.engine import Held, alone, assert_as_if_alone, loaded, row, sabotaged, token_of
+from support.engine import Held, alone, assert_as_if_alone, copies, loaded, row, sabotaged, token_of
 
 from backbone import Backbone, PackedBatch
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.engine import Engine
-from service.engine.model_runner import RowScores
-from service.engine.types import BatchStats, EngineRow, RowAnswer
+from service.engine.types import BatchStats, Row, RowScores
 from service.errors import DeadlineExceeded, InferenceFailed, NotReady, ServiceError
 
 
@@ -38,7 +37,7 @@ def test_rows_of_many_tasks_in_one_batch_are_answered_as_if_alone(tiny: Backbone
     futures = held.engine.submit(rows)
     held.release()
     for asked, future in zip(rows, futures, strict=True):
-        scores = future.result(30).scores
+        scores = future.result(30)
         assert scores.shape == (asked.adapter.trie.num_labels,)
         assert np.abs(scores - alone(tiny, asked)).max() <= 1e-4
     assert held.batches[-1].num_rows == len(rows)
@@ -49,7 +48,7 @@ def test_a_batch_keeps_to_its_token_budget(tiny: Backbone) -> None:
     held = Held(tiny, max_batch_tokens=64)
     first = row(tiny, loaded(tiny), "a gripping film")
     held.hold(first)
-    futures = held.engine.submit([first] * 20)
+    futures = held.engine.submit(copies(first, 20))
     held.release()
     for future in futures:
         future.result(30)
@@ -66,9 +65,9 @@ def test_a_row_that_is_no_number_fails_alone(tiny: Backbone, held: Held) -> None
     held.hold(row(tiny, good, "x"))
     before, culprit, after = held.engine.submit([row(tiny, adapter, "a film") for adapter in (good, bad, good)])
     held.release()
-    assert np.isfinite(before.result(30).scores).all()
-    assert np.isfinite(after.result(30).scores).all()
-    with pytest.raises(InferenceFailed, match="not numbers"):
+    assert np.isfinite(before.result(30)).all()
+    assert np.isfinite(after.result(30)).all()
+    with pytest.raises(InferenceFailed, match="not finite"):
         culprit.result(30)
 
 
@@ -85,7 +84,7 @@ def test_a_row_that_raises_is_bisected_out_of_its_batch(tiny: Backbone, held: He
             with pytest.raises(InferenceFailed, match="forward failed"):
                 future.result(30)
         else:
-            assert np.abs(future.result(30).scores - alone(tiny, rows[index])).max() <= 1e-4
+            assert np.abs(future.result(30) - alone(tiny, rows[index])).max() <= 1e-4
 
 
 def test_a_row_whose_deadline_passed_in_the_queue_is_not_run(tiny: Backbone, held: Held) -> None:
@@ -113,12 +112,12 @@ def test_stop_answers_what_was_accepted(tiny: Backbone) -> None:
     held = Held(tiny, max_batch_tokens=32)
     asked = row(tiny, loaded(tiny), "a film")
     held.hold(asked)
-    futures = held.engine.submit([asked] * 10)
+    futures = held.engine.submit(copies(asked, 10))
     held.release()
     held.engine.stop()
-    assert all(np.isfinite(future.result(0).scores).all() for future in futures)
+    assert all(np.isfinite(future.result(0)).all() for future in futures)
     with pytest.raises(NotReady):
-        held.engine.submit([asked])[0].result(5)
+        held.engine.submit(copies(asked, 1))[0].result(5)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -126,9 +125,9 @@ def test_a_dead_model_thread_leaves_nobody_waiting(tiny: Backbone) -> None:
     def die(_: BatchStats) -> None:
         raise SystemError("the model thread is killed by this test")
 
-    engine = Engine(tiny, max_batch_tokens=16, bank_bytes=1 << 20, on_batch=die)
+    engine = Engine(tiny, max_batch_tokens=16, prompt_table_bytes=1 << 20, on_batch=die)
     asked = row(tiny, loaded(tiny), "a film")
-    futures = engine.submit([asked] * 5)
+    futures = engine.submit(copies(asked, 5))
     engine.start()
     futures[0].result(30)
     for future in futures[1:]:
@@ -137,7 +136,7 @@ def test_a_dead_model_thread_leaves_nobody_waiting(tiny: Backbone) -> None:
     assert engine.stats().alive is False
     assert engine.stats().failure == "the model thread died of SystemError: the model thread is killed by this test"
     with pytest.raises(NotReady):
-        engine.submit([asked])[0].result(5)
+        engine.submit(copies(asked, 1))[0].result(5)
     engine.stop()  # the thread's last words belong to this test
 
 
@@ -185,9 +184,9 @@ class Fate:
                 raise SystemExit("killed")
 
 
-def ended(future: Future[RowAnswer]) -> RowScores | BaseException:
+def ended(future: Future[RowScores]) -> RowScores | BaseException:
     try:
-        return future.result(30).scores
+        return future.result(30)
     except (ServiceError, CancelledError) as exc:
         return exc
 
@@ -218,8 +217,8 @@ def test_every_future_ends_with_its_own_scores_or_an_error_of_ours(
     tiny: Backbone, adapters: dict[str, LoadedAdapter], story: Story
 ) -> None:
     model = sabotaged(tiny, Fate(tiny, story.events))
-    engine = Engine(model, max_batch_tokens=story.max_batch_tokens, bank_bytes=1 << 20)
-    asked: list[tuple[EngineRow, Future[RowScores]]] = []
+    engine = Engine(model, max_batch_tokens=story.max_batch_tokens, prompt_table_bytes=1 << 20)
+    asked: list[tuple[Row, Future[RowScores]]] = []
 
     def ask(request: list[tuple[str, str]]) -> None:
         rows = [
@@ -253,4 +252,4 @@ def test_every_future_ends_with_its_own_scores_or_an_error_of_ours(
     assert engine.stats().failure in (None, "the model thread died of SystemExit: killed")
     if story.end == "stopped" and "dies" not in story.events:
         assert not any(isinstance(outcome, NotReady) for outcome in outcomes)
-    assert len(engine._unanswered) == 0
+    assert len(engine._pending) == 0

@@ -13,8 +13,8 @@ from torch import Tensor
 from backbone import Backbone, PackedBatch
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.fault_isolation import FaultIsolation
-from service.engine.model_runner import ModelRunner, Row, RowScores
-from service.engine.types import EngineRow
+from service.engine.model_runner import ModelRunner
+from service.engine.types import Row, RowScores
 from service.errors import InferenceFailed, NotReady, OutOfMemory
 
 
@@ -26,14 +26,14 @@ def with_prompt(adapter: LoadedAdapter, value: float, *, digest: str = "bad") ->
 
 
 def contained(backbone: Backbone) -> FaultIsolation:
-    return FaultIsolation(ModelRunner(backbone, bank_bytes=1 << 20))
+    return FaultIsolation(ModelRunner(backbone, prompt_table_bytes=1 << 20))
 
 
-def outcomes(containment: FaultIsolation, rows: Sequence[Row]) -> list[object]:
+def outcomes(fault_isolation: FaultIsolation, rows: Sequence[Row]) -> list[object]:
     """Each row's outcome, in the rows' order."""
-    found = dict(containment.run(rows))
-    assert sorted(found) == list(range(len(rows)))
-    return [found[index] for index in range(len(rows))]
+    found = dict(fault_isolation.run(rows))
+    assert found.keys() == set(rows)
+    return [found[row] for row in rows]
 
 
 class Memory:
@@ -62,7 +62,7 @@ def cpu_out_of_memory() -> BaseException:
 
 
 @pytest.fixture
-def rows(tiny: Backbone) -> list[EngineRow]:
+def rows(tiny: Backbone) -> list[Row]:
     """Thirty rows of three adapters."""
     adapters = [loaded(tiny, seed=seed) for seed in range(3)]
     return [row(tiny, adapters[number % 3], "a film " * (1 + number % 5)) for number in range(30)]
@@ -107,14 +107,14 @@ def test_a_prompt_that_is_no_number_fails_its_own_rows(tiny: Backbone, value: fl
 
 
 def test_a_slot_that_held_no_numbers_serves_its_next_prompt(tiny: Backbone) -> None:
-    forward = ModelRunner(tiny, bank_bytes=1)  # 1,024 rows: no hundred prompts of these
-    containment = FaultIsolation(forward)
+    forward = ModelRunner(tiny, prompt_table_bytes=1)  # 1,024 rows: no hundred prompts of these
+    fault_isolation = FaultIsolation(forward)
     bad = [with_prompt(loaded(tiny, num_virtual_tokens=100), np.nan, digest=f"bad {number}") for number in range(10)]
-    outcomes(containment, [row(tiny, adapter, "a film") for adapter in bad])
+    outcomes(fault_isolation, [row(tiny, adapter, "a film") for adapter in bad])
     good = row(tiny, loaded(tiny, num_virtual_tokens=100), "a film")
-    (outcome,) = outcomes(containment, [good])
+    (outcome,) = outcomes(fault_isolation, [good])
     assert_as_if_alone(tiny, good, outcome)
-    assert len(forward.bank) == 10
+    assert len(forward.prompt_table) == 10
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_which_scores_are_an_answer(tiny: Backbone, scores: list[float], fails: 
     ],
 )
 def test_a_batch_that_runs_out_of_memory_is_answered_in_parts(
-    tiny: Backbone, rows: list[EngineRow], error: Callable[[], BaseException]
+    tiny: Backbone, rows: list[Row], error: Callable[[], BaseException]
 ) -> None:
     memory = Memory(100, error)
     for asked, outcome in zip(rows, outcomes(contained(sabotaged(tiny, memory)), rows), strict=True):
@@ -155,44 +155,40 @@ def test_a_batch_that_runs_out_of_memory_is_answered_in_parts(
     assert max(memory.asked) > 100
 
 
-def test_what_did_not_fit_is_not_tried_again_and_memory_that_returns_is_used(
-    tiny: Backbone, rows: list[EngineRow]
-) -> None:
+def test_what_did_not_fit_is_not_tried_again_and_memory_that_returns_is_used(tiny: Backbone, rows: list[Row]) -> None:
     memory, some = Memory(60, cuda_out_of_memory), rows[:6]
-    containment = contained(sabotaged(tiny, memory))
-    outcomes(containment, some)
+    fault_isolation = contained(sabotaged(tiny, memory))
+    outcomes(fault_isolation, some)
     assert max(memory.asked) > 60
     memory.asked.clear()
-    outcomes(containment, some)
+    outcomes(fault_isolation, some)
     assert max(memory.asked) <= 60
     memory.num_tokens = 10_000
     together = packed_tokens(*some)
     batches = 0
     while memory.asked[-1] < together:
-        outcomes(containment, some)
+        outcomes(fault_isolation, some)
         batches += 1
         assert batches < 200, "the limit does not recover"
     assert batches > 10, "the limit recovers so fast that it saves nothing"
 
 
-def test_a_row_too_large_for_memory_fails_alone_and_cuts_nobody_elses_batch(
-    tiny: Backbone, rows: list[EngineRow]
-) -> None:
+def test_a_row_too_large_for_memory_fails_alone_and_cuts_nobody_elses_batch(tiny: Backbone, rows: list[Row]) -> None:
     large = row(tiny, loaded(tiny, num_virtual_tokens=100), "a film")
     memory = Memory(100, cuda_out_of_memory)
-    containment = contained(sabotaged(tiny, memory))
+    fault_isolation = contained(sabotaged(tiny, memory))
     few = rows[:3]  # together they fit
-    *others, last = outcomes(containment, [*few, large])
+    *others, last = outcomes(fault_isolation, [*few, large])
     assert isinstance(last, OutOfMemory)
     assert f"{large.num_tokens} tokens" in str(last)
     for asked, outcome in zip(few, others, strict=True):
         assert_as_if_alone(tiny, asked, outcome)
     memory.asked.clear()
-    outcomes(containment, few)
+    outcomes(fault_isolation, few)
     assert memory.asked == [packed_tokens(*few)]
 
 
-def test_the_memory_of_a_failed_batch_is_free_before_its_parts_are_tried(tiny: Backbone, rows: list[EngineRow]) -> None:
+def test_the_memory_of_a_failed_batch_is_free_before_its_parts_are_tried(tiny: Backbone, rows: list[Row]) -> None:
     held: list[weakref.ref[Tensor]] = []
     still_held: list[int] = []
 
@@ -208,7 +204,7 @@ def test_the_memory_of_a_failed_batch_is_free_before_its_parts_are_tried(tiny: B
     assert len(still_held) > 8
 
 
-def test_a_lost_device_is_no_rows_fault(tiny: Backbone, rows: list[EngineRow]) -> None:
+def test_a_lost_device_is_no_rows_fault(tiny: Backbone, rows: list[Row]) -> None:
     def lose(_: PackedBatch) -> None:
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
@@ -217,7 +213,7 @@ def test_a_lost_device_is_no_rows_fault(tiny: Backbone, rows: list[EngineRow]) -
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_lost_device_ends_the_model_thread_and_nobody_waits(tiny: Backbone, rows: list[EngineRow]) -> None:
+def test_a_lost_device_ends_the_model_thread_and_nobody_waits(tiny: Backbone, rows: list[Row]) -> None:
     lost: list[bool] = []
 
     def lose(_: PackedBatch) -> None:

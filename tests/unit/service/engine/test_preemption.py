@@ -17,15 +17,15 @@ from backbone import Backbone, PackedBatch, PackedRow, pack
 from service.catalog.adapter_cache import LoadedAdapter, load_adapter
 from service.engine.engine import Engine
 from service.engine.model_runner import ModelRunner
-from service.engine.types import BatchStats, EngineRow, RowAnswer
+from service.engine.types import BatchStats, Row, RowScores
 from service.errors import InferenceFailed
 
 MAX_BATCH_TOKENS = 200
 
 
-def rows_of(adapter: LoadedAdapter, tenant: str, *, num_tokens: int, count: int = 1) -> list[EngineRow]:
+def rows_of(adapter: LoadedAdapter, tenant: str, *, num_tokens: int, count: int = 1) -> list[Row]:
     ids = tuple(5 + i % 40 for i in range(num_tokens - adapter.num_virtual_tokens))
-    return [EngineRow(adapter, ids, time.monotonic() + 60, tenant) for _ in range(count)]
+    return [Row(adapter, ids, time.monotonic() + 60, tenant) for _ in range(count)]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def engine_that_meets(
             during_a_heavy_batch(engine)
 
     interrupted = sabotaged(backbone, before)
-    engine = Engine(interrupted, max_batch_tokens=MAX_BATCH_TOKENS, bank_bytes=1 << 20, on_batch=batches.append)
+    engine = Engine(interrupted, max_batch_tokens=MAX_BATCH_TOKENS, prompt_table_bytes=1 << 20, on_batch=batches.append)
     engine.start()
     try:
         yield engine
@@ -55,12 +55,12 @@ def engine_that_meets(
     assert done.is_set()
 
 
-def answered(futures: Sequence[Future[RowAnswer]]) -> bool:
-    return all(np.isfinite(future.result(30).scores).all() for future in futures)
+def answered(futures: Sequence[Future[RowScores]]) -> bool:
+    return all(np.isfinite(future.result(30)).all() for future in futures)
 
 
 def test_a_light_row_is_answered_before_the_heavy_batch_that_it_met(tiny: Backbone, adapter: LoadedAdapter) -> None:
-    light: list[Future[RowAnswer]] = []
+    light: list[Future[RowScores]] = []
     batches: list[BatchStats] = []
     heavy_done_before_light: list[bool] = []
 
@@ -78,7 +78,7 @@ def test_a_light_row_is_answered_before_the_heavy_batch_that_it_met(tiny: Backbo
 
 
 def test_more_rows_of_the_heavy_tenant_do_not_go_ahead_of_it(tiny: Backbone, adapter: LoadedAdapter) -> None:
-    more: list[Future[RowAnswer]] = []
+    more: list[Future[RowScores]] = []
     batches: list[BatchStats] = []
 
     def send(engine: Engine) -> None:
@@ -92,7 +92,7 @@ def test_more_rows_of_the_heavy_tenant_do_not_go_ahead_of_it(tiny: Backbone, ada
 
 def test_a_light_row_that_fails_does_not_fail_the_heavy_batch(tiny: Backbone, adapter: LoadedAdapter) -> None:
     wide = dataclasses.replace(adapter, digest="too wide", prompt=np.zeros((10, 64), np.float32))
-    light: list[Future[RowAnswer]] = []
+    light: list[Future[RowScores]] = []
     batches: list[BatchStats] = []
 
     def send(engine: Engine) -> None:
@@ -108,7 +108,7 @@ def test_a_light_row_that_fails_does_not_fail_the_heavy_batch(tiny: Backbone, ad
 def test_stopping_in_the_middle_of_a_heavy_batch_answers_what_was_accepted(
     tiny: Backbone, adapter: LoadedAdapter
 ) -> None:
-    light: list[Future[RowAnswer]] = []
+    light: list[Future[RowScores]] = []
     stopping: list[threading.Thread] = []
     batches: list[BatchStats] = []
 
@@ -135,12 +135,12 @@ def test_a_forward_that_another_one_interrupts_gives_the_same_scores_to_the_bit(
         if len(pauses) <= len(others):
             inner.append(forward(rows_of(others[len(pauses) - 1], "light", num_tokens=30))[0])
 
-    forward = ModelRunner(tiny, bank_bytes=1 << 20, pause=pause)
+    forward = ModelRunner(tiny, prompt_table_bytes=1 << 20, pause=pause)
     rows = rows_of(adapter, "heavy", num_tokens=40, count=4)
     interrupted = forward(rows)
-    forward.bank.clear()  # the prompts are the other forward's turn
+    forward.prompt_table.clear()  # the prompts are the other forward's turn
     assert len(pauses) >= 2 * tiny.architecture.num_encoder_layers
-    alone = ModelRunner(tiny, bank_bytes=1 << 20)
+    alone = ModelRunner(tiny, prompt_table_bytes=1 << 20)
     for scores, expected in zip(interrupted, alone(rows), strict=True):
         assert np.array_equal(scores, expected)
     for other, scores in zip(others, reversed(inner), strict=True):

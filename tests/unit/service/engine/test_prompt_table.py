@@ -1,4 +1,4 @@
-"""The bank: prompts land where their slots say, through growth, eviction and re-load."""
+"""The prompt_table: prompts land where their slots say, through growth, eviction and re-load."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -44,11 +44,11 @@ def long_prompts(tiny: Backbone, made: dict[str, PromptAdapter]) -> list[LoadedA
 
 @pytest.fixture(scope="module")
 def assert_intact(made: dict[str, PromptAdapter]) -> Check:
-    def check(bank: PromptTable, adapters: Sequence[LoadedAdapter], slots: dict[str, tuple[int, ...]]) -> None:
+    def check(prompt_table: PromptTable, adapters: Sequence[LoadedAdapter], slots: dict[str, tuple[int, ...]]) -> None:
         """Each adapter's rows of the table are its prompt, and no row is two adapters'."""
         assert set(slots) == {adapter.digest for adapter in adapters}
         for digest, rows in slots.items():
-            assert torch.equal(bank.table[list(rows)], torch.from_numpy(made[digest].prompt.copy()))
+            assert torch.equal(prompt_table.table[list(rows)], torch.from_numpy(made[digest].prompt.copy()))
         every = [row for rows in slots.values() for row in rows]
         assert len(set(every)) == len(every)
 
@@ -66,108 +66,108 @@ def bank_of(width: int, *, max_bytes: int) -> PromptTable:
 def test_prompts_of_many_lengths_land_intact(
     tiny: Backbone, prompts: list[LoadedAdapter], assert_intact: Check
 ) -> None:
-    bank = bank_of(tiny.width, max_bytes=1 << 30)
-    assert_intact(bank, prompts, bank.slots(prompts))
-    assert len(bank) == len(prompts)
+    prompt_table = bank_of(tiny.width, max_bytes=1 << 30)
+    assert_intact(prompt_table, prompts, prompt_table.load(prompts))
+    assert len(prompt_table) == len(prompts)
 
 
 def test_a_prompt_asked_for_again_keeps_its_slot(tiny: Backbone, prompts: list[LoadedAdapter]) -> None:
-    bank = bank_of(tiny.width, max_bytes=1 << 30)
-    first = bank.slots(prompts[:5])
-    table = bank.table.clone()
-    assert bank.slots(prompts[:5]) == first
-    assert torch.equal(bank.table, table)
-    assert len(bank) == 5
+    prompt_table = bank_of(tiny.width, max_bytes=1 << 30)
+    first = prompt_table.load(prompts[:5])
+    table = prompt_table.table.clone()
+    assert prompt_table.load(prompts[:5]) == first
+    assert torch.equal(prompt_table.table, table)
+    assert len(prompt_table) == 5
 
 
 def test_an_adapter_named_twice_in_a_batch_holds_one_slot(
     tiny: Backbone, prompts: list[LoadedAdapter], assert_intact: Check
 ) -> None:
-    bank = bank_of(tiny.width, max_bytes=1 << 30)
-    slots = bank.slots([prompts[1], prompts[1], prompts[2]])
-    assert_intact(bank, prompts[1:3], slots)
-    assert len(bank) == 2
+    prompt_table = bank_of(tiny.width, max_bytes=1 << 30)
+    slots = prompt_table.load([prompts[1], prompts[1], prompts[2]])
+    assert_intact(prompt_table, prompts[1:3], slots)
+    assert len(prompt_table) == 2
 
 
 def test_an_empty_batch_needs_no_slot(tiny: Backbone) -> None:
-    bank = bank_of(tiny.width, max_bytes=SMALLEST)
-    assert bank.slots([]) == {}
-    assert len(bank) == 0
+    prompt_table = bank_of(tiny.width, max_bytes=SMALLEST)
+    assert prompt_table.load([]) == {}
+    assert len(prompt_table) == 0
 
 
 def test_growth_by_doubling_keeps_what_is_resident(
     tiny: Backbone, long_prompts: list[LoadedAdapter], assert_intact: Check
 ) -> None:
-    bank = bank_of(tiny.width, max_bytes=1 << 30)
+    prompt_table = bank_of(tiny.width, max_bytes=1 << 30)
     sizes = []
     for adapter in long_prompts:
-        bank.slots([adapter])
-        sizes.append(len(bank.table))
+        prompt_table.load([adapter])
+        sizes.append(len(prompt_table.table))
     assert sorted(set(sizes)) == [FIRST_ROWS, 2 * FIRST_ROWS, 4 * FIRST_ROWS]
-    assert len(bank) == len(long_prompts)
-    table = bank.table
-    assert_intact(bank, long_prompts, bank.slots(long_prompts))
-    assert bank.table is table
+    assert len(prompt_table) == len(long_prompts)
+    table = prompt_table.table
+    assert_intact(prompt_table, long_prompts, prompt_table.load(long_prompts))
+    assert prompt_table.table is table
 
 
 def test_growth_stops_at_the_limit_in_bytes(
     tiny: Backbone, long_prompts: list[LoadedAdapter], assert_intact: Check
 ) -> None:
     limit_rows = 1_500
-    bank = bank_of(tiny.width, max_bytes=4 * tiny.width * limit_rows)
+    prompt_table = bank_of(tiny.width, max_bytes=4 * tiny.width * limit_rows)
     for adapter in long_prompts:
-        assert_intact(bank, [adapter], bank.slots([adapter]))
-        assert len(bank.table) <= limit_rows
-    assert len(bank.table) == limit_rows
-    assert len(bank) == 15
+        assert_intact(prompt_table, [adapter], prompt_table.load([adapter]))
+        assert len(prompt_table.table) <= limit_rows
+    assert len(prompt_table.table) == limit_rows
+    assert len(prompt_table) == 15
 
 
 def test_past_the_limit_the_least_recently_used_prompt_leaves(
     tiny: Backbone, long_prompts: list[LoadedAdapter], assert_intact: Check
 ) -> None:
-    bank = bank_of(tiny.width, max_bytes=SMALLEST)
-    old = {adapter.digest: bank.slots([adapter])[adapter.digest] for adapter in long_prompts[:10]}
-    bank.slots([long_prompts[0]])  # the second is now the one that was not used for longest
-    new = set(bank.slots([long_prompts[10]])[long_prompts[10].digest])
-    assert len(bank) == 10
+    prompt_table = bank_of(tiny.width, max_bytes=SMALLEST)
+    old = {adapter.digest: prompt_table.load([adapter])[adapter.digest] for adapter in long_prompts[:10]}
+    prompt_table.load([long_prompts[0]])  # the second is now the one that was not used for longest
+    new = set(prompt_table.load([long_prompts[10]])[long_prompts[10].digest])
+    assert len(prompt_table) == 10
     assert new & set(old[long_prompts[1].digest])
     kept = [long_prompts[0], *long_prompts[2:10]]
     for adapter in kept:
         assert not new & set(old[adapter.digest])
-    assert bank.slots(kept) == {adapter.digest: old[adapter.digest] for adapter in kept}
-    assert_intact(bank, kept, bank.slots(kept))
+    assert prompt_table.load(kept) == {adapter.digest: old[adapter.digest] for adapter in kept}
+    assert_intact(prompt_table, kept, prompt_table.load(kept))
 
 
 def test_what_the_batch_needs_is_never_evicted_for_it(
     tiny: Backbone, long_prompts: list[LoadedAdapter], assert_intact: Check
 ) -> None:
-    bank = bank_of(tiny.width, max_bytes=SMALLEST)
+    prompt_table = bank_of(tiny.width, max_bytes=SMALLEST)
     for adapter in long_prompts[:10]:
-        bank.slots([adapter])
+        prompt_table.load([adapter])
     # the oldest residents and newcomers together: the oldest are the first that eviction would take
     batch = [*long_prompts[10:13], *long_prompts[:3]]
-    assert_intact(bank, batch, bank.slots(batch))
-    assert len(bank.table) == FIRST_ROWS
-    assert len(bank) == 10
+    assert_intact(prompt_table, batch, prompt_table.load(batch))
+    assert len(prompt_table.table) == FIRST_ROWS
+    assert len(prompt_table) == 10
 
 
 def test_a_batch_larger_than_the_limit_has_all_its_prompts(
     tiny: Backbone, long_prompts: list[LoadedAdapter], assert_intact: Check
 ) -> None:
-    bank = bank_of(tiny.width, max_bytes=SMALLEST)
-    assert_intact(bank, long_prompts, bank.slots(long_prompts))
-    assert len(bank) == len(long_prompts)
+    prompt_table = bank_of(tiny.width, max_bytes=SMALLEST)
+    assert_intact(prompt_table, long_prompts, prompt_table.load(long_prompts))
+    assert len(prompt_table) == len(long_prompts)
 
 
 def test_a_prompt_loaded_again_after_it_left_is_intact(
     tiny: Backbone, long_prompts: list[LoadedAdapter], assert_intact: Check
 ) -> None:
-    bank = bank_of(tiny.width, max_bytes=SMALLEST)
+    prompt_table = bank_of(tiny.width, max_bytes=SMALLEST)
     for _ in range(3):
         for adapter in long_prompts:
-            assert_intact(bank, [adapter], bank.slots([adapter]))
-    assert len(bank.table) == FIRST_ROWS
-    assert len(bank) == 10
+            assert_intact(prompt_table, [adapter], prompt_table.load([adapter]))
+    assert len(prompt_table.table) == FIRST_ROWS
+    assert len(prompt_table) == 10
 
 
 @settings(max_examples=50, deadline=None)
@@ -177,48 +177,48 @@ def test_every_batch_of_any_sequence_finds_its_prompts_intact(
 ) -> None:
     pool = load_all(tiny, made)
     limit_rows = data.draw(st.integers(FIRST_ROWS, 2_500))
-    bank = bank_of(tiny.width, max_bytes=4 * tiny.width * limit_rows)
+    prompt_table = bank_of(tiny.width, max_bytes=4 * tiny.width * limit_rows)
     batches = st.lists(st.sampled_from(pool), max_size=8, unique_by=lambda adapter: adapter.digest)
     for batch in data.draw(st.lists(batches, max_size=20)):
-        assert_intact(bank, batch, bank.slots(batch))
-        assert len(bank.table) <= limit_rows
-        assert len(bank) >= len(batch)
+        assert_intact(prompt_table, batch, prompt_table.load(batch))
+        assert len(prompt_table.table) <= limit_rows
+        assert len(prompt_table) >= len(batch)
 
 
 def test_a_prompt_that_cannot_be_written_takes_no_rows(
     tiny: Backbone, prompts: list[LoadedAdapter], assert_intact: Check
 ) -> None:
-    bank = bank_of(tiny.width, max_bytes=1 << 20)
+    prompt_table = bank_of(tiny.width, max_bytes=1 << 20)
     assert prompts[0].prompt is not None
     wide = dataclasses.replace(prompts[0], digest="wide", prompt=np.zeros((100, tiny.width + 1), np.float32))
     for _ in range(50):
         with pytest.raises(RuntimeError):
-            bank.slots([wide])
-    assert len(bank) == 0
-    assert_intact(bank, prompts, bank.slots(prompts))
-    assert len(bank.table) == 1_024
+            prompt_table.load([wide])
+    assert len(prompt_table) == 0
+    assert_intact(prompt_table, prompts, prompt_table.load(prompts))
+    assert len(prompt_table.table) == 1_024
 
 
 def test_a_prompt_is_in_one_place_at_a_time_and_none_is_lost(
     tiny: Backbone, long_prompts: list[LoadedAdapter], made: dict[str, PromptAdapter]
 ) -> None:
-    bank = bank_of(tiny.width, max_bytes=SMALLEST)
+    prompt_table = bank_of(tiny.width, max_bytes=SMALLEST)
     for adapter in long_prompts:
-        bank.slots([adapter])
+        prompt_table.load([adapter])
     resident = [adapter for adapter in long_prompts if adapter.prompt is None]
-    assert resident == long_prompts[-len(bank) :]
-    for adapter in long_prompts[: -len(bank)]:
+    assert resident == long_prompts[-len(prompt_table) :]
+    for adapter in long_prompts[: -len(prompt_table)]:
         assert np.array_equal(adapter.prompt, made[adapter.digest].prompt)
 
 
 def test_two_copies_of_an_adapter_share_a_slot_and_neither_is_left_without_its_prompt(
     tiny: Backbone, made: dict[str, PromptAdapter], assert_intact: Check
 ) -> None:
-    bank = bank_of(tiny.width, max_bytes=SMALLEST)
+    prompt_table = bank_of(tiny.width, max_bytes=SMALLEST)
     old, new = load_all(tiny, made)[30], load_all(tiny, made)[30]
-    slots = bank.slots([old])
-    assert bank.slots([new]) == slots
+    slots = prompt_table.load([old])
+    assert prompt_table.load([new]) == slots
     for adapter in load_all(tiny, made)[31:45]:  # both move out
-        bank.slots([adapter])
+        prompt_table.load([adapter])
     for adapter in (new, old):
-        assert_intact(bank, [adapter], bank.slots([adapter]))
+        assert_intact(prompt_table, [adapter], prompt_table.load([adapter]))

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.scheduler import BUDGET, Row, scheduler_of
+from support.scheduler import BUDGET, make_row, scheduler_of
 
 from service.engine.scheduler import Scheduler
+from service.engine.types import Row
 
 LARGEST = 40
 WEIGHTS = {"a": 1.0, "b": 2.0, "c": 4.0}
@@ -16,7 +17,7 @@ sizes = st.integers(1, LARGEST)
 
 
 def rows_of(tenant: str, sizes: Iterable[int]) -> list[Row]:
-    return [Row(size, tenant=tenant, weight=WEIGHTS.get(tenant, 1.0)) for size in sizes]
+    return [make_row(size, tenant=tenant, weight=WEIGHTS.get(tenant, 1.0)) for size in sizes]
 
 
 def row_of(tenant: str, size: int) -> Row:
@@ -33,7 +34,7 @@ def test_tenants_that_always_wait_get_tokens_in_proportion_to_their_weights(
     pattern: list[int], bursts: list[tuple[str, int]], seed: int
 ) -> None:
     """Within 10 % over a window of 140 times the largest row, whatever the sizes and the bursts they come in."""
-    scheduler = Scheduler[Row](max_batch_tokens=BUDGET)
+    scheduler = Scheduler(max_batch_tokens=BUDGET)
     waiting: Counter[str] = Counter()
     served: Counter[str] = Counter()
     turn = seed
@@ -50,7 +51,7 @@ def test_tenants_that_always_wait_get_tokens_in_proportion_to_their_weights(
             fill(tenant, max(0, BUDGET - waiting[tenant]))  # more rows than one batch can take
         if bursts:
             fill(*bursts[turn % len(bursts)])
-        for row in scheduler.next(0).entries:
+        for row in scheduler.next(0).rows:
             waiting[row.tenant] -= 1
             served[row.tenant] += row.num_tokens
     for tenant, weight in WEIGHTS.items():
@@ -69,12 +70,12 @@ def test_no_row_waits_longer_than_the_weights_allow_however_much_the_others_send
     """
     scheduler = scheduler_of(*(row_of(*each) for each in before))
     scheduler.next(0)
-    mine = Row(size, tenant="mine")
+    mine = make_row(size, tenant="mine")
     scheduler.put([mine])
     passed: Counter[str] = Counter()
     while True:
         scheduler.put([row_of(*each) for each in after])
-        batch = scheduler.next(0).entries
+        batch = scheduler.next(0).rows
         for row in batch:
             if row is mine:
                 break
@@ -89,14 +90,14 @@ def test_no_row_waits_longer_than_the_weights_allow_however_much_the_others_send
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(tenants, sizes, st.booleans()), min_size=1, max_size=80))
 def test_a_batch_is_never_empty_while_a_living_row_waits(puts: list[tuple[str, int, bool]]) -> None:
-    rows = [Row(size, gone=gone, tenant=tenant, weight=WEIGHTS[tenant]) for tenant, size, gone in puts]
+    rows = [make_row(size, gone=gone, tenant=tenant, weight=WEIGHTS[tenant]) for tenant, size, gone in puts]
     scheduler = scheduler_of(*rows)
-    alive = sum(not row.gone for row in rows)
+    alive = sum(not row.cancelled() for row in rows)
     while alive:
-        taken = len(scheduler.next(0).entries)
+        taken = len(scheduler.next(0).rows)
         assert taken
         alive -= taken
-    assert scheduler.next(0).entries == []
+    assert scheduler.next(0).rows == []
     assert len(scheduler) == 0
 
 
@@ -110,7 +111,7 @@ def test_batches_of_backlogged_tenants_are_full(puts: list[tuple[str, int]]) -> 
     for row in rows:
         left[row.tenant] += row.num_tokens
     while all(tokens > BUDGET // 4 + BUDGET for tokens in left.values()):
-        batch = scheduler.next(0).entries
+        batch = scheduler.next(0).rows
         assert BUDGET - LARGEST < sum(row.num_tokens for row in batch) <= BUDGET
         for row in batch:
             left[row.tenant] -= row.num_tokens
@@ -121,48 +122,50 @@ def test_a_tenant_that_was_idle_does_not_get_what_it_left_unused() -> None:
     for _ in range(5):
         scheduler.next(0)
     scheduler.put(rows_of("idle", [10] * 100))
-    served = Counter(row.tenant for _ in range(4) for row in scheduler.next(0).entries)
+    served = Counter(row.tenant for _ in range(4) for row in scheduler.next(0).rows)
     assert served == {"busy": 20, "idle": 20}
 
 
 def test_a_tenant_that_empties_its_queue_does_not_shed_what_it_owes() -> None:
-    scheduler = scheduler_of(*rows_of("busy", [10] * 100), Row(200, tenant="large"))
+    scheduler = scheduler_of(*rows_of("busy", [10] * 100), make_row(200, tenant="large"))
     served: Counter[str] = Counter()
     for _ in range(12):
-        for row in scheduler.next(0).entries:
+        for row in scheduler.next(0).rows:
             served[row.tenant] += row.num_tokens
             if row.tenant == "large":
-                scheduler.put([Row(200, tenant="large")])
+                scheduler.put([make_row(200, tenant="large")])
     assert served["large"] <= served["busy"] + 200
 
 
 def test_a_newcomer_goes_before_those_who_wait_already() -> None:
     scheduler = scheduler_of(*rows_of("busy", [50] * 20))
     scheduler.next(0)
-    scheduler.put([Row(50, tenant="new")])
-    assert scheduler.next(0).entries[0].tenant == "new"
+    scheduler.put([make_row(50, tenant="new")])
+    assert scheduler.next(0).rows[0].tenant == "new"
 
 
 def test_rows_that_died_waiting_are_not_charged_to_their_tenant() -> None:
-    dead = [Row(90, tenant="a", gone=True) for _ in range(5)] + [Row(90, tenant="a", deadline=1.0) for _ in range(5)]
-    scheduler = scheduler_of(*dead, *rows_of("a", [20] * 10), *(Row(20, tenant="even") for _ in range(10)))
-    served = Counter(row.tenant for _ in range(2) for row in scheduler.next(2.0).entries)
+    dead = [make_row(90, tenant="a", gone=True) for _ in range(5)] + [
+        make_row(90, tenant="a", deadline=1.0) for _ in range(5)
+    ]
+    scheduler = scheduler_of(*dead, *rows_of("a", [20] * 10), *(make_row(20, tenant="even") for _ in range(10)))
+    served = Counter(row.tenant for _ in range(2) for row in scheduler.next(2.0).rows)
     assert served == {"a": 5, "even": 5}
 
 
 def test_a_light_row_does_not_ride_in_a_heavy_batch() -> None:
-    heavy = [Row(20, tenant="heavy") for _ in range(20)]
-    light = Row(20, tenant="light")
+    heavy = [make_row(20, tenant="heavy") for _ in range(20)]
+    light = make_row(20, tenant="light")
     scheduler = scheduler_of(*heavy, light)
-    assert scheduler.next(0).entries == heavy[:5]  # it came first
-    assert scheduler.next(0).entries == [light]
-    assert scheduler.next(0).entries == heavy[5:10]
+    assert scheduler.next(0).rows == heavy[:5]  # it came first
+    assert scheduler.next(0).rows == [light]
+    assert scheduler.next(0).rows == heavy[5:10]
 
 
 def test_batches_stay_full_where_light_and_heavy_tenants_take_turns() -> None:
-    rows = [Row(20, tenant=f"{kind} {i}") for i in range(10) for kind in ("light", *["heavy"] * 2)]
+    rows = [make_row(20, tenant=f"{kind} {i}") for i in range(10) for kind in ("light", *["heavy"] * 2)]
     scheduler = scheduler_of(*rows)
-    batches = [scheduler.next(0).entries for _ in range(6)]
+    batches = [scheduler.next(0).rows for _ in range(6)]
     assert [sum(row.num_tokens for row in batch) for batch in batches] == [BUDGET] * 6
     assert [len({row.tenant.split()[0] for row in batch}) for batch in batches] == [1] * 6
 
@@ -171,7 +174,7 @@ def test_batches_stay_full_where_light_and_heavy_tenants_take_turns() -> None:
 @given(st.lists(st.lists(st.tuples(tenants, sizes), max_size=5), max_size=40))
 def test_the_order_of_rows_is_that_of_their_virtual_start_times(steps: list[list[tuple[str, int]]]) -> None:
     """Against the definition, computed over all that waits: one row a batch, after each of which more may come."""
-    scheduler = Scheduler[Row](max_batch_tokens=1)
+    scheduler = Scheduler(max_batch_tokens=1)
     lines: dict[str, list[Row]] = {}
     start: dict[str, float] = {}
     came: dict[str, int] = {}
@@ -186,11 +189,11 @@ def test_the_order_of_rows_is_that_of_their_virtual_start_times(steps: list[list
             lines[row.tenant].append(row)
         waiting = [tenant for tenant, line in lines.items() if line]
         if not waiting:
-            assert scheduler.next(0).entries == []
+            assert scheduler.next(0).rows == []
             continue
         first = min(waiting, key=lambda tenant: (start[tenant], came[tenant]))
         row = lines[first].pop(0)
-        assert scheduler.next(0).entries == [row]
+        assert scheduler.next(0).rows == [row]
         present = start[first]
         start[first] += row.num_tokens / row.weight
         came[first] = clock = clock + 1
@@ -199,40 +202,40 @@ def test_the_order_of_rows_is_that_of_their_virtual_start_times(steps: list[list
 
 
 def test_light_rows_share_a_batch_and_so_do_heavy_ones() -> None:
-    light = [Row(20, tenant=f"light {i}") for i in range(5)]
-    assert scheduler_of(*light).next(0).entries == light
-    heavy = [Row(20, tenant=tenant) for _ in range(5) for tenant in ("x", "y")]
-    assert scheduler_of(*heavy).next(0).entries == heavy[:5]
+    light = [make_row(20, tenant=f"light {i}") for i in range(5)]
+    assert scheduler_of(*light).next(0).rows == light
+    heavy = [make_row(20, tenant=tenant) for _ in range(5) for tenant in ("x", "y")]
+    assert scheduler_of(*heavy).next(0).rows == heavy[:5]
 
 
 def test_a_light_row_that_comes_while_a_heavy_batch_runs_may_go_ahead_of_it() -> None:
-    scheduler = scheduler_of(*(Row(20, tenant="heavy") for _ in range(20)))
+    scheduler = scheduler_of(*(make_row(20, tenant="heavy") for _ in range(20)))
     scheduler.next(0)
-    late, light = Row(20, tenant="slow", deadline=1.0), Row(20, tenant="light")
-    scheduler.put([late, light, Row(20, tenant="heavy")])
-    batch = scheduler.next_light(2.0)
-    assert (batch.entries, batch.expired) == ([light], [late])
-    assert scheduler.next_light(2.0).entries == []
+    late, light = make_row(20, tenant="slow", deadline=1.0), make_row(20, tenant="light")
+    scheduler.put([late, light, make_row(20, tenant="heavy")])
+    batch = scheduler.preempt(2.0)
+    assert (batch.rows, batch.expired) == ([light], [late])
+    assert scheduler.preempt(2.0).rows == []
 
 
 def test_nothing_goes_ahead_of_a_light_batch_or_of_its_own_tenant_or_as_a_crowd() -> None:
-    scheduler = scheduler_of(Row(20, tenant="light"))
+    scheduler = scheduler_of(make_row(20, tenant="light"))
     scheduler.next(0)
-    scheduler.put([Row(20, tenant="other")])
-    assert scheduler.next_light(0).entries == []
-    scheduler = scheduler_of(*(Row(20, tenant="heavy") for _ in range(5)))
+    scheduler.put([make_row(20, tenant="other")])
+    assert scheduler.preempt(0).rows == []
+    scheduler = scheduler_of(*(make_row(20, tenant="heavy") for _ in range(5)))
     scheduler.next(0)
-    scheduler.put([Row(20, tenant="heavy"), Row(20, tenant="crowd"), Row(20, tenant="crowd")])
-    assert scheduler.next_light(0).entries == []
+    scheduler.put([make_row(20, tenant="heavy"), make_row(20, tenant="crowd"), make_row(20, tenant="crowd")])
+    assert scheduler.preempt(0).rows == []
 
 
 def test_what_goes_ahead_of_a_batch_is_no_more_than_the_batch() -> None:
-    scheduler = scheduler_of(*(Row(20, tenant="heavy") for _ in range(20)))
+    scheduler = scheduler_of(*(make_row(20, tenant="heavy") for _ in range(20)))
     scheduler.next(0)
     for number in range(20):
-        scheduler.put([Row(20, tenant=f"light {number}")])
-    assert len(scheduler.next_light(0).entries) == 5
-    assert scheduler.next_light(0).entries == []
+        scheduler.put([make_row(20, tenant=f"light {number}")])
+    assert len(scheduler.preempt(0).rows) == 5
+    assert scheduler.preempt(0).rows == []
     assert len(scheduler) == 30
 
 
@@ -240,7 +243,7 @@ def test_what_goes_ahead_of_a_batch_is_no_more_than_the_batch() -> None:
 @given(st.lists(st.integers(10, 25), min_size=10, max_size=20), st.integers(4, 12))
 def test_going_ahead_gives_no_tenant_more_than_its_share(sizes: list[int], pauses: int) -> None:
     """A tenant that sends a light row at every pause, and waits for each, beside one of four times its weight."""
-    scheduler = Scheduler[Row](max_batch_tokens=BUDGET)
+    scheduler = Scheduler(max_batch_tokens=BUDGET)
     served: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
 
@@ -250,12 +253,12 @@ def test_going_ahead_gives_no_tenant_more_than_its_share(sizes: list[int], pause
             waiting[row.tenant] -= 1
 
     for number in range(1_000):
-        scheduler.put([Row(LARGEST, tenant="heavy", weight=4) for _ in range(10 - waiting["heavy"])])
+        scheduler.put([make_row(LARGEST, tenant="heavy", weight=4) for _ in range(10 - waiting["heavy"])])
         waiting["heavy"] = 10
-        take(scheduler.next(0).entries)
+        take(scheduler.next(0).rows)
         for pause in range(pauses):
             if not waiting["light"]:
-                scheduler.put([Row(sizes[(number + pause) % len(sizes)], tenant="light")])
+                scheduler.put([make_row(sizes[(number + pause) % len(sizes)], tenant="light")])
                 waiting["light"] = 1
-            take(scheduler.next_light(0).entries)
+            take(scheduler.preempt(0).rows)
     assert served["light"] <= (1 / 5) * 1.1 * served.total()

@@ -1,33 +1,33 @@
 """What the scheduler keeps and looks at: rows that died, tenants that left, rows behind those it takes."""
 
-from support.scheduler import BUDGET, Row, scheduler_of
+from support.scheduler import BUDGET, make_row, scheduler_of
 
 
 def test_dead_rows_do_not_pile_up_behind_living_ones() -> None:
-    scheduler = scheduler_of(*(Row(BUDGET, tenant="flood") for _ in range(50)))
+    scheduler = scheduler_of(*(make_row(BUDGET, tenant="flood") for _ in range(50)))
     for _ in range(40):
-        scheduler.put([Row(1, tenant="flood", gone=True) for _ in range(1_000)])
+        scheduler.put([make_row(1, tenant="flood", gone=True) for _ in range(1_000)])
         scheduler.next(0)
         assert len(scheduler) <= 1_000 + 2 * 64 + 2 * 50
 
 
 def test_expired_rows_deep_in_the_queue_come_back_with_the_next_batch_after_many() -> None:
-    late = [Row(1, deadline=1.0) for _ in range(200)]
-    scheduler = scheduler_of(*(Row(BUDGET) for _ in range(3)), *late)
+    late = [make_row(1, deadline=1.0) for _ in range(200)]
+    scheduler = scheduler_of(*(make_row(BUDGET) for _ in range(3)), *late)
     batch = scheduler.next(2.0)
     assert batch.expired == late
     assert len(scheduler) == 2
 
 
 def test_tenants_that_left_are_forgotten() -> None:
-    scheduler = scheduler_of(*(Row(BUDGET // 2, tenant="busy") for _ in range(4_000)))
+    scheduler = scheduler_of(*(make_row(BUDGET // 2, tenant="busy") for _ in range(4_000)))
     for number in range(1_500):
-        scheduler.put([Row(1, tenant=f"passer-by {number}")])
+        scheduler.put([make_row(1, tenant=f"passer-by {number}")])
         scheduler.next(0)
-    assert len(scheduler._lines) <= 2 * len(scheduler)
+    assert len(scheduler._queues) <= 2 * len(scheduler)
     while len(scheduler):
         scheduler.next(0)
-    assert len(scheduler._lines) == 0
+    assert len(scheduler._queues) == 0
 
 
 class Counted(float):
@@ -49,7 +49,7 @@ def test_a_pop_looks_at_the_rows_it_takes_and_not_at_those_behind() -> None:
     looks = {}
     for num_rows in (200, 20_000):
         Counted.looked_at = 0
-        scheduler = scheduler_of(*(Row(10, deadline=Counted(9), tenant=str(i % 7)) for i in range(num_rows)))
+        scheduler = scheduler_of(*(make_row(10, deadline=Counted(9), tenant=str(i % 7)) for i in range(num_rows)))
         scheduler.next(0)  # the first pop after so many rows sweeps them once
         after_sweep = Counted.looked_at
         for _ in range(10):

@@ -20,7 +20,7 @@ from service.errors import NotReady
 
 
 def forward_of(backbone: Backbone) -> ModelRunner:
-    return ModelRunner(backbone, bank_bytes=1 << 20)
+    return ModelRunner(backbone, prompt_table_bytes=1 << 20)
 
 
 def leaking(backbone: Backbone, share: float) -> Forward:
@@ -71,7 +71,7 @@ def test_synthetic_rows_have_the_shapes_asked_for_and_are_the_same_each_time(tin
     rows, again = synthetic_rows(tiny, shapes), synthetic_rows(tiny, shapes)
     for shape, made, same in zip(shapes, rows, again, strict=True):
         assert made.adapter.prompt.shape == (shape.num_virtual_tokens, tiny.width)
-        assert made.num_tokens == shape.num_virtual_tokens + shape.num_text_tokens
+        assert len(made.token_ids) == shape.num_text_tokens
         assert made.adapter.trie.num_labels == len(shape.label_tokens)
         assert made.token_ids == same.token_ids
         assert made.token_ids[-1] == tiny.architecture.eos_id
@@ -99,11 +99,11 @@ def test_a_warm_up_that_does_not_fit_in_memory_is_no_error_and_is_remembered(
         if packed.num_tokens > 300:
             raise MemoryError
 
-    containment = FaultIsolation(forward_of(sabotaged(tiny, hold)))
-    warm_up(containment, tiny, max_batch_tokens=1_024)
+    fault_isolation = FaultIsolation(forward_of(sabotaged(tiny, hold)))
+    warm_up(fault_isolation, tiny, max_batch_tokens=1_024)
     assert max(asked) > 300
     asked.clear()
-    list(containment.run([row(tiny, loaded(tiny), "a film")] * 40))
+    list(fault_isolation.run([row(tiny, loaded(tiny), "a film")] * 40))
     assert max(asked) <= 300
 
 
@@ -123,14 +123,14 @@ class Preparation:
 
 def test_an_engine_is_not_ready_before_its_self_test_and_rows_wait_for_it(tiny: Backbone) -> None:
     prepare = Preparation()
-    engine = Engine(tiny, max_batch_tokens=512, bank_bytes=1 << 20, prepare=prepare)
+    engine = Engine(tiny, max_batch_tokens=512, prompt_table_bytes=1 << 20, prepare=prepare)
     engine.start()
     (future,) = engine.submit([row(tiny, loaded(tiny), "a film")])
     assert engine.stats().not_ready == "the self-test has not ended"
     assert not future.done()
     prepare.found = SelfTest(rows=1, batches=1, max_difference=0.0, tolerance=1e-4)
     prepare.go_on.set()
-    assert np.isfinite(future.result(30).scores).all()
+    assert np.isfinite(future.result(30)).all()
     assert engine.stats().not_ready is None
     assert engine.stats().self_test == prepare.found
     assert prepare.thread == "superpos-model"
@@ -140,7 +140,7 @@ def test_an_engine_is_not_ready_before_its_self_test_and_rows_wait_for_it(tiny: 
 def test_an_engine_whose_self_test_failed_refuses_all_rows_with_the_figures(tiny: Backbone) -> None:
     prepare = Preparation()
     prepare.found = SelfTest(rows=7, batches=5, max_difference=0.25, tolerance=1e-4)
-    engine = Engine(tiny, max_batch_tokens=512, bank_bytes=1 << 20, prepare=prepare)
+    engine = Engine(tiny, max_batch_tokens=512, prompt_table_bytes=1 << 20, prepare=prepare)
     engine.start()
     (waiting,) = engine.submit([row(tiny, loaded(tiny), "a film")])
     prepare.go_on.set()

@@ -137,7 +137,7 @@ def test_replicas_add_up_and_tenants_and_versions_do_not(place: LedgerPlace, reg
         two.answered(EVEN[:100])
         two.answered(EVEN[:30], version=2)
         two.answered(EVEN[:7], tenant="zeta")
-        two.answered(EVEN[:5], watched=False)
+        two.answered(EVEN[:5], has_profile=False)
         await one.tally.flush()
         await two.tally.flush()
         for replica in (one, two):
@@ -217,7 +217,7 @@ def test_a_label_may_hold_any_character(place: LedgerPlace, registry: Registry) 
 
 def test_nothing_is_counted_of_a_version_without_a_profile(place: LedgerPlace, registry: Registry) -> None:
     replica = Replica(place, registry)
-    replica.answered(EVEN, watched=False)
+    replica.answered(EVEN, has_profile=False)
     assert len(replica.tally) == 0
     replica.answered(EVEN)
     assert len(replica.tally) == len(LABELS) + 2  # two of the ten bins

@@ -1,0 +1,32 @@
+"""The inference request: what one caller asks of a task, and for how long."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from backbone import Truncation
+
+Item = str | Mapping[str, str] | tuple[str, ...]
+"""A text, or the texts of the task's fields: by name, or in the fields' order."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """Items to classify by one task. Carried unchanged from the route to the engine's rows."""
+
+    tenant: str
+    items: Sequence[Item]
+    timeout_s: float
+    truncation: Truncation = "error"
+    top_k: int | None = None
+    """How many of the best labels to return, None for the default of the task's size."""
+    sticky_key: str | None = None
+    """Requests with the same key get the same version of a bare task name while its traffic is unchanged."""
+    background: bool = False
+    """Lowest priority, exempt from admission and quotas."""
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def deadline(self) -> float:
+        """On the clock of `time.monotonic`."""
+        return self.started + self.timeout_s

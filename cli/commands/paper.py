@@ -44,7 +44,7 @@ SplitOption = Annotated[
 ]
 SlotsOption = Annotated[int, typer.Option(min=1, max=64, help="Prompts that train in one packed batch.")]
 DryOption = Annotated[bool, typer.Option("--dry-run", help="List the cells that are left, and train nothing.")]
-PlainOption = Annotated[bool, typer.Option("--plain", help="A line a run, for logs.")]
+PlainOption = Annotated[bool, typer.Option("--plain", help="Print one line per run, for logs.")]
 SourceOption = Annotated[
     list[str] | None, typer.Option(help="ATTEMPT: the folder of an adapter that it mixes; repeatable.")
 ]
@@ -113,7 +113,7 @@ def results(
     backbone: BackboneOptions,
     json_file: Annotated[Path, typer.Option("--json", help="The file to write.")],
 ) -> None:
-    """Write what the finished runs of a folder came to into one JSON file.
+    """Write the results of a folder's finished runs into one JSON file.
 
     \b
         superpos paper results runs/paper --json docs/results/embedded.json
@@ -133,9 +133,9 @@ def restore(
     json_file: Annotated[Path, typer.Argument(metavar="JSON", help="What `superpos paper results` wrote.")],
     out_folder: GridOption = Path("runs/paper"),
 ) -> None:
-    """Put the runs of a results file into a grid's folder as finished, to go on with a grid that ran elsewhere.
+    """Put the runs of a results file into a grid's folder as finished, to continue a grid that ran elsewhere.
 
-    What a run left beside its result (adapter, curve of each step, p′) is not in the file: Figure 2d needs new runs.
+    A run's other files (adapter, curve of each step, p′) are not in the results file: Figure 2d needs new runs.
 
     \b
         superpos paper restore docs/results/embedded.json --out runs/paper
@@ -151,7 +151,7 @@ def restore(
 @app.command()
 def render(
     json_files: Annotated[list[Path], typer.Argument(metavar="JSON...", help="What `superpos paper results` wrote.")],
-    out_file: Annotated[Path, typer.Option("--out", help="The page; plots go to `images` beside it.")] = Path(
+    out_file: Annotated[Path, typer.Option("--out", help="Path of the page; plots go to `images` next to it.")] = Path(
         "docs/results.md"
     ),
 ) -> None:

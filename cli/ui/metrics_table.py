@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class MetricsTable:
-    """A row a prompt, all over the same rows of one task; a column a metric, the mean of the task's, and the loss."""
+    """Return a table of prompts on the same rows of one task: each metric, their mean, and the loss."""
 
     def __init__(self, title: str, scoring: "Scoring") -> None:
         from training.task.scoring import METRIC_TITLES

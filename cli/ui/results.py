@@ -1,4 +1,4 @@
-"""What trained prompts came to, in one table: each of them, means over seeds or folds, and the best of a task."""
+"""Results of trained prompts in one table: each prompt, means over seeds or folds, and the best of a task."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_results(plans: Sequence["RunPlan"]) -> list[tuple["TaskFile", "RunResult"]]:
-    """Print what the runs came to, those that came to nothing left out; the best of each task comes back.
-
-    The best is the one that its selection rows say is.
+    """Print the results of all runs that have any, and return the best of each task by its selection rows.
     """
     from training.runs.layout import RESULT
     from training.runs.run_result import read_run_result
@@ -80,7 +78,7 @@ def _add_folds(table: MetricsTable, outcomes: Sequence["RunResult"], task: "Task
 
 
 def _incomplete(outcomes: Sequence["RunResult"]) -> list[str]:
-    """What to say of cross-validations that some fold is missing of."""
+    """Return notes on cross-validations with missing folds."""
     from training.runs.run_result import missing_folds
 
     return [
@@ -98,7 +96,7 @@ def _by_rate_and_seed(outcomes: Sequence["RunResult"]) -> dict[str, list["RunRes
 
 
 def _tasks_table(known: Sequence[tuple["TaskFile", Sequence["RunResult"]]]) -> Table:
-    """A line a task and rate: scores of several tasks have only their scale in common."""
+    """Return one line per task and rate, since scores of different tasks are not comparable."""
     import statistics
 
     table = Table("task", "lr", "prompts", "score", "best constant answer", "untrained", "loss (nats)")
@@ -126,7 +124,7 @@ def _by_rate(outcomes: Sequence["RunResult"]) -> dict[float, list["RunResult"]]:
 
 
 def _warn(outcome: "RunResult", task: "TaskFile") -> None:
-    """What its reader must know of a run."""
+    """Return warnings about a run."""
     if outcome.stop in ("interrupted", "diverged"):
         err.print(f"{outcome.folder}: the run was stopped ({outcome.stop}): kept the best epoch so far", style="yellow")
     if outcome.trained.collapsed:

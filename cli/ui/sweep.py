@@ -18,7 +18,7 @@ _SHOWN = 10
 
 
 class SweepDisplay:
-    """Shows a sweep on a terminal; plain or without one, a line a trial is all that is printed."""
+    """Progress of a sweep on a terminal; without a terminal, or if plain, one line per trial."""
 
     def __init__(self, console: Console, metric: str, *, trials: int, plain: bool) -> None:
         self._console, self._metric = console, metric

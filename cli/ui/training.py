@@ -1,4 +1,4 @@
-"""What is seen of training: a table that lives on a terminal, a row a prompt; or a line an evaluation, for logs."""
+"""Training progress: a live table with one row per prompt, or one log line per evaluation."""
 
 import time
 from collections import deque
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 _SMOOTHING_STEPS = 20
 _RATE_S, _RATE_STEPS = 30.0, 10_000
-"""The overall rate is that of so many seconds, or steps where they are quicker."""
+"""Window of the overall rate, in seconds or, if they are faster, in steps."""
 INTERRUPTED = "training has ended; now the best so far of each prompt is scored (Ctrl-C again leaves that to --resume)"
 
 
 class PromptRow:
-    """What is known of one prompt; a name tells it from others."""
+    """State of one prompt, with a unique name."""
 
     def __init__(self, name: str, metric: str) -> None:
         self.name, self.metric = name, metric
@@ -49,7 +49,7 @@ class PromptRow:
     @property
     def left_s(self) -> float | None:
         """Seconds to the last step, without evaluations; None where too little is known."""
-        ends = tuple(self._ends)  # the table is drawn by a thread of its own, while steps go on
+        ends = tuple(self._ends)  # another thread draws the table while training continues
         if len(ends) < 2:
             return None
         return (self.num_steps - self.step) * (ends[-1] - ends[0]) / (len(ends) - 1)
@@ -84,7 +84,7 @@ class TrainingDisplay:
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Show the table while training goes on."""
+        """Show the table during training."""
         live = Live(
             get_renderable=self.table, console=self._console, transient=True, refresh_per_second=4, auto_refresh=True
         )
@@ -114,7 +114,7 @@ class TrainingDisplay:
                 self._console.out(_named(row, f"goes on after step {event.step}"), highlight=False)
 
     def table(self) -> Table:
-        """A row a prompt, and what all come to."""
+        """Return one row per prompt, and a summary."""
         columns = ("prompt", "epoch", "step", "loss", "score", "best", "left")
         table = Table(*columns, box=None, pad_edge=False, caption=self._caption, caption_justify="left")
         for row in self.rows:

@@ -1,4 +1,4 @@
-"""What the paper claims, held against a grid: differences of paired runs (same task, same seed)."""
+"""Claims of the paper, tested on a grid by differences of paired runs (same task, same seed)."""
 
 import itertools
 import statistics

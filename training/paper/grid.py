@@ -31,7 +31,7 @@ class Budget:
 
     @property
     def max_train_rows(self) -> int | None:
-        """Rows that are read for training: what no step comes to is not tokenised."""
+        """Number of training rows to read; rows that no step reaches are not tokenised."""
         if self.limit is not None or self.max_steps is None:
             return self.limit
         return self.max_steps * self.batch_size
@@ -52,7 +52,7 @@ class Cell:
 
     @property
     def path(self) -> Path:
-        """Of its run folder within the grid's."""
+        """Name of its run folder in the grid's folder."""
         return run_path(task=self.task, variant=self.variant.name, seed=self.seed)
 
     def __str__(self) -> str:
@@ -108,9 +108,9 @@ class Grid:
 
 
 def stacks(cells: Iterable[Cell], *, max_slots: int) -> list[tuple[Cell, ...]]:
-    """Cells that train together: of one task and seed, so of the same rows, and not more than so many.
+    """Group cells of one task and seed, which share their rows, into stacks of limited size.
 
-    Full fine-tuning is alone: it has a network of its own and would only hold up the others.
+    Full fine-tuning runs alone, since it has its own network and would only delay the others.
     """
     together = []
     for _, group in groupby(cells, key=lambda cell: (cell.seed, cell.task)):

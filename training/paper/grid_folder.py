@@ -1,4 +1,4 @@
-"""The folder of a grid: a run folder a cell, and in each finished one `cell.json`, written last."""
+"""Folder of a grid: one run folder per cell, with `cell.json` in each finished one, written last."""
 
 import hashlib
 import json
@@ -29,13 +29,13 @@ _BUDGET = (
     *("split", "epochs", "batch_size", "max_steps", "eval_every", "train_rows", "max_selection", "max_report"),
     *("loss", "num_virtual_tokens", "backbone"),
 )
-"""What the cells of one table were all asked for alike."""
+"""Settings that all cells of a table share."""
 
 Asked = dict[str, str | int | float | bool | None]
 
 
 def asked_of(grid: Grid, cell: Cell, task: TaskFile, *, fingerprint: str) -> Asked:
-    """What decides a cell's result, by name: compared with what a finished cell was asked for."""
+    """Settings that decide a cell's result, by name, for comparison with those of a finished cell."""
     arguments = {
         name: value if isinstance(value, str | int | float | None) else str(value)
         for name, value in asdict(grid.arguments(cell)).items()
@@ -122,7 +122,7 @@ def begin(path: Path) -> RunFolder:
     """
     left = [each for each in path.iterdir() if each.name != LOCK]
     if left and not (path / RUN).exists():
-        raise InvalidArguments(f"{path} is in the way of a cell, and is no run; move it or name another --out")
+        raise InvalidArguments(f"{path} is in the way of a cell and is not a run; move it or name another --out")
     for each in left:
         if each.is_dir():
             shutil.rmtree(each)
@@ -161,7 +161,7 @@ def _check_one_task(folder: Path, cells: Sequence[CellResult]) -> None:
     """Cells of one task saw the same rows and took them to mean the same."""
     for task in dict.fromkeys(cell.task for cell in cells):
         alike = [cell for cell in cells if cell.task == task]
-        for name in ("task", "reading"):  # a cell of before `reading` does not tell it
+        for name in ("task", "reading"):  # a cell from before `reading` existed does not have it
             told = [cell.asked[name] for cell in alike if name in cell.asked]
             _check_one(folder / task, name, told, of="all of the task")
         for name in ("train_sha256", "validation_sha256"):

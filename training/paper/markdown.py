@@ -12,7 +12,7 @@ _NONE = "–"
 
 
 def methods_table(results: Results) -> str:
-    """Every method that is no ablation: a line each, a column a task; empty without any."""
+    """Return the table of methods without ablations, one line per method and one column per task; empty without any."""
     names = [name for name in variants(ANY_SOURCES) if name not in ABLATED]
     table = make_table(results, names)
     if not table.lines:
@@ -43,7 +43,7 @@ def rates_table(results: Results) -> str:
 
 
 def claims_table(results: Results) -> str:
-    """What the paper claims, each as differences by task; empty where no two runs can be compared."""
+    """Return the table of the paper's claims as differences by task; empty if no runs are comparable."""
     found = differences(results)
     if not found:
         return ""
@@ -95,7 +95,7 @@ def _summary(line: Line, table: Table) -> list[str]:
 
 
 def _average(line: Line, table: Table) -> str:
-    """Of all tasks or of none: means over different tasks do not compare."""
+    """Return a mean only over all tasks, since means over different tasks are not comparable."""
     whole = line.average is not None and len(line.entries) == len(table.tasks)
     return _printed(f"{line.average:.1f}") if whole else _NONE
 

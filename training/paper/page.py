@@ -63,7 +63,7 @@ def render(results: Mapping[str, Results], *, images: str) -> tuple[str, dict[st
 
 
 def _sections(results: Results, plots: dict[str, str]) -> Iterator[str]:
-    """Tables under their headings, each ablation's plot beside its table, the other plots last."""
+    """Return tables under their headings, each ablation's plot with its table, other plots last."""
     if methods := methods_table(results):
         yield f"### Methods\n\n{_METHODS}\n{methods}"
     table = make_table(results, tuple(variants(ANY_SOURCES)))
@@ -110,7 +110,7 @@ def _about(name: str, results: Results) -> str:
 
 
 def _metrics(cells: Sequence[CellResult]) -> str:
-    """Of each task; tasks that are judged alike stand together."""
+    """Return the metrics of each task; tasks with the same metrics form one group."""
     judged: dict[str, list[str]] = {}
     by_task = {cell.task: cell.metrics for cell in cells}
     for task in ordered_tasks(cells):
@@ -119,7 +119,7 @@ def _metrics(cells: Sequence[CellResult]) -> str:
 
 
 def _precisions(cells: Sequence[CellResult]) -> str:
-    """What the frozen network trained in, where that was not float32 throughout."""
+    """Return the precision of the frozen network during training, unless it was always float32."""
     if all(cell.precision == "fp32" for cell in cells):
         return ""
     counts = Counter(cell.precision for cell in cells)

@@ -46,9 +46,9 @@ CAPTIONS = {
 
 
 def _curves(results: Results, names: Sequence[str], *, beside: Sequence[str] = ()) -> Figure | None:
-    """A panel a task: score against step, seeds thin, their mean and one deviation thick.
+    """Plot score against step with one panel per task: seeds thin, their mean and one deviation thick.
 
-    Of the tasks that have more than those that others are to stand beside; None where no variants are to be compared.
+    Only tasks with more than the reference variants have a panel; returns None without variants to compare.
     """
     cells = [cell for cell in results.cells if cell.variant in names]
     tasks = ordered_tasks([cell for cell in cells if cell.variant not in beside])
@@ -71,7 +71,7 @@ def _curves(results: Results, names: Sequence[str], *, beside: Sequence[str] = (
 
 
 def _sampled_tokens(results: Results) -> Figure | None:
-    """A panel a task: tasks lie too far apart for one axis."""
+    """Plot one panel per task, since scores of tasks are too far apart for one axis."""
     ablated = [cell for cell in results.cells if cell.variant == "superpos-m8"]
     tasks = ordered_tasks(ablated)
     if not tasks:

@@ -41,7 +41,7 @@ class PublishedRow:
     backbone: str
     method: str
     dropout: bool | None
-    """Of the frozen network, while training; None for GPT-3.5, which was not trained."""
+    """Dropout of the frozen network during training; None for GPT-3.5, which was not trained."""
     softmax: bool
     prompts: int | None
     """Virtual tokens; None for full fine-tuning and GPT-3.5."""

@@ -1,4 +1,4 @@
-"""What the cells of a grid came to, as JSON: the one source of every table, plot and page."""
+"""Results of a grid's cells as JSON, the only source of every table, plot and page."""
 
 import json
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ SCHEMA: Literal[1] = 1
 
 
 def run_path(*, task: str, variant: str, seed: int) -> Path:
-    """Of a cell's run folder within its grid's."""
+    """Name of a cell's run folder in its grid's folder."""
     return Path(task) / variant / f"seed{seed}"
 
 
@@ -40,7 +40,7 @@ class CellResult(_Value):
     task: str
     seed: int
     asked: dict[str, str | int | float | bool | None]
-    """What decides the run: arguments, split, limits, and what its task and backbone are known by."""
+    """Settings that decide the run: arguments, split, limits, and the identity of task and backbone."""
     metrics: tuple[str, ...]
     """The task's, whose mean is its score; names of figures."""
     data: dict[str, str | int]
@@ -48,9 +48,9 @@ class CellResult(_Value):
     untrained: dict[str, float]
     """Figures of the prompt before training, on the report rows; shares in 0 to 1."""
     selection: dict[str, float]
-    """Of the best epoch, on the rows it was chosen by."""
+    """Figures of the best epoch on the rows that chose it."""
     report: dict[str, float]
-    """Of the best epoch, on the report rows."""
+    """Figures of the best epoch on the report rows."""
     collapsed: bool
     """Every report row got the same answer."""
     stop: str
@@ -61,9 +61,9 @@ class CellResult(_Value):
     seconds: float
     """Its share of its stack's time, with evaluation."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the frozen network while it trained; report rows are scored in float32."""
+    """Precision of the frozen network during training; report rows are scored in float32."""
     digest: str | None
-    """Of its adapter; empty where there is none (full fine-tuning)."""
+    """Digest of its adapter; empty without one (full fine-tuning)."""
 
 
 class BackboneNamed(_Value):
@@ -124,5 +124,5 @@ def write_results(path: Path, results: Results) -> None:
 
 
 def in_order(cells: Iterable[CellResult]) -> tuple[CellResult, ...]:
-    """Cells as a file has them: whoever finished first, the file is the same."""
+    """Sort cells, so that the file does not depend on the order in which they finished."""
     return tuple(sorted(cells, key=lambda cell: (cell.seed, cell.task, cell.variant)))

@@ -20,7 +20,7 @@ from training.task.task_file import TaskFile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridEvents:
-    """Who wants to hear how a grid goes."""
+    """Observer of a grid's progress."""
 
     on_stack: Callable[[Sequence[Cell]], None] = lambda cells: None
     """These cells begin together."""
@@ -51,7 +51,7 @@ def run_grid(
     precision: Precision = "fp32",
     events: GridEvents | None = None,
 ) -> GridOutcome:
-    """Train what is left of a grid. An interrupt (Ctrl-C) ends it; cells under way begin anew the next time.
+    """Train the unfinished cells of a grid. Ctrl-C ends it; cells in progress start again the next time.
 
     Args:
         tasks: by name, all of the grid's
@@ -60,8 +60,8 @@ def run_grid(
 
     Raises:
         DeviceUnavailable: the device does not compute in that precision
-        InvalidArguments: the folder holds cells that were asked for something else
-        InvalidData: it holds a file that is no cell's
+        InvalidArguments: the folder holds cells with other settings
+        InvalidData: the folder holds an invalid cell file
     """
     left = pending(folder, grid, tasks, fingerprint=backbone.identity.fingerprint)
     run = GridRun(backbone, grid, tasks, folder, events or GridEvents(), precision=precision)
@@ -74,7 +74,7 @@ def run_grid(
 
 
 class GridRun:
-    """What the stacks of one `run_grid` share, and their outcome."""
+    """State that the stacks of one `run_grid` share, and their outcome."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ MAX_NAMED_LABELS = 20
 """A confusion matrix of more has no counts and no names: its cells would be too small to read."""
 _MAX_NAME = 18
 _CELL_STRENGTH = 0.85
-"""Of a cell that holds all rows of its label, so that the count in it can be read."""
+"""Opacity of a cell with all rows of its label, at which its count is readable."""
 
 
 def confusion_figure(matrix: NDArray[np.int64], names: Sequence[str]) -> Figure:

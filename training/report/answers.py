@@ -1,4 +1,4 @@
-"""What a run's answers say of each label, of their confidence and of the worst rows. Numbers alone, nothing drawn."""
+"""Statistics of a run's answers: by label, by confidence, and the worst rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class ConfusedPair:
     given: str
     rows: int
     share: float
-    """Of the right label's rows."""
+    """Share of the right label's rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,7 +55,7 @@ class Mistake:
     given: str
     given_probability: float
     loss: float
-    """Of the right label before calibration, in nats."""
+    """Loss of the right label before calibration, in nats."""
 
 
 def confusion_matrix(predictions: Predictions) -> NDArray[np.int64]:

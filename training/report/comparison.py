@@ -1,4 +1,4 @@
-"""Several runs side by side: what tells them from each other, their groups, their curves."""
+"""Comparison of runs: their differences, their groups, their curves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from training.report.reading import RunRecord
 from training.report.settings import varying_parts
 
 MAX_POINTS = 60
-"""Of a loss curve; more steps are averaged in equal stretches."""
+"""Maximum number of points of a loss curve; more steps are averaged in equal intervals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -21,7 +21,7 @@ class NamedRun:
     name: str
     """Unique among them."""
     group: str
-    """What it shares with runs that differ in their seed or fold alone."""
+    """Settings that it shares with runs of other seeds or folds."""
     record: RunRecord
 
 

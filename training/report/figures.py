@@ -15,7 +15,7 @@ from training.report import style
 _LABEL_GAP = 0.085
 """Between the names of two lines, of the axes' height."""
 _DISTINCT_BANDS = 3
-"""So many bands over each other can be told apart."""
+"""Maximum number of overlapping bands that remain distinguishable."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,11 +139,11 @@ def heat_map(
 
 
 def similarity_maps(weights: Mapping[str, NDArray[np.float32]], *, columns: int = 4) -> Figure:
-    """Cosine similarity of superposition weights p′ between prompt tokens, a panel a run (paper, Figure 2d).
+    """Cosine similarity of superposition weights p′ between prompt tokens, one panel per run (paper, Figure 2d).
 
     Args:
         weights: p′ [P, m] by the name of its run or task
-        columns: panels a row
+        columns: panels per row
     """
     figure, axes = style.panels(len(weights), columns=columns, width=2.6, height=2.7)
     for panel, (name, matrix) in zip(axes, weights.items(), strict=True):
@@ -155,7 +155,7 @@ def similarity_maps(weights: Mapping[str, NDArray[np.float32]], *, columns: int 
 
 
 def cosine_similarity(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Of each with each: [P, P] of [P, m]; zero with a vector of zeros."""
+    """Return the cosine similarity of all pairs, [P, m] → [P, P]; zero for a zero vector."""
     rows = vectors.astype(np.float64)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     unit = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
@@ -183,7 +183,7 @@ def _groups(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
 
 
 def _name_lines(axes: Axes, names: Mapping[str, tuple[float, str]]) -> None:
-    """Each line's name beside its end, moved apart where two would touch."""
+    """Write each line's name at its end, moved apart where two would touch."""
     low, high = axes.get_ylim()
     gap = _LABEL_GAP * (high - low)
     ordered = sorted(names.items(), key=lambda item: item[1][0])

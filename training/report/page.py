@@ -20,7 +20,7 @@ from training.task.task_file import TaskFile
 
 _FOLDER = Path(__file__).parent
 MAX_RUNS_IN_FULL = 2
-"""Of more runs, the best of each task is shown in full."""
+"""Maximum number of runs shown in full; of more, the best of each task is."""
 MAX_TASKS_IN_FULL = 4
 
 
@@ -35,7 +35,7 @@ class Comparison:
 
     @property
     def means(self) -> list[tuple[str, int, float, float]]:
-        """Of runs that differ in their seed or fold alone: name, how many, mean and population deviation of scores."""
+        """Runs that differ only in seed or fold: name, number, mean and population deviation of scores."""
         groups: dict[str, list[float]] = {}
         for run in self.runs:
             groups.setdefault(run.group, []).append(run.record.metrics["report_score"])
@@ -47,7 +47,7 @@ class Comparison:
 
 
 def detailed(runs: Sequence[NamedRun]) -> list[NamedRun]:
-    """Those that are shown in full."""
+    """Runs that are shown in full."""
     if len(runs) <= MAX_RUNS_IN_FULL:
         return list(runs)
     tasks: dict[str, list[NamedRun]] = {}

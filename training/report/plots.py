@@ -1,4 +1,4 @@
-"""The plots of a report: which there are, what each tells in words, and their files."""
+"""Plots of a report: their selection, their descriptions in words, and their files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ MAX_MAPS = 24
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure with its name, which its files have, and what a reader who does not see it is told."""
+    """A figure with the name of its files and a description for readers who cannot see it."""
 
     name: str
     description: str
@@ -61,7 +61,7 @@ def comparison_plots(runs: Sequence[NamedRun], *, suffix: str) -> list[Plot]:
 
 
 def run_plots(record: RunRecord, *, suffix: str) -> list[Plot]:
-    """Of one run: confusion, reliability, confidence, similarity, as far as its folder has what they need."""
+    """Plot confusion, reliability, confidence and similarity of one run, as far as its folder has the data."""
     plots = []
     if record.predictions is not None:
         plots += _answer_plots(record, suffix)

@@ -23,7 +23,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RunRecord:
-    """One finished run as its folder tells it."""
+    """One finished run, read from its folder."""
 
     path: Path
     task: TaskFile
@@ -55,7 +55,7 @@ class RunRecord:
         return float(self.result["calibration"]["temperature"])
 
     def probabilities(self, predictions: Predictions) -> NDArray[np.float64]:
-        """Of the report rows, as they are served, [n, K]."""
+        """Calibrated probabilities of the report rows, [n, K]."""
         return calibrated(predictions.log_probs, self.temperature)
 
 

@@ -1,4 +1,4 @@
-"""What the page shows of one run, as values that a template can lay out."""
+"""View of one run: values for the page's template."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class RunView:
     plots: Mapping[str, Plot]
     """By the first word of their name."""
     labels: Sequence[LabelScores]
-    """Of many labels those of the lowest F1."""
+    """Maximum number of labels shown; of more, those with the lowest F1."""
     all_labels: Sequence[LabelScores]
     """Empty where `labels` are all."""
     pairs: Sequence[ConfusedPair]
@@ -50,7 +50,7 @@ class RunView:
     """Nearest and superposed pieces of each prompt vector."""
     split_meaning: str
     calibration: str
-    """What it came to and on which rows; empty where it was not measured."""
+    """Result and rows of the calibration; empty if it was not measured."""
 
 
 def run_view(run: NamedRun, plots: Sequence[Plot]) -> RunView:
@@ -83,7 +83,7 @@ def run_view(run: NamedRun, plots: Sequence[Plot]) -> RunView:
 
 
 def warnings(record: RunRecord) -> list[str]:
-    """What a reader must know before the score."""
+    """Warnings to read before the score."""
     found = []
     metrics, stop = record.metrics, record.result["stop"]
     if metrics.get("collapsed"):

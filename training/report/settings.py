@@ -1,4 +1,4 @@
-"""What was asked of a run beside its seed and fold, by name: runs that differ in any of it are not averaged."""
+"""Settings of a run except seed and fold, by name: runs that differ in any are not averaged."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ def _settings(record: RunRecord, backbones: Mapping[str, str]) -> Settings:
         | {
             "split": f"{data['folds']} folds" if "folds" in data else str(run.get("split")),
             "limit": run.get("limit") or "none",
-            "precision": run.get("precision", "fp32"),  # the only one that there was before it was told
+            "precision": run.get("precision", "fp32"),  # the only one before runs recorded it
             "backbone": f"{backbones[fingerprint]} {fingerprint.removeprefix('sha256:')[:_SHORT]}",
             "rows": _sum([data.get("train_sha256"), data.get("validation_sha256")]),
             "task file": _sum(identity_fields(record.task.model_dump(mode="json"))),

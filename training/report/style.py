@@ -1,4 +1,4 @@
-"""What every figure looks like: ink, series colours, fonts, spines. The only place that names a colour.
+"""Style of all figures: ink, series colours, fonts, spines. Colours are named only here.
 
 The colours are Okabe and Ito's, darkened for white paper. In a page each stands for a CSS variable, whose dark value is
 `DARK`'s: see `training.report.svg`.

@@ -40,12 +40,12 @@ def _literal(figure: Figure) -> None:
 
 
 def inline_svg(file: str, *, name: str, description: str) -> str:
-    """An SVG file as an element of a page: colours follow the page's theme, ids are its own, it tells what it shows.
+    """Turn an SVG file into an element of a page with the page's colours, unique ids and a description.
 
     Args:
         file: what `svg` made
         name: unique in the page
-        description: what a reader who does not see it needs to know
+        description: text for readers who cannot see it
     """
     body = file[file.index("<svg ") :]
     root = _ROOT.match(body)

@@ -1,1 +1,1 @@
-"""What a prompt's answers are worth: metrics, intervals, calibration, and how they are come by."""
+"""Scoring of a prompt's answers: metrics, intervals, calibration, and the predictions that they need."""

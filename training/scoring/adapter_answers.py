@@ -1,4 +1,4 @@
-"""What an adapter answers on held-out rows, and what of that is written into it: its profile, its calibration."""
+"""Answers of an adapter on held-out rows, and the parts of it made from them: profile and calibration."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +33,7 @@ def answers(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> 
 
 
 def adapter_task(task: TaskFile, adapter: PromptAdapter) -> TaskFile:
-    """A task file's rows and metrics under the adapter's own template and labels, which may stand in another order.
+    """Adapt a task file's rows and metrics to the adapter's template and labels, which may have another order.
 
     Raises:
         InvalidData: their labels are not the same, or are of another kind
@@ -59,7 +59,7 @@ def read_adapter_rows(backbone: Backbone, adapter: PromptAdapter, task: TaskFile
 
 
 def generated(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> NDArray[np.int64]:
-    """What rows generate freely, as labels or INVALID, [n]."""
+    """Generate freely for each row; return labels or INVALID, [n]."""
     prompt = torch.from_numpy(adapter.prompt.copy()).to(backbone.device)
     return generated_answers(backbone, prompt, adapter.spec, rows.token_ids)
 
@@ -109,7 +109,7 @@ class Int8Comparison:
     """Share of the rows that get the same label, 0 to 1."""
 
     def figures(self) -> dict[str, float]:
-        """What goes into the adapter's provenance; a server in int8 looks for it."""
+        """Figures for the adapter's provenance, which a server in int8 requires."""
         return {
             INT8_LABEL_AGREEMENT: round(self.label_agreement, 6),
             "int8_accuracy": round(self.int8.accuracy, 6),

@@ -18,7 +18,7 @@ MANY_LABELS = 20
 ECE_BINS = 15
 
 _LOWEST, _HIGHEST = 0.01, 100.0
-"""What `Calibration` allows."""
+"""Range that `Calibration` allows."""
 _PRIOR_SIGMA = 0.5
 _GOLDEN = (1 + sqrt(5)) / 2
 _BOUND_Z = 1.2816
@@ -30,7 +30,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationFit:
-    """What is served, and what held-out rows said of it."""
+    """A fitted calibration, with its figures on held-out rows."""
 
     calibration: Calibration
     num_rows: int
@@ -41,7 +41,7 @@ class CalibrationFit:
     precision: float | None = None
     """Share of those that would be answered rightly."""
     notes: tuple[str, ...] = ()
-    """What could not be done, and why."""
+    """Parts that could not be fitted, with reasons."""
 
 
 def fit_calibration(
@@ -187,7 +187,7 @@ def calibration_figures(
     log_probs: NDArray[np.float32],  # [n, K], of rows that the fit has not seen
     labels: Labels,  # [n]
 ) -> dict[str, float]:
-    """What a calibration is worth on other rows, by name: `ece` and `brier`, and `raw_…` before it."""
+    """Measure a calibration on other rows, by name: `ece` and `brier`, and `raw_…` before it."""
     return _figures(fit, calibrated(log_probs, fit.calibration.temperature), log_probs, labels)
 
 
@@ -196,9 +196,9 @@ def halves_figures(
     log_probs: NDArray[np.float32],  # [n, K], of the rows that it was fitted on
     labels: Labels,  # [n]
 ) -> dict[str, float]:
-    """What a calibration is worth where there are no other rows: two halves, each under the temperature of the other.
+    """Measure a calibration without other rows: on two halves, each under the temperature of the other.
 
-    Under its own a temperature flatters. A threshold is measured on the rows that it was fitted on.
+    With the rows' own temperature the figures would flatter. A threshold is measured on the rows that fitted it.
     """
     halves = np.random.default_rng(0).permutation(len(labels)) % 2 == 0  # [n]
     probabilities = calibrated(log_probs, fit.calibration.temperature)
@@ -225,7 +225,7 @@ def _figures(
 
 
 def calibration_line(calibration: Calibration, figures: Mapping[str, float], *, role: str = "report") -> str:
-    """What a calibration came to, in words; `figures` as a provenance has them, those of `role` and none but those."""
+    """Describe a calibration in words; `figures` are a provenance's, of which those of `role` are used."""
     ece, brier = (f"{figures[f'{role}_raw_{name}']:.3f} → {figures[f'{role}_{name}']:.3f}" for name in ("ece", "brier"))
     line = f"ECE {ece} at temperature {calibration.temperature:.3g}, Brier score {brier}"
     if calibration.abstain_threshold is None:

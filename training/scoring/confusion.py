@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 INVALID = -1
-"""The answer that is none of the labels: free generation alone gives it."""
+"""An answer outside the labels, which only free generation can give."""
 
 Floats = NDArray[np.float64]
 
@@ -116,7 +116,7 @@ def _mean_ranks(counts: Floats) -> Floats:
 
 
 def _correlation(confusion: Confusion, first: Floats, second: Floats) -> Floats:
-    """Of two numbers a cell, each [C] or [..., C], weighted by the counts."""
+    """Return the correlation of two numbers per cell, each [C] or [..., C], weighted by the counts."""
     counts, total = confusion.counts, confusion.total[..., None]
     first, second = (x - (counts * x).sum(axis=-1, keepdims=True) / total for x in (first, second))  # [..., C]
     spread = (counts * first**2).sum(axis=-1) * (counts * second**2).sum(axis=-1)

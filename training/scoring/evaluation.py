@@ -28,7 +28,7 @@ class TokenizedRows:
     labels: NDArray[np.int64]  # [n]
     num_truncated: int
     groups: tuple[str, ...] | None = None
-    """What each row is judged with (`Example.group`); None where the task has no groups."""
+    """Group of each row (`Example.group`); None if the task has no groups."""
 
     @classmethod
     def of(cls, examples: Sequence[Example], texts: Sequence[TokenizedText]) -> "TokenizedRows":
@@ -45,7 +45,7 @@ class TokenizedRows:
 
     @property
     def mean_tokens(self) -> float:
-        """Of a row."""
+        """Loss per row."""
         return sum(map(len, self.token_ids)) / len(self.token_ids)
 
     def digest(self) -> str:

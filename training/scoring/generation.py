@@ -17,9 +17,9 @@ from training.scoring.metrics import Metrics
 
 
 def greedy(backbone: Backbone, encoded: Encoded, num_rows: int, *, max_new_tokens: int) -> list[tuple[int, ...]]:
-    """The likeliest next token again and again, of every row, until end-of-sequence, which is left out.
+    """Generate greedily for every row until end-of-sequence, which is left out.
 
-    Each step decodes the words so far anew: label words are a few tokens long.
+    Each step decodes all words so far again, since label words are a few tokens long.
     """
     eos = backbone.architecture.eos_id
     words: list[list[int]] = [[] for _ in range(num_rows)]

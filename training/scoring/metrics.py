@@ -1,4 +1,4 @@
-"""What a set of predictions is worth by its task's metrics, and what a constant answer would have been worth."""
+"""Metrics of predictions, and of the best constant answer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ def measure(
 
 
 def measure_answers(
-    answers: NDArray[np.int64],  # [n], INVALID where it is no label
+    answers: NDArray[np.int64],  # [n], INVALID if it is not a label
     labels: NDArray[np.int64],  # [n]
     *,
     num_labels: int,

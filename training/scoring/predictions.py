@@ -1,4 +1,4 @@
-"""What a run's best prompt answered on the report rows, as a Parquet file: the report and other tools read it."""
+"""Predictions of a run's best prompt on the report rows, as a Parquet file for the report and other tools."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Predictions:
     fields: tuple[dict[str, str], ...]
     """The template's fields with their texts."""
     groups: tuple[str, ...] | None
-    """What each row is judged with; None where the task has no groups."""
+    """Group of each row; None if the task has no groups."""
     label_names: tuple[str, ...]
     """In the task's order; columns of `log_probs`."""
     labels: NDArray[np.int64]  # [n]

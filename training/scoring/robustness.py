@@ -10,7 +10,7 @@ from training.data.examples import Example
 Perturbation = Callable[[str, random.Random], str]
 
 _TYPO_SHARE = 0.05
-"""Of the letters."""
+"""Share of letters with a typo."""
 
 
 def perturbed(examples: Sequence[Example], name: str, *, spec: TaskSpec, seed: int = 0) -> tuple[Example, ...]:

@@ -27,20 +27,20 @@ class SweepFolder:
     """One sweep's files. Another sweep's folder is refused; so is one that another process works in."""
 
     def __init__(self, path: Path, described: Mapping[str, object], *, resume: bool) -> None:
-        """Begin a sweep's folder, or go on with it.
+        """Create a sweep's folder, or resume it.
 
         Args:
-            described: what makes the sweep this one and no other, as JSON
+            described: identity of the sweep as JSON
 
         Raises:
-            InvalidArguments: it holds a sweep, and `resume` is not said or the sweep is another one
-            FolderInUse: another process has it open
+            InvalidArguments: it holds a sweep, and `resume` is not set or the sweep differs
+            FolderInUse: another process uses it
         """
         self.path = path
         if resume and not (path / SWEEP).exists():
             raise InvalidArguments(f"{path} holds no sweep to resume")
         if not resume and (path / SWEEP).exists():
-            raise InvalidArguments(f"{path} holds a sweep already; go on with it by --resume, or name another by --out")
+            raise InvalidArguments(f"{path} holds a sweep already; resume it with --resume, or name another folder with --out")
         with ExitStack() as held:
             held.enter_context(locked(path))
             self._check(json.loads(json.dumps(described)))
@@ -59,7 +59,7 @@ class SweepFolder:
         return self.path / TRIALS / f"{number:04d}"
 
     def write(self, outcome: Mapping[str, object]) -> None:
-        """What the sweep came to so far, into `sweep.json`."""
+        """Write the sweep's results so far into `sweep.json`."""
         self._write({"sweep": self._read()["sweep"], **outcome})
 
     def write_page(self, page: str) -> None:
@@ -100,7 +100,7 @@ def write_result(run: Path, result: TrainResult) -> None:
 
 
 def read_result(run: Path) -> TrainResult | None:
-    """What `write_result` wrote; None where it never came to it."""
+    """Read the result that `write_result` wrote; None if there is none."""
     if not (run / RESULT).exists():
         return None
     with safe_open(run / RESULT, framework="np") as file:

@@ -1,7 +1,7 @@
-"""Trains a sweep's stacks on Ray's workers: each holds the backbone and trains whole stacks, handed to whoever is free.
+"""Training of a sweep's stacks on Ray: each worker holds the backbone and trains whole stacks.
 
-A worker trains in a thread of its own and stops at each evaluation to ask whether the trial is hopeless: a call into
-the actor answers the last question and comes back with the next one, or with the results.
+A worker trains in a separate thread and waits at each evaluation for the decision whether to prune the trial: a call to
+the actor answers the last question and returns the next one, or the results.
 """
 
 import logging
@@ -32,7 +32,7 @@ LOCAL = "local"
 
 @dataclass(frozen=True, slots=True)
 class StackRequest:
-    """A worker asks: is this trial hopeless?"""
+    """A worker's question whether to prune a trial."""
 
     number: int
     event: EvalEvent
@@ -41,12 +41,12 @@ class StackRequest:
 
 @dataclass(frozen=True, slots=True)
 class TrainedTrial:
-    """What a trial came to on a worker."""
+    """Result of a trial on a worker."""
 
     number: int
     result: TrainResult
     files: dict[str, bytes]
-    """Of its run folder."""
+    """Files of its run folder."""
 
 
 Said = StackRequest | list[TrainedTrial] | BaseException
@@ -121,7 +121,7 @@ def cluster(address: str, *, num_cpus: int | None = None) -> Iterator[None]:
     Raises:
         InvalidArguments: nothing answers at the address
     """
-    # Ray would tell its makers of this use, and serve a page
+    # disable Ray's usage statistics and dashboard
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     page = False if address == LOCAL else None
     try:

@@ -1,34 +1,34 @@
-"""The errors of serving. What each means to an HTTP caller stands in `problems.py` and nowhere else.
+"""Errors of serving. `service/api/problems.py` alone maps them to HTTP.
 
 ServiceError
-├── QueueFull           more work waits than the server takes
-│   └── RateLimited     the tenant has asked for as much as it may for now
-├── DeadlineExceeded    the caller's time ran out before the answer
-├── Unauthenticated     no key, or none that is valid now
-├── Forbidden           the key's role does not reach so far
+├── QueueFull           the queue is full
+│   └── RateLimited     the tenant's rate limit is reached
+├── DeadlineExceeded    the request's deadline has passed
+├── Unauthenticated     the key is missing or invalid
+├── Forbidden           the key's role does not permit the request
 ├── NotReady            the model thread is not running, or the server is shutting down
 ├── InferenceFailed     the model could not answer this row
-├── AdapterTripped      the adapter's rows failed again and again: it is refused for a while
-├── OutOfMemory         the row does not fit in memory, not even alone
-├── ClientDisconnected  the caller hung up
-├── BodyTooLarge        more bytes than the route takes
-├── MalformedBody       bytes that are not what their headers say
+├── AdapterTripped      the adapter's rows failed repeatedly: it is refused for a while
+├── OutOfMemory         the row does not fit in memory, even alone
+├── ClientDisconnected  the caller closed the connection
+├── BodyTooLarge        the body exceeds the route's limit
+├── MalformedBody       the body contradicts its headers
 ├── UnsupportedMediaType
-├── UnsupportedEncoding a content coding that is not read
-├── PreconditionFailed  the alias is not in the state that If-Match or If-None-Match asks for
-├── Misdirected         the Host header names no host that the server answers for
-├── QuotaExceeded       the tenant has stored as much as it may
-├── InvalidRequest      well-formed JSON that asks for something impossible
+├── UnsupportedEncoding the content coding is not supported
+├── PreconditionFailed  the alias does not match If-Match or If-None-Match
+├── Misdirected         the server does not serve the Host header's name
+├── QuotaExceeded       the tenant's storage quota is reached
+├── InvalidRequest      well-formed JSON with impossible content
 └── BackboneMismatch    the adapter belongs to another backbone than the one served
 """
 
 from typing import Literal, get_args
 
 AdmissionReason = Literal["rows", "tokens", "tenant_rows", "tenant_tokens", "rate", "token_rate", "concurrency"]
-"""Whose bound a refused request met: the queue's, its tenant's share of it, or one of its tenant's limits."""
+"""Limit that a refused request reached: the queue's, its tenant's share of it, or one of its tenant's limits."""
 ADMISSION_REASONS: tuple[AdmissionReason, ...] = get_args(AdmissionReason)
 AuthenticationReason = Literal["missing", "malformed", "unknown", "expired"]
-"""What is wrong with a key: none was shown, it is no key at all, or none that is valid now."""
+"""Fault of a key: missing, malformed, or not valid now."""
 AUTHENTICATION_REASONS: tuple[AuthenticationReason, ...] = get_args(AuthenticationReason)
 
 
@@ -69,7 +69,7 @@ class Forbidden(ServiceError):
 
 
 class InferenceFailed(ServiceError):
-    """The forward of this row raised, or its scores are no numbers."""
+    """The forward of this row failed, or its scores are not finite."""
 
 
 class AdapterTripped(ServiceError):
@@ -85,11 +85,11 @@ class OutOfMemory(ServiceError):
 
 
 class QuotaExceeded(ServiceError):
-    """What the tenant would have stored passes a limit of it; something must go first."""
+    """The upload would exceed one of the tenant's storage quotas; delete something first."""
 
 
 class ClientDisconnected(ServiceError):
-    """Nobody is there to be answered."""
+    """The caller closed the connection."""
 
 
 class BodyTooLarge(ServiceError):
@@ -109,7 +109,7 @@ class UnsupportedEncoding(ServiceError):
 
 
 class PreconditionFailed(ServiceError):
-    """What the request's If-Match or If-None-Match asks for does not hold."""
+    """The request's If-Match or If-None-Match does not hold."""
 
 
 class Misdirected(ServiceError):

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_results(plans: Sequence["RunPlan"]) -> list[tuple["TaskFile", "RunResult"]]:
-    """Print the results of all runs that have any, and return the best of each task by its selection rows.
-    """
+    """Print the results of all runs that have any, and return the best of each task by its selection rows."""
     from training.runs.layout import RESULT
     from training.runs.run_result import read_run_result
 

@@ -1,7 +1,7 @@
-"""Adapters ready for the model thread: parsed, checked against the backbone, their trie built.
+"""Loaded adapters, ready for the model thread: parsed, checked against the backbone, with their trie.
 
-`AdapterCache` belongs to the event loop. Each digest is loaded once however many ask for it, and nobody waits
-behind another's load.
+`AdapterCache` belongs to the event loop. Concurrent requests for one digest share one load, and no request waits for
+another digest's load.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ _MAX_LOADS = 32
 
 @dataclass(slots=True, eq=False)
 class LoadedAdapter:
-    """What answering needs of one version, and no more: ten thousand of them are in memory."""
+    """The parts of a version that classification needs, and no more: ten thousand of them are in memory."""
 
     digest: str
     prompt: NDArray[np.float32] | None
-    """[P, H] while it is on the host; None while the bank has it, which gives it back when it needs the place.
+    """[P, H] while it is in host memory; None while it is in the prompt table, which returns it on eviction.
 
-    Once the adapter's first row was submitted this is the model thread's.
+    From the adapter's first submitted row on it belongs to the model thread.
     """
     num_virtual_tokens: int
     template: Template
@@ -121,7 +121,7 @@ class AdapterCache:
         return await asyncio.shield(loading)
 
     def add(self, adapter: LoadedAdapter) -> None:
-        """Keep an adapter that somebody has loaded already."""
+        """Add an adapter that is already loaded."""
         self._loaded[adapter.digest] = adapter
         self._loaded.move_to_end(adapter.digest)
         while len(self._loaded) > self._max_adapters:
@@ -152,7 +152,7 @@ _log = structlog.get_logger("service")
 
 
 class Prefetch:
-    """A few loads at a time in the background; what fails is logged, and told to whoever asks for it."""
+    """Background loads, a few at a time; failures are logged, and raised for requests that need the adapter."""
 
     def __init__(self, adapters: AdapterCache, *, concurrency: int = 2, max_waiting: int = 1_024) -> None:
         self._adapters, self._concurrency, self._max_waiting = adapters, concurrency, max_waiting

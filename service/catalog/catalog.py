@@ -52,7 +52,7 @@ class Catalog:
         return sorted((info for (owner, _), info in self._tasks.items() if owner == tenant), key=lambda i: i.task)
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
-        """What a ref means now (`NotFound`, or `Conflict` for an ambiguous digest prefix)."""
+        """Resolve a ref; raise `NotFound`, or `Conflict` for an ambiguous digest prefix."""
         return self.task(tenant, ref.task).resolve(ref)
 
     def _apply(self, change: Change) -> None:

@@ -1,4 +1,4 @@
-"""A registry that tells of every call: how long it took, and whether the store behind it was there."""
+"""Registry wrapper that reports every call: its duration, and whether the store was reachable."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -37,7 +37,7 @@ class RegistryCall:
 
 
 class InstrumentedRegistry:
-    """What a registry does, told to `on_call` in the thread that called."""
+    """Registry that reports each call to `on_call`, in the calling thread."""
 
     def __init__(self, registry: Registry, on_call: Callable[[RegistryCall], None]) -> None:
         self._registry, self._on_call = registry, on_call

@@ -1,4 +1,4 @@
-"""Routing: which version answers a bare task name under its `Traffic`. Pure: what is drawn by lot comes in."""
+"""Routing: the version that answers a bare task name under its `Traffic`. Pure: randomness is passed in."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,21 +11,21 @@ MAX_STICKY_KEY_CHARS = 256
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who answers a request, and who computes the same rows only to be compared."""
+    """The version that answers a request, and the shadow that computes the same rows for comparison."""
 
     primary: Resolution
     shadow: Resolution | None = None
 
 
 def route(task: TaskInfo, ref: Ref, *, sticky_key: str | None, draw: Callable[[], float]) -> Route:
-    """Where a request goes. Only the bare name (or `@production`) is split; any other ref means what it says.
+    """Return the route of a request. Only the bare name (or `@production`) is split; other refs name their version.
 
     Args:
-        sticky_key: the caller's word for whoever shall always get the same version
+        sticky_key: the caller's key for requests that must get the same version
         draw: a number in [0, 1) for a request without a key
 
     Raises:
-        NotFound, Conflict: as `TaskInfo.resolve`; a canary answers no task that has no production version
+        NotFound, Conflict: as `TaskInfo.resolve`; a task without production version has no canary
     """
     named = task.resolve(ref)
     if ref.alias != PRODUCTION:
@@ -41,10 +41,10 @@ def route(task: TaskInfo, ref: Ref, *, sticky_key: str | None, draw: Callable[[]
 
 
 def position(tenant: str, task: str, canary: int, sticky_key: str) -> float:
-    """Where a key stands in [0, 1): the same in every process, and by lot anew with each canary version.
+    """Return a key's position in [0, 1): the same in every process, and independent for each canary version.
 
-    A key is with the canary where this is below the canary's share. So a share that grows keeps those who were in, and
-    the first to get one canary are not the first to get the next.
+    A key gets the canary if its position is below the canary's share. A growing share thus keeps its keys, and the
+    first keys of one canary are not the first of the next.
     """
     # no name has a line break in it, so no two keys of different tasks are hashed alike
     asked = f"{tenant}\n{task}\n{canary}\n{sticky_key}".encode("utf-8", "surrogatepass")

@@ -47,7 +47,7 @@ class CatalogSync:
 
     @property
     def lag_s(self) -> float:
-        """How long ago the registry last told what changed; 0 before the first time."""
+        """Seconds since the last successful poll of the registry; 0 before the first."""
         return 0.0 if self._read_at is None else time.monotonic() - self._read_at
 
     async def start(self) -> None:

@@ -75,9 +75,7 @@ def known_manifest(
         from_files(to_files(PromptAdapter(prompt, manifest)))
     except ValidationError as exc:
         where, value, message = first_error(exc)
-        raise InvalidArguments(
-            f"cannot export an adapter: {exc.title} {where} {value}: {message}"
-        ) from exc
+        raise InvalidArguments(f"cannot export an adapter: {exc.title} {where} {value}: {message}") from exc
     except InvalidAdapter as exc:
         raise InvalidArguments(f"cannot export an adapter: {exc}") from exc
     return manifest

@@ -38,9 +38,7 @@ def identity_fields(task: Mapping[str, object]) -> dict[str, object]:
         task: a `TaskFile` as JSON
     """
     data = task.get("data")
-    read = (
-        {name: value for name, value in data.items() if name not in _PLACES} if isinstance(data, Mapping) else data
-    )
+    read = {name: value for name, value in data.items() if name not in _PLACES} if isinstance(data, Mapping) else data
     return {name: read if name == "data" else value for name, value in task.items() if name not in _DESCRIPTIVE}
 
 

@@ -40,7 +40,7 @@ class SweepFolder:
         if resume and not (path / SWEEP).exists():
             raise InvalidArguments(f"{path} holds no sweep to resume")
         if not resume and (path / SWEEP).exists():
-            raise InvalidArguments(f"{path} holds a sweep already; resume it with --resume, or name another folder with --out")
+            raise InvalidArguments(f"{path} holds a sweep already; resume it by --resume, or name another by --out")
         with ExitStack() as held:
             held.enter_context(locked(path))
             self._check(json.loads(json.dumps(described)))

@@ -1,4 +1,4 @@
-"""What a sweep tries: ranges and choices of a run's arguments, and how Optuna draws from them."""
+"""Search space of a sweep: ranges and choices of a run's arguments, and how Optuna samples them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ class Span:
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high:
-            raise InvalidArguments(f"the range {self.low:g}:{self.high:g} is none, expected 0 < low < high")
+            raise InvalidArguments(f"the range {self.low:g}:{self.high:g} is invalid, expected 0 < low < high")
 
 
 Numbers = Span | tuple[float, ...]
@@ -46,7 +46,7 @@ Numbers = Span | tuple[float, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSpace:
-    """The values that runs are tried with. A single choice is taken as it is, and is no dimension of the search."""
+    """Values of a run's arguments. An argument with a single choice is not searched."""
 
     methods: tuple[MethodName, ...] = ("superpos",)
     lr: Numbers = Span(0.001, 1.0)
@@ -72,7 +72,7 @@ class SearchSpace:
         return tuple(name for name, values in choices.items() if isinstance(values, Span) or len(values) > 1)
 
     def dimensions_of(self, method: MethodName) -> tuple[str, ...]:
-        """Those that a method has a use for."""
+        """Return the arguments that a method uses."""
         return tuple(name for name in self.dimensions if method in ARGUMENTS[name].methods)
 
     def draw(self, trial: "BaseTrial", fixed: TrainArguments) -> TrainArguments:
@@ -95,10 +95,10 @@ class SearchSpace:
         )
 
     def check(self, fixed: TrainArguments, *, vocab_size: int) -> None:
-        """Refuse a space with a run in it that cannot be.
+        """Refuse a space that contains an impossible run.
 
         Raises:
-            InvalidArguments: an end of a range or a choice is no value of its argument, or the vocabulary is too small
+            InvalidArguments: an end of a range or a choice is invalid for its argument, or the vocabulary is too small
         """
         for _ in self._ends(fixed):
             pass
@@ -150,19 +150,19 @@ def counts(text: str, name: str) -> tuple[int, ...]:
 
 
 def methods(text: str) -> tuple[MethodName, ...]:
-    """Names of methods with commas between them.
+    """Parse names of methods separated by commas.
 
     Raises:
-        InvalidArguments: one is no method's name
+        InvalidArguments: a name is not a method's
     """
     return _names(text, "method", tuple(name for name in get_args(MethodName) if name not in UNSWEPT))
 
 
 def bases(text: str) -> tuple[Basis, ...]:
-    """Names of bases with commas between them.
+    """Parse names of bases separated by commas.
 
     Raises:
-        InvalidArguments: one is no basis's name
+        InvalidArguments: a name is not a basis's
     """
     return _names(text, "basis", get_args(Basis))
 

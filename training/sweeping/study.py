@@ -33,8 +33,8 @@ class Trial:
 class SweepStudy:
     """One study in a SQLite file. One process at a time may have it open.
 
-    Every method raises `SweepFailed` where the file cannot be read or written, as on a full disk; all that it was told
-    before is still there.
+    Every method raises `SweepFailed` if the file cannot be read or written, e.g. on a full disk; everything recorded
+    before is kept.
     """
 
     def __init__(
@@ -105,8 +105,8 @@ class SweepStudy:
         return len(self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
 
     def ask(self, count: int) -> list[Trial]:
-        """So many trials to train together; those that were lost come first."""
-        # drawn anew for each stack: a resumed sweep does not draw its first trials a second time
+        """Return `count` trials to train together; lost trials come first."""
+        # a new sampler per stack, so that a resumed sweep does not repeat its first trials
         num_trials = len(self._study.get_trials(deepcopy=False))
         seed = np.random.SeedSequence([self._fixed.seed, num_trials]).generate_state(1)
         # a running trial counts as a bad one: the rest of the stack is drawn elsewhere (constant liar)
@@ -126,13 +126,13 @@ class SweepStudy:
         return trial.should_prune()
 
     def tell(self, number: int, value: float, *, loss: float, best_epoch: int, stop: str) -> None:
-        """What a trial came to.
+        """Record the result of a trial.
 
         Args:
-            loss: its selection loss, which tells equal values apart
-            stop: why it ended; `pruned` marks it so
+            loss: its selection loss, which orders equal values
+            stop: reason of its end; `pruned` marks it as pruned
         """
-        # a trial of another process can have ended on disk before it was told
+        # a trial of another process can have ended on disk before it was recorded
         trial = self._running.pop(number, None) or optuna.Trial(self._study, self._study.trials[number]._trial_id)
         trial.set_user_attr("loss", loss)
         trial.set_user_attr("best_epoch", best_epoch)
@@ -143,10 +143,10 @@ class SweepStudy:
             self._study.tell(number, value)
 
     def lose(self, numbers: Sequence[int], *, count_attempt: bool) -> list[int]:
-        """Trials that ended without a value: failed, and asked again; those that were too often come back.
+        """Mark trials without a value as failed and queue them again; return those that failed too often.
 
         Args:
-            count_attempt: whether the trial may be to blame; an interrupted process is not its fault
+            count_attempt: whether the trial may be the cause, unlike an interrupted process
         """
         given_up = []
         for number in numbers:

@@ -1,4 +1,4 @@
-"""A sweep under way: which trials come next, what they came to, which is best. Where they train is not its matter."""
+"""Running sweep: the next trials, their results, and the best one. It does not know where they train."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -23,21 +23,21 @@ from training.sweeping.study import MAX_ATTEMPTS, PrunerName, SweepStudy, Trial
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPlan:
-    """What a sweep was asked to do."""
+    """Settings of a sweep."""
 
     space: SearchSpace
     fixed: TrainArguments
-    """What the space leaves open; its seed draws the rows of every trial and the search."""
+    """Arguments outside the space; their seed decides the rows of every trial and the search."""
     trials: int
     parallel: int
     """Trials of one stack."""
     metric: str
-    """What trials are compared by: a figure of the best epoch on the selection rows."""
+    """Figure that compares trials: of the best epoch on the selection rows."""
     pruner: PrunerName = "median"
 
 
 def described(plan: SweepPlan, task: SweepTask, *, fingerprint: str) -> dict[str, object]:
-    """What makes it this sweep and no other, for `sweep.json`; more trials and other stacks go on with it.
+    """Return the identity of the sweep for `sweep.json`; the number of trials and the stacks are not part of it.
 
     Args:
         fingerprint: the backbone's
@@ -61,7 +61,7 @@ class EndedTrial:
 
 
 class Sweep:
-    """Asks the study for stacks, keeps what they came to, and knows the best."""
+    """Takes stacks from the study, records their results, and knows the best."""
 
     def __init__(
         self,
@@ -72,14 +72,14 @@ class Sweep:
         on_evaluation: Callable[[Trial, EvalEvent], None] = lambda trial, event: None,
         on_end: Callable[["Sweep", EndedTrial], None] = lambda sweep, trial: None,
     ) -> None:
-        """Open the sweep's study; what a process before left unfinished is kept if it had ended, and else asked again.
+        """Open the sweep's study; of an earlier process, ended trials are kept and unfinished ones repeated.
 
         Args:
-            on_evaluation: hears of a trial that goes on after an evaluation
-            on_end: hears of a trial that has a value
+            on_evaluation: called for a trial that continues after an evaluation
+            on_end: called for a trial that has a value
 
         Raises:
-            InvalidArguments: the metric is none of the task's
+            InvalidArguments: the task does not have the metric
         """
         known = ("score", "loss", *task.task.scoring.measured)
         if plan.metric not in known:
@@ -118,7 +118,7 @@ class Sweep:
         return self._study.should_prune(number, self._value(best))
 
     def keep(self, number: int, result: TrainResult) -> None:
-        """A trial has ended: written down, then told to the study."""
+        """Write down an ended trial, then record it in the study."""
         write_result(self.folder.trial(number), result)
         self._tell(number, result)
 

@@ -89,7 +89,7 @@ def test_a_sweep_that_was_killed_goes_on_and_repeats_no_trial_that_had_ended(des
 @pytest.mark.parametrize(
     ("given", "refusal"),
     [
-        (["--lr", "1.0:0.1"], "the range 1:0.1 is none, expected 0 < low < high"),
+        (["--lr", "1.0:0.1"], "the range 1:0.1 is invalid, expected 0 < low < high"),
         (["--lr", "0.1:1000"], "lr is 1000.0, expected above 0 and at most 100"),
         (["--method", "superpos,soup"], "method is 'soup', expected one or more of superpos, simple, residual, dpt"),
         (["--method", "spot"], "method is 'spot', expected one or more of superpos, simple, residual, dpt"),

@@ -156,7 +156,7 @@ def test_a_folder_of_another_sweep_is_refused(tiny: Backbone, task: TaskFile, tm
     ):
         pass
     with (
-        pytest.raises(InvalidArguments, match="holds a sweep already; go on with it by --resume"),
+        pytest.raises(InvalidArguments, match="holds a sweep already; resume it by --resume"),
         sweep_in(folder, subject),
     ):
         pass
@@ -201,7 +201,7 @@ def test_a_space_with_a_run_that_cannot_be_is_refused(space: SearchSpace, messag
 @pytest.mark.parametrize(
     ("read", "text", "message"),
     [
-        (numbers, "1.0:0.1", "the range 1:0.1 is none, expected 0 < low < high"),
+        (numbers, "1.0:0.1", "the range 1:0.1 is invalid, expected 0 < low < high"),
         (numbers, "0:0.1", "the range 0:0.1 is none"),
         (numbers, "a:b", "lr is 'a:b', expected low:high, or numbers"),
         (numbers, "1:2:3", "lr is '1:2:3', expected low:high, or numbers"),

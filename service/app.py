@@ -1,4 +1,4 @@
-"""`create_app`: the FastAPI application of one server. Importing this does nothing."""
+"""Builds the FastAPI application of one server: routes, middleware, error handlers. Importing it has no effects."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ from service.api.problems import internal_error_handler, register_handlers
 from service.api.routes import admin, classify, open_inference, openai, rollouts, tasks, tei, usage
 from service.api.routes.health import health_router
 from service.gauges import register_gauges
-from service.runtime import build_runtime
+from service.runtime import Runtime, build_runtime
 from service.settings import Settings
 from service.telemetry.multiprocess import SharedFolder
 
@@ -76,21 +76,7 @@ def create_app(
     )
     routes = _include_routers(app, health_router(metrics, drain), require_keys=settings.require_keys)
     register_handlers(app, [*routes, *app.routes], formats=[api.ERROR_FORMAT for api in _COMPATIBLE_APIS])
-    app.add_middleware(
-        AuthenticationMiddleware,
-        directory=runtime.tenancy.account_cache,
-        quotas=runtime.tenancy.quotas,
-        require_keys=settings.require_keys,
-    )
-    _add_middleware(app, settings)
-    app.add_middleware(
-        RequestContextMiddleware,
-        metrics=metrics,
-        usage=runtime.monitoring.usage,
-        drain=drain,
-        tracing=runtime.telemetry.tracing,
-    )
-    app.add_middleware(DrainBodyMiddleware)
+    _add_middleware(app, runtime, drain)
     metrics.register_routes([route.path for route in routes])
     return app
 
@@ -111,9 +97,16 @@ def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> 
     return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
 
 
-def _add_middleware(app: FastAPI, settings: Settings) -> None:
+def _add_middleware(app: FastAPI, runtime: Runtime, drain: Drain) -> None:
     """Add the middleware around the routes, from the inside out."""
+    settings = runtime.settings
     limits = {"max_body_bytes": settings.max_body_bytes, "max_upload_bytes": settings.max_upload_bytes}
+    app.add_middleware(
+        AuthenticationMiddleware,
+        account_cache=runtime.tenancy.account_cache,
+        quotas=runtime.tenancy.quotas,
+        require_keys=settings.require_keys,
+    )
     app.add_middleware(ConditionalGetMiddleware)
     app.add_middleware(BodyLimitMiddleware, **limits)  # after decompression
     app.add_middleware(GunzipMiddleware)
@@ -123,3 +116,11 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM_BYTES, compresslevel=_GZIP_LEVEL)
     # added here as well: the framework's own is outermost, where a response gets no request id
     app.add_middleware(ServerErrorMiddleware, handler=internal_error_handler)
+    app.add_middleware(
+        RequestContextMiddleware,
+        metrics=runtime.telemetry.metrics,
+        usage=runtime.monitoring.usage,
+        drain=drain,
+        tracing=runtime.telemetry.tracing,
+    )
+    app.add_middleware(DrainBodyMiddleware)

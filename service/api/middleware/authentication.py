@@ -22,8 +22,9 @@ _BEARER = "bearer "
 class AuthenticationMiddleware:
     """Puts a `RequestSession` into every request's state. Reading the body or asking for the principal opens it."""
 
-    def __init__(self, app: ASGIApp, *, directory: AccountCache, quotas: Quotas, require_keys: bool) -> None:
-        self._app, self._directory, self._quotas, self._require_keys = app, directory, quotas, require_keys
+    def __init__(self, app: ASGIApp, *, account_cache: AccountCache, quotas: Quotas, require_keys: bool) -> None:
+        self._app, self._account_cache = app, account_cache
+        self._quotas, self._require_keys = quotas, require_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,7 +56,7 @@ class AuthenticationMiddleware:
             raise Unauthenticated(
                 f"no key: send it as 'Authorization: Bearer sp_…' or as '{API_KEY}: sp_…'", reason="missing"
             )
-        return principal_by_key(text, self._directory.key, now=datetime.now(UTC))
+        return principal_by_key(text, self._account_cache.key, now=datetime.now(UTC))
 
 
 class RequestSession:

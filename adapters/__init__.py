@@ -1,6 +1,6 @@
-"""What an adapter is: task, prompt, files, digest, registry. No torch, and no import of the model or the server.
+"""Adapters: task, prompt, files, digest and registry. The package imports neither torch nor model or server.
 
-PyPI has an unrelated package of this name (AdapterHub); `SUPERPOS` tells them apart.
+PyPI has an unrelated package of this name (AdapterHub); `SUPERPOS` distinguishes them.
 """
 
 from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance

@@ -73,7 +73,7 @@ class Manifest(_Frozen):
     calibration: Calibration = Calibration()
     provenance: Provenance
     validation: ValidationProfile | None = None
-    """What it answered on its held-out rows; without it, live answers are not watched for drift."""
+    """Profile of its answers on held-out rows; without it, live answers are not monitored for drift."""
 
     @model_validator(mode="after")
     def _profile_of_this_task(self) -> Self:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def atomic_write(files: Mapping[Path, bytes], *, synced: bool = False) -> None:
-    """Write files, all of them beside their places before the first takes its own.
+    """Write all files under temporary names, then rename each to its own.
 
-    A disk that fills up, or a process that ends before that, leaves what was there.
+    If the disk fills up or the process ends before the first rename, the old files remain.
 
     Args:
-        synced: flush to the disk first, so that this holds for a machine that ends as well
+        synced: flush to the disk first, so that this also holds if the machine fails
 
     Raises:
         OSError: with the name of the file

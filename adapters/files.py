@@ -186,7 +186,7 @@ def _read_tensor(data: bytes) -> NDArray[np.float32]:
 
 
 def _kind_of(data: bytes) -> str:
-    """What a file that is no safetensors seems to be, for the message alone."""
+    """Guess the format of a file that is not safetensors, for the message."""
     if data[:4] == b"PK\x03\x04":
         return "a zip archive (a PyTorch checkpoint?)"
     if data[:1] == b"\x80":

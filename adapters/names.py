@@ -60,7 +60,7 @@ class Ref:
         """Read a ref.
 
         Raises:
-            InvalidName: it is none of the four forms
+            InvalidName: the text has none of the four forms
         """
         task, at, selector = text.partition("@")
         check_name("task", task)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 CONFIDENCE_BINS = 10
 """Bins of the best label's calibrated probability, each 0.1 wide; 1.0 belongs to the last."""
 _MAX_ROWS = 2**53 - 1
-"""What canonical JSON (RFC 8785) can hold."""
+"""Largest integer of canonical JSON (RFC 8785)."""
 
 Count = Annotated[int, Field(ge=0, le=_MAX_ROWS, strict=True)]
 

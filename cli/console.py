@@ -40,7 +40,7 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise  # the reader is gone, so nobody would see the message
+        raise  # the reader is gone, so the message would not be seen
     except Exception as exc:
         if not isinstance(exc, (CommandError, OSError, *_imported_errors())):
             raise

@@ -59,34 +59,34 @@ class Settings(BaseSettings):
     offline: bool = False
     device: str = "cpu"
     precision: Literal["fp32", "int8", "bf16"] = "fp32"
-    """`int8` on a CPU; `bf16` on CUDA, or on a CPU that multiplies in it; a choice, never made for you."""
+    """`int8` on a CPU; `bf16` on CUDA (untested), or on a CPU that multiplies in it. Never chosen automatically."""
     force_precision: bool = False
-    """Serve in int8 also adapters that were not validated there."""
+    """Serve adapters in int8 that were not validated in int8."""
     cache_dir: Path = Field(default_factory=default_cache_dir)
     registry: str = Field(default_factory=lambda: str(default_registry()))
     """A SQLite file, or a Redis server's URL (redis://, rediss://, unix://)."""
     registry_wait_s: Annotated[float, Field(ge=0)] = 30.0
-    """How long a start waits for a Redis server that does not answer yet."""
+    """Seconds that the start waits for a Redis server that does not respond."""
     default_task: str | None = None
-    """The ref that TEI's bare routes (`/predict`, `/info`) mean; None where each request must name one."""
+    """Ref of TEI's bare routes (`/predict`, `/info`); None if each request must name one."""
     bundled: bool = True
-    """Publish the bundled adapters into a registry that is empty."""
+    """Publish the bundled adapters into an empty registry."""
 
     require_keys: bool = False
-    """Answer nobody without a key. Without this everybody who reaches the port is the one tenant's administrator."""
+    """Refuse requests without a key. Otherwise every client of the port is the single tenant's administrator."""
     admin_key: SecretStr | None = None
-    """An administrator's key that is there from the start: `sp_<id>_<secret>`."""
+    """The first administrator's key: `sp_<id>_<secret>`."""
     admin_key_file: Path | None = None
-    """A file with that key, as container engines mount secrets."""
+    """File with that key, as container engines mount secrets."""
     host: str = "127.0.0.1"
-    """Beyond loopback only with keys."""
+    """Address to listen on; beyond loopback only with `require_keys`."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """Further names that a server without keys may be asked under, beside localhost and loopback addresses."""
+    """Host names that a server without keys accepts in addition to localhost and loopback addresses."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """CPU threads of the model in each process; None leaves PyTorch's choice, or shares the cores among the workers."""
+    """CPU threads of the model in each process; None is PyTorch's choice, or divides the cores among the workers."""
     workers: Annotated[int, Field(ge=1)] = 1
-    """Processes behind the one port, each with the whole model, a queue and a bank of its own."""
+    """Worker processes behind the port, each with its own model, queue and prompt table."""
 
     max_batch_tokens: Annotated[int, Field(ge=1)] = 1_024
     max_queue_rows: Annotated[int, Field(ge=1)] = 1_024
@@ -99,34 +99,33 @@ class Settings(BaseSettings):
     default_timeout_ms: Annotated[int, Field(ge=1)] = 30_000
     max_timeout_ms: Annotated[int, Field(ge=1)] = 120_000
     prompt_table_bytes: Annotated[int, Field(ge=1 << 20)] = 256 << 20
-    """Device memory for resident prompts; the least recently used leave past it."""
+    """Device memory for prompts; beyond it the least recently used are evicted."""
     max_loaded_adapters: Annotated[int, Field(ge=1)] = 20_000
     result_cache_bytes: Annotated[int, Field(ge=0)] = 0
-    """Host memory for answers that may be given again without the model; 0 computes every row."""
+    """Host memory of the result cache; 0 computes every row."""
     poll_interval_s: Annotated[float, Field(gt=0)] = 0.05
-    """How often the registry is asked what changed."""
+    """Seconds between polls of the registry's change log."""
     breaker_failures: Annotated[int, Field(ge=1)] = 3
-    """Failed rows in a row after which an adapter is refused for a while."""
+    """Consecutive failed rows after which an adapter is refused for `breaker_reset_s`."""
     breaker_reset_s: Annotated[float, Field(gt=0)] = 30.0
     forward_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """How long one forward may run before the process gives up and ends with status 1."""
+    """Seconds after which a running forward ends the process with status 1."""
     heartbeat_interval_s: Annotated[float, Field(gt=0)] = 10.0
-    """Without a row that was answered for so long, the model runs a tiny forward of its own."""
+    """Seconds without an answered row after which the model runs a small probe."""
     readiness_max_age_s: Annotated[float, Field(gt=0)] = 30.0
-    """How long ago the last forward that gave scores may be; past it the server is not ready."""
+    """Age of the last successful forward beyond which the server is not ready."""
     drain_delay_s: Annotated[float, Field(ge=0)] = 0.0
-    """After a signal, how long the server goes on taking connections while readiness is off already, so that a gateway
-    notices first."""
+    """Seconds after a signal in which the server is not ready but still accepts connections, so that a gateway notices."""
     drain_timeout_s: Annotated[int, Field(ge=0)] = 30
-    """How long what was accepted may take after that; what is not answered then is cancelled."""
+    """Seconds for accepted requests after that; then they are cancelled."""
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Of the server's own entries; libraries speak from warnings on."""
+    """Level of the server's own entries; that of libraries is warning."""
     otlp_endpoint: str | None = None
-    """Where traces are sent by OTLP over HTTP (http://localhost:4318/v1/traces); None makes none."""
+    """OTLP/HTTP endpoint of traces (http://localhost:4318/v1/traces); None disables tracing."""
     otlp_service_name: str = "superpos"
     trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Of the traces that begin here; where a caller's traceparent says whether it is sampled, that holds."""
+    """Share of sampled traces that begin here; a caller's traceparent takes precedence."""
 
     @classmethod
     def settings_customise_sources(

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Registries of adapters: versions, aliases, rollouts and the change log, in SQLite, Redis or a folder."""

@@ -1,6 +1,6 @@
-"""What a copy of a registry reads and writes: every tenant's tasks as they are stored, their files, and the log.
+"""Interface of a registry's copy: all tenants' tasks as they are stored, their files, and the log.
 
-Registries are archives too; a folder (`folder_archive.py`) is only that.
+Registries are archives too; a folder (`folder_archive.py`) is only an archive.
 """
 
 from collections.abc import Mapping, Sequence

@@ -12,7 +12,7 @@ from adapters.registry.archive import Archive
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What was copied, in numbers."""
+    """Numbers of copied objects."""
 
     tenants: int
     tasks: int
@@ -23,16 +23,16 @@ class Copied:
 
 
 def copy(source: Archive, target: Archive, *, on_version: Callable[[int, int], None] = lambda done, of: None) -> Copied:
-    """Copy everything into a place that holds nothing.
+    """Copy everything into an empty place.
 
     Args:
-        source: may be read by others meanwhile, but not written
-        target: what is in it after an error is no registry yet, and is in the way of the next attempt
-        on_version: told after each version how many of how many are there
+        source: other processes may read it meanwhile, but not write to it
+        target: incomplete after an error, and must be emptied before the next attempt
+        on_version: called after each version with the number of copied versions and of all versions
 
     Raises:
         Conflict: the target is not empty, or the source changed meanwhile
-        InvalidAdapter: files that the source holds are damaged
+        InvalidAdapter: files of the source are damaged
         RegistryUnavailable: either cannot be reached
     """
     found = len(target.records())

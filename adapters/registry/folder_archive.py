@@ -1,4 +1,4 @@
-"""A registry as a folder: to look at, to keep, to carry elsewhere. One PEFT folder a version, and an index.
+"""Registry as a folder, for inspection, backup and transport: one PEFT folder per version, and an index.
 
 registry.json                       every task with versions, aliases and traffic, and the log
 adapters/<tenant>/<task>/v<n>/      the files of version n, as PEFT loads them
@@ -33,7 +33,7 @@ _ADAPTER = TypeAdapter(_Index)
 
 
 class FolderArchive:
-    """An `Archive` in a folder. The index is written with the log, last: without it the folder is no archive."""
+    """An `Archive` in a folder. The index is written with the log, last: without it the folder is not an archive."""
 
     def __init__(self, folder: Path) -> None:
         """Read what is there, or begin an archive in a folder that is empty or missing.

@@ -7,12 +7,12 @@ from adapters.registry.protocol import Change, Registry
 
 _PAGE = 500
 _MAX_PAGES = 10
-"""What one reading goes through at most: 0.5 s in Redis."""
+"""Maximum number of entries per reading: 0.5 s in Redis."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogPart:
-    """What was found in a stretch of the log."""
+    """Entries found in a part of the log."""
 
     entries: Sequence[Change]
     """Oldest first."""

@@ -1,6 +1,6 @@
-"""The registry's contract: where adapters live, under which versions and aliases. Implementations stand beside it.
+"""Contract of a registry: adapters with their versions and aliases.
 
-Every write is atomic and leaves one `Change` in an ordered log, which is the followers' feed and the audit trail.
+Every write is atomic and appends one `Change` to an ordered log, which followers read and which is the audit trail.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -44,7 +44,7 @@ ABSENT = 0
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What became of a publish."""
+    """Result of a publication."""
 
     version: int
     digest: str
@@ -54,7 +54,7 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a ref means now."""
+    """Resolved ref."""
 
     task: str
     version: int
@@ -160,7 +160,7 @@ class Registry(Protocol):
         ...
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
-        """What a ref means now (`NotFound` where it means nothing, `Conflict` where a digest prefix is ambiguous)."""
+        """Resolve a ref; raise `NotFound`, or `Conflict` for an ambiguous digest prefix."""
         ...
 
     def set_alias(

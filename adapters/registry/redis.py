@@ -1,6 +1,6 @@
-"""The shared registry: one Redis server (6.2 or later), for any number of processes and machines.
+"""Shared registry: one Redis server (6.2 or later) for any number of processes and machines.
 
-What is stored under which key stands in `redis_scripts.py`. Where Redis is a cluster the prefix must be a hash tag
+`redis_scripts.py` documents the keys. In a Redis cluster the prefix must be a hash tag
 (`?prefix={superpos}`): a script's keys must be on one node.
 """
 

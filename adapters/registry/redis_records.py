@@ -1,4 +1,4 @@
-"""What the Redis registry's hashes and stream entries mean: text fields to values of the contract, and back."""
+"""Records of the Redis registry: conversion of hashes and stream entries to values of the contract, and back."""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Benchmark of training against PEFT under the Hugging Face Trainer."""

@@ -95,7 +95,7 @@ def list_tenants(source: FromOption = DEFAULT_SERVER, key: KeyOption = None) -> 
 
 @app.command("delete")
 def delete(tenant: TenantArgument, to: ToOption = DEFAULT_SERVER, key: KeyOption = None) -> None:
-    """Delete a tenant and revoke its keys. Its tasks stay stored, but nobody can reach them.
+    """Delete a tenant and revoke its keys. Its tasks stay stored, but cannot be reached.
 
     \b
         superpos tenant delete acme

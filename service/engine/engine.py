@@ -59,7 +59,7 @@ class Engine:
         self._inbox: SimpleQueue[Sequence[Row] | None] = SimpleQueue()  # None: stop
         self._pending: PendingFutures[RowScores] = PendingFutures()
         self._thread = threading.Thread(target=self._run, name="superpos-model", daemon=True)
-        # set when nobody is to wait for the model thread any more
+        # set when waiting for the model thread must end
         self._ended = threading.Event()
         self._abandoned = False
         self._stopping = False

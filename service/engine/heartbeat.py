@@ -1,6 +1,6 @@
 """Heartbeat of the model: a small probe when no forward has succeeded for a while. Belongs to the model thread.
 
-Readiness depends on it: an idle server knows that its model works, and a server whose callers' rows all fail can tell
+Readiness depends on it: an idle server knows that its model works, and a server whose callers' rows all fail learns
 whether the model is at fault.
 """
 

@@ -96,7 +96,7 @@ def variant(name: str, sources: Sequence[str] = ()) -> Variant:
         return known[name]
     if name == "attempt":
         raise InvalidArguments("method 'attempt' mixes prompts of other tasks, expected their folders (--source)")
-    raise InvalidArguments(f"method {name!r} is none of the paper's, expected one of {', '.join(known)}")
+    raise InvalidArguments(f"method {name!r} is not a variant of the paper, expected one of {', '.join(known)}")
 
 
 def _simple() -> list[Variant]:

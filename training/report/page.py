@@ -135,7 +135,7 @@ _FILTERS = MappingProxyType({"share": _share, "seconds": _seconds, "bytes": _byt
 
 
 def write_report(paths: Sequence[Path], out: Path) -> None:
-    """Write the report of one run or several; plots go into the folder `plots` beside it, as SVG and PNG.
+    """Write the report of one run or several; plots go into the folder `plots` next to it, as SVG and PNG.
 
     Args:
         paths: folders of runs, or folders that hold some

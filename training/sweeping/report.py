@@ -1,4 +1,4 @@
-"""What a sweep came to, as `sweep.json` and as `sweep.html`: its plots and every trial, in a page of one file."""
+"""Results of a sweep, as `sweep.json` and as `sweep.html`: plots and all trials in one file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ _TEMPLATE = Path(__file__).with_name("page.html")
 
 
 def write_sweep_report(sweep: Sweep, ended: Sequence[EndedTrial], *, command: str | None) -> None:
-    """Write both files anew.
+    """Rewrite both files.
 
     Args:
-        ended: the best first
-        command: makes the best trial's run again; None while the sweep is not done
+        ended: ended trials, the best first
+        command: command that repeats the best trial's run; None until the sweep is finished
     """
     importances = sweep.importances()
     outcome: dict[str, object] = {

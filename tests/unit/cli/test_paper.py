@@ -40,7 +40,7 @@ def test_a_table_is_run_printed_and_gone_on_with(desk: Desk, tmp_path: Path) -> 
 def test_a_grid_that_cannot_be_is_refused(desk: Desk, tmp_path: Path) -> None:
     files = ["--task-files", desk.task.parent, "--backbone", desk.tiny_t5, "--out", tmp_path / "grid"]
     unknown = superpos("paper", "fig2", *files, "--tasks", desk.task.stem, "--methods", "lora")
-    assert unknown.refusal().startswith("method 'lora' is none of the paper's, expected one of ")
+    assert unknown.refusal().startswith("method 'lora' is not a variant of the paper, expected one of ")
     assert "no-such.yaml: cannot be read" in superpos("paper", "table1", *files, "--tasks", "no-such").refusal()
     seeds = superpos("paper", "table1", *files, "--tasks", desk.task.stem, "--seeds", "0,x").refusal()
     assert seeds == "--seeds is '0,x', expected whole numbers with commas between them"

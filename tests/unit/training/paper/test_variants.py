@@ -30,7 +30,7 @@ def test_a_grid_of_nothing_or_of_something_twice_is_refused() -> None:
         replace(small_grid(), tasks=())
     with pytest.raises(InvalidArguments, match="seeds: 0, 0: one of them stands twice"):
         small_grid(seeds=(0, 0))
-    with pytest.raises(InvalidArguments, match="method 'lora' is none of the paper's, expected one of simple"):
+    with pytest.raises(InvalidArguments, match="method 'lora' is not a variant of the paper, expected one of simple"):
         variant("lora")
 
 

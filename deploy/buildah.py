@@ -31,16 +31,18 @@ class Buildah:
     def __init__(self, storage: Path, *, driver: str) -> None:
         missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
         if missing:
-            raise BuildFailed(f"no {missing[0]}: apt-get install {' '.join(_TOOLS)}, or use a machine with Docker")
+            raise BuildFailed(
+                f"{missing[0]} is missing: apt-get install {' '.join(_TOOLS)}, or use a machine with Docker"
+            )
         if os.geteuid() != 0:
-            raise BuildFailed("building without an engine needs root: debootstrap and chroot do")
+            raise BuildFailed("building without a Docker engine needs root, for debootstrap and chroot")
         self._storage, self._driver = storage, driver
 
     def _command(self, *words: str | Path) -> list[str]:
         roots = ["--root", self._storage / "storage", "--runroot", self._storage / "run"]
         return [str(word) for word in ("buildah", *roots, "--storage-driver", self._driver, *words)]
 
-    def ask(self, *words: str | Path) -> str:
+    def run(self, *words: str | Path) -> str:
         """Return a command's output; raise `BuildFailed` if it fails."""
         done = subprocess.run(self._command(*words), capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -61,7 +63,7 @@ class Buildah:
             for folder in _SLIM:
                 for entry in (root / folder).iterdir():
                     shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-            self.ask("commit", "--format", "docker", container, image)
+            self.run("commit", "--format", "docker", container, image)
 
     def build(self, context: Path, *, tag: str, target: str, arguments: Mapping[str, str], pip: Path) -> str:
         """Build a stage of a context's Dockerfile, keeping layers; print its log and return it.
@@ -94,7 +96,7 @@ class Buildah:
 
     def size(self, image: str) -> int:
         """Return the size of an image's files in bytes, all layers."""
-        found = json.loads(self.ask("images", "--json", image))
+        found = json.loads(self.run("images", "--json", image))
         with self.mounted(image) as (_, root):
             listed = subprocess.run(["du", "-sb", root], capture_output=True, text=True, check=True).stdout
         assert found
@@ -102,17 +104,17 @@ class Buildah:
 
     def config(self, image: str) -> dict[str, object]:
         """Return an image's configuration: `User`, `Env`, `Entrypoint`, `Cmd`, `Healthcheck` and more."""
-        found: dict[str, dict[str, object]] = json.loads(self.ask("inspect", "--type", "image", image))["Docker"]
+        found: dict[str, dict[str, object]] = json.loads(self.run("inspect", "--type", "image", image))["Docker"]
         return found["config"]
 
     @contextmanager
     def mounted(self, image: str) -> Iterator[tuple[str, Path]]:
         """Yield a container of an image and the folder of its files; remove both at the end of the block."""
-        container = self.ask("from", "--pull-never", image)
+        container = self.run("from", "--pull-never", image)
         try:
-            yield container, Path(self.ask("mount", container))
+            yield container, Path(self.run("mount", container))
         finally:
-            self.ask("rm", container)
+            self.run("rm", container)
 
 
 def pip_mounts(folder: Path) -> list[tuple[str, str]]:

@@ -10,7 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated
 
+import typer
 from filelock import FileLock
 
 CACHE = Path(__file__).parent.parent / ".cache" / "debian"
@@ -49,7 +51,7 @@ def _unpack(package: str, *, into: Path, cache: Path, wanted: str) -> None:
     missing = [command for command in ("apt-get", "dpkg-deb") if shutil.which(command) is None]
     if missing:
         raise ToolUnavailable(
-            f"{wanted} is not on PATH and there is no {missing[0]} to fetch it with; install {wanted}"
+            f"{wanted} is not on PATH, and {missing[0]}, which could fetch it, is missing; install {wanted}"
         )
     with tempfile.TemporaryDirectory(dir=cache) as name:
         folder = Path(name)
@@ -81,23 +83,28 @@ def _run(command: list[str], *, folder: Path, wanted: str) -> None:
             command, cwd=folder, env=environment, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S
         )
     except subprocess.TimeoutExpired as exc:
-        raise ToolUnavailable(f"{wanted} cannot be fetched: {command[0]} took more than {_TIMEOUT_S} s") from exc
+        raise ToolUnavailable(f"{wanted} cannot be fetched: {command[0]} took longer than {_TIMEOUT_S} s") from exc
     except subprocess.CalledProcessError as exc:
         last = (exc.stderr.strip() or exc.stdout.strip() or f"status {exc.returncode}").splitlines()[-1]
         raise ToolUnavailable(f"{wanted} cannot be fetched: {command[0]}: {last}") from exc
 
 
-def main() -> None:
-    """Print the path of each named program, or of all programs."""
-    unknown = [name for name in sys.argv[1:] if name not in PACKAGES]
+def main(
+    programs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PROGRAM...", help=f"Any of {', '.join(PACKAGES)}. (default: all)"),
+    ] = None,
+) -> None:
+    """Print the paths of programs, fetching those that are missing."""
+    unknown = [name for name in programs or () if name not in PACKAGES]
     if unknown:
-        sys.exit(f"program is {unknown[0]!r}, expected one of {', '.join(PACKAGES)}")
+        sys.exit(f"unknown program {unknown[0]!r}, expected one of {', '.join(PACKAGES)}")
     try:
-        for name in sys.argv[1:] or PACKAGES:
+        for name in programs or PACKAGES:
             print(find(name))
     except ToolUnavailable as exc:
         sys.exit(str(exc))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

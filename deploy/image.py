@@ -5,7 +5,6 @@ command runs confined (`deploy/confined.py`), classifies once and stops. A secon
 shows which steps are rebuilt.
 """
 
-import argparse
 import json
 import re
 import secrets
@@ -17,8 +16,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
+
+import typer
 
 from deploy.buildah import Buildah, BuildFailed
 from deploy.confined import Confined
@@ -60,7 +62,7 @@ def build(buildah: Buildah, context: Path, arguments: Sequence[str]) -> str:
     log = buildah.build(context, tag=TAG, target="server", arguments=given, pip=STORAGE / "pip")
     steps = re.findall(r"^(?:\[\d+/\d+\] )?STEP \d+/\d+: (.*)\n(--> Using cache)?", log, flags=re.MULTILINE)
     anew = [step for step, cached in steps if not cached and not step.startswith("FROM ")]
-    print(f"built in {time.monotonic() - started:.0f} s; {len(anew)} of {len(steps)} steps were made anew")
+    print(f"built in {time.monotonic() - started:.0f} s; {len(anew)} of {len(steps)} steps were not cached")
     return log
 
 
@@ -76,7 +78,7 @@ def check(buildah: Buildah) -> None:
         _, who = confined.shell("id -u")
         status, refused = confined.shell("touch /opt/superpos/x")
         print(f"runs as user {who}; writing into the image: {refused}")
-        _hold(who == "10001" and status != 0 and "Read-only file system" in refused, "it is not confined")
+        _require(who == "10001" and status != 0 and "Read-only file system" in refused, "the image is not confined")
         _serve_once(confined, config)
 
 
@@ -103,10 +105,13 @@ def _serve_once(confined: Confined, config: dict[str, object]) -> None:
         print(f"healthy after {time.monotonic() - started:.1f} s by its own health check")
         status, answer = _classify(port, key)
         print(f"POST /classify/sst2: {status} {answer}")
-        _hold(status == 200 and json.loads(answer)["predictions"][0]["label"] == "positive", "it does not classify")
-        _hold(_classify(port, None)[0] == 401, "it answers without a key")
+        _require(
+            status == 200 and json.loads(answer)["predictions"][0]["label"] == "positive",
+            "the server does not classify",
+        )
+        _require(_classify(port, None)[0] == 401, "the server answers without a key")
         server.send_signal(signal.SIGTERM)
-        _hold(server.wait(60) == 0, f"it ended with status {server.returncode}")
+        _require(server.wait(60) == 0, f"the server exited with status {server.returncode}")
         print("SIGTERM: status 0")
     except BuildFailed:
         server.kill()
@@ -125,7 +130,7 @@ def _classify(port: int, key: str | None) -> tuple[int, str]:
             return exc.code, exc.read().decode()
 
 
-def _hold(condition: bool, otherwise: str) -> None:
+def _require(condition: bool, otherwise: str) -> None:
     if not condition:
         raise BuildFailed(otherwise)
 
@@ -146,30 +151,32 @@ def build_after_a_change(buildah: Buildah, arguments: Sequence[str]) -> None:
     again = re.findall(
         r"^(?:\[\d+/\d+\] )?STEP \d+/\d+: (RUN .*pip install .*)\n(?!--> Using cache)", log, flags=re.MULTILINE
     )
-    _hold(again == ["RUN pip install --no-deps --no-build-isolation --target /opt/superpos ."], f"made anew: {again}")
+    _require(again == ["RUN pip install --no-deps --no-build-isolation --target /opt/superpos ."], f"repeated: {again}")
 
 
-def main() -> None:
-    """Build the image, check it, and build it again."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.image", description=__doc__)
-    parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="as docker build's")
-    parser.add_argument("--storage-driver", default="overlay", help="Buildah's: overlay or vfs (default: %(default)s)")
-    asked = parser.parse_args()
+def main(
+    build_arg: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Build argument, as of docker build; repeatable.")
+    ] = None,
+    storage_driver: Annotated[str, typer.Option(help="Storage driver of Buildah: overlay or vfs.")] = "overlay",
+) -> None:
+    """Build the image, check it, and build it again after a change of the source."""
+    arguments = build_arg or []
     try:
         if has_engine():
-            docker_build(asked.build_arg)
+            docker_build(arguments)
             return
-        buildah = Buildah(STORAGE, driver=asked.storage_driver)
+        buildah = Buildah(STORAGE, driver=storage_driver)
         if not buildah.has(base_image()):
-            print(f"making a stand-in for {base_image()} with debootstrap")
+            print(f"creating a substitute for {base_image()} with debootstrap")
             buildah.make_base(base_image())
-        build(buildah, ROOT, asked.build_arg)
+        build(buildah, ROOT, arguments)
         print(f"size: {buildah.size(TAG) / 1e9:.2f} GB")
         check(buildah)
-        build_after_a_change(buildah, asked.build_arg)
+        build_after_a_change(buildah, arguments)
     except BuildFailed as exc:
         sys.exit(f"image: {exc}")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

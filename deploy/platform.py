@@ -1,6 +1,5 @@
-"""`make platform`: Redis, two servers, the gateway and Prometheus on this machine, until Ctrl-C. No containers."""
+"""`make platform`: Redis, two servers, the gateway and Prometheus as processes on this machine, until Ctrl-C."""
 
-import argparse
 import os
 import signal
 import socket
@@ -8,7 +7,9 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from platformdirs import user_cache_path
 
 from deploy.debian_tools import ToolUnavailable
@@ -46,42 +47,33 @@ def keep_running(programs: Sequence[Program], stopping: threading.Event, *, ever
     while not stopping.wait(every_s):
         for program in programs:
             if program.ended is not None:
-                print(
-                    f"platform | {program.name} ended with status {program.wait()}; starting it again", file=sys.stderr
-                )
+                print(f"platform | {program.name} exited with status {program.wait()}; restarting it", file=sys.stderr)
                 program.start()
 
 
-def _parse(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy.platform",
-        description=__doc__,
-        epilog="SUPERPOS_… variables are passed to the servers, except those that the platform sets.",
-    )
-    parser.add_argument("--port", type=int, default=8080, help="the gateway's port (default: %(default)s)")
-    parser.add_argument("--prometheus-port", type=int, default=9090, help="(default: %(default)s)")
-    parser.add_argument("--replicas", type=int, default=2, help="servers behind the gateway (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="data and secrets (default: .cache/platform)")
-    return parser.parse_args(words)
+def main(
+    port: Annotated[int, typer.Option(help="Port of the gateway.")] = 8080,
+    prometheus_port: Annotated[int, typer.Option(help="Port of Prometheus.")] = 9090,
+    replicas: Annotated[int, typer.Option(min=1, help="Number of servers behind the gateway.")] = 2,
+    folder: Annotated[Path, typer.Option(help="Folder of data and secrets.")] = FOLDER,
+) -> None:
+    """Run Redis, the servers, the gateway and Prometheus on this machine, without containers, until Ctrl-C.
 
-
-def main(words: Sequence[str] | None = None) -> None:
-    """Run the platform until a signal arrives."""
-    asked = _parse(words)
-
+    SUPERPOS_<NAME> settings in the environment apply to the servers, except those that make them a platform.
+    """
     settings = {
         "SUPERPOS_CACHE_DIR": str(user_cache_path("superpos")),
-        "SUPERPOS_THREADS": str(max(1, (os.cpu_count() or 1) // asked.replicas)),
+        "SUPERPOS_THREADS": str(max(1, (os.cpu_count() or 1) // replicas)),
         **{name: value for name, value in os.environ.items() if name.startswith("SUPERPOS_")},
     }
     try:
-        ports = choose_ports(gateway=asked.port, prometheus=asked.prometheus_port, replicas=asked.replicas)
+        ports = choose_ports(gateway=port, prometheus=prometheus_port, replicas=replicas)
     except OSError as exc:
         sys.exit(f"platform: {exc.strerror}: choose another with --port or --prometheus-port")
     # like Ctrl-C, from the start of the first program: no program may outlive this process
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        stack = make_stack(asked.folder.resolve(), ports, sink=_say, settings=settings)
+        stack = make_stack(folder.resolve(), ports, sink=_print_line, settings=settings)
         _run(stack)
     except (ToolUnavailable, ProgramFailed) as exc:
         sys.exit(f"platform: {exc}")
@@ -90,10 +82,10 @@ def main(words: Sequence[str] | None = None) -> None:
 def _run(stack: Stack) -> None:
     try:
         stack.start()
-        _tell(stack)
+        _print_addresses(stack)
         keep_running(stack.programs, threading.Event())
     except KeyboardInterrupt:
-        print("platform | stopping; once more ends it at once", file=sys.stderr)
+        print("platform | stopping; press Ctrl-C again to stop at once", file=sys.stderr)
     finally:
         try:
             stack.stop()
@@ -101,20 +93,20 @@ def _run(stack: Stack) -> None:
             stack.kill()
 
 
-def _say(name: str, line: str) -> None:
+def _print_line(name: str, line: str) -> None:
     print(f"{name:<10} | {line}", file=sys.stderr, flush=True)
 
 
-def _tell(stack: Stack) -> None:
+def _print_addresses(stack: Stack) -> None:
     key = stack.admin_key_file
     print(f"gateway     {stack.url}")
     print(f"prometheus  {stack.prometheus_url}")
     for program, url in zip(stack.servers, stack.server_urls, strict=True):
-        print(f"{program.name:<11} {url} (the gateway is the way in)")
+        print(f"{program.name:<11} {url} (send requests to the gateway)")
     print(f"admin key   {key}")
     print(f'try         curl -s {stack.url}/classify/sst2 -H "Authorization: Bearer $(cat {key})" \\')
     print("              -H 'Content-Type: application/json' -d '{\"inputs\": \"a gripping film\"}'", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -48,7 +48,7 @@ class Program:
 
     def start(self) -> None:
         """Start the process without waiting until it is ready."""
-        assert self._process is None, f"{self.name} runs already"
+        assert self._process is None, f"{self.name} is already running"
         self._last.clear()
         self._process = subprocess.Popen(
             [str(word) for word in self.command],
@@ -76,7 +76,7 @@ class Program:
             if self._process.poll() is not None:
                 self._join()
                 raise ProgramFailed(
-                    f"{self.name} ended at its start with status {self._process.returncode}: {' | '.join(self._last)}"
+                    f"{self.name} failed to start, status {self._process.returncode}: {' | '.join(self._last)}"
                 )
             if time.monotonic() > deadline:
                 raise ProgramFailed(f"{self.name} was not ready within {self.ready_within_s:.0f} s")

@@ -45,7 +45,7 @@ def make_secrets(folder: Path = FOLDER, *, redis: str = "redis:6379") -> list[st
 def main() -> None:
     """Write the secrets of docker-compose.yml."""
     made = make_secrets()
-    print(f"{FOLDER}: made {', '.join(made) or 'nothing, all are there'}")
+    print(f"{FOLDER}: created {', '.join(made) or 'nothing; all secrets exist'}")
 
 
 if __name__ == "__main__":

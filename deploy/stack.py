@@ -217,7 +217,7 @@ def _url(port: int) -> str:
 def _answers(url: str) -> Callable[[], bool]:
     def ready() -> bool:
         try:
-            with urlopen(url, timeout=5) as answer:  # noqa: S310, a URL made here
+            with urlopen(url, timeout=5) as answer:  # noqa: S310, the URL is built here
                 return bool(answer.status == 200)
         except (HTTPError, OSError):
             return False

@@ -77,7 +77,7 @@ def test_a_program_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_machine_without_apt_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolUnavailable, match="caddy is not on PATH and there is no apt-get to fetch it with"):
+    with pytest.raises(ToolUnavailable, match="caddy is not on PATH, and apt-get, which could fetch it, is missing"):
         find("caddy", cache=tmp_path / "cache")
 
 

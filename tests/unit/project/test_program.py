@@ -62,7 +62,7 @@ def test_a_program_that_does_not_obey_is_killed() -> None:
 def test_a_program_that_ends_at_its_start_says_why() -> None:
     with program("import sys; print('no port'); sys.exit(3)") as (one, _):
         one.start()
-        with pytest.raises(ProgramFailed, match="one ended at its start with status 3: no port"):
+        with pytest.raises(ProgramFailed, match="one failed to start, status 3: no port"):
             one.wait_ready()
         assert one.ended == 3
 
@@ -96,7 +96,7 @@ def test_what_dies_is_started_again_until_the_platform_stops(capsys: pytest.Capt
             stopping.set()
             keeper.join(30)
         assert one.ended is None
-    assert "one ended with status -9; starting it again" in capsys.readouterr().err
+    assert "one exited with status -9; restarting it" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class Target(Protocol):
         ...
 
     def set_alias(self, task: str, alias: str, version: int, expected: int | None) -> None:
-        """Point an alias at a version, if it points at `expected` now or `expected` is None."""
+        """Point an alias at a version, if it still points at `expected` (None: always)."""
         ...
 
     def set_traffic(self, task: str, traffic: Traffic) -> None:
@@ -38,7 +38,7 @@ class Target(Protocol):
         ...
 
     def roll_back(self, task: str, alias: str, expected: int | None) -> AliasMove:
-        """Return an alias to its previous version, if it points at `expected` now or `expected` is None."""
+        """Return an alias to its previous version, if it still points at `expected` (None: always)."""
         ...
 
     def promote(self, task: str, version: int, metric: str | None, force: bool) -> Promotion:

@@ -198,7 +198,7 @@ def test_several_seeds_and_rates_train_together_and_the_best_is_published(desk: 
     assert "lr0.05-seed1  epoch   4" in answer.stderr
 
 
-@pytest.mark.parametrize(("rates", "wrong"), [("0.1,x", "'0.1,x'"), ("0.1,0.1", "twice"), ("0.1,", "'0.1,'")])
+@pytest.mark.parametrize(("rates", "wrong"), [("0.1,x", "'0.1,x'"), ("0.1,0.1", "repeated"), ("0.1,", "'0.1,'")])
 def test_rates_that_are_none_are_refused(desk: Desk, rates: str, wrong: str) -> None:
     assert wrong in superpos("train", desk.task, "--lr", rates).refusal()
 

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     readiness_max_age_s: Annotated[float, Field(gt=0)] = 30.0
     """Age of the last successful forward beyond which the server is not ready."""
     drain_delay_s: Annotated[float, Field(ge=0)] = 0.0
-    """Seconds after a signal in which the server is not ready but still accepts connections, so that a gateway notices."""
+    """Seconds after a signal in which the server is not ready but accepts connections, so that a gateway notices."""
     drain_timeout_s: Annotated[int, Field(ge=0)] = 30
     """Seconds for accepted requests after that; then they are cancelled."""
     log_format: Literal["json", "console"] = "console"
@@ -174,7 +174,7 @@ class Settings(BaseSettings):
     @field_validator("host")
     @classmethod
     def _loopback_without_keys(cls, host: str, info: ValidationInfo) -> str:
-        """Without keys anybody who reaches the port may classify and upload: only this machine may reach it."""
+        """Refuse addresses beyond loopback without keys: every client of the port could classify and upload."""
         if not info.data.get("require_keys") and host != "localhost" and not _is_loopback(host):
             raise ValueError(
                 "without keys the server binds to loopback only (127.0.0.1, ::1 or localhost); "

@@ -1,12 +1,12 @@
-"""The errors of training.
+"""Errors of training.
 
 TrainingError
 ├── InvalidTaskFile   a task file that cannot be read or breaks a rule; names the file and the field
 ├── InvalidData       a data file that cannot be read or has a bad row; names the file, the row and the field
 ├── InvalidArguments  training arguments that contradict each other or the backbone
-├── SweepFailed       a sweep that cannot go on: its workers die
+├── SweepFailed       a sweep that cannot continue: its workers die
 ├── FolderInUse       a folder of a run or a sweep that another process works in
-└── InvalidCheckpoint a run that cannot be gone on with: its file is damaged, or it was asked for something else
+└── InvalidCheckpoint a run that cannot be resumed: its file is damaged, or its settings differ
 """
 
 
@@ -27,7 +27,7 @@ class InvalidArguments(TrainingError):
 
 
 class SweepFailed(TrainingError):
-    """A sweep that cannot go on."""
+    """The sweep cannot continue."""
 
 
 class FolderInUse(TrainingError):
@@ -35,4 +35,4 @@ class FolderInUse(TrainingError):
 
 
 class InvalidCheckpoint(TrainingError):
-    """A run that cannot be gone on with."""
+    """The run cannot be resumed."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Tables and live displays of commands. Nothing here computes results."""

@@ -11,12 +11,12 @@ from typing import Literal
 from service.errors import QueueFull
 
 ALPHA = 2
-"""A tenant may hold at most this times what is free.
+"""A tenant may hold at most `ALPHA` times the free capacity.
 
-One flooding tenant then stops at two thirds of the room. With 1, a tenant alone could use half of what the server was
-told to hold; with 4, a flood would leave 204 of the default 1,024 rows free, which is no room for the largest request
-(256 rows); with 2 it leaves 341. N floods settle at 2 ÷ (1 + 2·N) of the room each and leave 1 ÷ (1 + 2·N) free, 48
-rows beside ten; until their queues have turned over once, those who came first hold more, and less is free.
+With 2, one flooding tenant stops at two thirds of the capacity and leaves 341 of the default 1,024 rows free. With 1, a
+tenant alone could use only half; with 4, a flood would leave 204 rows, too few for the largest request (256 rows). N
+floods settle at 2 ÷ (1 + 2·N) of the capacity each and leave 1 ÷ (1 + 2·N) free, 48 rows with ten floods. Until their
+queues have turned over once, earlier tenants hold more, and less is free.
 """
 
 
@@ -28,10 +28,10 @@ class _Room:
     limit: int
     held: int = 0
     of: dict[str, int] = field(default_factory=dict)
-    """What each tenant holds; tenants that hold nothing are not in it."""
+    """Amount that each tenant holds, without tenants that hold nothing."""
 
     def counted(self, asked: int, alpha: float) -> int:
-        """What a request counts for: no more than one tenant may hold by itself."""
+        """Return the amount of a request, at most what a single tenant may hold."""
         return min(asked, max(1, int(alpha * self.limit / (1 + alpha))))
 
     def check(self, tenant: str, more: int, alpha: float) -> None:
@@ -74,10 +74,10 @@ class Admission:
 
     @contextmanager
     def admit(self, tenant: str, *, rows: int, tokens: int, weight: float = 1.0) -> Iterator[None]:
-        """Hold a request's place while it is worked on; a tenant's share of the room is `ALPHA` × its weight.
+        """Reserve capacity for a request during the block; a tenant's share is `ALPHA` × its weight.
 
         Raises:
-            QueueFull: this would not fit beside what the server, or the tenant, holds already; says which
+            QueueFull: the request exceeds the free capacity of the server or the tenant; the error says which
         """
         alpha = ALPHA * weight
         asked = [

@@ -12,7 +12,7 @@ from service.inference.predictions import Classification
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What became of one ref: an answer or a refusal."""
+    """Outcome of one ref: an answer or a refusal."""
 
     ref: str
     answer: Classification | None
@@ -22,14 +22,14 @@ class Part:
 async def fan_out(
     refs: Sequence[str], classify: Callable[[str], Coroutine[object, object, Classification]]
 ) -> list[Part]:
-    """Ask for all of them at once, so that their rows share batches; the parts stand in the order of the refs.
+    """Classify by all refs concurrently, so that their rows share batches; parts are in the order of the refs.
 
     Args:
-        refs: as the caller wrote them
-        classify: what one of them is answered by
+        refs: refs as the caller wrote them
+        classify: classifies by one ref
 
     Raises:
-        AdapterError, BackboneError, ServiceError: the first ref's, where none was answered
+        AdapterError, BackboneError, ServiceError: the first ref's error, if no ref was answered
     """
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_part(ref, classify)) for ref in refs]

@@ -12,16 +12,16 @@ from backbone import Truncation
 from service.inference.predictions import RowResult
 
 _ENTRY_BYTES = 150
-"""An entry's place in the table, beside the objects it holds."""
+"""Size of an entry in the table, in addition to its objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """What a row asked, as far as the answer depends on it."""
+    """The parts of a row's request that its answer depends on."""
 
     digest: str
     text_hash: bytes
-    """Of the rendered text, 20 bytes."""
+    """Hash of the rendered text, 20 bytes."""
     cut: Truncation | None
     """Which end the text lost, None where it is whole: then it is the same question under every `truncate`."""
     top_k: int | None
@@ -44,7 +44,7 @@ class ResultCache:
         return len(self._results)
 
     def get(self, digest: str, text: str, truncation: Truncation, *, top_k: int | None = None) -> RowResult | None:
-        """What this adapter answered to this text, where it is known."""
+        """Return the adapter's cached answer to a text, if there is one."""
         if not self._max_bytes:
             return None
         whole = CacheKey.of(digest, text, None, top_k)

@@ -1,6 +1,6 @@
-"""Texts to token ids, without holding up the event loop: the texts that wait are tokenized together in a thread.
+"""Tokenization without blocking the event loop: queued texts are tokenized together in a thread.
 
-Belongs to the event loop. One batch is in flight at a time, and what arrives meanwhile makes the next one: nobody
+Belongs to the event loop. One batch is in flight at a time, and texts that arrive meanwhile form the next one: no text
 waits for a batch to fill.
 """
 
@@ -15,7 +15,7 @@ from backbone import TextTokenizer, TextTooLong, TokenizedText, Truncation
 INLINE_CHARS = 1_000
 """Up to here a request is tokenized where it stands: 9 µs for one short text against 53 in a thread, 0.1 ms at most."""
 MAX_BATCH_CHARS = 65_536
-"""What one batch takes, 8 ms: a request of millions of characters goes on behind those that came after it."""
+"""Characters of one batch, 8 ms: a request of millions of characters continues after requests that came later."""
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +57,7 @@ class Tokenization:
         self._worker: asyncio.Task[None] | None = None
 
     async def tokenize(self, texts: Sequence[str], *, max_tokens: int, truncation: Truncation) -> list[TokenizedText]:
-        """What `TextTokenizer.tokenize` gives, in its turn.
+        """Return the result of `TextTokenizer.tokenize`, in turn.
 
         Raises:
             TextTooLong: one of these texts, under `error`

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Tenants: accounts and API keys with their stores, principals, quotas and rate limits."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Arguments of a training run, their choices, and presets."""

@@ -38,7 +38,7 @@ class TrainingJob:
 
 @dataclass(frozen=True, slots=True)
 class LabelLoss:
-    """What the loss of a row with a certain label is computed from."""
+    """Targets of the loss of a row with a certain label."""
 
     weight: float
     choices: LabelTrie

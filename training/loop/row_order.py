@@ -1,4 +1,4 @@
-"""The order in which a job sees its rows, drawn anew for every epoch from the job's seed."""
+"""Row order of a job, drawn for every epoch from the job's seed."""
 
 from dataclasses import dataclass
 from typing import Any

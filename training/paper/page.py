@@ -22,26 +22,29 @@ from training.report.svg import svg
 
 _HEAD = """# The paper's grids, run here
 
-Written by `superpos paper render` from the JSON beside each heading; no number stands here by hand. Scores are in
-points: the mean of a task's metrics × 100, on report rows that chose nothing, ± one population standard deviation over
-seeds.
+`superpos paper render` writes this page from the JSON files that it names.
+Scores are in points: the mean of a task's metrics × 100, on report rows that were not used for any choice, ± one \
+population standard deviation over seeds.
 """
-_METHODS = """Bold is a task's best line; ◂ the rate of simple prompt tuning that the selection rows choose; ‡ a run
-whose prompt gave every row the same answer. **Constant** is the best constant answer on the same report rows: a score
-near it means that nothing was learnt. **Overall** is the paper's standardised score (Table 2) over these lines: 0 the
-worst line on a task, 100 the best, mean ± deviation over tasks.
+_METHODS = """Bold marks a task's best line; ◂ the rate of simple prompt tuning that the selection rows choose; ‡ a \
+run whose prompt gave every row the same answer.
+**Constant** is the majority-class baseline, the best constant answer on the same report rows: a score near it means \
+that nothing was learnt.
+**Overall** is the paper's standardised score (Table 2) over these lines: 0 the worst line on a task, 100 the best, \
+mean ± deviation over tasks.
 """
-_CLAIMS = """Runs of the same task and seed, one less the other, in points: mean over seeds of each task, mean ±
-deviation over tasks, and how many runs are ahead. **p** is of the exact sign-flip test over tasks, two-sided; with n
-tasks it is never below 2^(1 − n), so few tasks decide little.
+_CLAIMS = """Differences of runs of the same task and seed in points: mean over seeds of each task, mean ± deviation \
+over tasks, and how many runs are ahead.
+**p** is of the exact two-sided sign-flip test over tasks; with n tasks it is never below 2^(1 − n), so few tasks \
+decide little.
 """
 _ABLATIONS = {
     "rates": ("SuperPos at larger rates than the paper's", rates_table),
     "sampled_tokens": ("How many tokens are superposed", sampled_tokens_table),
     "starts": ("How p′ starts", starts_table),
 }
-_FOREIGN = """The backbone `{id}` is none of the paper's{derivative}: no number here compares with a published one.
-What can be compared is which method is ahead of which.
+_FOREIGN = """The paper does not use the backbone `{id}`{derivative}: no number here is comparable with a published one.
+Only the order of the methods is comparable.
 """
 
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Task files: label words, template, data sources, metrics, and the grids of ordinal tasks."""

@@ -94,7 +94,7 @@ def test_an_entry_is_mean_and_population_deviation_in_points_and_says_what_colla
 @pytest.mark.parametrize("backbone", sorted({row.backbone for row in (*table1(), *table3())}))
 def test_a_page_about_a_backbone_of_the_papers_does_not_say_that_it_is_none(backbone: str) -> None:
     text, _ = render({"a": grid_results(cell("superpos", "rte", 0, 0.6), backbone=backbone)}, images="i")
-    assert "none of the paper's" not in text
+    assert "The paper does not use the backbone" not in text
 
 
 def test_published_lines_stand_beside_the_papers_own_backbone_alone() -> None:
@@ -102,7 +102,7 @@ def test_published_lines_stand_beside_the_papers_own_backbone_alone() -> None:
     assert len(make_table(grid_results(*cells, backbone=SMALL), ["superpos"]).published) >= 9
     text, _ = render({"small": grid_results(*cells, backbone=SMALL)}, images="images")
     assert "| superpos | off | 64.6 | 70.2 |" in text
-    assert "none of the paper's" not in text
+    assert "The paper does not use the backbone" not in text
     assert "published" not in render({"embedded": grid_results(*cells)}, images="images")[0].split("## embedded")[
         1
     ].replace("a published one", "")

@@ -52,7 +52,7 @@ class TaskSpec(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         try:
-            Template.parse(self.template)
+            _ = self.parsed_template
         except InvalidTask as exc:
             raise ValueError(str(exc)) from exc
         _check_labels(self.labels)

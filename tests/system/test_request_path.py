@@ -2,8 +2,8 @@
 
 A profiler records each Python function of `service`, `adapters` and `backbone` that is entered for one request: on
 the event loop and in worker threads those in the request's context, on the model thread all, as the engine holds no
-other row. Polling is not counted, nor are functions that Python generates. Modules are counted in four groups, each of which a
-reader meets at another time:
+other row. Polling is not counted, nor are functions that Python generates. Modules are counted in four groups, each of
+which a reader meets at another time:
 
 - path: routes, catalog, inference, engine, releases and the values that they pass on
 - surroundings: middleware, accounts, telemetry and monitoring, which every request crosses

@@ -1,1 +1,1 @@
-"""Durable counters that replicas add to: stores in SQLite and Redis, and the buffer of each process."""
+"""Durable counters of usage, drift and shadow answers: a buffer per process, and one store that all replicas share."""

@@ -1,7 +1,7 @@
-"""The tally: what this process counts, gathered on the event loop and added to the ledger each second.
+"""Buffer of the counts of this process, added to the counter store once per second.
 
-A process that is killed loses what it counted since its last flush, a second's worth at most while the ledger can be
-reached. While it cannot, counts are kept up to `MAX_COUNTERS` names; what comes on top is dropped, counted and logged.
+A process that is killed loses the counts since its last flush: those of one second, if the store is reachable. During
+an outage of the store, counts of up to `MAX_COUNTERS` keys are kept; others are dropped, and their sum is reported.
 """
 
 import asyncio
@@ -14,26 +14,26 @@ from service.counters.store import BatchId, CounterStore, Key, encode
 from service.periodic import PeriodicTask
 
 MAX_COUNTERS = 50_000
-"""Distinct names that wait at most: about 20 MB."""
+"""Limit of distinct keys in the buffer: about 20 MB."""
 _BATCH_COUNTERS = 2_000
-"""Names in one transaction, which nobody else's command interrupts in Redis: 10 ms."""
+"""Keys per transaction, which blocks Redis for about 10 ms."""
 _FLUSH_INTERVAL_S = 1.0
 _log = structlog.get_logger("service")
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What was sent and is not known to have arrived: it stays as it is, so that it can be sent again."""
+    """Counts that were sent and not confirmed. They stay unchanged, so that they can be sent again."""
 
     id: BatchId
     counts: dict[Key, float]
 
 
 class CounterBuffer:
-    """Counts by name. Belongs to the event loop."""
+    """Counts by key. Belongs to the event loop."""
 
-    def __init__(self, ledger: CounterStore, *, max_counters: int = MAX_COUNTERS) -> None:
-        self._ledger, self._max_counters = ledger, max_counters
+    def __init__(self, store: CounterStore, *, max_counters: int = MAX_COUNTERS) -> None:
+        self._store, self._max_counters = store, max_counters
         self._writer, self._sequence = uuid4().hex, 0
         self._waiting: dict[Key, float] = {}
         self._batch: _Batch | None = None
@@ -42,11 +42,11 @@ class CounterBuffer:
             "counter-buffer",
             self.flush,
             interval_s=_FLUSH_INTERVAL_S,
-            on_down=lambda error: _log.warning("ledger_unavailable", reason=str(error), waiting=len(self)),
-            on_up=lambda: _log.info("ledger_back", dropped=self.dropped),
+            on_down=lambda error: _log.warning("counters_unavailable", reason=str(error), waiting=len(self)),
+            on_up=lambda: _log.info("counters_recovered", dropped=self.dropped),
         )
         self.dropped = 0.0
-        """The sum of what found no place while the ledger was away."""
+        """Sum of the counts that did not fit during outages of the store."""
 
     @property
     def degraded(self) -> bool:
@@ -54,40 +54,40 @@ class CounterBuffer:
         return self._loop.degraded
 
     def __len__(self) -> int:
-        """Names that wait for the ledger."""
+        """Return the number of keys that are not yet stored."""
         return len(self._waiting) + (0 if self._batch is None else len(self._batch.counts))
 
     def count(self, *key: str, by: float = 1) -> None:
-        """Add to a counter; `key` begins with its use, like `("usage", tenant, task, …)`.
+        """Add to a counter; `key` begins with its purpose, as in `("usage", tenant, task, …)`.
 
-        Every word comes out of a bounded set (a name that exists, a date), never out of a caller's request.
+        All words come from bounded sets (an existing name, a date), never from a client's request.
         """
         if key in self._waiting:
             self._waiting[key] += by
         elif len(self) < self._max_counters:
-            encode(key)  # a bug is known where it is, not at the flush
+            encode(key)  # raises for an invalid key here, where the bug is, and not in the flush
             self._waiting[key] = by
         else:
             self.dropped += by
 
     async def read(self, *prefix: str) -> dict[Key, float]:
-        """All replicas' counters under a prefix, this one's up to now (`RegistryUnavailable` where it is away)."""
+        """Flush, and return all replicas' counters under a prefix (`RegistryUnavailable`)."""
         await self.flush()
-        return await asyncio.to_thread(self._ledger.read, *prefix)
+        return await asyncio.to_thread(self._store.read, *prefix)
 
     async def flush(self) -> None:
-        """Add everything that waits; what fails is tried again as the very same batch (`RegistryUnavailable`)."""
+        """Store all counts (`RegistryUnavailable`). A batch that fails is sent again unchanged."""
         async with self._flushing:
             while batch := self._next_batch():
-                await asyncio.to_thread(self._ledger.add, batch.counts, batch.id)
+                await asyncio.to_thread(self._store.add, batch.counts, batch.id)
                 self._batch = None
 
     async def start(self) -> None:
-        """Flush each second from now on."""
+        """Start to flush once per second."""
         self._loop.start()
 
     async def stop(self) -> None:
-        """End that, with one last flush; what the ledger does not take is lost and logged."""
+        """Flush one last time and stop; counts that cannot be stored are lost and logged."""
         await self._loop.stop()
         await self._loop.run_once()
         if len(self):

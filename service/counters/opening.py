@@ -1,4 +1,4 @@
-"""Opens the counters that are stored beside a registry."""
+"""Opens the counter store of a storage location."""
 
 from adapters.storage.opening import Storage
 from adapters.storage.redis import RedisStore

@@ -1,7 +1,8 @@
-"""The ledger of replicas that share a Redis server: hashes of counters beside the registry, under the same prefix.
+"""Counters in a Redis server, stored next to the registry under the same prefix.
 
-A counter is the field of a hash: its key's last word, the others name the hash. `index` is a sorted set of the hashes'
-names, which finds those of a prefix; `expiries` says when each goes. A batch is one script, run whole or not at all.
+A counter is a field of a hash: the last word of its key names the field, the others name the hash. `index`, a sorted
+set of the hashes' names, finds the hashes of a prefix; `expiries` holds the time when each expires. One script adds a
+batch, completely or not at all.
 """
 
 import time
@@ -31,17 +32,17 @@ end
 return 1
 """
 _AFTER_SEPARATOR = chr(ord(SEPARATOR) + 1)
-_GROUPS_A_READ = 500
+_GROUPS_PER_READ = 500
 
 
 class RedisCounterStore:
     """A `CounterStore` in one Redis server."""
 
     def __init__(self, store: RedisStore, *, now: Callable[[], float] = time.time) -> None:
-        """Nothing is sent yet.
+        """Register the script; nothing is sent yet.
 
         Args:
-            store: the registry's place
+            store: the registry's Redis server
             now: seconds since 1970
         """
         self._store, self._now = store, now
@@ -66,25 +67,25 @@ class RedisCounterStore:
         with self._store.reaching():
             found = self._one_counter(prefix)
             groups = self._groups(SEPARATOR.join(prefix))
-            for start in range(0, len(groups), _GROUPS_A_READ):
-                found |= self._counters(groups[start : start + _GROUPS_A_READ])
+            for start in range(0, len(groups), _GROUPS_PER_READ):
+                found |= self._counters(groups[start : start + _GROUPS_PER_READ])
         return found
 
     def _one_counter(self, key: Key) -> dict[Key, float]:
-        """The counter of exactly this key, where there is one."""
+        """Return the counter of exactly this key, if it exists."""
         if len(key) < 2:
             return {}
         group = SEPARATOR.join(key[:-1])
         return {name: value for name, value in self._counters([group.encode()]).items() if name == key}
 
     def _groups(self, start: str) -> list[bytes]:
-        """The names of the hashes whose counters' keys begin so, at a word's end."""
+        """Return the names of the hashes whose counters' keys begin with these whole words."""
         first, end = (f"[{start}{SEPARATOR}", f"({start}{_AFTER_SEPARATOR}") if start else ("-", "+")
         inner = cast(list[bytes], self._store.client.zrangebylex(self._index, first, end))
         return [start.encode(), *inner] if start else inner
 
     def _counters(self, groups: list[bytes]) -> dict[Key, float]:
-        """Every counter of some hashes that have not expired."""
+        """Return the counters of these hashes, unless they have expired."""
         pipeline = self._store.client.pipeline(transaction=False)
         pipeline.zmscore(self._expiries, cast(list[str], groups))
         for group in groups:

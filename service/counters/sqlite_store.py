@@ -1,4 +1,4 @@
-"""The ledger of an embedded server: tables of its own in the registry's SQLite file."""
+"""Counters in tables of the embedded registry's SQLite file."""
 
 import time
 from collections.abc import Callable, Mapping

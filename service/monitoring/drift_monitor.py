@@ -133,9 +133,9 @@ class DriftMonitor:
     """
 
     def __init__(
-        self, tally: CounterBuffer, registry: Registry, catalog: Catalog, *, now: Callable[[], float] = time.time
+        self, counters: CounterBuffer, registry: Registry, catalog: Catalog, *, now: Callable[[], float] = time.time
     ) -> None:
-        self._tally, self._registry, self._catalog, self._now = tally, registry, catalog, now
+        self._counters, self._registry, self._catalog, self._now = counters, registry, catalog, now
         self._closed: dict[int, BucketCounts] = {}  # buckets that receive no more counts: read once
         self._profiles: dict[Version, ValidationProfile | None] = {}
         self._loop = PeriodicTask(
@@ -152,7 +152,7 @@ class DriftMonitor:
         """Count a request's rows, if its version has a profile to compare them with."""
         if answered.has_profile:
             for key, rows in answered_counts(answered, bucket_of(self._now())).items():
-                self._tally.count(*key, by=rows)
+                self._counters.count(*key, by=rows)
 
     async def report(self, version: Version, profile: ValidationProfile) -> DriftReport:
         """Compare one version's last hour, read now (`RegistryUnavailable`)."""
@@ -161,7 +161,7 @@ class DriftMonitor:
         parts = [
             counts
             for bucket in buckets
-            for counts in by_version(await self._tally.read(DRIFT, str(bucket), tenant, task, str(number))).values()
+            for counts in by_version(await self._counters.read(DRIFT, str(bucket), tenant, task, str(number))).values()
         ]
         return compare(profile, summed(parts), version=number, since=began(buckets[0]))
 
@@ -200,7 +200,7 @@ class DriftMonitor:
         for bucket in buckets:
             counts = self._closed.get(bucket)
             if counts is None:
-                counts = await asyncio.to_thread(by_version, await self._tally.read(DRIFT, str(bucket)))
+                counts = await asyncio.to_thread(by_version, await self._counters.read(DRIFT, str(bucket)))
                 if bucket < buckets[-1] - 1:
                     self._closed[bucket] = counts
             read.append(counts)

@@ -41,8 +41,8 @@ def _today() -> date:
 class UsageMeter:
     """Counts requests as they end. Belongs to the event loop."""
 
-    def __init__(self, tally: CounterBuffer, *, today: Callable[[], date] = _today) -> None:
-        self._tally, self._today = tally, today
+    def __init__(self, counters: CounterBuffer, *, today: Callable[[], date] = _today) -> None:
+        self._counters, self._today = counters, today
 
     def ended(self, record: RequestRecord, status: int) -> None:
         """Count a request of a known tenant; requests without a valid key, or to open routes, are not counted."""
@@ -65,7 +65,7 @@ class UsageMeter:
 
     def _count(self, tenant: str, task: str, day: str, what: str, by: int) -> None:
         if by:
-            self._tally.count(USAGE, tenant, task, day, what, by=by)
+            self._counters.count(USAGE, tenant, task, day, what, by=by)
 
 
 def usage_rows(counts: Mapping[Key, float], *, since: date, until: date) -> list[UsageRow]:

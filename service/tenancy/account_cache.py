@@ -1,4 +1,4 @@
-"""Tenants and keys in memory, at the heels of their store: one task that asks whether anything changed."""
+"""In-memory copy of tenants and keys, refreshed by polling their store."""
 
 import asyncio
 
@@ -10,11 +10,11 @@ from service.tenancy.models import NOTHING, AccountStore, KeyInfo, TenantInfo, i
 
 _log = structlog.get_logger("service")
 MAX_POLL_INTERVAL_S = 0.25
-"""However seldom the registry is asked: a revoked key is no key anywhere within a second."""
+"""Upper bound, so that every replica rejects a revoked key within a second."""
 
 
 class AccountCache:
-    """What the store held when it was last asked. Belongs to the event loop; answers also while the store is away."""
+    """The tenants and keys of the last poll, also during an outage of the store. Belongs to the event loop."""
 
     def __init__(self, store: AccountStore, *, poll_interval_s: float) -> None:
         self._store = store
@@ -25,7 +25,7 @@ class AccountCache:
             self.refresh,
             interval_s=min(poll_interval_s, MAX_POLL_INTERVAL_S),
             on_down=lambda error: _log.warning("accounts_unavailable", reason=str(error)),
-            on_up=lambda: _log.info("accounts_back"),
+            on_up=lambda: _log.info("accounts_recovered"),
         )
 
     @property
@@ -34,19 +34,19 @@ class AccountCache:
         return self._loop.degraded
 
     def tenant(self, tenant: str) -> TenantInfo:
-        """A tenant's weight and limits; those of a tenant without any where it is unknown."""
+        """Return a tenant's weight and limits; an unknown tenant has no limits."""
         return self._known.tenant(tenant)
 
     def knows(self, tenant: str) -> bool:
-        """Whether the tenant was made, or is the one of a server without keys."""
+        """Return whether the tenant exists; the default tenant always does."""
         return is_known(self._known, tenant)
 
     def tenants(self) -> list[TenantInfo]:
-        """All that were made, by name."""
+        """Return all tenants by name."""
         return sorted((info for info in self._known.tenants.values() if not info.deleted), key=lambda info: info.id)
 
     def key(self, key_id: str) -> KeyInfo | None:
-        """A key whose tenant is active."""
+        """Return a key, if it exists and its tenant is active."""
         info = self._known.keys.get(key_id)
         return info if info is not None and self.tenant(info.tenant).active else None
 

@@ -1,4 +1,4 @@
-"""Tenants and keys as values, and the store that keeps them. What may change how stands in `account_changes.py`."""
+"""Tenants, keys and audit entries as values, and the contract of the store that keeps them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -65,17 +65,17 @@ class TenantInfo(TenantLimits):
 
 @dataclass(frozen=True, slots=True)
 class KeySecret:
-    """What is kept of a secret: enough to know it again, not to show it."""
+    """The stored form of a secret, which can be verified but not shown."""
 
     sha256: str
     """Hexadecimal, of the secret's text."""
     until: datetime | None = None
-    """When it ends after a rotation; the newest has no end of its own."""
+    """When it expires after a rotation; None for the newest secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """A key: one tenant, one role, and the secrets that open it, the newest last."""
+    """A key: its tenant, its role and its valid secrets, newest last."""
 
     id: str
     tenant: str
@@ -97,13 +97,13 @@ class KeyInfo:
         return [secret.until for secret in self.secrets if secret.until is not None]
 
     def hashes(self, now: datetime) -> list[str]:
-        """The hashes of the secrets that open it now."""
+        """Return the hashes of the secrets that are valid now."""
         if self.expires_at is not None and now >= self.expires_at:
             return []
         return [secret.sha256 for secret in self.secrets if secret.until is None or now < secret.until]
 
     def rotated(self, sha256: str, *, now: datetime, overlap_s: float) -> "tuple[KeySecret, ...]":
-        """The secrets after a rotation: those of now for `overlap_s` more at most, and the new one."""
+        """Return the secrets after a rotation: the old ones, valid for at most `overlap_s` more, and the new one."""
         end = now + timedelta(seconds=overlap_s)
         kept = [
             KeySecret(secret.sha256, end if secret.until is None else min(secret.until, end))
@@ -115,7 +115,7 @@ class KeyInfo:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who did what, and when."""
+    """One entry of the audit trail."""
 
     at: datetime
     actor: str
@@ -124,19 +124,19 @@ class AuditEntry:
     key: str | None = None
     detail: str = ""
     position: int = 0
-    """Where it stands in the log: rises by one or more with each; 0 before it is written."""
+    """Position in the log, increasing; 0 before the entry is written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All tenants and keys at one moment; `revision` rises with every change."""
+    """All tenants and keys at one revision, which increases with every change."""
 
     revision: int
     tenants: Mapping[str, TenantInfo]
     keys: Mapping[str, KeyInfo]
 
     def tenant(self, tenant: str) -> TenantInfo:
-        """A tenant, with no limits where it is unknown."""
+        """Return a tenant; an unknown one has no limits."""
         return self.tenants.get(tenant) or TenantInfo(id=tenant)
 
 
@@ -145,37 +145,37 @@ NOTHING = Snapshot(0, {}, {})
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One change, written whole or not at all: values that replace those of the same id, keys that go, its entry."""
+    """One atomic change: tenants and keys to add or replace, keys to delete, and the audit entry."""
 
     entry: AuditEntry
     tenants: Sequence[TenantInfo] = ()
     keys: Sequence[KeyInfo] = ()
-    gone: Sequence[str] = ()
-    """Ids of keys."""
+    deleted_keys: Sequence[str] = ()
+    """Ids of the keys to delete."""
 
 
 class AccountStore(Protocol):
-    """Where tenants and keys are kept, for all replicas. Every method raises `RegistryUnavailable` where it is away."""
+    """Storage of tenants and keys, shared by replicas. Every method raises `RegistryUnavailable` during an outage."""
 
     def revision(self) -> int:
-        """The number of the last change; cheap enough to be asked many times a second."""
+        """Return the number of the last change; cheap enough to poll many times per second."""
         ...
 
     def snapshot(self) -> Snapshot:
-        """Everything, as of one revision."""
+        """Return everything, as of one revision."""
         ...
 
     def write(self, edit: Edit, *, expected: int) -> bool:
-        """Carry out an edit of revision `expected`; False, and nothing written, where that is not the last any more."""
+        """Write an edit if the last revision is still `expected`; return whether it was written."""
         ...
 
     def audit(self, since: int = 0, *, limit: int = 1_000) -> Sequence[AuditEntry]:
-        """Entries of the log after position `since`, oldest first."""
+        """Return the entries of the audit trail after a position, oldest first."""
         ...
 
 
 def is_known(snapshot: Snapshot, tenant: str) -> bool:
-    """Whether a tenant is there; the default one always is, unless it was deleted."""
+    """Return whether a tenant exists; the default tenant needs no entry."""
     info = snapshot.tenants.get(tenant)
     return tenant == DEFAULT_TENANT if info is None else not info.deleted
 

@@ -1,4 +1,4 @@
-"""Who asks: a tenant, by a key that has a role."""
+"""The principal of a request: a tenant and the role of its key."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,23 +13,23 @@ _ROLES: tuple[Role, ...] = ("classify", "publish", "admin")
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whose tasks a request may use, and what it may do with them. Each role may do what those before it may."""
+    """Whose tasks a request may use, and with which role. Each role includes the permissions of those before it."""
 
     tenant: str
     role: Role
     key_id: str | None
-    """The key that was shown; None where the server asks for none."""
+    """The key that was sent; None on a server without keys."""
 
     @property
     def actor(self) -> str:
-        """How the audit trail names the caller."""
+        """The name in the audit trail."""
         return "http" if self.key_id is None else f"key:{self.key_id}"
 
     def require(self, role: Role) -> None:
-        """Refuse what takes another role (`Forbidden`)."""
+        """Raise `Forbidden` unless the role includes `role`."""
         if _ROLES.index(self.role) < _ROLES.index(role):
-            raise Forbidden(f"the key's role is {self.role!r}, this route takes {role!r}")
+            raise Forbidden(f"the key's role is {self.role!r}, this route needs {role!r}")
 
 
 ANONYMOUS_ADMIN = Principal(DEFAULT_TENANT, "admin", None)
-"""Whoever reaches a server that asks for no keys."""
+"""The principal of every request to a server without keys."""

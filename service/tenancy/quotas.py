@@ -1,4 +1,4 @@
-"""How much a tenant may ask for: requests, tokens and requests at once, counted over all replicas."""
+"""Quotas of tenants: requests, tokens and concurrent requests, counted over all replicas."""
 
 import math
 import secrets
@@ -19,7 +19,7 @@ _MINUTE_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How much of something in how long; windows follow each other without a gap, numbered by the clock."""
+    """A quantity per length of time. Windows follow each other without a gap, numbered by the clock."""
 
     quantity: int
     length_s: int
@@ -28,81 +28,83 @@ class Window:
         return int(now // self.length_s)
 
     def left_s(self, now: float) -> int:
-        """Whole seconds until the next begins, one or more."""
+        """Return the whole seconds until the next window, at least one."""
         return max(1, math.ceil(self.length_s - now % self.length_s))
 
 
 def request_window(requests_per_s: float) -> Window:
-    """Ten seconds' worth at once, or ten requests' where that takes longer."""
+    """Return the window of a request rate: ten seconds, or as long as ten requests take if that is longer."""
     length_s = _REQUESTS_WINDOW_S if requests_per_s >= 1 else math.ceil(_REQUESTS_WINDOW_S / requests_per_s)
     return Window(max(1, math.floor(requests_per_s * length_s)), length_s)
 
 
 class Quotas:
-    """Takes requests of tenants within their limits, refuses others. A tenant without limits costs nothing.
+    """Admits requests within their tenant's limits and refuses others. A tenant without limits costs nothing.
 
-    What it knows of a tenant's use is as of its last answer from the meter, which other replicas count on too.
+    A tenant's use is known as of the last reply of the rate counter, to which other replicas add too.
     """
 
     def __init__(
-        self, tenant: Callable[[str], TenantInfo], meter: RateCounter, *, clock: Callable[[], float] = time.time
+        self, tenant: Callable[[str], TenantInfo], rate_counter: RateCounter, *, clock: Callable[[], float] = time.time
     ) -> None:
         """Nothing is counted yet.
 
         Args:
-            tenant: a tenant's limits now
-            meter: where all replicas count
-            clock: Unix time in seconds; replicas' windows agree as well as their clocks do
+            tenant: returns a tenant's current limits
+            rate_counter: where all replicas count
+            clock: Unix time in seconds; windows of replicas agree as well as their clocks do
         """
-        self._tenant, self._meter, self._clock = tenant, meter, clock
+        self._tenant, self._rate_counter, self._clock = tenant, rate_counter, clock
         self._used: dict[tuple[str, Limit], tuple[int, int]] = {}
-        """The window's number, and what was used of it when last asked; of limits that there are."""
+        """By tenant and limit: the window's number and its use, as of the last reply."""
 
     def weight(self, tenant: str) -> float:
-        """The tenant's share of the model and the queue."""
+        """Return the tenant's share of the model and the queue."""
         return self._tenant(tenant).weight
 
     async def enter(self, tenant: str) -> ConcurrencySlot | None:
-        """Count a request, and take its place among those that are answered at once; None where there is no limit.
+        """Count a request and take one of its tenant's concurrency slots, if the tenant has such a limit.
 
         Raises:
-            RateLimited: says which limit, and when to come again
+            RateLimited: names the limit, and when to retry
         """
         info = self._tenant(tenant)
         if info.max_concurrency is None and info.requests_per_s is None:
             return None
-        lease = None if info.max_concurrency is None else await self._take_place(tenant, info.max_concurrency)
+        slot = None if info.max_concurrency is None else await self._acquire_slot(tenant, info.max_concurrency)
         try:
             if info.requests_per_s is not None:
                 await self._count(tenant, "requests", 1, request_window(info.requests_per_s))
         except RateLimited:
-            await self.leave(tenant, lease)
+            await self.leave(tenant, slot)
             raise
-        return lease
+        return slot
 
-    async def leave(self, tenant: str, lease: ConcurrencySlot | None) -> None:
-        """Give a request's place back."""
-        if lease is not None:
+    async def leave(self, tenant: str, slot: ConcurrencySlot | None) -> None:
+        """Release a request's slot."""
+        if slot is not None:
             _, held = self._used.get((tenant, "concurrency"), (0, 1))
             self._used[tenant, "concurrency"] = (0, max(0, held - 1))
-            await lease.give_back()
+            await slot.release()
 
     async def charge(self, tenant: str, tokens: int) -> None:
-        """Count the tokens of texts that the model is about to see.
+        """Count the tokens of texts that are about to be queued.
 
         Raises:
-            RateLimited: they are not counted then; says when to come again
-            InvalidRequest: there are more than the tenant ever has at once
+            RateLimited: they would exceed the limit and are not counted; says when to retry
+            InvalidRequest: they alone exceed the tenant's limit per minute
         """
         limit = self._tenant(tenant).tokens_per_min
         if limit is None:
             return
         if tokens > limit:
-            raise InvalidRequest(f"inputs have {tokens} tokens, the tenant has {limit} a minute; send fewer at once")
+            raise InvalidRequest(
+                f"inputs have {tokens} tokens, the tenant's limit is {limit} per minute; send fewer at once"
+            )
         await self._count(tenant, "tokens", tokens, Window(limit, _MINUTE_S))
 
     def fields(self, tenant: str) -> dict[str, str]:
-        """The `RateLimit` fields of an answer (IETF draft-ietf-httpapi-ratelimit-headers); none without a limit."""
+        """Return the `RateLimit` headers of a response (draft-ietf-httpapi-ratelimit-headers), if there are limits."""
         info, now = self._tenant(tenant), self._clock()
         policy, state = [], []
         for limit, window in _windows(info):
@@ -118,32 +120,32 @@ class Quotas:
 
     @property
     def degraded(self) -> bool:
-        """Whether this process counts by itself although others should be counted too."""
-        return self._meter.degraded
+        """Whether this process counts alone although the counts should be shared."""
+        return self._rate_counter.degraded
 
     async def close(self) -> None:
-        """Let go of the meter."""
-        await self._meter.close()
+        """Close the connections of the rate counter."""
+        await self._rate_counter.close()
 
-    async def _take_place(self, tenant: str, limit: int) -> ConcurrencySlot:
-        lease = await self._meter.acquire(f"{tenant}:concurrency", secrets.token_hex(8), limit=limit)
-        self._used[tenant, "concurrency"] = (0, limit if lease is None else lease.held)
-        if lease is None:
-            raise _refusal(tenant, "concurrency", f"answers {limit} requests at once", retry_after_s=1)
-        return lease
+    async def _acquire_slot(self, tenant: str, limit: int) -> ConcurrencySlot:
+        slot = await self._rate_counter.acquire(f"{tenant}:concurrency", secrets.token_hex(8), limit=limit)
+        self._used[tenant, "concurrency"] = (0, limit if slot is None else slot.held)
+        if slot is None:
+            raise _refusal(tenant, "concurrency", f"has {limit} requests in progress, its maximum", retry_after_s=1)
+        return slot
 
     async def _count(self, tenant: str, limit: Limit, amount: int, window: Window) -> None:
         now = self._clock()
         number = window.number(now)
         key = f"{tenant}:{limit}:{window.length_s}:{number}"
-        used = await self._meter.add(key, amount, window_s=window.length_s)
+        used = await self._rate_counter.add(key, amount, window_s=window.length_s)
         if used <= window.quantity:
             self._used[tenant, limit] = (number, used)
             return
-        if amount > 1:  # a large request that is refused must not use up what smaller ones may have
-            used = await self._meter.add(key, -amount, window_s=window.length_s)
+        if amount > 1:  # a large request that is refused must not use up the allowance of smaller ones
+            used = await self._rate_counter.add(key, -amount, window_s=window.length_s)
         self._used[tenant, limit] = (number, min(used, window.quantity))
-        what = f"has {window.quantity} {limit} in {window.length_s} s, and this would be more"
+        what = f"may use {window.quantity} {limit} per {window.length_s} s, which this request exceeds"
         raise _refusal(tenant, limit, what, retry_after_s=window.left_s(now))
 
 

@@ -1,7 +1,8 @@
-"""Counters with a window and leases with an end: in this process, in Redis for all replicas, and one for want of other.
+"""Rate counters and concurrency slots: local to a process, shared in Redis, and shared with a local fallback.
 
-The counters are the storages of the `limits` library. Its strategies only say yes or no, and a caller is told what is
-left: the windows here are fixed ones, numbered by the clock, so one round trip counts and tells.
+Counts are kept by the storages of the `limits` library, but not limited by its strategies: those answer only yes or no,
+while responses say what is left. The windows here are fixed and numbered by the clock, so that one round trip both
+counts and returns the sum.
 """
 
 import math
@@ -19,9 +20,9 @@ from adapters.storage.opening import Storage
 from adapters.storage.redis import RedisStore
 
 _log = structlog.get_logger("service")
-_LEASE_S = 60.0
-"""After this the place of a replica that died is free again; a request that lasts longer is not counted further."""
-_PAUSE_S = 1.0
+_SLOT_LIFETIME_S = 60.0
+"""Frees the slots of a replica that died. A request that lasts longer stops being counted."""
+_RETRY_AFTER_S = 1.0
 _ACQUIRE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
@@ -38,29 +39,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ConcurrencySlot:
-    """A place that is held until it is given back."""
+    """The right to one of a tenant's concurrent requests, held until it is released."""
 
     held: int
-    """How many are held with it."""
-    give_back: Callable[[], Awaitable[object]]
+    """Slots in use, this one included."""
+    release: Callable[[], Awaitable[object]]
 
 
 class RateCounter(Protocol):
-    """Counts for everybody who shares it. Keys are ours, never a caller's words."""
+    """Counts for all processes that share it. Keys never hold text of a client."""
 
     degraded: bool
-    """Whether it counts for fewer than it should."""
+    """Whether this process counts alone although the counts should be shared."""
 
     async def add(self, key: str, amount: int, *, window_s: int) -> int:
-        """Count in the window that `key` names, which is forgotten after `window_s`; what it holds now."""
+        """Add to the window that `key` names and return its sum. It is forgotten after `window_s`."""
         ...
 
     async def acquire(self, key: str, name: str, *, limit: int) -> ConcurrencySlot | None:
-        """Take one of `limit` places; None where all are held."""
+        """Take one of `limit` slots; return None if all are held."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         ...
 
 
@@ -93,7 +94,7 @@ class LocalRateCounter:
 
 
 class RedisRateCounter:
-    """A `RateCounter` for all replicas; raises what redis-py raises, within its pool's timeouts."""
+    """A `RateCounter` shared by all replicas. Errors are those of redis-py, raised within the pool's timeouts."""
 
     def __init__(self, store: RedisStore) -> None:
         self._pool, self._prefix = store.async_pool, store.key("limits")
@@ -112,9 +113,9 @@ class RedisRateCounter:
         return await self._counters.incr(key, window_s, amount)
 
     async def acquire(self, key: str, name: str, *, limit: int) -> ConcurrencySlot | None:
-        place = f"{self._prefix}:{key}"
-        held = int(await self._acquire(keys=[place], args=[name, limit, _LEASE_S]))
-        return ConcurrencySlot(held, lambda: self._client.zrem(place, name)) if held else None
+        slots = f"{self._prefix}:{key}"
+        held = int(await self._acquire(keys=[slots], args=[name, limit, _SLOT_LIFETIME_S]))
+        return ConcurrencySlot(held, lambda: self._client.zrem(slots, name)) if held else None
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -122,55 +123,54 @@ class RedisRateCounter:
 
 
 class FallbackRateCounter:
-    """Another meter's numbers while it answers, this process's own while it does not.
+    """A shared `RateCounter`, replaced by one of this process alone while the shared one fails.
 
-    After a failure one request a second tries the other; nobody else waits for it.
+    After a failure one request per second tries the shared one; no other request waits for it.
     """
 
     def __init__(self, shared: RateCounter, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._shared, self._local, self._clock = shared, LocalRateCounter(), clock
         self._try_again_at = -math.inf
         self.degraded = False
-        """Whether this process counts by itself."""
 
     async def add(self, key: str, amount: int, *, window_s: int) -> int:
-        return await self._ask(lambda meter: meter.add(key, amount, window_s=window_s))
+        return await self._call(lambda counter: counter.add(key, amount, window_s=window_s))
 
     async def acquire(self, key: str, name: str, *, limit: int) -> ConcurrencySlot | None:
-        lease = await self._ask(lambda meter: meter.acquire(key, name, limit=limit))
-        return None if lease is None else ConcurrencySlot(lease.held, lambda: self._give_back(lease))
+        slot = await self._call(lambda counter: counter.acquire(key, name, limit=limit))
+        return None if slot is None else ConcurrencySlot(slot.held, lambda: self._release(slot))
 
     async def close(self) -> None:
         await self._shared.close()
 
-    async def _ask(self, question: Callable[[RateCounter], Awaitable[T]]) -> T:
+    async def _call(self, call: Callable[[RateCounter], Awaitable[T]]) -> T:
         if self.degraded:
             if self._clock() < self._try_again_at:
-                return await question(self._local)
-            self._try_again_at = self._clock() + _PAUSE_S
+                return await call(self._local)
+            self._try_again_at = self._clock() + _RETRY_AFTER_S
         try:
-            answer = await question(self._shared)
+            answer = await call(self._shared)
         except (RedisError, OSError) as exc:
             self._fail(exc)
-            return await question(self._local)
+            return await call(self._local)
         if self.degraded:
             _log.info("quotas_shared_again")
             self.degraded = False
         return answer
 
-    async def _give_back(self, lease: ConcurrencySlot) -> None:
+    async def _release(self, slot: ConcurrencySlot) -> None:
         try:
-            await lease.give_back()
+            await slot.release()
         except (RedisError, OSError) as exc:
-            self._fail(exc)  # its end gives it back
+            self._fail(exc)  # the slot expires by itself
 
     def _fail(self, exc: Exception) -> None:
         if not self.degraded:
             _log.warning("quotas_local", reason=type(exc).__name__)
         self.degraded = True
-        self._try_again_at = self._clock() + _PAUSE_S
+        self._try_again_at = self._clock() + _RETRY_AFTER_S
 
 
 def open_rate_counter(storage: Storage) -> RateCounter:
-    """Return what counts for all replicas in Redis, or for this process alone beside a SQLite file."""
+    """Return the counter of a storage: shared by all replicas in Redis, of this process alone with a SQLite file."""
     return FallbackRateCounter(RedisRateCounter(storage)) if isinstance(storage, RedisStore) else LocalRateCounter()

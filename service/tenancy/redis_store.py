@@ -1,4 +1,4 @@
-"""Tenants and keys in Redis, beside the registry under its prefix: two hashes, a revision, and a stream as the log."""
+"""Tenants and keys in Redis, under the registry's prefix: two hashes, a revision, and a stream as audit trail."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +27,7 @@ return 1
 
 
 class RedisAccounts:
-    """An `AccountStore` on one server. An entry's position is the revision that it made."""
+    """An `AccountStore` on one server. The position of an audit entry is the revision that it created."""
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
@@ -60,7 +60,7 @@ class RedisAccounts:
             arguments += [key.id, KEY.dump_json(key)]
         names = [self._revision, self._tenants, self._keys, self._audit]
         with self._store.reaching():
-            return bool(self._write(keys=names, args=[*arguments, *edit.gone]))
+            return bool(self._write(keys=names, args=[*arguments, *edit.deleted_keys]))
 
     def audit(self, since: int = 0, *, limit: int = 1_000) -> Sequence[AuditEntry]:
         with self._store.reaching():

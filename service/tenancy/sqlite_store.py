@@ -50,7 +50,7 @@ class SqliteAccounts:
             db.executemany(
                 "INSERT OR REPLACE INTO account_keys VALUES (?,?)", [(key.id, KEY.dump_json(key)) for key in edit.keys]
             )
-            db.executemany("DELETE FROM account_keys WHERE id=?", [(key,) for key in edit.gone])
+            db.executemany("DELETE FROM account_keys WHERE id=?", [(key,) for key in edit.deleted_keys])
             db.execute("INSERT INTO account_audit (value) VALUES (?)", (ENTRY.dump_json(edit.entry),))
         return True
 

@@ -80,7 +80,7 @@ def test_requests_at_once_are_counted_over_replicas_and_places_come_back(
             eventually(lambda: a.app.state.runtime.inference.admission.rows == 2)  # type: ignore[attr-defined]
             refused = classify(b, key)
         assert [answer.result().status_code for answer in waiting] == [200, 200]
-    check_problem(refused, 429, "rate_limited", "answers 2 requests at once")
+    check_problem(refused, 429, "rate_limited", "has 2 requests in progress")
     assert refused.headers["RateLimit"] == '"concurrency";r=0'
     eventually(lambda: classify(b, key).status_code == 200)
 

@@ -1,4 +1,4 @@
-"""What tests of the ledger share: a place of either kind, with a clock that stands where a test puts it."""
+"""What tests of the counter store share: a place of either kind, with a clock that stands where a test puts it."""
 
 import dataclasses
 import socket
@@ -18,26 +18,26 @@ from support.redis import RedisServer
 
 
 @dataclasses.dataclass
-class LedgerPlace:
-    """Where replicas share a ledger."""
+class CounterPlace:
+    """Where replicas share a counter store."""
 
     place: str
     now: float = dataclasses.field(default_factory=time.time)
 
     def open(self) -> CounterStore:
-        """The ledger as one more replica sees it."""
+        """The counter store as one more replica sees it."""
         if "://" in self.place:
             return RedisCounterStore(connect(self.place), now=lambda: self.now)
         return SqliteCounterStore(SqliteFile(Path(self.place)), now=lambda: self.now)
 
 
-def new_place(kind: str, folder: Path, redis_server: RedisServer) -> LedgerPlace:
+def new_place(kind: str, folder: Path, redis_server: RedisServer) -> CounterPlace:
     """An empty place, with its registry in it."""
     if kind == "redis":
-        return LedgerPlace(redis_server.place())
+        return CounterPlace(redis_server.place())
     path = folder / "registry.sqlite"
     open_registry(path)
-    return LedgerPlace(str(path))
+    return CounterPlace(str(path))
 
 
 class AnswersLost:

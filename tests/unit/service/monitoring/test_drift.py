@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.adapters import an_adapter
-from support.counters import LedgerPlace, new_place
+from support.counters import CounterPlace, new_place
 from support.drift import LABELS, classification, profile_from
 from support.redis import RedisServer
 
@@ -95,12 +95,12 @@ def test_the_least_rows_grow_with_the_labels() -> None:
 
 
 class Replica:
-    """One server's watch over a ledger and a registry that it shares."""
+    """One server's watch over a counter store and a registry that it shares."""
 
-    def __init__(self, place: LedgerPlace, registry: Registry) -> None:
+    def __init__(self, place: CounterPlace, registry: Registry) -> None:
         self._place, self._registry, self.catalog = place, registry, Catalog()
-        self.tally = CounterBuffer(place.open())
-        self.watch = DriftMonitor(self.tally, registry, self.catalog, now=lambda: place.now)
+        self.counters = CounterBuffer(place.open())
+        self.watch = DriftMonitor(self.counters, registry, self.catalog, now=lambda: place.now)
 
     def answered(self, rows: Sequence[tuple[str, float]], **of: object) -> None:
         self.watch.answered(classification(rows, **of))
@@ -114,7 +114,7 @@ class Replica:
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer) -> LedgerPlace:
+def place(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer) -> CounterPlace:
     made = new_place(request.param, tmp_path, redis_server)
     made.now = NOW
     return made
@@ -130,7 +130,7 @@ def registry(tmp_path: Path) -> Registry:
     return registry
 
 
-def test_replicas_add_up_and_tenants_and_versions_do_not(place: LedgerPlace, registry: Registry) -> None:
+def test_replicas_add_up_and_tenants_and_versions_do_not(place: CounterPlace, registry: Registry) -> None:
     async def scenario() -> None:
         one, two = Replica(place, registry), Replica(place, registry)
         one.answered(EVEN[:120])
@@ -138,8 +138,8 @@ def test_replicas_add_up_and_tenants_and_versions_do_not(place: LedgerPlace, reg
         two.answered(EVEN[:30], version=2)
         two.answered(EVEN[:7], tenant="zeta")
         two.answered(EVEN[:5], has_profile=False)
-        await one.tally.flush()
-        await two.tally.flush()
+        await one.counters.flush()
+        await two.counters.flush()
         for replica in (one, two):
             assert await replica.rows() == 220
             assert await replica.rows(version=2) == 30
@@ -152,7 +152,7 @@ def test_replicas_add_up_and_tenants_and_versions_do_not(place: LedgerPlace, reg
     asyncio.run(scenario())
 
 
-def test_an_hour_old_answers_leave_the_window(place: LedgerPlace, registry: Registry) -> None:
+def test_an_hour_old_answers_leave_the_window(place: CounterPlace, registry: Registry) -> None:
     async def scenario() -> None:
         replica = Replica(place, registry)
         replica.answered(ONE_SIDED)
@@ -161,12 +161,14 @@ def test_an_hour_old_answers_leave_the_window(place: LedgerPlace, registry: Regi
             assert await replica.rows() == rows
             await replica.look()
             assert replica.watch.seen.shifted_tasks == shifted
-        assert any(key[0] == "drift" for key in place.open().read()), "it is the window that it left, not the ledger"
+        assert any(key[0] == "drift" for key in place.open().read()), (
+            "it is the window that it left, not the counter store"
+        )
 
     asyncio.run(scenario())
 
 
-def test_a_look_sees_in_every_bucket_what_is_there(place: LedgerPlace, registry: Registry) -> None:
+def test_a_look_sees_in_every_bucket_what_is_there(place: CounterPlace, registry: Registry) -> None:
     """Buckets that are over are not read again, and still are in the sum for as long as they are in the window."""
 
     async def scenario() -> None:
@@ -184,7 +186,7 @@ def test_a_look_sees_in_every_bucket_what_is_there(place: LedgerPlace, registry:
     asyncio.run(scenario())
 
 
-def test_only_versions_that_callers_get_are_looked_at(place: LedgerPlace, registry: Registry) -> None:
+def test_only_versions_that_callers_get_are_looked_at(place: CounterPlace, registry: Registry) -> None:
     async def scenario() -> None:
         replica = Replica(place, registry)
         replica.answered(EVEN)
@@ -205,7 +207,7 @@ def test_only_versions_that_callers_get_are_looked_at(place: LedgerPlace, regist
     asyncio.run(scenario())
 
 
-def test_a_label_may_hold_any_character(place: LedgerPlace, registry: Registry) -> None:
+def test_a_label_may_hold_any_character(place: CounterPlace, registry: Registry) -> None:
     async def scenario() -> None:
         replica = Replica(place, registry)
         odd = ("a\x1fb", "c:d")
@@ -215,9 +217,9 @@ def test_a_label_may_hold_any_character(place: LedgerPlace, registry: Registry) 
     asyncio.run(scenario())
 
 
-def test_nothing_is_counted_of_a_version_without_a_profile(place: LedgerPlace, registry: Registry) -> None:
+def test_nothing_is_counted_of_a_version_without_a_profile(place: CounterPlace, registry: Registry) -> None:
     replica = Replica(place, registry)
     replica.answered(EVEN, has_profile=False)
-    assert len(replica.tally) == 0
+    assert len(replica.counters) == 0
     replica.answered(EVEN)
-    assert len(replica.tally) == len(LABELS) + 2  # two of the ten bins
+    assert len(replica.counters) == len(LABELS) + 2  # two of the ten bins

@@ -1,4 +1,4 @@
-"""What a tenant may use: counted by a meter in each window, held, refused and given back."""
+"""What a tenant may use: counted by a counter in each window, held, refused and given back."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -35,22 +35,22 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.place()
 
 
-def with_meter(place: str, use: Callable[[RateCounter], Awaitable[T]]) -> T:
-    """Use a meter in an event loop, and close it."""
+def with_counter(place: str, use: Callable[[RateCounter], Awaitable[T]]) -> T:
+    """Use a counter in an event loop, and close it."""
 
     async def run() -> T:
-        meter = open_rate_counter(open_storage(place))
+        counter = open_rate_counter(open_storage(place))
         try:
-            return await use(meter)
+            return await use(counter)
         finally:
-            await meter.close()
+            await counter.close()
 
     return asyncio.run(run())
 
 
-def quotas_of(meter: RateCounter, clock: Time, **limits: float) -> Quotas:
+def quotas_of(counter: RateCounter, clock: Time, **limits: float) -> Quotas:
     tenant = TenantInfo(id="acme", **limits)  # type: ignore[arg-type]
-    return Quotas(lambda _: tenant, meter, clock=clock)
+    return Quotas(lambda _: tenant, counter, clock=clock)
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_a_rate_is_a_quantity_in_a_window_that_lets_a_burst_through(rate: float,
 
 
 def test_requests_are_counted_until_the_window_ends(place: str) -> None:
-    async def use(meter: RateCounter) -> None:
+    async def use(counter: RateCounter) -> None:
         clock = Time()
-        quotas = quotas_of(meter, clock, requests_per_s=1)
+        quotas = quotas_of(counter, clock, requests_per_s=1)
         for left in (9, 8, 7):
             await quotas.enter("acme")
             assert quotas.fields("acme") == {
@@ -90,13 +90,13 @@ def test_requests_are_counted_until_the_window_ends(place: str) -> None:
         assert quotas.fields("acme")["RateLimit"] == '"requests";r=10;t=10'
         await quotas.enter("acme")
 
-    with_meter(place, use)
+    with_counter(place, use)
 
 
 def test_tokens_that_are_refused_are_not_used(place: str) -> None:
-    async def use(meter: RateCounter) -> None:
+    async def use(counter: RateCounter) -> None:
         clock = Time()
-        quotas = quotas_of(meter, clock, tokens_per_min=100)
+        quotas = quotas_of(counter, clock, tokens_per_min=100)
         await quotas.charge("acme", 70)
         with pytest.raises(RateLimited, match="tokens limit"):
             await quotas.charge("acme", 31)
@@ -107,15 +107,15 @@ def test_tokens_that_are_refused_are_not_used(place: str) -> None:
         clock.now += 60
         await quotas.charge("acme", 100)
 
-    with_meter(place, use)
+    with_counter(place, use)
 
 
 def test_places_are_held_until_they_are_given_back(place: str) -> None:
-    async def use(meter: RateCounter) -> None:
-        quotas = quotas_of(meter, Time(), max_concurrency=2)
+    async def use(counter: RateCounter) -> None:
+        quotas = quotas_of(counter, Time(), max_concurrency=2)
         first, second = await quotas.enter("acme"), await quotas.enter("acme")
         assert quotas.fields("acme") == {"RateLimit-Policy": '"concurrency";q=2', "RateLimit": '"concurrency";r=0'}
-        with pytest.raises(RateLimited, match="answers 2 requests at once"):
+        with pytest.raises(RateLimited, match="has 2 requests in progress"):
             await quotas.enter("acme")
         await quotas.leave("acme", first)
         assert quotas.fields("acme")["RateLimit"] == '"concurrency";r=1'
@@ -123,19 +123,19 @@ def test_places_are_held_until_they_are_given_back(place: str) -> None:
         await quotas.leave("acme", second)
         await quotas.leave("acme", third)
 
-    with_meter(place, use)
+    with_counter(place, use)
 
 
 def test_a_refused_request_gives_its_place_back(place: str) -> None:
-    async def use(meter: RateCounter) -> None:
-        quotas = quotas_of(meter, Time(), max_concurrency=1, requests_per_s=0.1)
+    async def use(counter: RateCounter) -> None:
+        quotas = quotas_of(counter, Time(), max_concurrency=1, requests_per_s=0.1)
         for _ in range(10):
             await quotas.leave("acme", await quotas.enter("acme"))
         for _ in range(3):
             with pytest.raises(RateLimited, match="requests limit"):
                 await quotas.enter("acme")
 
-    with_meter(place, use)
+    with_counter(place, use)
 
 
 def test_a_tenant_without_limits_asks_no_meter_and_is_told_nothing() -> None:
@@ -167,11 +167,11 @@ def test_while_redis_is_away_each_process_counts_and_one_request_a_second_looks_
 
     async def use() -> None:
         clock, shared = Time(), Away()
-        meter = FallbackRateCounter(shared, clock=clock)
-        quotas = quotas_of(meter, clock, requests_per_s=1)
+        counter = FallbackRateCounter(shared, clock=clock)
+        quotas = quotas_of(counter, clock, requests_per_s=1)
         for _ in range(10):
             await quotas.enter("acme")
-        assert (meter.degraded, shared.asked) == (True, 1)
+        assert (counter.degraded, shared.asked) == (True, 1)
         with pytest.raises(RateLimited):
             await quotas.enter("acme")
         clock.now += 1.1
@@ -180,7 +180,7 @@ def test_while_redis_is_away_each_process_counts_and_one_request_a_second_looks_
         shared.away = False
         clock.now += 1.1
         await quotas.enter("acme")
-        assert not meter.degraded
+        assert not counter.degraded
         assert quotas.fields("acme")["RateLimit"].startswith('"requests";r=9')
 
     asyncio.run(use())

@@ -1,6 +1,6 @@
-"""Adapters: task, prompt, files, digest and registry. The package imports neither torch nor model or server.
+"""Adapters and their registry: task, prompt, files, digest, versions. Needs neither torch nor the server.
 
-PyPI has an unrelated package of this name (AdapterHub); `SUPERPOS` distinguishes them.
+PyPI has an unrelated package of this name (AdapterHub); `SUPERPOS` identifies ours.
 """
 
 from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance

@@ -1,4 +1,4 @@
-"""`PromptAdapter`: a task's prompt with everything needed to serve it, immutable, named by its digest."""
+"""`PromptAdapter`: a task's prompt with everything needed to serve it. Immutable, and identified by its digest."""
 
 import hashlib
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from adapters.task import TaskSpec
 
 MAX_VIRTUAL_TOKENS = 100
 MAX_ROW_NORM = 1e5
-"""Far above any trained prompt (token embeddings of T5 have norms of some hundred), far below an overflow."""
+"""Far above any trained prompt (T5's token embeddings have norms of some hundred) and far below an overflow."""
 INT8_LABEL_AGREEMENT = "int8_label_agreement"
 """The provenance metric with the share of rows whose label is the same in int8 and in float32, 0 to 1."""
 MIN_INT8_LABEL_AGREEMENT = 0.98
@@ -33,7 +33,7 @@ class _Frozen(BaseModel):
 
 
 def _check_size(value: object) -> object:
-    """Refuse a large mapping before each of its items is looked at."""
+    """Reject a large mapping before its items are validated."""
     if isinstance(value, Mapping) and len(value) > _MAX_ITEMS:
         raise ValueError(f"{len(value)} items, at most {_MAX_ITEMS} are allowed")
     return value
@@ -51,21 +51,21 @@ class BackboneRef(_Frozen):
 
 
 class Provenance(_Frozen):
-    """Where a prompt came from; nothing here changes an answer."""
+    """The origin of a prompt. Nothing here changes an answer."""
 
     method: Annotated[str, Field(max_length=64)]
     seed: int | None = None
     sampled_token_ids: Annotated[tuple[int, ...], FailFast()] = ()
-    """SuperPos: the vocabulary ids whose embeddings were superposed (m of them)."""
+    """SuperPos: the ids of the m vocabulary tokens whose embeddings were superposed."""
     hyperparameters: Annotated[dict[str, str | int | float | bool | None], Small] = {}
     metrics: Annotated[dict[str, float], Small] = {}
     data: Annotated[dict[str, str | int], Small] = {}
-    """Which rows: file names, row counts and sha256 sums."""
+    """The training data: file names, row counts and sha256 sums."""
     software: Annotated[dict[str, str], Small] = {}
 
 
 class Manifest(_Frozen):
-    """`superpos.json`: everything of an adapter but its prompt."""
+    """`superpos.json`: everything in an adapter except its prompt."""
 
     schema_version: Literal[1] = 1
     task: TaskSpec
@@ -73,7 +73,7 @@ class Manifest(_Frozen):
     calibration: Calibration = Calibration()
     provenance: Provenance
     validation: ValidationProfile | None = None
-    """Profile of its answers on held-out rows; without it, live answers are not monitored for drift."""
+    """Its answers on held-out rows; without them, live answers are not monitored for drift."""
 
     @model_validator(mode="after")
     def _profile_of_this_task(self) -> Self:
@@ -81,7 +81,7 @@ class Manifest(_Frozen):
         if self.validation is not None and len(self.validation.label_counts) != num_labels:
             raise ValueError(
                 f"validation.label_counts has {len(self.validation.label_counts)} counts, expected {num_labels}, "
-                "one a label"
+                "one per label"
             )
         return self
 
@@ -91,15 +91,15 @@ class PromptAdapter:
     """A prompt and its manifest.
 
     Raises:
-        InvalidAdapter: a prompt of a wrong type or shape, with values that are not finite, or out of bounds
+        InvalidAdapter: the prompt has a wrong type or shape, or values that are not finite or out of bounds
     """
 
     prompt: NDArray[np.float32]  # [P, H], read-only
     manifest: Manifest
     digest: str = field(init=False)
-    """`sha256:…` over the manifest as canonical JSON (RFC 8785) and the prompt's shape and bytes.
+    """`sha256:…` of the manifest as canonical JSON (RFC 8785) and the prompt's shape and bytes.
 
-    Fields at their defaults are left out, so that a field added later leaves older digests as they are.
+    Fields with default values are left out, so that adding a field keeps older digests.
     """
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ class PromptAdapter:
         return self.manifest.task
 
     def check_backbone(self, *, fingerprint: str, width: int) -> None:
-        """Refuse a prompt that was trained for another model.
+        """Reject a prompt that was trained for another model.
 
         Raises:
             InvalidAdapter: the width or the fingerprint differs
@@ -136,7 +136,7 @@ class PromptAdapter:
             raise InvalidAdapter("backbone fingerprint", trained_on, f"{fingerprint}, the backbone's")
 
     def check_int8(self) -> None:
-        """Refuse an adapter that was not validated in int8, or whose labels differ there too often.
+        """Reject an adapter that was not validated in int8, or whose labels differ there too often.
 
         Raises:
             InvalidAdapter: with the label agreement, or that it was not measured
@@ -169,6 +169,6 @@ def _digest(prompt: NDArray[np.float32], manifest: Manifest) -> str:
     try:
         canonical = rfc8785.dumps(manifest.model_dump(mode="json", exclude_defaults=True))
     except rfc8785.CanonicalizationError as exc:
-        raise InvalidAdapter("superpos.json", str(exc), "values that canonical JSON (RFC 8785) has") from exc
+        raise InvalidAdapter("superpos.json", str(exc), "values that canonical JSON (RFC 8785) can represent") from exc
     header = f"superpos-adapter {len(canonical)} {prompt.shape[0]} {prompt.shape[1]}\n".encode()
     return f"sha256:{hashlib.sha256(header + canonical + prompt.tobytes()).hexdigest()}"

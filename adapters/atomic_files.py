@@ -1,4 +1,4 @@
-"""Files that are replaced whole, whatever ends the writing; and a file system's refusals in words."""
+"""Atomic replacement of files, and readable errors of the file system."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def atomic_write(files: Mapping[Path, bytes], *, synced: bool = False) -> None:
-    """Write all files under temporary names, then rename each to its own.
+    """Write all files under temporary names, then rename them into place.
 
-    If the disk fills up or the process ends before the first rename, the old files remain.
+    If the disk fills up or the process ends while writing, the old files stay.
 
     Args:
-        synced: flush to the disk first, so that this also holds if the machine fails
+        synced: flush to the disk before renaming, which also covers a crash of the machine
 
     Raises:
         OSError: with the name of the file
@@ -20,13 +20,13 @@ def atomic_write(files: Mapping[Path, bytes], *, synced: bool = False) -> None:
     parts = {path: path.with_name(f"{path.name}.part") for path in files}
     try:
         for path, data in files.items():
-            with named(path), parts[path].open("wb") as file:
+            with add_filename(path), parts[path].open("wb") as file:
                 file.write(data)
                 if synced:
                     file.flush()
                     os.fsync(file.fileno())
         for path, part in parts.items():
-            with named(path):
+            with add_filename(path):
                 part.replace(path)
     except OSError:
         for part in parts.values():
@@ -36,15 +36,15 @@ def atomic_write(files: Mapping[Path, bytes], *, synced: bool = False) -> None:
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Errors in here name a file: the system's do when it is opened, and not when the disk is full."""
+def add_filename(path: Path) -> Iterator[None]:
+    """Add a file's name to errors raised within; the system adds it when opening a file, but not for a full disk."""
     try:
         yield
     except OSError as exc:
         raise OSError(exc.errno, exc.strerror, str(path)) from exc
 
 
-def describe_oserror(refusal: OSError) -> str:
-    """The file and what the system says of it, in a line."""
-    said = refusal.strerror or " ".join(str(refusal).split()) or type(refusal).__name__
-    return said if refusal.filename is None else f"{refusal.filename}: {said}"
+def describe_oserror(error: OSError) -> str:
+    """Return an error as one line: the file and the reason."""
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    return reason if error.filename is None else f"{error.filename}: {reason}"

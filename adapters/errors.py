@@ -1,27 +1,27 @@
 """The errors of tasks, adapters and the registry.
 
 AdapterError
-├── InvalidName           a tenant, task, alias or ref that is not well formed
-├── InvalidTask           a task specification that cannot be built
-├── InvalidTraffic        a canary percentage that cannot be
+├── InvalidName           a malformed tenant, task, alias or ref
+├── InvalidTask           an invalid task specification
+├── InvalidTraffic        an invalid split of traffic
 ├── InvalidRow            an input that does not fit its task's fields
-├── InvalidAdapter        files that are not one of our adapters; says which check, the value, what was expected
+├── InvalidAdapter        files that fail a check; has the check, the value, and what was expected
 └── RegistryError
     ├── NotFound          no such tenant's task, version, alias or digest
-    ├── Conflict          the registry is not in the state that the caller expected
-    ├── PromotionRefused  a version whose figures are worse than production's, or missing
-    └── RegistryUnavailable   the store behind it cannot be read or written
+    ├── Conflict          the registry is not in the state that the request expects
+    ├── PromotionRefused  a version whose metrics are worse than production's, or missing
+    └── RegistryUnavailable   the store cannot be read or written
 """
 
 from pydantic import ValidationError
 
 
 class AdapterError(Exception):
-    """Anything that this package refuses."""
+    """Base of this package's errors."""
 
 
 class InvalidName(AdapterError):
-    """A name outside its pattern."""
+    """A name that does not match its pattern."""
 
     def __init__(self, kind: str, value: str, expected: str) -> None:
         super().__init__(f"{kind} {value!r} is not valid, expected {expected}")
@@ -33,15 +33,15 @@ class InvalidTask(AdapterError):
 
 
 class InvalidTraffic(AdapterError):
-    """A traffic split that cannot be carried out."""
+    """A traffic split that is impossible."""
 
 
 class InvalidRow(AdapterError):
-    """An input that lacks a field of its task, has one too many, or has one that is not text."""
+    """An input with a missing field, an unknown field, or a value that is not text."""
 
 
 class InvalidAdapter(AdapterError):
-    """Files that fail a check."""
+    """Files of an adapter that fail a check."""
 
     def __init__(self, check: str, value: object, expected: str) -> None:
         super().__init__(f"{check}: got {value if isinstance(value, str) else repr(value)}, expected {expected}")
@@ -49,19 +49,19 @@ class InvalidAdapter(AdapterError):
 
 
 class RegistryError(AdapterError):
-    """Anything that a registry refuses."""
+    """Base of a registry's errors."""
 
 
 class NotFound(RegistryError):
-    """The thing named is not in the registry, or is another tenant's."""
+    """The registry does not have it, or it belongs to another tenant."""
 
 
 class Conflict(RegistryError):
-    """The change would break what the registry holds, or what the caller expected of it."""
+    """The change contradicts the state of the registry, or the state that the caller expected."""
 
 
 class PromotionRefused(RegistryError):
-    """A version that does not show that it is as good as production's; None where a card lacks the figure."""
+    """A version that is not shown to be as good as production's; None stands for a missing metric."""
 
     def __init__(self, metric: str, *, candidate: float | None, current: float | None) -> None:
         offered = "has none" if candidate is None else f"has {candidate:g}"
@@ -71,7 +71,7 @@ class PromotionRefused(RegistryError):
 
 
 class RegistryUnavailable(RegistryError):
-    """The store cannot be reached, read or written now."""
+    """The store cannot be reached, read or written at present."""
 
 
 def first_error(exc: ValidationError) -> tuple[str, str, str]:

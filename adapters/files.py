@@ -1,7 +1,6 @@
-"""An adapter as files: a valid PEFT folder plus `superpos.json`. Untrusted on the way in, canonical on the way out.
+"""Adapters as files: a valid PEFT folder plus `superpos.json`. Input is untrusted, output is canonical.
 
-Reading checks everything before it believes anything: names, sizes, JSON, PEFT fields, the tensor's name, dtype,
-shape and values. Nothing is ever unpickled.
+Reading checks names, sizes, JSON, PEFT fields, and the tensor's name, dtype, shape and values. Nothing is unpickled.
 """
 
 import json
@@ -28,7 +27,7 @@ CONFIG, WEIGHTS, MANIFEST, CARD = (
     "README.md",
 )
 SIZE_LIMITS = {CONFIG: 64 << 10, WEIGHTS: 4 << 20, MANIFEST: 1 << 20, CARD: 1 << 20}
-"""Bytes. The largest prompt, 100 × 4,096 float32, has 1.6 MB."""
+"""In bytes. The largest prompt, 100 × 4,096 float32, has 1.6 MB."""
 TENSOR = "prompt_embeddings"
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -36,7 +35,7 @@ Files = Mapping[str, bytes]
 
 
 def to_files(adapter: PromptAdapter, *, card: str = "") -> dict[str, bytes]:
-    """The adapter's files; the same adapter gives the same bytes."""
+    """Return an adapter's files; equal adapters give equal bytes."""
     manifest = adapter.manifest.model_dump(mode="json")
     files = {
         CONFIG: _json_bytes(_peft_config(adapter)),
@@ -47,10 +46,10 @@ def to_files(adapter: PromptAdapter, *, card: str = "") -> dict[str, bytes]:
 
 
 def from_files(files: Files) -> PromptAdapter:
-    """The adapter in a set of files as `to_files` writes them.
+    """Read an adapter from the files that `to_files` writes.
 
     Raises:
-        InvalidAdapter: any check; it says which, the value, and what was expected
+        InvalidAdapter: a check failed; has the check, the value, and what was expected
     """
     _check_names_and_sizes(files, required=(CONFIG, WEIGHTS, MANIFEST))
     try:
@@ -62,16 +61,16 @@ def from_files(files: Files) -> PromptAdapter:
 
 
 def from_peft_files(files: Files, *, task: TaskSpec, backbone: BackboneRef) -> PromptAdapter:
-    """The adapter in a PEFT prompt-tuning folder that knows nothing of us: its task and backbone are given."""
+    """Read a PEFT prompt-tuning folder that has no `superpos.json`: its task and backbone are given."""
     _check_names_and_sizes(files, required=(CONFIG, WEIGHTS))
     provenance = Provenance(method="peft import")
     return PromptAdapter(_read_prompt(files), Manifest(task=task, backbone=backbone, provenance=provenance))
 
 
 def write_folder(folder: Path, files: Files) -> None:
-    """Make a folder hold these files of an adapter and no other adapter's; what else is there is left alone.
+    """Replace the adapter in a folder; unrelated files stay.
 
-    A disk that fills up meanwhile leaves the adapter that was there.
+    If the disk fills up, the old adapter stays.
 
     Raises:
         OSError: with the name of the file
@@ -84,7 +83,7 @@ def write_folder(folder: Path, files: Files) -> None:
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
-    """The files of an adapter's folder; other files there are left alone, none is read past its size limit.
+    """Read the files of an adapter's folder, each up to its size limit; unrelated files are not read.
 
     Raises:
         InvalidAdapter: no such folder
@@ -146,7 +145,7 @@ def _read_json(files: Files, name: str) -> dict[str, Any]:
 
 
 def _read_prompt(files: Files) -> NDArray[np.float32]:
-    """The prompt [P, H] of the safetensors file, after the PEFT fields say that it is one."""
+    """Return the prompt [P, H] of the safetensors file, once the PEFT fields are checked."""
     config = _read_json(files, CONFIG)
     for key, expected in (("peft_type", "PROMPT_TUNING"), ("task_type", "SEQ_2_SEQ_LM")):
         # without task_type PEFT loads the folder and ignores the prompt
@@ -186,7 +185,7 @@ def _read_tensor(data: bytes) -> NDArray[np.float32]:
 
 
 def _kind_of(data: bytes) -> str:
-    """Guess the format of a file that is not safetensors, for the message."""
+    """Guess the type of a file that is not in safetensors format, for the error message."""
     if data[:4] == b"PK\x03\x04":
         return "a zip archive (a PyTorch checkpoint?)"
     if data[:1] == b"\x80":

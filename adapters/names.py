@@ -1,4 +1,4 @@
-"""Names: their patterns, and the ref by which a caller names a version of a task."""
+"""Patterns of names, and the ref, which names a version of a task."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 NAME_RULE = "1 to 64 of a-z, 0-9, '.', '_', '-', the first a letter or digit"
 ALIAS_PATTERN = rf"(?![0-9]+$){NAME_PATTERN}"
 REF_PATTERN = rf"{NAME_PATTERN}(@([1-9][0-9]{{0,8}}|{ALIAS_PATTERN}|sha256:[0-9a-f]{{12,64}}))?"
-"""For documents: `Ref.parse` is what reads one."""
+"""For documentation; `Ref.parse` reads refs."""
 DIGEST_PATTERN = r"sha256:[0-9a-f]{64}"
 PRODUCTION = "production"
 DEFAULT_TENANT = "default"
@@ -21,7 +21,7 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def check_name(kind: str, value: str) -> str:
-    """A tenant's or task's name, unchanged.
+    """Check a tenant's or task's name and return it.
 
     Raises:
         InvalidName: it does not match `NAME_PATTERN`
@@ -32,7 +32,7 @@ def check_name(kind: str, value: str) -> str:
 
 
 def check_alias(value: str) -> str:
-    """An alias, unchanged: a name that no version number can be mistaken for."""
+    """Check an alias and return it: a name that cannot be read as a version number."""
     check_name("alias", value)
     if value.isdecimal():
         raise InvalidName("alias", value, "a name that is not a number")
@@ -41,7 +41,7 @@ def check_alias(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """How a caller names an adapter: `sst2`, `sst2@3`, `sst2@canary`, `sst2@sha256:ab12…` (12 digits or more).
+    """The name of an adapter in requests: `sst2`, `sst2@3`, `sst2@canary`, `sst2@sha256:ab12…` (12 digits or more).
 
     A bare task means its `production` alias. Exactly one of `version`, `alias`, `digest` is set.
     """
@@ -60,7 +60,7 @@ class Ref:
         """Read a ref.
 
         Raises:
-            InvalidName: the text has none of the four forms
+            InvalidName: it has none of the four forms
         """
         task, at, selector = text.partition("@")
         check_name("task", task)

@@ -1,4 +1,4 @@
-"""The validation profile: what an adapter answered on its held-out rows. Live answers are compared with it."""
+"""The validation profile: an adapter's answers on held-out rows, with which live answers are compared."""
 
 from collections.abc import Sequence
 from typing import Annotated, Self
@@ -10,20 +10,20 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 CONFIDENCE_BINS = 10
 """Bins of the best label's calibrated probability, each 0.1 wide; 1.0 belongs to the last."""
 _MAX_ROWS = 2**53 - 1
-"""Largest integer of canonical JSON (RFC 8785)."""
+"""The largest integer of canonical JSON (RFC 8785)."""
 
 Count = Annotated[int, Field(ge=0, le=_MAX_ROWS, strict=True)]
 
 
 class ValidationProfile(BaseModel):
-    """How often each label was answered, and with what confidence, on `rows` rows of one data set."""
+    """Counts of labels and confidences in the answers to `rows` rows of one data set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     label_counts: Annotated[tuple[Count, ...], FailFast()]
     """In the order of the task's labels."""
     confidence_counts: Annotated[tuple[Count, ...], FailFast()]
-    """Rows by bin of confidence, the lowest first."""
+    """Rows per bin of confidence, lowest first."""
     rows: Annotated[int, Field(ge=1, le=_MAX_ROWS, strict=True)]
 
     @model_validator(mode="after")
@@ -37,12 +37,12 @@ class ValidationProfile(BaseModel):
 
 
 def confidence_bin(confidence: float) -> int:
-    """The bin of a probability, 0 to `CONFIDENCE_BINS` − 1."""
+    """Return the bin of a probability, 0 to `CONFIDENCE_BINS` − 1."""
     return min(max(int(confidence * CONFIDENCE_BINS), 0), CONFIDENCE_BINS - 1)
 
 
 def profile_of(probabilities: NDArray[np.float64]) -> ValidationProfile:
-    """The profile of answers, from their calibrated probabilities [n, K]."""
+    """Build the profile of answers from their calibrated probabilities [n, K]."""
     return ValidationProfile(
         label_counts=_counts(probabilities.argmax(axis=1).tolist(), probabilities.shape[1]),
         confidence_counts=_counts([confidence_bin(p) for p in probabilities.max(axis=1).tolist()], CONFIDENCE_BINS),

@@ -1,4 +1,4 @@
-"""`TaskSpec`: what a task asks and which labels it may answer with. Travels inside the adapter."""
+"""`TaskSpec`: the input template and the labels of a task. It is part of the adapter."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ MAX_TASK_TOKENS = 4_096
 
 
 class Label(BaseModel):
-    """A label's public name and the words that the model spells for it."""
+    """A label's public name, and the words that the model generates for it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,8 +28,8 @@ class Label(BaseModel):
 class TaskSpec(BaseModel):
     """A task: input template, ordered labels, token limit.
 
-    In a file `labels` may be a list of `{name, words}` or a mapping `name: words`; it is kept as a list, since the
-    order is part of the task.
+    In a file, `labels` is a list of `{name, words}` or a mapping `name: words`. It is kept as a list, because the order
+    is part of the task.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
@@ -37,9 +37,9 @@ class TaskSpec(BaseModel):
     template: str
     labels: Annotated[tuple[Label, ...], FailFast()]
     max_tokens: Annotated[int, Field(ge=2, le=MAX_TASK_TOKENS)] = 256
-    """The longest text, its end-of-sequence token counted and the prompt not."""
+    """Maximum length of a text, including its end-of-sequence token, without the prompt."""
     truncation_side: Literal["start", "end"] = "end"
-    """Which side of a longer text is cut in training and evaluation."""
+    """The side on which longer texts are cut in training and evaluation."""
     kind: Kind = "single_label"
 
     @field_validator("labels", mode="before")
@@ -66,7 +66,7 @@ class TaskSpec(BaseModel):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The names that an input of this task must have."""
+        """The field names of an input."""
         return self.parsed_template.fields
 
     @property
@@ -78,7 +78,7 @@ class TaskSpec(BaseModel):
         return tuple(label.words for label in self.labels)
 
     def render(self, item: str | Mapping[str, str]) -> str:
-        """The text that the model reads for one input (`InvalidRow` where it does not fit)."""
+        """Return the model's text for one input (`InvalidRow`)."""
         return self.parsed_template.render(item)
 
 
@@ -91,12 +91,12 @@ def _check_labels(labels: tuple[Label, ...]) -> None:
             if not value.strip() or not value.isprintable():
                 raise ValueError(f"label {what} {value!r} is blank or has control characters")
             if value in seen:
-                raise ValueError(f"label {what} {value!r} stands twice")
+                raise ValueError(f"label {what} {value!r} appears twice")
             seen.add(value)
 
 
 def _check_grid(names: tuple[str, ...]) -> None:
-    """Ordinal labels are numbers in rising order."""
+    """Check that ordinal labels are numbers in ascending order."""
     previous = -math.inf
     for name in names:
         try:
@@ -104,5 +104,5 @@ def _check_grid(names: tuple[str, ...]) -> None:
         except ValueError:
             raise ValueError(f"label {name!r} of an ordinal task is not a number") from None
         if not previous < value < math.inf:
-            raise ValueError(f"labels of an ordinal task must rise, {name!r} does not")
+            raise ValueError(f"labels of an ordinal task must ascend, {name!r} does not")
         previous = value

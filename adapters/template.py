@@ -1,4 +1,4 @@
-"""Input templates: literal text and `{field}` names, nothing else. Never `str.format`, which reaches attributes."""
+"""Input templates: literal text and `{field}` placeholders. `str.format` is not used: it gives access to attributes."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A parsed template: literals between fields, one more literal than fields."""
+    """A parsed template: placeholders, and one more literal around them."""
 
     literals: tuple[str, ...]
     placeholders: tuple[str, ...]
@@ -25,7 +25,7 @@ class Template:
         """Read a template such as `question: {question} sentence: {sentence}`.
 
         Raises:
-            InvalidTask: a brace that belongs to no field, no field at all, too many, or too long a text
+            InvalidTask: a stray brace, no field, too many fields, or a text that is too long
         """
         if len(text) > MAX_TEMPLATE_CHARS:
             raise InvalidTask(f"template has {len(text)} characters, expected at most {MAX_TEMPLATE_CHARS}")
@@ -42,17 +42,17 @@ class Template:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The distinct fields in the order of their first use."""
+        """The distinct fields, in order of first use."""
         return tuple(dict.fromkeys(self.placeholders))
 
     def render(self, item: str | Mapping[str, str] | tuple[str, ...]) -> str:
-        """The text of one input. Values go in as they are: braces in them mean nothing.
+        """Return the text of one input. Values are inserted unchanged, braces included.
 
         Args:
-            item: the fields' values by name or in the fields' order, or the one value of a template with one field
+            item: the fields' values, by name or in order; or the value itself if there is one field
 
         Raises:
-            InvalidRow: a field missing, one too many, or a value that is not text
+            InvalidRow: a missing or unknown field, or a value that is not text
         """
         values = self._values(item)
         pieces = [self.literals[0]]
@@ -85,7 +85,7 @@ class Template:
 
 
 def _is_unicode(text: str) -> bool:
-    """JSON can spell half of a surrogate pair; nothing after it can."""
+    """Return whether a text is encodable: JSON can contain half of a surrogate pair, UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

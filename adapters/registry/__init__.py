@@ -1,1 +1,4 @@
-"""Registries of adapters: versions, aliases, rollouts and the change log, in SQLite, Redis or a folder."""
+"""The registry of adapters: versions, aliases, traffic and the change log, stored in SQLite or Redis.
+
+`Registry` (in `protocol.py`) is the contract, and `open_registry` (in `opening.py`) opens an implementation.
+"""

@@ -1,6 +1,6 @@
-"""Interface of a registry's copy: all tenants' tasks as they are stored, their files, and the log.
+"""The contract for copying registries: all tenants' tasks as they are stored, their files, and the log.
 
-Registries are archives too; a folder (`folder_archive.py`) is only an archive.
+Registries are archives; a folder (`folder_archive.py`) is an archive only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,41 +15,41 @@ from adapters.registry.protocol import Change, TaskInfo, VersionInfo
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """A task as it is stored: also one with no version left, whose numbers are not given again."""
+    """A task as it is stored, including one without versions, whose numbers are not used again."""
 
     info: TaskInfo
     last_version: int
 
 
 class Archive(Protocol):
-    """A place that can be copied without loss. Restored are first versions, then tasks, last the log.
+    """A store that can be copied without loss. Versions are restored first, then tasks, then the log.
 
-    Every method raises `RegistryUnavailable` when the store behind it cannot be read or written.
+    Every method raises `RegistryUnavailable` if the store cannot be read or written.
     """
 
     def records(self) -> Sequence[TaskRecord]:
-        """Every tenant's tasks, by tenant and name."""
+        """Return all tenants' tasks, by tenant and name."""
         ...
 
     def get(self, digest: str) -> dict[str, bytes]:
-        """The files of an adapter (`NotFound` where no version has that digest)."""
+        """Return the files of an adapter (`NotFound` if no version has that digest)."""
         ...
 
     def changes(self, since: int = 0) -> Sequence[Change]:
-        """The log's entries after a position, oldest first."""
+        """Return the log's entries after a position, oldest first."""
         ...
 
     def restore_version(self, tenant: str, task: str, version: VersionInfo, files: Mapping[str, bytes]) -> None:
-        """Store a version as it was elsewhere: number, time and actor. Leaves no change in the log.
+        """Store a version with its number, time and actor, without an entry in the log.
 
         Raises:
             InvalidName, InvalidAdapter: as `check_restored`
-            Conflict: the task has that number or that digest
+            Conflict: the task has a version with that number or digest
         """
         ...
 
     def restore_task(self, record: TaskRecord) -> None:
-        """Give a task its aliases, traffic and last number.
+        """Set a task's aliases, traffic and last number.
 
         Raises:
             NotFound: an alias points at a version that was not restored
@@ -57,20 +57,20 @@ class Archive(Protocol):
         ...
 
     def restore_log(self, changes: Sequence[Change]) -> None:
-        """Append a log, positions and all: by it followers see what was restored.
+        """Append a log with its positions, by which pollers see what was restored.
 
         Raises:
-            Conflict: the place's own log reaches the first position
+            Conflict: the present log reaches the first position
         """
         ...
 
 
 def check_restored(tenant: str, task: str, version: VersionInfo, files: Mapping[str, bytes]) -> None:
-    """Refuse what a publication would have refused, and files that are not the version's.
+    """Reject what `publish` would reject, and files that do not belong to the version.
 
     Raises:
-        InvalidName: the tenant's or task's
-        InvalidAdapter: the files fail a check, or are another adapter's
+        InvalidName: the tenant's or task's name
+        InvalidAdapter: the files fail a check, or have another digest
     """
     check_name("tenant", tenant)
     check_name("task", task)

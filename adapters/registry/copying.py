@@ -1,6 +1,6 @@
-"""Copying a whole registry from one place to another: tasks of every tenant, numbers, files, aliases, traffic, log.
+"""Copy of a whole registry: all tenants' tasks, versions, files, aliases, traffic, and the log.
 
-Followers of the copy see nothing of it before its log is there, which comes last.
+The log is written last: until then, servers that poll the copy see nothing of it.
 """
 
 from collections.abc import Callable
@@ -12,32 +12,32 @@ from adapters.registry.archive import Archive
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """Numbers of copied objects."""
+    """Counts of what was copied."""
 
     tenants: int
     tasks: int
     versions: int
     adapters: int
-    """Digests; several tasks may have one."""
+    """Distinct digests; several tasks may share one."""
     changes: int
 
 
 def copy(source: Archive, target: Archive, *, on_version: Callable[[int, int], None] = lambda done, of: None) -> Copied:
-    """Copy everything into an empty place.
+    """Copy everything into an empty archive.
 
     Args:
-        source: other processes may read it meanwhile, but not write to it
-        target: incomplete after an error, and must be emptied before the next attempt
-        on_version: called after each version with the number of copied versions and of all versions
+        source: must not be written to meanwhile
+        target: after an error it is incomplete, and cannot be the target of another attempt
+        on_version: receives, after each version, the number copied and the total
 
     Raises:
         Conflict: the target is not empty, or the source changed meanwhile
-        InvalidAdapter: files of the source are damaged
+        InvalidAdapter: files in the source are damaged
         RegistryUnavailable: either cannot be reached
     """
     found = len(target.records())
     if found or target.changes():
-        raise Conflict(f"the place to copy to holds a registry with {found} tasks, expected an empty one")
+        raise Conflict(f"the target is a registry with {found} tasks, expected an empty one")
     log = source.changes()
     records = source.records()
     total, done = sum(len(record.info.versions) for record in records), 0
@@ -52,7 +52,7 @@ def copy(source: Archive, target: Archive, *, on_version: Callable[[int, int], N
             on_version(done, total)
         target.restore_task(record)
     if source.changes(log[-1].position if log else 0):
-        raise Conflict("the registry was written to while it was copied: stop its writers, begin in an empty place")
+        raise Conflict("the registry was written to while it was copied: stop its writers, use an empty target")
     target.restore_log(log)
     return Copied(
         tenants=len({record.info.tenant for record in records}),

@@ -1,6 +1,6 @@
-"""Registry as a folder, for inspection, backup and transport: one PEFT folder per version, and an index.
+"""A registry as a folder, for inspection, backup and transfer: one PEFT folder per version, and an index.
 
-registry.json                       every task with versions, aliases and traffic, and the log
+registry.json                       all tasks with versions, aliases and traffic, and the log
 adapters/<tenant>/<task>/v<n>/      the files of version n, as PEFT loads them
 """
 
@@ -33,18 +33,18 @@ _ADAPTER = TypeAdapter(_Index)
 
 
 class FolderArchive:
-    """An `Archive` in a folder. The index is written with the log, last: without it the folder is not an archive."""
+    """An `Archive` in a folder. The index is written last, with the log; a folder without it is not an archive."""
 
     def __init__(self, folder: Path) -> None:
-        """Read what is there, or begin an archive in a folder that is empty or missing.
+        """Read an archive, or start one in a folder that is empty or missing.
 
         Raises:
-            RegistryUnavailable: the folder cannot be read, or holds something else
+            RegistryUnavailable: the folder cannot be read, or contains something else
         """
         self._folder = folder
         self._records: dict[tuple[str, str], TaskRecord] = {}
         self._versions: dict[tuple[str, str], dict[int, str]] = {}  # each task's digests by number
-        self._places: dict[str, Path] = {}  # a folder of each digest
+        self._places: dict[str, Path] = {}  # one folder per digest
         self._changes: tuple[Change, ...] = ()
         with self._reaching():
             if (folder / INDEX).is_file():

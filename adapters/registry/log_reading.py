@@ -1,4 +1,4 @@
-"""Reading a registry's log for some of its entries, in parts: bounded in memory and time, however long it is."""
+"""Paged search of a registry's log, bounded in memory and time for logs of any length."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,25 +7,25 @@ from adapters.registry.protocol import Change, Registry
 
 _PAGE = 500
 _MAX_PAGES = 10
-"""Maximum number of entries per reading: 0.5 s in Redis."""
+"""Limit of one search: 0.5 s in Redis."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogPart:
-    """Entries found in a part of the log."""
+    """The matching entries in a stretch of the log."""
 
     entries: Sequence[Change]
     """Oldest first."""
     position: int
-    """How far the log was read: where to read on."""
+    """The last position read, from which to continue."""
     complete: bool
-    """True where that was its end; a reading that found as many as it wanted has not looked for more."""
+    """Whether the end of the log was reached; false also if the limit was."""
 
 
 def read_log(
     registry: Registry, *, since: int, limit: int, wanted: Callable[[Change], bool] = lambda change: True
 ) -> LogPart:
-    """The entries after a position that are wanted, `limit` at most; blocking.
+    """Return at most `limit` wanted entries after a position. Blocking.
 
     Raises:
         RegistryUnavailable: the store cannot be reached
@@ -45,7 +45,7 @@ def read_log(
 
 
 def task_log(registry: Registry, tenant: str, task: str, *, since: int, limit: int) -> LogPart:
-    """As `read_log`, of one task."""
+    """Search the log for entries of one task, like `read_log`."""
     return read_log(
         registry, since=since, limit=limit, wanted=lambda change: (change.tenant, change.task) == (tenant, task)
     )

@@ -1,6 +1,6 @@
-"""Contract of a registry: adapters with their versions and aliases.
+"""The contract of the registry: adapters by tenant and task, with versions, aliases and traffic.
 
-Every write is atomic and appends one `Change` to an ordered log, which followers read and which is the audit trail.
+Every write is atomic and adds one `Change` to an ordered log, which servers poll and which is the audit trail.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,14 +16,14 @@ ChangeKind = Literal["published", "alias_set", "alias_deleted", "version_deleted
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """How a task's bare name is answered besides its `production` version."""
+    """The versions that answer requests for a task's bare name in addition to `production`."""
 
     canary: int | None = None
     """The version that answers `percent` of the requests."""
     percent: float = 0.0
-    """0 to 100; of the sticky keys that callers give, or of the requests that give none."""
+    """0 to 100: share of the sticky keys, or of requests without one."""
     shadow: int | None = None
-    """The version that computes the same rows, whose answers are only counted."""
+    """The version that computes the same rows, whose answers are only compared and counted."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.percent <= 100:
@@ -33,28 +33,28 @@ class Traffic:
 
     @property
     def versions(self) -> frozenset[int]:
-        """The versions that it needs."""
+        """The versions that must exist."""
         return frozenset(version for version in (self.canary, self.shadow) if version is not None)
 
 
 NO_TRAFFIC = Traffic()
 ABSENT = 0
-"""Where an alias is expected to point that must not exist: no version has this number."""
+"""The expected target of an alias that must not exist yet; no version has this number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Result of a publication."""
+    """The result of a publish."""
 
     version: int
     digest: str
     created: bool
-    """False where the task already had a version with this digest: no version was made."""
+    """False if the task already had a version with this digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """Resolved ref."""
+    """The version that a ref names at present."""
 
     task: str
     version: int
@@ -71,7 +71,7 @@ class VersionInfo:
 
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
-    """A task as the registry knows it: live versions in rising order, aliases by name."""
+    """A task in the registry: versions in ascending order, aliases by name."""
 
     tenant: str
     task: str
@@ -100,9 +100,9 @@ class TaskInfo:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry of the log; `position` rises by at least one with each.
+    """One entry of the log; positions increase.
 
-    Of a `traffic_set`, `version` and `digest` are 0 and empty.
+    For `traffic_set`, `version` is 0 and `digest` is empty.
     """
 
     position: int
@@ -118,7 +118,7 @@ class Change:
 
 
 def check_expected(alias: str, current: int, expected: int | None) -> None:
-    """Refuse a move of an alias that points elsewhere than expected (`Conflict`)."""
+    """Raise `Conflict` if an alias does not point at the expected version."""
     if expected is not None and current != expected:
         raise Conflict(f"{alias} points at {_place(current)}, expected {_place(expected)}")
 
@@ -130,7 +130,7 @@ def _place(version: int) -> str:
 class Registry(Protocol):
     """Adapters by tenant and task. Callable from any thread.
 
-    Every method raises `RegistryUnavailable` when the store behind it cannot be reached.
+    Every method raises `RegistryUnavailable` if the store cannot be reached.
     """
 
     def publish(
@@ -147,20 +147,20 @@ class Registry(Protocol):
 
         Args:
             digest: of the adapter in the files, if the caller has parsed them; None parses and checks them here
-            aliases: point these at the version, whether it is new or known; None points `production` at a new one
+            aliases: aliases to point at the version, new or known; None points `production` at a new version
 
         Raises:
             InvalidAdapter: the files fail a check
-            InvalidName: a tenant, task or alias that is not well formed
+            InvalidName: a malformed tenant, task or alias
         """
         ...
 
     def get(self, digest: str) -> dict[str, bytes]:
-        """The files of an adapter (`NotFound` where no version has that digest)."""
+        """Return the files of an adapter (`NotFound` if no version has that digest)."""
         ...
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
-        """Resolve a ref; raise `NotFound`, or `Conflict` for an ambiguous digest prefix."""
+        """Return the version that a ref names (`NotFound`; `Conflict` for an ambiguous digest prefix)."""
         ...
 
     def set_alias(
@@ -169,7 +169,7 @@ class Registry(Protocol):
         """Point an alias at a version.
 
         Args:
-            expected: the version that the alias must point at now, or `ABSENT`; None sets it whatever it is
+            expected: the version that the alias must point at now, or `ABSENT`; None sets it unconditionally
 
         Raises:
             NotFound: no such task or version
@@ -178,11 +178,11 @@ class Registry(Protocol):
         ...
 
     def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str, expected: int | None = None) -> None:
-        """Remove an alias (`NotFound` where there is none, `Conflict` where it does not point at `expected`)."""
+        """Delete an alias (`NotFound`; `Conflict` if it does not point at `expected`)."""
         ...
 
     def set_traffic(self, tenant: str, task: str, traffic: Traffic, *, actor: str) -> None:
-        """Say how a task's bare name is answered; `NO_TRAFFIC` by production alone.
+        """Set which versions answer a task's bare name; with `NO_TRAFFIC`, only production does.
 
         Raises:
             NotFound: no such task, or it lacks a version that the traffic needs
@@ -190,21 +190,21 @@ class Registry(Protocol):
         ...
 
     def list(self, tenant: str) -> Sequence[TaskInfo]:
-        """The tenant's tasks by name."""
+        """Return the tenant's tasks by name."""
         ...
 
     def describe(self, tenant: str, task: str) -> TaskInfo:
-        """One task (`NotFound` where there is none)."""
+        """Return one task (`NotFound`)."""
         ...
 
     def delete(self, tenant: str, task: str, version: int, *, actor: str) -> None:
-        """Remove a version; its number is never given again (`Conflict` while an alias or traffic needs it)."""
+        """Delete a version; its number is not used again (`Conflict` while an alias or traffic needs it)."""
         ...
 
     def size_bytes(self, digests: Collection[str]) -> int:
-        """The bytes of these adapters' files together; one that is not there has none."""
+        """Return the total size of these adapters' files; a missing adapter counts 0."""
         ...
 
     def changes(self, since: int = 0, *, limit: int | None = None) -> Sequence[Change]:
-        """The log's entries after a position, oldest first: all, or the first `limit` (1 or more)."""
+        """Return the log's entries after a position, oldest first: all, or the first `limit` (at least 1)."""
         ...

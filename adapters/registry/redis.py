@@ -1,7 +1,7 @@
-"""Shared registry: one Redis server (6.2 or later) for any number of processes and machines.
+"""The shared registry: one Redis server (6.2 or later) for any number of processes and machines.
 
-`redis_scripts.py` documents the keys. In a Redis cluster the prefix must be a hash tag
-(`?prefix={superpos}`): a script's keys must be on one node.
+`redis_scripts.py` describes the keys. With a Redis cluster the prefix must be a hash tag (`?prefix={superpos}`),
+because a script's keys must be on one node.
 """
 
 import json
@@ -27,15 +27,16 @@ from adapters.registry.redis_records import at_field, change, entry, task_record
 from adapters.storage.redis import RedisStore
 
 _PAGE = 500
-_DIGESTS_A_TRIP = 250
-"""Tasks or log entries a command: some 100 KB of answer, some milliseconds of the server."""
+"""Tasks or log entries per command: about 100 KB of reply, some milliseconds of the server."""
+_DIGESTS_PER_TRIP = 250
+"""Digests per pipeline."""
 
 
 class RedisRegistry:
-    """A `Registry` under one prefix of a server. Every write is one script, every answer the server's state at once."""
+    """A `Registry` under one prefix of a server. Every write is one script; every read is one consistent state."""
 
     def __init__(self, store: RedisStore) -> None:
-        """Take a server; it is asked nothing yet."""
+        """Register the scripts; nothing is sent yet."""
         self._store = store
         register = store.client.register_script
         self._publish, self._delete = register(scripts.PUBLISH), register(scripts.DELETE_VERSION)
@@ -76,9 +77,9 @@ class RedisRegistry:
 
     def size_bytes(self, digests: Collection[str]) -> int:
         known, total = sorted(digests), 0
-        for start in range(0, len(known), _DIGESTS_A_TRIP):
+        for start in range(0, len(known), _DIGESTS_PER_TRIP):
             with self._store.reaching(), self._store.client.pipeline(transaction=False) as pipe:
-                for digest in known[start : start + _DIGESTS_A_TRIP]:
+                for digest in known[start : start + _DIGESTS_PER_TRIP]:
                     for name in SIZE_LIMITS:
                         pipe.hstrlen(self._store.key("files", digest), name)
                 total += sum(pipe.execute())
@@ -127,7 +128,7 @@ class RedisRegistry:
         return info
 
     def delete(self, tenant: str, task: str, version: int, *, actor: str) -> None:
-        # a number means one digest for ever, so that the keys are known before the script runs
+        # a version never changes its digest, so the script's keys are known in advance
         with self._store.reaching():
             digest = self._store.client.hget(self._task_key(tenant, task), f"digest:{version}")
         if digest is None:
@@ -174,14 +175,14 @@ class RedisRegistry:
     def restore_log(self, changes: Sequence[Change]) -> None:
         keys = [self._store.key("position"), self._store.key("changes")]
         for first in range(0, len(changes), _PAGE):
-            entries = json.dumps([entry(told) for told in changes[first : first + _PAGE]])
+            entries = json.dumps([entry(logged) for logged in changes[first : first + _PAGE]])
             with self._store.reaching():
                 done = self._restore_log(keys, [entries])
             if _strs(done)[0] == "past":
                 raise Conflict(f"the log is at position {_strs(done)[1]}, expected less than {changes[first].position}")
 
     def _records(self, tenant: str) -> Iterator[TaskRecord]:
-        """The tenant's tasks by name, also those with no version left."""
+        """Yield the tenant's tasks by name, including those without versions."""
         with self._store.reaching():
             names = sorted(map(_str, self._store.client.smembers(self._store.key("tasks", tenant))))
         for first in range(0, len(names), _PAGE):

@@ -1,4 +1,4 @@
-"""Records of the Redis registry: conversion of hashes and stream entries to values of the contract, and back."""
+"""Conversion of the Redis registry's hashes and stream entries to values of the contract, and back."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -13,12 +13,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def text(fields: Mapping[str | bytes, str | bytes]) -> dict[str, str]:
-    """A hash's or an entry's fields as text."""
+    """Decode the fields of a hash or an entry."""
     return {_text(name): _text(value) for name, value in fields.items()}
 
 
 def task_record(tenant: str, task: str, fields: Mapping[str, str]) -> TaskRecord:
-    """A task from its hash, which may be empty."""
+    """Read a task from its hash, which may be empty."""
     numbers = sorted(int(number) for number, _ in _family(fields, "digest"))
     versions = tuple(
         VersionInfo(n, fields[f"digest:{n}"], _instant(fields[f"at:{n}"]), fields[f"actor:{n}"]) for n in numbers
@@ -29,7 +29,7 @@ def task_record(tenant: str, task: str, fields: Mapping[str, str]) -> TaskRecord
 
 
 def change(entry_id: str | bytes, fields: Mapping[str, str]) -> Change:
-    """A change from its entry in the stream."""
+    """Read a change from its entry in the stream."""
     return Change(
         position=int(_text(entry_id).partition("-")[0]),
         kind=cast(ChangeKind, fields["kind"]),
@@ -44,31 +44,31 @@ def change(entry_id: str | bytes, fields: Mapping[str, str]) -> Change:
     )
 
 
-def entry(told: Change) -> tuple[str, list[str]]:
-    """A change as its position and its entry's fields, names and values in turn."""
+def entry(logged: Change) -> tuple[str, list[str]]:
+    """Return a change as its position and its entry's alternating names and values."""
     fields = {
-        "kind": told.kind,
-        "tenant": told.tenant,
-        "task": told.task,
-        "version": str(told.version),
-        "digest": told.digest,
-        "actor": told.actor,
-        "at": at_field(told.at),
+        "kind": logged.kind,
+        "tenant": logged.tenant,
+        "task": logged.task,
+        "version": str(logged.version),
+        "digest": logged.digest,
+        "actor": logged.actor,
+        "at": at_field(logged.at),
     }
-    if told.alias is not None:
-        fields["alias"] = told.alias
-    if told.traffic is not None:
-        fields["traffic"] = traffic_field(told.traffic)
-    return str(told.position), [part for field in fields.items() for part in field]
+    if logged.alias is not None:
+        fields["alias"] = logged.alias
+    if logged.traffic is not None:
+        fields["traffic"] = traffic_field(logged.traffic)
+    return str(logged.position), [part for field in fields.items() for part in field]
 
 
 def at_field(at: datetime) -> str:
-    """An instant in microseconds since 1970."""
+    """Format an instant as microseconds since 1970."""
     return str((at - _EPOCH) // timedelta(microseconds=1))
 
 
 def traffic_field(traffic: Traffic) -> str:
-    """Traffic as JSON, equal for equal traffic."""
+    """Format traffic as JSON; equal traffic gives equal text."""
     return json.dumps({**asdict(traffic), "percent": float(traffic.percent)})
 
 
@@ -77,7 +77,7 @@ def _instant(field: str) -> datetime:
 
 
 def _family(fields: Mapping[str, str], family: str) -> Iterable[tuple[str, str]]:
-    """The fields named `family:<member>`, by member."""
+    """Yield the fields named `family:<member>`, by member."""
     for name, value in fields.items():
         kind, separator, member = name.partition(":")
         if separator and kind == family:

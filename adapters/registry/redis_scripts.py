@@ -1,16 +1,16 @@
-"""The Redis registry's writes: one Lua script each, which Redis runs whole or not at all.
+"""The Redis registry's writes: one atomic Lua script each.
 
-The first write of a script decides. Redis refuses it where memory is spent (`maxmemory`), the server is a replica or
-its disk is full, and once it has passed, every other passes: so no script stops half way. A script that gives memory
-back begins with a command that is allowed even then; every other begins with one that needs memory.
+The first write of a script decides. Redis refuses it if memory is full (`maxmemory`), the server is a replica or its
+disk is full; after it, all other writes succeed, so no script stops half-way. A script that frees memory begins with a
+command that is allowed even then; every other script begins with one that needs memory.
 
-Keys, under the prefix of the place (`Keys` in `redis_registry.py`):
+Keys, under the prefix of the store:
 
-- `task:<tenant>:<task>`, a hash: `last` number given, `live` versions, of each version `digest:<n>`, `actor:<n>` and
-  `at:<n>` (microseconds since 1970), `known:<digest>` → number, `alias:<name>` → number, `traffic` as JSON
-- `tenants` and `tasks:<tenant>`, sets of every name ever used
-- `files:<digest>`, a hash of names and bytes; `uses:<digest>`, the set of tasks that have it
-- `changes`, a stream with the ids `<position>-0`; `position`, the last one
+- `task:<tenant>:<task>`, a hash: `last` version number, count of `live` versions; per version `digest:<n>`, `actor:<n>`
+  and `at:<n>` (microseconds since 1970); `known:<digest>` → number, `alias:<name>` → number, `traffic` as JSON
+- `tenants` and `tasks:<tenant>`, sets of all names ever used
+- `files:<digest>`, a hash of names and bytes; `uses:<digest>`, the set of tasks with that digest
+- `changes`, a stream with ids `<position>-0`; `position`, the last of them
 """
 
 _PRELUDE = """

@@ -1,4 +1,4 @@
-"""The embedded registry: one SQLite file in WAL mode, shared safely by threads and processes of one machine."""
+"""The embedded registry: one SQLite file, shared by threads and processes of one machine."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -37,7 +37,7 @@ from adapters.storage.sqlite import SqliteFile
 
 
 class SqliteRegistry:
-    """A `Registry` in one file. Any thread may make any call."""
+    """A `Registry` in one file. Callable from any thread."""
 
     def __init__(self, file: SqliteFile) -> None:
         """Create the tables that the file lacks (`RegistryUnavailable` if that fails)."""

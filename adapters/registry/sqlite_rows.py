@@ -1,4 +1,4 @@
-"""The SQLite registry's tables: their schema, and rows to values of the contract and back."""
+"""The SQLite registry's schema, and conversion of its rows to values of the contract and back."""
 
 import json
 import sqlite3

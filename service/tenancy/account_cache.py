@@ -51,19 +51,19 @@ class AccountCache:
         return info if info is not None and self.tenant(info.tenant).active else None
 
     async def start(self) -> None:
-        """Read everything once (`RegistryUnavailable` where that fails), then follow."""
+        """Read everything once (`RegistryUnavailable`), then start to poll."""
         await self.refresh()
         self._loop.start()
 
     async def stop(self) -> None:
-        """End the polling."""
+        """Stop polling."""
         await self._loop.stop()
 
     async def refresh(self) -> None:
-        """Bring the copy up to now (`RegistryUnavailable` where the store cannot be read)."""
-        async with self._refreshing:  # of two at once, the older answer must not come last
+        """Read the store again (`RegistryUnavailable`)."""
+        async with self._refreshing:  # of two concurrent reads, the older one must not be applied last
             revision = await asyncio.to_thread(self._store.revision)
-            if revision == 0 < self._known.revision:  # it was emptied: that is no reason to refuse everybody
+            if revision == 0 < self._known.revision:  # emptied by accident: keep accepting the known keys
                 raise RegistryUnavailable("the store has lost its tenants and keys; restore it")
             if revision != self._known.revision:
                 self._known = await asyncio.to_thread(self._store.snapshot)

@@ -26,7 +26,7 @@ TenantName = Annotated[str, AfterValidator(lambda name: check_name("tenant", nam
 
 
 class TenantLimits(BaseModel):
-    """How much a tenant may use, over all servers; None is no limit."""
+    """How much a tenant may use, over all servers; None means unlimited."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 

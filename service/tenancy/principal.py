@@ -13,7 +13,7 @@ _ROLES: tuple[Role, ...] = ("classify", "publish", "admin")
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whose tasks a request may use, and with which role. Each role includes the permissions of those before it."""
+    """The tenant whose tasks a request may use, and its role, which includes the permissions of all roles before it."""
 
     tenant: str
     role: Role

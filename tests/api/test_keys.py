@@ -119,7 +119,7 @@ def test_a_key_is_taken_from_either_header(server: RunningServer) -> None:
         check_problem(response, 401, "unauthenticated", "no key", "Authorization: Bearer sp_")
         assert response.headers["WWW-Authenticate"] == "Bearer"
     for wrong in ("sp_x", "x" * 10_000, ADMIN_KEY + "0", "sp_nobody_" + "0" * 43):
-        check_problem(get("/tasks", headers=bearer(wrong)), 401, "unauthenticated", "the key is not valid")
+        check_problem(get("/tasks", headers=bearer(wrong)), 401, "unauthenticated", "the key is invalid")
 
 
 def test_without_a_key_no_body_is_read(server: RunningServer) -> None:

@@ -59,7 +59,7 @@ def test_two_replicas_count_together_and_every_answer_tells(
     for number, answer in enumerate(answers):
         assert answer.headers["RateLimit-Policy"] == '"requests";q=10;w=100000, "tokens";q=1000000;w=60'
         assert answer.headers["RateLimit"].startswith(f'"requests";r={max(0, 9 - number)};t=')
-    check_problem(answers[-1], 429, "rate_limited", "requests limit", "10 requests in 100000 s")
+    check_problem(answers[-1], 429, "rate_limited", "requests limit", "10 requests per 100000 s")
     assert 1 <= int(answers[-1].headers["Retry-After"]) <= 100_000
     used = 1_000_000 - int(answers[8].headers["RateLimit"].rpartition("r=")[2].partition(";")[0])
     tokens = answers[8].json()["predictions"][0]["tokens"]

@@ -83,5 +83,5 @@ def test_checks_are_counted_without_the_places_and_names_that_an_upload_invents(
     assert check_of({"check": "superpos.json: task.labels.17.name", "code": "x"}) == "superpos.json: task.labels.#.name"
     assert check_of({"check": "tokens of label 3", "code": "x"}) == "tokens of label #"
     assert check_of({"check": "superpos.json: " + "x" * 5_000, "code": "x"}) == f"superpos.json: {'x' * 20}…"
-    twice = {"check": "superpos.json: task", "expected": "label words 'x' stands twice", "code": "x"}
+    twice = {"check": "superpos.json: task", "expected": "label words 'x' appears twice", "code": "x"}
     assert check_of(twice) == "superpos.json: task (twice)"

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import safetensors.torch
 from torch import Tensor
 
-from adapters.atomic_files import atomic_write, named
+from adapters.atomic_files import add_filename, atomic_write
 from adapters.files import write_folder
 from training.config.arguments import TrainArguments
 from training.errors import FolderInUse, InvalidArguments
@@ -153,7 +153,7 @@ class RunFolder:
         atomic_write({self.path / name: (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()})
 
     def _append(self, name: str, lines: Sequence[object]) -> None:
-        with named(self.path / name), (self.path / name).open("a", encoding="utf-8") as file:
+        with add_filename(self.path / name), (self.path / name).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
 

@@ -40,8 +40,8 @@ def test_specs_with_their_labels_in_another_order_are_not_equal() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([Label(name="a", words="x"), Label(name="a", words="y")], "label name 'a' stands twice"),
-        ([Label(name="a", words="x"), Label(name="b", words="x")], "label words 'x' stands twice"),
+        ([Label(name="a", words="x"), Label(name="a", words="y")], "label name 'a' appears twice"),
+        ([Label(name="a", words="x"), Label(name="b", words="x")], "label words 'x' appears twice"),
     ],
 )
 def test_duplicate_labels_are_refused_with_the_value(labels: list[Label], message: str) -> None:
@@ -125,11 +125,11 @@ def test_ordinal_labels_are_numbers_in_rising_order(names: tuple[str, ...]) -> N
     ("names", "message"),
     [
         (("0", "high"), "label 'high' of an ordinal task is not a number"),
-        (("1", "0"), "must rise, '0' does not"),
-        (("1", "1.0"), "must rise, '1.0' does not"),
-        (("0", "nan"), "must rise, 'nan' does not"),
-        (("0", "inf"), "must rise, 'inf' does not"),
-        (("-inf", "0"), "must rise, '-inf' does not"),
+        (("1", "0"), "must ascend, '0' does not"),
+        (("1", "1.0"), "must ascend, '1.0' does not"),
+        (("0", "nan"), "must ascend, 'nan' does not"),
+        (("0", "inf"), "must ascend, 'inf' does not"),
+        (("-inf", "0"), "must ascend, '-inf' does not"),
     ],
 )
 def test_an_ordinal_grid_that_does_not_rise_is_refused(names: tuple[str, ...], message: str) -> None:

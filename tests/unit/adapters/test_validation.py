@@ -200,7 +200,7 @@ def test_the_files_that_the_refusals_start_from_are_taken() -> None:
             manifest("task", "labels", value={"a": "x", "b": "x"}),
             f"{MANIFEST}: task",
             "'x'",
-            "stands twice",
+            "appears twice",
             id="labels",
         ),
         pytest.param(

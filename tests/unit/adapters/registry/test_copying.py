@@ -137,7 +137,7 @@ def test_a_log_of_many_pages_is_copied_whole(redis_server: RedisServer, uploads:
 
 def test_a_place_that_holds_something_is_not_copied_into(full: SqliteRegistry, empty: str, uploads: Uploads) -> None:
     copy(full, open_archive(empty))
-    with pytest.raises(Conflict, match="holds a registry with 5 tasks, expected an empty one"):
+    with pytest.raises(Conflict, match="the target is a registry with 5 tasks, expected an empty one"):
         copy(full, open_archive(empty))
     assert_same(open_archive(empty), full)
 

@@ -82,7 +82,9 @@ def test_requests_are_counted_until_the_window_ends(place: str) -> None:
             await quotas.enter("acme")
         clock.now += 3.5
         for _ in range(2):
-            with pytest.raises(RateLimited, match="requests limit: tenant 'acme' has 10 requests in 10 s") as refused:
+            with pytest.raises(
+                RateLimited, match="requests limit: tenant 'acme' may use 10 requests per 10"
+            ) as refused:
                 await quotas.enter("acme")
             assert (refused.value.retry_after_s, refused.value.reason) == (7, "rate")
         assert quotas.fields("acme")["RateLimit"] == '"requests";r=0;t=7'
@@ -102,7 +104,7 @@ def test_tokens_that_are_refused_are_not_used(place: str) -> None:
             await quotas.charge("acme", 31)
         await quotas.charge("acme", 30)
         assert '"tokens";r=0' in quotas.fields("acme")["RateLimit"]
-        with pytest.raises(InvalidRequest, match="inputs have 101 tokens, the tenant has 100 a minute"):
+        with pytest.raises(InvalidRequest, match="inputs have 101 tokens, the tenant's limit is 100 per minute"):
             await quotas.charge("acme", 101)
         clock.now += 60
         await quotas.charge("acme", 100)

@@ -123,7 +123,9 @@ def _from_folder(folder: Path) -> _Checkpoint | None:
         config, tokenizer_config = (json.loads(file.read_bytes()) for file in files[:2])
         if config.get("model_type") != "t5" or tokenizer_config.get("tokenizer_class") not in _PLAIN_TOKENIZERS:
             return None
-        return config, load_file(files[2]), Tokenizer.from_file(str(files[3]))
+        tensors = load_file(files[2])
+        # `transformers` finds a table that was saved under another of its names
+        return (config, tensors, Tokenizer.from_file(str(files[3]))) if "shared.weight" in tensors else None
     except (OSError, ValueError, SafetensorError) as exc:
         raise BackboneNotFound(f"cannot load {str(folder)!r}: {_first_line(exc)}") from exc
 

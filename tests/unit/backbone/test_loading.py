@@ -106,6 +106,52 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(tiny_t5: Path, tmp_path: Pa
         load(str(folder), cache_dir=cache_dir)
 
 
+@pytest.mark.parametrize("gated", [True, False], ids=["v1.1", "v1.0"])
+@pytest.mark.parametrize("form", ["bin", "shards", "shards of bin", "table under another name"])
+def test_a_checkpoint_in_any_form_is_the_same_backbone(
+    tiny_t5: Path, tiny_t5_v10: Path, tmp_path: Path, cache_dir: Path, *, gated: bool, form: str
+) -> None:
+    source = tiny_t5 if gated else tiny_t5_v10
+    folder = Path(shutil.copytree(source, tmp_path / "t5"))
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    if form == "bin":
+        torch.save(tensors, folder / "pytorch_model.bin")
+    elif form == "table under another name":
+        tensors["decoder.embed_tokens.weight"] = tensors.pop("shared.weight")
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    else:
+        name, kind = ("pytorch_model", "bin") if form == "shards of bin" else ("model", "safetensors")
+        files = [f"{name}-0000{number}-of-00002.{kind}" for number in (1, 2)]
+        parts = [dict(list(tensors.items())[number::2]) for number in (0, 1)]
+        for file, part in zip(files, parts, strict=True):
+            torch.save(part, folder / file) if kind == "bin" else save_file(part, folder / file)
+        weight_map = {key: file for file, part in zip(files, parts, strict=True) for key in part}
+        (folder / f"{name}.{kind}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    loaded, expected = (load(str(path), cache_dir=cache_dir) for path in (folder, source))
+    assert loaded.identity.fingerprint == expected.identity.fingerprint
+    for name, tensor in expected.weights.tensors().items():
+        assert torch.equal(loaded.weights.tensors()[name], tensor)
+
+
+def test_a_tensor_of_another_shape_is_refused_by_name(tiny_t5: Path, tmp_path: Path, cache_dir: Path) -> None:
+    folder = Path(shutil.copytree(tiny_t5, tmp_path / "t5"))
+    tensors = load_file(folder / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["lm_head.weight"][:-1].contiguous()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UnsupportedBackbone, match=r"wrong shape: \['lm_head\.weight'\]"):
+        load(str(folder), cache_dir=cache_dir)
+
+
+def test_encoder_and_decoder_with_different_tables_are_refused(tiny_t5: Path, tmp_path: Path, cache_dir: Path) -> None:
+    folder = Path(shutil.copytree(tiny_t5, tmp_path / "t5"))
+    tensors = load_file(folder / "model.safetensors")
+    tensors["decoder.embed_tokens.weight"] = tensors["shared.weight"] + 1
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UnsupportedBackbone, match="different embedding tables"):
+        load(str(folder), cache_dir=cache_dir)
+
+
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
 def test_an_incomplete_directory_is_refused_by_name(
     tiny_t5: Path, tmp_path: Path, cache_dir: Path, missing: str

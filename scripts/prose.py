@@ -20,11 +20,13 @@ import typer
 ROOT = Path(__file__).parents[1]
 RULES = Path(__file__).with_suffix(".toml")
 HELP_KEYWORDS = ("help", "description", "summary", "epilog", "short_help")
+MIN_WORDS = 3
+"""A string literal of fewer words is data, not text."""
 LOG_METHODS = ("debug", "info", "warning", "error", "exception", "critical")
 CODE_SPAN = re.compile(r"``.+?``|`[^`]+`|\]\([^)]*\)|https?://\S+", flags=re.DOTALL)
 
 Kind = str
-"""Where a passage stands: `document`, `docstring`, `comment` or `message`."""
+"""Origin of a passage: `document`, `docstring`, `comment`, `message` (help, errors, logs) or `string` (other texts)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,10 @@ class Rule:
     pattern: re.Pattern[str]
     instead: str
     allow: re.Pattern[str] | None = None
-    kinds: tuple[Kind, ...] = field(default=("document", "docstring", "comment", "message"))
+    kinds: tuple[Kind, ...] = field(default=("document", "docstring", "comment", "message", "string"))
 
     def matches(self, passage: Passage) -> Iterator[re.Match[str]]:
-        """Yield the matches that no allowed phrase covers."""
+        """Yield the matches outside allowed phrases."""
         if passage.kind not in self.kinds:
             return
         allowed = [found.span() for found in self.allow.finditer(passage.text)] if self.allow else []
@@ -139,9 +141,11 @@ def literal(node: ast.AST) -> str:
 
 
 def python_passages(source: str) -> Iterator[Passage]:
-    """Yield docstrings (of attributes too), comments, help texts, and the messages of errors and logs."""
+    """Yield docstrings (of attributes too), comments, help texts, messages of errors and logs, and other texts."""
     yield from comment_passages(source)
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and literal(node.value):
             yield Passage(node.lineno, literal(node.value), "docstring")
         elif isinstance(node, ast.keyword) and node.arg in HELP_KEYWORDS:
@@ -153,6 +157,8 @@ def python_passages(source: str) -> Iterator[Passage]:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LOG_METHODS:
             for argument in node.args[:1]:
                 yield Passage(argument.lineno, literal(argument), "message")
+        elif id(node) not in docstrings and len(literal(node).split()) >= MIN_WORDS:
+            yield Passage(node.lineno, literal(node), "string")  # type: ignore[attr-defined]
 
 
 def check_file(path: Path, rules: list[Rule]) -> list[Finding]:

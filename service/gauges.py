@@ -31,7 +31,12 @@ def register_gauges(metrics: Metrics, runtime: Runtime) -> None:
         ("drift_label_psi_max", "Largest index of labels", "livemax", lambda: drift.seen.worst_label_psi),
         ("drift_confidence_psi_max", "Largest index of scores", "livemax", lambda: drift.seen.worst_confidence_psi),
         ("ledger_waiting", "Counters not yet written to the store", "livesum", lambda: len(counters)),
-        ("ledger_dropped", "Sum of the counts dropped for want of room", "livesum", lambda: counters.dropped),
+        (
+            "ledger_dropped",
+            "Sum of the counts dropped because the buffer was full",
+            "livesum",
+            lambda: counters.dropped,
+        ),
         ("engine_alive", "1 while the model thread runs", "livemin", lambda: stats().alive),
         (
             "last_forward_age_seconds",

@@ -155,7 +155,7 @@ def report(results: Results, plan: Plan) -> None:
         table.add_row(f"{count:,}", *cells)
     print_table(table)
     others = Table("what", "value")
-    others.add_row("resident memory an adapter, all told", f"{results.memory.bytes_each:,.0f} bytes")
+    others.add_row("resident memory per adapter, in total", f"{results.memory.bytes_each:,.0f} bytes")
     others.add_row("of which the prompt's own", f"{results.memory.prompt_bytes:,} bytes")
     cold, served = figures(results)["cold_extra_ms"], figures(results)["publish_to_served_ms"]
     others.add_row(f"a cold adapter's first request takes longer by (p50 of {plan.cold})", f"{cold:.2f} ms")

@@ -68,14 +68,14 @@ def engine_table(results: Results) -> Table:
         "generator, of one core",
         "half load p99 ÷ p50",
     )
-    table = Table(*columns, title="Over HTTP, beside the engine alone")
+    table = Table(*columns, title="Over HTTP, compared with the engine alone")
     for choice, shares in results.shares.items():
         latencies = results.half[choice].latencies
         burnt = max(core_share(shares.batch8), core_share(shares.single))
         spread = percentile(latencies, 99) / percentile(latencies, 50)
         batch8, single = shares.share(shares.batch8), shares.share(shares.single)
         table.add_row(choice, f"{batch8:.2f}", f"{single:.2f}", f"{burnt:.1%}", f"{spread:.1f}×")
-    table.caption = f"one request alone pays {results.overhead.p50_ms:.1f} ms beside the model"
+    table.caption = f"one request alone pays {results.overhead.p50_ms:.1f} ms in addition to the model"
     return table
 
 

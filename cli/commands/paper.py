@@ -262,7 +262,9 @@ def _run(
 
 def _end(outcome: "GridOutcome", folder: Path) -> None:
     if outcome.interrupted:
-        err.print(f"ended; the same command goes on with what is left in {folder}", style="yellow", markup=False)
+        err.print(
+            f"ended; the same command continues with the unfinished runs in {folder}", style="yellow", markup=False
+        )
         raise typer.Exit(130)
     if outcome.failed:
         raise CommandError(f"{len(outcome.failed)} runs failed, the first: {next(iter(outcome.failed.values()))}")

@@ -59,5 +59,6 @@ def _show_table(part: Part, grid: "Grid", results: "Results") -> None:
     print_table(shown)
     if not table.published:
         out.print(
-            f"{results.backbone.id} is none of the paper's backbones: no published number stands beside", markup=False
+            f"{results.backbone.id} is not one of the paper's backbones: there are no published numbers to compare",
+            markup=False,
         )

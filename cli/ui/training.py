@@ -111,7 +111,7 @@ class TrainingDisplay:
         elif isinstance(event, RestoreEvent):
             row.restored(event)
             if self._plain:
-                self._console.out(_named(row, f"goes on after step {event.step}"), highlight=False)
+                self._console.out(_named(row, f"resumes after step {event.step}"), highlight=False)
 
     def table(self) -> Table:
         """Return one row per prompt, and a summary."""

@@ -138,7 +138,7 @@ def _wrong_answer(answer: httpx2.Response, digest: str, names: tuple[str, ...]) 
     if answer.json()["adapter"] != digest or set(scores) != set(names):
         return f"another adapter answers: {json.dumps(answer.json())[:300]}"
     if not all(map(math.isfinite, scores.values())) or abs(sum(scores.values()) - 1) > _SUM_TOLERANCE:
-        return f"its scores are no distribution: {json.dumps(scores)[:300]}"
+        return f"its scores are not a distribution: {json.dumps(scores)[:300]}"
     return None
 
 

@@ -24,7 +24,7 @@ def test_a_table_is_run_printed_and_gone_on_with(desk: Desk, tmp_path: Path) -> 
     assert first.code == 0, first.stderr
     assert re.search(r"Simple PT.*0\.01.*off", first.stdout)
     assert "best constant answer" in first.stdout
-    assert "none of the paper's backbones" in first.text
+    assert "not one of the paper's backbones" in first.text
 
     more = superpos("paper", "table2", *options, "--methods", "simple,simple-lr0.3")
     assert more.code == 0, more.stderr

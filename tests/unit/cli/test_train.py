@@ -69,7 +69,7 @@ def test_a_process_that_was_killed_is_gone_on_with_to_the_same_curves(desk: Desk
     assert "arguments.lr is 0.01 and was 0.05" in superpos(*words, "--lr", "0.01", "--resume").refusal()
     resumed = superpos(*words, "--resume")
     assert resumed.code == 0, resumed.stderr
-    assert "goes on after step" in resumed.stderr
+    assert "resumes after step" in resumed.stderr
     assert "untrained" not in resumed.stderr
     assert curves(tmp_path / "run") == curves(desk.run)
     assert from_files(read_folder(tmp_path / "run" / "adapter")).prompt.tobytes() == desk.adapter.prompt.tobytes()

@@ -13,6 +13,7 @@ PLACES = {
     "comment": "a = 1\n# {}\n",
     "message": 'def f() -> None:\n    raise ValueError("{}")\n',
     "document": "# Title\n\n{}\n",
+    "string": 'A = print("{}")\n',
 }
 
 
@@ -27,7 +28,7 @@ def test_each_rule_finds_its_example_wherever_the_rule_applies(entry: dict[str, 
 def test_code_fences_code_spans_and_strings_that_are_data_are_not_read(tmp_path: Path) -> None:
     document, module = tmp_path / "a.md", tmp_path / "a.py"
     document.write_text("```\nnobody told it\n```\n\nA `nobody told it` span.\n", encoding="utf-8")
-    module.write_text('"""A `ledger`."""\nNAME = "nobody told it"\n', encoding="utf-8")
+    module.write_text('"""A `ledger`."""\nNAME = "told nobody"\n', encoding="utf-8")
     assert [check_file(path, read_rules()) for path in (document, module)] == [[], []]
 
 

@@ -80,7 +80,7 @@ def test_a_prompt_that_goes_on_shows_where_it_was() -> None:
     display = TrainingDisplay(console, [("", "F1")], plain=True)
     history = (evaluation(0, 0.5), evaluation(10, 0.9), evaluation(20, 0.8, best=False))
     text = told(display, console, [(0, RestoreEvent(history, 25))])
-    assert text == "goes on after step 25\n"
+    assert text == "resumes after step 25\n"
     (row,) = display.rows
     assert (row.step, row.value, row.best) == (25, 0.8, 0.9)
 

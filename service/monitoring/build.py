@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from adapters.storage.opening import Storage
 from service.catalog.build import RegistryGroup
 from service.counters.buffer import CounterBuffer
-from service.counters.opening import open_counter_store
+from service.counters.build import build_counters
 from service.inference.admission import Admission
 from service.inference.pipeline import InferencePipeline
 from service.monitoring.drift_monitor import DriftMonitor
@@ -42,7 +42,7 @@ def build_monitoring(
         pipeline: computes the answers of shadow versions
         on_shadow_rows: receives rows by outcome: agreed, flipped, dropped, failed
     """
-    counters = CounterBuffer(open_counter_store(storage))
+    counters = build_counters(storage)
     shadow = ShadowRunner(
         pipeline,
         registry.adapters,

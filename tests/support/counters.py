@@ -1,4 +1,4 @@
-"""What tests of the counter store share: a place of either kind, with a clock that stands where a test puts it."""
+"""Support for tests of the counter store: a location of either kind, with a clock that the test sets."""
 
 import dataclasses
 import socket

@@ -1,4 +1,4 @@
-"""What tests of tenants and keys build with: a clock that they turn, and an administrator's hands."""
+"""Support for tests of tenants and keys: a clock that the test sets, and an administrator's requests."""
 
 import dataclasses
 from datetime import UTC, datetime, timedelta

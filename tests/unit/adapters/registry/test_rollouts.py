@@ -1,64 +1,123 @@
-"""The registry's traffic: how a task's bare name is answered, and what that keeps from being deleted."""
+"""Promotion: a version becomes production if its card shows that it is no worse."""
 
 import pytest
-from support.registry import Uploads
+from support.adapters import a_prompt, an_adapter
 
-from adapters import NO_TRAFFIC, Conflict, NotFound, Registry, Traffic
+from adapters import Conflict, NotFound, PromotionRefused, Provenance, Registry, Traffic
+from adapters.adapter import PromptAdapter
+from adapters.files import to_files
+from adapters.registry.rollback import AliasMove
+from adapters.registry.rollouts import Promotion, check_promotion, main_metric, promote, set_traffic
 
-HALF = Traffic(canary=2, percent=12.5, shadow=1)
+KEY = ("acme", "sst2")
+
+
+def scored(metric: str | None = None, **figures: float) -> PromptAdapter:
+    hyperparameters = {} if metric is None else {"metric": metric}
+    provenance = Provenance(method="superpos", hyperparameters=hyperparameters, metrics=figures)
+    return an_adapter(a_prompt(), provenance=provenance)
+
+
+def refused(candidate: PromptAdapter, current: PromptAdapter | None, metric: str | None = None) -> PromotionRefused:
+    with pytest.raises(PromotionRefused) as caught:
+        check_promotion(candidate, current, metric=metric)
+    return caught.value
+
+
+def test_the_main_metric_is_the_one_that_training_went_by() -> None:
+    assert main_metric(scored("macro_f1")) == "report_macro_f1"
+    assert main_metric(scored()) == "report_accuracy"
+
+
+def test_as_good_or_better_passes_and_worse_is_refused_with_both_values() -> None:
+    current = scored(report_accuracy=0.91, report_loss=0.2)
+    assert check_promotion(scored(report_accuracy=0.91), current) == "report_accuracy"
+    assert check_promotion(scored(report_accuracy=0.95), current) == "report_accuracy"
+    error = refused(scored(report_accuracy=0.9, report_loss=0.1), current)
+    assert (error.metric, error.candidate, error.current) == ("report_accuracy", 0.9, 0.91)
+    assert str(error) == "report_accuracy: the version has 0.9, production 0.91; a promotion may be forced"
+
+
+def test_a_loss_is_better_where_it_is_lower() -> None:
+    current = scored(report_loss=0.2, report_ece=0.05)
+    assert check_promotion(scored(report_loss=0.1), current, metric="loss") == "report_loss"
+    assert check_promotion(scored(report_ece=0.05), current, metric="report_ece") == "report_ece"
+    assert refused(scored(report_loss=0.3), current, "report_loss").candidate == 0.3
+
+
+def test_productions_metric_is_the_yardstick_not_one_that_the_candidate_chose() -> None:
+    current = scored("macro_f1", report_macro_f1=0.8, report_accuracy=0.7)
+    flattering = scored("accuracy", report_macro_f1=0.5, report_accuracy=0.9)
+    assert refused(flattering, current).metric == "report_macro_f1"
+
+
+def test_a_version_without_the_figure_is_refused_even_where_nothing_is_in_production() -> None:
+    error = refused(scored(report_macro_f1=1.0), scored(report_accuracy=0.5))
+    assert (error.metric, error.candidate, error.current) == ("report_accuracy", None, 0.5)
+    assert "the version has none, production 0.5" in str(error)
+    assert refused(scored(), None).current is None
+    assert refused(scored(report_accuracy=0.9), scored(report_accuracy=0.5), "f2").metric == "report_f2"
+
+
+def test_a_production_version_without_the_figure_holds_nobody_back() -> None:
+    assert check_promotion(scored(report_accuracy=0.1), scored()) == "report_accuracy"
+    assert check_promotion(scored(report_accuracy=0.1), None) == "report_accuracy"
 
 
 @pytest.fixture
-def two(registry: Registry, uploads: Uploads) -> Registry:
-    """A registry whose one task has two versions, production the second."""
-    for files in uploads[:2]:
-        registry.publish("acme", "sst2", files, actor="ann")
+def released(registry: Registry) -> Registry:
+    """A task with 0.9 in production, and then a worse, a better and an unmeasured version."""
+    for accuracy in (0.9, 0.8, 0.95):
+        first = accuracy == 0.9
+        files = to_files(scored(report_accuracy=accuracy))
+        registry.publish(*KEY, files, actor="test", aliases=None if first else ())
+    registry.publish(*KEY, to_files(scored()), actor="test", aliases=())
     return registry
 
 
-def test_traffic_is_what_was_set_last_and_nothing_at_first(two: Registry) -> None:
-    assert two.describe("acme", "sst2").traffic == NO_TRAFFIC
-    two.set_traffic("acme", "sst2", HALF, actor="ann")
-    assert two.describe("acme", "sst2").traffic == HALF
-    assert two.list("acme")[0].traffic == HALF
-    two.set_traffic("acme", "sst2", Traffic(shadow=2), actor="ann")
-    assert two.describe("acme", "sst2").traffic == Traffic(shadow=2)
-    two.set_traffic("acme", "sst2", NO_TRAFFIC, actor="ann")
-    assert two.describe("acme", "sst2").traffic == NO_TRAFFIC
+def test_a_better_version_takes_productions_place_and_ends_its_time_as_canary(released: Registry) -> None:
+    set_traffic(released, *KEY, Traffic(canary=3, percent=20, shadow=2), actor="test")
+    done = promote(released, *KEY, 3, actor="ann")
+    assert done == Promotion(AliasMove("production", 1, 3), "report_accuracy")
+    info = released.describe(*KEY)
+    assert (info.aliases, info.traffic) == ({"production": 3}, Traffic(shadow=2))
+    moved = next(change for change in released.changes() if change.kind == "alias_set" and change.version == 3)
+    assert moved.actor == "ann"
 
 
-def test_the_log_tells_traffic_and_only_where_it_changes(two: Registry) -> None:
-    position = two.changes()[-1].position
-    for traffic in (NO_TRAFFIC, HALF, HALF, Traffic(canary=2, percent=100), Traffic(canary=2, percent=100.0)):
-        two.set_traffic("acme", "sst2", traffic, actor="bob")
-    told = [(c.kind, c.task, c.version, c.digest, c.actor, c.traffic) for c in two.changes(position)]
-    assert told == [
-        ("traffic_set", "sst2", 0, "", "bob", HALF),
-        ("traffic_set", "sst2", 0, "", "bob", Traffic(canary=2, percent=100)),
-    ]
+def test_a_worse_or_unmeasured_version_takes_it_only_by_force(released: Registry) -> None:
+    set_traffic(released, *KEY, Traffic(canary=3, percent=20, shadow=2), actor="test")
+    for version in (2, 4):
+        with pytest.raises(PromotionRefused):
+            promote(released, *KEY, version, actor="test")
+    assert released.describe(*KEY).aliases == {"production": 1}
+    assert promote(released, *KEY, 2, actor="test", force=True) == Promotion(AliasMove("production", 1, 2), None)
+    info = released.describe(*KEY)
+    assert (info.aliases, info.traffic) == ({"production": 2}, Traffic(canary=3, percent=20))
 
 
-@pytest.mark.parametrize("traffic", [Traffic(canary=3, percent=1), Traffic(shadow=3), Traffic(1, 5, 3)])
-def test_traffic_cannot_need_a_version_that_is_not_there(two: Registry, traffic: Traffic) -> None:
-    two.set_traffic("acme", "sst2", HALF, actor="ann")
-    position = two.changes()[-1].position
-    with pytest.raises(NotFound, match="no sst2@3"):
-        two.set_traffic("acme", "sst2", traffic, actor="ann")
-    assert two.describe("acme", "sst2").traffic == HALF
-    assert two.changes(position) == []
+def test_the_first_version_of_a_task_without_production_may_be_promoted(registry: Registry) -> None:
+    registry.publish(*KEY, to_files(scored(report_accuracy=0.5)), actor="test", aliases=())
+    assert promote(registry, *KEY, 1, actor="test").move == AliasMove("production", None, 1)
 
 
-def test_a_task_that_is_not_there_has_no_traffic_to_set(two: Registry) -> None:
-    for tenant, task in (("acme", "trec"), ("zeta", "sst2")):
-        with pytest.raises(NotFound, match=f"no task '{task}'"):
-            two.set_traffic(tenant, task, NO_TRAFFIC, actor="ann")
+def test_a_version_that_is_not_there_is_not_promoted_by_force_either(released: Registry) -> None:
+    for force in (False, True):
+        with pytest.raises(NotFound, match="no sst2@9"):
+            promote(released, *KEY, 9, actor="test", force=force)
+    with pytest.raises(NotFound):
+        promote(released, "acme", "trec", 1, actor="test")
 
 
-@pytest.mark.parametrize("traffic", [Traffic(canary=1, percent=5), Traffic(shadow=1)])
-def test_a_version_that_traffic_needs_is_not_deleted(two: Registry, traffic: Traffic) -> None:
-    two.set_traffic("acme", "sst2", traffic, actor="ann")
-    with pytest.raises(Conflict, match="the traffic of sst2 needs version 1, change that first"):
-        two.delete("acme", "sst2", 1, actor="ann")
-    two.set_traffic("acme", "sst2", NO_TRAFFIC, actor="ann")
-    two.delete("acme", "sst2", 1, actor="ann")
-    assert [info.version for info in two.describe("acme", "sst2").versions] == [2]
+def test_production_that_moved_since_it_was_compared_is_left_where_it_is(released: Registry) -> None:
+    class Slow:
+        """The registry, but somebody else is quicker."""
+
+        def __getattr__(self, name: str) -> object:
+            if name == "set_alias" and released.describe(*KEY).aliases["production"] == 1:
+                released.set_alias(*KEY, "production", 4, actor="quicker")
+            return getattr(released, name)
+
+    with pytest.raises(Conflict, match="points at version 4, expected version 1"):
+        promote(Slow(), *KEY, 3, actor="test")
+    assert released.describe(*KEY).aliases == {"production": 4}

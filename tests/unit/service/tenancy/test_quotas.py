@@ -1,4 +1,4 @@
-"""What a tenant may use: counted by a counter in each window, held, refused and given back."""
+"""Quotas of a tenant: counted per window, and held, refused and released."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

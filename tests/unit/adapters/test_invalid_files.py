@@ -1,4 +1,4 @@
-"""Files that are no adapter: each is refused with its check, its value and what was expected."""
+"""Files that are not an adapter: each is refused with its check, its value and what was expected."""
 
 import pickle
 import struct

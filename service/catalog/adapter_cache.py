@@ -23,7 +23,7 @@ from backbone import Backbone, BackboneError, LabelTrie
 from service.errors import BackboneMismatch, ServiceError
 
 _MAX_LOADS = 32
-"""Loads at a time; more than a registry that hangs will be asked for before it is noticed."""
+"""Concurrent loads; more than the number of calls that reach a hung registry before it is noticed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,8 +54,8 @@ def load_adapter(adapter: PromptAdapter, backbone: Backbone, *, force_precision:
 
     Args:
         adapter: with its manifest
-        backbone: what is to serve it
-        force_precision: serve it in int8 though it was not validated there
+        backbone: the backbone that will serve it
+        force_precision: accept int8 although the adapter was not validated in int8
 
     Raises:
         InvalidAdapter: another width or fingerprint, or not validated in the backbone's precision
@@ -81,7 +81,7 @@ def load_adapter(adapter: PromptAdapter, backbone: Backbone, *, force_precision:
 
 
 class AdapterCache:
-    """Loaded adapters by digest, the least recently asked for dropped past a limit."""
+    """Loaded adapters by digest. Beyond a limit the least recently used are dropped."""
 
     def __init__(
         self, registry: Registry, backbone: Backbone, *, max_adapters: int, force_precision: bool = False
@@ -99,10 +99,10 @@ class AdapterCache:
         return digest in self._loaded or digest in self._loading
 
     async def get(self, digest: str) -> LoadedAdapter:
-        """The adapter, from memory or from the registry.
+        """Return the adapter, from memory or from the registry.
 
         Raises:
-            NotFound: the registry has it no more
+            NotFound: the registry no longer has it
             BackboneMismatch: it was trained for another backbone, or not validated in this one's precision
             RegistryUnavailable: it is not in memory and the registry cannot be read
         """
@@ -128,7 +128,7 @@ class AdapterCache:
             self._loaded.popitem(last=False)
 
     def parse(self, files: Mapping[str, bytes]) -> LoadedAdapter:
-        """An adapter's files, ready to be served here; raises as `load_adapter` and `from_files`. For any thread."""
+        """Parse an adapter's files and load it; raises as `from_files` and `load_adapter`. Callable from any thread."""
         return load_adapter(from_files(files), self._backbone, force_precision=self._force_precision)
 
     def _load(self, digest: str) -> LoadedAdapter:
@@ -139,7 +139,7 @@ class AdapterCache:
             raise BackboneMismatch(f"adapter {digest} cannot run on this server: {exc}") from exc
 
     def stop(self) -> None:
-        """Load no more."""
+        """Start no more loads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _keep(self, digest: str, task: asyncio.Future[LoadedAdapter]) -> None:
@@ -159,19 +159,19 @@ class Prefetch:
         self._waiting: dict[str, None] = {}  # digests in order, each once
         self._workers: set[asyncio.Task[None]] = set()
 
-    def announce(self, changes: Sequence[Change]) -> None:
-        """Load what was published or is newly pointed at; past the limit, the first request does."""
+    def on_changes(self, changes: Sequence[Change]) -> None:
+        """Load adapters that were published or got an alias; beyond the limit, their first request loads them."""
         for change in changes:
             wanted = change.kind in {"published", "alias_set"} and change.digest not in self._adapters
             if wanted and len(self._waiting) < self._max_waiting:
                 self._waiting[change.digest] = None
         for _ in range(min(len(self._waiting), self._concurrency) - len(self._workers)):
-            worker = asyncio.create_task(self._work(), name="prefetch", context=Context())  # no request's
+            worker = asyncio.create_task(self._work(), name="prefetch", context=Context())  # outside of any request
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 
     async def stop(self) -> None:
-        """Give up what is not loaded yet."""
+        """Cancel the loads that have not ended."""
         self._waiting.clear()
         for worker in self._workers:
             worker.cancel()

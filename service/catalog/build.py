@@ -7,7 +7,7 @@ from adapters import Registry
 from backbone import Backbone
 from service.catalog.adapter_cache import AdapterCache, Prefetch
 from service.catalog.catalog import Catalog
-from service.catalog.instrumented import InstrumentedRegistry, RegistryCall
+from service.catalog.instrumented import RegistryCall, instrument
 from service.catalog.sync import CatalogSync
 from service.settings import Settings
 
@@ -34,11 +34,11 @@ def build_registry(
         backbone: what adapters are loaded for
         on_call: receives the duration and outcome of each call to the registry
     """
-    store = InstrumentedRegistry(registry, on_call)
+    store = instrument(registry, on_call)
     adapters = AdapterCache(
         store, backbone, max_adapters=settings.max_loaded_adapters, force_precision=settings.force_precision
     )
     prefetch = Prefetch(adapters)
     catalog = Catalog()
-    sync = CatalogSync(store, catalog, poll_interval_s=settings.poll_interval_s, announce=prefetch.announce)
+    sync = CatalogSync(store, catalog, poll_interval_s=settings.poll_interval_s, on_changes=prefetch.on_changes)
     return RegistryGroup(store=store, catalog=catalog, sync=sync, adapters=adapters, prefetch=prefetch)

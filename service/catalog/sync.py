@@ -18,7 +18,11 @@ _log = structlog.get_logger("service")
 
 
 class CatalogSync:
-    """Polls a registry's log and applies what is new to the catalog."""
+    """Polls a registry's log and applies new entries to the catalog.
+
+    Args:
+        on_changes: receives the new entries once they are applied
+    """
 
     def __init__(
         self,
@@ -26,10 +30,10 @@ class CatalogSync:
         catalog: Catalog,
         *,
         poll_interval_s: float,
-        announce: Callable[[Sequence[Change]], None] = lambda changes: None,
+        on_changes: Callable[[Sequence[Change]], None] = lambda changes: None,
     ) -> None:
         self._registry, self._catalog = registry, catalog
-        self._announce = announce
+        self._on_changes = on_changes
         self._loop = PeriodicTask(
             "catalog-sync",
             self.refresh,
@@ -51,7 +55,7 @@ class CatalogSync:
         return 0.0 if self._read_at is None else time.monotonic() - self._read_at
 
     async def start(self) -> None:
-        """Read the whole log once (`RegistryUnavailable` where that fails), then follow it and announce what is new."""
+        """Read the whole log once (`RegistryUnavailable` if that fails), then poll it for new entries."""
         self._catalog.apply(await self._changes(0))
         self._loop.start()
 
@@ -67,7 +71,7 @@ class CatalogSync:
             await self.refresh()  # what was read stands on a log that another refresh found to be gone
         elif last is None or changes[:1] == [last]:
             self._catalog.apply(changes)
-            self._announce(changes if last is None else changes[1:])
+            self._on_changes(changes if last is None else changes[1:])
         else:
             await self._rewind(last)
 

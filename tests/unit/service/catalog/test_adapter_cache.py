@@ -92,8 +92,8 @@ def test_announced_adapters_are_loaded_a_few_at_a_time_and_a_failure_is_nobodys(
     async def announce() -> AdapterCache:
         cache = AdapterCache(registry, tiny, max_adapters=20)
         prefetch = Prefetch(cache, concurrency=2)
-        prefetch.announce(changes)
-        prefetch.announce(changes)
+        prefetch.on_changes(changes)
+        prefetch.on_changes(changes)
         await asyncio.to_thread(eventually, lambda: len(registry.read) == 2)
         assert registry.read == digests[:2]
         registry.go_on.set()
@@ -116,7 +116,7 @@ def test_stopping_gives_up_what_is_not_loaded(registry: Held, tiny: Backbone) ->
     async def announce() -> None:
         cache = AdapterCache(registry, tiny, max_adapters=20)
         prefetch = Prefetch(cache, concurrency=1)
-        prefetch.announce(registry.changes())
+        prefetch.on_changes(registry.changes())
         await asyncio.to_thread(eventually, lambda: bool(registry.read))
         await prefetch.stop()
         registry.go_on.set()

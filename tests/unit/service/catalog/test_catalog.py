@@ -15,6 +15,7 @@ from adapters.files import to_files
 from adapters.registry.opening import open_registry
 from backbone import Backbone
 from service.catalog.catalog import Catalog
+from service.catalog.instrumented import OPERATIONS, RegistryCall, instrument
 
 TENANTS = ["acme", "zeta"]
 TASKS = ["sst2", "trec"]
@@ -191,3 +192,14 @@ def test_a_replayed_log_is_the_registry_whatever_was_written(
     late.apply(registry.changes())
     assert_same(late, registry)
     assert late.position == follower.position
+
+
+def test_an_instrumented_registry_has_all_operations_and_reports_them(registry: Registry) -> None:
+    assert set(OPERATIONS) == {name for name in vars(Registry) if not name.startswith("_")}
+    calls: list[RegistryCall] = []
+    instrumented = instrument(registry, calls.append)
+    assert list(instrumented.changes(limit=1)) == []
+    with pytest.raises(NotFound):
+        instrumented.get("sha256:" + "0" * 64)
+    assert [(call.operation, call.failed) for call in calls] == [("changes", False), ("get", False)]
+    assert all(call.started <= call.ended for call in calls)

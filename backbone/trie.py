@@ -36,7 +36,7 @@ class LabelTrie:
     node_depths: tuple[int, ...]  # [M]
     edge_nodes: tuple[int, ...]  # [E], the node that an edge leaves
     edge_tokens: tuple[int, ...]  # [E], the edge's token
-    path_labels: tuple[int, ...]  # [Q], with path_edges: edge path_edges[i] lies on label path_labels[i]
+    path_labels: tuple[int, ...]  # [Q], with path_edges: edge path_edges[i] is on the path of path_labels[i]
     path_edges: tuple[int, ...]  # [Q]
     edge_labels: tuple[int, ...]  # [E], the label if the edge is its last choice, else −1
     edge_targets: tuple[int, ...]  # [E], the node of the next choice, else −1

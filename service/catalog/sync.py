@@ -68,7 +68,7 @@ class CatalogSync:
         last, rewinds = self._catalog.last, self._rewinds
         changes = await self._changes(0 if last is None else last.position - 1)
         if rewinds != self._rewinds:
-            await self.refresh()  # what was read stands on a log that another refresh found to be gone
+            await self.refresh()  # the changes are of a log that another refresh found to be gone
         elif last is None or changes[:1] == [last]:
             self._catalog.apply(changes)
             self._on_changes(changes if last is None else changes[1:])

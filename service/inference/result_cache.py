@@ -73,6 +73,6 @@ class ResultCache:
 
 def _size_bytes(question: CacheKey, result: RowResult) -> int:
     objects = (question, question.text_hash, result, result.num_tokens)
-    # an array's own memory stands apart from the object that sys.getsizeof sees
+    # sys.getsizeof does not include an array's own memory
     scores_bytes = sys.getsizeof(result.scores[:0]) + result.scores.nbytes
     return sum(map(sys.getsizeof, objects)) + scores_bytes + _ENTRY_BYTES

@@ -64,7 +64,7 @@ class Grid:
     """Variants × tasks × seeds.
 
     Raises:
-        InvalidArguments: nothing to run, or something stands twice
+        InvalidArguments: there is nothing to run, or a name occurs twice
     """
 
     variants: tuple[Variant, ...]
@@ -83,7 +83,7 @@ class Grid:
             if not values:
                 raise InvalidArguments(f"a grid without {name}, expected one at least")
             if len(set(values)) < len(values):
-                raise InvalidArguments(f"{name}: {', '.join(map(str, values))}: one of them stands twice")
+                raise InvalidArguments(f"{name}: {', '.join(map(str, values))}: one of them occurs twice")
 
     def cells(self) -> tuple[Cell, ...]:
         """Every run, in the order in which they are made."""

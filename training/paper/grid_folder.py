@@ -118,7 +118,7 @@ def begin(path: Path) -> RunFolder:
     """A fresh run in a folder that this process has locked; what one that did not finish left there goes.
 
     Raises:
-        InvalidArguments: what stands there is no run's
+        InvalidArguments: the folder is not a run's
     """
     left = [each for each in path.iterdir() if each.name != LOCK]
     if left and not (path / RUN).exists():

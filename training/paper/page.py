@@ -53,7 +53,7 @@ def render(results: Mapping[str, Results], *, images: str) -> tuple[str, dict[st
 
     Args:
         results: by the JSON file's name without its suffix
-        images: where the plots lie, as seen from the page
+        images: folder of the plots, relative to the page
     """
     parts = [_HEAD]
     plots: dict[str, str] = {}

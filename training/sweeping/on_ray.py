@@ -178,7 +178,7 @@ class _Crew:
         """By the call that a worker is in: the worker and its stack."""
 
     def hand_out(self) -> bool:
-        """Give every free place a stack, while there are any; False when nothing is left to hear of."""
+        """Give every free place a stack, while there are any; False at the end."""
         while len(self._busy) < self._size and (stack := self._sweep.next_stack()):
             worker = self._free.pop() if self._free else self._start()
             self._busy[worker.begin.remote(self._task, stack)] = (worker, stack)

@@ -177,7 +177,7 @@ def _names(text: str, name: str, known: tuple[T, ...]) -> tuple[T, ...]:
 
 def _distinct(values: tuple[T, ...], name: str) -> tuple[T, ...]:
     if len(set(values)) < len(values):
-        raise InvalidArguments(f"{name}: a value stands twice in {','.join(map(str, values))}")
+        raise InvalidArguments(f"{name}: a value occurs twice in {','.join(map(str, values))}")
     return values
 
 

@@ -1,4 +1,4 @@
-"""The Optuna study behind a sweep: asks for trials, hears of them, prunes, and survives the process that ran it."""
+"""Optuna study of a sweep: proposes trials, records their results, prunes, and survives the process that runs it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ class SweepStudy:
         return self._study.get_trials(deepcopy=False, states=_ENDED)
 
     def trial(self, number: int) -> FrozenTrial:
-        """A trial as it stands."""
+        """Current state of a trial."""
         return self._study.trials[number]
 
     def importances(self) -> dict[str, float]:

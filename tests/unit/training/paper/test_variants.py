@@ -28,7 +28,7 @@ def test_a_stack_holds_cells_of_one_task_and_seed_and_no_more_than_asked() -> No
 def test_a_grid_of_nothing_or_of_something_twice_is_refused() -> None:
     with pytest.raises(InvalidArguments, match="a grid without tasks"):
         replace(small_grid(), tasks=())
-    with pytest.raises(InvalidArguments, match="seeds: 0, 0: one of them stands twice"):
+    with pytest.raises(InvalidArguments, match="seeds: 0, 0: one of them occurs twice"):
         small_grid(seeds=(0, 0))
     with pytest.raises(InvalidArguments, match="method 'lora' is not a variant of the paper, expected one of simple"):
         variant("lora")

@@ -205,7 +205,7 @@ def test_a_space_with_a_run_that_cannot_be_is_refused(space: SearchSpace, messag
         (numbers, "0:0.1", "the range 0:0.1 is none"),
         (numbers, "a:b", "lr is 'a:b', expected low:high, or numbers"),
         (numbers, "1:2:3", "lr is '1:2:3', expected low:high, or numbers"),
-        (numbers, "0.1,0.1", "lr: a value stands twice in 0.1,0.1"),
+        (numbers, "0.1,0.1", "lr: a value occurs twice in 0.1,0.1"),
         (counts, "8,x", "lr is '8,x', expected whole numbers"),
         (methods, "superpos,soup", "method is 'soup', expected one or more of superpos, simple, residual, dpt"),
         (bases, "mine", "basis is 'mine', expected one or more of per_token, shared"),

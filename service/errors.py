@@ -33,11 +33,11 @@ AUTHENTICATION_REASONS: tuple[AuthenticationReason, ...] = get_args(Authenticati
 
 
 class ServiceError(Exception):
-    """Anything that the server refuses or fails at."""
+    """Base of all errors of serving."""
 
 
 class QueueFull(ServiceError):
-    """Admission refused the request; the message says by whose limit, the tenant's or the server's."""
+    """Admission refused the request; the message says whether the tenant's or the server's limit was reached."""
 
     def __init__(self, message: str, *, retry_after_s: int, reason: AdmissionReason = "rows") -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class QueueFull(ServiceError):
 
 
 class RateLimited(QueueFull):
-    """The tenant has asked for as much as it may for now."""
+    """One of the tenant's rate limits is reached."""
 
 
 class DeadlineExceeded(ServiceError):
@@ -93,19 +93,19 @@ class ClientDisconnected(ServiceError):
 
 
 class BodyTooLarge(ServiceError):
-    """The request's body passes the limit of its route."""
+    """The request body exceeds the route's limit."""
 
 
 class UnsupportedMediaType(ServiceError):
-    """The body is of a type that the route does not read."""
+    """The route does not accept the body's media type."""
 
 
 class MalformedBody(ServiceError):
-    """The body's bytes cannot be read as their headers announce them."""
+    """The body contradicts its headers."""
 
 
 class UnsupportedEncoding(ServiceError):
-    """The body comes in a content coding that the server does not read."""
+    """The body's content coding is not supported."""
 
 
 class PreconditionFailed(ServiceError):
@@ -113,12 +113,12 @@ class PreconditionFailed(ServiceError):
 
 
 class Misdirected(ServiceError):
-    """The request is addressed to a host that is not this server."""
+    """The Host header names a host that this server does not serve."""
 
 
 class InvalidRequest(ServiceError):
-    """The request is understood and cannot be carried out."""
+    """The request is well-formed but cannot be carried out."""
 
 
 class BackboneMismatch(ServiceError):
-    """The registry holds the adapter, but this server's backbone is another."""
+    """The adapter was trained for another backbone than the one served."""

@@ -1,4 +1,4 @@
-"""The server's settings: read once from the environment (`SUPERPOS_…`) in the entry point, passed down as values."""
+"""Settings of the server: read once from the environment (`SUPERPOS_…`) at the entry point, then passed as values."""
 
 import os
 import warnings
@@ -19,12 +19,12 @@ from pydantic_settings import (
 
 
 def default_cache_dir() -> Path:
-    """Where converted backbones are kept unless a caller says otherwise."""
+    """Return the default folder of converted backbones."""
     return platformdirs.user_cache_path("superpos")
 
 
 def default_registry() -> Path:
-    """The SQLite registry of this user."""
+    """Return the path of this user's SQLite registry."""
     return platformdirs.user_data_path("superpos") / "registry.sqlite"
 
 
@@ -45,7 +45,7 @@ class _FormerNames(BaseSettings):
 
 
 RENAMED: dict[str, str] = {name: field.default for name, field in _FormerNames.model_fields.items()}
-"""The present name of each former one."""
+"""Current name of each former name."""
 
 
 class Settings(BaseSettings):
@@ -158,7 +158,7 @@ class Settings(BaseSettings):
     @classmethod
     def _no_fp16(cls, precision: object) -> object:
         if precision in ("fp16", "float16", "half"):
-            raise ValueError("T5's activations overflow 16-bit floats of this kind; use bf16, or int8 on a CPU")
+            raise ValueError("T5's activations overflow fp16; use bf16, or int8 on a CPU")
         return precision
 
     @field_validator("allowed_hosts", mode="before")
@@ -186,7 +186,7 @@ class Settings(BaseSettings):
     @classmethod
     def _one_admin_key(cls, file: Path | None, info: ValidationInfo) -> Path | None:
         if file is not None and info.data.get("admin_key") is not None:
-            raise ValueError("admin_key is set too, expected one of the two")
+            raise ValueError("admin_key and admin_key_file are both set; expected one of them")
         return file
 
 

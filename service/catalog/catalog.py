@@ -1,4 +1,4 @@
-"""The catalog: what the registry holds, kept in memory by replaying its log. Refs are resolved here, not there.
+"""In-memory catalog of the registry, built by replaying its change log. Refs are resolved here, not in the registry.
 
 Belongs to the event loop. When the registry is away, the catalog answers with what it last knew.
 """
@@ -15,7 +15,7 @@ class Catalog:
 
     def __init__(self) -> None:
         self.last: Change | None = None
-        """The entry that was replayed last."""
+        """The last replayed entry."""
         self.history = AliasHistory()
         self._tasks: dict[tuple[str, str], TaskInfo] = {}
 
@@ -24,16 +24,16 @@ class Catalog:
 
     @property
     def position(self) -> int:
-        """How far the log was replayed."""
+        """Position of the last replayed entry."""
         return 0 if self.last is None else self.last.position
 
     def replace(self, log: Sequence[Change]) -> None:
-        """Forget everything and replay a whole log."""
+        """Clear the catalog and replay a whole log."""
         self.last, self.history, self._tasks = None, AliasHistory(), {}
         self.apply(log)
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Replay entries of the log; those at or before `position` are known already."""
+        """Replay entries of the log; those at or before `position` are skipped."""
         for change in changes:
             if change.position > self.position:
                 self._apply(change)
@@ -41,14 +41,14 @@ class Catalog:
                 self.last = change
 
     def task(self, tenant: str, task: str) -> TaskInfo:
-        """One task (`NotFound` where the tenant has none of that name)."""
+        """Return one task (`NotFound` if the tenant has none of that name)."""
         info = self._tasks.get((tenant, task))
         if info is None:
             raise NotFound(f"no task {task!r}")
         return info
 
     def tasks(self, tenant: str) -> list[TaskInfo]:
-        """The tenant's tasks by name."""
+        """Return the tenant's tasks in the order of their names."""
         return sorted((info for (owner, _), info in self._tasks.items() if owner == tenant), key=lambda i: i.task)
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:

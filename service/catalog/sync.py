@@ -60,11 +60,11 @@ class CatalogSync:
         self._loop.start()
 
     async def stop(self) -> None:
-        """End the polling."""
+        """Stop polling."""
         await self._loop.stop()
 
     async def refresh(self) -> None:
-        """Bring the catalog up to now (`RegistryUnavailable` where the registry cannot be read)."""
+        """Apply all new entries to the catalog (`RegistryUnavailable` if the registry cannot be read)."""
         last, rewinds = self._catalog.last, self._rewinds
         changes = await self._changes(0 if last is None else last.position - 1)
         if rewinds != self._rewinds:
@@ -76,18 +76,18 @@ class CatalogSync:
             await self._rewind(last)
 
     def require(self) -> None:
-        """Refuse to write into a registry that cannot be read (`RegistryUnavailable`, the words of its last refusal).
+        """Raise `RegistryUnavailable` with the last error if the registry cannot be read, before writing to it.
 
-        A store that lost everything would take the write, and it would be all that every server knows from then on.
+        A store that lost everything would accept the write, and from then on every server would know nothing else.
         """
         if self._loop.error is not None:
             raise RegistryUnavailable(self._loop.error)
 
     async def _rewind(self, last: Change) -> None:
-        """Start again from the log as it is now."""
+        """Replace the catalog by the current log."""
         log = await self._changes(0)
         if not log:
-            # a server that knows adapters is worth more than one that has caught up with an empty store
+            # a server with known adapters is worth more than one in sync with an empty store
             raise RegistryUnavailable(f"the registry is empty, its log was at position {last.position}: restore it")
         _log.warning("registry_rewound", known=last.position, now=log[-1].position)
         self._rewinds += 1

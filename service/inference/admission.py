@@ -1,4 +1,4 @@
-"""Admission: how much may wait, in all and of each tenant. Counts from a request's admission to its end.
+"""Admission: limits on queued rows and tokens, of the server and of each tenant, from a request's admission to its end.
 
 Belongs to the event loop, so it needs no lock.
 """
@@ -21,8 +21,8 @@ queues have turned over once, earlier tenants hold more, and less is free.
 
 
 @dataclass(slots=True)
-class _Room:
-    """One bound, on rows or on tokens, and who holds how much of it."""
+class _Capacity:
+    """Capacity in rows or in tokens, and how much of it each tenant holds."""
 
     what: Literal["rows", "tokens"]
     limit: int
@@ -38,15 +38,15 @@ class _Room:
         free = self.limit - self.held
         if more > free:
             raise QueueFull(
-                f"{self.held} {self.what} wait already, the server takes {self.limit}",
+                f"{self.held} {self.what} are queued; the server accepts {self.limit}",
                 retry_after_s=1,
                 reason=self.what,
             )
         own = self.of.get(tenant, 0)
         if own and own + more > alpha * (free - more):
             raise QueueFull(
-                f"{own} {self.what} of tenant {tenant!r} wait already, its share is {alpha:g} times what it leaves "
-                f"free ({free} of {self.limit} are free)",
+                f"tenant {tenant!r} has {own} {self.what} queued; its limit is {alpha:g} × the free capacity "
+                f"({free} of {self.limit} are free)",
                 retry_after_s=1,
                 reason="tenant_rows" if self.what == "rows" else "tenant_tokens",
             )
@@ -59,16 +59,16 @@ class _Room:
 
 
 class Admission:
-    """A bound on the rows and tokens in the server that no tenant can fill for the others.
+    """Limits the rows and tokens in the server so that no tenant can use up the capacity of the others.
 
     The dynamic threshold of shared-memory switches (Choudhury and Hahne 1998, "Dynamic queue length thresholds for
-    shared-memory packet switches"): a tenant that holds something may hold `ALPHA` times what is free after it. A
-    tenant that holds nothing is taken wherever there is room, and on an empty server whatever it asks: a request counts
-    for no more than one tenant may hold, so the largest leaves room for others too.
+    shared-memory packet switches"): a tenant that holds capacity may hold `ALPHA` times what is free after it.
+    A tenant that holds none is admitted if its request fits, and on an empty server any request fits: it counts for at
+    most what one tenant may hold, so even the largest leaves capacity for others.
     """
 
     def __init__(self, *, max_rows: int, max_tokens: int) -> None:
-        self._row_room, self._token_room = _Room("rows", max_rows), _Room("tokens", max_tokens)
+        self._row_capacity, self._token_capacity = _Capacity("rows", max_rows), _Capacity("tokens", max_tokens)
         self.rows = 0
         self.tokens = 0
 
@@ -81,19 +81,20 @@ class Admission:
         """
         alpha = ALPHA * weight
         asked = [
-            (room, room.counted(count, alpha)) for room, count in ((self._row_room, rows), (self._token_room, tokens))
+            (capacity, capacity.counted(count, alpha))
+            for capacity, count in ((self._row_capacity, rows), (self._token_capacity, tokens))
         ]
-        for room, more in asked:
-            room.check(tenant, more, alpha)
+        for capacity, more in asked:
+            capacity.check(tenant, more, alpha)
         self._add(rows, tokens)
-        for room, more in asked:
-            room.add(tenant, more)
+        for capacity, more in asked:
+            capacity.add(tenant, more)
         try:
             yield
         finally:
             self._add(-rows, -tokens)
-            for room, more in asked:
-                room.add(tenant, -more)
+            for capacity, more in asked:
+                capacity.add(tenant, -more)
 
     def _add(self, rows: int, tokens: int) -> None:
         self.rows += rows

@@ -1,4 +1,4 @@
-"""One request, several tasks: each is answered or refused for itself. Nothing of HTTP in it."""
+"""One request for several tasks, each of which is answered or refused separately. Independent of HTTP."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence

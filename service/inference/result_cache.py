@@ -1,4 +1,4 @@
-"""The result cache: rows answered before, by the adapter that answered them. Belongs to the event loop.
+"""Cache of results by adapter and text. Belongs to the event loop.
 
 It keeps a hash of each text, never the text. Off unless it is given room.
 """
@@ -23,9 +23,9 @@ class CacheKey:
     text_hash: bytes
     """Hash of the rendered text, 20 bytes."""
     cut: Truncation | None
-    """Which end the text lost, None where it is whole: then it is the same question under every `truncate`."""
+    """The end at which the text was truncated, None for a whole text, whose result does not depend on `truncate`."""
     top_k: int | None
-    """How many of the best labels were looked for, None for all."""
+    """How many of the best labels were scored, None for all."""
 
     @classmethod
     def of(cls, digest: str, text: str, cut: Truncation | None, top_k: int | None) -> "CacheKey":
@@ -33,7 +33,7 @@ class CacheKey:
 
 
 class ResultCache:
-    """Results by question, the least recently asked for dropped past `max_bytes`; 0 turns it off."""
+    """Results by key. Beyond `max_bytes` the least recently used are dropped; 0 disables the cache."""
 
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -49,30 +49,30 @@ class ResultCache:
             return None
         whole = CacheKey.of(digest, text, None, top_k)
         cut = CacheKey(digest, whole.text_hash, truncation, top_k)
-        for question in (whole,) if truncation == "error" else (whole, cut):
-            result = self._results.get(question)
+        for key in (whole,) if truncation == "error" else (whole, cut):
+            result = self._results.get(key)
             if result is not None:
-                self._results.move_to_end(question)
+                self._results.move_to_end(key)
                 return result
         return None
 
     def put(
         self, digest: str, text: str, truncation: Truncation, result: RowResult, *, top_k: int | None = None
     ) -> None:
-        """Keep an answer; one larger than the whole cache is not kept."""
+        """Add a result, unless it is larger than the whole cache."""
         if not self._max_bytes:
             return
-        question = CacheKey.of(digest, text, truncation if result.truncated else None, top_k)
-        if question in self._results:
+        key = CacheKey.of(digest, text, truncation if result.truncated else None, top_k)
+        if key in self._results:
             return
-        self._results[question] = result.to_cache()
-        self.size_bytes += _size_bytes(question, result)
+        self._results[key] = result.to_cache()
+        self.size_bytes += _size_bytes(key, result)
         while self.size_bytes > self._max_bytes:
             self.size_bytes -= _size_bytes(*self._results.popitem(last=False))
 
 
-def _size_bytes(question: CacheKey, result: RowResult) -> int:
-    objects = (question, question.text_hash, result, result.num_tokens)
+def _size_bytes(key: CacheKey, result: RowResult) -> int:
+    objects = (key, key.text_hash, result, result.num_tokens)
     # sys.getsizeof does not include an array's own memory
     scores_bytes = sys.getsizeof(result.scores[:0]) + result.scores.nbytes
     return sum(map(sys.getsizeof, objects)) + scores_bytes + _ENTRY_BYTES

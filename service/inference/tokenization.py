@@ -20,7 +20,7 @@ MAX_BATCH_CHARS = 65_536
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One request's texts, and how many of them are tokenized."""
+    """The texts of one request, and those that are tokenized so far."""
 
     texts: Sequence[str]
     max_tokens: int
@@ -45,13 +45,13 @@ _Outcome = list[TokenizedText] | Exception
 
 
 class Tokenization:
-    """The one way from rendered texts to token ids."""
+    """Tokenizes rendered texts, short requests inline and long ones in a thread."""
 
     def __init__(
         self, tokenizer: TextTokenizer, *, inline_chars: int = INLINE_CHARS, max_batch_chars: int = MAX_BATCH_CHARS
     ) -> None:
         self._tokenizer, self._inline_chars, self._max_batch_chars = tokenizer, inline_chars, max_batch_chars
-        # of its own: in the common ones calls of a store that hangs may be all that is done for seconds
+        # an executor of its own: calls to a hung store may occupy the default one for seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="superpos-tokenize")
         self._waiting: deque[_Job] = deque()
         self._worker: asyncio.Task[None] | None = None
@@ -78,7 +78,7 @@ class Tokenization:
         self._worker = None
 
     def _next_batch(self) -> list[_Share]:
-        """From each job in turn what still fits; a text larger than a batch goes alone."""
+        """Take from each job in turn what still fits; a text larger than a batch is a batch of its own."""
         batch: list[_Share] = []
         room = self._max_batch_chars
         while self._waiting and room > 0:
@@ -108,10 +108,10 @@ class Tokenization:
             self._waiting.append(job)
 
     def _tokenize(self, batch: Sequence[_Share]) -> list[_Outcome]:
-        """In a thread: one call for the texts of all, an outcome for each."""
+        """Tokenize a batch in one call, in a thread; return the outcome of each share."""
         try:
             pieces = iter(self._tokenizer.pieces([text for share in batch for text in share.texts]))
-        except Exception as exc:  # noqa: BLE001 - whatever a tokenizer raises belongs to those who wait for it
+        except Exception as exc:  # noqa: BLE001 - whatever a tokenizer raises is raised for the requests of the batch
             return [exc] * len(batch)
         return [self._fit(share, [next(pieces) for _ in share.texts]) for share in batch]
 

@@ -1,4 +1,4 @@
-"""The engine by itself: fault_isolation, deadlines, cancellation, and a model thread that dies."""
+"""The engine by itself: fault isolation, deadlines, cancellation, and a model thread that dies."""
 
 import dataclasses
 import threading

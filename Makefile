@@ -1,4 +1,4 @@
-# Everything starts here: `make serve` and `make test` set up what they need, from a bare clone on.
+# `make serve` and `make test` set up everything that they need, starting from a fresh clone.
 .DEFAULT_GOAL := help
 .PHONY: help setup serve test check prose format bench bench-peers acceptance conformance fuzz bundled platform secrets image lock clean
 

@@ -1,14 +1,14 @@
-# The image of server and trainer. Nothing in it is secret, nothing of it is written at run time.
+# Image of server and trainer. It contains no secrets and is read-only at run time.
 #
 #   docker build --build-arg TORCH_INDEX_URL=<PyTorch's CPU wheel index> -t superpos .
 #   docker build --target trainer … -t superpos-trainer .
 #
-# Stages go from what changes least to what changes most, so that a change of the source makes one small layer anew.
+# Stages are ordered from the least to the most often changed: a change of the source rebuilds one small layer.
 
 ARG BASE=debian:12.12-slim
 
 FROM ${BASE} AS python
-# the base is pinned; what it is short of comes from the same release
+# the base is pinned; additional packages come from the same release
 # hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates python3 \
@@ -26,10 +26,10 @@ ENV PATH=/opt/venv/bin:$PATH \
 WORKDIR /build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 
-# What the server imports. The trainer's and the converter's packages are theirs alone.
+# Packages that the server imports; those of trainer and converter are in their own stages.
 FROM builder AS dependencies
 COPY requirements/lock.txt ./
-# one version of torch, several builds: without an index of its own pip takes PyPI's, which on x86-64 carries CUDA
+# one version of torch, several builds: without an index pip takes PyPI's, which includes CUDA on x86-64
 ARG TORCH_INDEX_URL=
 # hadolint ignore=DL3013
 RUN pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$(grep '^torch==' lock.txt)" \
@@ -41,12 +41,12 @@ RUN pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$(grep '^tor
       -not -path '*/torch/*' -prune -exec rm -rf {} + \
  && find "$packages" -name '*.a' -delete
 
-# The embedded backbone, converted once: what the conversion needs is not needed after it.
+# The embedded backbone, converted once; the packages of the conversion are not needed afterwards.
 FROM dependencies AS backbone
 RUN grep -E '^(ml-dtypes|onnx|traceforge-title-model)==' lock.txt > converter.txt \
  && pip install --no-deps --requirement converter.txt
 COPY backbone ./backbone
-# another model is baked in by its Hugging Face id
+# another model is included by its Hugging Face id
 ARG BACKBONE=embedded
 ENV HF_HOME=/opt/cache/huggingface
 RUN mkdir -p /opt/cache/superpos \
@@ -105,12 +105,12 @@ LABEL org.opencontainers.image.title="superpos" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
-# The server's image and what reads rows.
+# The server's image and the packages that read rows.
 FROM server AS trainer
 COPY --from=training /opt/training /opt/training
 ENV PYTHONPATH=/opt/superpos:/opt/training
 HEALTHCHECK NONE
 CMD ["train", "--help"]
 
-# the last stage is what a build without --target makes
+# a build without --target makes the last stage
 FROM server

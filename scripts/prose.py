@@ -20,6 +20,7 @@ import typer
 ROOT = Path(__file__).parents[1]
 RULES = Path(__file__).with_suffix(".toml")
 HELP_KEYWORDS = ("help", "description", "summary", "epilog", "short_help")
+PATTERNS = ("*.md", "*.py", "*.yaml", "*.yml", "*.conf", "Caddyfile")
 MIN_WORDS = 3
 """A string literal of fewer words is data, not text."""
 LOG_METHODS = ("debug", "info", "warning", "error", "exception", "critical")
@@ -131,6 +132,12 @@ def comment_passages(source: str) -> Iterator[Passage]:
         yield Passage(start, "\n".join(lines), "comment")
 
 
+def line_comment_passages(text: str) -> Iterator[Passage]:
+    """Yield comments on lines of their own in YAML and other configuration."""
+    for found in re.finditer(r"(?m)(?:^[ \t]*#.*\n?)+", text):
+        yield Passage(text[: found.start()].count("\n") + 1, found[0], "comment")
+
+
 def literal(node: ast.AST) -> str:
     """Return the text of a string or f-string, with `{}` for each replacement field."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -161,12 +168,17 @@ def python_passages(source: str) -> Iterator[Passage]:
             yield Passage(node.lineno, literal(node), "string")  # type: ignore[attr-defined]
 
 
+READERS = {".md": document_passages, ".py": python_passages}
+"""Function that reads a file, by suffix; of other files the comments are read."""
+
+
 def check_file(path: Path, rules: list[Rule]) -> list[Finding]:
     """Return the findings of one file, each once, in the order of its lines."""
     text = path.read_text(encoding="utf-8")
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     findings = set()
-    for passage in document_passages(text) if path.suffix == ".md" else python_passages(text):
+    read = READERS.get(path.suffix, line_comment_passages)
+    for passage in read(text):
         stripped = Passage(passage.line, without_code(passage.text), passage.kind)
         for rule in rules:
             for found in rule.matches(stripped):
@@ -177,10 +189,10 @@ def check_file(path: Path, rules: list[Rule]) -> list[Finding]:
 
 
 def files_below(paths: list[Path]) -> list[Path]:
-    """Return the Markdown and Python files of these paths; hidden folders are left out."""
+    """Return the files to check of these paths, without hidden folders."""
     found = []
     for path in paths:
-        inside = [path] if path.is_file() else [*path.rglob("*.md"), *path.rglob("*.py")]
+        inside = [path] if path.is_file() else [file for pattern in PATTERNS for file in path.rglob(pattern)]
         found += [file for file in inside if not any(part.startswith(".") for part in file.relative_to(path).parts)]
     return sorted(set(found))
 

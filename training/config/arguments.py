@@ -40,7 +40,7 @@ class Argument:
     by_method: Mapping[MethodName, float] = field(default_factory=dict)
     """The methods whose default is not the field's own."""
     unset: str = ""
-    """The effect of leaving it out, for an argument whose default is None."""
+    """The effect of omitting it, for an argument that has no default value."""
     option: str | None = None
     """The option of the command line, if it is not named like the field."""
 

@@ -1,1 +1,1 @@
-"""Labelled rows: read, told apart by label, split, checked, and drafted into a task file."""
+"""Labelled rows: their sources and formats, splits and folds, checks before training, and drafts of task files."""

@@ -1,17 +1,17 @@
-"""Labels that some rows are rare of, made to count alike: by how often rows are drawn, or by what their loss weighs."""
+"""Balancing of rare labels, by how often rows are drawn or by the weight of their loss."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def balanced_order(labels: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
-    """An epoch's row numbers [n] in which every label that occurs is drawn equally often, to within one row.
+    """Draw the row indices of an epoch, [n], with every label equally often to within one row.
 
-    A label's rows are gone through in a drawn order, and again in another where that is not enough: a rare label's
-    rows come several times an epoch, some of a common label's not at all.
+    The rows of a label are taken in random order, and again in another random order until its share is filled. Rows
+    with a rare label occur several times per epoch, and some rows with a common label not at all.
 
     Args:
-        labels: of the training rows, [n]
+        labels: the labels of the training rows, [n]
     """
     present = np.unique(labels)
     share, rest = divmod(len(labels), len(present))
@@ -26,10 +26,11 @@ def balanced_order(labels: NDArray[np.int64], generator: np.random.Generator) ->
 
 
 def label_weights(labels: NDArray[np.int64], *, num_labels: int) -> NDArray[np.float64]:
-    """What a row's loss is multiplied by, for each label [K]: w_y = n / (C · n_y), 0 for a label without rows.
+    """Return the loss weight of each label, [K]: w_y = n / (C · n_y), and 0 for a label without rows.
 
-    n is the number of training rows, n_y that of label y's, C that of labels that occur (scikit-learn's `balanced`). A
-    step's loss is the mean of w_y · −log p(y) over its rows; over the training rows the mean weight is 1.
+    n is the number of training rows, n_y the number with label y, and C the number of labels that occur (`balanced` in
+    scikit-learn). The loss of a step is the mean of w_y · −log p(y) over its rows; the mean weight of the training rows
+    is 1.
     """
     counts = np.bincount(labels, minlength=num_labels)
     present = counts > 0

@@ -1,4 +1,4 @@
-"""Labelled rows of a task's files. A bad row is refused with file, row and field."""
+"""The labelled rows of a task's files. An invalid row is reported with its file, row and field."""
 
 import hashlib
 import math
@@ -20,16 +20,16 @@ class Example:
 
     text: str
     label: int
-    """The index of its label in the task's order."""
+    """The index of the label in the task's order."""
     group: str | None = None
-    """What its metric keeps together, the question of MultiRC's answers; None where the task has no groups."""
+    """The group that metrics judge as a whole, such as a question in MultiRC; None if the task has no groups."""
     fields: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """The text of each of the template's fields."""
+    """The text of each field of the template."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowFile:
-    """The examples of one file and the file's sha256."""
+    """The examples of a file and the file's SHA-256."""
 
     path: Path
     examples: tuple[Example, ...]
@@ -37,10 +37,10 @@ class RowFile:
 
 
 def read_examples(path: Path, task: TaskFile) -> RowFile:
-    """Every row of a file as an example of the task.
+    """Read every row of a file as an example of the task.
 
     Raises:
-        InvalidData: the file cannot be read, or a row does not fit; says which row (1 is the first) and field
+        InvalidData: the file cannot be read, or a row is invalid; names the row (counted from 1) and the field
     """
     task = with_class_names(task, path)
     examples = tuple(example_of(row, f"{path}: {where}", task) for where, row in raw_rows(path))
@@ -50,14 +50,14 @@ def read_examples(path: Path, task: TaskFile) -> RowFile:
 
 
 def read_shards(paths: Sequence[Path], task: TaskFile) -> RowFile:
-    """The rows of files that are parts of one, under the first one's path; raises as `read_examples`."""
+    """Read the parts of a file as one, under the path of the first; raises as `read_examples`."""
     files = [read_examples(path, task) for path in paths]
     examples = tuple(example for file in files for example in file.examples)
     return RowFile(files[0].path, examples, _sum_of_sums([file.sha256 for file in files]))
 
 
 def sum_of(paths: Sequence[Path]) -> str:
-    """The sha256 of a file; of several that are parts of one, that of their sha256 sums, a line each."""
+    """Return the SHA-256 of a file; for several parts, the SHA-256 of their sums, one per line."""
     sums = []
     for path in paths:
         with path.open("rb") as file:
@@ -70,7 +70,7 @@ def _sum_of_sums(sums: Sequence[str]) -> str:
 
 
 def with_class_names(task: TaskFile, path: Path) -> TaskFile:
-    """The task; where it has no `label_values`, with the file's own label names, as far as they are its labels."""
+    """Add the label names that the file carries to a task without `label_values`, as far as they are its labels."""
     if task.data.label_values:
         return task
     names = class_names(path, task.data.label)
@@ -79,7 +79,7 @@ def with_class_names(task: TaskFile, path: Path) -> TaskFile:
 
 
 def example_of(row: Mapping[str, object], where: str, task: TaskFile) -> Example:
-    """A row as an example; `InvalidData` begins with where it stands."""
+    """Return a row as an example; the message of `InvalidData` begins with `where`."""
     fields = {}
     for name in task.spec.fields:
         value = cell_of(row, task.data.columns.get(name, name), where)
@@ -98,10 +98,10 @@ def example_of(row: Mapping[str, object], where: str, task: TaskFile) -> Example
 
 
 def label_index(cell: object, task: TaskFile) -> int | None:
-    """The index of the label that a cell names; None where it names none.
+    """Return the index of the label that a cell names, or None.
 
-    In an ordinal task a number is the label of the same value, after `data.round_to` where that is given: T5's
-    STS-B target is round(5·s)/5 (Raffel et al. 2020, §2.4), which is `round_to: 0.2`.
+    In an ordinal task, a number names the label with the same value, after rounding to `data.round_to` if that is set:
+    T5's target for STS-B is round(5·s)/5 (Raffel et al. 2020, §2.4), which is `round_to: 0.2`.
     """
     names = task.spec.label_names
     name = task.data.label_values.get(str(cell), str(cell))
@@ -116,17 +116,17 @@ def label_index(cell: object, task: TaskFile) -> int | None:
 
 
 def _group_of(row: Mapping[str, object], where: str, task: TaskFile) -> str | None:
-    """What a row is judged with. Rows without one would all be of one group, and are refused."""
+    """Return the group of a row. A row without one is rejected, since all such rows would form one group."""
     if task.data.group is None:
         return None
     cell = cell_of(row, task.data.group, where)
     if cell is None or (isinstance(cell, float) and math.isnan(cell)) or not str(cell).strip():
-        raise InvalidData(f"{where}: field {task.data.group!r} is {cell!r}, expected what the row is judged with")
+        raise InvalidData(f"{where}: field {task.data.group!r} is {cell!r}, expected the group of the row")
     return str(cell)
 
 
 def cell_of(row: Mapping[str, object], column: str, where: str) -> object:
-    """What stands in a column; `idx.question` is the member of a column that holds objects."""
+    """Return the value in a column; `idx.question` addresses a member of a column of objects."""
     if column in row:
         return row[column]
     outer, _, inner = column.partition(".")

@@ -1,4 +1,4 @@
-"""Rows dealt to folds and held out of training: what is judged together stays together, labels stay in proportion."""
+"""Division of rows into folds that keep groups together and labels in proportion."""
 
 import random
 from collections import Counter
@@ -13,14 +13,14 @@ MAX_FOLDS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fold:
-    """One part of a cross-validation: the fold that is reported while the others train.
+    """One fold of a cross-validation, reported under a prompt that the others trained.
 
     Raises:
-        InvalidData: fewer than 2 folds, more than `MAX_FOLDS`, or none of this number
+        InvalidData: a number of folds outside 2 to `MAX_FOLDS`, or a fold number outside 1 to that
     """
 
     number: int
-    """From 1."""
+    """Counted from 1."""
     of: int
 
     def __post_init__(self) -> None:
@@ -31,13 +31,13 @@ class Fold:
 
 
 def deal(examples: Sequence[Example], folds: int, *, seed: int) -> list[list[Example]]:
-    """Deal rows to folds: every group whole, large ones first, each to the fold that has fewest rows of its label.
+    """Divide rows into folds: whole groups, large ones first, each into the fold with the fewest rows of its label.
 
-    A row without a group is a group of its own, so that a label's counts in two folds differ by one at most. A
-    group's label is its commonest.
+    A row without a group is a group of its own, so without groups the counts of a label in two folds differ by at most
+    one. The label of a group is its most common one.
     """
     groups = whole_groups(examples, seed=seed)
-    groups.sort(key=len, reverse=True)  # stable: groups of one size stay in their drawn order
+    groups.sort(key=len, reverse=True)  # stable: groups of the same size keep their random order
     dealt: list[list[Example]] = [[] for _ in range(folds)]
     counts: list[Counter[int]] = [Counter() for _ in range(folds)]
     for group in groups:
@@ -49,7 +49,7 @@ def deal(examples: Sequence[Example], folds: int, *, seed: int) -> list[list[Exa
 
 
 def whole_groups(examples: Sequence[Example], *, seed: int) -> list[list[Example]]:
-    """The rows by group, in an order that the seed draws."""
+    """Return the rows by group, the groups in an order drawn by the seed."""
     groups: dict[object, list[Example]] = {}
     for index, example in enumerate(examples):
         groups.setdefault(index if example.group is None else example.group, []).append(example)

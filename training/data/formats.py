@@ -1,4 +1,4 @@
-"""The rows of Parquet, JSONL, CSV and TSV files as they stand there, and label names that a Parquet file carries."""
+"""Reading of raw rows from Parquet, JSONL, CSV and TSV files, and of the label names in a Parquet file."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ import pyarrow.parquet
 from training.errors import InvalidData
 
 PlacedRow = tuple[str, Mapping[str, object]]
-"""`row 3` or `line 7`, and what stands there by column."""
+"""`row 3` or `line 7`, and its values by column."""
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
 
@@ -21,13 +21,13 @@ def _refuse(fault: InvalidData) -> None:
 
 
 def raw_rows(path: Path, *, on_fault: Callable[[InvalidData], None] = _refuse) -> Iterator[PlacedRow]:
-    """Each row with the place to name in an error.
+    """Yield each row with its place, to be named in errors.
 
     Args:
-        on_fault: told of a row that cannot be read, which is left out; raises if left out itself
+        on_fault: called for each row that cannot be read; the row is skipped. By default the error is raised
 
     Raises:
-        InvalidData: the file cannot be read; names the row where it is one row's fault
+        InvalidData: the file cannot be read; names the row if a single row is at fault
     """
     if not path.is_file():
         raise InvalidData(f"{path}: no such file")
@@ -54,7 +54,7 @@ def _parquet_rows(path: Path) -> Iterator[PlacedRow]:
 
 
 def _as_written(table: pyarrow.Table) -> pyarrow.Table:
-    """float32 columns in float64 by their shortest decimals: 3.1 stays 3.1, where widening makes it 3.0999999."""
+    """Convert float32 columns to float64 by way of decimals: 3.1 stays 3.1 instead of becoming 3.0999999."""
     for index, column in enumerate(table.schema):
         if pyarrow.types.is_float32(column.type):
             decimals = table.column(index).cast(pyarrow.string())
@@ -83,10 +83,10 @@ def _csv_rows(path: Path, on_fault: Callable[[InvalidData], None], *, delimiter:
             reader = csv.DictReader(file, delimiter=delimiter, strict=True)
             columns = list(reader.fieldnames or ())
             if len(set(columns)) < len(columns):
-                raise InvalidData(f"{path}: line 1: a column stands twice in the header {columns}")
+                raise InvalidData(f"{path}: line 1: the header {columns} repeats a column")
             for row in reader:
                 if None in row or None in row.values():
-                    wrong = f"not {len(columns)} columns as the header has"
+                    wrong = f"expected {len(columns)} columns, as in the header"
                     on_fault(InvalidData(f"{path}: line {reader.line_num}: {wrong}"))
                 else:
                     yield f"line {reader.line_num}", row
@@ -95,10 +95,10 @@ def _csv_rows(path: Path, on_fault: Callable[[InvalidData], None], *, delimiter:
 
 
 def class_names(path: Path, column: str) -> tuple[str, ...]:
-    """The label names that `datasets` left in a Parquet file for a column of integers; empty where there are none.
+    """Return the label names that `datasets` stored in a Parquet file for a column of integers, or none.
 
     Raises:
-        InvalidData: a Parquet file that cannot be read
+        InvalidData: the Parquet file cannot be read
     """
     if path.suffix.lower() != ".parquet" or not path.is_file():
         return ()

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face Hub, by the Parquet files that the Hub makes of each: no script of theirs is run."""
+"""Data sets on the Hugging Face Hub, read from the Hub's Parquet conversion so that no loading script is run."""
 
 import re
 from collections.abc import Iterable
@@ -22,14 +22,14 @@ CONVERTED = "refs/convert/parquet"
 """The branch that the Hub writes `<config>/<split>/0000.parquet` to."""
 
 _COLLECTIONS = {"glue": "nyu-mll/glue", "super_glue": "aps/super_glue"}
-"""Data sets whose tasks everybody writes as `glue/sst2`: the task is the configuration."""
+"""Data sets whose tasks are customarily written as `glue/sst2`, where the task is the configuration."""
 _ID = re.compile(r"([\w.-]+)(?:/([\w.-]+))?(?::([\w.-]+))?", re.ASCII)
 _VALIDATION = ("validation", "validation_matched", "valid", "dev", "test")
 
 
 @dataclass(frozen=True, slots=True)
 class HubRows:
-    """A data set's files on this machine."""
+    """The local files of a data set."""
 
     dataset: str
     config: str
@@ -39,14 +39,16 @@ class HubRows:
 
 
 def parse_hub_id(text: str) -> tuple[str, str | None]:
-    """The data set and the configuration of an id: `glue/sst2`, `name`, `owner/name`, `owner/name:config`.
+    """Split an id into data set and configuration: `glue/sst2`, `name`, `owner/name`, `owner/name:config`.
 
     Raises:
-        InvalidData: it is no such id
+        InvalidData: the id has none of these forms
     """
     match = _ID.fullmatch(text)
     if match is None:
-        raise InvalidData(f"{text!r} is no data set of the Hub, expected for example glue/sst2 or owner/name:config")
+        raise InvalidData(
+            f"{text!r} is not the id of a data set on the Hub, expected for example glue/sst2 or owner/name:config"
+        )
     owner, name, config = match.groups()
     if owner in _COLLECTIONS and (name is None or config is None):
         return _COLLECTIONS[owner], name or config
@@ -54,16 +56,17 @@ def parse_hub_id(text: str) -> tuple[str, str | None]:
 
 
 def fetch_hub_rows(text: str, *, revision: str | None = None, endpoint: str | None = None) -> HubRows:
-    """Download a data set's training and validation rows into the Hub's cache; only what is not there already.
+    """Download the training and validation rows of a data set into the Hub's cache, unless they are there already.
 
     Args:
         text: an id as `parse_hub_id` reads it
-        revision: a commit of the converted files; the newest if left out. With one that was fetched before, and a
-            configuration, the Hub need not be reached.
-        endpoint: the Hub's address, `HF_ENDPOINT`'s if left out
+        revision: a commit of the Parquet conversion; the newest if omitted. A commit in the cache together with a
+            configuration needs no connection to the Hub.
+        endpoint: the URL of the Hub; `HF_ENDPOINT` if omitted
 
     Raises:
-        InvalidData: unknown, gated or private, no such configuration or commit, not converted, or out of reach
+        InvalidData: the data set is unknown, gated, private or not converted, the configuration or commit is unknown,
+            or the Hub cannot be reached
     """
     dataset, config = parse_hub_id(text)
     try:
@@ -86,7 +89,7 @@ def fetch_hub_rows(text: str, *, revision: str | None = None, endpoint: str | No
 
 
 def _cached(dataset: str, config: str, commit: str) -> HubRows:
-    """The same from the cache alone; `huggingface_hub` refuses a snapshot that lacks one of the files asked for."""
+    """Return the rows from the cache only; `huggingface_hub` rejects a snapshot that lacks a requested file."""
     for split in _VALIDATION:
         patterns = [f"{config}/{part}{name}/*" for part in ("", "partial-") for name in ("train", split)]
         folder = snapshot_download(
@@ -106,21 +109,21 @@ def _placed(text: str, dataset: str, config: str, commit: str, folder: Path) -> 
 
 def _config(text: str, config: str | None, known: set[str]) -> str:
     if not known:
-        raise InvalidData(f"data set {text!r}: the Hub has made no Parquet files of it")
+        raise InvalidData(f"data set {text!r}: the Hub has not converted it to Parquet")
     if config is None and len(known) == 1:
         return next(iter(known))
     if config is None and "default" in known:
         return "default"
     if config not in known:
-        missing = "it has several configurations" if config is None else f"no configuration {config!r}"
+        missing = "it has several configurations" if config is None else f"unknown configuration {config!r}"
         raise InvalidData(f"data set {text!r}: {missing}, expected one of {', '.join(sorted(known))}")
     return config
 
 
 def _splits(text: str, config: str, names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The files of the training and of the validation rows, in order; those of the test rows where none validate.
+    """Return the files of the training and the validation rows, or of the test rows if there is no validation split.
 
-    The Hub converts the beginning of a very large data set alone and calls it `partial-train`.
+    Of a very large data set, the Hub converts only the beginning and calls it `partial-train`.
     """
     found: dict[str, list[str]] = {}
     for name in sorted(names):
@@ -128,24 +131,24 @@ def _splits(text: str, config: str, names: Iterable[str]) -> tuple[list[str], li
         if parts[0] == config and len(parts) == 3:
             found.setdefault(parts[1].removeprefix("partial-"), []).append(name)
     if "train" not in found:
-        raise InvalidData(f"data set {text!r}: no split 'train', it has {', '.join(sorted(found))}")
+        raise InvalidData(f"data set {text!r}: no split 'train', only {', '.join(sorted(found))}")
     return found["train"], next((found[split] for split in _VALIDATION if split in found), [])
 
 
 def _reason(exc: Exception, revision: str | None) -> str:
     match exc:
         case GatedRepoError():
-            return "it is gated: ask its owner for access on the Hub, then set HF_TOKEN or log in"
+            return "it is gated; request access on the Hub, then set HF_TOKEN or log in"
         case RevisionNotFoundError() if revision is not None:
-            return f"the Hub has no commit {revision!r} of its Parquet files, leave data.revision out for the newest"
+            return f"the Hub has no Parquet conversion {revision!r}; omit data.revision for the newest"
         case RevisionNotFoundError():
-            return "the Hub has made no Parquet files of it"
+            return "the Hub has not converted it to Parquet"
         case RepositoryNotFoundError():
-            return "the Hub has none of that name, or it is private: set HF_TOKEN or log in"
+            return "unknown or private; set HF_TOKEN or log in if it is private"
         case HfHubHTTPError() | HFValidationError():
-            return f"the Hub refused: {str(exc).strip().splitlines()[0]}"
+            return f"the Hub rejected the request: {str(exc).strip().splitlines()[0]}"
         case _:
             return (
                 f"the Hub cannot be reached ({(str(exc).strip() or type(exc).__name__).splitlines()[0]}); "
-                "rows that were fetched before need data.revision and a configuration"
+                "to use cached rows, set data.revision and a configuration"
             )

@@ -1,10 +1,10 @@
-"""Which rows train, which choose the best epoch, and which are reported.
+"""Division of a task's rows into training, selection and report rows.
 
-`honest` (default) chooses on rows held out of the training file and reports on the validation file, seen once.
-`paper` chooses and reports on the validation file, as SuperPos-Prompt's table does: its figures flatter.
-`kfold` reports each fold of the training file under a prompt that the other folds trained, chosen on rows held out of
-them; the validation file is not read.
-Rows of one group are never parted between training and what is held out of it.
+`honest` (default) selects the best epoch on rows held out of the training file and reports on the validation file.
+`paper` selects and reports on the validation file, as SuperPos-Prompt's tables do; its figures are optimistic.
+`kfold` reports each fold of the training file under a prompt trained on the other folds and selected on rows held out
+of them; the validation file is not read.
+No split separates rows of the same group.
 """
 
 import random
@@ -27,35 +27,35 @@ MAX_HELD_OUT = 500
 
 @dataclass(frozen=True, slots=True)
 class SplitRows:
-    """The rows of a run in their three roles."""
+    """The rows of a run by role."""
 
     train: tuple[Example, ...]
     selection: tuple[Example, ...]
     report: tuple[Example, ...]
     described: dict[str, str | int]
-    """File names, row counts and sha256 sums, for the adapter's provenance."""
+    """File names, row counts and SHA-256 sums, for the adapter's provenance."""
 
 
 class RowFiles:
-    """A task's files, each read once, when a split first asks for it."""
+    """A task's files, each read once, on first use."""
 
     def __init__(self, task: TaskFile) -> None:
         """Find the files.
 
         Raises:
-            InvalidData: there are none; of `train` and `validation`, a file or row is bad
+            InvalidData: there are no files. Reading `train` or `validation`: a file or row is invalid
         """
         self._task = task
         self.sources = locate(task.data)
 
     @cached_property
     def train(self) -> RowFile:
-        """The rows to train on, and to hold out of training."""
+        """The rows for training and for holding out."""
         return read_shards(self.sources.train, self._task)
 
     @cached_property
     def validation(self) -> RowFile | None:
-        """The rows to report on; None where the task has none."""
+        """The rows of the validation file; None if the task has none."""
         return read_shards(self.sources.validation, self._task) if self.sources.validation else None
 
 
@@ -69,17 +69,17 @@ def divide(
     max_report: int | None = None,
     fold: Fold | None = None,
 ) -> SplitRows:
-    """Divide a task's rows. Those of a role are the files' own examples, the same objects in every division.
+    """Divide a task's rows into roles. The examples are the same objects in every division.
 
     Args:
         seed: draws the held-out rows and the folds
-        limit: use at most so many training rows, drawn by the seed
-        max_selection: use at most so many of the held-out rows
-        max_report: report on at most so many rows, the same ones under every seed; under `paper` they choose as well
-        fold: which one is reported; for `kfold`, and for no other
+        limit: maximum number of training rows, drawn by the seed
+        max_selection: maximum number of selection rows
+        max_report: maximum number of report rows, the same under every seed; with `paper`, also of selection rows
+        fold: the fold to report; required by `kfold`, and only by it
 
     Raises:
-        InvalidData: a file or row is bad, or too few rows are left
+        InvalidData: a file or row is invalid, or too few rows are left
     """
     for name, count in (("limit", limit), ("max_selection", max_selection), ("max_report", max_report)):
         if count is not None and count < 1:
@@ -104,12 +104,12 @@ def divide(
 
 
 def sums_at_hand(data: DataSource) -> dict[str, str | None]:
-    """The sums of a task's files by the names that `SplitRows.described` has for them, without reading a row.
+    """Return the sums of a task's local files, by the names in `SplitRows.described`, without reading a row.
 
-    None where the task has no such file; a file that is not here, or is the Hub's, is left out.
+    A role without a file has the value None. Missing files and files on the Hub are omitted.
     """
     if data.hub is not None:
-        return {}  # nothing is fetched to compare with
+        return {}
     try:
         sources = locate(data)
     except InvalidData:
@@ -123,7 +123,7 @@ def sums_at_hand(data: DataSource) -> dict[str, str | None]:
 def _report_and_rest(
     files: dict[str, RowFile], fold: Fold | None, seed: int
 ) -> tuple[tuple[Example, ...], list[Example]]:
-    """The rows to report on, and the other ones in an order that the seed draws."""
+    """Return the report rows, and the others in an order drawn by the seed."""
     train = files["train"]
     if fold is not None:
         return _fold_out(train, fold, seed)
@@ -132,7 +132,7 @@ def _report_and_rest(
 
 
 def _drawn(examples: tuple[Example, ...], count: int | None) -> tuple[Example, ...]:
-    """At most so many of the rows, whole groups of them, in their order and always the same ones."""
+    """Choose at most `count` rows in whole groups, in order and always the same ones."""
     if count is None or count >= len(examples):
         return examples
     groups: dict[int | str, list[int]] = {}
@@ -149,14 +149,14 @@ def _drawn(examples: tuple[Example, ...], count: int | None) -> tuple[Example, .
 
 
 def _in_drawn_order(examples: tuple[Example, ...], seed: int) -> list[Example]:
-    """The rows in an order that the seed draws, those of a group one after the other."""
+    """Return the rows in an order drawn by the seed, each group together."""
     return [example for group in whole_groups(examples, seed=seed) for example in group]
 
 
 def _fold_out(file: RowFile, fold: Fold, seed: int) -> tuple[tuple[Example, ...], list[Example]]:
     dealt = deal(file.examples, fold.of, seed=seed)
     if not all(dealt):
-        raise InvalidData(f"{file.path}: {len(file.examples)} rows are too few groups for {fold.of} folds")
+        raise InvalidData(f"{file.path}: {len(file.examples)} rows have too few groups for {fold.of} folds")
     rest = [example for index, part in enumerate(dealt, start=1) if index != fold.number for example in part]
     return tuple(dealt[fold.number - 1]), _in_drawn_order(tuple(rest), seed)
 
@@ -168,13 +168,13 @@ def _held_out(rows: list[Example], file: RowFile) -> tuple[tuple[Example, ...], 
     end = _whole_groups_end(rows, count)
     if end == len(rows):
         raise InvalidData(
-            f"{file.path}: a tenth of {len(rows)} rows in whole groups is {end} rows, which leaves none to train on"
+            f"{file.path}: a tenth of {len(rows)} rows in whole groups is {end} rows, which leaves no training rows"
         )
     return tuple(rows[:end]), rows[end:]
 
 
 def _whole_groups_end(rows: Sequence[Example], count: int) -> int:
-    """Where the first `count` rows end if the last one's group, whose rows stand together, goes whole."""
+    """Return the end of the first `count` rows, extended to the end of the last one's group."""
     while count < len(rows) and rows[count].group is not None and rows[count].group == rows[count - 1].group:
         count += 1
     return count

@@ -1,4 +1,4 @@
-"""Prompt-tuning methods: small reparameterisations that collapse to a plain prompt [P, H], a module each."""
+"""Prompt-tuning methods, one per module. Most are small reparameterisations that collapse to a plain prompt [P, H]."""
 
 from training.config.choices import Basis, MethodName, TokenSampling, WeightsInit
 from training.methods.attempt import Attempt

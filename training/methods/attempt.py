@@ -1,4 +1,4 @@
-"""ATTEMPT (Asai et al. 2022, §3): each input mixes frozen source prompts by attention. It cannot collapse.
+"""ATTEMPT (Asai et al. 2022, §3): each input mixes frozen source prompts by attention, so there is no single prompt.
 
 P(x) = P_target + Σ_j a_j(x)·P_j over the sources and the target; a(x) = softmax over j of p̂_j · G(x̂) / T, where x̂ and
 p̂_j are the maxima over the input's embeddings and over a prompt's vectors, G(x̂) = LayerNorm(W_up · SiLU(W_down · x̂)),
@@ -20,7 +20,7 @@ from training.methods.tokens import sample_token_ids
 
 
 class Attempt:
-    """A target prompt, and a small network that says what each input takes of the sources."""
+    """A target prompt, and a small network that computes the weight of each source for an input."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Attempt:
         """Start the target at sampled token embeddings and the network as `torch.nn.Linear` does.
 
         Raises:
-            InvalidArguments: a source has another number of vectors, or the vocabulary has not so many tokens
+            InvalidArguments: a source has another number of vectors, or the vocabulary is too small
         """
         for source in sources:
             if len(source) != num_virtual_tokens:
@@ -60,17 +60,17 @@ class Attempt:
         }
 
     def prompt(self) -> Tensor:
-        """The target [P, H]: what of the prompt does not depend on the input."""
+        """Return the target [P, H], the part of the prompt that does not depend on the input."""
         return self._parameters["prompt"]
 
     def prompts(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
-        """Each row's prompt, [B, P, H]."""
+        """Return the prompt of each row, [B, P, H]."""
         own = self._parameters
         prompts = torch.cat([self._sources, own["prompt"][None]])  # [S + 1, P, H]
         return own["prompt"] + torch.einsum("bs,sph->bph", self.attention(token_ids), prompts)
 
     def attention(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
-        """What each row takes of each source, and last of the target, [B, S + 1]; a row sums to 1."""
+        """Return the weights of the sources and, last, of the target for each row, [B, S + 1]; they sum to 1."""
         own = self._parameters
         rows = [torch.tensor(ids, device=self._embedding.device) for ids in token_ids]
         pooled = torch.stack([self._embedding[ids].float().amax(0) for ids in rows])  # [B, H]
@@ -83,7 +83,7 @@ class Attempt:
         return [{"params": list(self._parameters.values()), "weight_decay": self._weight_decay}]
 
     def state(self) -> dict[str, Tensor]:
-        """`prompt` [P, H], the target, and the network's tensors; the sources are not trained."""
+        """Return `prompt` [P, H], the target, and the tensors of the network; the sources are not trained."""
         return detached(self._parameters)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

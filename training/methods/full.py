@@ -1,4 +1,4 @@
-"""Full fine-tuning, the baseline: every number of a model of its own trains, and there is no prompt to export."""
+"""Full fine-tuning, the baseline: it trains all parameters of its own model, and has no prompt to export."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class FullFineTuning:
-    """A `transformers` T5, scored by the same distribution over the label words."""
+    """A `transformers` T5, scored by the same distribution over the label words as prompts are."""
 
     sampled_token_ids: tuple[int, ...] = ()
 
@@ -24,18 +24,18 @@ class FullFineTuning:
         self._weight_decay = weight_decay
 
     def prompt(self) -> Tensor:
-        """No rows, [0, H]."""
+        """Return an empty prompt, [0, H]."""
         return torch.zeros(0, self._model.config.d_model, device=self._model.device)
 
     def scores(self, trie: LabelTrie, token_ids: Sequence[Sequence[int]], *, seed: int | None = None) -> Tensor:
-        """[B, K] label log-probabilities; with a seed, under dropout."""
+        """Return label log-probabilities, [B, K]; with a seed, under dropout."""
         states = self._states([trie] * len(token_ids), token_ids, seed)
         return label_log_probs(states, self._model.lm_head.weight, [trie] * len(token_ids))
 
     def log_likelihoods(
         self, targets: Sequence[LabelTrie], token_ids: Sequence[Sequence[int]], *, seed: int | None = None
     ) -> Tensor:
-        """[ΣM_i] of every token of the targets (`Backbone.target`), rows end to end; with a seed, under dropout."""
+        """Return the log-likelihood of every target token, [ΣM_i]; with a seed, under dropout."""
         logits = self._model.lm_head(self._states(targets, token_ids, seed))
         tokens = torch.tensor([token for target in targets for token in target.edge_tokens], device=logits.device)
         return -nn.functional.cross_entropy(logits, tokens, reduction="none")
@@ -44,14 +44,14 @@ class FullFineTuning:
         return [{"params": list(self._model.parameters()), "weight_decay": self._weight_decay}]
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor of the model, by `transformers`' names."""
+        """Return every tensor of the model by its `transformers` name."""
         return detached(dict(self._model.named_parameters()))
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         take_over(dict(self._model.named_parameters()), state)
 
     def _states(self, tries: Sequence[LabelTrie], token_ids: Sequence[Sequence[int]], seed: int | None) -> Tensor:
-        """[ΣM_i, H], the last hidden state of every node of every row's trie."""
+        """Return the last hidden state of every node of every row's trie, [ΣM_i, H]."""
         model = self._model
         with torch.random.fork_rng():
             if seed is not None:
@@ -71,7 +71,7 @@ class FullFineTuning:
 
 
 def _paths(tries: Sequence[LabelTrie]) -> tuple[list[list[int]], list[int], list[tuple[int, int]]]:
-    """Decoder inputs from the start token to each leaf, the row of each, and every node's (path, depth) on one."""
+    """Return the decoder input from the start to each leaf, the row of each, and a (path, depth) per node."""
     paths: list[list[int]] = []
     rows: list[int] = []
     places: list[tuple[int, int]] = []
@@ -87,7 +87,7 @@ def _paths(tries: Sequence[LabelTrie]) -> tuple[list[list[int]], list[int], list
 
 
 def _padded(rows: Sequence[Sequence[int]], *, pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rows [B, L] filled up on the right, and which of it is real, [B, L]."""
+    """Return rows padded on the right, [B, L], and their attention mask, [B, L]."""
     longest = max(len(row) for row in rows)
     filled = [[*row, *[pad] * (longest - len(row))] for row in rows]
     mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]

@@ -9,20 +9,20 @@ from training.methods.protocol import ParameterGroup, detached, take_over
 
 
 class LowRank:
-    """P = A·B with A [P, r] and B [r, H], both trained; fewer numbers than the prompt for a small r."""
+    """P = A·B with A [P, r] and B [r, H], both trained; fewer parameters than the prompt for a small r."""
 
     sampled_token_ids: tuple[int, ...] = ()
 
     def __init__(
         self,
-        embedding: Tensor,  # [V, H], the backbone's: its scale is what a prompt is measured by
+        embedding: Tensor,  # [V, H], the backbone's; its scale sets the scale of the prompt
         *,
         num_virtual_tokens: int,
         rank: int,
         weight_decay: float,
         generator: torch.Generator,
     ) -> None:
-        """Both start normal, so that a number of their product has the variance of the embedding table's."""
+        """Initialise both from normal distributions whose product has the variance of the embedding table."""
         width, device = embedding.shape[1], embedding.device
         scale = float(embedding.float().std())
         left = torch.randn(num_virtual_tokens, rank, generator=generator) / rank**0.5

@@ -1,4 +1,4 @@
-"""What a method is to the trainer: parameters, the prompt that they make, and a state that a run resumes from."""
+"""The interface between a method and the trainer: parameters, the prompt they produce, and a state to resume from."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -10,7 +10,7 @@ from backbone import LabelTrie
 from training.errors import InvalidArguments
 
 ParameterGroup = dict[str, Any]
-"""What `torch.optim` calls a parameter group: `params` and `weight_decay`."""
+"""A parameter group of `torch.optim`: `params` and `weight_decay`."""
 
 
 class Method(Protocol):
@@ -18,69 +18,69 @@ class Method(Protocol):
 
     @property
     def sampled_token_ids(self) -> tuple[int, ...]:
-        """The vocabulary ids whose embeddings it started from."""
+        """The vocabulary ids whose embeddings it was initialised from."""
         ...
 
     def prompt(self) -> Tensor:
-        """The prompt [P, H], differentiable."""
+        """Return the prompt [P, H], differentiable."""
         ...
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """The parameters with their weight decay, in an order that never changes."""
+        """Return the parameters with their weight decay, always in the same order."""
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """Every trained tensor by its name: the tensors themselves, detached, not copies."""
+        """Return every trained tensor by name: the tensors themselves, detached, not copies."""
         ...
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the numbers of a state; the parameters stay the same objects.
+        """Copy a state into the parameters, which stay the same objects.
 
         Raises:
-            InvalidArguments: the state of another method, or of other sizes
+            InvalidArguments: the state belongs to another method or has other shapes
         """
         ...
 
 
 @runtime_checkable
 class InputDependent(Method, Protocol):
-    """A method whose prompt is another for every input: it trains and is measured, and cannot be exported."""
+    """A method whose prompt depends on the input. It can be trained and measured, but not exported."""
 
     def prompts(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
-        """Each row's prompt, [B, P, H], differentiable."""
+        """Return the prompt of each row, [B, P, H], differentiable."""
         ...
 
 
 @runtime_checkable
 class OwnModel(Method, Protocol):
-    """A method that trains a model instead of a prompt, which has no rows then: a baseline, not to be exported."""
+    """A method that trains a model instead of a prompt, which is then empty: a baseline that cannot be exported."""
 
     def scores(self, trie: LabelTrie, token_ids: Sequence[Sequence[int]], *, seed: int | None = None) -> Tensor:
-        """[B, K] label log-probabilities, differentiable; with a seed, under dropout."""
+        """Return label log-probabilities, [B, K], differentiable; with a seed, under dropout."""
         ...
 
     def log_likelihoods(
         self, targets: Sequence[LabelTrie], token_ids: Sequence[Sequence[int]], *, seed: int | None = None
     ) -> Tensor:
-        """[ΣM_i] of every token of the targets (`Backbone.target`), differentiable; with a seed, under dropout."""
+        """Return the log-likelihood of every target token, [ΣM_i], differentiable; with a seed, under dropout."""
         ...
 
 
 def has_no_prompt(method: Method) -> InputDependent | OwnModel | None:
-    """The method if its prompt is not all there is to it, so that no adapter can hold it."""
+    """Return the method if it does not collapse to a prompt that an adapter could hold, else None."""
     return method if isinstance(method, InputDependent | OwnModel) else None
 
 
 def detached(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """What a method's `state` is, made of its parameters by name."""
+    """Build the `state` of a method from its named parameters."""
     return {name: parameter.detach() for name, parameter in parameters.items()}
 
 
 def take_over(parameters: Mapping[str, nn.Parameter], state: Mapping[str, Tensor]) -> None:
-    """What a method's `load_state` does; nothing is written before everything is checked.
+    """Implement `load_state` for named parameters; everything is checked before anything is written.
 
     Raises:
-        InvalidArguments: other names or shapes than the parameters'
+        InvalidArguments: the names or shapes differ from the parameters'
     """
     expected = {name: list(parameter.shape) for name, parameter in parameters.items()}
     found = {name: list(tensor.shape) for name, tensor in state.items()}

@@ -1,7 +1,7 @@
-"""Residual prompt tuning (Razdaibiedina et al. 2023, §3): the prompt plus a small network's view of it.
+"""Residual prompt tuning (Razdaibiedina et al. 2023, §3): the prompt plus a small network's transformation of it.
 
-p̂ = LayerNorm(W_up · ReLU(W_down · p + b_down) + b_up) + p, one network for all prompt vectors; after training the
-network is gone, its result stays.
+p̂ = LayerNorm(W_up · ReLU(W_down · p + b_down) + b_up) + p, with one network for all prompt vectors. After
+training, only the resulting prompt is kept.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Residual:
         """Start the prompt at sampled token embeddings and the network as `torch.nn.Linear` does.
 
         Raises:
-            InvalidArguments: the vocabulary has not so many tokens
+            InvalidArguments: the vocabulary is too small
         """
         ids = sample_token_ids(
             num_virtual_tokens, vocab_size=embedding.shape[0], generator=generator, sampling=sampling
@@ -59,7 +59,7 @@ class Residual:
         return [{"params": list(self._parameters.values()), "weight_decay": self._weight_decay}]
 
     def state(self) -> dict[str, Tensor]:
-        """`prompt` [P, H] before the network, and the network's tensors."""
+        """Return `prompt` [P, H], the input of the network, and the tensors of the network."""
         return detached(self._parameters)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -67,5 +67,5 @@ class Residual:
 
 
 def linear_start(num_out: int, num_in: int, *, generator: torch.Generator) -> Tensor:
-    """A weight as `torch.nn.Linear` starts it, U(−1/√in, 1/√in), [out, in]; a column of it is a bias so started."""
+    """Draw a weight [out, in] as `torch.nn.Linear` does, from U(−1/√in, 1/√in); a column of it can serve as a bias."""
     return torch.empty(num_out, num_in).uniform_(-(num_in**-0.5), num_in**-0.5, generator=generator)

@@ -1,4 +1,4 @@
-"""Simple prompt tuning (Lester et al. 2021): the prompt itself, whatever it starts as."""
+"""Simple prompt tuning (Lester et al. 2021), and SPoT (Vu et al. 2022), which starts from another task's prompt."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from training.methods.tokens import sample_token_ids
 
 
 class Simple:
-    """A prompt that is trained as it is."""
+    """A prompt that is trained directly."""
 
     def __init__(
         self,
@@ -21,7 +21,7 @@ class Simple:
         weight_decay: float,
         sampled_token_ids: tuple[int, ...] = (),
     ) -> None:
-        """Start from a given prompt; `sampled_token_ids` says whose embeddings it is made of."""
+        """Start from a given prompt; `sampled_token_ids` are the tokens whose embeddings it consists of."""
         self.sampled_token_ids = sampled_token_ids
         self._prompt = nn.Parameter(start.float().clone())
         self._weight_decay = weight_decay
@@ -36,7 +36,7 @@ class Simple:
         generator: torch.Generator,
         sampling: TokenSampling = "vocabulary",
     ) -> "Simple":
-        """A prompt that starts as sampled token embeddings; raises as `sample_token_ids`."""
+        """Start from sampled token embeddings; raises as `sample_token_ids`."""
         ids = sample_token_ids(
             num_virtual_tokens, vocab_size=embedding.shape[0], generator=generator, sampling=sampling
         )
@@ -57,10 +57,10 @@ class Simple:
 
 
 def transfer(source: Tensor, *, num_virtual_tokens: int, weight_decay: float) -> Simple:
-    """Simple prompt tuning from a source prompt [P, H].
+    """Start simple prompt tuning from a source prompt [P, H], as SPoT does.
 
     Raises:
-        InvalidArguments: the source has another number of vectors than asked for
+        InvalidArguments: the source does not have `num_virtual_tokens` vectors
     """
     if len(source) != num_virtual_tokens:
         raise InvalidArguments(f"the source prompt has {len(source)} virtual tokens, expected {num_virtual_tokens}")

@@ -1,8 +1,8 @@
 """SuperPos-Prompt (Sadraei et al. 2024, §2): each prompt vector is a superposition of m given vectors.
 
-p_i = E p′_i, without softmax, bias or non-linearity; E and p′ are tuned together, weight decay on p′ alone. The softmax
-of §A.2, p_i = E softmax(p′_i), is an ablation. E's columns are sampled token embeddings (the paper) or the vectors of
-other tasks' trained prompts, a superposition of adapters (its future work).
+p_i = E p′_i, without softmax, bias or non-linearity. E and p′ are trained together, with weight decay on p′ only. The
+softmax of §A.2, p_i = E softmax(p′_i), is an ablation. The columns of E are sampled token embeddings (the paper), or
+the vectors of other tasks' trained prompts, which superposes adapters (the paper's future work).
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class SuperPos:
 
     def __init__(
         self,
-        columns: Tensor,  # [m, H], what E starts as
+        columns: Tensor,  # [m, H], the initial E
         *,
         num_virtual_tokens: int,
         basis: Basis,
@@ -30,7 +30,7 @@ class SuperPos:
         weights_init: WeightsInit = "normal",
         sampled_token_ids: tuple[int, ...] = (),
     ) -> None:
-        """Start from given columns; `sampled_token_ids` says whose embeddings they are."""
+        """Start from given columns; `sampled_token_ids` are the tokens whose embeddings they are."""
         self.sampled_token_ids = sampled_token_ids
         columns = columns.float().clone()
         weights = initial_weights(num_virtual_tokens, len(columns), init=weights_init, generator=generator)
@@ -69,10 +69,10 @@ def sampled_columns(
     generator: torch.Generator,
     sampling: TokenSampling = "vocabulary",
 ) -> tuple[tuple[int, ...], Tensor]:
-    """The paper's columns: sampled token ids (m of them) and their embeddings [m, H].
+    """Sample m token ids and return them with their embeddings [m, H], the paper's columns of E.
 
     Raises:
-        InvalidArguments: the vocabulary has not so many tokens
+        InvalidArguments: the vocabulary is too small
     """
     ids = sample_token_ids(num_sampled_tokens, vocab_size=embedding.shape[0], generator=generator, sampling=sampling)
     return tuple(ids.tolist()), embedding[ids]
@@ -81,10 +81,10 @@ def sampled_columns(
 def initial_weights(
     num_virtual_tokens: int, num_columns: int, *, init: WeightsInit, generator: torch.Generator
 ) -> Tensor:
-    """p′ [P, m] before training.
+    """Draw the initial p′ [P, m].
 
-    `normal` and `uniform` have variance 1/m, which keeps the norm of a token embedding; the paper does not say how it
-    starts. `zeros` begins with an empty prompt, or with the columns' mean under a softmax.
+    `normal` and `uniform` have variance 1/m, which preserves the norm of a token embedding; the paper does not specify
+    the initialisation. `zeros` starts from a zero prompt, or from the mean of the columns under a softmax.
     """
     shape = (num_virtual_tokens, num_columns)
     if init == "zeros":

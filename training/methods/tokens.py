@@ -1,4 +1,4 @@
-"""Which vocabulary ids a prompt starts from: one sample a seed, the same for every task."""
+"""Sampling of the vocabulary ids that a prompt starts from: one sample per seed, the same for every task."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,11 @@ from training.config.choices import TokenSampling
 from training.errors import InvalidArguments
 
 FIRST_SAMPLED_ID = 3
-"""Ids below are padding, end-of-sequence and unknown."""
+"""The ids below it are padding, end-of-sequence and unknown."""
 NUM_ORDINARY_IDS = FIRST_SAMPLED_ID + MAX_SAMPLED_TOKENS
-"""T5's sentencepiece vocabulary; past it stand sentinels and rows that only pad the table."""
+"""The end of T5's sentencepiece vocabulary, followed by sentinels and padding rows of the table."""
 NUM_COMMON_IDS = 5_000
-"""Sentencepiece orders its pieces by how likely they are: the first are the common ones."""
+"""Sentencepiece orders its pieces by frequency, so the first ones are the most common."""
 
 _LAST: dict[TokenSampling, int] = {"vocabulary": NUM_ORDINARY_IDS, "common": NUM_COMMON_IDS}
 
@@ -20,14 +20,12 @@ _LAST: dict[TokenSampling, int] = {"vocabulary": NUM_ORDINARY_IDS, "common": NUM
 def sample_token_ids(
     count: int, *, vocab_size: int, generator: torch.Generator, sampling: TokenSampling = "vocabulary"
 ) -> Tensor:
-    """`count` distinct ids of ordinary vocabulary pieces, [count] int64.
+    """Sample distinct ids of ordinary vocabulary pieces, [count] int64.
 
     Raises:
-        InvalidArguments: there are not so many to sample from
+        InvalidArguments: the vocabulary has fewer pieces than `count`
     """
     last = min(_LAST[sampling], vocab_size)
     if count > last - FIRST_SAMPLED_ID:
-        raise InvalidArguments(
-            f"{count} tokens cannot be sampled, the backbone has {last - FIRST_SAMPLED_ID} ({sampling})"
-        )
+        raise InvalidArguments(f"cannot sample {count} tokens, the backbone has {last - FIRST_SAMPLED_ID} ({sampling})")
     return torch.randperm(last - FIRST_SAMPLED_ID, generator=generator)[:count] + FIRST_SAMPLED_ID

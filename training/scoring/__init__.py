@@ -1,1 +1,1 @@
-"""Scoring of a prompt's answers: metrics, intervals, calibration, and the predictions that they need."""
+"""Evaluation of prompts: predictions, metrics with confidence intervals, calibration and robustness."""

@@ -1,4 +1,4 @@
-"""Answers of an adapter on held-out rows, and the parts of it made from them: profile and calibration."""
+"""An adapter's answers on labelled rows, and their records in its manifest: profile, calibration, int8 comparison."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,16 +27,16 @@ _OF_A_THRESHOLD = frozenset(
 
 
 def answers(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> NDArray[np.float32]:
-    """Label log-probabilities [n, K] of rows by the serving scorer."""
+    """Return label log-probabilities [n, K] of rows from the scorer used in serving."""
     prompt = torch.from_numpy(adapter.prompt.copy()).to(backbone.device)
     return predict(backbone, prompt, backbone.label_trie(adapter.spec.label_words), rows.token_ids)
 
 
 def adapter_task(task: TaskFile, adapter: PromptAdapter) -> TaskFile:
-    """Adapt a task file's rows and metrics to the adapter's template and labels, which may have another order.
+    """Combine the rows and metrics of a task file with the adapter's template and labels, whose order may differ.
 
     Raises:
-        InvalidData: their labels are not the same, or are of another kind
+        InvalidData: the labels or their kind differ
     """
     ours, theirs = adapter.spec, task.spec
     if ours.kind != theirs.kind or set(ours.label_names) != set(theirs.label_names):
@@ -48,18 +48,18 @@ def adapter_task(task: TaskFile, adapter: PromptAdapter) -> TaskFile:
 
 
 def read_adapter_rows(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, *paths: Path) -> RowFile:
-    """The rows of a file, or of the files that are its parts, under the adapter's own template and labels.
+    """Read the rows of a file, or of its parts, under the adapter's template and labels.
 
     Raises:
         InvalidAdapter: it was trained for another backbone
-        InvalidData: the file is bad, or its labels or the task's are not the adapter's
+        InvalidData: the file is invalid, or its labels or the task's differ from the adapter's
     """
     adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
     return read_shards(paths, adapter_task(task, adapter))
 
 
 def generated(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> NDArray[np.int64]:
-    """Generate freely for each row; return labels or INVALID, [n]."""
+    """Return the label that each row generates freely, or INVALID, [n]."""
     prompt = torch.from_numpy(adapter.prompt.copy()).to(backbone.device)
     return generated_answers(backbone, prompt, adapter.spec, rows.token_ids)
 
@@ -72,9 +72,9 @@ def with_calibration(
     *,
     rows: RowFile,
 ) -> PromptAdapter:
-    """The adapter with a calibration that was fitted on these rows, what it is worth on them, and which they are.
+    """Record a calibration in an adapter, with its figures on the rows that it was fitted on and their identity.
 
-    Figures of the one before go.
+    Figures of an earlier calibration are removed.
     """
     provenance = adapter.manifest.provenance
     figures = {f"report_{name}": round(value, 6) for name, value in halves_figures(fit, log_probs, labels).items()}
@@ -94,22 +94,22 @@ def with_calibration(
 
 
 def with_profile(adapter: PromptAdapter, log_probs: NDArray[np.float32]) -> PromptAdapter:
-    """The adapter with the profile of its answers [n, K], calibrated as they are served; it has a digest of its own."""
+    """Record the profile of an adapter's calibrated answers [n, K]; the result has a new digest."""
     profile = profile_of(calibrated(log_probs, adapter.manifest.calibration.temperature))
     return replace(adapter, manifest=adapter.manifest.model_copy(update={"validation": profile}))
 
 
 @dataclass(frozen=True, slots=True)
 class Int8Comparison:
-    """An adapter in both precisions over the same rows."""
+    """The metrics of an adapter in both precisions on the same rows."""
 
     fp32: Metrics
     int8: Metrics
     label_agreement: float
-    """Share of the rows that get the same label, 0 to 1."""
+    """Share of the rows with the same label in both, 0 to 1."""
 
     def figures(self) -> dict[str, float]:
-        """Figures for the adapter's provenance, which a server in int8 requires."""
+        """Return the figures for the adapter's provenance, which a server in int8 requires."""
         return {
             INT8_LABEL_AGREEMENT: round(self.label_agreement, 6),
             "int8_accuracy": round(self.int8.accuracy, 6),
@@ -124,14 +124,14 @@ def compare_int8(
     *,
     scoring: Scoring = ACCURACY,
 ) -> Int8Comparison:
-    """Score rows by a backbone in int8, to compare with their label log-probabilities [n, K] under the float32 one."""
+    """Score rows with an int8 backbone and compare with their float32 label log-probabilities [n, K]."""
     answered = answers(int8, adapter, rows)
     same = fp32.argmax(1) == answered.argmax(1)
     return Int8Comparison(rows.measured(fp32, scoring), rows.measured(answered, scoring), float(np.mean(same)))
 
 
 def recorded(adapter: PromptAdapter, comparison: Int8Comparison) -> PromptAdapter:
-    """The adapter with the comparison in its provenance; it has a digest of its own."""
+    """Record a comparison in an adapter's provenance; the result has a new digest."""
     provenance = adapter.manifest.provenance
     metrics = {**provenance.metrics, **comparison.figures()}
     manifest = adapter.manifest.model_copy(update={"provenance": provenance.model_copy(update={"metrics": metrics})})

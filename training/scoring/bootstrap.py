@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals of a task's metrics: what a prompt would have scored on other rows like these."""
+"""Bootstrap confidence intervals of a task's metrics, for other rows from the same distribution."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure's bounds."""
+    """The bounds of a figure."""
 
     low: float
     high: float
@@ -36,10 +36,10 @@ def intervals(
     groups: Sequence[str] | None = None,  # [n]
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """The percentile interval of every measured metric and of `score`, 95 %, over 1,000 resamples.
+    """Return 95 % percentile intervals of every measured metric and of `score`, from 1,000 resamples.
 
-    Rows are drawn with replacement, whole groups where there are any. To draw n rows is to draw how often each pair of
-    answer and label occurs, so a resample is one draw from a multinomial distribution, and all are measured at once.
+    Rows are drawn with replacement, in whole groups if there are groups. Drawing n rows amounts to drawing the count of
+    each pair of answer and label, so a resample is one multinomial draw, and all resamples are measured at once.
     """
     if groups is None:
         confusion, whole = _resampled_rows(answers, labels, num_labels, seed), None
@@ -54,7 +54,7 @@ def intervals(
 
 
 def interval_figures(found: Mapping[str, Interval]) -> dict[str, float]:
-    """The bounds by name, as `accuracy_low` and `accuracy_high`."""
+    """Return the bounds by name: `accuracy_low`, `accuracy_high`."""
     return {
         f"{name}_{end}": value
         for name, interval in found.items()
@@ -63,7 +63,7 @@ def interval_figures(found: Mapping[str, Interval]) -> dict[str, float]:
 
 
 def read_intervals(figures: Mapping[str, float], *, role: str) -> dict[str, Interval]:
-    """The inverse of `interval_figures`, for those of a role that are known."""
+    """Invert `interval_figures` for the known figures of a role."""
     names = [*METRIC_NAMES, "score"]
     return {
         name: Interval(figures[f"{role}_{name}_low"], figures[f"{role}_{name}_high"])
@@ -75,12 +75,12 @@ def read_intervals(figures: Mapping[str, float], *, role: str) -> dict[str, Inte
 def _sample(name: MetricName, confusion: Confusion, whole: Floats | None, scoring: Scoring) -> Floats:
     if name != "exact_match":
         return confusion_metric(name, confusion, scoring)
-    # without groups every row is one, and right where its answer is
+    # without groups, every row is its own group
     return confusion_metric("accuracy", confusion, scoring) if whole is None else whole
 
 
 def _resampled_rows(answers: NDArray[np.int64], labels: NDArray[np.int64], num_labels: int, seed: int) -> Confusion:
-    """Counts [R, C]."""
+    """Resample rows: counts [R, C]."""
     seen = confusion_of(answers, labels, num_labels)
     draws = np.random.default_rng(seed).multinomial(len(labels), seen.counts / len(labels), size=RESAMPLES)
     return Confusion(seen.answers, seen.labels, draws.astype(np.float64), num_labels)
@@ -93,7 +93,7 @@ def _resampled_groups(
     num_labels: int,
     seed: int,
 ) -> tuple[Confusion, Floats]:
-    """Counts [R, C] of whole groups, and the share of groups that are all right, [R]."""
+    """Resample whole groups: counts [R, C], and the share of groups with all rows right, [R]."""
     pairs, cells = np.unique((answers + 1) * num_labels + labels, return_inverse=True)  # [C], [n]
     right = groups_right(answers == labels, codes)  # [G]
     per_group = np.zeros((len(right), len(pairs)))

@@ -1,4 +1,4 @@
-"""Calibration on held-out rows: temperature, the threshold below which to abstain, and how wrong probabilities are."""
+"""Calibration on held-out rows: temperature, abstain threshold, and calibration error."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from adapters.task import TaskSpec
 from training.config.choices import Calibrate
 
 MIN_ROWS = 50
-"""Fewer held-out rows say too little of probabilities: the temperature stays 1."""
+"""With fewer held-out rows the temperature cannot be estimated and stays 1."""
 MANY_LABELS = 20
-"""With more labels a temperature other than 1 makes serving score all of them, where it searches for the best five."""
+"""With more labels, a temperature other than 1 makes serving score all of them instead of searching for five."""
 ECE_BINS = 15
 
 _LOWEST, _HIGHEST = 0.01, 100.0
-"""Range that `Calibration` allows."""
+"""The range that `Calibration` allows."""
 _PRIOR_SIGMA = 0.5
 _GOLDEN = (1 + sqrt(5)) / 2
 _BOUND_Z = 1.2816
@@ -30,18 +30,18 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationFit:
-    """A fitted calibration, with its figures on held-out rows."""
+    """A calibration to serve, and its figures on held-out rows."""
 
     calibration: Calibration
     num_rows: int
     is_fitted: bool
-    """The temperature is of these rows; else it stayed as it was."""
+    """Whether the temperature was fitted on these rows; otherwise it is unchanged."""
     coverage: float | None = None
-    """Share of the held-out rows that would be answered; None without a threshold."""
+    """Share of the held-out rows above the threshold; None without a threshold."""
     precision: float | None = None
-    """Share of those that would be answered rightly."""
+    """Accuracy on those rows."""
     notes: tuple[str, ...] = ()
-    """Parts that could not be fitted, with reasons."""
+    """Warnings about steps that were skipped, with the reason."""
 
 
 def fit_calibration(
@@ -53,10 +53,10 @@ def fit_calibration(
     abstain_precision: float | None = None,
     before: Calibration | None = None,
 ) -> CalibrationFit:
-    """Fit a temperature and, where a precision is asked for, the threshold that reaches it on calibrated answers.
+    """Fit a temperature and, if a precision is requested, the abstain threshold that reaches it after calibration.
 
     Args:
-        before: what is served so far: its temperature stays where none is fitted, its threshold unless one is asked for
+        before: the current calibration, kept as far as nothing is fitted
     """
     served = before or Calibration()
     reason = _reason_to_stay(len(labels), spec, calibrate, served)
@@ -67,10 +67,12 @@ def fit_calibration(
         threshold = fit_threshold(probabilities, labels, precision=abstain_precision)
         if threshold is None:
             rows = f"the {len(labels)} held-out rows"
-            notes.append(f"no abstain threshold: no part of {rows} surely has {abstain_precision:g} right")
+            notes.append(
+                f"no abstain threshold: no part of {rows} reliably reaches a precision of {abstain_precision:g}"
+            )
     elif threshold is not None and not reason:
         notes.append(
-            f"the abstain threshold stays {threshold:.3f}, now of probabilities at temperature {temperature:g}"
+            f"the abstain threshold stays {threshold:.3f}, now applied to probabilities at temperature {temperature:g}"
         )
     coverage, precision = (None, None) if threshold is None else answered(probabilities, labels, threshold=threshold)
     return CalibrationFit(
@@ -87,17 +89,17 @@ def _reason_to_stay(num_rows: int, spec: TaskSpec, calibrate: Calibrate, served:
     if calibrate == "never":
         return "calibration is off"
     if num_rows < MIN_ROWS:
-        return f"{num_rows} held-out rows, {MIN_ROWS} are needed"
+        return f"{num_rows} held-out rows, expected at least {MIN_ROWS}"
     many = len(spec.labels) > MANY_LABELS and spec.kind != "ordinal"
     if calibrate == "auto" and many and served.temperature == 1:
-        return f"with {len(spec.labels)} labels another would make the server score all of them (calibrate: always)"
+        return f"with {len(spec.labels)} labels, any other makes the server score all of them (see --calibrate always)"
     return None
 
 
 def fit_temperature(log_probs: NDArray[np.float32], labels: Labels) -> float:
-    """The temperature with the least negative log-likelihood of the labels (Guo et al. 2017, section 4.2), 0.01 to 100.
+    """Return the temperature, 0.01 to 100, that minimises the negative log-likelihood (Guo et al. 2017, section 4.2).
 
-    A weak prior (log T normal around 0, σ 0.5, once and not for each row) keeps it finite where every row is right.
+    A weak prior (log T normal around 0 with σ 0.5, counted once) keeps it finite if every row is right.
     """
     scores = log_probs.astype(np.float64)
     scores -= scores.max(axis=1, keepdims=True)
@@ -112,7 +114,7 @@ def fit_temperature(log_probs: NDArray[np.float32], labels: Labels) -> float:
     costs = [cost(at) for at in grid.tolist()]
     best = int(np.argmin(costs))
     low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, len(grid) - 1)])
-    for _ in range(40):  # golden section: the cost has one dip between neighbours of the best
+    for _ in range(40):  # golden-section search: the cost has one minimum between the neighbours of the best
         left, right_end = high - (high - low) / _GOLDEN, low + (high - low) / _GOLDEN
         if cost(left) < cost(right_end):
             high = right_end
@@ -122,25 +124,25 @@ def fit_temperature(log_probs: NDArray[np.float32], labels: Labels) -> float:
 
 
 def fit_threshold(probabilities: Floats, labels: Labels, *, precision: float) -> float | None:
-    """The threshold on the best calibrated probability that answers most rows with a wanted precision.
+    """Return the threshold on the best calibrated probability that answers the most rows with a wanted precision.
 
-    Conservative: it is the lower bound of the precision (Wilson, one-sided 90 %) that has to reach the wanted one, so
-    that a few rows that happen to be right do not do. A threshold stands halfway between two answers, since a score
-    may differ in its last digits from batch to batch.
+    The lower bound of the precision (Wilson, one-sided 90 %) must reach the wanted one, so that a few rows that happen
+    to be right do not suffice. The threshold lies halfway between two probabilities, since scores may differ in their
+    last digits from batch to batch.
 
     Args:
         probabilities: [n, K]
-        precision: wanted share of right ones among answered rows, 0 to 1
+        precision: the wanted share of right answers among the answered rows, 0 to 1
 
     Returns:
-        None where no threshold reaches it; 0 where every row may be answered
+        None if no threshold reaches it; 0 if every row may be answered
     """
     best = probabilities.max(axis=1)
     order = np.argsort(-best, kind="stable")
     confidences = best[order]
-    right = np.cumsum(probabilities.argmax(axis=1)[order] == labels[order])  # [n], among the first i + 1
+    right = np.cumsum(probabilities.argmax(axis=1)[order] == labels[order])  # [n], in the first i + 1
     enough = _lower_bound(right, np.arange(1, len(order) + 1)) >= precision
-    enough[:-1] &= confidences[:-1] > confidences[1:]  # equals are answered together
+    enough[:-1] &= confidences[:-1] > confidences[1:]  # equal probabilities are answered together
     if not enough.any():
         return None
     last = int(np.flatnonzero(enough)[-1])
@@ -148,7 +150,7 @@ def fit_threshold(probabilities: Floats, labels: Labels, *, precision: float) ->
 
 
 def _lower_bound(right: Labels, count: Labels) -> Floats:
-    """Wilson's lower bound of a share."""
+    """Return Wilson's lower bound of a share."""
     share = right / count
     middle = share + _BOUND_Z**2 / (2 * count)
     margin = _BOUND_Z * np.sqrt(share * (1 - share) / count + (_BOUND_Z / (2 * count)) ** 2)
@@ -156,15 +158,15 @@ def _lower_bound(right: Labels, count: Labels) -> Floats:
 
 
 def answered(probabilities: Floats, labels: Labels, *, threshold: float) -> tuple[float, float]:
-    """Share of rows that are answered, and share of right ones among them (1 where none is)."""
+    """Return the share of answered rows, and the share of right answers among them (1 if there are none)."""
     kept = probabilities.max(axis=1) >= threshold
     right = probabilities.argmax(axis=1) == labels
     return float(kept.mean()), float(right[kept].mean()) if kept.any() else 1.0
 
 
 def expected_calibration_error(probabilities: Floats, labels: Labels, *, bins: int = ECE_BINS) -> float:
-    """Mean distance of confidence and accuracy, over bins of equal width of the best label's probability, weighted by
-    their rows (Guo et al. 2017, section 2).
+    """Return the mean gap between confidence and accuracy over bins of equal width of the best label's probability,
+    weighted by their rows (Guo et al. 2017, section 2).
 
     Args:
         probabilities: [n, K]
@@ -177,17 +179,17 @@ def expected_calibration_error(probabilities: Floats, labels: Labels, *, bins: i
 
 
 def brier_score(probabilities: Floats, labels: Labels) -> float:
-    """Mean squared distance of the probabilities [n, K] from the truth, summed over the labels (Brier 1950): 0 to 2."""
+    """Return the mean squared error of the probabilities [n, K], summed over the labels, 0 to 2 (Brier 1950)."""
     right = probabilities[np.arange(len(labels)), labels]
     return float(((probabilities**2).sum(axis=1) - 2 * right + 1).mean())
 
 
 def calibration_figures(
     fit: CalibrationFit,
-    log_probs: NDArray[np.float32],  # [n, K], of rows that the fit has not seen
+    log_probs: NDArray[np.float32],  # [n, K], of rows not used by the fit
     labels: Labels,  # [n]
 ) -> dict[str, float]:
-    """Measure a calibration on other rows, by name: `ece` and `brier`, and `raw_…` before it."""
+    """Measure a calibration on other rows: `ece` and `brier`, and `raw_…` without it."""
     return _figures(fit, calibrated(log_probs, fit.calibration.temperature), log_probs, labels)
 
 
@@ -196,9 +198,9 @@ def halves_figures(
     log_probs: NDArray[np.float32],  # [n, K], of the rows that it was fitted on
     labels: Labels,  # [n]
 ) -> dict[str, float]:
-    """Measure a calibration without other rows: on two halves, each under the temperature of the other.
+    """Measure a calibration without other rows, on two halves, each under the temperature of the other half.
 
-    With the rows' own temperature the figures would flatter. A threshold is measured on the rows that fitted it.
+    A half's own temperature would give optimistic figures. A threshold is measured on the rows that it was fitted on.
     """
     halves = np.random.default_rng(0).permutation(len(labels)) % 2 == 0  # [n]
     probabilities = calibrated(log_probs, fit.calibration.temperature)
@@ -225,14 +227,14 @@ def _figures(
 
 
 def calibration_line(calibration: Calibration, figures: Mapping[str, float], *, role: str = "report") -> str:
-    """Describe a calibration in words; `figures` are a provenance's, of which those of `role` are used."""
+    """Summarise a calibration in a sentence, from the figures of `role` in a provenance."""
     ece, brier = (f"{figures[f'{role}_raw_{name}']:.3f} → {figures[f'{role}_{name}']:.3f}" for name in ("ece", "brier"))
     line = f"ECE {ece} at temperature {calibration.temperature:.3g}, Brier score {brier}"
     if calibration.abstain_threshold is None:
         return line
     return (
         f"{line}; abstains below {calibration.abstain_threshold:.3f}: {100 * figures[f'{role}_coverage']:.1f} % of the "
-        f"rows answered, {100 * figures[f'{role}_answered_accuracy']:.1f} % of those rightly"
+        f"rows answered, {100 * figures[f'{role}_answered_accuracy']:.1f} % of those correctly"
     )
 
 

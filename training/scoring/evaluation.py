@@ -1,4 +1,4 @@
-"""Runs a prompt over tokenised rows with the serving scorer, so that training reports what serving will answer."""
+"""Evaluation of a prompt on tokenised rows with the scorer used in serving, so that its metrics hold there too."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -22,17 +22,17 @@ MAX_BATCH_TOKENS = 2_048
 
 @dataclass(frozen=True, slots=True)
 class TokenizedRows:
-    """Examples as the model sees them."""
+    """Tokenised examples with their labels and groups."""
 
     token_ids: tuple[tuple[int, ...], ...]  # n × [T_i]
     labels: NDArray[np.int64]  # [n]
     num_truncated: int
     groups: tuple[str, ...] | None = None
-    """Group of each row (`Example.group`); None if the task has no groups."""
+    """The group of each row (`Example.group`); None if the task has no groups."""
 
     @classmethod
     def of(cls, examples: Sequence[Example], texts: Sequence[TokenizedText]) -> "TokenizedRows":
-        """Examples, and the same tokenised."""
+        """Combine examples with their tokenised texts."""
         return cls(
             token_ids=tuple(text.token_ids for text in texts),
             labels=np.array([example.label for example in examples], dtype=np.int64),
@@ -45,11 +45,11 @@ class TokenizedRows:
 
     @property
     def mean_tokens(self) -> float:
-        """Loss per row."""
+        """The mean number of tokens per row."""
         return sum(map(len, self.token_ids)) / len(self.token_ids)
 
     def digest(self) -> str:
-        """A sha256 sum: where it is the same, so are the rows."""
+        """Return a SHA-256 that identifies the rows."""
         hashed = hashlib.sha256(repr(self.groups).encode())
         hashed.update(self.labels.tobytes())
         for ids in self.token_ids:
@@ -57,11 +57,11 @@ class TokenizedRows:
         return hashed.hexdigest()
 
     def measured(self, log_probs: NDArray[np.float32], scoring: Scoring) -> Metrics:
-        """The metrics of label log-probabilities [n, K] for these rows."""
+        """Compute the metrics of label log-probabilities [n, K] for these rows."""
         return measure(log_probs, self.labels, scoring=scoring, groups=self.groups)
 
     def intervals(self, log_probs: NDArray[np.float32], scoring: Scoring) -> dict[str, Interval]:
-        """Confidence intervals of the same, by name."""
+        """Compute the confidence intervals of the metrics, by name."""
         return intervals(
             log_probs.argmax(axis=1),
             self.labels,
@@ -72,12 +72,12 @@ class TokenizedRows:
 
 
 def tokenize_examples(backbone: Backbone, spec: TaskSpec, examples: Sequence[Example]) -> TokenizedRows:
-    """Tokenise rows once; longer ones are cut on the task's side and counted."""
+    """Tokenise rows; texts beyond the limit are truncated on the task's side and counted."""
     return TokenizedRows.of(examples, example_texts(backbone, spec, examples))
 
 
 def example_texts(backbone: Backbone, spec: TaskSpec, examples: Sequence[Example]) -> list[TokenizedText]:
-    """Rows as the task has them tokenised, one by one."""
+    """Tokenise the texts of rows as the task specifies."""
     return backbone.tokenizer.tokenize(
         [example.text for example in examples], max_tokens=spec.max_tokens, truncation=spec.truncation_side
     )
@@ -93,7 +93,7 @@ Scored = Tensor | InputDependent | OwnModel
 
 
 def label_scores(backbone: Backbone, scored: Scored, trie: LabelTrie, token_ids: Sequence[Sequence[int]]) -> Tensor:
-    """Label log-probabilities [B, K] of one packed batch under one prompt [P, H]; differentiable in it."""
+    """Return label log-probabilities [B, K] of a packed batch, differentiable in the prompt [P, H]."""
     if isinstance(scored, OwnModel):
         return scored.scores(trie, token_ids)
     if isinstance(scored, InputDependent):
@@ -110,7 +110,7 @@ def label_scores(backbone: Backbone, scored: Scored, trie: LabelTrie, token_ids:
 def predict(
     backbone: Backbone, scored: Scored, trie: LabelTrie, token_ids: Sequence[Sequence[int]]
 ) -> NDArray[np.float32]:
-    """Label log-probabilities of any number of rows, [n, K]."""
+    """Return label log-probabilities of any number of rows, [n, K]."""
     with torch.inference_mode():
         prompt = scored if isinstance(scored, Tensor) else scored.prompt()
         batches = token_batches(token_ids, prompt.shape[0])
@@ -121,12 +121,12 @@ def predict(
 def evaluate(
     backbone: Backbone, scored: Scored, trie: LabelTrie, rows: TokenizedRows, *, scoring: Scoring = ACCURACY
 ) -> Metrics:
-    """The metrics of a prompt over rows."""
+    """Compute the metrics of a prompt on rows."""
     return rows.measured(predict(backbone, scored, trie, rows.token_ids), scoring)
 
 
 def token_batches(token_ids: Sequence[Sequence[int]], prompt_length: int) -> Iterator[list[Sequence[int]]]:
-    """Rows in their order, in batches of at most `MAX_BATCH_TOKENS` with their prompts, or of one row."""
+    """Divide rows, in order, into batches of at most `MAX_BATCH_TOKENS` including prompts, or of one longer row."""
     batch: list[Sequence[int]] = []
     num_tokens = 0
     for ids in token_ids:

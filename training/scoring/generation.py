@@ -1,4 +1,4 @@
-"""Free greedy generation with string comparison, the paper's protocol: in evaluation only, serving answers labels."""
+"""Free greedy generation with string comparison, the paper's protocol. Used in evaluation only."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,9 +17,9 @@ from training.scoring.metrics import Metrics
 
 
 def greedy(backbone: Backbone, encoded: Encoded, num_rows: int, *, max_new_tokens: int) -> list[tuple[int, ...]]:
-    """Generate greedily for every row until end-of-sequence, which is left out.
+    """Generate the most likely tokens of every row up to end-of-sequence, which is omitted.
 
-    Each step decodes all words so far again, since label words are a few tokens long.
+    Each step decodes all tokens so far again, since label words have only a few tokens.
     """
     eos = backbone.architecture.eos_id
     words: list[list[int]] = [[] for _ in range(num_rows)]
@@ -41,7 +41,7 @@ def generated_answers(
     spec: TaskSpec,
     token_ids: Sequence[Sequence[int]],
 ) -> NDArray[np.int64]:
-    """The label whose words each row generates, letter by letter, or INVALID, [n]."""
+    """Return the label whose words each row generates exactly, or INVALID, [n]."""
     longest = max(len(pieces) for pieces in backbone.tokenizer.pieces(spec.label_words))
     by_words = {words.strip(): label for label, words in enumerate(spec.label_words)}
     answers: list[int] = []
@@ -55,7 +55,7 @@ def generated_answers(
 
 
 def under_policy(metrics: Metrics, answers: NDArray[np.int64], policy: InvalidPolicy) -> Metrics:
-    """Metrics of generated answers: invalid ones are wrong, or make the whole run worth nothing (the paper's †)."""
+    """Apply the policy for invalid answers: they count as wrong, or make the whole run score 0 (the paper's †)."""
     if policy == "wrong" or not (answers == INVALID).any():
         return metrics
     return replace(metrics, values=dict.fromkeys(metrics.values, 0.0), score=0.0)

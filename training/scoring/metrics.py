@@ -1,4 +1,4 @@
-"""Metrics of predictions, and of the best constant answer."""
+"""The metrics of a set of predictions, and those of the best constant answer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,20 +21,19 @@ from training.task.scoring import ACCURACY, MetricName, Scoring
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """Figures over n rows. Shares are in [0, 1]; Matthews' and the other correlations may be negative."""
+    """The metrics of n rows. Shares are in [0, 1]; correlations, Matthews' included, may be negative."""
 
     values: Mapping[MetricName, float]
     score: float
-    """The mean of the task's metrics: what the best epoch is chosen by."""
+    """The mean of the task's metrics, by which the best epoch is selected."""
     loss: float
     """Mean negative log-likelihood of the right label, in nats."""
     constants: Mapping[MetricName, float]
-    """The best that one answer for every row would have been worth, by each metric alone. A score near it says that
-    nothing was learnt."""
+    """The best value of each metric that a constant answer reaches. A score near it means that nothing was learned."""
     constant_score: float
-    """The best score of one answer for every row."""
+    """The best score of a constant answer."""
     collapsed: bool
-    """Every row got the same answer."""
+    """Whether all rows have the same answer."""
 
     @property
     def accuracy(self) -> float:
@@ -45,7 +44,7 @@ class Metrics:
         return self.values["macro_f1"]
 
     def figures(self) -> dict[str, float]:
-        """The numbers by name: each metric's, `score`, `loss`, and the constant answer's after `constant_`."""
+        """Return the figures by name: metrics, `score`, `loss`, and the constant answer's, prefixed `constant_`."""
         constants = {f"constant_{name}": value for name, value in self.constants.items()}
         values: dict[str, float] = {name: value for name, value in self.values.items()}  # noqa: C416 - str keys
         return {
@@ -64,10 +63,10 @@ def measure(
     scoring: Scoring = ACCURACY,
     groups: Sequence[str] | None = None,  # [n]
 ) -> Metrics:
-    """Compare predictions with labels.
+    """Measure predictions against labels.
 
     Args:
-        groups: the rows' groups, for exact match: a group is right where each of its rows is
+        groups: the groups of the rows, for exact match: a group is right if all its rows are
     """
     return measure_answers(
         log_probs.argmax(axis=1),
@@ -80,7 +79,7 @@ def measure(
 
 
 def measure_answers(
-    answers: NDArray[np.int64],  # [n], INVALID if it is not a label
+    answers: NDArray[np.int64],  # [n], INVALID if not a label
     labels: NDArray[np.int64],  # [n]
     *,
     num_labels: int,
@@ -88,7 +87,7 @@ def measure_answers(
     scoring: Scoring,
     groups: Sequence[str] | None = None,  # [n]
 ) -> Metrics:
-    """As `measure`, from the answers themselves."""
+    """Measure answers against labels, as `measure` does for predictions."""
     codes = group_codes(groups, len(labels))
     values = answer_metrics(answers, labels, codes, num_labels=num_labels, scoring=scoring)
     constants = [
@@ -113,7 +112,7 @@ def answer_metrics(
     num_labels: int,
     scoring: Scoring,
 ) -> dict[MetricName, float]:
-    """Every measured metric of one set of answers."""
+    """Compute every measured metric of one set of answers."""
     confusion = confusion_of(answers, labels, num_labels)
     whole = float(groups_right(answers == labels, groups).mean())
     return {
@@ -123,9 +122,9 @@ def answer_metrics(
 
 
 def confusion_metric(name: MetricName, confusion: Confusion, scoring: Scoring) -> NDArray[np.float64]:
-    """A metric that depends on the counts alone, which `exact_match` does not, of every resample, [...].
+    """Compute a metric of every resample from its counts, [...]; `exact_match` needs more than counts.
 
-    `f1a` is F1 over all answers of all groups: the same counts.
+    `f1a` is F1 over all answers of all groups, so it has the same counts.
     """
     match name:
         case "accuracy":
@@ -141,11 +140,11 @@ def confusion_metric(name: MetricName, confusion: Confusion, scoring: Scoring) -
         case "spearman":
             return spearman(confusion)
         case "exact_match":
-            raise AssertionError("exact match is of groups, not of counts")
+            raise AssertionError("exact match cannot be computed from counts")
 
 
 def group_codes(groups: Sequence[str] | None, num_rows: int) -> NDArray[np.int64]:
-    """Each row's group as a number from 0 on, [n]; without groups every row is one."""
+    """Return the group of each row as a number from 0, [n]; without groups, every row is its own group."""
     if groups is None:
         return np.arange(num_rows)
     codes: dict[str, int] = {}
@@ -153,7 +152,7 @@ def group_codes(groups: Sequence[str] | None, num_rows: int) -> NDArray[np.int64
 
 
 def groups_right(right: NDArray[np.bool_], groups: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which groups have every row right, [G]."""
+    """Return which groups have all rows right, [G]."""
     return np.equal(np.bincount(groups, weights=~right), 0)
 
 

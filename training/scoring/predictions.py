@@ -1,4 +1,4 @@
-"""Predictions of a run's best prompt on the report rows, as a Parquet file for the report and other tools."""
+"""The predictions of a run's best prompt on the report rows, as a Parquet file for the report and other tools."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ _FIELDS = pyarrow.map_(pyarrow.string(), pyarrow.string())
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """n rows with what was answered."""
+    """n rows with their predictions."""
 
     texts: tuple[str, ...]
-    """As the model reads them."""
+    """The rendered inputs of the model."""
     fields: tuple[dict[str, str], ...]
-    """The template's fields with their texts."""
+    """The texts of the template's fields."""
     groups: tuple[str, ...] | None
-    """Group of each row; None if the task has no groups."""
+    """The group of each row; None if the task has no groups."""
     label_names: tuple[str, ...]
-    """In the task's order; columns of `log_probs`."""
+    """In the order of the task and of the columns of `log_probs`."""
     labels: NDArray[np.int64]  # [n]
     log_probs: NDArray[np.float32]  # [n, K], before calibration
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """The best label of each row, [n]."""
+        """The most likely label of each row, [n]."""
         best: NDArray[np.int64] = self.log_probs.argmax(axis=1)
         return best
 
@@ -45,7 +45,7 @@ def predictions_table(
     label_names: Sequence[str],
     log_probs: NDArray[np.float32],  # [n, K]
 ) -> pyarrow.Table:
-    """Columns index, text, fields, group, label, predicted, log_probs (a list in the order of the labels)."""
+    """Build a table: index, text, fields, group, label, predicted, log_probs (a list in the order of the labels)."""
     names = np.array(label_names, dtype=object)
     columns = {
         "index": pyarrow.array(range(len(examples)), pyarrow.int64()),
@@ -60,10 +60,10 @@ def predictions_table(
 
 
 def read_predictions(path: Path, label_names: Sequence[str]) -> Predictions:
-    """A table as `predictions_table` makes it, out of a Parquet file.
+    """Read a table written by `predictions_table` from a Parquet file.
 
     Raises:
-        InvalidData: the file cannot be read, or its columns are others or of other labels
+        InvalidData: the file cannot be read, or its columns or labels differ
     """
     try:
         rows = pyarrow.parquet.read_table(path, columns=["text", "fields", "group", "label", "log_probs"]).to_pydict()

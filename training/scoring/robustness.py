@@ -1,4 +1,4 @@
-"""How much an adapter's answers depend on how a text is written: seeded typos, case and white space."""
+"""Seeded perturbations of texts: typos, case and white space."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +10,11 @@ from training.data.examples import Example
 Perturbation = Callable[[str, random.Random], str]
 
 _TYPO_SHARE = 0.05
-"""Share of letters with a typo."""
+"""The share of letters with a typo."""
 
 
 def perturbed(examples: Sequence[Example], name: str, *, spec: TaskSpec, seed: int = 0) -> tuple[Example, ...]:
-    """The same rows, each field written otherwise; the template's own words, labels and groups stay."""
+    """Perturb each field of the rows; the words of the template, labels and groups are unchanged."""
     drawn = random.Random(f"{seed} {name}")
     changed = []
     for example in examples:
@@ -24,7 +24,7 @@ def perturbed(examples: Sequence[Example], name: str, *, spec: TaskSpec, seed: i
 
 
 def _typos(text: str, drawn: random.Random, typo: Callable[[str, str], str]) -> str:
-    """`typo` of a letter and its neighbour, instead of both, at a share of the places."""
+    """Replace a letter and its neighbour by `typo` of both, at a random share of places."""
     letters, place = [], 0
     while place < len(text):
         pair = text[place : place + 2]

@@ -1,10 +1,10 @@
-"""Numbers as they are written, and the grid of steps that an ordinal task's labels lie on."""
+"""Exact decimal numbers, and the grid that the labels of an ordinal task lie on."""
 
 from decimal import Decimal, InvalidOperation
 
 
 def number_of(cell: object) -> Decimal | None:
-    """A cell's finite number as it is written, so that 2.75 is 2.75; None where it is none."""
+    """Return the exact decimal number in a cell, or None if the cell is not a finite number."""
     try:
         number = Decimal(str(cell).strip())
     except InvalidOperation:
@@ -13,11 +13,11 @@ def number_of(cell: object) -> Decimal | None:
 
 
 def is_on_grid(number: Decimal, step: Decimal) -> bool:
-    """Whether a number is a whole number of steps."""
+    """Whether a number is a multiple of the step."""
     steps = number / step
     return steps == steps.to_integral_value()
 
 
 def nearest(number: Decimal, step: Decimal) -> Decimal:
-    """The grid's number nearest to one; of two, that of an even number of steps, as T5 rounds STS-B's scores."""
+    """Round a number to the grid, ties to an even number of steps, as T5 rounds the scores of STS-B."""
     return (number / step).to_integral_value() * step

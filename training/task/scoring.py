@@ -17,25 +17,25 @@ METRIC_TITLES: Mapping[MetricName, str] = {
     "exact_match": "exact match",
 }
 ALWAYS: tuple[MetricName, ...] = ("accuracy", "macro_f1")
-"""Measured for every task, asked for or not."""
+"""Measured for every task, whether it names them or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """What a task's predictions are measured by."""
+    """The metrics of a task, with what their computation needs."""
 
     metrics: tuple[MetricName, ...] = ("accuracy",)
     """The task's score is their mean."""
     positive: int = 1
-    """The label that `f1` and `f1a` are of."""
+    """The label that `f1` and `f1a` refer to."""
     values: tuple[float, ...] | None = None
-    """The labels' numbers, of an ordinal task. `pearson` and `spearman` compare the served label's number."""
+    """The numeric values of an ordinal task's labels. `pearson` and `spearman` compare that of the served label."""
 
     @property
     def measured(self) -> tuple[MetricName, ...]:
-        """The task's metrics and those that every task has."""
+        """The task's metrics and those that are always measured."""
         return tuple(dict.fromkeys(self.metrics + ALWAYS))
 
 
 ACCURACY = Scoring()
-"""Of a task that names no metric."""
+"""The scoring of a task that names no metric."""

@@ -1,4 +1,4 @@
-"""Task files: YAML that names a task, its template and labels, and where its rows are."""
+"""Task files: YAML with the name, template and labels of a task, and the location of its rows."""
 
 import re
 from collections.abc import Hashable, Mapping
@@ -26,35 +26,35 @@ from training.task.scoring import MetricName, Scoring
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _OF_ONE = frozenset({"f1", "f1a"})
-"""Metrics that are of one label, the positive one."""
+"""Metrics that refer to one label, the positive one."""
 _SPEC_KEYS = frozenset(TaskSpec.model_fields)
 
 
 class DataSource(BaseModel):
-    """Where a task's rows are, and how their columns are to be read."""
+    """The location of a task's rows and the meaning of their columns."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: str | None = None
-    """A Parquet, JSONL, CSV or TSV file; left out where a directory or the Hub has the rows."""
+    """A Parquet, JSONL, CSV or TSV file; omitted if the rows are in a directory or on the Hub."""
     validation: str | None = None
-    """Left out: a tenth of the training rows, drawn by the seed."""
+    """If omitted: a tenth of the training rows, drawn by the seed."""
     directory: str | None = None
-    """A directory whose files are told apart by their names: `train.csv`, `validation-00000-of-00002.parquet`."""
+    """A directory whose file names give their roles: `train.csv`, `validation-00000-of-00002.parquet`."""
     hub: str | None = None
-    """A data set of the Hugging Face Hub, `owner/name` or `owner/name:config`, read as the Hub's own Parquet files."""
+    """A data set on the Hugging Face Hub, `owner/name` or `owner/name:config`, in the Hub's Parquet conversion."""
     revision: str | None = None
-    """The commit of those files; the newest where it is left out."""
+    """The commit of the Parquet conversion; the newest if omitted."""
     label: str = "label"
     """The column that holds the label."""
     label_values: dict[str, str] = {}
-    """What stands in that column, to the label's name (`0: negative`); left out where names stand there."""
+    """The label name for each value of that column (`0: negative`); omitted if the column holds names."""
     columns: dict[str, str] = {}
-    """A field's column, where the column is not named like the field."""
+    """The column of each field whose column is not named like the field."""
     group: str | None = None
-    """The column of what is judged together: MultiRC's question, whose answers must all be right."""
+    """The column whose equal values are judged together: in MultiRC, all answers to a question must be right."""
     round_to: Annotated[Decimal, Field(gt=0)] | None = None
-    """Ordinal tasks: the grid that a label's number is rounded to (0.2 for STS-B), halves to the even step."""
+    """Ordinal tasks: the step that label numbers are rounded to (0.2 for STS-B), ties to the even step."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -62,14 +62,14 @@ class DataSource(BaseModel):
         if len(given) != 1:
             raise ValueError(f"expected one of train, directory and hub, got {' and '.join(given) or 'none'}")
         if self.validation is not None and self.train is None:
-            raise ValueError(f"validation is for rows of a train file, not of a {given[0]}")
+            raise ValueError(f"validation needs a train file, it cannot be combined with {given[0]}")
         if self.revision is not None and self.hub is None:
-            raise ValueError("revision is for rows of the Hub")
+            raise ValueError("revision needs rows from the Hub")
         return self
 
 
 class TaskFile(BaseModel):
-    """One task as a file describes it."""
+    """A task as its file describes it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,9 +77,9 @@ class TaskFile(BaseModel):
     description: Annotated[str, Field(max_length=2_000)] = ""
     spec: TaskSpec
     metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = ("accuracy",)
-    """The task's score is their mean, and the best epoch is chosen by it. A file may name one as `metric`."""
+    """The task's score is their mean, by which the best epoch is selected. A file may name a single one as `metric`."""
     positive: Annotated[str | None, Field(validate_default=True)] = None
-    """The label that F1 is of; left out: the second of two."""
+    """The label that F1 refers to; if omitted, the second of two."""
     data: DataSource
 
     @field_validator("metrics")
@@ -87,7 +87,7 @@ class TaskFile(BaseModel):
     def _metrics_fit(cls, metrics: tuple[MetricName, ...], info: ValidationInfo) -> tuple[MetricName, ...]:
         spec = info.data.get("spec")
         if len(set(metrics)) < len(metrics):
-            raise ValueError("a metric stands twice")
+            raise ValueError("a metric is repeated")
         if spec is not None and spec.kind != "ordinal" and {"pearson", "spearman"} & set(metrics):
             raise ValueError("pearson and spearman need labels that are numbers, kind: ordinal")
         return metrics
@@ -100,24 +100,24 @@ class TaskFile(BaseModel):
             raise ValueError(f"not a label, expected one of {', '.join(spec.label_names)}")
         of_one = bool(_OF_ONE & set(info.data.get("metrics", ())))
         if spec is not None and positive is None and of_one and len(spec.labels) != 2:
-            raise ValueError(f"F1 of {len(spec.labels)} labels needs the name of the label that it is of")
+            raise ValueError(f"F1 with {len(spec.labels)} labels needs the positive label")
         return positive
 
     @field_validator("data")
     @classmethod
     def _groups_for_exact_match(cls, data: DataSource, info: ValidationInfo) -> DataSource:
         if data.group is None and "exact_match" in info.data.get("metrics", ()):
-            raise ValueError("exact_match needs `group`, the column of what is judged together")
+            raise ValueError("exact_match needs `group`, the column of the rows that are judged together")
         return data
 
     @property
     def metric(self) -> str:
-        """The figure that is the task's score: its one metric, or `score`, the mean of several."""
+        """The name of the task's score: its only metric, or `score`, the mean of several."""
         return self.metrics[0] if len(self.metrics) == 1 else "score"
 
     @property
     def scoring(self) -> Scoring:
-        """What the task's predictions are measured by."""
+        """The metrics of the task's predictions."""
         names = self.spec.label_names
         return Scoring(
             metrics=self.metrics,
@@ -127,19 +127,23 @@ class TaskFile(BaseModel):
 
 
 class _TextLoader(yaml.BaseLoader):
-    """Reads every scalar as text and refuses a key that stands twice, where YAML would keep the last."""
+    """Reads every scalar as text and rejects duplicate keys, of which YAML would keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is repeated", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
 
 def load_task_file(path: Path, *, variables: Mapping[str, str]) -> TaskFile:
-    """Read a task file; raises `InvalidTaskFile` as `parse_task_file` does, and where the file cannot be read."""
+    """Read a task file.
+
+    Raises:
+        InvalidTaskFile: the file cannot be read, or as for `parse_task_file`
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as exc:
@@ -150,12 +154,12 @@ def load_task_file(path: Path, *, variables: Mapping[str, str]) -> TaskFile:
 
 
 def parse_task_file(text: str, *, path: Path, variables: Mapping[str, str]) -> TaskFile:
-    """Read a task file's text. Paths in it are relative to the file's; `${NAME}` stands for a variable.
+    """Parse the text of a task file. Paths in it are relative to the file; `${NAME}` stands for a variable.
 
-    Every scalar is read as text, so that a label called `no` stays one.
+    Every scalar is read as text, so that a label called `no` stays text.
 
     Raises:
-        InvalidTaskFile: it is no YAML, a field is wrong, or a variable it uses is not set
+        InvalidTaskFile: not YAML, an invalid field, or a variable that is not set
     """
     try:
         raw = yaml.load(text, Loader=_TextLoader)  # noqa: S506 - str, list and dict
@@ -176,12 +180,12 @@ def parse_task_file(text: str, *, path: Path, variables: Mapping[str, str]) -> T
 
 
 def _nested(raw: dict[str, object]) -> dict[str, object]:
-    """The file is flat for its readers; the spec's keys go into one value."""
+    """Collect the keys of the task's spec, which the file lists at its top level, under `spec`."""
     spec = {key: value for key, value in raw.items() if key in _SPEC_KEYS}
     rest = {key: value for key, value in raw.items() if key not in _SPEC_KEYS}
     if "metric" in rest and "metrics" not in rest:
         rest["metrics"] = [rest.pop("metric")]
-    # a key called spec would be hidden by ours: under another name it is refused as unknown
+    # a key called spec would be replaced by this one; under another name it is rejected as unknown
     return {("spec:" if key == "spec" else key): value for key, value in rest.items()} | {"spec": spec}
 
 
@@ -199,7 +203,9 @@ def _check_data(task: TaskFile, path: Path) -> None:
             raise InvalidTaskFile(f"{path}: data.round_to: {task.data.round_to} needs a task of kind ordinal")
         for name in task.spec.label_names:
             if not is_on_grid(Decimal(name), task.data.round_to):
-                raise InvalidTaskFile(f"{path}: data.round_to: label {name!r} is no multiple of {task.data.round_to}")
+                raise InvalidTaskFile(
+                    f"{path}: data.round_to: label {name!r} is not a multiple of {task.data.round_to}"
+                )
 
 
 def _placed(data: DataSource, path: Path, variables: Mapping[str, str]) -> DataSource:

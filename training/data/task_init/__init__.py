@@ -1,1 +1,1 @@
-"""Task files drafted from rows: what the columns hold, what is guessed from it and why, and the file's text."""
+"""Drafts of task files: analysis of the columns, guesses with their reasons, and the text of the file."""

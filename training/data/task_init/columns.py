@@ -1,4 +1,4 @@
-"""What the columns of a data set hold: texts, numbers, how many different values, how long they are."""
+"""Columns of a data set: their statistics, the choice of the text and label columns, and the labels in one."""
 
 import re
 from collections import Counter
@@ -14,33 +14,33 @@ from training.task.grid import is_on_grid, nearest, number_of
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One column with its cells in the rows' order."""
+    """A column with its cells in row order."""
 
     name: str
     cells: tuple[object, ...]
     class_names: tuple[str, ...] = ()
-    """The names of its integers, where the file has them."""
+    """The names of its integers, if the file has them."""
 
     @cached_property
     def counts(self) -> Counter[str]:
-        """How often each value stands in it, as a task file would write the value; empty cells left out."""
+        """The count of each value, written as in a task file, without empty cells."""
         return Counter(str(cell) for cell in self.cells if cell is not None and cell != "")
 
     @cached_property
     def is_text(self) -> bool:
-        """Whether every cell is text or empty, and some is text that is no number."""
+        """Whether every cell is text or empty, and some text is not a number."""
         if not all(cell is None or isinstance(cell, str) for cell in self.cells):
             return False
         return bool(self.counts) and not self.is_numeric
 
     @cached_property
     def is_numeric(self) -> bool:
-        """Whether every value is a number, in a CSV file also one that is written as text."""
+        """Whether every value is a number, or text that is a number, as in a CSV file."""
         return bool(self.counts) and all(number_of(value) is not None for value in self.counts)
 
     @cached_property
     def numbers(self) -> tuple[Decimal, ...]:
-        """Its different numbers, rising; empty where it is not numeric."""
+        """Its distinct numbers in ascending order; empty if it is not numeric."""
         found = [number_of(value) for value in self.counts] if self.is_numeric else []
         return tuple(sorted({number for number in found if number is not None}))
 
@@ -50,17 +50,17 @@ class Column:
 
     @property
     def distinct_share(self) -> float:
-        """Different values by cells that are not empty."""
+        """Distinct values per non-empty cell."""
         return self.num_distinct / max(1, self.counts.total())
 
     @cached_property
     def mean_words(self) -> float:
-        """Words a cell, over those that are not empty."""
+        """Mean number of words per non-empty cell."""
         return sum(len(value.split()) * count for value, count in self.counts.items()) / max(1, self.counts.total())
 
 
 def columns_of(rows: Iterable[Mapping[str, object]], class_names: Mapping[str, tuple[str, ...]]) -> tuple[Column, ...]:
-    """The columns of rows, in the order in which they are first met; a cell that a row lacks is None."""
+    """Return the columns of rows in the order of their first occurrence; missing cells are None."""
     table = list(rows)
     names = dict.fromkeys(name for row in table for name in row)
     return tuple(
@@ -82,17 +82,17 @@ PAIRS = (
     *(("query", "document"), ("query", "passage"), ("text", "text_pair"), ("title", "text"), ("title", "body")),
     *(("title", "content"), ("title", "description"), ("subject", "body"), ("headline", "body")),
 )
-"""Columns that are read together, in the order in which a template has them."""
+"""Names of columns that form a pair, in the order of the template."""
 
 
-def label_column(columns: Sequence[Column], asked: str | None) -> tuple[Column, str]:
-    """The column of the label, and why it is taken for that.
+def label_column(columns: Sequence[Column], requested: str | None) -> tuple[Column, str]:
+    """Choose the label column, and give the reason.
 
     Raises:
-        InvalidData: none could be, or not the one that is asked for
+        InvalidData: no column qualifies, or the requested one does not exist
     """
-    if asked is not None:
-        return named(columns, asked), "asked for"
+    if requested is not None:
+        return named(columns, requested), "requested"
     usable = [column for column in columns if _could_be_labels(column)]
     for column in usable:
         if column.class_names:
@@ -100,21 +100,21 @@ def label_column(columns: Sequence[Column], asked: str | None) -> tuple[Column, 
     for name in LABEL_NAMES:
         for column in usable:
             if column.name.lower() == name:
-                return column, f"its name; {column.num_distinct} different values"
+                return column, f"its name; {column.num_distinct} distinct values"
     repeating = [column for column in usable if column.distinct_share <= 0.5 and column.mean_words <= 5]
     if not repeating:
-        seen = ", ".join(f"{column.name!r} ({column.num_distinct} different values)" for column in columns)
-        raise InvalidData(f"no column could be the label: {seen}; name it with --label")
+        seen = ", ".join(f"{column.name!r} ({column.num_distinct} distinct values)" for column in columns)
+        raise InvalidData(f"found no label column among {seen}; name it with --label")
     best = min(repeating, key=lambda column: column.num_distinct)
-    return best, f"the fewest different values, {best.num_distinct} in {len(best.cells)} rows"
+    return best, f"the fewest distinct values, {best.num_distinct} in {len(best.cells)} rows"
 
 
-def text_columns(columns: Sequence[Column], label: Column, asked: Sequence[str]) -> tuple[tuple[Column, ...], str]:
-    """The columns of the text, one or a pair, and why they are taken for that; raises as `label_column`."""
-    if asked:
-        return tuple(named(columns, name) for name in asked), "asked for"
+def text_columns(columns: Sequence[Column], label: Column, requested: Sequence[str]) -> tuple[tuple[Column, ...], str]:
+    """Choose the text column, or a pair of them, and give the reason; raises as `label_column`."""
+    if requested:
+        return tuple(named(columns, name) for name in requested), "requested"
     candidates = [column for column in columns if column.is_text and column is not label]
-    # a column of a few words, COPA's cause or effect, is no text of its own
+    # a column with a few distinct values, such as COPA's cause or effect, is not a text
     varied = [column for column in candidates if column.num_distinct > min(10, column.counts.total() / 2)]
     texts = {column.name.lower(): column for column in varied or candidates}
     for first, second in PAIRS:
@@ -125,52 +125,52 @@ def text_columns(columns: Sequence[Column], label: Column, asked: Sequence[str])
             found = texts[name]
             return (found,), f"its name; {found.mean_words:.0f} words on average"
     if not texts:
-        raise InvalidData(f"no column could be the text beside the label {label.name!r}; name it with --text")
+        raise InvalidData(f"found no text column in addition to the label {label.name!r}; name it with --text")
     longest = max(texts.values(), key=lambda column: (column.mean_words, column.distinct_share))
     return (longest,), f"the longest texts, {longest.mean_words:.0f} words on average"
 
 
 def named(columns: Sequence[Column], name: str) -> Column:
-    """The column of a name; `InvalidData` where there is none."""
+    """Return the column with a name, or raise `InvalidData`."""
     for column in columns:
         if column.name == name:
             return column
-    raise InvalidData(f"no column {name!r}, expected one of {', '.join(column.name for column in columns)}")
+    raise InvalidData(f"unknown column {name!r}, expected one of {', '.join(column.name for column in columns)}")
 
 
 def _could_be_labels(column: Column) -> bool:
     if any(isinstance(cell, (dict, list)) for cell in column.cells):
         return False
-    # scores with many digits are as good as all different: a grid stands for them
+    # scores with many digits may all be distinct: they are rounded to a grid
     return column.num_distinct >= 2 and (column.num_distinct <= MAX_LABELS or column.is_numeric)
 
 
 MAX_GRID = 26
-"""Labels of a grid that scores are rounded to; T5 has as many for STS-B."""
+"""The maximum number of labels on a grid; T5 uses as many for STS-B."""
 _STEPS = tuple(Decimal(step) for step in ("0.01", "0.02", "0.05", "0.1", "0.2", "0.25", "0.5", "1", "2", "5", "10"))
 _SCORE_NAMES = ("score", "rating", "stars", "grade", "similarity")
 
 
 @dataclass(frozen=True, slots=True)
 class LabelSet:
-    """Labels as a task file has them, with why."""
+    """The labels of a task file, with the reason."""
 
     words: dict[str, str]
-    """By the labels' names, in order."""
+    """The words of each label, by name and in order."""
     why: str
     kind: Kind = "single_label"
     values: dict[str, str] = field(default_factory=dict)
-    """What stands in the column, to the label's name; empty where the names stand there."""
+    """The label name of each value in the column; empty if the values are the names."""
     round_to: Decimal | None = None
     to_edit: str | None = None
-    """What their reader should look at first."""
+    """A hint for the author, to be checked first."""
 
 
 def label_set(column: Column, can_tell_apart: Callable[[Sequence[str]], bool]) -> LabelSet:
-    """The labels that a column holds.
+    """Derive the labels from a column.
 
     Args:
-        can_tell_apart: whether label words differ as the backbone spells them
+        can_tell_apart: whether the backbone's tokenizer gives label words different token ids
 
     Raises:
         InvalidData: fewer than two labels, or too many
@@ -181,18 +181,18 @@ def label_set(column: Column, can_tell_apart: Callable[[Sequence[str]], bool]) -
     if can_tell_apart(list(found.words.values())):
         return found
     numbered = {name: str(number) for number, name in enumerate(found.words, start=1)}
-    edit = "the backbone spells some labels alike: numbers stand for their words, write better ones"
+    edit = "the backbone cannot distinguish some labels, so their words are numbers: write better ones"
     return LabelSet(numbered, found.why, found.kind, found.values, found.round_to, edit)
 
 
 def clean_words(name: str) -> str:
-    """A label's name as words: `RefundNotShown` and `refund_not-shown` are both `refund not shown`."""
+    """Split a label's name into words: `RefundNotShown` and `refund_not-shown` both give `refund not shown`."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
     return " ".join(re.sub(r"[\W_]+", " ", spaced).lower().split()) or name.strip()
 
 
 def _worded(names: Sequence[str]) -> dict[str, str]:
-    """Words for names; the names themselves where two would be called alike."""
+    """Return words for names, or the names themselves if two would get the same words."""
     words = {name: clean_words(name) for name in names}
     return words if len(set(words.values())) == len(names) else {name: name for name in names}
 
@@ -214,22 +214,22 @@ def _numbers(column: Column) -> LabelSet:
             {"no": "no", "yes": "yes"},
             "0 and 1",
             values={value: "yes" if Decimal(value) == 1 else "no" for value in sorted(column.counts)},
-            to_edit="0 and 1 were called no and yes: write what they mean, for example negative and positive",
+            to_edit="0 and 1 are named no and yes: write what they mean, for example negative and positive",
         )
     is_score = any(word in column.name.lower() for word in _SCORE_NAMES)
     if whole and numbers[0] == 0 and not is_score and len(numbers) <= MAX_LABELS:
         names = {value: f"class_{int(Decimal(value))}" for value in sorted(column.counts, key=Decimal)}
         return LabelSet(
             {name: clean_words(name) for name in names.values()},
-            f"{len(numbers)} whole numbers from 0: the classes of a list",
+            f"{len(numbers)} whole numbers from 0, probably class indices",
             values=names,
-            to_edit="nobody told what the numbers mean: write the labels' names and words",
+            to_edit="the meaning of the numbers is unknown: write the names and words of the labels",
         )
     return _grid(numbers)
 
 
 def _grid(numbers: Sequence[Decimal]) -> LabelSet:
-    """The coarsest grid that the numbers lie on; where it has many labels, the finest of a few, and rounding to it."""
+    """Return the coarsest grid that holds the numbers, or the finest small one with rounding."""
     low, high = numbers[0], numbers[-1]
     exact = [step for step in _STEPS if all(is_on_grid(number, step) for number in numbers)]
     if exact and (high - low) / exact[-1] < MAX_GRID:
@@ -238,7 +238,7 @@ def _grid(numbers: Sequence[Decimal]) -> LabelSet:
         if (nearest(high, step) - nearest(low, step)) / step < MAX_GRID:
             why = f"{len(numbers)} numbers from {low} to {high}, rounded to {step}"
             return LabelSet(_steps(low, high, step), why, kind="ordinal", round_to=step)
-    raise InvalidData(f"labels from {low} to {high}: too wide a range for a grid of {MAX_GRID}")
+    raise InvalidData(f"labels from {low} to {high}: the range is too wide for a grid of {MAX_GRID} labels")
 
 
 def _steps(low: Decimal, high: Decimal, step: Decimal) -> dict[str, str]:

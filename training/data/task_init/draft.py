@@ -1,4 +1,4 @@
-"""`draft_task`: from the files of some rows to everything that a task file says, each guess with its reason."""
+"""`draft_task`: guesses everything in a task file from its rows, with the reason for each guess."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +16,12 @@ from training.task.scoring import MetricName
 MAX_DRAFTED_TOKENS = 512
 _SAMPLED_ROWS = 20_000
 _RARE = 5
-"""How many times the rows of the rarest label the commonest has where accuracy alone says too little."""
+"""The ratio of the most common to the rarest label from which accuracy alone is misleading."""
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """One line of what was guessed."""
+    """One guess with its reason."""
 
     what: str
     value: str
@@ -30,12 +30,12 @@ class Guess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A task file to be."""
+    """The contents of a task file to be written."""
 
     name: str
     template: str
     columns: dict[str, str]
-    """A field's column, where it is not named like the field."""
+    """The column of each field whose column is not named like the field."""
     label: str
     labels: LabelSet
     metrics: tuple[MetricName, ...]
@@ -44,7 +44,7 @@ class Draft:
     """`train` and `validation`, `directory`, or `hub` and `revision`."""
     guesses: tuple[Guess, ...]
     to_edit: tuple[str, ...] = field(default=())
-    """What its reader should look at before training."""
+    """Hints for the author, to be checked before training."""
 
 
 def draft_task(
@@ -69,7 +69,7 @@ def draft_task(
         columns: the columns of the training rows, read from `sources` if omitted
 
     Raises:
-        InvalidData: a file cannot be read, or no column could be the text or the label
+        InvalidData: a file cannot be read, or no column qualifies as text or label
     """
     columns = _columns(sources) if columns is None else columns
     labelled, why_label = label_column(columns, label)
@@ -91,7 +91,7 @@ def draft_task(
     )
     to_edit = [labels.to_edit] if labels.to_edit else []
     if left_out:
-        to_edit.append(f"not used: {', '.join(left_out)}; a column that tells more belongs into the template")
+        to_edit.append(f"not used: {', '.join(left_out)}; add informative columns to the template")
     return Draft(
         name=name,
         template=template,
@@ -114,13 +114,13 @@ def _columns(sources: RowSources) -> tuple[Column, ...]:
 
 
 def _template(texts: Sequence[Column]) -> tuple[str, dict[str, str]]:
-    """`sentence1: {sentence1} sentence2: {sentence2}`, and the column of each field."""
+    """Return `sentence1: {sentence1} sentence2: {sentence2}` and the column of each field."""
     fields: dict[str, str] = {}
     for column in texts:
         field = re.sub(r"\W+", "_", column.name, flags=re.ASCII).strip("_").lower()[:60] or "text"
         if not re.match(r"[a-z_]", field) or field in fields:
             field = f"field_{len(fields) + 1}"
-        # a column's own name wherever a template can have it
+        # the column's own name if a template allows it
         own = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", column.name)
         fields[column.name if own else field] = column.name
     return " ".join(f"{field}: {{{field}}}" for field in fields), fields
@@ -133,7 +133,7 @@ def _max_tokens(
     step = -(-len(texts[0].cells) // _SAMPLED_ROWS)
     cells = zip(*(column.cells[::step] for column in texts), strict=True)
     rendered = [parsed.render(tuple(str(cell or "") for cell in row)) for row in cells]
-    lengths = np.array([len(ids) + 1 for ids in pieces(rendered)])  # with the end-of-sequence token
+    lengths = np.array([len(ids) + 1 for ids in pieces(rendered)])  # including end-of-sequence
     wanted = int(np.percentile(lengths, 99))
     chosen = min(MAX_DRAFTED_TOKENS, max(16, -(-wanted // 8) * 8))
     cut = float((lengths > chosen).mean())
@@ -142,16 +142,16 @@ def _max_tokens(
 
 def _metrics(labels: LabelSet, column: Column) -> tuple[tuple[MetricName, ...], str]:
     if labels.kind == "ordinal":
-        return ("pearson", "spearman"), "scores: how well they go together"
+        return ("pearson", "spearman"), "labels are scores: correlations"
     commonest, rarest = max(column.counts.values()), min(column.counts.values())
     if commonest >= _RARE * rarest:
-        return ("accuracy", "macro_f1"), f"{rarest} to {commonest} rows a label: accuracy alone hides rare ones"
+        return ("accuracy", "macro_f1"), f"{rarest} to {commonest} rows per label: accuracy alone hides rare labels"
     return (
         "accuracy",
-    ), f"{commonest} rows a label" if rarest == commonest else f"{rarest} to {commonest} rows a label"
+    ), f"{commonest} rows per label" if rarest == commonest else f"{rarest} to {commonest} rows per label"
 
 
 def _validation(sources: RowSources) -> tuple[str, str]:
     if not sources.validation:
-        return "a tenth of the training rows", "no other file of rows was found"
+        return "a tenth of the training rows", "found no validation file"
     return ", ".join(path.name for path in sources.validation), "its name"

@@ -1,4 +1,4 @@
-"""A drafted task as the text of its file: YAML with comments for the person who edits it."""
+"""The text of a drafted task file: YAML with comments for its author."""
 
 import yaml
 
@@ -6,29 +6,29 @@ from training.data.task_init.draft import Draft
 
 
 def task_file_text(draft: Draft, *, command: str) -> str:
-    """The file's text. Every scalar that YAML could take for something else stands in quotes.
+    """Return the text of the file. Scalars that YAML could misread are quoted.
 
     Args:
-        command: what it was written by, for its first line
+        command: the command that writes the file, for its first line
     """
     reasons = {guess.what: guess.why for guess in draft.guesses}
     lines = [
         f"# Written by: {command}",
-        "# Everything here is a guess from the rows: read it, edit it, then see what `superpos data check` finds.",
+        "# Everything here is guessed from the rows: review it, edit it, then run `superpos data check`.",
         f"name: {_scalar(draft.name)}",
         'description: ""  # a sentence for the people who will use the task',
         "",
-        "# What the model reads: the columns of a row by name, between words of yours.",
+        "# The input of the model: columns of a row by name, with any text between them.",
         f"template: {_scalar(draft.template)}",
         "",
-        f"# A label's name, then the words that the model spells for it: {_comment(reasons['labels'])}.",
-        "# Plain words that say what the label means learn fastest.",
+        f"# The name of each label, and the words that the model generates for it: {_comment(reasons['labels'])}.",
+        "# Plain words that describe the label are learned fastest.",
         *(f"# EDIT: {_comment(line)}" for line in draft.to_edit),
         "labels:",
         *(f"  {_scalar(name)}: {_scalar(words)}" for name, words in draft.labels.words.items()),
     ]
     if draft.labels.kind == "ordinal":
-        lines.append("kind: ordinal  # the labels are numbers; an answer also has their mean")
+        lines.append("kind: ordinal  # the labels are numbers; a prediction includes their mean")
     lines += [
         f"metrics: [{', '.join(draft.metrics)}]  # {_comment(reasons['metrics'])}",
         f"max_tokens: {draft.max_tokens}  # {_comment(reasons['max_tokens'])}",
@@ -38,20 +38,20 @@ def task_file_text(draft: Draft, *, command: str) -> str:
         f"  label: {_scalar(draft.label)}  # {_comment(reasons['label'])}",
     ]
     if set(draft.source) == {"train"}:
-        lines.append("  # validation: rows.csv  # left out: a tenth of the training rows")
+        lines.append("  # validation: rows.csv  # if omitted: a tenth of the training rows")
     if draft.labels.values:
-        lines.append("  label_values:  # what stands in that column, to the label's name")
+        lines.append("  label_values:  # value in that column: name of the label")
         lines += [f"    {_scalar(value)}: {_scalar(name)}" for value, name in draft.labels.values.items()]
     if draft.labels.round_to is not None:
-        lines.append(f"  round_to: {draft.labels.round_to}  # a label's number is rounded to this step")
+        lines.append(f"  round_to: {draft.labels.round_to}  # label numbers are rounded to this step")
     if draft.columns:
-        lines.append("  columns:  # a field of the template, to its column")
+        lines.append("  columns:  # field of the template: its column")
         lines += [f"    {_scalar(field)}: {_scalar(column)}" for field, column in draft.columns.items()]
     return "\n".join(lines) + "\n"
 
 
 def _scalar(text: str) -> str:
-    """A text as YAML: plain where that is safe for every reader."""
+    """Return a text as a YAML scalar, unquoted if every YAML reader agrees on it."""
     plain = yaml.safe_dump(text, allow_unicode=True, width=10**6).removesuffix("\n").removesuffix("\n...")
     if plain == text and "#" not in text:
         return text
@@ -59,5 +59,5 @@ def _scalar(text: str) -> str:
 
 
 def _comment(text: str) -> str:
-    """A text that stays on its line."""
+    """Return a text as a single line."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())

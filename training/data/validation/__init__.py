@@ -1,1 +1,1 @@
-"""What is wrong with a task's rows: every fault that training would stop at, and what it would learn badly from."""
+"""Checks of a task's rows and labels: errors that would stop training, and warnings about data that harms it."""

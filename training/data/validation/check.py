@@ -1,4 +1,4 @@
-"""Checks a task's rows and labels before training."""
+"""`check_rows`: all checks of a task's rows and labels before training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ Pieces = Callable[[Sequence[str]], list[list[int]]]
 
 @dataclass(frozen=True, slots=True)
 class CheckedRows:
-    """What was read and what was found, errors first."""
+    """The counts and findings of a check, errors first."""
 
     rows: dict[str, int]
     """Examples by role."""
@@ -40,18 +40,18 @@ class CheckedRows:
 
     @property
     def num_errors(self) -> int:
-        """Kinds of faults that training refuses."""
+        """The number of findings that prevent training."""
         return sum(each.level == "error" for each in self.findings)
 
 
 def check_rows(
     task: TaskFile, sources: RowSources, *, pieces: Pieces, refusal: Callable[[], str | None]
 ) -> CheckedRows:
-    """Read a task's files to their ends and check them.
+    """Read a task's files completely and check them.
 
     Args:
-        pieces: token ids of texts, as the backbone reads them
-        refusal: why the backbone builds no label trie of the task's words, None where it does
+        pieces: the backbone's token ids of texts
+        refusal: returns why no label trie can be built from the task's words, or None
     """
     train = read_sheet("train", sources.train, task)
     sheets = [train, *([read_sheet("validation", sources.validation, task)] if sources.validation else [])]
@@ -70,12 +70,12 @@ def check_rows(
         *(each for sheet in sheets for each in unprintable_rows(sheet)),
         *(each for sheet in sheets for each in _truncated_rows(sheet, task, pieces)),
     ]
-    found.sort(key=lambda each: each.level)  # stable, and `error` stands before `warning`
+    found.sort(key=lambda each: each.level)  # stable, and `error` sorts before `warning`
     return CheckedRows({sheet.role: len(sheet.examples) for sheet in sheets}, counts, tuple(found))
 
 
 def _truncated_rows(sheet: Sheet, task: TaskFile, pieces: Pieces) -> list[Finding]:
-    """Rows that training and evaluation cut; a server refuses them or cuts them, as its caller says."""
+    """Find rows that training and evaluation truncate, and that a server truncates or rejects."""
     lengths = [len(ids) + 1 for ids in pieces([row.example.text for row in sheet.examples])]
     places = [
         f"{row.place}: {length} tokens, {shortened(row.example.text)}"

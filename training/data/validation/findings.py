@@ -1,11 +1,11 @@
-"""One kind of fault in a task's rows, how often it is met, and where for example."""
+"""`Finding`: a kind of fault in a task's rows, with its count and examples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["error", "warning"]
-"""`error`: training refuses; `warning`: it goes on."""
+"""`error`: training refuses to start; `warning`: it starts."""
 
 
 MAX_EXAMPLES = 3
@@ -13,11 +13,11 @@ MAX_EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A fault of one kind."""
+    """A kind of fault, with its count and examples."""
 
     level: Level
     code: str
-    """A name that programs can go by: `unknown-label`."""
+    """A stable name for programs: `unknown-label`."""
     message: str
     count: int
     examples: tuple[str, ...] = ()
@@ -25,11 +25,11 @@ class Finding:
 
 
 def finding(level: Level, code: str, message: str, places: Sequence[str]) -> list[Finding]:
-    """The finding of so many places, the first few of them for examples; none of none."""
+    """Return a finding with the first places as examples, or nothing if there are no places."""
     return [Finding(level, code, message, len(places), tuple(places[:MAX_EXAMPLES]))] if places else []
 
 
 def shortened(text: str, *, length: int = 60) -> str:
-    """A text as an example shows it: its beginning, on one line, in quotes, what cannot be printed spelt out."""
+    """Shorten a text for an example: its beginning, on one line, quoted and escaped."""
     line = " ".join(text.split())
     return repr(line if len(line) <= length else line[: length - 1] + "…")

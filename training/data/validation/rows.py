@@ -1,4 +1,4 @@
-"""A task's files read to their ends: the rows that are examples, and every one that is none, with the reason."""
+"""Checks of rows: reading errors, duplicates, conflicts, leakage, and odd texts."""
 
 import re
 import unicodedata
@@ -17,12 +17,12 @@ from training.task.task_file import TaskFile
 
 @dataclass(frozen=True, slots=True)
 class PlacedExample:
-    """An example, and where it stands: `train.csv: line 7`."""
+    """An example and its place: `train.csv: line 7`."""
 
     place: str
     example: Example
     key: str
-    """What its text is the same by: case, spaces and the form of a letter are no difference."""
+    """The text normalised for comparison: case, spacing and Unicode form are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class Sheet:
     """`train` or `validation`."""
     examples: tuple[PlacedExample, ...]
     unknown_labels: tuple[tuple[str, str], ...]
-    """Places, and what stands there for a label."""
+    """Each place, and the unknown label in it."""
     faults: tuple[str, ...]
-    """Rows that are no examples for another reason, and files that cannot be read; each begins with its place."""
+    """Other rows and files that cannot be read; each text begins with its place."""
 
 
 def read_sheet(role: str, paths: Sequence[Path], task: TaskFile) -> Sheet:
-    """Read a role's files; nothing in them raises."""
+    """Read the files of a role, collecting errors instead of raising them."""
     examples: list[PlacedExample] = []
     unknown: list[tuple[str, str]] = []
     faults: list[str] = []
@@ -66,17 +66,17 @@ def _normalised(text: str) -> str:
 
 
 def _keep(faults: list[str], path: Path, fault: InvalidData) -> None:
-    """Note a fault under its file's name, as the rows are."""
+    """Record a fault under its file's name."""
     faults.append(f"{path.name}{str(fault).removeprefix(str(path))}")
 
 
 _STRANGE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\ufffd\u200b\u2060]")
-"""Control characters but tab and line ends, byte-order marks, the mark of a character that was lost, spaces of no
-width; joiners belong to Persian and emoji."""
+"""Control characters except tab and line ends, byte-order marks, replacement characters and zero-width spaces. Joiners
+are allowed, since Persian and emoji use them."""
 
 
 def unreadable_rows(sheets: Iterable[Sheet]) -> list[Finding]:
-    """Rows and files that are no examples, and files without rows enough."""
+    """Find rows and files that cannot be read, and files without rows."""
     found = []
     for sheet in sheets:
         found += finding("error", "bad-row", f"{sheet.role}: rows that cannot be read", sheet.faults)
@@ -86,31 +86,31 @@ def unreadable_rows(sheets: Iterable[Sheet]) -> list[Finding]:
 
 
 def too_few_rows(train: Sheet, *, has_validation: bool) -> list[Finding]:
-    """Training holds a tenth out to choose by, and another to report on where no validation rows are; groups whole."""
+    """Check that a tenth of the training rows, in whole groups, can be held out; twice without validation rows."""
     rows = len(train.examples)
     left = rows if has_validation else rows - int(rows * HELD_OUT_SHARE)
     if rows and (int(rows * HELD_OUT_SHARE) < 1 or int(left * HELD_OUT_SHARE) < 1):
-        return finding("error", "too-few-rows", f"train: {rows} rows are too few to hold a tenth out", [train.role])
+        return finding("error", "too-few-rows", f"train: {rows} rows are too few to hold out a tenth", [train.role])
     groups = {row.example.group for row in train.examples} - {None}
     if groups and len(groups) < (needed := 2 if has_validation else 3):
-        message = f"train: groups of its {rows} rows: {len(groups)}, at least {needed} to hold whole ones out"
+        message = f"train: {len(groups)} groups in {rows} rows, expected at least {needed} to hold out whole groups"
         return finding("error", "too-few-rows", message, [train.role])
     return []
 
 
 def repeated_rows(sheet: Sheet) -> list[Finding]:
-    """Rows whose text and label another row of the file has."""
+    """Find rows with the text and label of an earlier row of the file."""
     seen: dict[tuple[str, int], str] = {}
     places = []
     for row in sheet.examples:
         first = seen.setdefault((row.key, row.example.label), row.place)
         if first != row.place:
-            places.append(f"{row.place} as {first}: {shortened(row.example.text)}")
-    return finding("warning", "duplicate-row", f"{sheet.role}: rows that stand there already", places)
+            places.append(f"{row.place} repeats {first}: {shortened(row.example.text)}")
+    return finding("warning", "duplicate-row", f"{sheet.role}: repeated rows", places)
 
 
 def conflicting_rows(sheets: Iterable[Sheet], label_names: Sequence[str]) -> list[Finding]:
-    """Rows whose text another row has under another label, in either file."""
+    """Find rows with the text of another row but a different label, in either file."""
     seen: dict[str, PlacedExample] = {}
     places = []
     for row in (row for sheet in sheets for row in sheet.examples):
@@ -118,24 +118,24 @@ def conflicting_rows(sheets: Iterable[Sheet], label_names: Sequence[str]) -> lis
         if first.example.label != row.example.label:
             ours, theirs = label_names[row.example.label], label_names[first.example.label]
             places.append(f"{row.place} {ours!r}, {first.place} {theirs!r}: {shortened(row.example.text)}")
-    return finding("warning", "conflicting-row", "the same text under another label", places)
+    return finding("warning", "conflicting-row", "the same text with different labels", places)
 
 
 def leaked_rows(train: Sheet, validation: Sheet) -> list[Finding]:
-    """Validation rows whose text was trained on: their figure says less than it seems to."""
+    """Find validation rows whose text is also a training row, which makes their scores optimistic."""
     trained = {row.key: row.place for row in reversed(train.examples)}
     places = [
-        f"{row.place} as {trained[text]}: {shortened(row.example.text)}"
+        f"{row.place} repeats {trained[text]}: {shortened(row.example.text)}"
         for row in validation.examples
         if (text := row.key) in trained
     ]
     share = len(places) / max(1, len(validation.examples))
-    message = f"validation: {100 * share:.1f} % of the texts are in the training rows too"
+    message = f"validation: {100 * share:.1f} % of the texts also occur in the training rows"
     return finding("warning", "leakage", message, places)
 
 
 def empty_rows(sheet: Sheet) -> list[Finding]:
-    """Rows with a field of nothing but space."""
+    """Find rows with a blank field."""
     places = [
         f"{row.place}: field {name!r} is {value!r}"
         for row in sheet.examples
@@ -146,9 +146,9 @@ def empty_rows(sheet: Sheet) -> list[Finding]:
 
 
 def unprintable_rows(sheet: Sheet) -> list[Finding]:
-    """Rows with control characters, or with ones that a broken conversion leaves."""
+    """Find rows with control characters or the residue of a broken conversion."""
     places = []
     for row in sheet.examples:
         if (strange := _STRANGE.search(row.example.text)) is not None:
             places.append(f"{row.place}: U+{ord(strange[0]):04X} in {shortened(row.example.text)}")
-    return finding("warning", "non-printable", f"{sheet.role}: characters that nobody typed", places)
+    return finding("warning", "non-printable", f"{sheet.role}: unprintable characters", places)

@@ -183,7 +183,7 @@ def test_a_parquet_file_cut_short_is_refused(tmp_path: Path) -> None:
 def test_a_ragged_csv_is_refused_by_its_line(tmp_path: Path, row: str) -> None:
     path = tmp_path / "rows.csv"
     path.write_text(f"text,label\nclear,sun\n{row}\n")
-    assert refusal(path) == "line 3: not 2 columns as the header has"
+    assert refusal(path) == "line 3: expected 2 columns, as in the header"
 
 
 def test_a_csv_line_number_counts_the_lines_inside_quotes(tmp_path: Path) -> None:

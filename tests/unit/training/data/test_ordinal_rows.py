@@ -33,7 +33,7 @@ def test_an_example_knows_its_group_and_its_fields(tmp_path: Path) -> None:
 def test_a_row_without_a_group_is_refused_where_the_task_has_groups(tmp_path: Path, group: object) -> None:
     path = tmp_path / "rows.jsonl"
     write_jsonl(path, [{"text": "a", "label": "sun", "page": 0}, {"text": "b", "label": "sun", "page": group}])
-    expected = f"line 2: field 'page' is {group!r}, expected what the row is judged with"
+    expected = f"line 2: field 'page' is {group!r}, expected the group of the row"
     assert refusal(path, group="page") == expected
     assert len(read_examples(path, task_of(path)).examples) == 2
 

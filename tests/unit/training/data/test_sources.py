@@ -86,12 +86,12 @@ def test_the_test_rows_stand_in_where_there_are_no_validation_rows(hub: Hub) -> 
     ("text", "expected"),
     [
         ("weather-people/weather", "several configurations, expected one of ice, sea, sky"),
-        ("weather-people/weather:mud", "no configuration 'mud', expected one of ice, sea, sky"),
-        ("weather-people/weather:ice", "no split 'train', it has validation"),
-        ("weather-people/other", "the Hub has none of that name, or it is private"),
-        ("weather-people/gated", "it is gated: ask its owner"),
-        ("not an id", "is no data set of the Hub"),
-        ("../up", "the Hub refused"),
+        ("weather-people/weather:mud", "unknown configuration 'mud', expected one of ice, sea, sky"),
+        ("weather-people/weather:ice", "no split 'train', only validation"),
+        ("weather-people/other", "unknown or private; set HF_TOKEN"),
+        ("weather-people/gated", "it is gated; request access"),
+        ("not an id", "is not the id of a data set on the Hub"),
+        ("../up", "the Hub rejected the request"),
     ],
 )
 def test_a_data_set_that_cannot_be_had_is_refused_with_the_reason(hub: Hub, text: str, expected: str) -> None:
@@ -102,7 +102,7 @@ def test_a_data_set_that_cannot_be_had_is_refused_with_the_reason(hub: Hub, text
 
 def test_a_commit_that_the_hub_does_not_have_is_refused_by_name(hub: Hub) -> None:
     gone = "f" * 40
-    assert f"no commit {gone!r} of its Parquet files" in refusal("weather-people/weather:sky", revision=gone)
+    assert f"no Parquet conversion {gone!r}" in refusal("weather-people/weather:sky", revision=gone)
 
 
 def test_a_hub_out_of_reach_is_refused_with_a_way_out(hub: Hub) -> None:
@@ -197,10 +197,10 @@ def test_a_directory_without_validation_rows_has_none_and_one_of_training_and_te
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        ([], "no training rows: it has no file of rows"),
-        (["rows.csv"], "no training rows: it has rows.csv"),
-        (["train.csv", "train.jsonl"], r"several files could be its train rows \(train.csv, train.jsonl\)"),
-        (["train.csv", "dev.csv", "val.csv"], r"several files could be its validation rows \(dev.csv, val.csv\)"),
+        ([], "no training rows: found no data files"),
+        (["rows.csv"], "no training rows: found rows.csv"),
+        (["train.csv", "train.jsonl"], r"several files could hold its train rows \(train.csv, train.jsonl\)"),
+        (["train.csv", "dev.csv", "val.csv"], r"several files could hold its validation rows \(dev.csv, val.csv\)"),
     ],
 )
 def test_a_directory_that_leaves_doubt_is_refused(tmp_path: Path, names: list[str], expected: str) -> None:

@@ -187,5 +187,5 @@ def test_groups_that_leave_no_row_to_train_on_are_refused(tmp_path: Path, has_va
     task = task_of(train, train if has_validation else None, group="page")
     with pytest.raises(InvalidData) as caught:
         read_split(task, split="honest", seed=0)
-    told = "a tenth of 30 rows in whole groups is 30 rows, which leaves none to train on"
+    told = "a tenth of 30 rows in whole groups is 30 rows, which leaves no training rows"
     assert str(caught.value) == f"{train}: {told}"

@@ -87,17 +87,17 @@ def test_what_is_asked_for_is_not_guessed(tmp_path: Path) -> None:
     drafted = draft(path, label="mood", text=["other", "text"])
     assert drafted.template == "other: {other} text: {text}"
     assert drafted.label == "mood"
-    with pytest.raises(InvalidData, match="no column 'mod', expected one of text, other, label, mood"):
+    with pytest.raises(InvalidData, match="unknown column 'mod', expected one of text, other, label, mood"):
         draft(path, label="mod")
 
 
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"text": words, "id": lambda n: f"x{n}"}, "no column could be the label: 'text' .* name it with --label"),
-        ({"n": int, "label": bool}, "no column could be the text beside the label 'label'"),
-        ({"text": words, "label": "same"}, "no column could be the label"),
-        ({"text": words, "score": lambda n: 10.0**n}, "too wide a range"),
+        ({"text": words, "id": lambda n: f"x{n}"}, "found no label column among 'text' .* name it with --label"),
+        ({"n": int, "label": bool}, "found no text column in addition to the label 'label'"),
+        ({"text": words, "label": "same"}, "found no label column among"),
+        ({"text": words, "score": lambda n: 10.0**n}, "the range is too wide"),
     ],
 )
 def test_rows_that_no_task_can_be_guessed_from_are_refused(
@@ -226,7 +226,7 @@ def test_the_example_csv_becomes_a_sound_task(tmp_path: Path) -> None:
     out = tmp_path / "tasks" / "tickets.yaml"
     answer = superpos("task", "init", TICKETS, "--out", out)
     assert answer.code == 0, answer.stderr
-    assert "6 different values" in answer.text
+    assert "6 distinct values" in answer.text
     task = parse_task_file(out.read_text(encoding="utf-8"), path=out, variables={})
     assert task.name == "tickets"
     assert task.spec.template == "text: {text}"

@@ -66,7 +66,7 @@ def test_a_csv_is_read_past_its_ragged_lines(tmp_path: Path) -> None:
     result = check(task_of(path, spec=SPEC))
     assert result.rows == {"train": 20}
     assert result.findings[0].count == 20
-    assert result.findings[0].examples[0] == "train.csv: line 3: not 2 columns as the header has"
+    assert result.findings[0].examples[0] == "train.csv: line 3: expected 2 columns, as in the header"
 
 
 def test_unknown_labels_come_with_the_one_that_may_be_meant(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_label_words_that_the_backbone_cannot_tell_apart_are_an_error(tmp_path: 
 def test_the_same_row_twice_is_a_duplicate_whatever_its_case_and_spaces(tmp_path: Path) -> None:
     found = checked(tmp_path, [*GOOD, {"text": " ROW  0 ", "label": "positive"}])
     assert list(found) == ["duplicate-row"]
-    assert found["duplicate-row"].examples == ("train.jsonl: line 31 as train.jsonl: line 1: 'ROW 0'",)
+    assert found["duplicate-row"].examples == ("train.jsonl: line 31 repeats train.jsonl: line 1: 'ROW 0'",)
 
 
 def test_the_same_text_under_another_label_is_a_conflict_also_across_files(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_validation_texts_among_the_training_rows_are_leaks(tmp_path: Path) -> N
     found = checked(tmp_path, GOOD, validation)
     assert (found["leakage"].count, found["leakage"].level) == (2, "warning")
     assert "50.0 %" in found["leakage"].message
-    assert found["leakage"].examples[0] == "validation.jsonl: line 1 as train.jsonl: line 4: 'Row 3'"
+    assert found["leakage"].examples[0] == "validation.jsonl: line 1 repeats train.jsonl: line 4: 'Row 3'"
 
 
 @pytest.mark.parametrize("text", ["", "  \n\t"])
@@ -185,7 +185,7 @@ def test_label_words_that_begin_alike_are_told_of(tmp_path: Path) -> None:
     rows = [{"text": f"{n}", "label": "abc"[n % 3]} for n in range(30)]
     found = checked(tmp_path, rows, spec=spec)
     assert found["shared-first-piece"].examples == ("'sunny', 'sad day'",)
-    assert found["prefix-label"].examples == ("'sunny' begins 'sad day'",)
+    assert found["prefix-label"].examples == ("'sunny' is a prefix of 'sad day'",)
 
 
 ANY_ROW = st.fixed_dictionaries(

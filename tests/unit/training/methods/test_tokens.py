@@ -68,7 +68,7 @@ def test_common_tokens_are_among_the_first_of_the_vocabulary() -> None:
     generator = torch.Generator().manual_seed(0)
     ids = sample_token_ids(4_997, vocab_size=32_128, generator=generator, sampling="common")
     assert sorted(ids.tolist()) == list(range(3, 5_000))
-    with pytest.raises(InvalidArguments, match="4998 tokens cannot be sampled, the backbone has 4997"):
+    with pytest.raises(InvalidArguments, match="cannot sample 4998 tokens, the backbone has 4997"):
         sample_token_ids(4_998, vocab_size=32_128, generator=generator, sampling="common")
 
 

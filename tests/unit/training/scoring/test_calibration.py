@@ -83,7 +83,7 @@ def test_few_rows_leave_the_temperature_at_one_and_say_so() -> None:
     log_probs, labels = drawn(49, 2, temperature=3)
     fit = fit_calibration(log_probs, labels, spec=spec(2))
     assert fit.calibration.temperature == 1
-    assert fit.notes == ("the temperature stays 1: 49 held-out rows, 50 are needed",)
+    assert fit.notes == ("the temperature stays 1: 49 held-out rows, expected at least 50",)
 
 
 def test_many_labels_leave_it_at_one_unless_asked_or_scored_whole_anyway() -> None:
@@ -101,7 +101,7 @@ def test_what_was_served_stays_where_nothing_better_is_fitted() -> None:
     before = Calibration(temperature=1.7, abstain_threshold=0.8)
     fit = fit_calibration(*drawn(49, 2, temperature=3), spec=spec(2), before=before)
     assert (fit.calibration, fit.is_fitted) == (before, False)
-    assert fit.notes == ("the temperature stays 1.7: 49 held-out rows, 50 are needed",)
+    assert fit.notes == ("the temperature stays 1.7: 49 held-out rows, expected at least 50",)
     assert fit.coverage is not None
     other = fit_calibration(*drawn(400, 2, temperature=3), spec=spec(2), before=before)
     assert other.calibration.temperature == pytest.approx(3, rel=0.2)

@@ -184,11 +184,11 @@ def test_label_values_and_columns_are_read_as_text(tmp_path: Path) -> None:
         ("max_tokens: 32", "max_tokens: 32\nmetrics: [f1, bleu]", ["metrics.1", "'bleu'"]),
         ("max_tokens: 32", "max_tokens: 32\nmetrics: []", ["metrics:", "at least 1"]),
         ("max_tokens: 32", "max_tokens: 32\nmetric: f1\nmetrics: [f1]", ["metric:", "'f1'"]),
-        ("max_tokens: 32", "max_tokens: 32\nmetrics: [f1, f1]", ["metrics:", "'f1', 'f1'", "twice"]),
+        ("max_tokens: 32", "max_tokens: 32\nmetrics: [f1, f1]", ["metrics:", "'f1', 'f1'", "repeated"]),
         ("max_tokens: 32", "max_tokens: 32\nmetric: spearman", ["metrics:", "'spearman'", "kind: ordinal"]),
         ("max_tokens: 32", "max_tokens: 32\nmetrics: [f1a, exact_match]", ["data:", "`group`"]),
         ("max_tokens: 32", "max_tokens: 32\npositive: hail", ["positive:", "'hail'", "sun, rain"]),
-        ("rain: rainy}", "rain: rainy, hail: hail}\nmetric: f1", ["positive:", "1 of 3 labels"]),
+        ("rain: rainy}", "rain: rainy, hail: hail}\nmetric: f1", ["positive:", "1 with 3 labels"]),
         ("max_tokens: 32", "max_tokens: 32\nkind: ordinal", ["ordinal", "'sun'"]),
         (
             "  train: train.jsonl",

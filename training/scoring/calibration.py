@@ -127,7 +127,7 @@ def fit_threshold(probabilities: Floats, labels: Labels, *, precision: float) ->
     """Return the threshold on the best calibrated probability that answers the most rows with a wanted precision.
 
     The lower bound of the precision (Wilson, one-sided 90 %) must reach the wanted one, so that a few rows that happen
-    to be right do not suffice. The threshold lies halfway between two probabilities, since scores may differ in their
+    to be right do not suffice. The threshold is halfway between two probabilities, since scores may differ in their
     last digits from batch to batch.
 
     Args:

@@ -1,6 +1,6 @@
 # `make serve` and `make test` set up everything that they need, starting from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check prose format bench bench-peers acceptance conformance fuzz bundled platform secrets image lock clean
+.PHONY: help setup serve test test-fast check prose format bench bench-peers acceptance conformance fuzz bundled platform secrets image lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -37,8 +37,11 @@ image: setup ## Build the image, run it confined, build it again after a change
 secrets: ## Make docker-compose.yml's secrets in deploy/secrets
 	@$(PYTHON) -m deploy.secret_files
 
-test: setup ## Run the tests
+test: setup ## Run all tests
 	$(BIN)/pytest --numprocesses auto --dist loadfile
+
+test-fast: setup ## Run the tests that are not marked slow
+	$(BIN)/pytest --numprocesses auto --dist loadfile -m "not slow"
 
 check: $(VENV)/ready prose ## Check format, lint, types, import contracts and prose
 	$(BIN)/ruff format --check .

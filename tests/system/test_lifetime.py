@@ -46,7 +46,7 @@ def build(tiny_t5: Path, tmp_path: Path, cache_dir: Path) -> Callable[[], Runtim
 
 def counts(runtime: Runtime) -> dict[Key, float]:
     """Usage that reached the store."""
-    return runtime.monitoring.counters._ledger.read("usage")
+    return runtime.monitoring.counters._store.read("usage")
 
 
 @pytest.mark.parametrize("name", STOPPED)

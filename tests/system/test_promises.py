@@ -95,7 +95,7 @@ def test_a_full_queue_refuses_with_retry_after_and_loses_nothing(serve: Serve, t
             refused = server.classify("sentiment", "one too many")
             assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
             assert int(refused.headers["Retry-After"]) >= 1
-            assert "4 rows of tenant 'default' wait" in refused.json()["detail"]
+            assert "tenant 'default' has 4 rows queued" in refused.json()["detail"]
         assert [future.result(30).status_code for future in waiting] == [200] * 4
     assert server.client.get("/healthz/ready").json()["queued_rows"] == 0
 

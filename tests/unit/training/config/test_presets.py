@@ -1,10 +1,9 @@
 """Presets: published recipes, under what is asked for and over the methods' own defaults."""
 
 import pytest
-import typer.main
 from support.cli import superpos
 
-from cli.main import app
+from cli.main import load_command
 from training.config.arguments import ARGUMENTS, TrainArguments, default_of, option_of
 from training.config.choices import MethodName
 from training.config.presets import PRESETS, train_arguments
@@ -78,7 +77,7 @@ def test_the_command_of_a_run_names_no_option_that_it_would_refuse(method: Metho
 
 
 def test_every_argument_is_an_option_of_train_and_a_run_with_sources_can_be_repeated() -> None:
-    train = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
+    train = load_command("train")
     options = {name for parameter in train.params for name in parameter.opts}
     assert {option_of(name) for name in ARGUMENTS} <= options
     arguments = TrainArguments(method="mixture", sources=("a", "b"))

@@ -25,36 +25,41 @@ app = typer.Typer(
     epilog="An interrupted grid resumes with the same --out. Processes with different --tasks can share a folder.",
 )
 
-GridOption = Annotated[Path, typer.Option("--out", help="The grid's folder.")]
+GridOption = Annotated[Path, typer.Option("--out", help="Folder of the grid.")]
 TasksOption = Annotated[
     str, typer.Option(help="Task files of --task-files by name, with commas; they need SUPERPOS_DATA.")
 ]
 MethodsOption = Annotated[
     str | None, typer.Option(help="Variants by name, with commas; --dry-run lists them. (default: the table's)")
 ]
-SeedsOption = Annotated[str, typer.Option(help="With commas; whole tables of the first come before the next.")]
-QuickOption = Annotated[
-    bool, typer.Option("--quick", help="100 steps of 16 rows, 200 selection and 400 report rows: for two cores.")
+SeedsOption = Annotated[
+    str, typer.Option(help="Seeds, separated by commas; each seed completes its table before the next starts.")
 ]
-StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps at most. (default: 80 epochs, as the paper)")]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Training rows at most.")]
-EvalRowsOption = Annotated[int | None, typer.Option(min=1, help="Selection and report rows at most, each.")]
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="100 steps of 16 rows, 200 selection and 400 report rows; enough for two cores.")
+]
+StepsOption = Annotated[
+    int | None, typer.Option(min=1, help="Maximum number of steps. (default: 80 epochs, as in the paper)")
+]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Maximum number of training rows.")]
+EvalRowsOption = Annotated[
+    int | None, typer.Option(min=1, help="Maximum number of selection rows, and of report rows.")
+]
 SplitOption = Annotated[
-    Literal["honest", "paper"], typer.Option(help="paper: choose the best epoch on the reported rows, as it does.")
+    Literal["honest", "paper"],
+    typer.Option(help="paper: select the best epoch on the reported rows, as the paper does."),
 ]
 SlotsOption = Annotated[int, typer.Option(min=1, max=64, help="Prompts that train in one packed batch.")]
-DryOption = Annotated[bool, typer.Option("--dry-run", help="List the cells that are left, and train nothing.")]
+DryOption = Annotated[bool, typer.Option("--dry-run", help="List the unfinished cells without training.")]
 PlainOption = Annotated[bool, typer.Option("--plain", help="Print one line per run, for logs.")]
-SourceOption = Annotated[
-    list[str] | None, typer.Option(help="ATTEMPT: the folder of an adapter that it mixes; repeatable.")
-]
-TaskFilesOption = Annotated[Path, typer.Option(help="The folder of the task files.")]
+SourceOption = Annotated[list[str] | None, typer.Option(help="ATTEMPT: folder of an adapter to mix; repeatable.")]
+TaskFilesOption = Annotated[Path, typer.Option(help="Folder of the task files.")]
 
 _TASKS = "qqp,qnli,mnli,sst2,stsb,mrpc,cola,multirc,rte,cb,copa,wic,boolq"
 
 
 def _command(part: Part, about: str) -> None:
-    """Add one table's command: all take the same options."""
+    """Add the command of one table; all have the same options."""
 
     @backbone_options("device", "precision", "threads")
     def run(
@@ -113,7 +118,7 @@ def results(
     backbone: BackboneOptions,
     json_file: Annotated[Path, typer.Option("--json", help="The file to write.")],
 ) -> None:
-    """Write the results of a folder's finished runs into one JSON file.
+    """Write the results of a grid's finished runs into one JSON file.
 
     \b
         superpos paper results runs/paper --json docs/results/embedded.json
@@ -123,7 +128,7 @@ def results(
 
     found = collect(folder, load_backbone(backbone))
     if not found.cells:
-        raise CommandError(f"{folder} holds no finished run of a grid")
+        raise CommandError(f"{folder} has no finished run of a grid")
     write_results(json_file, found)
     out.print(f"{json_file}: {len(found.cells)} runs", markup=False)
 
@@ -133,9 +138,9 @@ def restore(
     json_file: Annotated[Path, typer.Argument(metavar="JSON", help="What `superpos paper results` wrote.")],
     out_folder: GridOption = Path("runs/paper"),
 ) -> None:
-    """Put the runs of a results file into a grid's folder as finished, to continue a grid that ran elsewhere.
+    """Restore the runs of a results file into a grid's folder, to resume a grid that ran elsewhere.
 
-    A run's other files (adapter, curve of each step, p′) are not in the results file: Figure 2d needs new runs.
+    The file has only the results of the runs, without adapters, step curves and p′: Figure 2d needs new runs.
 
     \b
         superpos paper restore docs/results/embedded.json --out runs/paper
@@ -145,17 +150,17 @@ def restore(
 
     cells = read_results(json_file).cells
     count = restore_cells(out_folder, cells)
-    out.print(f"{out_folder}: {count} of {len(cells)} runs restored, the others are there", markup=False)
+    out.print(f"{out_folder}: {count} of {len(cells)} runs restored, the others exist already", markup=False)
 
 
 @app.command()
 def render(
     json_files: Annotated[list[Path], typer.Argument(metavar="JSON...", help="What `superpos paper results` wrote.")],
-    out_file: Annotated[Path, typer.Option("--out", help="Path of the page; plots go to `images` next to it.")] = Path(
+    out_file: Annotated[Path, typer.Option("--out", help="The page to write; plots go to `images` next to it.")] = Path(
         "docs/results.md"
     ),
 ) -> None:
-    """Write the page of results: tables, claims and plots, from the JSON files alone.
+    """Write the results page with tables, claims and plots from the JSON files.
 
     \b
         superpos paper render docs/results/*.json --out docs/results.md
@@ -192,7 +197,7 @@ def _grid(
     try:
         numbers = tuple(int(seed) for seed in seeds.split(","))
     except ValueError as exc:
-        raise CommandError(f"--seeds is {seeds!r}, expected whole numbers with commas between them") from exc
+        raise CommandError(f"--seeds is {seeds!r}, expected whole numbers separated by commas") from exc
     variants = tuple(variant(name, sources) for name in names)
     return Grid(variants=variants, tasks=tuple(tasks.split(",")), seeds=numbers, split=split, budget=budget)
 

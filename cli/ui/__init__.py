@@ -1,1 +1,1 @@
-"""Tables and live displays of commands. Nothing here computes results."""
+"""Terminal output: progress displays and result tables. The commands decide what is shown when."""

@@ -1,4 +1,4 @@
-"""Tables of prompts and what they are worth, the best constant answer below them."""
+"""Tables of prompts with their metrics, above the best constant answer."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class MetricsTable:
-    """Return a table of prompts on the same rows of one task: each metric, their mean, and the loss."""
+    """A table with one row per prompt, scored on the same rows; columns are the metrics, their mean, and the loss."""
 
     def __init__(self, title: str, scoring: "Scoring") -> None:
         from training.task.scoring import METRIC_TITLES
@@ -26,7 +26,7 @@ class MetricsTable:
         self._constant: list[str] | None = None
 
     def add(self, name: str, metrics: "Metrics", intervals: Mapping[str, "Interval"] | None = None) -> None:
-        """One prompt's row, with the 95 % intervals of its metrics where they are known."""
+        """Add a prompt, with the 95 % intervals of its metrics if given."""
         figures = metrics.figures()
         bounds = {} if intervals is None else {column: f" ({intervals[column]})" for column in self._columns}
         cells = [f"{figures[column]:.4f}{bounds.get(column, '')}" for column in (*self._columns, "loss")]
@@ -34,7 +34,7 @@ class MetricsTable:
         self._constant = [f"{figures[f'constant_{column}']:.4f}" for column in self._columns]
 
     def add_mean(self, name: str, prompts: Sequence["Metrics"]) -> None:
-        """Mean and standard deviation over prompts (population, as in the paper's Table 2)."""
+        """Add the mean and population standard deviation over prompts, as in the paper's Table 2."""
         cells = []
         for column in (*self._columns, "loss"):
             values = [metrics.figures()[column] for metrics in prompts]
@@ -42,11 +42,11 @@ class MetricsTable:
         self._table.add_row(name, *cells)
 
     def add_section(self) -> None:
-        """A line below the rows so far."""
+        """Draw a line below the rows so far."""
         self._table.add_section()
 
     def finished(self) -> Table:
-        """The table, with the best that one answer for every row would have been worth."""
+        """Return the table, with the best score of a constant answer as the last row."""
         if self._constant is not None:
             self._table.add_section()
             self._table.add_row("best constant answer", *self._constant, style="dim")

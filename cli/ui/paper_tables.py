@@ -16,7 +16,7 @@ Part = Literal["table1", "table2", "table3", "fig2"]
 
 
 def print_part(part: Part, grid: "Grid", folder: Path, backbone: "Backbone") -> None:
-    """Print a table of what is finished of a grid; of Figure 2, also draw the plots into its folder."""
+    """Print the table of a grid's finished runs; for Figure 2, also draw the plots into its folder."""
     from training.paper.grid_folder import collect
 
     found = collect(folder, backbone)
@@ -59,6 +59,6 @@ def _show_table(part: Part, grid: "Grid", results: "Results") -> None:
     print_table(shown)
     if not table.published:
         out.print(
-            f"{results.backbone.id} is not one of the paper's backbones: there are no published numbers to compare",
+            f"{results.backbone.id} is not one of the paper's backbones; there are no published results to compare with",
             markup=False,
         )

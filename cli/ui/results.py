@@ -1,4 +1,4 @@
-"""Results of trained prompts in one table: each prompt, means over seeds or folds, and the best of a task."""
+"""Tables of trained prompts: each run, means over seeds or folds, and the best run of each task."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_results(plans: Sequence["RunPlan"]) -> list[tuple["TaskFile", "RunResult"]]:
-    """Print the results of all runs that have any, and return the best of each task by its selection rows."""
+    """Print the results of the finished runs, and return the best run of each task by its selection rows."""
     from training.runs.layout import RESULT
     from training.runs.run_result import read_run_result
 
@@ -40,7 +40,7 @@ def print_results(plans: Sequence["RunPlan"]) -> list[tuple["TaskFile", "RunResu
         if outcome.calibration is not None:
             out.print(outcome.calibration, markup=False)
         if outcome.digest is None:
-            err.print(f"{outcome.folder}: its method leaves no adapter, only figures", markup=False)
+            err.print(f"{outcome.folder}: its method produces no adapter, only metrics", markup=False)
         else:
             out.print(f"{outcome.folder / 'adapter'} {outcome.digest}", markup=False)
     return best
@@ -65,7 +65,7 @@ def _task_table(task: "TaskFile", outcomes: Sequence["RunResult"]) -> Table:
 
 
 def _add_folds(table: MetricsTable, outcomes: Sequence["RunResult"], task: "TaskFile") -> None:
-    """Mean and standard deviation over the folds of each seed, and all rows taken together where no fold is missing."""
+    """Add mean and deviation over the folds of each seed, and all rows taken together if no fold is missing."""
     from training.runs.run_result import missing_folds, out_of_fold
 
     for name, of_seed in _by_rate_and_seed(outcomes).items():
@@ -77,11 +77,11 @@ def _add_folds(table: MetricsTable, outcomes: Sequence["RunResult"], task: "Task
 
 
 def _incomplete(outcomes: Sequence["RunResult"]) -> list[str]:
-    """Return notes on cross-validations with missing folds."""
+    """Name the missing folds of each cross-validation."""
     from training.runs.run_result import missing_folds
 
     return [
-        f"{name}: no result of fold {', '.join(map(str, missing))}, so none of all rows out of fold"
+        f"{name}: no result of fold {', '.join(map(str, missing))}, so no out-of-fold result for all rows"
         for name, of_seed in _by_rate_and_seed(outcomes).items()
         if (missing := missing_folds(of_seed))
     ]
@@ -95,7 +95,7 @@ def _by_rate_and_seed(outcomes: Sequence["RunResult"]) -> dict[str, list["RunRes
 
 
 def _tasks_table(known: Sequence[tuple["TaskFile", Sequence["RunResult"]]]) -> Table:
-    """Return one line per task and rate, since scores of different tasks are not comparable."""
+    """Make a table with one line per task and rate: only scores are comparable between tasks."""
     import statistics
 
     table = Table("task", "lr", "prompts", "score", "best constant answer", "untrained", "loss (nats)")
@@ -123,15 +123,15 @@ def _by_rate(outcomes: Sequence["RunResult"]) -> dict[float, list["RunResult"]]:
 
 
 def _warn(outcome: "RunResult", task: "TaskFile") -> None:
-    """Return warnings about a run."""
+    """Print warnings about a run."""
     if outcome.stop in ("interrupted", "diverged"):
-        err.print(f"{outcome.folder}: the run was stopped ({outcome.stop}): kept the best epoch so far", style="yellow")
+        err.print(f"{outcome.folder}: stopped early ({outcome.stop}); the best epoch so far was kept", style="yellow")
     if outcome.trained.collapsed:
-        err.print(f"{outcome.folder}: every row got the same answer: the run collapsed", style="yellow")
+        err.print(f"{outcome.folder}: the run collapsed: every row got the same answer", style="yellow")
     for note in outcome.calibration_notes:
         err.print(f"{outcome.folder}: {note}", style="dim", markup=False)
     if outcome.num_truncated:
         err.print(
-            f"{outcome.folder}: {outcome.num_truncated} training rows were cut to {task.spec.max_tokens} tokens",
+            f"{outcome.folder}: {outcome.num_truncated} training rows were truncated to {task.spec.max_tokens} tokens",
             style="yellow",
         )

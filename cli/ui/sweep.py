@@ -1,4 +1,4 @@
-"""How a sweep shows itself: a bar of trials, a line for each that has ended, and the table of the best."""
+"""Display of a sweep: a progress bar, one line per finished trial, and the table of the best."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from training.sweeping.sweep import EndedTrial, Sweep
 
 _SHOWN = 10
-"""Rows of the table."""
+"""Maximum number of rows in the table."""
 
 
 class SweepDisplay:
-    """Progress of a sweep on a terminal; without a terminal, or if plain, one line per trial."""
+    """Shows a sweep on a terminal. Without a terminal, or with `plain`, it prints one line per trial only."""
 
     def __init__(self, console: Console, metric: str, *, trials: int, plain: bool) -> None:
         self._console, self._metric = console, metric
@@ -38,18 +38,18 @@ class SweepDisplay:
 
     @contextmanager
     def live(self, sweep: "Sweep") -> Iterator[None]:
-        """Show the bar while trials train; what a sweep before has done is done."""
+        """Show the bar while trials train, starting with the finished trials of a resumed sweep."""
         self._follow(sweep.ended())
         with self._progress:
             yield
 
     def evaluation(self, trial: "Trial", event: "EvalEvent") -> None:
-        """A trial was scored on its way."""
+        """Show the last evaluation of a trial."""
         value = event.metrics.figures()[self._metric]
         self._progress.update(self._bar, last=f"trial {trial.number} epoch {event.epoch} {self._metric} {value:.4f}")
 
     def ended(self, sweep: "Sweep", trial: "EndedTrial") -> None:
-        """Print a trial's line."""
+        """Print a finished trial."""
         from training.sweeping.report import shown, title
 
         names = sweep.plan.space.dimensions_of(trial.arguments.method)
@@ -66,7 +66,7 @@ class SweepDisplay:
 
 
 def trials_table(sweep: "Sweep", ended: Sequence["EndedTrial"]) -> Table:
-    """The best trials and what was drawn for them."""
+    """Make the table of the best trials with their arguments."""
     from training.sweeping.report import shown, title
 
     names = sweep.plan.space.dimensions

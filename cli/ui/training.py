@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 _SMOOTHING_STEPS = 20
 _RATE_S, _RATE_STEPS = 30.0, 10_000
-"""Window of the overall rate, in seconds or, if they are faster, in steps."""
-INTERRUPTED = "training has ended; now the best so far of each prompt is scored (Ctrl-C again leaves that to --resume)"
+"""Window of the overall rate: seconds, or steps if they are faster."""
+INTERRUPTED = "training stopped; scoring the best epoch so far of each prompt (Ctrl-C again skips this; see --resume)"
 
 
 class PromptRow:
-    """State of one prompt, with a unique name."""
+    """Progress of one prompt."""
 
     def __init__(self, name: str, metric: str) -> None:
         self.name, self.metric = name, metric
@@ -48,14 +48,14 @@ class PromptRow:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to the last step, without evaluations; None where too little is known."""
-        ends = tuple(self._ends)  # another thread draws the table while training continues
+        """Estimated seconds to the last step, without evaluations; None before the second step."""
+        ends = tuple(self._ends)  # a separate thread draws the table during training
         if len(ends) < 2:
             return None
         return (self.num_steps - self.step) * (ends[-1] - ends[0]) / (len(ends) - 1)
 
     def cells(self) -> tuple[str, ...]:
-        """Its row of the table."""
+        """Return the row of the table."""
         losses = tuple(self._losses)
         loss = sum(losses) / len(losses) if losses else float("nan")
         left = "" if (left_s := self.left_s) is None else duration(left_s)
@@ -64,15 +64,14 @@ class PromptRow:
 
 
 class TrainingDisplay:
-    """Shows the prompts of a command, wherever they train."""
+    """Shows the progress of all prompts of a command, in any process."""
 
     def __init__(self, console: Console, prompts: Sequence[tuple[str, str]], *, plain: bool) -> None:
         """Show prompts.
 
         Args:
-            prompts: each one's name and its task's metric
-            plain: a line an evaluation and nothing else, no control characters; a console without a terminal
-                gets that anyway
+            prompts: name and metric of each prompt
+            plain: print one line per evaluation, without control characters; always so without a terminal
         """
         self._console = console
         self.rows = [PromptRow(name, metric) for name, metric in prompts]
@@ -92,7 +91,7 @@ class TrainingDisplay:
             yield
 
     def watch(self, number: int, event: "Event") -> None:
-        """Take note of what a prompt does."""
+        """Update the display with an event of a prompt."""
         from training.loop.events import EvalEvent, RestoreEvent, StepEvent
         from training.runs.executor import EndEvent, ScoreEvent
 
@@ -114,7 +113,7 @@ class TrainingDisplay:
                 self._console.out(_named(row, f"resumes after step {event.step}"), highlight=False)
 
     def table(self) -> Table:
-        """Return one row per prompt, and a summary."""
+        """Make the table: one row per prompt, and a total."""
         columns = ("prompt", "epoch", "step", "loss", "score", "best", "left")
         table = Table(*columns, box=None, pad_edge=False, caption=self._caption, caption_justify="left")
         for row in self.rows:
@@ -125,7 +124,7 @@ class TrainingDisplay:
         return table
 
     def _ended(self, event: "EndEvent") -> None:
-        """A prompt waits to be scored; after Ctrl-C, say so at once."""
+        """Count a prompt to be scored; after Ctrl-C, announce the scoring."""
         self._num_ended += 1
         if event.stop == "interrupted" and not self._was_interrupted:
             self._was_interrupted = True
@@ -147,7 +146,7 @@ class TrainingDisplay:
 
 
 def evaluation_line(row: PromptRow, event: "EvalEvent") -> str:
-    """One line of a log."""
+    """Format an evaluation as a log line."""
     name = "untrained" if event.train_loss is None else f"epoch {event.epoch:3d} step {event.step:5d}"
     loss = "" if event.train_loss is None else f"  train loss {event.train_loss:.4f}"
     marks = "  best" if event.is_best else ""
@@ -157,7 +156,7 @@ def evaluation_line(row: PromptRow, event: "EvalEvent") -> str:
 
 
 def duration(seconds: float) -> str:
-    """`4:07`, `1:02:09`."""
+    """Format seconds as `4:07` or `1:02:09`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -38,8 +38,9 @@ def identity_fields(task: Mapping[str, object]) -> dict[str, object]:
         task: a `TaskFile` as JSON
     """
     data = task.get("data")
-    read = {name: value for name, value in data.items() if name not in _PLACES} if isinstance(data, Mapping) else data
-    return {name: read if name == "data" else value for name, value in task.items() if name not in _DESCRIPTIVE}
+    if isinstance(data, Mapping):
+        data = {name: value for name, value in data.items() if name not in _PLACES}
+    return {name: data if name == "data" else value for name, value in task.items() if name not in _DESCRIPTIVE}
 
 
 def differences(was: object, now: object, name: str = "") -> Iterator[Difference]:

@@ -1,4 +1,4 @@
-"""Figures of a sweep: values in the order of the trials, against each argument, and what each argument explains."""
+"""Figures of a sweep: values by trial, values by argument, and the importance of each argument."""
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -20,7 +20,7 @@ def sweep_figures(
     metric: str,
     lower_is_better: bool,
 ) -> dict[str, Figure]:
-    """Figures by their titles: full dots are trials that had all their epochs, hollow ones were pruned."""
+    """Draw the figures, by title. Filled dots are complete trials, hollow ones were pruned."""
     figures: dict[str, Figure] = {}
     if ended:
         figures[f"{metric} by trial, and the best so far"] = _history(ended, lower_is_better=lower_is_better)

@@ -1,4 +1,4 @@
-"""The folder of a sweep: `sweep.json`, the study, a run's folder for each trial, and a lock while it runs."""
+"""The folder of a sweep: `sweep.json`, the study, one run folder per trial, and a lock while it runs."""
 
 import json
 from collections.abc import Mapping
@@ -24,30 +24,30 @@ _METRICS = TypeAdapter(Metrics)
 
 
 class SweepFolder:
-    """One sweep's files. Another sweep's folder is refused; so is one that another process works in."""
+    """The files of one sweep, locked against other processes."""
 
     def __init__(self, path: Path, described: Mapping[str, object], *, resume: bool) -> None:
         """Create a sweep's folder, or resume it.
 
         Args:
-            described: identity of the sweep as JSON
+            described: the settings that identify the sweep, as JSON
 
         Raises:
-            InvalidArguments: it holds a sweep, and `resume` is not set or the sweep differs
-            FolderInUse: another process uses it
+            InvalidArguments: the folder holds a sweep and `resume` is False, or a sweep with other settings
+            FolderInUse: another process is using the folder
         """
         self.path = path
         if resume and not (path / SWEEP).exists():
             raise InvalidArguments(f"{path} holds no sweep to resume")
         if not resume and (path / SWEEP).exists():
-            raise InvalidArguments(f"{path} holds a sweep already; resume it by --resume, or name another by --out")
+            raise InvalidArguments(f"{path} already holds a sweep; resume it with --resume, or choose another --out")
         with ExitStack() as held:
             held.enter_context(locked(path))
             self._check(json.loads(json.dumps(described)))
             self._held = held.pop_all()
 
     def close(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         self._held.close()
 
     @property
@@ -55,15 +55,15 @@ class SweepFolder:
         return self.path / STUDY
 
     def trial(self, number: int) -> Path:
-        """The run folder of a trial."""
+        """Return the run folder of a trial."""
         return self.path / TRIALS / f"{number:04d}"
 
     def write(self, outcome: Mapping[str, object]) -> None:
-        """Write the sweep's results so far into `sweep.json`."""
+        """Write the results so far into `sweep.json`."""
         self._write({"sweep": self._read()["sweep"], **outcome})
 
     def write_page(self, page: str) -> None:
-        """The plots and the table."""
+        """Write the page with the plots and the table."""
         atomic_write({self.path / PAGE: page.encode()})
 
     def _check(self, described: dict[str, object]) -> None:
@@ -83,8 +83,8 @@ class SweepFolder:
 
 
 def write_result(run: Path, result: TrainResult) -> None:
-    """A trial's prompts and history, whole or not at all, into its run folder."""
-    told = {
+    """Write a trial's prompts and history into its run folder atomically."""
+    values = {
         "best_index": result.best_index,
         "stop": result.stop,
         "spent": asdict(result.timing),
@@ -95,19 +95,19 @@ def write_result(run: Path, result: TrainResult) -> None:
         ],
     }
     prompts = np.stack([event.prompt for event in result.evaluations])  # [E, P, H]
-    data = safetensors.numpy.save({"prompts": prompts}, metadata={"result": json.dumps(told)})
+    data = safetensors.numpy.save({"prompts": prompts}, metadata={"result": json.dumps(values)})
     atomic_write({run / RESULT: data})
 
 
 def read_result(run: Path) -> TrainResult | None:
-    """Read the result that `write_result` wrote; None if there is none."""
+    """Read what `write_result` wrote; None if the trial has no result."""
     if not (run / RESULT).exists():
         return None
     with safe_open(run / RESULT, framework="np") as file:
-        told = json.loads(file.metadata()["result"])
+        values = json.loads(file.metadata()["result"])
         prompts = file.get_tensor("prompts")
     evaluations = tuple(
         EvalEvent(**line | {"metrics": _METRICS.validate_python(line["metrics"]), "prompt": prompt})
-        for line, prompt in zip(told["evaluations"], prompts, strict=True)
+        for line, prompt in zip(values["evaluations"], prompts, strict=True)
     )
-    return TrainResult(evaluations, told["best_index"], told["stop"], TimingTotals(**told["spent"]))
+    return TrainResult(evaluations, values["best_index"], values["stop"], TimingTotals(**values["spent"]))

@@ -1,7 +1,7 @@
-"""Training of a sweep's stacks on Ray: each worker holds the backbone and trains whole stacks.
+"""Training of a sweep's stacks on Ray workers; each worker holds the backbone and trains whole stacks.
 
-A worker trains in a separate thread and waits at each evaluation for the decision whether to prune the trial: a call to
-the actor answers the last question and returns the next one, or the results.
+A worker trains in a separate thread and stops at each evaluation to ask whether to prune the trial. A call into the
+actor answers the last question and returns the next one, or the results.
 """
 
 import logging
@@ -41,34 +41,34 @@ class StackRequest:
 
 @dataclass(frozen=True, slots=True)
 class TrainedTrial:
-    """Result of a trial on a worker."""
+    """The result of a trial that a worker trained."""
 
     number: int
     result: TrainResult
     files: dict[str, bytes]
-    """Files of its run folder."""
+    """The files of its run folder."""
 
 
-Said = StackRequest | list[TrainedTrial] | BaseException
+Reply = StackRequest | list[TrainedTrial] | BaseException
 
 
 class StackWorker:
-    """One backbone, one stack at a time. An actor of Ray's, though nothing in it knows of Ray."""
+    """Trains one stack at a time; a Ray actor, though it does not use Ray itself."""
 
     def __init__(self, load: Callable[[], Backbone], fingerprint: str) -> None:
-        """Load nothing yet: what an actor's constructor raises looks to its driver like a dead process.
+        """Prepare a worker; the backbone is loaded later, because Ray reports an error here as a dead process.
 
         Args:
-            load: gives the backbone
-            fingerprint: what it has to be
+            load: loads the backbone
+            fingerprint: the expected fingerprint of the backbone
         """
         self._load, self._fingerprint = load, fingerprint
         self._backbone: Backbone | None = None
-        self._said: queue.Queue[Said] = queue.Queue(maxsize=1)
+        self._replies: queue.Queue[Reply] = queue.Queue(maxsize=1)
         self._answers: queue.Queue[bool] = queue.Queue(maxsize=1)
 
     def begin(self, sweep_task: SweepTask, trials: Sequence[Trial]) -> StackRequest | list[TrainedTrial]:
-        """Train a stack up to its first question, or its end.
+        """Train a stack up to its first question or its end.
 
         Raises:
             InvalidArguments: the backbone is not the driver's
@@ -82,15 +82,15 @@ class StackWorker:
         return self._next()
 
     def answer(self, should_prune: bool) -> StackRequest | list[TrainedTrial]:
-        """Answer the question and train up to the next one, or the end."""
+        """Answer the question and train up to the next one or the end."""
         self._answers.put(should_prune)
         return self._next()
 
     def _next(self) -> StackRequest | list[TrainedTrial]:
-        said = self._said.get()
-        if isinstance(said, BaseException):
-            raise said
-        return said
+        reply = self._replies.get()
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply
 
     def _train(self, backbone: Backbone, sweep_task: SweepTask, trials: Sequence[Trial]) -> None:
         try:
@@ -101,27 +101,27 @@ class StackWorker:
                     TrainedTrial(trial.number, result, {file.name: file.read_bytes() for file in path.iterdir()})
                     for trial, result, path in zip(trials, results, paths, strict=True)
                 ]
-            self._said.put(trained)
-        except BaseException as exc:  # noqa: BLE001 - it is raised where the driver waits
-            self._said.put(exc)
+            self._replies.put(trained)
+        except BaseException as exc:  # noqa: BLE001 - raised again in the driver
+            self._replies.put(exc)
 
     def _ask(self, number: int, event: EvalEvent, best: Metrics) -> bool:
-        self._said.put(StackRequest(number, event, best))
+        self._replies.put(StackRequest(number, event, best))
         return self._answers.get()
 
 
 @contextmanager
 def cluster(address: str, *, num_cpus: int | None = None) -> Iterator[None]:
-    """Join a Ray cluster and leave it again, our actors ended.
+    """Connect to a Ray cluster, and end our actors when leaving it.
 
     Args:
-        address: a running cluster's, or `local` for one on this machine that ends with us
-        num_cpus: of a local one; left out, every core
+        address: of a running cluster, or `local` for a temporary one on this machine
+        num_cpus: CPUs of a local cluster; None for all
 
     Raises:
-        InvalidArguments: nothing answers at the address
+        InvalidArguments: no cluster answers at the address
     """
-    # disable Ray's usage statistics and dashboard
+    # no usage statistics, and no dashboard on a local cluster
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     page = False if address == LOCAL else None
     try:
@@ -139,28 +139,28 @@ def cluster(address: str, *, num_cpus: int | None = None) -> Iterator[None]:
 def sweep_on_ray(
     sweep: Sweep, load: Callable[[], Backbone], fingerprint: str, *, threads: int = 1, gpus: int = 0
 ) -> None:
-    """Hand stacks to free workers until nothing is left to try; one that dies is replaced.
+    """Assign stacks to free workers until no trial is left; a worker that dies is replaced.
 
     Args:
-        load: gives a worker its backbone; it runs there
-        fingerprint: that backbone's, as this process has it
-        threads: CPU cores that a worker is lent
-        gpus: GPUs that a worker is lent
+        load: loads the backbone on a worker
+        fingerprint: of this process's backbone
+        threads: CPU cores per worker
+        gpus: GPUs per worker
 
     Raises:
-        InvalidArguments: the cluster has no place for a worker, or its backbone is another one
-        SweepFailed: trials whose workers die again and again
+        InvalidArguments: the cluster is too small for a worker, or a worker's backbone differs
+        SweepFailed: the workers of a trial died too often
     """
-    crew = _Crew(sweep, load, fingerprint, threads=threads, gpus=gpus)
+    workers = _Workers(sweep, load, fingerprint, threads=threads, gpus=gpus)
     try:
-        while crew.hand_out():
-            crew.hear()
+        while workers.assign():
+            workers.handle_next()
     finally:
-        crew.end()
+        workers.end()
 
 
-class _Crew:
-    """The workers: which are free, and what the others train."""
+class _Workers:
+    """The workers: the free ones, and the stacks of the others."""
 
     def __init__(
         self, sweep: Sweep, load: Callable[[], Backbone], fingerprint: str, *, threads: int, gpus: int
@@ -169,44 +169,44 @@ class _Crew:
         places = [resources.get("CPU", 0) // threads] + ([resources.get("GPU", 0) // gpus] if gpus else [])
         self._size = int(min(places))
         if self._size < 1:
-            raise InvalidArguments(f"the Ray cluster has no place for a worker of {threads} CPUs and {gpus} GPUs")
+            raise InvalidArguments(f"the Ray cluster is too small for a worker with {threads} CPUs and {gpus} GPUs")
         actor: Any = ray.remote(num_cpus=threads, num_gpus=gpus)(StackWorker)
         self._start = partial(actor.remote, load, fingerprint)
         self._sweep, self._task = sweep, ray.put(sweep.task)
         self._free: list[Any] = []
         self._busy: dict[Any, tuple[Any, list[Trial]]] = {}
-        """By the call that a worker is in: the worker and its stack."""
+        """The worker and its stack by the pending call."""
 
-    def hand_out(self) -> bool:
-        """Give every free place a stack, while there are any; False at the end."""
+    def assign(self) -> bool:
+        """Start a stack on every free worker; returns False if no worker is busy."""
         while len(self._busy) < self._size and (stack := self._sweep.next_stack()):
             worker = self._free.pop() if self._free else self._start()
             self._busy[worker.begin.remote(self._task, stack)] = (worker, stack)
         return bool(self._busy)
 
-    def hear(self) -> None:
-        """Wait for a worker: it asks a question, it has ended its stack, or it is dead."""
+    def handle_next(self) -> None:
+        """Handle the next worker that asks a question, finishes its stack or dies."""
         (call, *_), _ = ray.wait(list(self._busy))
         worker, stack = self._busy.pop(call)
         try:
-            said = ray.get(call)
+            reply = ray.get(call)
         except ray.exceptions.RayActorError as exc:
-            # a worker without our packages dies at its start: its error's last line says so
+            # the last line of the error says why, for example that a worker lacks our packages
             self._sweep.lose([trial.number for trial in stack], str(exc).strip().splitlines()[-1])
             return
         except ray.exceptions.RayTaskError as exc:
             raise exc.cause from exc
-        if isinstance(said, StackRequest):
-            should_prune = self._sweep.should_prune(said.number, said.event, said.best)
+        if isinstance(reply, StackRequest):
+            should_prune = self._sweep.should_prune(reply.number, reply.event, reply.best)
             self._busy[worker.answer.remote(should_prune)] = (worker, stack)
             return
-        for trained in said:
+        for trained in reply:
             _write(self._sweep.folder.trial(trained.number), trained.files)
             self._sweep.keep(trained.number, trained.result)
         self._free.append(worker)
 
     def end(self) -> None:
-        """End every worker, whatever it does."""
+        """End every worker."""
         for worker in [*self._free, *(worker for worker, _ in self._busy.values())]:
             ray.kill(worker)
 

@@ -1,4 +1,4 @@
-"""Results of a sweep, as `sweep.json` and as `sweep.html`: plots and all trials in one file."""
+"""Report of a sweep: `sweep.json`, and `sweep.html` with the plots and all trials in one file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ _TEMPLATE = Path(__file__).with_name("page.html")
 
 
 def write_sweep_report(sweep: Sweep, ended: Sequence[EndedTrial], *, command: str | None) -> None:
-    """Rewrite both files.
+    """Replace both files.
 
     Args:
-        ended: ended trials, the best first
-        command: command that repeats the best trial's run; None until the sweep is finished
+        ended: the best trial first
+        command: repeats the best trial's run; None while the sweep is unfinished
     """
     importances = sweep.importances()
     outcome: dict[str, object] = {
@@ -46,12 +46,12 @@ def write_sweep_report(sweep: Sweep, ended: Sequence[EndedTrial], *, command: st
 
 
 def title(dimension: str) -> str:
-    """An argument as a column names it."""
+    """Return an argument's column title."""
     return "m" if dimension == "num_sampled_tokens" else dimension
 
 
 def shown(value: object) -> str:
-    """A figure or a choice as a table has it."""
+    """Format a number or a choice for a table."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

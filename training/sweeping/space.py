@@ -1,4 +1,4 @@
-"""Search space of a sweep: ranges and choices of a run's arguments, and how Optuna samples them."""
+"""Search space of a sweep: ranges and choices of the training arguments, and how Optuna draws from them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,12 +22,12 @@ UNSWEPT = {
     "attempt": "it is made of adapters",
     "full": "it has no prompt",
 }
-"""Methods that a sweep does not try, and why."""
+"""Methods that cannot be swept, with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A range that is drawn from log-uniformly.
+    """A range that is sampled log-uniformly.
 
     Raises:
         InvalidArguments: its ends are not above 0 and in order
@@ -38,7 +38,7 @@ class Span:
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high:
-            raise InvalidArguments(f"the range {self.low:g}:{self.high:g} is invalid, expected 0 < low < high")
+            raise InvalidArguments(f"invalid range {self.low:g}:{self.high:g}, expected 0 < low < high")
 
 
 Numbers = Span | tuple[float, ...]
@@ -46,21 +46,21 @@ Numbers = Span | tuple[float, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSpace:
-    """Values of a run's arguments. An argument with a single choice is not searched."""
+    """The values to try. An argument with a single value is fixed, not a dimension of the search."""
 
     methods: tuple[MethodName, ...] = ("superpos",)
     lr: Numbers = Span(0.001, 1.0)
     weight_decay: Numbers | None = None
-    """None: each method's own."""
+    """None for the default of each method."""
     batch_size: tuple[int, ...] = (32,)
     num_sampled_tokens: tuple[int, ...] = (128,)
     """superpos: m."""
     basis: tuple[Basis, ...] = ("per_token",)
-    """superpos: a basis for each prompt vector, or one for all."""
+    """superpos: one basis per prompt vector, or a shared one."""
 
     @property
     def dimensions(self) -> tuple[str, ...]:
-        """The arguments that are searched, as `TrainArguments` names them."""
+        """Names of the `TrainArguments` that are searched."""
         choices = {
             "method": self.methods,
             "lr": self.lr,
@@ -72,11 +72,11 @@ class SearchSpace:
         return tuple(name for name, values in choices.items() if isinstance(values, Span) or len(values) > 1)
 
     def dimensions_of(self, method: MethodName) -> tuple[str, ...]:
-        """Return the arguments that a method uses."""
+        """Return the dimensions that a method uses."""
         return tuple(name for name in self.dimensions if method in ARGUMENTS[name].methods)
 
     def draw(self, trial: "BaseTrial", fixed: TrainArguments) -> TrainArguments:
-        """The arguments of a trial: `fixed`, with what Optuna chose put in."""
+        """Return the arguments of a trial: `fixed` with the values that Optuna chose."""
         method: MethodName = _choice(trial, "method", self.methods)
         own_decay = ARGUMENTS["weight_decay"].by_method.get(method, fixed.weight_decay)
         drawn = replace(
@@ -95,10 +95,10 @@ class SearchSpace:
         )
 
     def check(self, fixed: TrainArguments, *, vocab_size: int) -> None:
-        """Refuse a space that contains an impossible run.
+        """Check that every run in the space is valid.
 
         Raises:
-            InvalidArguments: an end of a range or a choice is invalid for its argument, or the vocabulary is too small
+            InvalidArguments: a value is invalid for its argument, or the vocabulary is too small
         """
         for _ in self._ends(fixed):
             pass
@@ -111,7 +111,7 @@ class SearchSpace:
             )
 
     def _ends(self, fixed: TrainArguments) -> Iterator[TrainArguments]:
-        # a run's arguments refuse each value by themselves
+        # `TrainArguments` checks each value
         for method in self.methods:
             if method in UNSWEPT:
                 raise InvalidArguments(f"method {method!r} cannot be swept: {UNSWEPT[method]}")
@@ -123,10 +123,10 @@ class SearchSpace:
 
 
 def numbers(text: str, name: str) -> Numbers:
-    """`low:high`, or values with commas between them.
+    """Parse `low:high`, or values separated by commas.
 
     Raises:
-        InvalidArguments: it is neither
+        InvalidArguments: the text is neither
     """
     try:
         if ":" in text:
@@ -134,26 +134,26 @@ def numbers(text: str, name: str) -> Numbers:
             return Span(low, high)
         return _distinct(tuple(float(part) for part in text.split(",")), name)
     except ValueError as exc:
-        raise InvalidArguments(f"{name} is {text!r}, expected low:high, or numbers with commas between them") from exc
+        raise InvalidArguments(f"{name} is {text!r}, expected low:high, or numbers separated by commas") from exc
 
 
 def counts(text: str, name: str) -> tuple[int, ...]:
-    """Whole numbers with commas between them.
+    """Parse whole numbers separated by commas.
 
     Raises:
-        InvalidArguments: it is something else
+        InvalidArguments: the text is anything else
     """
     try:
         return _distinct(tuple(int(part) for part in text.split(",")), name)
     except ValueError as exc:
-        raise InvalidArguments(f"{name} is {text!r}, expected whole numbers with commas between them") from exc
+        raise InvalidArguments(f"{name} is {text!r}, expected whole numbers separated by commas") from exc
 
 
 def methods(text: str) -> tuple[MethodName, ...]:
     """Parse names of methods separated by commas.
 
     Raises:
-        InvalidArguments: a name is not a method's
+        InvalidArguments: a method is unknown
     """
     return _names(text, "method", tuple(name for name in get_args(MethodName) if name not in UNSWEPT))
 
@@ -162,7 +162,7 @@ def bases(text: str) -> tuple[Basis, ...]:
     """Parse names of bases separated by commas.
 
     Raises:
-        InvalidArguments: a name is not a basis's
+        InvalidArguments: a basis is unknown
     """
     return _names(text, "basis", get_args(Basis))
 
@@ -177,7 +177,7 @@ def _names(text: str, name: str, known: tuple[T, ...]) -> tuple[T, ...]:
 
 def _distinct(values: tuple[T, ...], name: str) -> tuple[T, ...]:
     if len(set(values)) < len(values):
-        raise InvalidArguments(f"{name}: a value occurs twice in {','.join(map(str, values))}")
+        raise InvalidArguments(f"{name}: duplicate value in {','.join(map(str, values))}")
     return values
 
 

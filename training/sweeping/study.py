@@ -1,4 +1,4 @@
-"""Optuna study of a sweep: proposes trials, records their results, prunes, and survives the process that runs it."""
+"""The Optuna study of a sweep: draws trials, records results, prunes, and survives the process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,24 +17,24 @@ from training.sweeping.space import SearchSpace
 PrunerName = Literal["median", "halving", "hyperband", "none"]
 
 MAX_ATTEMPTS = 3
-"""A trial whose workers died so often is not asked again."""
+"""A trial whose workers died this often fails the sweep."""
 MIN_TRIALS_OF_IMPORTANCES = 4
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A run that is to be tried."""
+    """A run to try."""
 
     number: int
     arguments: TrainArguments
 
 
 class SweepStudy:
-    """One study in a SQLite file. One process at a time may have it open.
+    """A study in a SQLite file, open in one process at a time.
 
-    Every method raises `SweepFailed` if the file cannot be read or written, e.g. on a full disk; everything recorded
-    before is kept.
+    Every method raises `SweepFailed` if the file cannot be read or written, for example on a full disk. Earlier results
+    are kept.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class SweepStudy:
         self._running: dict[int, optuna.Trial] = {}
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._storage.remove_session()
         self._storage.engine.dispose()
 
     @property
     def num_ended(self) -> int:
-        """Trials with a value."""
+        """Number of trials with a value."""
         return len(self._study.get_trials(deepcopy=False, states=_ENDED))
 
     @property
@@ -80,33 +80,33 @@ class SweepStudy:
         return len(self._running)
 
     def ended(self) -> list[FrozenTrial]:
-        """Trials with a value, in the order they were asked for; a pruned one's is its best up to there."""
+        """Return the trials with a value, in the order they were drawn; a pruned trial has its best value so far."""
         return self._study.get_trials(deepcopy=False, states=_ENDED)
 
     def trial(self, number: int) -> FrozenTrial:
-        """Current state of a trial."""
+        """Return a trial in its current state."""
         return self._study.trials[number]
 
     def importances(self) -> dict[str, float]:
-        """How much of the value each drawn argument explains; none of a study too small for it."""
+        """Return the importance of each drawn argument; empty for a small study."""
         ended = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len(ended) < MIN_TRIALS_OF_IMPORTANCES or len({trial.value for trial in ended}) < 2:
             return {}
         return optuna.importance.get_param_importances(self._study)
 
     def left_running(self) -> list[int]:
-        """Trials that a process which ended left without a value."""
+        """Return the trials that an earlier process left without a value."""
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [trial.number for trial in trials if trial.number not in self._running]
 
     @property
     def num_lost(self) -> int:
-        """Trials that ended without a value and were asked again."""
+        """Number of trials that ended without a value and were repeated."""
         return len(self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
 
     def ask(self, count: int) -> list[Trial]:
-        """Return `count` trials to train together; lost trials come first."""
-        # a new sampler per stack, so that a resumed sweep does not repeat its first trials
+        """Draw trials to train together; lost trials are repeated first."""
+        # a new seed for each stack: a resumed sweep does not draw its first trials a second time
         num_trials = len(self._study.get_trials(deepcopy=False))
         seed = np.random.SeedSequence([self._fixed.seed, num_trials]).generate_state(1)
         # a running trial counts as a bad one: the rest of the stack is drawn elsewhere (constant liar)
@@ -120,19 +120,19 @@ class SweepStudy:
         return asked
 
     def should_prune(self, number: int, value: float) -> bool:
-        """Whether the pruner gives a trial up that would have this value if it ended now."""
+        """Return whether the pruner ends a trial with this value."""
         trial = self._running[number]
         trial.report(value, len(self.trial(number).intermediate_values) + 1)
         return trial.should_prune()
 
     def tell(self, number: int, value: float, *, loss: float, best_epoch: int, stop: str) -> None:
-        """Record the result of a trial.
+        """Record the value of a trial.
 
         Args:
-            loss: its selection loss, which orders equal values
-            stop: reason of its end; `pruned` marks it as pruned
+            loss: the selection loss, which orders equal values
+            stop: the reason for the end; `pruned` marks the trial as pruned
         """
-        # a trial of another process can have ended on disk before it was recorded
+        # an earlier process may have written the result without recording it
         trial = self._running.pop(number, None) or optuna.Trial(self._study, self._study.trials[number]._trial_id)
         trial.set_user_attr("loss", loss)
         trial.set_user_attr("best_epoch", best_epoch)
@@ -143,10 +143,10 @@ class SweepStudy:
             self._study.tell(number, value)
 
     def lose(self, numbers: Sequence[int], *, count_attempt: bool) -> list[int]:
-        """Mark trials without a value as failed and queue them again; return those that failed too often.
+        """Mark trials without a value as failed and repeat them; returns those that failed too often.
 
         Args:
-            count_attempt: whether the trial may be the cause, unlike an interrupted process
+            count_attempt: whether the trial may be to blame; an interrupted process is not its fault
         """
         given_up = []
         for number in numbers:
@@ -162,11 +162,11 @@ class SweepStudy:
 
 
 def _storage(path: Path) -> optuna.storages.RDBStorage:
-    """The study's file; whatever SQLite refuses later is `SweepFailed` too."""
+    """Open the study's file; later SQLite errors are raised as `SweepFailed` too."""
 
     def refused(error: Exception) -> SweepFailed:
         reason = getattr(error, "orig", None) or error
-        return SweepFailed(f"the study {path} cannot be used: {reason}; once it can, --resume continues it")
+        return SweepFailed(f"the study {path} cannot be used: {reason}; once it can, --resume goes on with it")
 
     try:
         storage = optuna.storages.RDBStorage(f"sqlite:///{path}")

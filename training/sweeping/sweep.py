@@ -1,4 +1,4 @@
-"""Running sweep: the next trials, their results, and the best one. It does not know where they train."""
+"""A running sweep: the next trials, their results, and the best; independent of where they train."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,17 +27,17 @@ class SweepPlan:
 
     space: SearchSpace
     fixed: TrainArguments
-    """Arguments outside the space; their seed decides the rows of every trial and the search."""
+    """Arguments outside the space. Its seed decides the rows of every trial and the search."""
     trials: int
     parallel: int
-    """Trials of one stack."""
+    """Trials per stack."""
     metric: str
-    """Figure that compares trials: of the best epoch on the selection rows."""
+    """The metric that trials are compared by, of the best epoch on the selection rows."""
     pruner: PrunerName = "median"
 
 
 def described(plan: SweepPlan, task: SweepTask, *, fingerprint: str) -> dict[str, object]:
-    """Return the identity of the sweep for `sweep.json`; the number of trials and the stacks are not part of it.
+    """Return the settings that identify the sweep, for `sweep.json`; the number of trials may change on resume.
 
     Args:
         fingerprint: the backbone's
@@ -50,7 +50,7 @@ def described(plan: SweepPlan, task: SweepTask, *, fingerprint: str) -> dict[str
 
 @dataclass(frozen=True, slots=True)
 class EndedTrial:
-    """A trial with a value, of this process or of one before."""
+    """A trial with a value, of this process or an earlier one."""
 
     number: int
     arguments: TrainArguments
@@ -61,7 +61,7 @@ class EndedTrial:
 
 
 class Sweep:
-    """Takes stacks from the study, records their results, and knows the best."""
+    """Draws stacks from the study, keeps their results, and ranks them."""
 
     def __init__(
         self,
@@ -72,14 +72,14 @@ class Sweep:
         on_evaluation: Callable[[Trial, EvalEvent], None] = lambda trial, event: None,
         on_end: Callable[["Sweep", EndedTrial], None] = lambda sweep, trial: None,
     ) -> None:
-        """Open the sweep's study; of an earlier process, ended trials are kept and unfinished ones repeated.
+        """Open the study. A trial that an earlier process left is kept if it has a result, and otherwise repeated.
 
         Args:
-            on_evaluation: called for a trial that continues after an evaluation
-            on_end: called for a trial that has a value
+            on_evaluation: called after each evaluation that may prune the trial
+            on_end: called with each trial that has a value
 
         Raises:
-            InvalidArguments: the task does not have the metric
+            InvalidArguments: the metric is not one of the task's
         """
         known = ("score", "loss", *task.task.scoring.measured)
         if plan.metric not in known:
@@ -94,45 +94,45 @@ class Sweep:
             if result is None:
                 self._study.lose([number], count_attempt=False)
             else:
-                self._tell(number, result)
+                self._record(number, result)
 
     def close(self) -> None:
-        """Let go of the study; trials that still run are asked again when the sweep is resumed."""
+        """Close the study; a resumed sweep repeats the trials that still run."""
         self._study.close()
 
     @property
     def num_lost(self) -> int:
-        """Trials whose process ended before they did; each was asked again."""
+        """Number of trials that were repeated because their process ended early."""
         return self._study.num_lost
 
     def next_stack(self) -> list[Trial]:
-        """The trials to train together next; none when all that were asked for have ended or run."""
+        """Draw the next trials to train together; empty when no trial is left."""
         left = self.plan.trials - self._study.num_ended - self._study.num_running
         asked = self._study.ask(max(0, min(left, self.plan.parallel)))
         self._trials |= {trial.number: trial for trial in asked}
         return asked
 
     def should_prune(self, number: int, event: EvalEvent, best: Metrics) -> bool:
-        """Whether a trial is given up after an evaluation: judged by its best so far, which it would be worth."""
+        """Return whether to prune a trial after an evaluation, judged by its best value so far."""
         self._on_evaluation(self._trials[number], event)
         return self._study.should_prune(number, self._value(best))
 
     def keep(self, number: int, result: TrainResult) -> None:
-        """Write down an ended trial, then record it in the study."""
+        """Write the result of a trial, then record it in the study."""
         write_result(self.folder.trial(number), result)
-        self._tell(number, result)
+        self._record(number, result)
 
     def lose(self, numbers: Sequence[int], reason: str) -> None:
-        """The process that trained these has died: they are asked again.
+        """Repeat the trials of a process that died.
 
         Raises:
-            SweepFailed: that has happened to one of them too often
+            SweepFailed: the processes of one of them died too often
         """
         if given_up := self._study.lose(numbers, count_attempt=True):
             raise SweepFailed(f"trial {given_up[0]}: the {MAX_ATTEMPTS} workers that tried it died, the last: {reason}")
 
     def ended(self) -> list[EndedTrial]:
-        """Every trial with a value: the best first, equal values by their loss, and pruned ones after the rest."""
+        """Return all trials with a value, best first; ties are ordered by loss, and pruned trials come last."""
         sign = -1 if self.maximise else 1
         return sorted(
             map(self._ended, self._study.ended()),
@@ -140,10 +140,10 @@ class Sweep:
         )
 
     def importances(self) -> dict[str, float]:
-        """How much of the value each argument explains, from Optuna; none of a search too small for it."""
+        """Return the importance of each argument from Optuna; empty for a small search."""
         return self._study.importances()
 
-    def _tell(self, number: int, result: TrainResult) -> None:
+    def _record(self, number: int, result: TrainResult) -> None:
         best = result.best
         self._study.tell(number, self._value(best), loss=best.loss, best_epoch=result.best_epoch, stop=result.stop)
         self._on_end(self, self._ended(self._study.trial(number)))
@@ -164,10 +164,10 @@ class Sweep:
 
 
 def sweep_here(backbone: Backbone, sweep: Sweep) -> None:
-    """Train until nothing is left to try.
+    """Train in this process until no trial is left.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; the stack that ran is asked again when the sweep is resumed
+        KeyboardInterrupt: Ctrl-C; a resumed sweep repeats the stack that ran
     """
     while stack := sweep.next_stack():
         folders = [sweep.folder.trial(trial.number) for trial in stack]

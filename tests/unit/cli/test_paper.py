@@ -43,7 +43,7 @@ def test_a_grid_that_cannot_be_is_refused(desk: Desk, tmp_path: Path) -> None:
     assert unknown.refusal().startswith("method 'lora' is not a variant of the paper, expected one of ")
     assert "no-such.yaml: cannot be read" in superpos("paper", "table1", *files, "--tasks", "no-such").refusal()
     seeds = superpos("paper", "table1", *files, "--tasks", desk.task.stem, "--seeds", "0,x").refusal()
-    assert seeds == "--seeds is '0,x', expected whole numbers with commas between them"
+    assert seeds == "--seeds is '0,x', expected whole numbers separated by commas"
     empty = superpos("paper", "results", tmp_path, "--json", tmp_path / "r.json", "--backbone", desk.tiny_t5)
     assert empty.refusal() == f"{tmp_path} holds no finished run of a grid"
     (tmp_path / "bad.json").write_text("{}")

@@ -53,7 +53,7 @@ def test_a_sweep_prints_its_trials_and_the_command_that_makes_the_best_again(des
     assert f"trial {outcome['best']} is still the best" in more.stderr
     other = superpos("sweep", *options(desk, folder), *FEW, *LEARNS, "--resume", "--seed", "1")
     assert re.search("holds another sweep: fixed.seed is 0 there, 1 was asked", other.refusal())
-    assert "holds a sweep already" in superpos("sweep", *options(desk, folder), *FEW, *LEARNS).refusal()
+    assert "already holds a sweep" in superpos("sweep", *options(desk, folder), *FEW, *LEARNS).refusal()
 
 
 def test_a_sweep_that_was_killed_goes_on_and_repeats_no_trial_that_had_ended(desk: Desk, tmp_path: Path) -> None:
@@ -89,11 +89,11 @@ def test_a_sweep_that_was_killed_goes_on_and_repeats_no_trial_that_had_ended(des
 @pytest.mark.parametrize(
     ("given", "refusal"),
     [
-        (["--lr", "1.0:0.1"], "the range 1:0.1 is invalid, expected 0 < low < high"),
+        (["--lr", "1.0:0.1"], "invalid range 1:0.1, expected 0 < low < high"),
         (["--lr", "0.1:1000"], "lr is 1000.0, expected above 0 and at most 100"),
         (["--method", "superpos,soup"], "method is 'soup', expected one or more of superpos, simple, residual, dpt"),
         (["--method", "spot"], "method is 'spot', expected one or more of superpos, simple, residual, dpt"),
-        (["--m", "eight"], "m is 'eight', expected whole numbers with commas between them"),
+        (["--m", "eight"], "m is 'eight', expected whole numbers separated by commas"),
         (["--metric", "bleu"], "metric is 'bleu', expected one of score, loss, accuracy, macro_f1"),
         (["--resume"], "holds no sweep to resume"),
     ],

@@ -263,7 +263,7 @@ def test_a_fold_without_a_result_is_named_and_the_others_are_not_called_all_rows
     told = capsys.readouterr()
     assert "mean of 2 of 3 folds" in told.out
     assert "all rows, out of fold" not in told.out
-    assert "lr 0.05, seed 0: no result of fold 2, so none of all rows out of fold" in told.err
+    assert "lr 0.05, seed 0: no result of fold 2, so no out-of-fold result for all rows" in told.err
 
 
 def test_a_prompt_of_a_fold_is_not_published(desk: Desk) -> None:

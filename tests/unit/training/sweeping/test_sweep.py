@@ -156,7 +156,7 @@ def test_a_folder_of_another_sweep_is_refused(tiny: Backbone, task: TaskFile, tm
     ):
         pass
     with (
-        pytest.raises(InvalidArguments, match="holds a sweep already; resume it by --resume"),
+        pytest.raises(InvalidArguments, match="already holds a sweep; resume it with --resume"),
         sweep_in(folder, subject),
     ):
         pass
@@ -189,7 +189,7 @@ def test_a_folder_of_another_sweep_is_refused(tiny: Backbone, task: TaskFile, tm
         (SearchSpace(lr=Span(0.1, 200.0)), "lr is 200.0, expected above 0 and at most 100"),
         (SearchSpace(weight_decay=(2.0,)), "weight_decay is 2.0, expected 0 to 1"),
         (SearchSpace(batch_size=(0,)), "batch_size is 0, expected 1 to 4096"),
-        (SearchSpace(num_sampled_tokens=(8, 91)), "cannot sample 91 tokens, the backbone has 90"),
+        (SearchSpace(num_sampled_tokens=(8, 91)), "91 tokens cannot be sampled, the backbone has 90"),
         (SearchSpace(methods=("full",)), "method 'full' cannot be swept: it has no prompt"),
     ],
 )
@@ -201,11 +201,11 @@ def test_a_space_with_a_run_that_cannot_be_is_refused(space: SearchSpace, messag
 @pytest.mark.parametrize(
     ("read", "text", "message"),
     [
-        (numbers, "1.0:0.1", "the range 1:0.1 is invalid, expected 0 < low < high"),
-        (numbers, "0:0.1", "the range 0:0.1 is invalid"),
+        (numbers, "1.0:0.1", "invalid range 1:0.1, expected 0 < low < high"),
+        (numbers, "0:0.1", "the range 0:0.1 is none"),
         (numbers, "a:b", "lr is 'a:b', expected low:high, or numbers"),
         (numbers, "1:2:3", "lr is '1:2:3', expected low:high, or numbers"),
-        (numbers, "0.1,0.1", "lr: a value occurs twice in 0.1,0.1"),
+        (numbers, "0.1,0.1", "lr: duplicate value in 0.1,0.1"),
         (counts, "8,x", "lr is '8,x', expected whole numbers"),
         (methods, "superpos,soup", "method is 'soup', expected one or more of superpos, simple, residual, dpt"),
         (bases, "mine", "basis is 'mine', expected one or more of per_token, shared"),

@@ -214,7 +214,7 @@ def _list_left(grid: "Grid", files: "dict[str, TaskFile]", folder: Path, backbon
     left = pending(folder, grid, files, fingerprint=backbone.identity.fingerprint)
     for cell in left:
         out.print(str(cell), markup=False)
-    err.print(f"{len(left)} of {len(grid.cells())} runs are left in {folder}", markup=False)
+    err.print(f"{len(left)} of {len(grid.cells())} runs are unfinished in {folder}", markup=False)
 
 
 def _run(
@@ -227,7 +227,7 @@ def _run(
     precision: "Precision",
     plain: bool,
 ) -> "GridOutcome":
-    """Train what is left, a bar over runs and a line for each that ends."""
+    """Train the unfinished runs, with a progress bar and one line per finished run."""
     from training.paper.grid_folder import pending
     from training.paper.runner import GridEvents, run_grid
 
@@ -267,9 +267,7 @@ def _run(
 
 def _end(outcome: "GridOutcome", folder: Path) -> None:
     if outcome.interrupted:
-        err.print(
-            f"ended; the same command continues with the unfinished runs in {folder}", style="yellow", markup=False
-        )
+        err.print(f"stopped; the same command resumes the grid in {folder}", style="yellow", markup=False)
         raise typer.Exit(130)
     if outcome.failed:
         raise CommandError(f"{len(outcome.failed)} runs failed, the first: {next(iter(outcome.failed.values()))}")

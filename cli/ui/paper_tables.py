@@ -59,6 +59,6 @@ def _show_table(part: Part, grid: "Grid", results: "Results") -> None:
     print_table(shown)
     if not table.published:
         out.print(
-            f"{results.backbone.id} is not one of the paper's backbones; there are no published results to compare with",
+            f"{results.backbone.id} is not one of the paper's backbones; it has no published results",
             markup=False,
         )

@@ -24,7 +24,7 @@ def test_a_table_is_run_printed_and_gone_on_with(desk: Desk, tmp_path: Path) -> 
     assert first.code == 0, first.stderr
     assert re.search(r"Simple PT.*0\.01.*off", first.stdout)
     assert "best constant answer" in first.stdout
-    assert "not one of the paper's backbones" in first.text
+    assert "is not one of the paper's backbones" in first.text
 
     more = superpos("paper", "table2", *options, "--methods", "simple,simple-lr0.3")
     assert more.code == 0, more.stderr
@@ -45,7 +45,7 @@ def test_a_grid_that_cannot_be_is_refused(desk: Desk, tmp_path: Path) -> None:
     seeds = superpos("paper", "table1", *files, "--tasks", desk.task.stem, "--seeds", "0,x").refusal()
     assert seeds == "--seeds is '0,x', expected whole numbers separated by commas"
     empty = superpos("paper", "results", tmp_path, "--json", tmp_path / "r.json", "--backbone", desk.tiny_t5)
-    assert empty.refusal() == f"{tmp_path} holds no finished run of a grid"
+    assert empty.refusal() == f"{tmp_path} has no finished run of a grid"
     (tmp_path / "bad.json").write_text("{}")
     bad = superpos("paper", "render", tmp_path / "bad.json").refusal()
     assert bad.startswith(f"{tmp_path / 'bad.json'}: not the results of a grid: ")

@@ -202,7 +202,7 @@ def test_a_space_with_a_run_that_cannot_be_is_refused(space: SearchSpace, messag
     ("read", "text", "message"),
     [
         (numbers, "1.0:0.1", "invalid range 1:0.1, expected 0 < low < high"),
-        (numbers, "0:0.1", "the range 0:0.1 is none"),
+        (numbers, "0:0.1", "invalid range 0:0.1"),
         (numbers, "a:b", "lr is 'a:b', expected low:high, or numbers"),
         (numbers, "1:2:3", "lr is '1:2:3', expected low:high, or numbers"),
         (numbers, "0.1,0.1", "lr: duplicate value in 0.1,0.1"),

@@ -82,7 +82,7 @@ def cost_of(timing: TimingTotals, *, tokens_per_row: float, device: torch.device
     """Return the cost of a job, with this process's memory.
 
     Args:
-        tokens_per_row: of text and prompt, in the mean of the training rows
+        tokens_per_row: mean tokens of text and prompt per training row
     """
     rows_per_s = timing.rows / timing.training_s if timing.training_s else 0.0
     return Cost(

@@ -166,7 +166,7 @@ def _storage(path: Path) -> optuna.storages.RDBStorage:
 
     def refused(error: Exception) -> SweepFailed:
         reason = getattr(error, "orig", None) or error
-        return SweepFailed(f"the study {path} cannot be used: {reason}; once it can, --resume goes on with it")
+        return SweepFailed(f"the study {path} cannot be used: {reason}; once it can, --resume continues it")
 
     try:
         storage = optuna.storages.RDBStorage(f"sqlite:///{path}")

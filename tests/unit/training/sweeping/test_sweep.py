@@ -189,7 +189,7 @@ def test_a_folder_of_another_sweep_is_refused(tiny: Backbone, task: TaskFile, tm
         (SearchSpace(lr=Span(0.1, 200.0)), "lr is 200.0, expected above 0 and at most 100"),
         (SearchSpace(weight_decay=(2.0,)), "weight_decay is 2.0, expected 0 to 1"),
         (SearchSpace(batch_size=(0,)), "batch_size is 0, expected 1 to 4096"),
-        (SearchSpace(num_sampled_tokens=(8, 91)), "91 tokens cannot be sampled, the backbone has 90"),
+        (SearchSpace(num_sampled_tokens=(8, 91)), "cannot sample 91 tokens, the backbone has 90"),
         (SearchSpace(methods=("full",)), "method 'full' cannot be swept: it has no prompt"),
     ],
 )

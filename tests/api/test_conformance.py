@@ -35,6 +35,7 @@ def server(serve: Callable[..., RunningServer], tiny: Backbone) -> RunningServer
     return started
 
 
+@pytest.mark.slow
 def test_every_operation_does_what_the_document_says(server: RunningServer) -> None:
     found = check(server.url, KEY, max_examples=2, phases="examples,coverage,fuzzing", timeout_s=240)
     assert found.passed, found.text

@@ -90,6 +90,7 @@ def test_a_task_without_a_production_version_has_no_drift(serve: Serve, adapter:
     assert drift_of(server, "topic") is None
 
 
+@pytest.mark.slow
 def test_two_replicas_tell_what_both_answered(
     serve: Serve, adapter: PromptAdapter, skewed: list[str], redis_server: RedisServer
 ) -> None:
@@ -159,6 +160,7 @@ def test_the_server_looks_by_itself_and_again_after_the_registry_was_away(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_sst2s_validation_rows_are_stable_and_its_negative_ones_shifted(serve: Serve, data_dir: Path) -> None:
     rows = pq.read_table(data_dir / "sst2" / "validation.parquet").to_pylist()

@@ -195,6 +195,7 @@ def registry_calls(server: RunningServer) -> Counter[str]:
     return Counter({operation: int(float(count)) for operation, count in counts if "changes" not in operation})
 
 
+@pytest.mark.slow
 def test_another_tenants_task_answers_in_everything_as_one_that_is_not_there(
     server: RunningServer, keyring: Keyring, tiny: Backbone
 ) -> None:

@@ -112,6 +112,7 @@ def requests() -> dict[str, tuple[int, bytes]]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_nothing_that_a_caller_made_up_is_ever_logged(tiny_t5: Path, registry: Path) -> None:
     program = (sys.executable, "-c", BROKEN)
     with server_process(tiny_t5, registry, program=program, SUPERPOS_LOG_LEVEL="debug") as server:

@@ -49,6 +49,7 @@ def test_other_draws_give_other_scores_around_those_without(tiny: Backbone) -> N
     assert (drawn[:, 0] > plain[0, 0]).float().mean().item() == pytest.approx(0.5, abs=0.35)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("yes", "no"), ("world news", "world science")])
 def test_it_spreads_scores_as_transformers_in_training_does(
     tiny: Backbone, tiny_t5: Path, words: tuple[str, str]

@@ -37,6 +37,7 @@ def test_a_tiny_t5_scores_labels_as_transformers_does(
     assert largest_difference(load(path, cache_dir=cache_dir), model) <= 1e-4
 
 
+@pytest.mark.slow
 def test_the_embedded_backbone_scores_labels_as_transformers_does(embedded: Backbone, cache_dir: Path) -> None:
     model = T5ForConditionalGeneration.from_pretrained(cache_dir / "embedded-0.2.0", dtype=torch.float32).eval()
     assert largest_difference(embedded, model) <= 1e-4
@@ -109,6 +110,7 @@ def test_gradients_flow_after_longer_rows_were_seen_without_them(tiny_t5: Path, 
     assert table.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_the_same_batch_gives_the_same_gradient_to_the_bit(embedded: Backbone) -> None:
     trie = embedded.label_trie(["world", "sports", "business", "technology"])
     generator = torch.Generator().manual_seed(0)

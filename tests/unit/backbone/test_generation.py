@@ -18,6 +18,7 @@ from training.task.scoring import Scoring
 TEXTS = ["a gripping film", "flat and overlong " * 7, "which city is the capital of France ?", "x"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_packed_batch_generates_what_transformers_generates(tiny: Backbone, tiny_t5: Path, seed: int) -> None:
     model = T5ForConditionalGeneration.from_pretrained(tiny_t5).eval()

@@ -48,6 +48,7 @@ def test_the_embedded_backbone_translates(embedded: Backbone, cache_dir: Path) -
     assert list(ours) == ids[0].tolist()
 
 
+@pytest.mark.slow
 def test_preparing_again_does_nothing_and_damage_is_mended(tmp_path: Path) -> None:
     told: list[str] = []
     folder = prepare(tmp_path, told.append)

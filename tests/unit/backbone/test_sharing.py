@@ -77,6 +77,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         open_shared(tmp_path / "none")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_two_processes_have_the_pages_once(tmp_path: Path) -> None:
     path = tmp_path / "w"

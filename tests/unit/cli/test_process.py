@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support.cli import Desk, superpos_process
 
 import adapters
@@ -31,6 +32,7 @@ def test_another_package_of_that_name_is_refused_by_its_place(tmp_path: Path) ->
     assert answer.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_refusal_in_a_shell_is_one_line_and_status_1(tmp_path: Path) -> None:
     answer = superpos_process("train", tmp_path / "none.yaml")
     assert answer.refusal().startswith(f"{tmp_path / 'none.yaml'}: cannot be read")

@@ -180,6 +180,7 @@ def test_a_cuda_device_that_is_not_there_is_refused(desk: Desk, tmp_path: Path) 
     assert "cuda" in superpos(*words).refusal()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_disk_that_fills_up_under_a_run_is_told_in_one_line(desk: Desk, tmp_path: Path, processes: int) -> None:
     given = [desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *QUICK]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support.cli import QUICK, Desk, superpos
 
 PLOTS = {"learning-curves", "confusion", "reliability", "confidence", "prompt"}
@@ -16,6 +17,7 @@ def plots(folder: Path) -> set[str]:
     return {name.rsplit(".", 1)[0] for name in names}
 
 
+@pytest.mark.slow
 def test_training_leaves_a_report_and_says_where(desk: Desk, tmp_path: Path) -> None:
     options = [option for option in QUICK if option != "--no-report"]
     run = tmp_path / "run"
@@ -29,6 +31,7 @@ def test_training_leaves_a_report_and_says_where(desk: Desk, tmp_path: Path) -> 
     assert list((run / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 def test_a_report_is_made_again_from_the_folder_alone(desk: Desk, tmp_path: Path) -> None:
     assert not (desk.run / "report.html").exists()
     first, second = tmp_path / "first" / "a.html", tmp_path / "second" / "a.html"

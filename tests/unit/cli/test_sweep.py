@@ -26,6 +26,7 @@ def options(desk: Desk, folder: Path) -> list[object]:
     return [desk.task, "--backbone", desk.tiny_t5, "--out", folder, "--threads", "1"]
 
 
+@pytest.mark.slow
 def test_a_sweep_prints_its_trials_and_the_command_that_makes_the_best_again(desk: Desk, tmp_path: Path) -> None:
     registry, folder = tmp_path / "registry.sqlite", tmp_path / "sweep"
     swept = superpos("sweep", *options(desk, folder), *FEW, *LEARNS, "--publish", registry)
@@ -56,6 +57,7 @@ def test_a_sweep_prints_its_trials_and_the_command_that_makes_the_best_again(des
     assert "already holds a sweep" in superpos("sweep", *options(desk, folder), *FEW, *LEARNS).refusal()
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_goes_on_and_repeats_no_trial_that_had_ended(desk: Desk, tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     given = [*options(desk, folder), *FEW, *SHORT, "--trials", "4", "--epochs", "8", "--plain"]

@@ -59,6 +59,7 @@ def read_until(process: subprocess.Popen[str], mention: str) -> str:
     raise AssertionError(f"the process ended: {told}")
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_is_gone_on_with_to_the_same_curves(desk: Desk, tmp_path: Path) -> None:
     with training(desk, "--out", tmp_path / "run") as process:
         read_until(process, "epoch   2")
@@ -79,6 +80,7 @@ def test_a_process_that_was_killed_is_gone_on_with_to_the_same_curves(desk: Desk
     assert "epoch" not in again.stderr
 
 
+@pytest.mark.slow
 def test_a_second_process_is_kept_out_of_a_run_that_lives(desk: Desk, tmp_path: Path) -> None:
     words = ("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *QUICK, "--resume")
     with training(desk, "--out", tmp_path / "run") as process:
@@ -99,6 +101,7 @@ def test_a_folder_without_the_run_is_not_begun_by_resume(desk: Desk, tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_best_and_tells_the_command_that_goes_on(desk: Desk, tmp_path: Path) -> None:
     options = ("--seeds", "2", "--max-steps", "3000", "--epochs", "4000", "--eval-every", "5")
     with training(desk, "--out", tmp_path / "a run", *options) as process:
@@ -125,6 +128,7 @@ def test_ctrl_c_keeps_the_best_and_tells_the_command_that_goes_on(desk: Desk, tm
     assert command[command.index("--epochs") + 1] == "4"  # as QUICK has it, the last that was said
 
 
+@pytest.mark.slow
 def test_several_tasks_train_in_one_stack_and_end_in_one_table(desk: Desk, tmp_path: Path) -> None:
     other = desk.write("other.yaml", TASK.replace("name: topic", "name: other").replace("{text}", "{text} it is"))
     options = ("--seeds", 2, "--out", tmp_path / "both", "--publish", tmp_path / "registry.sqlite")

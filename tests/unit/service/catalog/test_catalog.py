@@ -174,6 +174,7 @@ def perform(registry: Registry, uploads: Uploads, name: str, *values: object) ->
         pass
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(steps=st.lists(operations, min_size=4, max_size=30))
 def test_a_replayed_log_is_the_registry_whatever_was_written(

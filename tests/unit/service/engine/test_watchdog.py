@@ -214,6 +214,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("doom", "reason"),
     [

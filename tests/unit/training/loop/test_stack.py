@@ -27,6 +27,7 @@ MIXED = [
 ]
 
 
+@pytest.mark.slow
 def test_a_stack_of_other_seeds_rates_methods_and_tasks_is_as_many_runs_apart(tiny: Backbone) -> None:
     results = train_stack(tiny, [make_job(tiny, arguments, topic=topic) for arguments, topic in MIXED])
     for (arguments, topic), result in zip(MIXED, results, strict=True):

@@ -48,6 +48,7 @@ def interrupt(number: int, event: Event) -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_one_prompts_evaluations_are_no_time_of_anothers_nor_of_training(
     tiny: Backbone, task: TaskFile, tmp_path: Path
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_prompt_that_leaves_the_stack_has_no_part_in_what_comes_after(
     assert cost_of(short)["training_s"] < cost_of(long)["training_s"]
 
 
+@pytest.mark.slow
 def test_a_stack_that_was_interrupted_adds_up_to_one_that_was_not(
     tiny: Backbone, task: TaskFile, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ def test_plans_are_dealt_in_turn_and_share_the_threads(task: TaskFile, tiny_t5: 
     assert len(assign(plans[:2], source, devices=["cpu"], processes=9, threads=1)) == 2
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_all_and_a_process_that_dies_leaves_a_run_that_comes_to_what_it_would_have_alone(
     tiny: Backbone, tiny_t5: Path, task: TaskFile, tmp_path: Path, cache_dir: Path
 ) -> None:
@@ -80,6 +81,7 @@ def test_an_interrupt_ends_all_and_a_process_that_dies_leaves_a_run_that_comes_t
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 def test_a_share_that_is_refused_says_why(tiny_t5: Path, task: TaskFile, tmp_path: Path, cache_dir: Path) -> None:
     gone = task.model_copy(update={"data": task.data.model_copy(update={"train": str(tmp_path / "gone.jsonl")})})
     source = source_of(tiny_t5, cache_dir)

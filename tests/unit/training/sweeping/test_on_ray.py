@@ -34,6 +34,7 @@ def local_ray() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # three processes import torch: 16 s, and minutes where every core is taken
 @pytest.mark.usefixtures("local_ray")
 def test_trials_on_ray_come_to_what_they_come_to_here_and_a_dead_workers_are_asked_again(

@@ -42,7 +42,7 @@ class PeriodicTask:
         self._interval_s = interval_s
         self._on_down, self._on_up = on_down, on_up
         self._task: asyncio.Task[None] | None = None
-        self._num_bugs = 0
+        self._pause_s = interval_s
         self.error: str | None = None
         """The error of the last call; None if it succeeded."""
 
@@ -66,29 +66,29 @@ class PeriodicTask:
         try:
             await self._call()
         except RegistryUnavailable as exc:
-            self._num_bugs = 0
+            self._pause_s = self._interval_s
             self._note(exc)
         except Exception as exc:  # noqa: BLE001 - a bug in one call must not end all later ones
-            self._num_bugs += 1
-            if self._num_bugs == 1:
+            self._pause_s = max(self._interval_s, min(MAX_BACK_OFF_S, 2 * self._pause_s))
+            if self._note(exc):
                 _log.exception("periodic_task_failed", task=self._name)
-            self._note(exc)
         else:
-            self._num_bugs = 0
+            self._pause_s = self._interval_s
             if self.error is not None:
                 self.error = None
                 self._on_up()
 
-    def _note(self, error: Exception) -> None:
-        text = str(error) or type(error).__name__
-        if text != self.error:
-            self._on_down(error)
-        self.error = text
+    def _note(self, error: Exception) -> bool:
+        """Keep an error, and return whether it reads differently from the one before."""
+        before, self.error = self.error, str(error) or type(error).__name__
+        if self.error == before:
+            return False
+        self._on_down(error)
+        return True
 
     async def _run(self) -> None:
         if not self._call_first:
             await asyncio.sleep(self._interval_s)
         while True:
             await self.run_once()
-            back_off_s = min(MAX_BACK_OFF_S, self._interval_s * 2**self._num_bugs)
-            await asyncio.sleep(max(self._interval_s, back_off_s))
+            await asyncio.sleep(self._pause_s)

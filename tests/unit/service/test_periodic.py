@@ -63,6 +63,21 @@ def test_the_loop_outlives_any_error(error: Exception) -> None:
     asyncio.run(run())
 
 
+def test_the_loop_outlives_a_bug_that_lasts_for_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.periodic.MAX_BACK_OFF_S", 0.001)
+
+    async def run() -> None:
+        calls = Calls(*[KeyError("a bug")] * 1_200, None)
+        task = task_of(calls)
+        task.start()
+        await asyncio.wait_for(calls.done.wait(), 60)
+        await task.stop()
+        assert not task.degraded
+        assert calls.ups == 1
+
+    asyncio.run(run())
+
+
 def test_an_outage_that_reads_differently_is_reported_again() -> None:
     async def run() -> None:
         calls = Calls(RegistryUnavailable("away"), RegistryUnavailable("away"), RegistryUnavailable("emptied"))

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from support.methods import IDS, P, embedding_table, make, one_step, sources
 from support.training import SPEC
 from torch import Tensor
 
@@ -12,13 +13,11 @@ from training.config.arguments import TrainArguments
 from training.config.choices import MethodName
 from training.errors import InvalidArguments
 from training.loop.batch import dropout_seeds
-from training.methods import Attempt, Method
 from training.methods.factory import make_method
 from training.scoring.evaluation import predict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-H, P = 24, 4
 EVERY: list[tuple[MethodName, int]] = [
     ("superpos", 0),
     ("simple", 0),
@@ -27,33 +26,11 @@ EVERY: list[tuple[MethodName, int]] = [
     ("spot", 1),
     ("mixture", 2),
 ]
-IDS = [(3, 4, 5, 1), (7, 8, 1)]
 
 
 @pytest.fixture(scope="module")
 def embedding() -> Tensor:
-    return torch.randn(300, H, generator=torch.Generator().manual_seed(3)) * 3
-
-
-def sources(count: int) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(4)
-    return [torch.randn(P, H, generator=generator) for _ in range(count)]
-
-
-def make(embedding: Tensor, method: MethodName, *, num_sources: int = 0, **changes: object) -> Method:
-    arguments = TrainArguments(
-        method=method,
-        num_virtual_tokens=P,
-        **{"num_sampled_tokens": 20, "sources": ("a", "b")[:num_sources], **changes},
-    )
-    return make_method(arguments, embedding, sources=sources(num_sources))
-
-
-def one_step(method: Method) -> None:
-    optimizer = torch.optim.AdamW(method.parameter_groups(), lr=0.05)
-    prompt = method.prompts(IDS) if isinstance(method, Attempt) else method.prompt()
-    (prompt * torch.arange(prompt.numel()).reshape(prompt.shape).cos()).sum().backward()
-    optimizer.step()
+    return embedding_table(300, seed=3)
 
 
 @pytest.mark.parametrize(("name", "num_sources"), [*EVERY, ("attempt", 2)])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.methods import H, P, embedding_table, make
 from torch import Tensor
 
 from training.config.arguments import TrainArguments
@@ -9,19 +10,16 @@ from training.errors import InvalidArguments
 from training.methods import (
     FIRST_SAMPLED_ID,
     NUM_ORDINARY_IDS,
-    Method,
     MethodName,
     sample_token_ids,
 )
 from training.methods.factory import make_method
 
-V, H, P, M = 400, 24, 6, 50
-
 
 @pytest.fixture(scope="module")
 def embedding() -> Tensor:
-    """A token-embedding table [V, H]."""
-    return torch.randn(V, H, generator=torch.Generator().manual_seed(11)) * 3
+    """A token-embedding table [400, H]."""
+    return embedding_table(400, seed=11)
 
 
 @pytest.mark.parametrize("vocab_size", [100, 32_000, 32_128, 250_000])
@@ -47,20 +45,6 @@ def test_more_sampled_tokens_than_the_vocabulary_has_are_refused(method: MethodN
         make_method(TrainArguments(method=method, num_virtual_tokens=18, num_sampled_tokens=18), small)
     assert "18" in str(caught.value)
     assert "17" in str(caught.value)
-
-
-def sources(count: int) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(4)
-    return [torch.randn(P, H, generator=generator) for _ in range(count)]
-
-
-def make(embedding: Tensor, method: MethodName, *, num_sources: int = 0, **changes: object) -> Method:
-    arguments = TrainArguments(
-        method=method,
-        num_virtual_tokens=P,
-        **{"num_sampled_tokens": 20, "sources": ("a", "b")[:num_sources], **changes},
-    )
-    return make_method(arguments, embedding, sources=sources(num_sources))
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -1,6 +1,7 @@
 """Patterns of names, and the ref, which names a version of a task."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -37,6 +38,14 @@ def check_alias(value: str) -> str:
     if value.isdecimal():
         raise InvalidName("alias", value, "a name that is not a number")
     return value
+
+
+def check_publication(tenant: str, task: str, aliases: Sequence[str] | None) -> None:
+    """Check the names that a publication needs (`InvalidName`)."""
+    check_name("tenant", tenant)
+    check_name("task", task)
+    for alias in aliases or ():
+        check_alias(alias)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from adapters.errors import Conflict, NotFound
 from adapters.files import SIZE_LIMITS, from_files
-from adapters.names import PRODUCTION, Ref, check_alias, check_name
+from adapters.names import PRODUCTION, Ref, check_alias, check_publication
 from adapters.registry import redis_scripts as scripts
 from adapters.registry.archive import TaskRecord, check_restored
 from adapters.registry.protocol import (
@@ -55,10 +55,7 @@ class RedisRegistry:
         aliases: Sequence[str] | None = None,
         digest: str | None = None,
     ) -> Publication:
-        check_name("tenant", tenant)
-        check_name("task", task)
-        for alias in aliases or ():
-            check_alias(alias)
+        check_publication(tenant, task, aliases)
         digest = digest or from_files(files).digest
         for_known, for_new = list(aliases or ()), list((PRODUCTION,) if aliases is None else aliases)
         with self._store.reaching():

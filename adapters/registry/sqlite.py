@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from adapters.errors import Conflict, NotFound
 from adapters.files import from_files
-from adapters.names import PRODUCTION, Ref, check_alias, check_name
+from adapters.names import PRODUCTION, Ref, check_alias, check_publication
 from adapters.registry.archive import TaskRecord, check_restored
 from adapters.registry.protocol import (
     ABSENT,
@@ -57,10 +57,7 @@ class SqliteRegistry:
         aliases: Sequence[str] | None = None,
         digest: str | None = None,
     ) -> Publication:
-        check_name("tenant", tenant)
-        check_name("task", task)
-        for alias in aliases or ():
-            check_alias(alias)
+        check_publication(tenant, task, aliases)
         digest = digest or from_files(files).digest
         with self._file.transaction("IMMEDIATE") as db:
             known = one(

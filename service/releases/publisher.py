@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from adapters import InvalidAdapter, Publication
-from adapters.names import check_alias, check_name
+from adapters.names import check_publication
 from service.catalog.adapter_cache import AdapterCache
 from service.errors import InferenceFailed
 from service.inference.classifier import Classifier
@@ -42,9 +42,7 @@ class Publisher:
             QuotaExceeded: the tenant's storage limit is reached
             RegistryUnavailable: the registry cannot be written, or has lost what it held
         """
-        check_name("task", task)
-        for alias in aliases or ():
-            check_alias(alias)
+        check_publication(tenant, task, aliases)
         adapter = await asyncio.to_thread(self._adapters.parse, files)
         digest = adapter.digest
         if expected is not None and digest != expected:

@@ -24,10 +24,11 @@ FIFTY_STEPS = dataclasses.replace(QUICK, epochs=10, batch_size=12)
 
 @dataclasses.dataclass
 class Broken:
-    """A method whose prompt is no number from the third step on."""
+    """A method that trains well for a number of calls of its prompt, and whose prompt is then not finite."""
 
     method: Method
     calls: int = 3
+    value: float = math.nan
 
     @property
     def sampled_token_ids(self) -> tuple[int, ...]:
@@ -35,7 +36,8 @@ class Broken:
 
     def prompt(self) -> Tensor:
         self.calls -= 1
-        return self.method.prompt() * (1 if self.calls >= 0 else math.nan)
+        prompt = self.method.prompt()
+        return prompt if self.calls >= 0 else prompt * self.value
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return self.method.parameter_groups()

@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.stack import Broken
 from support.training import QUICK, SPEC, easy_rows, lines_of, run
 from torch import Tensor, nn
 
@@ -16,7 +16,7 @@ from backbone import Backbone
 from training.data.examples import Example
 from training.loop.events import EvalEvent, StepEvent, TrainResult
 from training.loop.train import train
-from training.methods import Method, ParameterGroup
+from training.methods import ParameterGroup
 from training.methods.factory import make_method
 from training.runs.executor import Event, train_runs
 from training.runs.plan import RunPlan
@@ -55,33 +55,6 @@ def test_an_interrupt_in_the_first_epoch_keeps_the_untrained_prompt(
     assert report.trained == report.untrained
 
 
-@dataclasses.dataclass
-class Spoiled:
-    """A method that trains well until its prompt has been asked for so often, and is no number from then on."""
-
-    method: Method
-    calls: int
-    value: float = math.nan
-
-    @property
-    def sampled_token_ids(self) -> tuple[int, ...]:
-        return self.method.sampled_token_ids
-
-    def prompt(self) -> Tensor:
-        self.calls -= 1
-        prompt = self.method.prompt()
-        return prompt if self.calls >= 0 else prompt * self.value
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        return self.method.parameter_groups()
-
-    def state(self) -> dict[str, Tensor]:
-        return self.method.state()
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.method.load_state(state)
-
-
 def train_spoiled(
     backbone: Backbone, calls: int, *, value: float = math.nan, epochs: int = 5, one_label: bool = False
 ) -> tuple[TrainResult, list[EvalEvent]]:
@@ -98,7 +71,7 @@ def train_spoiled(
     told: list[EvalEvent] = []
     result = train(
         backbone,
-        Spoiled(make_method(arguments, backbone.weights.embedding), calls, value),
+        Broken(make_method(arguments, backbone.weights.embedding), calls, value),
         arguments,
         trie=backbone.label_trie(SPEC.label_words[::-1] if one_label else SPEC.label_words),
         rows=tokenize_examples(backbone, SPEC, examples[:36]),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from backbone.errors import UnsupportedBackbone
 
@@ -36,10 +36,12 @@ class Architecture:
         """Read a T5's `config.json`.
 
         Raises:
-            UnsupportedBackbone: a missing key, an activation or a special token that T5 does not have
+            UnsupportedBackbone: the activation or a special token is not T5's
         """
-        projection = config.get("feed_forward_proj", "relu")
-        if projection not in ("relu", "gated-gelu"):
+        projection = str(config.get("feed_forward_proj", "relu"))
+        # as T5Config reads it
+        activation = "gelu_new" if projection == "gated-gelu" else projection.rpartition("-")[2]
+        if activation not in ("relu", "gelu_new"):
             raise UnsupportedBackbone(f"feed_forward_proj is {projection!r}, expected 'relu' or 'gated-gelu'")
         eos = config.get("eos_token_id", 1)
         if not isinstance(eos, int):
@@ -48,24 +50,21 @@ class Architecture:
         start = config.get("decoder_start_token_id")
         # as T5Config has it: v1.1 is known by `tie_word_embeddings: false`
         scaled = config.get("scale_decoder_outputs", config.get("tie_word_embeddings") is not False)
-        try:
-            return cls(
-                width=config["d_model"],
-                num_heads=config["num_heads"],
-                head_dim=config["d_kv"],
-                num_encoder_layers=config["num_layers"],
-                num_decoder_layers=config.get("num_decoder_layers") or config["num_layers"],
-                ff_width=config["d_ff"],
-                activation="gelu_new" if projection == "gated-gelu" else "relu",
-                gated=projection == "gated-gelu",
-                vocab_size=config["vocab_size"],
-                relative_buckets=config.get("relative_attention_num_buckets", 32),
-                relative_max_distance=config.get("relative_attention_max_distance", 128),
-                norm_eps=config.get("layer_norm_epsilon", 1e-6),
-                logit_scale=config["d_model"] ** -0.5 if scaled else 1.0,
-                start_id=pad if start is None else start,
-                eos_id=eos,
-                pad_id=pad,
-            )
-        except KeyError as exc:
-            raise UnsupportedBackbone(f"config.json has no {exc.args[0]!r}, expected a T5's config") from exc
+        return cls(
+            width=config["d_model"],
+            num_heads=config["num_heads"],
+            head_dim=config["d_kv"],
+            num_encoder_layers=config["num_layers"],
+            num_decoder_layers=config.get("num_decoder_layers") or config["num_layers"],
+            ff_width=config["d_ff"],
+            activation=cast(Activation, activation),
+            gated=projection.startswith("gated-"),
+            vocab_size=config["vocab_size"],
+            relative_buckets=config.get("relative_attention_num_buckets", 32),
+            relative_max_distance=config.get("relative_attention_max_distance", 128),
+            norm_eps=config.get("layer_norm_epsilon", 1e-6),
+            logit_scale=config["d_model"] ** -0.5 if scaled else 1.0,
+            start_id=pad if start is None else start,
+            eos_id=eos,
+            pad_id=pad,
+        )

@@ -27,6 +27,8 @@ EMBEDDED = "embedded"
 _PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 """Tokenizer classes that are their `tokenizer.json` and nothing more."""
 
+_DIMENSIONS = {"d_model", "d_kv", "d_ff", "num_layers", "num_heads", "vocab_size"}
+
 _Checkpoint = tuple[dict[str, Any], dict[str, Tensor], Tokenizer]
 """The content of `config.json`, the tensors by name, the tokenizer."""
 
@@ -121,7 +123,9 @@ def _from_folder(folder: Path) -> _Checkpoint | None:
         return None
     try:
         config, tokenizer_config = (json.loads(file.read_bytes()) for file in files[:2])
-        if config.get("model_type") != "t5" or tokenizer_config.get("tokenizer_class") not in _PLAIN_TOKENIZERS:
+        is_plain = tokenizer_config.get("tokenizer_class") in _PLAIN_TOKENIZERS
+        # a dimension that a config leaves out has a default in `transformers`
+        if config.get("model_type") != "t5" or not is_plain or not config.keys() >= _DIMENSIONS:
             return None
         tensors = load_file(files[2])
         # `transformers` finds a table that was saved under another of its names

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.backbone import make_t5
-from transformers import AutoTokenizer, BertConfig, T5ForConditionalGeneration
+from transformers import AutoTokenizer, BertConfig, T5Config, T5ForConditionalGeneration
 
 from backbone import Backbone, BackboneCacheError, BackboneNotFound, DeviceUnavailable, UnsupportedBackbone, load
 from backbone import embedded as embedded_module
@@ -231,3 +231,21 @@ def test_a_backbone_in_a_folder_loads_without_the_code_of_transformers(tiny_t5: 
         "assert 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tiny_t5), str(cache_dir)], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("projection", ["relu", "gelu_new", "gated-gelu", "gated-relu", "gated-gelu_new"])
+def test_every_projection_that_the_forward_computes_loads_as_transformers_reads_it(
+    tmp_path: Path, cache_dir: Path, projection: str
+) -> None:
+    folder = make_t5(tmp_path, gated=projection.startswith("gated"), feed_forward_proj=projection)
+    expected = T5Config.from_pretrained(folder)
+    architecture = load(str(folder), cache_dir=cache_dir).architecture
+    assert (architecture.activation, architecture.gated) == (expected.dense_act_fn, expected.is_gated_act)
+
+
+def test_a_dimension_that_a_config_leaves_out_has_the_default_of_transformers(tmp_path: Path, cache_dir: Path) -> None:
+    folder = make_t5(tmp_path, gated=True, d_kv=64)
+    config = json.loads((folder / "config.json").read_text())
+    del config["d_kv"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load(str(folder), cache_dir=cache_dir).architecture.head_dim == T5Config().d_kv == 64

@@ -8,6 +8,12 @@ from support.server import RunningServer
 pytestmark = pytest.mark.usefixtures("still_answers")
 
 
+@pytest.fixture(scope="module")
+def server(shared_server: RunningServer) -> RunningServer:
+    """Share one server: a refused request changes nothing."""
+    return shared_server
+
+
 @pytest.mark.parametrize(
     ("ref", "status", "code", "mention"),
     [

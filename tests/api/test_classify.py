@@ -170,6 +170,7 @@ def test_health_tells_what_is_served(serve: Serve, tiny: Backbone) -> None:
     assert ready["backbone"]["fingerprint"] == tiny.identity.fingerprint
 
 
+@pytest.mark.slow
 def test_the_documentation_describes_every_route_and_its_errors(serve: Serve) -> None:
     server = serve()
     page = server.client.get("/docs").text

@@ -92,6 +92,7 @@ def test_more_rows_than_a_request_may_have_are_refused_by_every_face(server: Run
         assert "257" in _message(response)
 
 
+@pytest.mark.slow
 def test_a_face_asks_for_the_same_keys_and_says_so_in_its_own_words(serve: Serve, tiny: Backbone) -> None:
     key = f"sp_root_{'k' * 40}"
     server = serve(require_keys=True, admin_key=key)

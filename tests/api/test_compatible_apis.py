@@ -76,6 +76,7 @@ def test_tei_cuts_long_texts_only_when_it_may_and_at_the_end_that_is_named(serve
         assert cut == _listed(_native(server, "sentiment", text, truncate=side)[0])
 
 
+@pytest.mark.slow
 def test_teis_bare_routes_mean_the_task_of_the_header_or_the_setting(serve: Serve, tiny: Backbone) -> None:
     server = serve(default_task="sentiment")
     server.upload("sentiment", make_adapter(tiny))
@@ -228,6 +229,7 @@ def test_oip_metadata_names_fields_labels_and_versions(topics: RunningServer) ->
         ({"parameters": {"priority": 1}}, "priority"),
     ],
 )
+@pytest.mark.slow
 def test_an_oip_request_that_is_no_table_of_the_fields_is_refused(
     server: RunningServer, change: dict[str, object], mention: str
 ) -> None:

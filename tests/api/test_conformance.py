@@ -46,6 +46,7 @@ def test_every_operation_does_what_the_document_says(server: RunningServer) -> N
     assert found.num_requests > 20 * len(operations)
 
 
+@pytest.mark.slow
 def test_every_operation_documents_its_errors_with_their_body(server: RunningServer) -> None:
     document = server.client.get("/openapi.json").json()
     assert set(document["components"]["securitySchemes"]) == {"HTTPBearer", "APIKeyHeader"}
@@ -80,6 +81,7 @@ def schemas_within(value: object) -> Iterator[dict[str, object]]:
             yield from schemas_within(each)
 
 
+@pytest.mark.slow
 def test_every_limit_in_the_document_is_one_of_its_type(server: RunningServer) -> None:
     """JSON Schema ignores the others without a word: what they were to say would stand nowhere."""
     schemas = list(schemas_within(server.client.get("/openapi.json").json()))
@@ -89,6 +91,7 @@ def test_every_limit_in_the_document_is_one_of_its_type(server: RunningServer) -
         assert not others & set(schema), schema
 
 
+@pytest.mark.slow
 def test_the_document_describes_fields_of_requests_and_of_answers(server: RunningServer) -> None:
     schemas = server.client.get("/openapi.json").json()["components"]["schemas"]
     described = {
@@ -112,6 +115,7 @@ def test_a_method_that_a_path_does_not_take_names_all_that_it_takes(server: Runn
         assert refused.headers["Allow"] == allowed
 
 
+@pytest.mark.slow
 def test_the_api_document_tells_every_code_with_its_status_and_every_path(server: RunningServer) -> None:
     text = (Path(__file__).parents[2] / "docs/api.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| (\d{3}) \| `(\w+)` \|", text, flags=re.MULTILINE))

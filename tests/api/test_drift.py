@@ -46,6 +46,7 @@ def skewed(asked: list[tuple[str, str, float]]) -> list[str]:
     return (found * 10)[:250]
 
 
+@pytest.mark.slow
 def test_the_validation_rows_are_stable_and_a_skewed_part_of_them_is_shifted(
     serve: Serve, adapter: PromptAdapter, skewed: list[str]
 ) -> None:
@@ -73,6 +74,7 @@ def test_the_validation_rows_are_stable_and_a_skewed_part_of_them_is_shifted(
     assert sample(server, "superpos_drift_confidence_psi_max") == pytest.approx(worst)
 
 
+@pytest.mark.slow
 def test_an_adapter_without_a_profile_is_not_watched(serve: Serve, tiny: Backbone) -> None:
     server = serve()
     server.upload("topic", make_adapter(tiny, TOPIC))
@@ -112,6 +114,7 @@ def test_two_replicas_tell_what_both_answered(
         assert sample(server, "superpos_drift_tasks_shifted") == 1
 
 
+@pytest.mark.slow
 def test_a_canary_and_a_shadow_do_not_mix_with_production(
     serve: Serve, tiny: Backbone, adapter: PromptAdapter, skewed: list[str]
 ) -> None:
@@ -135,6 +138,7 @@ def test_a_canary_and_a_shadow_do_not_mix_with_production(
     assert (drift_of(server, "topic") or {})["rows"] == 0
 
 
+@pytest.mark.slow
 def test_the_server_looks_by_itself_and_again_after_the_registry_was_away(
     serve: Serve,
     adapter: PromptAdapter,

@@ -90,6 +90,7 @@ def ask(server: RunningServer, method: str, path: str, key: str | None) -> httpx
     return server.client.request(method, path.format(**FILL), headers=headers, **body)
 
 
+@pytest.mark.slow
 def test_every_route_has_its_role_and_lets_nobody_below_it_in(server: RunningServer, keyring: Keyring) -> None:
     app = server.app
     assert isinstance(app, FastAPI)
@@ -154,6 +155,7 @@ def test_a_key_is_in_no_log_and_no_answer_but_its_first(
     assert ADMIN_KEY not in repr(server.settings)
 
 
+@pytest.mark.slow
 def test_a_revoked_key_is_refused_by_another_replica_within_a_second(serve: Serve, redis_server: RedisServer) -> None:
     place = redis_server.place()
     a, b = (serve(registry=place, require_keys=True, admin_key=ADMIN_KEY, poll_interval_s=5) for _ in range(2))

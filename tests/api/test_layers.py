@@ -61,6 +61,7 @@ def test_a_gzipped_upload_is_published(server: RunningServer, tiny: Backbone) ->
 
 
 @pytest.mark.parametrize("size", [2_097_153, 500_000_000])
+@pytest.mark.slow
 def test_the_limit_holds_for_what_comes_out_of_a_gzipped_body(server: RunningServer, size: int) -> None:
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join(packer.compress(b" " * 65_536) for _ in range(size // 65_536 + 1)) + packer.flush()
@@ -68,6 +69,7 @@ def test_the_limit_holds_for_what_comes_out_of_a_gzipped_body(server: RunningSer
     check_problem(_post(server, bomb), 413, "body_too_large", "2097152")
 
 
+@pytest.mark.slow
 def test_members_that_unpack_to_nothing_are_limited_on_the_wire(server: RunningServer) -> None:
     empty = gzip.compress(b"") * 1_000
     check_problem(_post(server, (empty for _ in range(200))), 413, "body_too_large", "2097152")
@@ -141,6 +143,7 @@ def test_allowed_hosts_come_from_the_environment_with_commas(monkeypatch: pytest
     assert Settings().allowed_hosts == ("a.example", "b.example")
 
 
+@pytest.mark.slow
 def test_a_bug_is_a_problem_with_the_callers_request_id_and_trace(serve: Serve) -> None:
     server = serve()
     assert isinstance(server.app, FastAPI)

@@ -43,6 +43,7 @@ def test_a_server_in_int8_takes_what_was_validated_there(serve: Serve, tiny: Bac
 
 
 @pytest.mark.parametrize(("agreement", "said"), [(None, "not measured"), (0.97, "0.97")])
+@pytest.mark.slow
 def test_a_server_in_int8_refuses_what_was_not(
     serve: Serve, tiny: Backbone, agreement: float | None, said: str
 ) -> None:

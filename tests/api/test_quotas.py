@@ -48,6 +48,7 @@ def knows(server: RunningServer, **limits: object) -> bool:
     return all(getattr(tenant, name) == value for name, value in limits.items()) and len(runtime.registry.catalog) == 1
 
 
+@pytest.mark.slow
 def test_two_replicas_count_together_and_every_answer_tells(
     serve: Serve, redis_server: RedisServer, tiny: Backbone
 ) -> None:
@@ -68,6 +69,7 @@ def test_two_replicas_count_together_and_every_answer_tells(
     assert "RateLimit" not in a.client.get("/tasks").headers
 
 
+@pytest.mark.slow
 def test_requests_at_once_are_counted_over_replicas_and_places_come_back(
     serve: Serve, redis_server: RedisServer, tiny: Backbone
 ) -> None:
@@ -85,6 +87,7 @@ def test_requests_at_once_are_counted_over_replicas_and_places_come_back(
     eventually(lambda: classify(b, key).status_code == 200)
 
 
+@pytest.mark.slow
 def test_redis_away_fails_no_request_and_the_count_is_shared_again_when_it_is_back(
     serve: Serve, start_redis: Callable[..., RedisServer], tiny: Backbone
 ) -> None:
@@ -166,6 +169,7 @@ def upload(server: RunningServer, key: str, task: str, files: dict[str, bytes]) 
     return server.client.post(f"/tasks/{task}/versions", files=parts, headers=bearer(key))
 
 
+@pytest.mark.slow
 def test_tasks_versions_and_bytes_are_limited_and_what_is_there_already_is_no_upload(
     server: RunningServer, files: Files
 ) -> None:

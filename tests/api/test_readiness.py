@@ -148,6 +148,7 @@ def test_a_busy_model_needs_no_check(tiny: Backbone, fault: Fault, monkeypatch: 
     assert len(fault.ran) == 5
 
 
+@pytest.mark.slow
 def test_a_server_that_nobody_asks_says_how_old_its_last_forward_is(serve: Serve, tiny: Backbone) -> None:
     server = serve(heartbeat_interval_s=0.05, readiness_max_age_s=10.0)
     server.upload("sentiment", make_adapter(tiny))
@@ -167,6 +168,7 @@ def test_a_server_that_nobody_asks_says_how_old_its_last_forward_is(serve: Serve
     assert sample(server, "superpos_batch_rows_count") == 1  # the upload's smoke forward: checks are nobody's rows
 
 
+@pytest.mark.slow
 def test_a_stuck_forward_turns_readiness_off_before_the_process_is_given_up(
     serve: Serve, tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

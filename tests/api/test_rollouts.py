@@ -46,6 +46,7 @@ def version_by_key(server: RunningServer, key: str) -> int:
     return server.classify("sentiment", "x", sticky_key=key).raise_for_status().json()["version"]
 
 
+@pytest.mark.slow
 def test_two_servers_send_the_same_keys_to_the_canary(server: RunningServer, serve: Serve) -> None:
     other = serve()
     server.client.put("/tasks/sentiment/traffic", json={"canary": 3, "percent": 10}).raise_for_status()
@@ -123,6 +124,7 @@ def test_a_rollback_goes_one_step_and_refuses_where_there_is_none(server: Runnin
     check_problem(server.client.post("/tasks/nosuch/rollback", json={}), 404, "not_found")
 
 
+@pytest.mark.slow
 def test_of_rollbacks_at_once_at_two_servers_one_moves_the_alias(
     server: RunningServer, serve: Serve, tiny: Backbone
 ) -> None:
@@ -138,6 +140,7 @@ def test_of_rollbacks_at_once_at_two_servers_one_moves_the_alias(
     assert server.registry.describe("default", "sentiment").aliases == {"production": 2}
 
 
+@pytest.mark.slow
 def test_a_rollback_under_load_fails_nobody_and_holds_once_it_is_answered(server: RunningServer, serve: Serve) -> None:
     other = serve()
     server.client.put("/tasks/sentiment/traffic", json={"canary": 3, "percent": 50}).raise_for_status()
@@ -157,6 +160,7 @@ def test_a_rollback_under_load_fails_nobody_and_holds_once_it_is_answered(server
     assert {answer.body["version"] for answer in everywhere} == {1}
 
 
+@pytest.mark.slow
 def test_a_deleted_version_finishes_what_it_began_on_every_server(server: RunningServer, serve: Serve) -> None:
     other = serve()
     alone = {text: server.classify("sentiment@3", text).json()["predictions"][0]["logprobs"] for text in TEXTS}

@@ -53,6 +53,7 @@ def told(server: RunningServer) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("result_cache_bytes", [0, 1 << 20])
+@pytest.mark.slow
 def test_the_flips_are_those_of_both_versions_computed_alone(
     serve: Serve, tiny: Backbone, result_cache_bytes: int
 ) -> None:
@@ -82,6 +83,7 @@ def test_the_flips_are_those_of_both_versions_computed_alone(
     assert sample(server, 'superpos_shadow_rows_total{outcome="agreed"}') == agreed
 
 
+@pytest.mark.slow
 def test_replicas_count_together_and_the_numbers_outlive_them(serve: Serve, tiny: Backbone) -> None:
     server = shadowed(serve, make_adapter(tiny, TOPIC), make_adapter(tiny, TOPIC, seed=3))
     other = serve()
@@ -120,6 +122,7 @@ def test_a_canary_and_a_shadow_are_compared_under_their_own_pair(serve: Serve, t
         TaskSpec(template=TOPIC.template, labels=TOPIC.labels, max_tokens=4),
     ],
 )
+@pytest.mark.slow
 def test_a_shadow_that_cannot_answer_is_counted_and_nobody_notices(
     serve: Serve, tiny: Backbone, spec: TaskSpec
 ) -> None:
@@ -134,6 +137,7 @@ def test_a_shadow_that_cannot_answer_is_counted_and_nobody_notices(
     assert sample(server, 'superpos_shadow_rows_total{outcome="failed"}') == 6
 
 
+@pytest.mark.slow
 def test_a_shadow_that_is_tripped_leaves_every_answer_alone(
     serve: Serve, tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def attributes(span: Span) -> dict[str, object]:
     return {each.key: each.value.string_value or each.value.int_value for each in span.attributes}
 
 
+@pytest.mark.slow
 def test_a_request_is_a_span_of_its_callers_trace_with_its_stages_below(
     collector: Collector, serve: Serve, tiny: Backbone
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_request_is_a_span_of_its_callers_trace_with_its_stages_below(
     assert SECRET.encode() not in collector.raw
 
 
+@pytest.mark.slow
 def test_writes_and_misses_show_the_registry_and_refusals_their_code(
     collector: Collector, serve: Serve, tiny: Backbone
 ) -> None:
@@ -142,6 +144,7 @@ def test_writes_and_misses_show_the_registry_and_refusals_their_code(
     assert b"no-such-task" not in collector.raw
 
 
+@pytest.mark.slow
 def test_a_caller_who_samples_nothing_is_heeded(collector: Collector, serve: Serve, tiny: Backbone) -> None:
     server = serve(otlp_endpoint=collector.endpoint)
     unsampled = {"traceparent": f"00-{TRACE}-{PARENT}-00"}
@@ -153,6 +156,7 @@ def test_a_caller_who_samples_nothing_is_heeded(collector: Collector, serve: Ser
     assert collector.of_trace(TRACE) == {}
 
 
+@pytest.mark.slow
 def test_the_ratio_decides_where_a_trace_begins_here(collector: Collector, serve: Serve) -> None:
     server = serve(otlp_endpoint=collector.endpoint, trace_sample_ratio=0.0)
     flags = {server.client.get("/tasks").headers["traceparent"][-2:] for _ in range(5)}
@@ -162,6 +166,7 @@ def test_the_ratio_decides_where_a_trace_begins_here(collector: Collector, serve
 
 
 @pytest.mark.parametrize("header", ["", "nonsense", f"00-{'0' * 32}-{PARENT}-01", f"ff-{TRACE}-{PARENT}-01"])
+@pytest.mark.slow
 def test_a_traceparent_that_is_none_begins_a_trace_of_its_own(collector: Collector, serve: Serve, header: str) -> None:
     traced, untraced = serve(otlp_endpoint=collector.endpoint), serve()
     answer = traced.client.get("/tasks", headers={"traceparent": header})
@@ -174,6 +179,7 @@ def test_without_an_endpoint_a_callers_trace_is_given_back_as_it_came(serve: Ser
     assert serve().client.get("/tasks", headers=CALLER).headers["traceparent"] == CALLER["traceparent"]
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_away_touches_no_request_and_is_told_of_once(
     serve: Serve, tiny: Backbone, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -193,6 +199,7 @@ def test_a_collector_that_is_away_touches_no_request_and_is_told_of_once(
     assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
 
 
+@pytest.mark.slow
 def test_spans_that_wait_are_sent_at_the_stop(collector: Collector, serve: Serve) -> None:
     server = serve(otlp_endpoint=collector.endpoint)
     server.client.get("/tasks", headers=CALLER)

@@ -141,6 +141,7 @@ def test_an_upload_without_files_or_under_a_bad_name_is_refused(server: RunningS
     assert server.client.get("/tasks/new").status_code == 404
 
 
+@pytest.mark.slow
 def test_an_upload_that_is_not_what_its_sender_says_is_refused_with_both_digests(
     server: RunningServer, tiny: Backbone
 ) -> None:
@@ -184,6 +185,7 @@ def test_an_adapter_of_another_backbone_in_the_registry_is_a_conflict_when_asked
     check_problem(response, 409, "backbone_mismatch", "sha256:abab")
 
 
+@pytest.mark.slow
 def test_an_adapter_that_the_model_fails_at_is_refused_before_anybody_sees_it(
     serve: Callable[..., RunningServer], tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

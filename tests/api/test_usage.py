@@ -25,6 +25,7 @@ def used(server: RunningServer, **query: str) -> dict[str | None, tuple[int, int
     return {row["task"]: (row["requests"], row["rows"], row["errors"]) for row in body["usage"]}
 
 
+@pytest.mark.slow
 def test_two_replicas_and_a_third_after_them_tell_what_clients_did(
     serve: Callable[..., RunningServer], tiny: Backbone, redis_server: RedisServer
 ) -> None:

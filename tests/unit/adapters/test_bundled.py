@@ -23,6 +23,7 @@ def test_the_bundled_adapters_are_those_that_the_script_trains() -> None:
 
 
 @pytest.mark.parametrize("task", sorted(ADAPTERS))
+@pytest.mark.slow
 def test_a_bundled_adapter_is_of_its_task_file_and_of_the_embedded_backbone(task: str, embedded: Backbone) -> None:
     adapter = ADAPTERS[task]
     file = load_task_file(ROOT / f"examples/tasks/{task}.yaml", variables={"SUPERPOS_DATA": "/rows"})

@@ -112,6 +112,7 @@ MANY = [f"{number:x}" for number in range(60_000)]
         ),
     ],
 )
+@pytest.mark.slow
 def test_a_manifest_with_an_error_in_every_item_costs_little_memory(change: Change) -> None:
     files = change(to_files(an_adapter()))
     tracemalloc.start()
@@ -171,6 +172,7 @@ def test_files_with_random_bytes_are_an_adapter_or_refused(
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from([CONFIG, MANIFEST]), st.data())
+@pytest.mark.slow
 def test_files_with_any_json_in_any_place_are_an_adapter_or_refused(name: str, data: st.DataObject) -> None:
     root: dict[str | int, Any] = {"root": json.loads(FUZZED[name])}
     path = ("root", *data.draw(st.sampled_from(places(root["root"]))))

@@ -121,6 +121,7 @@ def test_a_value_goes_in_verbatim(value: str) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
+@pytest.mark.slow
 def test_rendering_is_the_concatenation_of_literals_and_values(data: st.DataObject) -> None:
     names = data.draw(st.lists(field_names, min_size=1, max_size=MAX_FIELDS))
     texts = data.draw(st.lists(literals, min_size=len(names) + 1, max_size=len(names) + 1))

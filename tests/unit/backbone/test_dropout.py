@@ -109,6 +109,7 @@ def reference_margins(tiny: Backbone, folder: Path, labels: list[str], *, draws:
     return margins
 
 
+@pytest.mark.slow
 def test_a_run_with_dropout_learns_otherwise_and_a_stack_is_still_runs_apart(tiny: Backbone) -> None:
     mixed = [different(epochs=2, dropout=True), different(epochs=2, seed=3), different(epochs=2, seed=5, dropout=True)]
     results = train_stack(tiny, [make_job(tiny, arguments) for arguments in mixed])

@@ -127,6 +127,7 @@ def test_the_same_batch_gives_the_same_gradient_to_the_bit(embedded: Backbone) -
     assert torch.equal(gradients[0], gradients[2])
 
 
+@pytest.mark.slow
 def test_fp32_answers_are_the_same_to_the_bit_whatever_else_is_in_the_batch(embedded: Backbone) -> None:
     generator = torch.Generator().manual_seed(0)
     lengths = [3, 90, 17, 40, 8, 61, 25, 33, 5, 74, 12, 50]

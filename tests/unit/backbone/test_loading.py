@@ -35,6 +35,7 @@ def test_a_backbone_that_is_prepared_is_used_without_writing_into_its_folder(cac
     assert [path.name for path in tmp_path.iterdir()] == ["embedded-0.2.0"]
 
 
+@pytest.mark.slow
 def test_the_embedded_backbone_translates(embedded: Backbone, cache_dir: Path) -> None:
     folder = cache_dir / "embedded-0.2.0"
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -224,6 +225,7 @@ def test_a_folder_read_directly_gives_the_tensors_that_transformers_gives(
     )
 
 
+@pytest.mark.slow
 def test_a_backbone_in_a_folder_loads_without_the_code_of_transformers(tiny_t5: Path, cache_dir: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from backbone import load\n"

@@ -55,6 +55,7 @@ def test_a_value_that_is_no_number_stays_in_its_row() -> None:
     assert torch.isfinite(y[[0, 1, 3, 4]]).all()
 
 
+@pytest.mark.slow
 def test_int8_answers_are_the_same_to_the_bit_in_any_batch(embedded: Backbone) -> None:
     int8 = embedded.in_precision("int8")
     rows, table, label_sets = mixed_rows(embedded)

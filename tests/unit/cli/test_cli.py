@@ -105,6 +105,7 @@ def test_pushing_what_is_there_already_changes_nothing_and_says_so(desk: Desk, t
     assert open_registry(place).changes() == before
 
 
+@pytest.mark.slow
 def test_an_alias_is_moved_forth_and_back_and_only_from_where_it_is_expected(
     desk: Desk, tmp_path: Path, serve: Callable[..., RunningServer]
 ) -> None:
@@ -147,6 +148,7 @@ def test_a_push_without_an_alias_leaves_production_where_it_is(desk: Desk, tmp_p
     assert open_registry(place).describe(DEFAULT_TENANT, "topic").aliases == {"production": 2}
 
 
+@pytest.mark.slow
 def test_training_can_publish_its_result(desk: Desk, tmp_path: Path) -> None:
     place, out = tmp_path / "registry.sqlite", tmp_path / "run"
     answer = superpos(*("train", desk.task, "--backbone", desk.tiny_t5, "--out", out, "--publish", place, *QUICK))
@@ -155,6 +157,7 @@ def test_training_can_publish_its_result(desk: Desk, tmp_path: Path) -> None:
     assert answer.stdout.endswith(f"published topic@1 {digest}\n")
 
 
+@pytest.mark.slow
 def test_a_result_is_published_to_a_server_that_asks_for_a_key(
     desk: Desk, tmp_path: Path, serve: Callable[..., RunningServer]
 ) -> None:
@@ -178,6 +181,7 @@ def test_runs_without_a_folder_named_get_one_each(desk: Desk, tmp_path: Path, mo
     assert names == ["topic-superpos-seed3", "topic-superpos-seed3-2"]
 
 
+@pytest.mark.slow
 def test_several_seeds_and_rates_train_together_and_the_best_is_published(desk: Desk, tmp_path: Path) -> None:
     quick = ["0.05,0.001" if option == "0.05" else option for option in QUICK]
     registry = tmp_path / "registry.sqlite"
@@ -214,6 +218,7 @@ def test_the_backbones_identity_is_shown_as_json(desk: Desk) -> None:
 # --- with a server
 
 
+@pytest.mark.slow
 def test_a_server_takes_gives_and_answers_as_a_registrys_file_does(
     desk: Desk, tmp_path: Path, serve: Callable[..., RunningServer]
 ) -> None:

@@ -115,6 +115,7 @@ def test_the_list_of_commands_describes_each_as_its_own_help_does(name: str) -> 
     ],
     ids=["of the whole", "of every command"],
 )
+@pytest.mark.slow
 def test_help_needs_no_slow_import(code: str, slow: tuple[str, ...]) -> None:
     code = f"import sys; {code}; print([name for name in {slow} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -40,6 +40,7 @@ def test_a_refusal_in_a_shell_is_one_line_and_status_1(tmp_path: Path) -> None:
     assert answer.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_refused_before_the_registry_is_made(desk: Desk, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -57,6 +58,7 @@ def test_answers_do_not_wait_for_the_callers_acknowledgement() -> None:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+@pytest.mark.slow
 def test_the_bounds_of_kernel_caches_are_set_before_torch_comes_in_and_leave_a_users_own() -> None:
     code = (
         "import os, sys, cli.main\n"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from support.adapters import make_adapter
 from support.cli import superpos
 from support.proxy import Proxy
@@ -25,6 +26,7 @@ def rows(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if "│" in line]
 
 
+@pytest.mark.slow
 def test_a_history_is_the_same_from_a_server_and_from_its_registry(serve: Serve, tiny: Backbone) -> None:
     server = serve()
     digests = [server.upload("sst2", make_adapter(tiny, seed=seed))["adapter"][:19] for seed in range(2)]
@@ -55,6 +57,7 @@ def test_a_history_is_the_same_from_a_server_and_from_its_registry(serve: Serve,
         assert "no task 'nothing'" in superpos("history", "nothing", "--from", place).refusal()
 
 
+@pytest.mark.slow
 def test_usage_is_told_to_whom_it_concerns_as_a_table_and_as_lines(serve: Serve, tiny: Backbone) -> None:
     server = serve(require_keys=True, admin_key=ADMIN_KEY)
     keyring = Keyring(server)
@@ -89,6 +92,7 @@ def test_usage_is_told_to_whom_it_concerns_as_a_table_and_as_lines(serve: Serve,
     assert rows(past.stdout) == [["total", "", "0", "0", "0", "0"]]
 
 
+@pytest.mark.slow
 def test_a_usage_that_is_not_told_is_refused_in_one_line(serve: Serve) -> None:
     server = serve(require_keys=True, admin_key=ADMIN_KEY)
     reader = Keyring(server).key("default", "classify")

@@ -129,6 +129,7 @@ BADS = {
 
 
 @pytest.mark.parametrize("bad", BADS.values(), ids=BADS)
+@pytest.mark.slow
 def test_what_cannot_be_done_is_refused_in_one_line(desk: Desk, tmp_path: Path, bad: Bad) -> None:
     if not (desk.folder / "r.sqlite").exists():
         superpos("push", desk.run, "topic", "--to", desk.folder / "r.sqlite")

@@ -42,6 +42,7 @@ def test_a_report_is_made_again_from_the_folder_alone(desk: Desk, tmp_path: Path
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_several_runs_share_a_page_and_a_folder_of_runs_names_them_all(desk: Desk, tmp_path: Path) -> None:
     options = [*QUICK, "--epochs", "1", "--seeds", "2", "--lr", "0.05,0.01"]
     superpos("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "stack", *options)
@@ -52,6 +53,7 @@ def test_several_runs_share_a_page_and_a_folder_of_runs_names_them_all(desk: Des
         assert name in page
 
 
+@pytest.mark.slow
 def test_a_report_needs_neither_torch_nor_the_backbone(desk: Desk, tmp_path: Path) -> None:
     made = "from training.report.page import write_report; from pathlib import Path; import sys; "
     asked = f"write_report([Path({str(desk.run)!r})], Path({str(tmp_path / 'a.html')!r})); "

@@ -35,6 +35,7 @@ def place(request: pytest.FixtureRequest, serve: Serve, tiny: Backbone) -> str:
     return server.url
 
 
+@pytest.mark.slow
 def test_a_canary_grows_beside_a_shadow_and_both_end(place: str) -> None:
     def traffic(*options: object) -> str:
         return superpos("traffic", "sst2", *options, "--to", place).text
@@ -56,6 +57,7 @@ def test_rollback_says_where_it_went_and_refuses_to_go_further(place: str) -> No
     assert "points at version 1" in superpos("rollback", "sst2", "--to", place).refusal()
 
 
+@pytest.mark.slow
 def test_a_worse_version_is_promoted_only_by_force(place: str) -> None:
     refusal = superpos("promote", "sst2", 3, "--to", place).refusal()
     assert "report_accuracy: the version has 0.7, production 0.9" in refusal
@@ -66,6 +68,7 @@ def test_a_worse_version_is_promoted_only_by_force(place: str) -> None:
     assert back == "sst2@production is version 2, it was 3; report_accuracy is not worse"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_refused_in_one_line(place: str) -> None:
     assert "--off" in superpos("traffic", "sst2", "--off", "--shadow", 3, "--to", place).refusal()
     assert "no task 'nosuch'" in superpos("traffic", "nosuch", "--to", place).refusal()

@@ -100,6 +100,7 @@ def test_a_sweep_that_was_killed_goes_on_and_repeats_no_trial_that_had_ended(des
         (["--resume"], "holds no sweep to resume"),
     ],
 )
+@pytest.mark.slow
 def test_what_cannot_be_swept_is_refused(desk: Desk, tmp_path: Path, given: list[str], refusal: str) -> None:
     answer = superpos("sweep", *options(desk, tmp_path / "sweep"), *SHORT, "--m", "16", *given)
     assert refusal in answer.refusal()

@@ -49,6 +49,7 @@ def good(server: RunningServer, key: str) -> bool:
     return server.client.get("/tasks", headers=bearer(key)).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_tenant_and_its_key_from_making_to_deleting(server: RunningServer, ask: Ask) -> None:
     assert ask("tenant", "create", "acme", "--requests-per-s", 20, "--max-tasks", 3).code == 0
     made = ask("key", "create", "acme", "--role", "publish", "--note", "nightly", "--expires-in-days", 1)
@@ -98,6 +99,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 def test_a_refusal_is_one_line_that_names_the_value(shared_keyed: RunningServer) -> None:
     for words, mentions in REFUSED:
         server = superpos(*words.split(), SUPERPOS_SERVER=shared_keyed.url, SUPERPOS_API_KEY=ADMIN_KEY).refusal()
@@ -112,6 +114,7 @@ def shared_keyed(serve: Serve) -> RunningServer:
     return serve(require_keys=True, admin_key=ADMIN_KEY)
 
 
+@pytest.mark.slow
 def test_every_command_that_asks_a_server_shows_the_key(
     shared_keyed: RunningServer, tiny: Backbone, tmp_path: Path
 ) -> None:

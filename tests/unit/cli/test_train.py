@@ -186,6 +186,7 @@ def test_a_task_that_cannot_be_published_is_kept_and_leaves_the_others_alone(des
     assert [info.task for info in open_registry(registry).list(DEFAULT_TENANT)] == ["second"]
 
 
+@pytest.mark.slow
 def test_a_run_that_learned_nothing_is_not_published_and_the_command_that_would_is_told(
     desk: Desk, tmp_path: Path
 ) -> None:
@@ -225,6 +226,7 @@ def test_the_command_that_goes_on_repeats_no_password(given: str, shown: str) ->
     assert without_credentials(given) == shown
 
 
+@pytest.mark.slow
 def test_the_command_trains_the_folds_in_one_stack_and_reports_every_row(desk: Desk, tmp_path: Path) -> None:
     answer = superpos(
         *("train", desk.folder / "topic.yaml", "--backbone", desk.tiny_t5, "--out", tmp_path / "folds", *QUICK),

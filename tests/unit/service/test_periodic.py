@@ -63,6 +63,7 @@ def test_the_loop_outlives_any_error(error: Exception) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_the_loop_outlives_a_bug_that_lasts_for_days(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.periodic.MAX_BACK_OFF_S", 0.001)
 

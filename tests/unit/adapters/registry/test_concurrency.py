@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from support.registry import Store, Uploads
 
 from adapters import Publication, Ref, TaskInfo
@@ -81,6 +82,7 @@ print(*(registry.publish("acme", "sst2", files, actor="process").version for fil
 """
 
 
+@pytest.mark.slow
 def test_two_processes_publish_distinct_versions_with_no_gaps(store: Store, uploads: Uploads, tmp_path: Path) -> None:
     registry = store.open()
     for number, files in enumerate(uploads[:40]):
@@ -127,6 +129,7 @@ def test_production_is_never_missing_while_versions_are_published(store: Store, 
     assert len(set(seen)) > 1
 
 
+@pytest.mark.slow
 def test_a_list_taken_during_writes_agrees_with_itself(store: Store, uploads: Uploads) -> None:
     writer, reader = store.open(), store.open()
     done = threading.Event()

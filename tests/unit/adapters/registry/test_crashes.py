@@ -81,6 +81,7 @@ def assert_whole(registry: Registry, tenant: str) -> None:
     assert replayed.tasks(tenant) == list(registry.list(tenant))
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_leaves_every_task_whole(store: Store, uploads: Uploads, tmp_path: Path) -> None:
     registry = store.open()
     for number, files in enumerate(uploads[:6]):
@@ -129,6 +130,7 @@ def test_a_redis_killed_at_any_moment_has_every_task_whole(
         assert set(acknowledged) <= kept
 
 
+@pytest.mark.slow
 def test_of_processes_that_move_an_alias_from_the_same_place_one_wins_each_round(
     store: Store, uploads: Uploads
 ) -> None:

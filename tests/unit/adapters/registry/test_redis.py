@@ -173,6 +173,7 @@ def told(registry: Registry) -> list[tuple[object, ...]]:
 
 @settings(max_examples=40, deadline=None)
 @given(steps=st.lists(operations, min_size=4, max_size=30))
+@pytest.mark.slow
 def test_both_registries_answer_and_refuse_alike_and_tell_the_same(
     tmp_path_factory: pytest.TempPathFactory,
     redis_server: RedisServer,

@@ -133,6 +133,7 @@ def test_a_version_published_elsewhere_is_loaded_before_it_is_asked_for(serve: S
     assert server.classify("late", "x").status_code == 200
 
 
+@pytest.mark.slow
 def test_what_the_registry_held_at_the_start_is_loaded_when_it_is_asked_for(serve: Serve, tiny: Backbone) -> None:
     first = serve()
     first.upload("sentiment", make_adapter(tiny))

@@ -49,6 +49,7 @@ def test_stopping_flushes_what_was_counted_until_then(place: CounterPlace) -> No
     assert place.open().read() == {ROWS: 1}
 
 
+@pytest.mark.slow
 def test_counts_reach_the_store_by_themselves(place: CounterPlace) -> None:
     async def scenario() -> None:
         buffer = CounterBuffer(place.open())

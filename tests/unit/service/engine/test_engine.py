@@ -213,6 +213,7 @@ STORIES = st.builds(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @settings(max_examples=60, deadline=None)
 @given(STORIES)
+@pytest.mark.slow
 def test_every_future_ends_with_its_own_scores_or_an_error_of_ours(
     tiny: Backbone, adapters: dict[str, LoadedAdapter], story: Story
 ) -> None:

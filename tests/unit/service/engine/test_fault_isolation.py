@@ -155,6 +155,7 @@ def test_a_batch_that_runs_out_of_memory_is_answered_in_parts(
     assert max(memory.asked) > 100
 
 
+@pytest.mark.slow
 def test_what_did_not_fit_is_not_tried_again_and_memory_that_returns_is_used(tiny: Backbone, rows: list[Row]) -> None:
     memory, some = Memory(60, cuda_out_of_memory), rows[:6]
     fault_isolation = contained(sabotaged(tiny, memory))

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.scheduler import make_row, scheduler_of
@@ -86,6 +87,7 @@ arrivals = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(arrivals, arrivals), max_size=12))
+@pytest.mark.slow
 def test_no_row_is_lost_or_answered_twice_whatever_comes_when(steps: list[tuple[list[Row], list[Row]]]) -> None:
     scheduler = Scheduler(max_batch_tokens=100)
     answered: list[Row] = []

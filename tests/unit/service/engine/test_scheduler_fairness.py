@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.scheduler import BUDGET, make_row, scheduler_of
@@ -30,6 +31,7 @@ def row_of(tenant: str, size: int) -> Row:
     st.lists(st.tuples(tenants, st.integers(1, 30)), max_size=60),
     st.integers(0, 50),
 )
+@pytest.mark.slow
 def test_tenants_that_always_wait_get_tokens_in_proportion_to_their_weights(
     pattern: list[int], bursts: list[tuple[str, int]], seed: int
 ) -> None:
@@ -241,6 +243,7 @@ def test_what_goes_ahead_of_a_batch_is_no_more_than_the_batch() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(10, 25), min_size=10, max_size=20), st.integers(4, 12))
+@pytest.mark.slow
 def test_going_ahead_gives_no_tenant_more_than_its_share(sizes: list[int], pauses: int) -> None:
     """A tenant that sends a light row at every pause, and waits for each, beside one of four times its weight."""
     scheduler = Scheduler(max_batch_tokens=BUDGET)

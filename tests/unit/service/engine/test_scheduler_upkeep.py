@@ -1,5 +1,6 @@
 """What the scheduler keeps and looks at: rows that died, tenants that left, rows behind those it takes."""
 
+import pytest
 from support.scheduler import BUDGET, make_row, scheduler_of
 
 
@@ -19,6 +20,7 @@ def test_expired_rows_deep_in_the_queue_come_back_with_the_next_batch_after_many
     assert len(scheduler) == 2
 
 
+@pytest.mark.slow
 def test_tenants_that_left_are_forgotten() -> None:
     scheduler = scheduler_of(*(make_row(BUDGET // 2, tenant="busy") for _ in range(4_000)))
     for number in range(1_500):

@@ -43,6 +43,7 @@ def test_the_tiny_model_passes(tiny: Backbone) -> None:
     assert found.bit_identical == (found.max_difference == 0)
 
 
+@pytest.mark.slow
 def test_the_embedded_model_passes(embedded: Backbone) -> None:
     assert run_self_test(forward_of(embedded), embedded).passed
 

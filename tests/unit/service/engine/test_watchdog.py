@@ -181,6 +181,7 @@ def test_an_engine_that_was_asked_to_stop_has_not_failed(tiny: Backbone) -> None
     assert failure_of(engine.stats(), forward_timeout_s=1e-9) is None
 
 
+@pytest.mark.slow
 def test_a_stuck_model_thread_turns_readiness_off_and_answers_503(
     serve: Callable[..., RunningServer], tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

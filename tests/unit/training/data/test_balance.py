@@ -49,6 +49,7 @@ def test_a_balanced_order_is_its_seeds() -> None:
 
 
 @given(LABELS)
+@pytest.mark.slow
 def test_label_weights_are_those_of_scikit_learn(labels: np.ndarray) -> None:
     present = np.unique(labels)
     weights = label_weights(labels, num_labels=6)
@@ -58,6 +59,7 @@ def test_label_weights_are_those_of_scikit_learn(labels: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("change", [{"class_weights": True}, {"sampling": "balanced"}])
+@pytest.mark.slow
 def test_a_rare_label_is_answered_where_it_is_made_to_count(
     tiny: Backbone, tmp_path: Path, one_thread: None, change: dict[str, object]
 ) -> None:

@@ -222,6 +222,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_example_csv_becomes_a_sound_task(tmp_path: Path) -> None:
     out = tmp_path / "tasks" / "tickets.yaml"
     answer = superpos("task", "init", TICKETS, "--out", out)

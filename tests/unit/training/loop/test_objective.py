@@ -54,6 +54,7 @@ def test_the_full_loss_and_its_gradient_are_those_of_transformers(tiny: Backbone
     torch.testing.assert_close(gradient, prompt.grad, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_losses_of_both_kinds_share_a_stack_and_learn_as_they_would_alone(tiny: Backbone) -> None:
     jobs = [full_job(tiny), make_job(tiny, different(epochs=2)), full_job(tiny, seed=4)]
     results = train_stack(tiny, jobs)

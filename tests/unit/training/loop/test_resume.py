@@ -78,6 +78,7 @@ def whole(tiny: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("until", [1, 20])
+@pytest.mark.slow
 def test_a_stack_that_was_interrupted_comes_to_what_it_would_have_come_to(
     tiny: Backbone, task: TaskFile, whole: Path, tmp_path: Path, until: int
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_stack_that_was_interrupted_comes_to_what_it_would_have_come_to(
         assert not generations(resumed)
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_while_checkpoints_are_written_leaves_a_generation_that_all_have(
     tiny: Backbone, task: TaskFile, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +128,7 @@ def test_an_interrupted_run_keeps_its_best_and_is_not_finished(tiny: Backbone, t
         RunFolder(tmp_path / "0")
 
 
+@pytest.mark.slow
 def test_cost_counts_what_came_before(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     train_all(tiny, begin_all(tiny, task, tmp_path, [QUICK], until=20))
     train_all(tiny, begin_all(tiny, task, tmp_path, [QUICK]))
@@ -165,6 +168,7 @@ def test_other_rows_another_task_and_another_backbone_are_refused(
         begin_all(tiny, task, tmp_path, [QUICK])
 
 
+@pytest.mark.slow
 def test_the_same_rows_in_another_place_are_the_same_run(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     train_all(tiny, begin_all(tiny, task, tmp_path, [QUICK], until=3))
     (tmp_path / "moved").mkdir()
@@ -229,6 +233,7 @@ def test_a_damaged_checkpoint_is_refused_by_its_name(tiny: Backbone, task: TaskF
         train_prepared(tiny, begin_all(tiny, task, tmp_path, [QUICK]))
 
 
+@pytest.mark.slow
 def test_dropout_goes_on_where_it_was(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     stack = [dataclasses.replace(QUICK, dropout=True, epochs=2)]
     (never_ended,) = train_all(tiny, begin_all(tiny, task, tmp_path / "whole", stack))

@@ -36,6 +36,7 @@ def test_a_stack_of_other_seeds_rates_methods_and_tasks_is_as_many_runs_apart(ti
         assert_same(result, alone(tiny, make_job(tiny, arguments, topic=topic)))
 
 
+@pytest.mark.slow
 def test_a_job_whose_loss_is_no_number_leaves_the_others_as_they_would_be(tiny: Backbone) -> None:
     sound = [different(epochs=2), different(epochs=2, seed=5)]
     jobs = [make_job(tiny, sound[0]), make_job(tiny, different(seed=9), broken=True), make_job(tiny, sound[1])]
@@ -56,6 +57,7 @@ def test_a_job_that_has_had_its_epochs_leaves_the_stack(tiny: Backbone) -> None:
     assert [event.rows for event in steps["short"]] == [12] * 5
 
 
+@pytest.mark.slow
 def test_jobs_that_do_not_fit_one_pass_are_as_many_runs_apart_too(tiny: Backbone) -> None:
     # a low rate: AdamW's first step has the rate's size also where the gradient is nothing but rounding
     arguments = [different(epochs=1, seed=seed, batch_size=60, num_virtual_tokens=100, lr=1e-3) for seed in range(3)]
@@ -79,6 +81,7 @@ def test_an_interrupt_ends_all_and_keeps_the_best_of_each(tiny: Backbone) -> Non
     assert [len(result.evaluations) for result in results] == [3, 3, 2]
 
 
+@pytest.mark.slow
 def test_a_hopeless_job_leaves_the_stack_and_the_others_as_they_would_be(tiny: Backbone) -> None:
     asked: list[tuple[int, Metrics]] = []
 

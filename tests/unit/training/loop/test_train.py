@@ -29,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # --- what a run changes
 
 
+@pytest.mark.slow
 def test_training_changes_no_tensor_of_the_backbone(
     tiny: Backbone, untouched: dict[str, Tensor], finished: Finished
 ) -> None:
@@ -57,6 +58,7 @@ def test_training_lowers_the_loss_and_beats_the_untrained_prompt(finished: Finis
 
 
 @pytest.mark.parametrize(("method", "lr"), [("superpos", 0.05), ("simple", 1.0)])
+@pytest.mark.slow
 def test_other_methods_and_bases_learn_too(
     tiny: Backbone, task: TaskFile, tmp_path: Path, method: MethodName, lr: float
 ) -> None:
@@ -72,6 +74,7 @@ def test_other_methods_and_bases_learn_too(
 # --- seeds
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_digest_and_another_seed_another(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     quick = dataclasses.replace(QUICK, epochs=1)
     other = dataclasses.replace(quick, seed=1)

@@ -36,6 +36,7 @@ def source_folders(tiny: Backbone, tmp_path: Path) -> tuple[str, ...]:
     return (str(tmp_path / "source1"), str(tmp_path / "source2"))
 
 
+@pytest.mark.slow
 def test_attempt_trains_is_measured_and_leaves_no_adapter(
     tiny: Backbone, task: TaskFile, tmp_path: Path, source_folders: tuple[str, ...]
 ) -> None:
@@ -52,6 +53,7 @@ def test_attempt_trains_is_measured_and_leaves_no_adapter(
 
 
 @pytest.mark.parametrize("loss", ["labels", "full"])
+@pytest.mark.slow
 def test_full_fine_tuning_trains_a_model_of_its_own(
     tiny: Backbone, untouched: dict[str, Tensor], task: TaskFile, tmp_path: Path, loss: str
 ) -> None:

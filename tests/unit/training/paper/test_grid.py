@@ -38,6 +38,7 @@ def grid_folder(tiny: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
+@pytest.mark.slow
 def test_a_cell_says_what_was_asked_what_came_and_how(tiny: Backbone, grid_folder: Path) -> None:
     results = collect(grid_folder / "grid", tiny)
     assert len(results.cells) == 8
@@ -74,6 +75,7 @@ def test_a_grown_grid_trains_what_is_new(tiny: Backbone, grid_folder: Path, tmp_
     assert heard.done == ["a/superpos-shared/seed0", "b/superpos-shared/seed0"]
 
 
+@pytest.mark.slow
 def test_a_grid_that_ran_elsewhere_is_gone_on_with_from_its_results(
     tiny: Backbone, grid_folder: Path, tmp_path: Path
 ) -> None:
@@ -90,6 +92,7 @@ def test_a_grid_that_ran_elsewhere_is_gone_on_with_from_its_results(
     assert not any("a" in each.tasks for each in again.similarity), "p′ is not in the file"
 
 
+@pytest.mark.slow
 def test_an_interrupted_grid_goes_on_with_the_cells_that_are_not_finished(
     tiny: Backbone, grid_folder: Path, tmp_path: Path
 ) -> None:
@@ -174,6 +177,7 @@ def test_a_cell_that_fails_is_told_and_the_others_are_trained(tiny: Backbone, tm
     assert [str(cell) for cell in outcome.failed] == list(heard.failed)
 
 
+@pytest.mark.slow
 def test_a_cell_that_another_process_trains_is_left_to_it(tiny: Backbone, tmp_path: Path) -> None:
     heard = Heard()
     with locked(tmp_path / "grid" / "a" / "superpos" / "seed0"):

@@ -190,6 +190,7 @@ def test_a_page_names_the_runs_that_are_missing() -> None:
     assert "simple on sst2, rte, seed 1; superpos on rte, seed 1." in text
 
 
+@pytest.mark.slow
 def test_the_page_of_a_grid_is_the_same_each_time_and_shows_every_plot_that_it_writes(
     tiny: Backbone, tmp_path: Path
 ) -> None:
@@ -203,6 +204,7 @@ def test_the_page_of_a_grid_is_the_same_each_time_and_shows_every_plot_that_it_w
     assert all(f"(images/{name})" in text for name in plots)
 
 
+@pytest.mark.slow
 def test_the_committed_page_is_what_the_committed_results_render() -> None:
     results = {path.stem: read_results(path) for path in sorted((DOCS / "results").glob("*.json"))}
     assert results, "no results are committed"

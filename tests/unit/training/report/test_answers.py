@@ -80,6 +80,7 @@ def test_the_worst_mistakes_are_the_wrong_rows_of_the_highest_loss(predictions: 
         assert mistake.fields == (("text", str(mistake.index)),)
 
 
+@pytest.mark.slow
 def test_what_a_row_or_a_label_says_stays_text(finished: Finished, tmp_path: Path) -> None:
     run = relabelled(finished.report.folder, tmp_path / "run", ["<b>no</b>", "$yes_{$"], rows=80)
     write_report([run], tmp_path / "report.html")

@@ -51,6 +51,7 @@ def opened(page: Page, path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["2 labels", "6 labels", "77 labels", "calibrated", "stack"])
+@pytest.mark.slow
 def test_a_report_opens_without_errors_and_requests_and_with_every_plot(
     chromium: Browser,  # noqa: F811
     pages: dict[str, Path],
@@ -65,6 +66,7 @@ def test_a_report_opens_without_errors_and_requests_and_with_every_plot(
         assert page.locator("script, iframe, img, [onerror]").count() == 0
 
 
+@pytest.mark.slow
 def test_a_report_is_light_or_dark_as_its_reader_is_and_light_on_paper(
     chromium: Browser,  # noqa: F811
     pages: dict[str, Path],
@@ -85,6 +87,7 @@ def test_a_report_is_light_or_dark_as_its_reader_is_and_light_on_paper(
     assert min(ink, plotted) > 140
 
 
+@pytest.mark.slow
 def test_a_report_fits_a_telephone_and_its_parts_can_be_reached(
     chromium: Browser,  # noqa: F811
     pages: dict[str, Path],

@@ -27,6 +27,7 @@ def test_training_compares_with_int8_and_says_so(finished: Finished) -> None:
     assert 0 <= metrics["int8_accuracy"] <= 1
 
 
+@pytest.mark.slow
 def test_a_prompt_that_trained_in_bf16_is_scored_calibrated_and_compared_with_int8_in_float32(
     tiny: Backbone, task: TaskFile, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ def test_the_interval_of_a_share_is_that_of_the_normal_distribution() -> None:
 
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("metrics", [("f1", "accuracy"), ("matthews", "exact_match"), ("pearson", "spearman", "f1a")])
+@pytest.mark.slow
 def test_counts_drawn_at_once_are_rows_drawn_one_by_one(metrics: tuple[MetricName, ...], grouped: bool) -> None:
     random = np.random.default_rng(3)
     labels = random.choice(3, size=150, p=[0.5, 0.3, 0.2])

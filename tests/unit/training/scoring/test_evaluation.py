@@ -61,6 +61,7 @@ def test_rows_with_labels_that_the_adapter_lacks_are_refused(
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_the_bundled_sst2_adapter_knows_sentiment(embedded: Backbone, data_dir: Path) -> None:
     bundled = bundled_adapters()
     assert "sst2" in bundled, "no bundled sst2 adapter"

@@ -15,6 +15,7 @@ from training.task.task_file import TaskFile
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_full_disk_ends_in_a_sentence_and_goes_on_from_all_that_ended(
     tiny: Backbone, task: TaskFile, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from training.task.task_file import TaskFile
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_a_sweep_finds_the_better_rate_and_reports_the_best_trial_alone(
     tiny: Backbone, task: TaskFile, tmp_path: Path
 ) -> None:
@@ -46,6 +47,7 @@ def test_a_sweep_finds_the_better_rate_and_reports_the_best_trial_alone(
         assert len(lines_of(trials / f"{trial.number:04d}")) == 4
 
 
+@pytest.mark.slow
 def test_pruned_trials_leave_their_stack_and_the_others_come_to_what_they_come_to_alone(
     tiny: Backbone, task: TaskFile, tmp_path: Path
 ) -> None:
@@ -77,6 +79,7 @@ def test_pruned_trials_leave_their_stack_and_the_others_come_to_what_they_come_t
         assert trial.value == told.best.loss
 
 
+@pytest.mark.slow
 def test_a_stack_that_was_interrupted_is_asked_again_and_no_other_trial_is(
     tiny: Backbone, task: TaskFile, tmp_path: Path
 ) -> None:
@@ -99,6 +102,7 @@ def test_a_stack_that_was_interrupted_is_asked_again_and_no_other_trial_is(
     assert [trial for trial in ended if trial.number < 2] == first
 
 
+@pytest.mark.slow
 def test_more_trials_may_be_asked_of_a_sweep_that_has_ended(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     subject, told = subject_of(tiny, task), list[EndedTrial]()
     few = dataclasses.replace(PLAN, trials=2, fixed=dataclasses.replace(PLAN.fixed, epochs=1))
@@ -111,6 +115,7 @@ def test_more_trials_may_be_asked_of_a_sweep_that_has_ended(tiny: Backbone, task
         assert len(sweep.ended()) == 3
 
 
+@pytest.mark.slow
 def test_a_trial_that_ended_on_disk_before_it_was_told_is_kept(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     subject, told = subject_of(tiny, task), list[EndedTrial]()
     plan = dataclasses.replace(PLAN, trials=2, fixed=dataclasses.replace(PLAN.fixed, epochs=1))
@@ -124,6 +129,7 @@ def test_a_trial_that_ended_on_disk_before_it_was_told_is_kept(tiny: Backbone, t
         assert [trial.number for trial in sweep.next_stack()] == [2]
 
 
+@pytest.mark.slow
 def test_the_trials_of_a_resumed_sweep_are_drawn_anew(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     plan = dataclasses.replace(PLAN, space=dataclasses.replace(PLAN.space, lr=Span(1e-4, 1.0)), trials=4)
     plan = dataclasses.replace(plan, fixed=dataclasses.replace(plan.fixed, epochs=1))

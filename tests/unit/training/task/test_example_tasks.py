@@ -49,6 +49,7 @@ def test_every_task_is_judged_as_its_benchmark_judges_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_the_label_words_of_every_task_make_a_trie_on_the_embedded_backbone(embedded: Backbone, name: str) -> None:
     trie = embedded.label_trie(example(name).spec.label_words)
     # but for these, one step tells the labels apart

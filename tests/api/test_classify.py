@@ -70,6 +70,7 @@ def test_temperature_changes_scores_but_never_logprobs(serve: Serve, tiny: Backb
 
 
 @pytest.mark.parametrize("selector", ["", "@1", "@production", "@canary", "@DIGEST"])
+@pytest.mark.slow
 def test_every_form_of_ref_finds_its_version(serve: Serve, tiny: Backbone, selector: str) -> None:
     server = serve()
     adapter = make_adapter(tiny)
@@ -118,6 +119,7 @@ def test_a_version_comes_back_byte_for_byte(serve: Serve, tiny: Backbone) -> Non
     assert from_files(back).digest == make_adapter(tiny).digest
 
 
+@pytest.mark.slow
 def test_the_same_upload_twice_is_one_version(serve: Serve, tiny: Backbone) -> None:
     server = serve()
     adapter = make_adapter(tiny)
@@ -161,6 +163,7 @@ def test_a_request_id_and_a_trace_are_echoed_and_a_bad_id_replaced(serve: Serve)
     assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
 
 
+@pytest.mark.slow
 def test_health_tells_what_is_served(serve: Serve, tiny: Backbone) -> None:
     server = serve()
     server.upload("sentiment", make_adapter(tiny))
@@ -190,6 +193,7 @@ def scraped(server: RunningServer) -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
+@pytest.mark.slow
 def test_metrics_exist_before_traffic_and_add_up_after_it(serve: Serve, tiny: Backbone) -> None:
     server = serve()
     before = scraped(server)
@@ -214,6 +218,7 @@ def test_metrics_exist_before_traffic_and_add_up_after_it(serve: Serve, tiny: Ba
     assert not any("nothing-of-that-name" in name for name in after)
 
 
+@pytest.mark.slow
 def test_a_mixed_request_for_pairs_and_topics_shares_the_server(serve: Serve, tiny: Backbone) -> None:
     server = serve()
     server.upload("pair", make_adapter(tiny, PAIR, num_virtual_tokens=3))
@@ -224,6 +229,7 @@ def test_a_mixed_request_for_pairs_and_topics_shares_the_server(serve: Serve, ti
     assert topic["predictions"][0]["label"] in TOPIC.label_names
 
 
+@pytest.mark.slow
 def test_an_answer_tells_where_its_time_went(serve: Serve, tiny: Backbone) -> None:
     server = serve()
     server.upload("sentiment", make_adapter(tiny))

@@ -26,6 +26,7 @@ def server(serve: Callable[..., RunningServer], tiny: Backbone) -> RunningServer
     return started
 
 
+@pytest.mark.slow
 def test_an_alias_tells_its_tag_and_moves_only_from_there(server: RunningServer) -> None:
     read = server.client.get(ALIAS)
     tag = read.headers["ETag"]
@@ -54,6 +55,7 @@ def test_an_alias_can_be_made_only_where_there_is_none_and_moved_only_where_ther
     check_problem(gone, 412, "precondition_failed")
 
 
+@pytest.mark.slow
 def test_of_writes_with_the_same_tag_one_wins(server: RunningServer) -> None:
     tag = server.client.get(ALIAS).headers["ETag"]
 
@@ -73,6 +75,7 @@ def test_a_field_that_is_no_tag_holds_never(server: RunningServer, field: str) -
     assert server.client.get(ALIAS, headers={"If-None-Match": field}).json()["version"] == 3
 
 
+@pytest.mark.slow
 def test_a_reader_with_the_present_tag_gets_304_without_a_body(server: RunningServer) -> None:
     version = "/tasks/sentiment/versions/2"
     for path in (ALIAS, version, f"{version}/files/adapter_model.safetensors"):

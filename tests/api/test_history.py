@@ -26,6 +26,7 @@ def server(request: pytest.FixtureRequest, serve: Serve) -> RunningServer:
     return serve(require_keys=True, admin_key=ADMIN_KEY, **place)
 
 
+@pytest.mark.slow
 def test_a_tasks_history_tells_who_did_what_and_when(server: RunningServer, tiny: Backbone) -> None:
     keyring, client = Keyring(server), server.client
     writers = {}

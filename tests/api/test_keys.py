@@ -132,6 +132,7 @@ def test_without_a_key_no_body_is_read(server: RunningServer) -> None:
         check_problem(response, 401, "unauthenticated")
 
 
+@pytest.mark.slow
 def test_a_key_is_in_no_log_and_no_answer_but_its_first(
     server: RunningServer, keyring: Keyring, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -174,6 +175,7 @@ def test_a_revoked_key_is_refused_by_another_replica_within_a_second(serve: Serv
     eventually(lambda: b.client.get("/tasks", headers=bearer(suspended)).status_code == 200, within_s=1)
 
 
+@pytest.mark.slow
 def test_a_rotated_key_has_two_secrets_for_a_while(server: RunningServer, keyring: Keyring) -> None:
     old = keyring.key("default", "classify")
     path = f"/admin/tenants/default/keys/{old.split('_')[1]}/rotate"
@@ -267,6 +269,7 @@ def test_who_did_what_is_told_to_administrators(server: RunningServer, keyring: 
     ]
 
 
+@pytest.mark.slow
 def test_a_server_without_keys_takes_everybody_for_its_one_tenant(serve: Serve) -> None:
     server = serve()
     assert server.client.get("/admin/tenants").json() == {"tenants": []}

@@ -44,6 +44,7 @@ def _post(server: RunningServer, content: bytes | Iterator[bytes], headers: dict
     ],
     ids=["one member", "two members", "a chunk at a time"],
 )
+@pytest.mark.slow
 def test_a_gzipped_body_is_answered_like_the_plain_one(server: RunningServer, packed: bytes) -> None:
     plain = _post(server, _BODY, _JSON).json()
     assert _post(server, packed).json() == plain

@@ -22,6 +22,7 @@ def with_agreement(adapter: PromptAdapter, agreement: float) -> PromptAdapter:
     return replace(adapter, manifest=adapter.manifest.model_copy(update={"provenance": provenance}))
 
 
+@pytest.mark.slow
 def test_a_server_answers_in_bf16_where_the_cpu_multiplies_in_it(serve: Serve, tiny: Backbone) -> None:
     precision = "bf16" if cpu_has_bf16() else "fp32"
     server = serve(precision=precision)
@@ -35,6 +36,7 @@ def test_fp16_is_refused_with_the_reason() -> None:
         Settings(precision="fp16")
 
 
+@pytest.mark.slow
 def test_a_server_in_int8_takes_what_was_validated_there(serve: Serve, tiny: Backbone) -> None:
     server = serve(precision="int8")
     server.upload("good", with_agreement(make_adapter(tiny), 0.985))

@@ -198,6 +198,7 @@ def test_tasks_versions_and_bytes_are_limited_and_what_is_there_already_is_no_up
     assert upload(server, keyring.key("zeta", "publish"), "a", files[0]).status_code == 201
 
 
+@pytest.mark.slow
 def test_of_many_uploads_at_once_no_more_are_taken_than_fit(server: RunningServer, files: Files) -> None:
     keyring = Keyring(server)
     keyring.tenant("acme", max_versions=2)

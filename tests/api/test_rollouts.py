@@ -61,6 +61,7 @@ def test_two_servers_send_the_same_keys_to_the_canary(server: RunningServer, ser
     assert server.classify("sentiment@2", "x", sticky_key=keys[0]).json()["version"] == 2
 
 
+@pytest.mark.slow
 def test_traffic_is_shown_where_the_task_is_and_ends_with_a_delete(server: RunningServer) -> None:
     nothing = {"canary": None, "percent": 0, "shadow": None}
     assert server.client.get("/tasks/sentiment/traffic").json() == nothing
@@ -184,6 +185,7 @@ def test_a_deleted_version_finishes_what_it_began_on_every_server(server: Runnin
     assert server.classify("sentiment", "x").status_code == 200
 
 
+@pytest.mark.slow
 def test_rows_that_wait_for_the_model_outlive_the_deletion_of_their_version(
     server: RunningServer, tiny: Backbone
 ) -> None:

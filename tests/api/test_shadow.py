@@ -106,6 +106,7 @@ def test_refs_that_name_a_version_are_not_shadowed(serve: Serve, tiny: Backbone)
     assert told(server)["rows"] == 2
 
 
+@pytest.mark.slow
 def test_a_canary_and_a_shadow_are_compared_under_their_own_pair(serve: Serve, tiny: Backbone) -> None:
     server = shadowed(serve, make_adapter(tiny, TOPIC), make_adapter(tiny, TOPIC, seed=3))
     server.upload("topic", make_adapter(tiny, TOPIC, seed=4), alias="")
@@ -159,6 +160,7 @@ def test_a_shadow_that_is_tripped_leaves_every_answer_alone(
     assert server.client.get("/healthz/ready").json()["tripped_adapters"] == 1
 
 
+@pytest.mark.slow
 def test_a_shadow_never_holds_up_a_caller(serve: Serve, tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the one whose rows it computes, though the model stands still, nor one who comes after it."""
     first, second = make_adapter(tiny, TOPIC), make_adapter(tiny, TOPIC, seed=3, num_virtual_tokens=7)
@@ -186,6 +188,7 @@ def test_a_shadow_never_holds_up_a_caller(serve: Serve, tiny: Backbone, monkeypa
     assert batches == [20, 7]
 
 
+@pytest.mark.slow
 def test_what_finds_no_room_is_dropped_and_counted(serve: Serve, tiny: Backbone) -> None:
     """A queue of four rows leaves its shadows one: of a request of three, at once with another's, one is too many."""
     server = shadowed(serve, make_adapter(tiny, TOPIC), make_adapter(tiny, TOPIC, seed=3), max_queue_rows=4)

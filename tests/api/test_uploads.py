@@ -99,6 +99,7 @@ def _same_tokens(files: Files) -> Files:
         (lambda files: files | {"README.md": b"x" * (2 << 20)}, ["README.md", "2097152"]),
     ],
 )
+@pytest.mark.slow
 def test_a_bad_upload_is_refused_with_check_value_and_expectation(
     server: RunningServer, tiny: Backbone, spoil: Callable[[Files], Files], mentions: list[str]
 ) -> None:
@@ -110,11 +111,13 @@ def test_a_bad_upload_is_refused_with_check_value_and_expectation(
     assert len(server.client.get("/tasks/sentiment").json()["versions"]) == 1
 
 
+@pytest.mark.slow
 def test_an_upload_of_fifty_megabytes_is_refused_before_it_is_read(server: RunningServer) -> None:
     response = server.client.post("/tasks/sentiment/versions", files=[("files", (WEIGHTS, b"x" * 50_000_000))])
     check_problem(response, 413, "body_too_large", "8388608")
 
 
+@pytest.mark.slow
 def test_an_upload_is_parsed_once(server: RunningServer, tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[bytes] = []
 
@@ -161,6 +164,7 @@ def test_an_upload_that_is_not_what_its_sender_says_is_refused_with_both_digests
     assert (right.status_code, right.json()["adapter"]) == (201, adapter.digest)
 
 
+@pytest.mark.slow
 def test_a_prompt_that_makes_the_model_answer_nonsense_never_becomes_visible(
     server: RunningServer, tiny: Backbone
 ) -> None:
@@ -173,6 +177,7 @@ def test_a_prompt_that_makes_the_model_answer_nonsense_never_becomes_visible(
     assert server.client.get("/tasks/huge").status_code == 404
 
 
+@pytest.mark.slow
 def test_an_adapter_of_another_backbone_in_the_registry_is_a_conflict_when_asked(
     server: RunningServer, tiny: Backbone
 ) -> None:

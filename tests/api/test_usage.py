@@ -81,6 +81,7 @@ def test_usage_of_other_days_is_not_told(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("role", ["classify", "publish"])
+@pytest.mark.slow
 def test_a_tenant_sees_its_own_usage_and_only_an_administrator_anothers(
     serve: Callable[..., RunningServer], tiny: Backbone, role: str
 ) -> None:

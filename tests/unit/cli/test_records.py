@@ -104,6 +104,7 @@ def test_a_usage_that_is_not_told_is_refused_in_one_line(serve: Serve) -> None:
     assert superpos(*ask, "--from", "yesterday", "--key", reader).code == 2
 
 
+@pytest.mark.slow
 def test_an_adapter_that_changes_on_its_way_is_refused_by_the_server(
     serve: Serve, tiny: Backbone, tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def test_a_canary_grows_beside_a_shadow_and_both_end(place: str) -> None:
     assert "canary" not in superpos("list", "--from", place).text
 
 
+@pytest.mark.slow
 def test_rollback_says_where_it_went_and_refuses_to_go_further(place: str) -> None:
     assert superpos("rollback", "sst2", "--to", place).text == "sst2@production is version 1, it was 2"
     assert "points at version 1" in superpos("rollback", "sst2", "--to", place).refusal()

@@ -250,6 +250,7 @@ def test_the_help_of_adapters_says_what_its_figures_mean() -> None:
         assert figure in shown.output
 
 
+@pytest.mark.slow
 def test_another_process_publishes_into_the_same_registry(tmp_path: Path) -> None:
     path = tmp_path / "registry.sqlite"
     registry = open_registry(path)

@@ -99,6 +99,7 @@ def test_what_dies_is_started_again_until_the_platform_stops(capsys: pytest.Capt
     assert "one exited with status -9; restarting it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

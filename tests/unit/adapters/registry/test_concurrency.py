@@ -107,6 +107,7 @@ def test_two_processes_publish_distinct_versions_with_no_gaps(store: Store, uplo
     assert [change.version for change in registry.changes() if change.kind == "published"] == list(range(1, 41))
 
 
+@pytest.mark.slow
 def test_production_is_never_missing_while_versions_are_published(store: Store, uploads: Uploads) -> None:
     writer, reader = store.open(), store.open()
     writer.publish("acme", "sst2", uploads[0], actor="ann")

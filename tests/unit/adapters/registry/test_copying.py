@@ -124,6 +124,7 @@ def test_a_folder_has_a_peft_folder_for_each_version_and_one_index(
     assert len({path.rsplit("/", 1)[0] for path in found}) == 1 + 6
 
 
+@pytest.mark.slow
 def test_a_log_of_many_pages_is_copied_whole(redis_server: RedisServer, uploads: Uploads) -> None:
     place, target = redis_server.place(), redis_server.place()
     source = open_registry(place)

@@ -95,6 +95,7 @@ def test_a_writer_killed_at_any_moment_leaves_every_task_whole(store: Store, upl
 
 
 @pytest.mark.parametrize("fsync", ["always", "everysec"])
+@pytest.mark.slow
 def test_a_redis_killed_at_any_moment_has_every_task_whole(
     start_redis: Callable[..., RedisServer], uploads: Uploads, fsync: str
 ) -> None:

@@ -126,6 +126,7 @@ def test_stopping_gives_up_what_is_not_loaded(registry: Held, tiny: Backbone) ->
     assert registry.read == digests[:1]
 
 
+@pytest.mark.slow
 def test_a_version_published_elsewhere_is_loaded_before_it_is_asked_for(serve: Serve, tiny: Backbone) -> None:
     server = serve()
     server.registry.publish("default", "late", to_files(make_adapter(tiny)), actor="test")

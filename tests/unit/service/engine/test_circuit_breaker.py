@@ -239,6 +239,7 @@ def test_running_out_of_memory_is_not_held_against_the_adapter(tiny: Backbone) -
     held.engine.stop()
 
 
+@pytest.mark.slow
 def test_over_http_a_tripped_adapter_is_503_and_the_others_answer(
     serve: Callable[..., RunningServer], tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,6 +174,7 @@ def test_batches_stay_full_where_light_and_heavy_tenants_take_turns() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.lists(st.tuples(tenants, sizes), max_size=5), max_size=40))
+@pytest.mark.slow
 def test_the_order_of_rows_is_that_of_their_virtual_start_times(steps: list[list[tuple[str, int]]]) -> None:
     """Against the definition, computed over all that waits: one row a batch, after each of which more may come."""
     scheduler = Scheduler(max_batch_tokens=1)

@@ -22,6 +22,7 @@ GRID = TaskSpec(
 )
 
 
+@pytest.mark.slow
 def test_a_large_label_set_answers_its_best_five_and_as_many_as_are_asked_for(serve: Serve, tiny: Backbone) -> None:
     server = serve()
     server.upload("many", make_adapter(tiny, MANY))

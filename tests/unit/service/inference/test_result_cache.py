@@ -86,6 +86,7 @@ def test_the_bytes_counted_are_the_bytes_held(num_labels: int) -> None:
     assert 0.8 * held <= cache.size_bytes <= 1.5 * held
 
 
+@pytest.mark.slow
 def test_a_remembered_answer_is_the_same_flagged_and_needs_no_model(serve: Serve, tiny: Backbone) -> None:
     server = serve(result_cache_bytes=1 << 20, max_queue_rows=1)
     server.upload("sentiment", make_adapter(tiny))

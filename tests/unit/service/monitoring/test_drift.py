@@ -168,6 +168,7 @@ def test_an_hour_old_answers_leave_the_window(place: CounterPlace, registry: Reg
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_look_sees_in_every_bucket_what_is_there(place: CounterPlace, registry: Registry) -> None:
     """Buckets that are over are not read again, and still are in the sum for as long as they are in the window."""
 

@@ -181,6 +181,7 @@ CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
     labels=st.lists(CELLS.filter(_could_be_a_label), min_size=2, max_size=5, unique=True),
     column=CELLS.filter(lambda name: name != "label"),
 )
+@pytest.mark.slow
 def test_whatever_the_names_are_the_file_loads_and_says_the_same(labels: list[str], column: str) -> None:
     table = {column: tuple(words(n) for n in range(20)), "label": tuple(labels[n % len(labels)] for n in range(20))}
     names = [Column(name, cells) for name, cells in table.items()]

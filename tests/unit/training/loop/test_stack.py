@@ -113,6 +113,7 @@ def test_a_step_split_over_passes_has_the_gradient_of_its_whole(
     assert split.evaluations[1].train_loss == pytest.approx(whole.evaluations[1].train_loss, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_jobs_of_other_batch_sizes_take_their_own_steps(tiny: Backbone) -> None:
     steps: list[StepEvent] = []
     sizes = [60, 7, 1]

@@ -67,6 +67,7 @@ def test_one_prompts_evaluations_are_no_time_of_anothers_nor_of_training(
     assert all(cost["rows_per_s"] == pytest.approx(180 / cost["training_s"], rel=0.02) for cost in costs)
 
 
+@pytest.mark.slow
 def test_a_prompt_that_leaves_the_stack_has_no_part_in_what_comes_after(
     tiny: Backbone, task: TaskFile, tmp_path: Path
 ) -> None:

@@ -190,6 +190,7 @@ def test_a_cell_that_another_process_trains_is_left_to_it(tiny: Backbone, tmp_pa
     assert again.done == ["a/superpos/seed0"]
 
 
+@pytest.mark.slow
 def test_a_cell_that_another_process_has_finished_meanwhile_is_not_trained_again(
     tiny: Backbone, grid_folder: Path, tmp_path: Path
 ) -> None:

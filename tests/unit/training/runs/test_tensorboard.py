@@ -17,6 +17,7 @@ from training.task.task_file import TaskFile
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_the_event_files_hold_the_curves_of_the_run(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     arguments = dataclasses.replace(QUICK, epochs=2)
     folder = tmp_path / "run"

@@ -110,6 +110,8 @@ TaskPath = Annotated[str, Path(examples=["sst2"], json_schema_extra={"pattern": 
 AliasPath = Annotated[str, Path(examples=["canary"], json_schema_extra={"pattern": f"^{ALIAS_PATTERN}$"})]
 VersionPath = Annotated[int, Path(ge=1, le=MAX_VERSION, examples=[1])]
 Digest = Annotated[str, Field(pattern=f"^{DIGEST_PATTERN}$")]
+AliasField = Annotated[str, Field(json_schema_extra={"pattern": f"^({ALIAS_PATTERN})?$"})]
+"""An alias in a form; the empty text is one too: it means none."""
 FilePath = Annotated[str, Path(examples=["superpos.json"])]
 
 Since = Annotated[int, Query(ge=0, le=1 << 53, description="position in the log; only later entries are returned")]

@@ -15,6 +15,7 @@ from service.api.dependencies import (
     CACHED,
     JSON_BODY,
     MULTIPART_BODY,
+    AliasField,
     AliasPath,
     Conditions,
     Digest,
@@ -89,7 +90,7 @@ async def publish_version(
     response: Response,
     runtime: Running,
     principal: Publishing,
-    alias: Annotated[list[str] | None, Form(description="aliases to point at the new version")] = None,
+    alias: Annotated[list[AliasField] | None, Form(description="aliases to point at the new version")] = None,
     sha256: Annotated[
         Annotated[list[Digest], Field(max_length=1)] | SkipJsonSchema[None],
         Form(description="expected digest of the adapter"),

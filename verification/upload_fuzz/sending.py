@@ -46,7 +46,8 @@ async def attack(
         for sender in range(senders):
             task = f"fuzz-{sender}"  # a copy, since the verdict deletes from it
             made = _made(base, numbers, seed=seed, task=task)
-            work.create_task(_send_all(client, task, made, found, progress))
+            fingerprint = base.manifest.backbone.fingerprint
+            work.create_task(_send_all(client, task, made, found, progress, fingerprint=fingerprint))
     for upload in found.late:
         await _again(url, upload, found)
     return found
@@ -63,6 +64,8 @@ async def _send_all(
     uploads: Iterator[Mutated],
     found: Findings,
     progress: Callable[[int], None],
+    *,
+    fingerprint: str,
 ) -> None:
     for upload in uploads:
         found.mutations.update(upload.mutations)
@@ -71,7 +74,7 @@ async def _send_all(
             wrong = wrong_with(upload, reply, found)
             if wrong is None and reply is not None and reply.status in {200, 201}:
                 found.accepted += 1
-                wrong = await wrong_with_accepted(client, task, reply)
+                wrong = await wrong_with_accepted(client, task, reply, fingerprint=fingerprint)
         except (TimeoutError, OSError, httpx2.HTTPError, InvalidAdapter, KeyError) as exc:
             found.violations.append((upload, f"{type(exc).__name__} {exc}"))
         else:

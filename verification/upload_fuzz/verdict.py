@@ -113,8 +113,8 @@ def check_of(problem: dict[str, Any]) -> str:
     return check
 
 
-async def wrong_with_accepted(client: httpx2.AsyncClient, task: str, reply: Reply) -> str | None:
-    """Return why an accepted upload is not a valid adapter, or None; delete it from the server."""
+async def wrong_with_accepted(client: httpx2.AsyncClient, task: str, reply: Reply, *, fingerprint: str) -> str | None:
+    """Return why an accepted upload is not a valid adapter of the backbone, or None; delete it."""
     published = reply.json()
     digest, version = published["adapter"], published["version"]
     path = f"/tasks/{task}/versions/{version}/files"
@@ -123,6 +123,8 @@ async def wrong_with_accepted(client: httpx2.AsyncClient, task: str, reply: Repl
     adapter = from_files(files)
     if adapter.digest != digest:
         return f"its files have the digest {adapter.digest}, it was taken as {digest}"
+    if adapter.manifest.backbone.fingerprint != fingerprint:
+        return f"it was trained on another backbone, {adapter.manifest.backbone.fingerprint[:80]!r}"
     item = dict.fromkeys(adapter.spec.fields, "flat")
     body = {"inputs": item, "truncate": "end", "top_k": len(adapter.spec.labels)}
     answer = await client.post(f"/classify/{task}@{digest}", json=body)

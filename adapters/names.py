@@ -1,7 +1,8 @@
 """Patterns of names, and the ref, which names a version of a task."""
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,6 +20,8 @@ DEFAULT_TENANT = "default"
 _NAME = re.compile(NAME_PATTERN)
 _DIGEST_PREFIX = re.compile(r"sha256:[0-9a-f]{12,64}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_NEAR = 0.75
+"""Similarity (difflib) from which a name is a misspelling of another."""
 
 
 def check_name(kind: str, value: str) -> str:
@@ -46,6 +49,17 @@ def check_publication(tenant: str, task: str, aliases: Sequence[str] | None) -> 
     check_name("task", task)
     for alias in aliases or ():
         check_alias(alias)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that a misspelt one most likely means: case, `-` and `_` do not count."""
+    folded = {_fold(each): each for each in known}
+    meant = difflib.get_close_matches(_fold(name), list(folded), n=1, cutoff=_NEAR)
+    return folded[meant[0]] if meant else None
+
+
+def _fold(name: str) -> str:
+    return name.casefold().replace("-", "_")
 
 
 @dataclass(frozen=True, slots=True)

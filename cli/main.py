@@ -1,5 +1,6 @@
 """Entry point of the `superpos` command. A command's module is imported only when that command runs."""
 
+import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -9,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
-from cli.console import out, report_errors
+from cli.console import CommandError, out, report_errors
 
 _SERVE, _TRAIN, _ADAPTERS, _ACCESS = "Serve and query", "Train and evaluate", "Adapters and releases", "Administration"
 
@@ -63,6 +64,8 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
+        if "--help" not in rest:
+            _check_environment(str(name))
         return name, command and load_command(str(name)), rest
 
     def invoke(self, ctx: Any) -> Any:
@@ -79,6 +82,18 @@ app = typer.Typer(
     help="Serve thousands of small text classifiers from one frozen T5: train a soft prompt, push it, query it.",
     epilog="Start with: superpos serve, then superpos classify sst2 'a gripping film'",
 )
+
+
+def _check_environment(command: str) -> None:
+    """Refuse misspelt `SUPERPOS_…` variables; for a server, all that nothing reads."""
+    if not any(name.upper().startswith("SUPERPOS_") for name in os.environ):
+        return  # spares the commands that need no settings the import
+    from service.settings import UnknownVariable, check_environment
+
+    try:
+        check_environment(os.environ, only_misspelt=command != "serve")
+    except UnknownVariable as exc:
+        raise CommandError(str(exc)) from exc
 
 
 def _version(asked: bool) -> None:

@@ -19,10 +19,11 @@ from service.api.middleware.conditional_get import ConditionalGetMiddleware
 from service.api.middleware.decompression import GunzipMiddleware
 from service.api.middleware.request_context import RequestContextMiddleware
 from service.api.middleware.trusted_hosts import TrustedHostsMiddleware
-from service.api.openapi import errors, problems
+from service.api.openapi import close_forms, errors, problems
 from service.api.problems import internal_error_handler, register_handlers
 from service.api.routes import admin, classify, open_inference, openai, rollouts, tasks, tei, usage
 from service.api.routes.health import health_router
+from service.api.strict_route import StrictRoute
 from service.gauges import register_gauges
 from service.runtime import Runtime, build_runtime
 from service.settings import Settings
@@ -75,6 +76,8 @@ def create_app(
         redirect_slashes=False,
     )
     routes = _include_routers(app, health_router(metrics, drain), require_keys=settings.require_keys)
+    describe = app.openapi
+    app.openapi = lambda: close_forms(describe())  # type: ignore[method-assign]
     register_handlers(app, [*routes, *app.routes], formats=[api.ERROR_FORMAT for api in _COMPATIBLE_APIS])
     _add_middleware(app, runtime, drain)
     metrics.register_routes([route.path for route in routes])
@@ -94,7 +97,9 @@ def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> 
     for open_api in (tei, open_inference):
         app.include_router(open_api.open_router, responses=errors(open_api.ERROR_FORMAT.model, 403, 421))
     routers = [*native, health, *(api.router for api in _COMPATIBLE_APIS), tei.open_router, open_inference.open_router]
-    return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    assert all(isinstance(route, StrictRoute) for route in routes), "a router without route_class=StrictRoute"
+    return routes
 
 
 def _add_middleware(app: FastAPI, runtime: Runtime, drain: Drain) -> None:

@@ -1,10 +1,12 @@
 """Settings of the server: read once from the environment (`SUPERPOS_…`) at the entry point, then passed as values."""
 
 import os
+import re
 import warnings
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
@@ -17,6 +19,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from adapters.names import nearest
+
 
 def default_cache_dir() -> Path:
     """Return the default folder of converted backbones."""
@@ -28,13 +32,32 @@ def default_registry() -> Path:
     return platformdirs.user_data_path("superpos") / "registry.sqlite"
 
 
-_CONFIG = SettingsConfigDict(env_prefix="SUPERPOS_", frozen=True, extra="ignore")
+PREFIX = "SUPERPOS_"
+"""Every environment variable of the project begins with it, and no other may."""
+SECRETS_DIR = "SUPERPOS_SECRETS_DIR"
+_OTHER_VARIABLES = {
+    SECRETS_DIR,
+    "SUPERPOS_SERVER",  # of the commands that call a server
+    "SUPERPOS_API_KEY",
+    "SUPERPOS_DATA",  # of the task files of the example tasks, of tests and benchmarks
+    "SUPERPOS_CONFORMANCE_RECORD",  # of verification/conformance.py
+}
+_SERVICE_LINK = re.compile(
+    r"SUPERPOS_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=.*"
+    r"|SUPERPOS_\w+_PORT=(tcp|udp|sctp)://.*"
+)
+"""Variables that Kubernetes sets in every container for a Service whose name begins with `superpos`."""
+_CONFIG = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+
+class UnknownVariable(Exception):
+    """A variable, or a file of secrets, that nothing reads."""
 
 
 class _FormerNames(BaseSettings):
     """Names that settings had before they were renamed. Accepted with a warning, to be removed after 0.2."""
 
-    model_config = _CONFIG
+    model_config = SettingsConfigDict(**{**_CONFIG, "extra": "ignore"})
 
     bank_bytes: str = "prompt_table_bytes"
     trip_after_failures: str = "breaker_failures"
@@ -51,7 +74,7 @@ RENAMED: dict[str, str] = {name: field.default for name, field in _FormerNames.m
 class Settings(BaseSettings):
     """Configuration of a server process."""
 
-    model_config = _CONFIG
+    model_config = SettingsConfigDict(**{**_CONFIG, "extra": "forbid"})
 
     backbone: str = "embedded"
     """`embedded`, a directory, or a Hugging Face id."""
@@ -127,6 +150,16 @@ class Settings(BaseSettings):
     trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of sampled traces that begin here; a caller's traceparent takes precedence."""
 
+    def __init__(self, **values: Any) -> None:
+        """Read the settings that `values` leaves open from the environment.
+
+        Raises:
+            UnknownVariable: the environment or the folder of secrets names something that nothing reads
+            pydantic.ValidationError: an invalid value
+        """
+        check_environment(os.environ)
+        super().__init__(**values)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -138,7 +171,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read keywords first, then the environment, then the files in SUPERPOS_SECRETS_DIR that settings name."""
         sources = [init_settings, env_settings, EnvSettingsSource(_FormerNames)]
-        if folder := os.environ.get("SUPERPOS_SECRETS_DIR"):
+        if folder := os.environ.get(SECRETS_DIR):
             sources += [SecretsSettingsSource(names, folder) for names in (settings_cls, _FormerNames)]
         return tuple(sources)
 
@@ -151,7 +184,7 @@ class Settings(BaseSettings):
             if name in values:
                 raise ValueError(f"{name} and its former name {former} are both set; expected {name} alone")
             warnings.warn(f"setting {former} is deprecated: it is now {name}", FutureWarning, stacklevel=2)
-            values = {name: values[former], **values}
+            values = {name: values[former], **{key: value for key, value in values.items() if key != former}}
         return values
 
     @field_validator("precision", mode="before")
@@ -188,6 +221,41 @@ class Settings(BaseSettings):
         if file is not None and info.data.get("admin_key") is not None:
             raise ValueError("admin_key and admin_key_file are both set; expected one of them")
         return file
+
+
+def known_variables() -> frozenset[str]:
+    """Return every environment variable that the project reads, former names included."""
+    settings = {f"{PREFIX}{name.upper()}" for name in (*Settings.model_fields, *RENAMED)}
+    return frozenset(settings | _OTHER_VARIABLES)
+
+
+def check_environment(environment: Mapping[str, str], *, only_misspelt: bool = False) -> None:
+    """Refuse variables that begin with `SUPERPOS_` and that nothing reads; the values are not shown.
+
+    Args:
+        environment: as `os.environ`
+        only_misspelt: accept those that resemble no known variable, such as a variable of a task file
+
+    Raises:
+        UnknownVariable: names it and the nearest known one
+    """
+    known = {name.removeprefix(PREFIX) for name in known_variables()}
+    names = {name: f"environment variable {name}" for name in environment if not _is_service_link(name, environment)}
+    if (folder := environment.get(SECRETS_DIR)) and Path(folder).is_dir():
+        names |= {path.name: f"file {path.name} in {folder}" for path in Path(folder).iterdir()}
+    for name, what in sorted(names.items()):
+        setting = name.upper().removeprefix(PREFIX)
+        if not name.upper().startswith(PREFIX) or setting in known:
+            continue
+        meant = nearest(setting, known)
+        if meant is None and only_misspelt:
+            continue
+        hint = f"did you mean {PREFIX}{meant}?" if meant else "nothing reads it."
+        raise UnknownVariable(f"unknown {what}: {hint} Correct or remove it (docs/operations.md lists all settings)")
+
+
+def _is_service_link(name: str, environment: Mapping[str, str]) -> bool:
+    return _SERVICE_LINK.fullmatch(f"{name}={environment[name]}") is not None
 
 
 def _is_loopback(host: str) -> bool:

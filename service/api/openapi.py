@@ -1,4 +1,4 @@
-"""OpenAPI descriptions of responses that many routes share."""
+"""OpenAPI descriptions that many routes share: responses, and forms without further fields."""
 
 from http import HTTPStatus
 from typing import Any
@@ -24,3 +24,14 @@ def errors(body: type[BaseModel], *statuses: int, media_type: str = "application
 def problems(*statuses: int) -> dict[int | str, Any]:
     """Describe the error responses of a native route."""
     return errors(ProblemBody, *statuses, media_type="application/problem+json")
+
+
+def close_forms(document: dict[str, Any]) -> dict[str, Any]:
+    """Declare that no form has further fields, as `StrictRoute` has it; the framework's schemas leave that open."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            content = operation.get("requestBody", {}).get("content", {})
+            if form := content.get("multipart/form-data"):
+                name = form["schema"]["$ref"].rpartition("/")[2]
+                document["components"]["schemas"][name]["additionalProperties"] = False
+    return document

@@ -31,9 +31,10 @@ class GunzipMiddleware:
         if coding.lower() in ("", "identity"):
             await self._app(scope, receive, send)
         elif coding.lower() in _GZIP:
-            wire_only = (b"content-encoding", b"content-length")
+            wire_only = (b"content-encoding", b"content-length", b"transfer-encoding")
+            headers = [header for header in scope["headers"] if header[0].lower() not in wire_only]
             # in place: the outer middleware reads what the router adds to this scope
-            scope["headers"] = [header for header in scope["headers"] if header[0].lower() not in wire_only]
+            scope["headers"] = [*headers, (b"transfer-encoding", b"chunked")]  # of unknown length now
             await self._app(scope, _Inflating(receive).receive, send)
         else:
             refusal = UnsupportedEncoding(f"Content-Encoding is {coding!r}, expected gzip or no encoding")

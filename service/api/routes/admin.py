@@ -19,9 +19,10 @@ from service.api.schemas.admin import (
     TenantRequest,
 )
 from service.api.schemas.tasks import ChangeLog
+from service.api.strict_route import StrictRoute
 from service.tenancy.models import TenantInfo
 
-router = APIRouter(prefix="/admin", tags=["admin"])
+router = APIRouter(route_class=StrictRoute, prefix="/admin", tags=["admin"])
 
 
 @router.get("/tenants", responses=problems(503))

@@ -16,12 +16,13 @@ from service.api.schemas.classify import (
     FanOutResponse,
 )
 from service.api.schemas.types import ProblemBody
+from service.api.strict_route import StrictRoute
 from service.errors import InvalidRequest
 from service.inference.fan_out import Part, fan_out
 from service.inference.request import InferenceRequest
 from service.settings import Settings
 
-router = APIRouter(tags=["classify"])
+router = APIRouter(route_class=StrictRoute, tags=["classify"])
 _PROBLEMS = problems(400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
 
 

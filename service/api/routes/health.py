@@ -11,12 +11,13 @@ from adapters import BackboneRef
 from service.api.dependencies import Running
 from service.api.draining import Drain
 from service.api.schemas.health import Live, Ready, Startup
+from service.api.strict_route import StrictRoute
 from service.telemetry.metrics import Metrics
 
 
 def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
     """Make the routes for operators, load balancers and scrapers."""
-    router = APIRouter(tags=["operations"])
+    router = APIRouter(route_class=StrictRoute, tags=["operations"])
 
     @router.head("/healthz/live", include_in_schema=False)
     @router.get("/healthz/live")

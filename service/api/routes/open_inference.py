@@ -23,6 +23,7 @@ from service.api.schemas.open_inference import (
     OipTensorInfo,
     OutputName,
 )
+from service.api.strict_route import StrictRoute
 from service.catalog.adapter_cache import LoadedAdapter
 from service.inference.predictions import Classification
 from service.inference.request import InferenceRequest
@@ -38,8 +39,10 @@ def _error(problem: Problem) -> OipError:
 ERROR_FORMAT = ErrorFormat(("/v2",), OipError, _error)
 
 # Triton's client sends no media type
-router = APIRouter(prefix="/v2/models/{model}", tags=["Open Inference Protocol"], strict_content_type=False)
-open_router = APIRouter(prefix="/v2", tags=router.tags)
+router = APIRouter(
+    route_class=StrictRoute, prefix="/v2/models/{model}", tags=["Open Inference Protocol"], strict_content_type=False
+)
+open_router = APIRouter(route_class=StrictRoute, prefix="/v2", tags=router.tags)
 _BODY = Depends(media_type("application/json", or_none=True))
 _MODEL = errors(OipError, 400, 404, 409, 422, 503)
 _INFER = errors(OipError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504)

@@ -20,6 +20,7 @@ from service.api.schemas.openai import (
     OpenAIErrorDetail,
     OpenAIUsage,
 )
+from service.api.strict_route import StrictRoute
 from service.inference.predictions import Classification
 
 
@@ -31,7 +32,7 @@ def _error(problem: Problem) -> OpenAIError:
 
 ERROR_FORMAT = ErrorFormat(("/v1",), OpenAIError, _error)
 
-router = APIRouter(prefix="/v1", tags=["compatible with vLLM and OpenAI"])
+router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["compatible with vLLM and OpenAI"])
 
 
 @router.post(

@@ -6,8 +6,9 @@ from adapters import NO_TRAFFIC
 from service.api.dependencies import JSON_BODY, Publishing, Running, TaskPath, Tenant
 from service.api.openapi import problems
 from service.api.schemas.rollouts import MoveBody, PromoteRequest, PromotionBody, RollbackRequest, TrafficBody
+from service.api.strict_route import StrictRoute
 
-router = APIRouter(prefix="/tasks/{task}", tags=["rollouts"])
+router = APIRouter(route_class=StrictRoute, prefix="/tasks/{task}", tags=["rollouts"])
 
 
 @router.get("/traffic", responses=problems(404))

@@ -40,12 +40,13 @@ from service.api.schemas.tasks import (
     TaskList,
     TaskSummary,
 )
+from service.api.strict_route import StrictRoute
 from service.monitoring.drift import DriftReport
 from service.monitoring.shadow_report import SHADOW, reports
 from service.releases.preconditions import alias_tag, version_tag
 from service.runtime import Runtime
 
-router = APIRouter(prefix="/tasks", tags=["tasks"])
+router = APIRouter(route_class=StrictRoute, prefix="/tasks", tags=["tasks"])
 
 FILE_TYPE = "application/octet-stream"
 

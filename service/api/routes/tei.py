@@ -18,6 +18,7 @@ from service.api.inference import ALL_LABELS, inference_request, while_connected
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
 from service.api.schemas.tei import ErrorType, Info, LabelIds, ModelType, PredictRequest, Scored, TeiError
+from service.api.strict_route import StrictRoute
 from service.catalog.adapter_cache import LoadedAdapter
 from service.errors import InvalidRequest
 from service.inference.predictions import Classification, Prediction
@@ -40,8 +41,8 @@ def _error(problem: Problem) -> TeiError:
 
 ERROR_FORMAT = ErrorFormat(("/predict", "/info", "/health", "/tei"), TeiError, _error)
 
-router = APIRouter(tags=["compatible with Text Embeddings Inference"])
-open_router = APIRouter(tags=router.tags)
+router = APIRouter(route_class=StrictRoute, tags=["compatible with Text Embeddings Inference"])
+open_router = APIRouter(route_class=StrictRoute, tags=router.tags)
 _PREDICT = errors(TeiError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
 _INFO = errors(TeiError, 400, 404, 409, 422, 503)
 

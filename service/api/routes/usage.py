@@ -11,11 +11,12 @@ from adapters.names import NAME_PATTERN, check_name
 from service.api.dependencies import Running, principal_of
 from service.api.openapi import problems
 from service.api.schemas.usage import UsageBody, usage_csv
+from service.api.strict_route import StrictRoute
 from service.errors import InvalidRequest
 from service.monitoring.usage import USAGE, usage_rows
 from service.tenancy.principal import Principal
 
-router = APIRouter(tags=["usage"])
+router = APIRouter(route_class=StrictRoute, tags=["usage"])
 
 CSV = "text/csv"
 _DEFAULT_DAYS = 30

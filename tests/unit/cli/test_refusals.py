@@ -200,3 +200,16 @@ def test_what_cannot_be_written_or_read_is_told_in_one_line_with_its_name(desk: 
     (tmp_path / "train.jsonl").symlink_to("/proc/self/mem")  # opens, and cannot be read
     checked = superpos("task", "init", tmp_path / "train.jsonl", "--backbone", desk.tiny_t5, "--out", tmp_path / "t")
     assert "Input/output error" in checked.refusal()
+
+
+def test_a_variable_that_nobody_knows_refuses_the_start(desk: Desk) -> None:
+    words = ("serve", "--backbone", desk.tiny_t5)
+    message = superpos(*words, SUPERPOS_REQUIRE_KEY="true").refusal()
+    assert "unknown environment variable SUPERPOS_REQUIRE_KEY: did you mean SUPERPOS_REQUIRE_KEYS?" in message
+    assert "unknown environment variable SUPERPOS_ROWS" in superpos(*words, SUPERPOS_ROWS="/rows").refusal()
+    message = superpos("classify", "sst2", "x", SUPERPOS_SERVR="http://127.0.0.1:1").refusal()
+    assert "did you mean SUPERPOS_SERVER?" in message
+    # of a task file, which may name any variable
+    own = superpos("data", "check", desk.folder / "none.yaml", SUPERPOS_ROWS="/rows").refusal()
+    assert "SUPERPOS_ROWS" not in own
+    assert superpos("serve", "--help", SUPERPOS_REQUIRE_KEY="true").code == 0

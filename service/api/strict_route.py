@@ -1,0 +1,236 @@
+"""The class of every route: refuses whatever a request states that the route would not read.
+
+That is an unknown query parameter or form field, an unknown `X-Superpos-…` header, a precondition, a body of a route
+without one, a repeated name, a repeated key of a JSON object, and a multipart body without its end. What a route reads
+is derived from its own parameters, so that a new route needs nothing for it.
+"""
+
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from fastapi import Depends, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.params import Form
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from python_multipart.multipart import parse_options_header
+
+from adapters.names import nearest
+from service.errors import InvalidRequest, MalformedBody, PreconditionFailed
+
+OWN_HEADERS = "x-superpos-"
+"""Prefix of this server's own request headers. Other unknown headers belong to browsers, proxies and other servers."""
+_WRITE_GUARDS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
+_READ_GUARDS = ("If-Match", "If-Unmodified-Since")
+"""`If-None-Match` of a read only saves a body: to ignore it is right."""
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class StrictRoute(APIRoute):
+    """A route that refuses what it does not read, after the caller is authenticated."""
+
+    def __init__(
+        self, path: str, endpoint: Callable[..., Any], *, dependencies: Sequence[Any] | None = None, **options: Any
+    ) -> None:
+        super().__init__(path, endpoint, dependencies=[*(dependencies or ()), Depends(_check)], **options)
+        self.declared = Declared.of(self)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler, which reads bodies by `StrictRequest`."""
+        handle = super().get_route_handler()
+
+        async def handle_strictly(request: Request) -> Response:
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return handle_strictly
+
+
+class StrictRequest(Request):
+    """A request whose body is complete and unambiguous, or raises `MalformedBody`."""
+
+    async def json(self) -> Any:
+        """Return the JSON body (RFC 8259); each key of an object may occur once."""
+        return json.loads(await self.body(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body's chunks; a multipart body must have its closing boundary."""
+        media_type, options = parse_options_header(self.headers.get("Content-Type"))
+        boundary = options.get(b"boundary")
+        end = _MultipartEnd(boundary) if media_type == b"multipart/form-data" and boundary else None
+        async for chunk in super().stream():
+            if end is not None:
+                end.feed(chunk)
+            yield chunk
+        if end is not None:
+            end.check()
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """The names that a route reads, by where they stand. The value says whether a name may be repeated."""
+
+    query: Mapping[str, bool]
+    form: Mapping[str, bool]
+    headers: frozenset[str]
+    members: frozenset[str]
+    """The members of its JSON body."""
+    has_body: bool
+
+    @classmethod
+    def of(cls, route: APIRoute) -> "Declared":
+        """Derive them from the route's parameters and those of its dependencies."""
+        parts = _with_dependencies(route.dependant)
+        query = [each for part in parts for each in part.query_params]
+        body = [each for part in parts for each in part.body_params]
+        form = [each for each in body if isinstance(each.field_info, Form)]
+        models = [each.field_info.annotation for each in body if each not in form]
+        return cls(
+            query={each.alias: _takes_several(each.field_info.annotation) for each in query},
+            form={each.alias: _takes_several(each.field_info.annotation) for each in form},
+            headers=frozenset(each.alias.lower().replace("_", "-") for part in parts for each in part.header_params),
+            members=frozenset(
+                name
+                for model in models
+                if isinstance(model, type) and issubclass(model, BaseModel)
+                for name in model.model_fields
+            ),
+            has_body=bool(body),
+        )
+
+
+async def _check(request: Request) -> None:
+    """Refuse what the matched route does not read.
+
+    Raises:
+        RequestValidationError: unknown or repeated names
+        PreconditionFailed: a precondition that the route does not evaluate
+        InvalidRequest: a body that the route does not read
+    """
+    declared: Declared = request.scope["route"].declared
+    errors = _faults("query", "query parameter", request.query_params.multi_items(), declared.query, declared.members)
+    if declared.form:
+        fields = (await request.form()).multi_items()
+        errors += _faults("body", "form field", [(name, _shown(value)) for name, value in fields], declared.form)
+    own = [(name, value) for name, value in request.headers.items() if name.startswith(OWN_HEADERS)]
+    read = {name: False for name in declared.headers if name.startswith(OWN_HEADERS)}
+    errors += _faults("header", "header", own, read)
+    if errors:
+        raise RequestValidationError(errors)
+    _check_guards(request, declared.headers)
+    if not declared.has_body and ("transfer-encoding" in request.headers or _length(request) > 0):
+        raise InvalidRequest(f"{request.method} {request.url.path} has a body, which this route does not read")
+
+
+def _check_guards(request: Request, read: frozenset[str]) -> None:
+    is_read = request.method in _SAFE
+    for name in _READ_GUARDS if is_read else _WRITE_GUARDS:
+        given = request.headers.get(name)
+        # If-Match takes precedence over a date (RFC 9110, section 13.2.2)
+        superseded = name == "If-Unmodified-Since" and "if-match" in read and "If-Match" in request.headers
+        if given is not None and name.lower() not in read and not superseded:
+            instead = "If-None-Match" if is_read else _alternative(read)
+            raise PreconditionFailed(
+                f"{name} is {given!r}, and {request.method} {request.url.path} does not evaluate it; {instead}"
+            )
+
+
+def _alternative(read: frozenset[str]) -> str:
+    evaluated = [name for name in _WRITE_GUARDS if name.lower() in read]
+    if evaluated:
+        return f"expected {' or '.join(evaluated)}"
+    return "send it without the header, or guard the alias: PUT /tasks/<task>/aliases/<alias> evaluates If-Match"
+
+
+def _faults(
+    place: str,
+    kind: str,
+    given: Sequence[tuple[str, str]],
+    known: Mapping[str, bool],
+    members: frozenset[str] = frozenset(),
+) -> list[dict[str, object]]:
+    """Return an error in pydantic's form for each name that is unknown, or repeated where one value is read."""
+    errors: list[dict[str, object]] = []
+    counts = Counter(name for name, _ in given)
+    for name, value in dict(given).items():
+        if name not in known:
+            message = f"unknown {kind}{_hint(name, known, members)}"
+        elif counts[name] > 1 and not known[name]:
+            message = f"{kind} given {counts[name]} times, expected once"
+        else:
+            continue
+        errors.append({"type": "unknown_name", "loc": (place, name), "msg": message, "input": value})
+    return errors
+
+
+def _hint(name: str, known: Mapping[str, bool], members: frozenset[str]) -> str:
+    meant = nearest(name, known)
+    if meant is not None:
+        return f", did you mean {meant!r}?"
+    if name in members:
+        return f"; {name!r} is a member of the JSON body"
+    return f"; expected {', '.join(sorted(known))}" if known else "; this route reads none"
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else "a file"
+
+
+def _length(request: Request) -> int:
+    declared = request.headers.get("Content-Length", "0")
+    return int(declared) if declared.isdecimal() else 0
+
+
+def _with_dependencies(dependant: Dependant) -> list[Dependant]:
+    return [dependant, *(each for part in dependant.dependencies for each in _with_dependencies(part))]
+
+
+def _takes_several(annotation: object) -> bool:
+    origin = get_origin(annotation)
+    if origin in (Annotated, Union, UnionType):
+        return any(map(_takes_several, get_args(annotation)))
+    return origin is list
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        name, times = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise MalformedBody(f"an object of the JSON body has the key {name!r} {times} times, expected each key once")
+    return members
+
+
+def _refuse_constant(name: str) -> object:
+    raise MalformedBody(f"the JSON body has {name}, which is not JSON (RFC 8259); expected a number or null")
+
+
+class _MultipartEnd:
+    """Looks for a body's closing boundary, chunk by chunk."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self._delimiter = b"\r\n--" + boundary
+        self._tail = b"\r\n"  # the first delimiter needs no line before it
+        self._is_closed = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next chunk (`MalformedBody` if a part follows the closing boundary)."""
+        window = self._tail + chunk
+        if not self._is_closed:
+            place = window.find(self._delimiter + b"--")
+            if place >= 0:
+                self._is_closed = True
+                window = window[place + len(self._delimiter) + 2 :]
+        if self._is_closed and self._delimiter in window:
+            raise MalformedBody("the multipart body continues after its closing boundary")
+        self._tail = window[-len(self._delimiter) - 1 :]
+
+    def check(self) -> None:
+        """Raise `MalformedBody` unless the closing boundary was there."""
+        if not self._is_closed:
+            raise MalformedBody(
+                f"the multipart body is truncated: it has no closing boundary {self._delimiter[2:].decode('latin-1')}--"
+            )

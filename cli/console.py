@@ -1,12 +1,21 @@
-"""Console output of the commands: results on standard output, progress and errors on standard error."""
+"""Console output of the commands: results on standard output, progress and errors on standard error.
 
+Every text is printed literally. Users and servers supply most of what the commands print, so a text is neither rich's
+markup nor a terminal's control sequence. Commands style a text by `style=` or as a `rich.text.Text`.
+"""
+
+import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 _PIPE_WIDTH = 1_000
 _ERRORS = (
@@ -16,8 +25,34 @@ _ERRORS = (
     ("training.errors", "TrainingError"),
 )
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters other than tab and newline, line and paragraph separators, bidirectional overrides, surrogates."""
+
+
+def visible(text: str, encoding: str = "utf-8") -> str:
+    """Return a text with an escape such as `\\x1b` in place of each character that a terminal obeys or cannot print."""
+    shown = _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+class LiteralConsole(Console):
+    """A console without markup, emoji codes and highlighting."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        literal = {"markup": False, "emoji": False, "highlight": False}
+        return super().render_str(visible(text, self.encoding), **options | literal)
+
+    def status(self, status: RenderableType, **options: Any) -> Status:
+        return super().status(self.render_str(status) if isinstance(status, str) else status, **options)
+
+    def print_data(self, data: object) -> None:
+        """Print a value as JSON; what a terminal would obey or cannot print is escaped, as JSON allows."""
+        text = json.dumps(data, indent=2, ensure_ascii=self.encoding != "utf-8")
+        self.print(_INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+out = LiteralConsole(soft_wrap=True)
+err = LiteralConsole(stderr=True, soft_wrap=True)
 
 
 class CommandError(Exception):
@@ -26,12 +61,12 @@ class CommandError(Exception):
 
 def print_table(table: Table) -> None:
     """Print a table, at full width when the output is not a terminal, so that no name or digest is cut."""
-    (out if out.is_terminal else Console(width=_PIPE_WIDTH, highlight=False)).print(table)
+    (out if out.is_terminal else LiteralConsole(width=_PIPE_WIDTH)).print(table)
 
 
 def status(line: str) -> None:
     """Print a progress line on standard error."""
-    err.print(line, style="dim", markup=False)
+    err.print(line, style="dim")
 
 
 @contextmanager
@@ -41,14 +76,20 @@ def report_errors() -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise  # the reader is gone, so the message would not be seen
+    except UnicodeEncodeError as exc:  # an argument that holds other bytes than UTF-8, on its way to a file or a server
+        broken = exc.object[exc.start : exc.end]
+        _refuse(f"{exc.object[:200]!r} is not text: {broken!r} is not a character, expected UTF-8", exc)
     except Exception as exc:
         if not isinstance(exc, (CommandError, OSError, *_imported_errors())):
             raise
         from adapters.atomic_files import describe_oserror
 
-        message = describe_oserror(exc) if isinstance(exc, OSError) else str(exc)
-        err.print(f"superpos: {message}", style="red", markup=False)
-        raise typer.Exit(1) from exc
+        _refuse(describe_oserror(exc) if isinstance(exc, OSError) else str(exc), exc)
+
+
+def _refuse(message: str, cause: Exception) -> NoReturn:
+    err.print(f"superpos: {message}", style="red")
+    raise typer.Exit(1) from cause
 
 
 def _imported_errors() -> list[type[Exception]]:

@@ -98,7 +98,7 @@ def _check_environment(command: str) -> None:
 
 def _version(asked: bool) -> None:
     if asked:
-        out.print(f"superpos {version('superpos')}", markup=False)
+        out.print(f"superpos {version('superpos')}")
         raise typer.Exit
 
 

@@ -29,7 +29,7 @@ def resume_hint(command: str, plans: Sequence["RunPlan"]) -> Iterator[None]:
     finally:
         if left := unfinished_runs(plans):
             err.print(f"{len(left)} of {len(plans)} runs are unfinished; to resume them:", style="yellow")
-            err.print(f"  {command}", markup=False)
+            err.print(f"  {command}")
 
 
 def resume_command(context: typer.Context, out_folder: Path) -> str:

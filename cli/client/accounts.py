@@ -71,32 +71,32 @@ class ServerAccounts:
         self._server = server
 
     def tenants(self) -> list[TenantBody]:
-        return self._request(TenantList, "GET", "").tenants
+        return self._request(TenantList, "GET").tenants
 
     def create_tenant(self, body: TenantRequest) -> TenantBody:
-        return self._request(TenantBody, "POST", "", body)
+        return self._request(TenantBody, "POST", body=body)
 
     def update_tenant(self, tenant: str, body: TenantChange) -> TenantBody:
-        return self._request(TenantBody, "PATCH", f"/{tenant}", body)
+        return self._request(TenantBody, "PATCH", tenant, body=body)
 
     def delete_tenant(self, tenant: str) -> None:
-        self._server.request("DELETE", f"/admin/tenants/{tenant}")
+        self._server.request("DELETE", "admin", "tenants", tenant)
 
     def keys(self, tenant: str) -> list[KeyBody]:
-        return self._request(KeyList, "GET", f"/{tenant}/keys").keys
+        return self._request(KeyList, "GET", tenant, "keys").keys
 
     def create_key(self, tenant: str, body: KeyRequest) -> NewKeyBody:
-        return self._request(NewKeyBody, "POST", f"/{tenant}/keys", body)
+        return self._request(NewKeyBody, "POST", tenant, "keys", body=body)
 
     def rotate_key(self, tenant: str, key: str, body: RotateRequest) -> NewKeyBody:
-        return self._request(NewKeyBody, "POST", f"/{tenant}/keys/{key}/rotate", body)
+        return self._request(NewKeyBody, "POST", tenant, "keys", key, "rotate", body=body)
 
     def revoke_key(self, tenant: str, key: str) -> None:
-        self._server.request("DELETE", f"/admin/tenants/{tenant}/keys/{key}")
+        self._server.request("DELETE", "admin", "tenants", tenant, "keys", key)
 
-    def _request(self, model: type[Model], method: str, path: str, body: BaseModel | None = None) -> Model:
+    def _request(self, model: type[Model], method: str, *path: str, body: BaseModel | None = None) -> Model:
         sent = {} if body is None else {"json": body.model_dump(mode="json", exclude_unset=True)}
-        response = self._server.request(method, f"/admin/tenants{path}", **sent)
+        response = self._server.request(method, "admin", "tenants", *path, **sent)
         return model.model_validate_json(response.content)
 
 

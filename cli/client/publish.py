@@ -22,7 +22,7 @@ def publish(target: Target, task: str, files: Mapping[str, bytes], aliases: Sequ
     done = target.publish(task, files, aliases)
     moved = f"only {', '.join(aliases)} moved" if aliases else "nothing changed"
     state = "published" if done.created else f"already published, {moved}:"
-    out.print(f"{state} {task}@{done.version} {done.digest}", markup=False)
+    out.print(f"{state} {task}@{done.version} {done.digest}")
 
 
 def publish_trained(runs: Sequence[tuple[str, Path]], to: str, key: str | None) -> None:
@@ -40,9 +40,9 @@ def publish_trained(runs: Sequence[tuple[str, Path]], to: str, key: str | None) 
     for task, folder in runs:
         if (reason := _publish_run(task, folder, to, key)) is not None:
             left.append(task)
-            err.print(f"{task} is not published: {reason}; to publish it anyway:", style="yellow", markup=False)
+            err.print(f"{task} is not published: {reason}; to publish it anyway:", style="yellow")
             command = ["superpos", "push", str(folder), task, "--to", without_credentials(to)]
-            err.print(f"  {shlex.join(command)}", markup=False)
+            err.print(f"  {shlex.join(command)}")
     if left:
         raise CommandError(f"{len(left)} of {len(runs)} tasks are not published: {', '.join(left)}")
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import httpx2
 
@@ -134,24 +135,50 @@ class DirectRegistry:
             since, complete = part.position, part.complete
 
 
+class Refused(CommandError):
+    """An error response of a server."""
+
+    def __init__(self, address: str, response: httpx2.Response) -> None:
+        self.status = response.status_code
+        try:
+            body = response.json()
+            self.code, self.detail = str(body["code"]), str(body["detail"])
+            self.locations = tuple(str(error["location"]) for error in body.get("errors", ()))
+        except (ValueError, KeyError, TypeError):
+            self.code, self.detail, self.locations = response.reason_phrase, "", ()
+        wait = response.headers.get("Retry-After", "")
+        self.retry_after_s = int(wait) if wait.isdecimal() else None
+        super().__init__(f"{address} refused: {self.reason}")
+
+    @property
+    def reason(self) -> str:
+        """The server's message, with status and code."""
+        return f"{self.detail} ({self.status} {self.code})" if self.detail else f"{self.status} {self.code}"
+
+
 class Server:
-    """A running server, over HTTP. Error responses raise `CommandError` with the server's message."""
+    """A running server, over HTTP. Error responses raise `Refused` with the server's message."""
 
     def __init__(self, address: str, key: str | None = None) -> None:
         self._address = address
         self._headers = {} if key is None else {"Authorization": f"Bearer {_valid_key(key)}"}
 
-    def request(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
-        """Send a request and return its successful response."""
+    def request(self, method: str, *path: object, **arguments: Any) -> httpx2.Response:
+        """Send a request and return its successful response.
+
+        Args:
+            path: segments, each of them literally what the user gave
+        """
         try:
+            url = "".join(f"/{quote(str(segment), safe='@:')}" for segment in path)
             with httpx2.Client(base_url=self._address, headers=self._headers, timeout=_TIMEOUT_S) as client:
-                response = client.request(method, path, **arguments)
+                response = client.request(method, url, **arguments)
         except httpx2.InvalidURL as exc:
             raise CommandError(f"{self._address!r} is not a valid address: {exc}") from exc
         except httpx2.HTTPError as exc:
             raise CommandError(f"cannot reach {self._address}: {exc}; is 'superpos serve' running?") from exc
         if response.is_error:
-            raise CommandError(f"{self._address} refused: {_detail(response)}")
+            raise Refused(self._address, response)
         return response
 
     def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str] | None) -> Publication:
@@ -160,37 +187,37 @@ class Server:
         form: dict[str, object] = {"sha256": from_files(files).digest}
         if aliases is not None:
             form["alias"] = list(aliases) or [""]
-        body = self.request("POST", f"/tasks/{task}/versions", files=parts, data=form).json()
+        body = self.request("POST", "tasks", task, "versions", files=parts, data=form).json()
         return Publication(body["version"], body["adapter"], body["created"])
 
     def set_alias(self, task: str, alias: str, version: int, expected: int | None) -> None:
-        self.request("PUT", f"/tasks/{task}/aliases/{alias}", json={"version": version, "expected": expected})
+        self.request("PUT", "tasks", task, "aliases", alias, json={"version": version, "expected": expected})
 
     def set_traffic(self, task: str, traffic: Traffic) -> None:
-        self.request("PUT", f"/tasks/{task}/traffic", json=asdict(traffic))
+        self.request("PUT", "tasks", task, "traffic", json=asdict(traffic))
 
     def roll_back(self, task: str, alias: str, expected: int | None) -> AliasMove:
-        body = self.request("POST", f"/tasks/{task}/rollback", json={"alias": alias, "expected": expected}).json()
+        body = self.request("POST", "tasks", task, "rollback", json={"alias": alias, "expected": expected}).json()
         return AliasMove(body["alias"], body["previous"], body["version"])
 
     def promote(self, task: str, version: int, metric: str | None, force: bool) -> Promotion:
         asked = {"version": version, "metric": metric, "force": force}
-        body = self.request("POST", f"/tasks/{task}/promote", json=asked).json()
+        body = self.request("POST", "tasks", task, "promote", json=asked).json()
         return Promotion(AliasMove(body["alias"], body["previous"], body["version"]), body["metric"])
 
     def tasks(self) -> Sequence[TaskInfo]:
-        return [_task_info(task) for task in self.request("GET", "/tasks").json()["tasks"]]
+        return [_task_info(task) for task in self.request("GET", "tasks").json()["tasks"]]
 
     def files(self, ref: Ref) -> dict[str, bytes]:
         version = find_task(self, ref.task).resolve(ref).version
-        path = f"/tasks/{ref.task}/versions/{version}/files"
-        names = self.request("GET", path).json()["files"]
-        return {name: self.request("GET", f"{path}/{name}").content for name in names}
+        path = ("tasks", ref.task, "versions", version, "files")
+        names = self.request("GET", *path).json()["files"]
+        return {name: self.request("GET", *path, name).content for name in names}
 
     def history(self, task: str) -> Iterator[Change]:
         since, complete = 0, False
         while not complete:
-            part = self.request("GET", f"/tasks/{task}/history", params={"since": since, "limit": _PAGE}).json()
+            part = self.request("GET", "tasks", task, "history", params={"since": since, "limit": _PAGE}).json()
             yield from map(_change, part["entries"])
             since, complete = part["position"], part["complete"]
 
@@ -200,14 +227,6 @@ def _valid_key(key: str) -> str:
     if ApiKey.parse(key) is None:
         raise CommandError(f"--key (SUPERPOS_API_KEY) is not a valid key; expected {RULE}")
     return key
-
-
-def _detail(response: httpx2.Response) -> str:
-    try:
-        body = response.json()
-        return f"{body['detail']} ({response.status_code} {body['code']})"
-    except (ValueError, KeyError, TypeError):
-        return f"{response.status_code} {response.reason_phrase}"
 
 
 def _task_info(body: Mapping[str, Any]) -> TaskInfo:

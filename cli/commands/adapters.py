@@ -78,7 +78,7 @@ def alias(
         superpos alias sst2 production 2 --expected 3
     """
     open_target(to, key).set_alias(task, name, version, expected)
-    out.print(f"{task}@{name} is version {version}", markup=False)
+    out.print(f"{task}@{name} is version {version}")
 
 
 def history(
@@ -115,7 +115,7 @@ def export(
         raise CommandError(f"{folder} is not empty; name a folder that does not exist yet")
     files = open_target(source, key).files(Ref.parse(ref))
     write_folder(folder, files)
-    out.print(f"{folder}: {ref}, {from_files(files).digest}", markup=False)
+    out.print(f"{folder}: {ref}, {from_files(files).digest}")
 
 
 @backbone_options()

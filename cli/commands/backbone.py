@@ -24,7 +24,7 @@ def prepare(backbone: BackboneOptions) -> None:
         superpos backbone prepare embedded
     """
     identity = load_backbone(backbone).identity
-    out.print(f"{identity.id} {identity.revision} {identity.fingerprint}", markup=False)
+    out.print(f"{identity.id} {identity.revision} {identity.fingerprint}")
 
 
 @app.command()
@@ -36,4 +36,4 @@ def show(backbone: BackboneOptions) -> None:
         superpos backbone show --source google/flan-t5-base
     """
     loaded = load_backbone(backbone)
-    out.print_json(data=asdict(loaded.identity) | asdict(loaded.architecture))
+    out.print_data(asdict(loaded.identity) | asdict(loaded.architecture))

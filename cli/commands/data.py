@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
 from cli.commands.train import read_task_file
-from cli.console import err, out, print_table
+from cli.console import err, out, print_table, visible
 from training.data.sources import locate
 from training.data.validation.check import CheckedRows, check_rows
 from training.task.task_file import TaskFile
@@ -50,7 +50,7 @@ def check(
             refusal=lambda: label_error(loaded, task.spec.label_words),
         )
     if as_json:
-        out.print_json(data=asdict(checked) | {"task": task.name, "errors": checked.num_errors})
+        out.print_data(asdict(checked) | {"task": task.name, "errors": checked.num_errors})
     else:
         _print(task, checked)
     if checked.num_errors:
@@ -71,13 +71,11 @@ def label_error(backbone: "Backbone", words: Sequence[str]) -> str | None:
 def _print(task: TaskFile, checked: CheckedRows) -> None:
     counts = ", ".join(f"{count} {role}" for role, count in checked.rows.items())
     if not checked.findings:
-        out.print(f"{task.name}: {counts} rows, {len(checked.labels)} labels; no faults found", markup=False)
+        out.print(f"{task.name}: {counts} rows, {len(checked.labels)} labels; no faults found")
         return
-    table = Table("", "fault", "count", "examples", title=escape(f"{task.name}: {counts} rows"), show_lines=True)
+    table = Table("", "fault", "count", "examples", title=f"{task.name}: {counts} rows", show_lines=True)
     for each in checked.findings:
-        style = "red" if each.level == "error" else "yellow"
-        examples = "\n".join(map(escape, each.examples))
-        table.add_row(
-            f"[{style}]{each.level}[/]", f"{escape(each.message)}\n[dim]{each.code}[/]", str(each.count), examples
-        )
+        level = Text(each.level, style="red" if each.level == "error" else "yellow")
+        fault = Text.assemble(visible(each.message), "\n", (each.code, "dim"))
+        table.add_row(level, fault, str(each.count), "\n".join(each.examples))
     print_table(table)

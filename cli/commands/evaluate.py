@@ -105,11 +105,11 @@ def evaluate(
     lines = _add_comparisons(table, evaluation, options)
     print_table(table.finished())
     for line in lines:
-        out.print(line, markup=False)
+        out.print(line)
     _print_calibration(evaluation, abstain_precision)
     if record:
         where = record_adapter(folder, evaluation.adapter)
-        out.print(f"{where} {evaluation.adapter.digest}", markup=False)
+        out.print(f"{where} {evaluation.adapter.digest}")
 
 
 def _row_files(task: "TaskFile", rows: Literal["validation", "train"]) -> tuple[Path, ...]:
@@ -149,5 +149,5 @@ def _print_calibration(evaluation: "AdapterEvaluation", abstain_precision: float
     if abstain_precision is not None and fit.calibration.abstain_threshold is None:
         raise CommandError(fit.notes[-1])
     for note in fit.notes:
-        err.print(note, style="yellow", markup=False)
-    out.print(evaluation.calibration, markup=False)
+        err.print(note, style="yellow")
+    out.print(evaluation.calibration)

@@ -45,7 +45,7 @@ def create(
     expires_at = None if expires_in_days is None else datetime.now(UTC) + timedelta(days=expires_in_days)
     body = validated(KeyRequest, role=role, note=note, expires_at=expires_at)
     made = open_account_target(to, key).create_key(tenant, body)
-    out.print(made.key, markup=False)
+    out.print(made.key)
     status(f"key {made.id} of {tenant}, role {made.role}; it is not shown again")
 
 
@@ -82,7 +82,7 @@ def rotate(
     """
     body = validated(RotateRequest) if overlap_s is None else validated(RotateRequest, overlap_s=overlap_s)
     made = open_account_target(to, key).rotate_key(tenant, key_id, body)
-    out.print(made.key, markup=False)
+    out.print(made.key)
     until = ", ".join(map(_minute, made.old_secrets_until)) or "now"
     status(f"key {made.id} of {tenant}; its old secret is valid until {until}")
 
@@ -95,7 +95,7 @@ def revoke(tenant: TenantArgument, key_id: KeyArgument, to: ToOption = DEFAULT_S
         superpos key revoke acme 3f9a1c2b7d40
     """
     open_account_target(to, key).revoke_key(tenant, key_id)
-    out.print(f"key {key_id} of {tenant} revoked", markup=False)
+    out.print(f"key {key_id} of {tenant} revoked")
 
 
 def _minute(time: datetime | None) -> str:

@@ -130,7 +130,7 @@ def results(
     if not found.cells:
         raise CommandError(f"{folder} has no finished run of a grid")
     write_results(json_file, found)
-    out.print(f"{json_file}: {len(found.cells)} runs", markup=False)
+    out.print(f"{json_file}: {len(found.cells)} runs")
 
 
 @app.command()
@@ -150,7 +150,7 @@ def restore(
 
     cells = read_results(json_file).cells
     count = restore_cells(out_folder, cells)
-    out.print(f"{out_folder}: {count} of {len(cells)} runs restored, the others exist already", markup=False)
+    out.print(f"{out_folder}: {count} of {len(cells)} runs restored, the others exist already")
 
 
 @app.command()
@@ -169,7 +169,7 @@ def render(
     from training.paper.results import read_results
 
     write_page(out_file, {path.stem: read_results(path) for path in json_files}, images=out_file.parent / "images")
-    out.print(str(out_file), markup=False)
+    out.print(str(out_file))
 
 
 def _grid(
@@ -213,8 +213,8 @@ def _list_left(grid: "Grid", files: "dict[str, TaskFile]", folder: Path, backbon
 
     left = pending(folder, grid, files, fingerprint=backbone.identity.fingerprint)
     for cell in left:
-        out.print(str(cell), markup=False)
-    err.print(f"{len(left)} of {len(grid.cells())} runs are unfinished in {folder}", markup=False)
+        out.print(str(cell))
+    err.print(f"{len(left)} of {len(grid.cells())} runs are unfinished in {folder}")
 
 
 def _run(
@@ -250,11 +250,11 @@ def _run(
             progress.advance(bar)
             flat = "  COLLAPSED" if result.collapsed else ""
             scores = f"{100 * result.untrained['score']:.1f} → {100 * result.report['score']:.1f}"
-            err.print(f"{cell}  score {scores}, step {result.best_step}{flat}", markup=False)
+            err.print(f"{cell}  score {scores}, step {result.best_step}{flat}")
 
         def failed(cell: "Cell", reason: str) -> None:
             progress.advance(bar)
-            err.print(f"{cell}: {reason}", style="red", markup=False)
+            err.print(f"{cell}: {reason}", style="red")
 
         events = GridEvents(
             on_stack=lambda cells: progress.update(bar, doing=f"{cells[0].task}, {len(cells)} prompts"),
@@ -267,7 +267,7 @@ def _run(
 
 def _end(outcome: "GridOutcome", folder: Path) -> None:
     if outcome.interrupted:
-        err.print(f"stopped; the same command resumes the grid in {folder}", style="yellow", markup=False)
+        err.print(f"stopped; the same command resumes the grid in {folder}", style="yellow")
         raise typer.Exit(130)
     if outcome.failed:
         raise CommandError(f"{len(outcome.failed)} runs failed, the first: {next(iter(outcome.failed.values()))}")

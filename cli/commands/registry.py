@@ -53,5 +53,4 @@ def copy(
     out.print(
         f"{redact(target)}: {done.tasks} tasks of {done.tenants} tenants, {done.versions} versions of "
         f"{done.adapters} adapters, {done.changes} log entries",
-        markup=False,
     )

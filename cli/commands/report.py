@@ -31,4 +31,4 @@ def report(
     """
     page = out_file or (runs[0] / REPORT if len(runs) == 1 else Path(REPORT))
     write_report(runs, page)
-    out.print(str(page), markup=False)
+    out.print(str(page))

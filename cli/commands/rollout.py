@@ -48,7 +48,7 @@ def traffic(
     wanted = NO_TRAFFIC if off else replace(info.traffic, **changes)
     if wanted != info.traffic:
         target.set_traffic(task, wanted)
-    out.print(_described(info, wanted), markup=False)
+    out.print(_described(info, wanted))
 
 
 def rollback(
@@ -69,7 +69,7 @@ def rollback(
     current = find_task(target, task).aliases.get(alias)
     # with the expected version, only one of two concurrent rollbacks moves the alias
     move = target.roll_back(task, alias, current)
-    out.print(f"{task}@{alias} is version {move.version}, it was {move.previous}", markup=False)
+    out.print(f"{task}@{alias} is version {move.version}, it was {move.previous}")
 
 
 def promote(
@@ -95,7 +95,7 @@ def promote(
     done = open_target(to, key).promote(task, version, metric, force)
     why = "forced" if done.metric is None else f"{done.metric} is not worse"
     was = "nothing" if done.move.previous is None else done.move.previous
-    out.print(f"{task}@production is version {version}, it was {was}; {why}", markup=False)
+    out.print(f"{task}@production is version {version}, it was {was}; {why}")
 
 
 def _described(info: TaskInfo, traffic: Traffic) -> str:

@@ -134,7 +134,7 @@ def _exit(failures: list[str]) -> None:
     """End the process, with status 1 if the model failed, so that a supervisor restarts it."""
     if not failures:
         sys.exit(0)
-    err.print(f"superpos: {failures[0]}", style="red", markup=False)
+    err.print(f"superpos: {failures[0]}", style="red")
     # a thread that is stuck in native code, or an unresponsive device, can block the interpreter's own exit
     os._exit(1)
 

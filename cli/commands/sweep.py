@@ -182,9 +182,7 @@ def _run(
         except KeyboardInterrupt:
             write_sweep_report(sweep, sweep.ended(), command=None)
             print_table(trials_table(sweep, sweep.ended()))
-            err.print(
-                f"stopped; to resume: the same command with --out {folder} --resume", style="yellow", markup=False
-            )
+            err.print(f"stopped; to resume: the same command with --out {folder} --resume", style="yellow")
             raise typer.Exit(INTERRUPTED) from None
         ended = sweep.ended()
         with err.status("scoring the report rows"):
@@ -193,9 +191,9 @@ def _run(
         write_sweep_report(sweep, ended, command=again)
         print_table(trials_table(sweep, ended))
         _print_report(report, task.task, ended[0])
-        out.print(again, markup=False)
+        out.print(again)
         run = sweep.folder.trial(ended[0].number)
-        out.print(f"{run / 'adapter'}", markup=False)
+        out.print(f"{run / 'adapter'}")
         return run
 
 

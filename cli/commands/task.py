@@ -75,8 +75,8 @@ def init(
         table.add_row(guess.what, guess.value, guess.why)
     print_table(table)
     for line in draft.to_edit:
-        err.print(f"edit: {line}", style="yellow", markup=False)
-    out.print(f"{path}: next, superpos data check {path} and superpos train {path}", markup=False)
+        err.print(f"edit: {line}", style="yellow")
+    out.print(f"{path}: next, superpos data check {path} and superpos train {path}")
 
 
 def _source(data: str, folder: Path) -> tuple[RowSources, dict[str, str]]:

@@ -42,7 +42,7 @@ def create(
         superpos tenant create acme --to ./registry.sqlite
     """
     made = open_account_target(to, key).create_tenant(validated(TenantRequest, id=tenant, **limits))
-    out.print(f"tenant {made.id} created; next: superpos key create {made.id}", markup=False)
+    out.print(f"tenant {made.id} created; next: superpos key create {made.id}")
 
 
 @app.command("update")
@@ -101,7 +101,7 @@ def delete(tenant: TenantArgument, to: ToOption = DEFAULT_SERVER, key: KeyOption
         superpos tenant delete acme
     """
     open_account_target(to, key).delete_tenant(tenant)
-    out.print(f"tenant {tenant} deleted, its keys revoked", markup=False)
+    out.print(f"tenant {tenant} deleted, its keys revoked")
 
 
 def _text(value: object) -> str:

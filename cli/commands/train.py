@@ -211,4 +211,4 @@ def report_training(plans: Sequence["RunPlan"], above: Path) -> None:
     if folders:
         with err.status("writing the report"):
             write_report(folders, above / REPORT)
-        err.print(f"report: {above / REPORT}", markup=False)
+        err.print(f"report: {above / REPORT}")

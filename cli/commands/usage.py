@@ -42,12 +42,12 @@ def usage(
     days = {name: day.strftime(_DAY) for name, day in (("from", since), ("to", until)) if day is not None}
     names = {name: value for name, value in (("task", task), ("tenant", tenant)) if value is not None}
     accept = {"Accept": "text/csv" if csv else "application/json"}
-    response = Server(server, key).request("GET", "/usage", params={**names, **days}, headers=accept)
+    response = Server(server, key).request("GET", "usage", params={**names, **days}, headers=accept)
     if csv:
-        typer.echo(response.text, nl=False)
+        out.print(response.text.replace("\r\n", "\n"), end="")
         return
     body = response.json()
-    out.print(f"{body['tenant']}, {body['since']} to {body['until']}", markup=False)
+    out.print(f"{body['tenant']}, {body['since']} to {body['until']}")
     table = Table(Column("day", footer="total"), "task", show_footer=True)
     for name in _NUMBERS:
         table.add_column(name, justify="right", footer=f"{body['total'][name]:,}")

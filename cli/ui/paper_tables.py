@@ -34,7 +34,7 @@ def print_part(part: Part, grid: "Grid", folder: Path, backbone: "Backbone") -> 
 
         for name, figure in figures(found).items():
             atomic_write({folder / f"{name}.svg": svg(figure).encode(), folder / f"{name}.png": png(figure)})
-            out.print(f"{folder / name}.svg: {CAPTIONS[name]}", markup=False)
+            out.print(f"{folder / name}.svg: {CAPTIONS[name]}")
 
 
 def _show_table(part: Part, grid: "Grid", results: "Results") -> None:
@@ -60,5 +60,4 @@ def _show_table(part: Part, grid: "Grid", results: "Results") -> None:
     if not table.published:
         out.print(
             f"{results.backbone.id} is not one of the paper's backbones; it has no published results",
-            markup=False,
         )

@@ -32,17 +32,17 @@ def print_results(plans: Sequence["RunPlan"]) -> list[tuple["TaskFile", "RunResu
         if len(of_task) == 1:
             print_table(_task_table(task, outcomes))
         for note in _incomplete(outcomes):
-            err.print(note, style="yellow", markup=False)
+            err.print(note, style="yellow")
         best.append((task, max(outcomes, key=lambda outcome: (outcome.selection.score, -outcome.selection.loss))))
         for outcome in outcomes:
             _warn(outcome, task)
     for _, outcome in best:
         if outcome.calibration is not None:
-            out.print(outcome.calibration, markup=False)
+            out.print(outcome.calibration)
         if outcome.digest is None:
-            err.print(f"{outcome.folder}: its method produces no adapter, only metrics", markup=False)
+            err.print(f"{outcome.folder}: its method produces no adapter, only metrics")
         else:
-            out.print(f"{outcome.folder / 'adapter'} {outcome.digest}", markup=False)
+            out.print(f"{outcome.folder / 'adapter'} {outcome.digest}")
     return best
 
 
@@ -129,7 +129,7 @@ def _warn(outcome: "RunResult", task: "TaskFile") -> None:
     if outcome.trained.collapsed:
         err.print(f"{outcome.folder}: the run collapsed: every row got the same answer", style="yellow")
     for note in outcome.calibration_notes:
-        err.print(f"{outcome.folder}: {note}", style="dim", markup=False)
+        err.print(f"{outcome.folder}: {note}", style="dim")
     if outcome.num_truncated:
         err.print(
             f"{outcome.folder}: {outcome.num_truncated} training rows were truncated to {task.spec.max_tokens} tokens",

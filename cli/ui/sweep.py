@@ -56,7 +56,7 @@ class SweepDisplay:
         drawn = "  ".join(f"{title(name)} {shown(getattr(trial.arguments, name))}" for name in names)
         pruned = "" if trial.stop == "finished" else f"  {trial.stop}"
         line = f"trial {trial.number:3d}  {drawn}  {self._metric} {trial.value:.4f}  epoch {trial.best_epoch}{pruned}"
-        self._console.print(line, markup=False)
+        self._console.print(line)
         self._follow(sweep.ended())
 
     def _follow(self, ended: Sequence["EndedTrial"]) -> None:

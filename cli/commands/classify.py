@@ -1,14 +1,15 @@
 """`superpos classify`: query a running server."""
 
-import json
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
+from cli.client.classification import Answers, Refusal, classify_lines
 from cli.client.targets import Server
-from cli.console import CommandError, out, print_table
+from cli.console import CommandError, err, out, print_table
 from cli.options import DEFAULT_SERVER, KeyOption, ServerOption
 
 
@@ -23,35 +24,64 @@ def classify(
     server: ServerOption = DEFAULT_SERVER,
     key: KeyOption = None,
     truncate: Annotated[
-        str, typer.Option(help="Texts that are too long: error refuses them, start or end cuts them there.")
+        Literal["error", "start", "end"],
+        typer.Option(help="Texts that are too long: error refuses them, start or end cuts them there."),
     ] = "error",
     as_json: Annotated[bool, typer.Option("--json", help="Print the server's response as JSON.")] = False,
 ) -> None:
-    """Classify texts with a running server.
+    """Classify texts with a running server, any number of them: the command splits them into requests.
+
+    A text that the server refuses is reported by its line, and the others are still classified; the exit status is
+    then 1.
 
     \b
         superpos classify sst2 "a gripping film" "flat and overlong"
         superpos classify rte '{"premise": "It rains.", "hypothesis": "It is wet."}'
         cut -f2 reviews.tsv | superpos classify sst2 --json
     """
-    lines = texts or [line.rstrip("\n") for line in sys.stdin]
+    lines = texts or _standard_input()
     if not lines:
         raise CommandError("nothing to classify: give texts as arguments or on standard input")
-    body = {"inputs": [_input(line) for line in lines], "truncate": truncate}
-    answer = Server(server, key).request("POST", f"/classify/{ref}", json=body).json()
+    with err.status("classifying") as shown:
+        answers = classify_lines(
+            Server(server, key),
+            ref,
+            lines,
+            truncate=truncate,
+            on_progress=lambda state: shown.update(out.render_str(f"classifying: {state}")),
+        )
+    refusals = [(number, each) for number, each in enumerate(answers.lines, 1) if isinstance(each, Refusal)]
+    if len(lines) == 1 and refusals:
+        raise refusals[0][1].cause
     if as_json:
-        out.print_json(data=answer)
-        return
-    table = Table("label", "score", "text", title=f"{answer['task']}@{answer['version']} {answer['adapter'][:19]}")
-    for line, prediction in zip(lines, answer["predictions"], strict=True):
-        table.add_row(prediction["label"], f"{prediction['score']:.3f}", line)
-    print_table(table)
+        out.print_data({**answers.head, "predictions": [_json(each) for each in answers.lines]})
+    else:
+        print_table(_table(answers, lines))
+    for number, refusal in refusals:
+        err.print(f"line {number}: {refusal.reason}", style="yellow")
+    if refusals:
+        raise CommandError(f"{len(refusals)} of {len(lines)} lines were refused")
 
 
-def _input(line: str) -> object:
-    """Return the fields that a line holds as a JSON object, or else the line as text."""
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return line
-    return value if isinstance(value, dict) else line
+def _standard_input() -> list[str]:
+    """Read lines as UTF-8; other bytes become surrogates, so that only their line is refused."""
+    text = sys.stdin.buffer.read().decode("utf-8-sig", "surrogateescape")
+    lines = text.split("\n")
+    return [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
+
+
+def _json(answer: dict[str, Any] | Refusal) -> dict[str, Any]:
+    return {"refused": answer.reason} if isinstance(answer, Refusal) else answer
+
+
+def _table(answers: Answers, lines: Sequence[str]) -> Table:
+    head = answers.head
+    table = Table(
+        "label", "score", "text", title=f"{head['task']}@{head['version']} {head['adapter'][:19]}" if head else None
+    )
+    for line, answer in zip(lines, answers.lines, strict=True):
+        if isinstance(answer, Refusal):
+            table.add_row("refused", "", line)
+        else:
+            table.add_row(answer["label"], f"{answer['score']:.3f}", line)
+    return table

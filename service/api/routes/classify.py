@@ -1,4 +1,4 @@
-"""`POST /classify/{ref}`, and `POST /classify` for several refs in one request."""
+"""`POST /classify/{ref}`, `POST /classify` for several refs in one request, and `GET /limits`."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -14,6 +14,7 @@ from service.api.schemas.classify import (
     FanOutRefusal,
     FanOutRequest,
     FanOutResponse,
+    Limits,
 )
 from service.api.schemas.types import ProblemBody
 from service.api.strict_route import StrictRoute
@@ -59,6 +60,12 @@ async def classify_by_several(
     response.headers["Server-Timing"] = server_timing(stages, since=request.state.received_at)
     backbone = runtime.backbone.identity.id
     return FanOutResponse(results=[_result(request, part, backbone) for part in parts])
+
+
+@router.get("/limits")
+async def read_limits(runtime: Running) -> Limits:
+    """Return what one request may hold, for clients that split their rows into requests."""
+    return Limits.model_validate(runtime.settings)
 
 
 def _inference_request(

@@ -55,6 +55,21 @@ class ClassifyRequest(
     """For example a user id. While a canary takes part of the traffic, one key always gets the same version."""
 
 
+class Limits(Schema):
+    """Limits of one request. A client with more rows sends several requests."""
+
+    max_rows_per_request: int
+    """Inputs × tasks."""
+    max_tasks_per_request: int
+    max_text_chars: int
+    """Characters of one input after its task's template; its tokens are limited by the task."""
+    max_body_bytes: int
+    """Bytes of a JSON body, also after decompression."""
+    max_upload_bytes: int
+    default_timeout_ms: int
+    max_timeout_ms: int
+
+
 class ClassifyResponse(Schema):
     """Predictions in the order of the inputs, all by one version."""
 

@@ -54,14 +54,17 @@ class Template:
         Raises:
             InvalidRow: a missing or unknown field, or a value that is not text
         """
-        values = self._values(item)
         pieces = [self.literals[0]]
-        for name, literal in zip(self.placeholders, self.literals[1:], strict=True):
-            pieces += [values[name], literal]
-        text = "".join(pieces)
-        if not _is_unicode(text):
+        for value, literal in zip(self.values(item), self.literals[1:], strict=True):
+            pieces += [value, literal]
+        return "".join(pieces)
+
+    def values(self, item: str | Mapping[str, str] | tuple[str, ...]) -> tuple[str, ...]:
+        """Return the text of each placeholder; arguments and errors as `render`."""
+        values = self._values(item)
+        if not all(map(_is_unicode, values.values())):
             raise InvalidRow("text has half of a surrogate pair, expected Unicode text")
-        return text
+        return tuple(values[name] for name in self.placeholders)
 
     def _values(self, item: str | Mapping[str, str] | tuple[str, ...]) -> Mapping[str, str]:
         fields = self.fields

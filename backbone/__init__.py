@@ -12,18 +12,22 @@ from backbone.errors import (
     BackboneNotFound,
     DeviceUnavailable,
     InvalidLabels,
+    NoRoomForFields,
     TextTooLong,
     UnsupportedBackbone,
 )
+from backbone.framing import PLAIN, Frame, FramedText
 from backbone.loading import EMBEDDED, load
 from backbone.packing import PackedBatch, PackedRow, pack
 from backbone.precision import TOLERANCES, Precision, check_device
 from backbone.scoring import label_log_probs
-from backbone.text import TextTokenizer, TokenizedText, Truncation
+from backbone.text import NOTABLE_UNKNOWN_SHARE, TextTokenizer, TokenizedText, Truncation
 from backbone.trie import LabelTrie, chain
 
 __all__ = [
     "EMBEDDED",
+    "NOTABLE_UNKNOWN_SHARE",
+    "PLAIN",
     "SMALL_TRIE",
     "TOLERANCES",
     "Backbone",
@@ -34,8 +38,11 @@ __all__ = [
     "DeviceUnavailable",
     "Dropout",
     "Encoded",
+    "Frame",
+    "FramedText",
     "InvalidLabels",
     "LabelTrie",
+    "NoRoomForFields",
     "PackedBatch",
     "PackedRow",
     "Precision",

@@ -11,7 +11,6 @@ import huggingface_hub
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from backbone import embedded
@@ -29,8 +28,8 @@ _PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 _DIMENSIONS = {"d_model", "d_kv", "d_ff", "num_layers", "num_heads", "vocab_size"}
 
-_Checkpoint = tuple[dict[str, Any], dict[str, Tensor], Tokenizer]
-"""The content of `config.json`, the tensors by name, the tokenizer."""
+_Checkpoint = tuple[dict[str, Any], dict[str, Tensor], str]
+"""The content of `config.json`, the tensors by name, the content of `tokenizer.json`."""
 
 
 def load(
@@ -82,7 +81,10 @@ def load(
         revision=embedded.REVISION if source == EMBEDDED else _commit(source, revision),
         fingerprint=fingerprint(weights.embedding, architecture),
     )
-    text_tokenizer = TextTokenizer(tokenizer, eos_id=architecture.eos_id)
+    try:
+        text_tokenizer = TextTokenizer(tokenizer, eos_id=architecture.eos_id)
+    except (KeyError, ValueError) as exc:
+        raise BackboneNotFound(f"cannot load {source!r}: its tokenizer is invalid: {_first_line(exc)}") from exc
     return Backbone(identity, architecture, weights, text_tokenizer, precision=precision)
 
 
@@ -129,7 +131,7 @@ def _from_folder(folder: Path) -> _Checkpoint | None:
             return None
         tensors = load_file(files[2])
         # `transformers` finds a table that was saved under another of its names
-        return (config, tensors, Tokenizer.from_file(str(files[3]))) if "shared.weight" in tensors else None
+        return (config, tensors, files[3].read_text(encoding="utf-8")) if "shared.weight" in tensors else None
     except (OSError, ValueError, SafetensorError) as exc:
         raise BackboneNotFound(f"cannot load {str(folder)!r}: {_first_line(exc)}") from exc
 
@@ -162,7 +164,7 @@ def _from_transformers(source: str, revision: str | None, offline: bool) -> _Che
         for name, tensor in model.state_dict().items()
         if name == "shared.weight" or tensor.data_ptr() != embedding
     }
-    return config.to_dict(), tensors, tokenizer.backend_tokenizer
+    return config.to_dict(), tensors, tokenizer.backend_tokenizer.to_str()
 
 
 def _commit(source: str, revision: str | None) -> str:

@@ -186,7 +186,9 @@ class Alone:
     def log_probs(self, item: Mapping[str, str]) -> dict[str, float]:
         """Return label log-probabilities by name."""
         spec, tokenizer = self.adapter.spec, self.backbone.tokenizer
-        text = tokenizer.tokenize([spec.render(item)], max_tokens=spec.max_tokens, truncation="end")[0]
+        template = spec.parsed_template
+        framed = tokenizer.frame(template.literals, template.placeholders).fill(template.values(item))
+        text = tokenizer.tokenize([framed], max_tokens=spec.max_tokens, truncation="end")[0]
         words = [[*pieces, self.backbone.architecture.eos_id] for pieces in tokenizer.pieces(spec.label_words)]
         with torch.inference_mode():
             prompt = torch.from_numpy(self.adapter.prompt.copy())

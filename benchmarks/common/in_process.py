@@ -37,7 +37,8 @@ async def engine_rows(runtime: Runtime, question: Question) -> Rows:
     """A tokenized question, as the engine takes it."""
     resolution = runtime.registry.catalog.resolve(DEFAULT_TENANT, Ref.parse(question.task))
     adapter = await runtime.registry.adapters.get(resolution.digest)
-    tokenized = runtime.backbone.tokenizer.tokenize(question.texts, max_tokens=question.max_tokens, truncation="end")
+    texts = [adapter.frame.fill(adapter.template.values(item)) for item in question.items]
+    tokenized = runtime.backbone.tokenizer.tokenize(texts, max_tokens=question.max_tokens, truncation="end")
     return [Row(adapter, text.token_ids, math.inf) for text in tokenized]
 
 

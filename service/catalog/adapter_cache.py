@@ -19,7 +19,7 @@ from adapters import Change, PromptAdapter, Registry
 from adapters.errors import AdapterError, InvalidAdapter
 from adapters.files import from_files
 from adapters.template import Template
-from backbone import Backbone, BackboneError, LabelTrie
+from backbone import Backbone, BackboneError, Frame, LabelTrie
 from service.errors import BackboneMismatch, ServiceError
 
 _MAX_LOADS = 32
@@ -38,6 +38,8 @@ class LoadedAdapter:
     """
     num_virtual_tokens: int
     template: Template
+    frame: Frame
+    """The template in the tokenizer's form."""
     label_names: tuple[str, ...]
     trie: LabelTrie
     max_tokens: int
@@ -64,12 +66,13 @@ def load_adapter(adapter: PromptAdapter, backbone: Backbone, *, force_precision:
     adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
     if backbone.precision == "int8" and not force_precision:
         adapter.check_int8()
-    calibration = adapter.manifest.calibration
+    calibration, template = adapter.manifest.calibration, adapter.spec.parsed_template
     return LoadedAdapter(
         digest=adapter.digest,
         prompt=adapter.prompt,
         num_virtual_tokens=adapter.num_virtual_tokens,
-        template=adapter.spec.parsed_template,
+        template=template,
+        frame=backbone.tokenizer.frame(template.literals, template.placeholders),
         label_names=adapter.spec.label_names,
         trie=backbone.label_trie(adapter.spec.label_words),
         max_tokens=adapter.spec.max_tokens,

@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 
 from adapters.template import Template
-from backbone import TOLERANCES, Backbone
+from backbone import PLAIN, TOLERANCES, Backbone
 from backbone.trie import build_trie
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.fault_isolation import FaultIsolation
@@ -52,6 +52,7 @@ def _row(backbone: Backbone, shape: Shape, digest: str, random: np.random.Genera
         prompt=embedding[prompt_ids].float().cpu().numpy(),
         num_virtual_tokens=shape.num_virtual_tokens,
         template=Template.parse("{text}"),
+        frame=PLAIN,
         label_names=tuple(str(index) for index in range(len(labels))),
         trie=build_trie(labels, start_id=architecture.start_id, eos_id=architecture.eos_id),
         max_tokens=shape.num_text_tokens,

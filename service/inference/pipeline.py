@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from adapters import InvalidRow
-from backbone import Backbone, TextTooLong, TokenizedText
+from backbone import Backbone, FramedText, TextTooLong, TokenizedText
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.engine import Engine
 from service.engine.futures import gather
@@ -51,26 +51,26 @@ class InferencePipeline:
             InvalidRow, TextTooLong: an item does not fit its task; the message says which
             QueueFull, DeadlineExceeded, InferenceFailed, NotReady
         """
-        texts = [self._render(adapter, index, item) for index, item in enumerate(request.items)]
+        texts = [self._framed(adapter, index, item) for index, item in enumerate(request.items)]
         top_k = num_searched(adapter, num_wanted(adapter, request.top_k))
-        known = [self._results.get(adapter.digest, text, request.truncation, top_k=top_k) for text in texts]
+        known = [self._results.get(adapter.digest, text.key, request.truncation, top_k=top_k) for text in texts]
         missing = [index for index, result in enumerate(known) if result is None]
         if not missing:
             return [result for result in known if result is not None], Stages()
         fresh, stages = await self._compute(request, adapter, texts, missing, top_k)
         for index, result in zip(missing, fresh, strict=True):
-            self._results.put(adapter.digest, texts[index], request.truncation, result, top_k=top_k)
+            self._results.put(adapter.digest, texts[index].key, request.truncation, result, top_k=top_k)
         computed = iter(fresh)
         return [result or next(computed) for result in known], stages
 
     async def try_out(self, request: InferenceRequest, adapter: LoadedAdapter) -> None:
         """Run one forward of an adapter that is not published yet; raises what `infer` would."""
-        text = TokenizedText((self._backbone.architecture.eos_id,), truncated=False)
+        text = TokenizedText((self._backbone.architecture.eos_id,))
         await self._run(request, self._rows(request, adapter, [text], None))
 
-    def _render(self, adapter: LoadedAdapter, index: int, item: Item) -> str:
+    def _framed(self, adapter: LoadedAdapter, index: int, item: Item) -> FramedText:
         try:
-            text = adapter.template.render(item)
+            text = adapter.frame.fill(adapter.template.values(item))
         except InvalidRow as exc:
             raise InvalidRow(f"inputs[{index}]: {exc}") from exc
         if len(text) > self._max_text_chars:
@@ -83,7 +83,7 @@ class InferencePipeline:
         self,
         request: InferenceRequest,
         adapter: LoadedAdapter,
-        texts: Sequence[str],
+        texts: Sequence[FramedText],
         indices: Sequence[int],
         top_k: int | None,
     ) -> tuple[list[RowResult], Stages]:
@@ -94,14 +94,17 @@ class InferencePipeline:
                 [texts[index] for index in indices], max_tokens=adapter.max_tokens, truncation=request.truncation
             )
         except TextTooLong as exc:
-            raise TextTooLong(indices[exc.index], exc.num_tokens, exc.max_tokens) from exc
+            raise exc.at(indices[exc.index]) from exc
+        for index, text in zip(indices, tokenized, strict=True):
+            if text.is_empty:
+                raise InvalidRow(f"inputs[{index}]: no field has a character that the model reads, expected a text")
         tokenize_s = time.monotonic() - started
         if not request.background:
             await self._charge(request.tenant, sum(text.num_tokens for text in tokenized))
         rows = self._rows(request, adapter, tokenized, top_k)
         scores = await self._run(request, rows)
         results = [
-            RowResult(row_scores, text.num_tokens, text.truncated)
+            RowResult(row_scores, text.num_tokens, text.lost_tokens, text.unknown_share)
             for row_scores, text in zip(scores, tokenized, strict=True)
         ]
         return results, _stages(started, tokenize_s, rows)

@@ -1,6 +1,6 @@
 """Predictions from a row's label log-probabilities: calibration, order, abstention; and the answer to a request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from adapters import Resolution
 from adapters.calibration import calibrated
-from backbone import SMALL_TRIE
+from backbone import NOTABLE_UNKNOWN_SHARE, SMALL_TRIE
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.types import RowScores
 from service.inference.request import InferenceRequest
@@ -36,6 +36,11 @@ class Prediction:
     truncated: bool
     cached: bool
     """The answer came from the result cache."""
+    lost_tokens: Mapping[str, int]
+    """Tokens that truncation cut, by field; empty for a whole text."""
+    unknown_tokens: float | None
+    """Share of the text's visible characters that the backbone has no piece for, if it is above 0.1: a warning that the
+    answer means little. Else null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,8 @@ class RowResult:
 
     scores: RowScores
     num_tokens: int
-    truncated: bool
+    lost_tokens: Mapping[str, int]
+    unknown_share: float
     cached: bool = False
 
     def to_cache(self) -> Self:
@@ -87,8 +93,10 @@ def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int) -> Predict
         logprobs={names[i]: raw[i] for i in order},
         abstained=threshold is not None and best < threshold,
         tokens=result.num_tokens,
-        truncated=result.truncated,
+        truncated=bool(result.lost_tokens),
         cached=result.cached,
+        lost_tokens=dict(result.lost_tokens),
+        unknown_tokens=result.unknown_share if result.unknown_share > NOTABLE_UNKNOWN_SHARE else None,
     )
 
 

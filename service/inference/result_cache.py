@@ -21,7 +21,7 @@ class CacheKey:
 
     digest: str
     text_hash: bytes
-    """Hash of the rendered text, 20 bytes."""
+    """Hash of the rendered text and of the places of its fields, 20 bytes."""
     cut: Truncation | None
     """The end at which the text was truncated, None for a whole text, whose result does not depend on `truncate`."""
     top_k: int | None
@@ -62,7 +62,7 @@ class ResultCache:
         """Add a result, unless it is larger than the whole cache."""
         if not self._max_bytes:
             return
-        key = CacheKey.of(digest, text, truncation if result.truncated else None, top_k)
+        key = CacheKey.of(digest, text, truncation if result.lost_tokens else None, top_k)
         if key in self._results:
             return
         self._results[key] = result.to_cache()
@@ -72,7 +72,7 @@ class ResultCache:
 
 
 def _size_bytes(key: CacheKey, result: RowResult) -> int:
-    objects = (key, key.text_hash, result, result.num_tokens)
+    objects = (key, key.text_hash, result, result.num_tokens, result.lost_tokens, result.unknown_share)
     # sys.getsizeof does not include an array's own memory
     scores_bytes = sys.getsizeof(result.scores[:0]) + result.scores.nbytes
     return sum(map(sys.getsizeof, objects)) + scores_bytes + _ENTRY_BYTES

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from backbone import TextTokenizer, TextTooLong, TokenizedText, Truncation
+from backbone import FramedText, TextTokenizer, TextTooLong, TokenizedText, Truncation
 
 INLINE_CHARS = 1_000
 """Largest request tokenized on the event loop: 9 µs for one short text against 53 in a thread, at most 0.1 ms."""
@@ -22,7 +22,7 @@ MAX_BATCH_CHARS = 65_536
 class _Job:
     """The texts of one request, and those that are tokenized so far."""
 
-    texts: Sequence[str]
+    texts: Sequence[FramedText]
     max_tokens: int
     truncation: Truncation
     future: asyncio.Future[list[TokenizedText]]
@@ -38,7 +38,7 @@ class _Share:
     """The texts of one job that are in a batch."""
 
     job: _Job
-    texts: Sequence[str]
+    texts: Sequence[FramedText]
 
 
 _Outcome = list[TokenizedText] | Exception
@@ -56,11 +56,13 @@ class Tokenization:
         self._waiting: deque[_Job] = deque()
         self._worker: asyncio.Task[None] | None = None
 
-    async def tokenize(self, texts: Sequence[str], *, max_tokens: int, truncation: Truncation) -> list[TokenizedText]:
+    async def tokenize(
+        self, texts: Sequence[FramedText], *, max_tokens: int, truncation: Truncation
+    ) -> list[TokenizedText]:
         """Return the result of `TextTokenizer.tokenize`, in turn.
 
         Raises:
-            TextTooLong: one of these texts, under `error`
+            TextTooLong: one of these texts, under `error` or if too little of a field would remain
         """
         if sum(map(len, texts)) <= self._inline_chars:
             return self._tokenizer.tokenize(texts, max_tokens=max_tokens, truncation=truncation)
@@ -110,7 +112,7 @@ class Tokenization:
     def _tokenize(self, batch: Sequence[_Share]) -> list[_Outcome]:
         """Tokenize a batch in one call, in a thread; return the outcome of each share."""
         try:
-            pieces = iter(self._tokenizer.pieces([text for share in batch for text in share.texts]))
+            pieces = iter(self._tokenizer.ids([text for share in batch for text in share.texts]))
         except Exception as exc:  # noqa: BLE001 - whatever a tokenizer raises is raised for the requests of the batch
             return [exc] * len(batch)
         return [self._fit(share, [next(pieces) for _ in share.texts]) for share in batch]
@@ -119,8 +121,8 @@ class Tokenization:
         job = share.job
         try:
             return [
-                self._tokenizer.fit(index, ids, job.max_tokens, job.truncation)
-                for index, ids in enumerate(pieces, start=job.begun)
+                self._tokenizer.fit(job.begun + number, text, ids, job.max_tokens, job.truncation)
+                for number, (text, ids) in enumerate(zip(share.texts, pieces, strict=True))
             ]
         except TextTooLong as exc:
             return exc

@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 
 from adapters.template import Template
+from backbone import PLAIN
 from backbone.trie import build_trie
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.scheduler import Scheduler
@@ -23,6 +24,7 @@ def _adapter() -> LoadedAdapter:
         prompt=np.zeros((0, 8), np.float32),
         num_virtual_tokens=0,
         template=Template.parse("{text}"),
+        frame=PLAIN,
         label_names=("no", "yes"),
         trie=build_trie([(5,), (6,)], start_id=0, eos_id=1),
         max_tokens=1_000,

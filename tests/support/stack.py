@@ -55,7 +55,10 @@ def make_job(
     """A job of its own rows; `topic` gives it a task with other labels, more of them and longer."""
     spec = TOPIC if topic else SPEC
     label_of = {name: index for index, name in enumerate(spec.label_names)}
-    examples = [Example(f"text: {row['text']}", label_of[row["label"]]) for row in easy_rows(84, seed=arguments.seed)]
+    examples = [
+        Example(f"text: {row['text']}", label_of[row["label"]], fields={"text": row["text"]})
+        for row in easy_rows(84, seed=arguments.seed)
+    ]
     method = make_method(arguments, backbone.weights.embedding)
     return TrainingJob(
         method=Broken(method) if broken else method,

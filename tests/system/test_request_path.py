@@ -133,9 +133,9 @@ def test_an_upload_and_a_request_cross_few_modules_and_parse_everything_once(
     assert classify.calls["classify._as_list"] == 1, "the body is validated again"
     assert classify.calls["classify._check_item"] == 2
     assert classify.calls["template.Template.parse"] == 0
-    assert classify.calls["template.Template.render"] == 2
+    assert classify.calls["template.Template.values"] == 2
     assert classify.calls["names.Ref.parse"] == 1
-    assert classify.calls["text.TextTokenizer.pieces"] == 1
+    assert classify.calls["text.TextTokenizer.ids"] == 1
     assert classify.calls["scheduler.Scheduler.next"] == 1
     assert {"service/engine/scheduler.py", "backbone/encoder.py"} <= set(classify.group("model thread"))
 

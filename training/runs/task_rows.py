@@ -1,7 +1,7 @@
 """A task's rows for training: files are read once and each row is tokenised once, for every seed and fold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backbone import Backbone, TokenizedText
 from training.data.examples import Example
@@ -83,4 +83,4 @@ class TaskRows:
         texts = example_texts(self._backbone, self._spec, examples)
         for example, text in zip(examples, texts, strict=True):
             shared = tuple(self._token_ids.setdefault(token, token) for token in text.token_ids)
-            self._texts[id(example)] = TokenizedText(shared, text.truncated)
+            self._texts[id(example)] = replace(text, token_ids=shared)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adapters.task import TaskSpec
-from backbone import Backbone, LabelTrie, PackedRow, TokenizedText, pack
+from backbone import Backbone, LabelTrie, PackedRow, TextTooLong, TokenizedText, pack
 from training.data.examples import Example
+from training.errors import InvalidData
 from training.methods import InputDependent, OwnModel
 from training.scoring.bootstrap import Interval, intervals
 from training.scoring.metrics import Metrics, measure
@@ -77,10 +78,18 @@ def tokenize_examples(backbone: Backbone, spec: TaskSpec, examples: Sequence[Exa
 
 
 def example_texts(backbone: Backbone, spec: TaskSpec, examples: Sequence[Example]) -> list[TokenizedText]:
-    """Tokenise the texts of rows as the task specifies."""
-    return backbone.tokenizer.tokenize(
-        [example.text for example in examples], max_tokens=spec.max_tokens, truncation=spec.truncation_side
-    )
+    """Tokenise the texts of rows as the task specifies and as a server does.
+
+    Raises:
+        InvalidData: truncation would leave too little of a field
+    """
+    template = spec.parsed_template
+    frame = backbone.tokenizer.frame(template.literals, template.placeholders)
+    texts = [frame.fill(template.values(example.fields)) for example in examples]
+    try:
+        return backbone.tokenizer.tokenize(texts, max_tokens=spec.max_tokens, truncation=spec.truncation_side)
+    except TextTooLong as exc:
+        raise InvalidData(f"a row cannot be truncated ({examples[exc.index].text[:60]!r}): {exc}") from exc
 
 
 def _groups(examples: Sequence[Example]) -> tuple[str, ...] | None:

@@ -57,7 +57,7 @@ def test_a_bundled_adapter_gives_a_plain_example_its_label(
 ) -> None:
     adapter = ADAPTERS[task]
     label = adapter.spec.label_names.index(expected)
-    rows = tokenize_examples(embedded, adapter.spec, [Example(adapter.spec.render(fields), label)])
+    rows = tokenize_examples(embedded, adapter.spec, [Example(adapter.spec.render(fields), label, fields=fields)])
     assert answers(embedded, adapter, rows).argmax(axis=1).tolist() == [label]
 
 

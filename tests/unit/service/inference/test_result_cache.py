@@ -14,11 +14,12 @@ from service.inference.predictions import RowResult
 from service.inference.result_cache import ResultCache
 
 ONE, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+UNCUT: dict[str, int] = {}
 Serve = Callable[..., RunningServer]
 
 
 def result(*scores: float, truncated: bool = False) -> RowResult:
-    return RowResult(np.array(scores, np.float32), 1_000, truncated)
+    return RowResult(np.array(scores, np.float32), 1_000, {"text": 3} if truncated else {}, 0.0)
 
 
 def test_an_answer_is_known_to_its_adapter_and_text_alone() -> None:
@@ -79,7 +80,7 @@ def test_the_bytes_counted_are_the_bytes_held(num_labels: int) -> None:
     try:
         before = tracemalloc.get_traced_memory()[0]
         for number in range(5_000):
-            cache.put(ONE, f"text {number}", "error", RowResult(batch[number % 64], 300 + number, truncated=False))
+            cache.put(ONE, f"text {number}", "error", RowResult(batch[number % 64], 300 + number, UNCUT, 0.0))
         held = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()

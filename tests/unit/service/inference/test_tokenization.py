@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
 
 import pytest
 
-from backbone import Backbone, TextTokenizer, TextTooLong
+from backbone import PLAIN, Backbone, FramedText, TextTokenizer, TextTooLong
 from service.inference.tokenization import Tokenization
 
 SMALL = "a gripping film"
@@ -16,15 +17,19 @@ class Held(TextTokenizer):
     """A tokenizer that can be made to stand still, and tells what it was given at once."""
 
     def __init__(self, backbone: Backbone) -> None:
-        super().__init__(backbone.tokenizer._tokenizer, eos_id=backbone.architecture.eos_id)
+        vars(self).update(vars(backbone.tokenizer))
         self.calls: list[list[str]] = []
         self.begun, self.go_on = threading.Event(), threading.Event()
 
-    def pieces(self, texts: list[str]) -> list[list[int]]:
-        self.calls.append(list(texts))
+    def ids(self, texts: Sequence[FramedText]) -> list[list[int]]:
+        self.calls.append([text.text for text in texts])
         self.begun.set()
         assert self.go_on.wait(30)
-        return super().pieces(texts)
+        return super().ids(texts)
+
+
+def framed(texts: Sequence[str]) -> list[FramedText]:
+    return [PLAIN.fill((text,)) for text in texts]
 
 
 async def begun(held: Held) -> None:
@@ -39,7 +44,7 @@ def test_batches_give_what_the_tokenizer_gives(tiny: Backbone, inline_chars: int
     tokenization = Tokenization(tiny.tokenizer, inline_chars=inline_chars, max_batch_chars=max_batch_chars)
 
     async def ask() -> list[object]:
-        asked = (tokenization.tokenize(texts, max_tokens=64, truncation="end") for texts in requests)
+        asked = (tokenization.tokenize(framed(texts), max_tokens=64, truncation="end") for texts in requests)
         return await asyncio.gather(*asked)
 
     expected = [tiny.tokenizer.tokenize(texts, max_tokens=64, truncation="end") for texts in requests]
@@ -51,10 +56,10 @@ def test_texts_that_arrive_meanwhile_are_the_next_batch(tiny: Backbone) -> None:
 
     async def ask() -> None:
         tokenization = Tokenization(held, inline_chars=0)
-        first = asyncio.create_task(tokenization.tokenize([SMALL], max_tokens=64, truncation="error"))
+        first = asyncio.create_task(tokenization.tokenize(framed([SMALL]), max_tokens=64, truncation="error"))
         await begun(held)
         later = [
-            asyncio.create_task(tokenization.tokenize([f"text {i}"], max_tokens=64, truncation="error"))
+            asyncio.create_task(tokenization.tokenize(framed([f"text {i}"]), max_tokens=64, truncation="error"))
             for i in range(5)
         ]
         await asyncio.sleep(0)
@@ -71,7 +76,7 @@ def test_a_caller_who_left_is_skipped(tiny: Backbone) -> None:
     async def ask() -> None:
         tokenization = Tokenization(held, inline_chars=0)
         first, gone, last = (
-            asyncio.create_task(tokenization.tokenize([text], max_tokens=64, truncation="error"))
+            asyncio.create_task(tokenization.tokenize(framed([text]), max_tokens=64, truncation="error"))
             for text in ("first", "gone", "last")
         )
         await asyncio.sleep(0)
@@ -89,9 +94,9 @@ def test_a_huge_request_goes_on_behind_those_that_came_after_it(tiny: Backbone) 
 
     async def ask() -> None:
         tokenization = Tokenization(held, inline_chars=0, max_batch_chars=len(LONG))
-        huge = asyncio.create_task(tokenization.tokenize([LONG] * 4, max_tokens=10_000, truncation="error"))
+        huge = asyncio.create_task(tokenization.tokenize(framed([LONG] * 4), max_tokens=10_000, truncation="error"))
         await begun(held)
-        small = asyncio.create_task(tokenization.tokenize([SMALL], max_tokens=64, truncation="error"))
+        small = asyncio.create_task(tokenization.tokenize(framed([SMALL]), max_tokens=64, truncation="error"))
         await asyncio.sleep(0)
         held.go_on.set()
         assert len(await small) == 1
@@ -106,8 +111,8 @@ def test_a_text_that_is_too_long_is_its_own_requests_error_and_named_by_its_plac
     async def ask() -> list[object]:
         tokenization = Tokenization(tiny.tokenizer, inline_chars=0, max_batch_chars=40)
         return await asyncio.gather(
-            tokenization.tokenize([SMALL, SMALL, SMALL, LONG], max_tokens=64, truncation="error"),
-            tokenization.tokenize([SMALL], max_tokens=64, truncation="error"),
+            tokenization.tokenize(framed([SMALL, SMALL, SMALL, LONG]), max_tokens=64, truncation="error"),
+            tokenization.tokenize(framed([SMALL]), max_tokens=64, truncation="error"),
             return_exceptions=True,
         )
 
@@ -119,10 +124,10 @@ def test_a_text_that_is_too_long_is_its_own_requests_error_and_named_by_its_plac
 
 def test_a_tokenizer_that_breaks_leaves_nobody_waiting_and_is_asked_again(tiny: Backbone) -> None:
     class Broken(Held):
-        def pieces(self, texts: list[str]) -> list[list[int]]:
-            if "bad" in texts:
+        def ids(self, texts: Sequence[FramedText]) -> list[list[int]]:
+            if "bad" in [text.text for text in texts]:
                 raise RuntimeError("broken by this test")
-            return super().pieces(texts)
+            return super().ids(texts)
 
     broken = Broken(tiny)
     broken.go_on.set()
@@ -130,7 +135,7 @@ def test_a_tokenizer_that_breaks_leaves_nobody_waiting_and_is_asked_again(tiny: 
     async def ask() -> object:
         tokenization = Tokenization(broken, inline_chars=0)
         with pytest.raises(RuntimeError, match="broken by this test"):
-            await tokenization.tokenize(["bad"], max_tokens=64, truncation="error")
-        return await tokenization.tokenize([SMALL], max_tokens=64, truncation="error")
+            await tokenization.tokenize(framed(["bad"]), max_tokens=64, truncation="error")
+        return await tokenization.tokenize(framed([SMALL]), max_tokens=64, truncation="error")
 
     assert asyncio.run(ask()) == tiny.tokenizer.tokenize([SMALL], max_tokens=64, truncation="error")

@@ -64,9 +64,10 @@ def train_spoiled(
     prompt answers for none.
     """
     examples = [
-        Example(f"text: {row['text']}", ["sports", "business"].index(row["label"])) for row in easy_rows(48, seed=3)
+        Example(f"text: {row['text']}", ["sports", "business"].index(row["label"]), fields={"text": row["text"]})
+        for row in easy_rows(48, seed=3)
     ]
-    held_out = [Example(example.text, 0 if one_label else example.label) for example in examples[36:]]
+    held_out = [dataclasses.replace(each, label=0 if one_label else each.label) for each in examples[36:]]
     arguments = dataclasses.replace(QUICK, epochs=epochs)
     told: list[EvalEvent] = []
     result = train(
@@ -133,7 +134,7 @@ class Exploding(nn.Module):
 
 
 def test_a_diverging_optimiser_is_noticed_without_help(tiny: Backbone) -> None:
-    examples = [Example(f"text: {row['text']}", 0) for row in easy_rows(24, seed=3)]
+    examples = [Example(f"text: {row['text']}", 0, fields={"text": row["text"]}) for row in easy_rows(24, seed=3)]
     rows = tokenize_examples(tiny, SPEC, examples)
     start = tiny.weights.embedding[3:9].clone()
     result = train(

@@ -39,7 +39,7 @@ class TaskSpec(BaseModel):
     max_tokens: Annotated[int, Field(ge=2, le=MAX_TASK_TOKENS)] = 256
     """Maximum length of a text, including its end-of-sequence token, without the prompt."""
     truncation_side: Literal["start", "end"] = "end"
-    """The side on which longer texts are cut in training and evaluation."""
+    """The side on which fields are cut where a text is longer, in training and evaluation."""
     kind: Kind = "single_label"
 
     @field_validator("labels", mode="before")

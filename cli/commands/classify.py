@@ -57,6 +57,9 @@ def classify(
         out.print_data({**answers.head, "predictions": [_json(each) for each in answers.lines]})
     else:
         print_table(_table(answers, lines))
+        for number, each in enumerate(answers.lines, 1):
+            for note in _notes(each):
+                err.print(f"line {number}: {note}", style="yellow")
     for number, refusal in refusals:
         err.print(f"line {number}: {refusal.reason}", style="yellow")
     if refusals:
@@ -72,6 +75,16 @@ def _standard_input() -> list[str]:
 
 def _json(answer: dict[str, Any] | Refusal) -> dict[str, Any]:
     return {"refused": answer.reason} if isinstance(answer, Refusal) else answer
+
+
+def _notes(answer: dict[str, Any] | Refusal) -> list[str]:
+    """Return why an answer may mean less than it seems; a server of an older version does not say."""
+    if isinstance(answer, Refusal):
+        return []
+    notes = [f"field {name!r} was truncated by {lost} tokens" for name, lost in answer.get("lost_tokens", {}).items()]
+    if (share := answer.get("unknown_tokens")) is not None:
+        notes.append(f"the backbone has no pieces for {100 * share:.0f} % of the characters, so the label means little")
+    return notes
 
 
 def _table(answers: Answers, lines: Sequence[str]) -> Table:

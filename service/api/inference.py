@@ -5,12 +5,12 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import TypeVar
 
-from fastapi import Request
+from fastapi import Request, Response
 
 from adapters.task import MAX_LABELS
 from backbone import Truncation
 from service.errors import ClientDisconnected, InvalidRequest
-from service.inference.predictions import Stages
+from service.inference.predictions import Classification, Stages
 from service.inference.request import InferenceRequest, Item
 from service.settings import Settings
 
@@ -54,6 +54,28 @@ def server_timing(stages: Sequence[Stages], *, since: float) -> str:
         "total": time.monotonic() - since,
     }
     return ", ".join(f"{stage};dur={1_000 * seconds:.2f}" for stage, seconds in durations_s.items())
+
+
+WARNING = "X-Superpos-Warning"
+"""Header of the compatible APIs, whose bodies have no place for what a native prediction says."""
+_MAX_WARNINGS = 32
+
+
+def warn(response: Response, classification: Classification) -> None:
+    """List the rows that were truncated or barely read, by index, as a structured list (RFC 9651).
+
+    `0;lost_tokens=584, 3;unknown_tokens=0.75, more;rows=2`: beyond 32 such rows, only their number.
+    """
+    rows = []
+    for index, prediction in enumerate(classification.predictions):
+        notes = f";lost_tokens={sum(prediction.lost_tokens.values())}" if prediction.truncated else ""
+        if prediction.unknown_tokens is not None:
+            notes += f";unknown_tokens={prediction.unknown_tokens:.2f}"
+        if notes:
+            rows.append(f"{index}{notes}")
+    if rows:
+        more = [f"more;rows={len(rows) - _MAX_WARNINGS}"] if len(rows) > _MAX_WARNINGS else []
+        response.headers[WARNING] = ", ".join([*rows[:_MAX_WARNINGS], *more])
 
 
 T = TypeVar("T")

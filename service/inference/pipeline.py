@@ -97,7 +97,10 @@ class InferencePipeline:
             raise exc.at(indices[exc.index]) from exc
         for index, text in zip(indices, tokenized, strict=True):
             if text.is_empty:
-                raise InvalidRow(f"inputs[{index}]: no field has a character that the model reads, expected a text")
+                raise InvalidRow(
+                    f"inputs[{index}]: the text is empty (at most white space, control and zero-width characters), "
+                    "expected at least one visible character"
+                )
         tokenize_s = time.monotonic() - started
         if not request.background:
             await self._charge(request.tenant, sum(text.num_tokens for text in tokenized))

@@ -34,7 +34,7 @@ async def classify(
     """Classify one or more inputs with the adapter that `ref` names.
 
     A ref is `task` (the production version), `task@3`, `task@alias` or `task@sha256:…`. A text over the task's limit is
-    an error unless `truncate` names the end to cut.
+    an error unless `truncate` names the end to cut, and an empty one always is.
     """
     work = runtime.classifier.classify(Ref.parse(ref), _inference_request(runtime.settings, tenant, body))
     classification = await while_connected(request, work)

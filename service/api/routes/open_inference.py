@@ -2,11 +2,11 @@
 
 from importlib.metadata import version
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 
 from adapters import Ref, Resolution
 from service.api.dependencies import RefPath, Running, TaskPath, Tenant, VersionPath, media_type, require_ready
-from service.api.inference import inference_request, while_connected
+from service.api.inference import inference_request, warn, while_connected
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
 from service.api.schemas.open_inference import (
@@ -93,21 +93,31 @@ async def version_ready(model: TaskPath, version: VersionPath, runtime: Running,
 
 @router.post("/infer", dependencies=[_BODY], responses=_INFER, response_model_exclude_none=True)
 async def infer(
-    model: RefPath, body: OipInferRequest, request: Request, runtime: Running, tenant: Tenant
+    model: RefPath, body: OipInferRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> OipInferResponse:
     """Classify the rows of the input tensors."""
     work = runtime.classifier.classify(Ref.parse(model), _inference_request(runtime.settings, tenant, body))
-    return _answer(body, await while_connected(request, work))
+    classification = await while_connected(request, work)
+    warn(response, classification)
+    return _answer(body, classification)
 
 
 @router.post("/versions/{version}/infer", dependencies=[_BODY], responses=_INFER, response_model_exclude_none=True)
 async def infer_version(
-    model: TaskPath, version: VersionPath, body: OipInferRequest, request: Request, runtime: Running, tenant: Tenant
+    model: TaskPath,
+    version: VersionPath,
+    body: OipInferRequest,
+    request: Request,
+    response: Response,
+    runtime: Running,
+    tenant: Tenant,
 ) -> OipInferResponse:
     """Classify the rows of the input tensors with one version."""
     ref = Ref(model, version=version)
     work = runtime.classifier.classify(ref, _inference_request(runtime.settings, tenant, body))
-    return _answer(body, await while_connected(request, work))
+    classification = await while_connected(request, work)
+    warn(response, classification)
+    return _answer(body, classification)
 
 
 def _inference_request(settings: Settings, tenant: str, body: OipInferRequest) -> InferenceRequest:

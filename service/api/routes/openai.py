@@ -2,12 +2,12 @@
 
 import time
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from adapters import PRODUCTION, Ref, Resolution, TaskInfo
 from backbone import Truncation
 from service.api.dependencies import JSON_BODY, RefPath, Running, Tenant
-from service.api.inference import inference_request, while_connected
+from service.api.inference import inference_request, warn, while_connected
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
 from service.api.schemas.openai import (
@@ -41,7 +41,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["compatible with
     responses=errors(OpenAIError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504),
 )
 async def classify(
-    body: OpenAIClassifyRequest, request: Request, runtime: Running, tenant: Tenant
+    body: OpenAIClassifyRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> OpenAIClassifyResponse:
     """Return the probabilities of all labels in the task's order."""
     truncation: Truncation = "error"
@@ -50,6 +50,7 @@ async def classify(
     ref = Ref.parse(body.model)
     inference = inference_request(runtime.settings, tenant, body.input, truncation=truncation)
     classification = await while_connected(request, runtime.classifier.classify(ref, inference))
+    warn(response, classification)
     return _answer(body, classification, request_id=request.state.request_id)
 
 

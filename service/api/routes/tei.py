@@ -14,7 +14,7 @@ from adapters import Ref
 from adapters.names import REF_PATTERN
 from backbone import Truncation
 from service.api.dependencies import JSON_BODY, RefPath, Running, Tenant, require_ready
-from service.api.inference import ALL_LABELS, inference_request, while_connected
+from service.api.inference import ALL_LABELS, inference_request, warn, while_connected
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
 from service.api.schemas.tei import ErrorType, Info, LabelIds, ModelType, PredictRequest, Scored, TeiError
@@ -70,21 +70,25 @@ Named = Annotated[str, Depends(_named)]
 
 @router.post("/predict", dependencies=[JSON_BODY], responses=_PREDICT)
 async def predict(
-    ref: Named, body: PredictRequest, request: Request, runtime: Running, tenant: Tenant
+    ref: Named, body: PredictRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> list[Scored] | list[list[Scored]]:
     """Return all labels with their scores, best first, for the task of the header or the default task."""
     work = runtime.classifier.classify(Ref.parse(ref), _inference_request(runtime.settings, tenant, body))
-    return _answer(body, await while_connected(request, work))
+    classification = await while_connected(request, work)
+    warn(response, classification)
+    return _answer(body, classification)
 
 
 @router.post("/tei/{ref}", dependencies=[JSON_BODY], responses=_PREDICT)
 @router.post("/tei/{ref}/predict", dependencies=[JSON_BODY], responses=_PREDICT)
 async def predict_task(
-    ref: RefPath, body: PredictRequest, request: Request, runtime: Running, tenant: Tenant
+    ref: RefPath, body: PredictRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> list[Scored] | list[list[Scored]]:
     """Return all labels with their scores, best first."""
     work = runtime.classifier.classify(Ref.parse(ref), _inference_request(runtime.settings, tenant, body))
-    return _answer(body, await while_connected(request, work))
+    classification = await while_connected(request, work)
+    warn(response, classification)
+    return _answer(body, classification)
 
 
 @router.get("/info", responses=_INFO)

@@ -47,7 +47,9 @@ class ClassifyRequest(
 
     inputs: Inputs
     truncate: Literal["error", "start", "end"] = "error"
-    """Which end of a text over the task's limit to cut; by default such a text is an error."""
+    """Which end of the fields to cut where a text is over the task's limit: the longest field first, and never the
+    template's words. By default such a text is an error.
+    """
     top_k: Positive | None = None
     """Number of best labels to return; by default all labels of a task with up to 20, else 5."""
     timeout_ms: Positive | None = None

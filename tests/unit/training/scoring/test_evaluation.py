@@ -10,7 +10,7 @@ from adapters import PromptAdapter, TaskSpec
 from adapters.errors import InvalidAdapter
 from adapters.files import bundled_adapters, from_files, read_folder
 from backbone import Backbone
-from training.data.examples import read_examples
+from training.data.examples import Example, read_examples
 from training.errors import InvalidData
 from training.scoring.adapter_answers import answers, read_adapter_rows
 from training.scoring.evaluation import evaluate, tokenize_examples
@@ -75,3 +75,12 @@ def test_the_bundled_sst2_adapter_knows_sentiment(embedded: Backbone, data_dir: 
     metrics = evaluate(embedded, torch.from_numpy(adapter.prompt.copy()), trie, rows)
     assert len(rows) == 100
     assert metrics.accuracy >= 0.8
+
+
+def test_limits_without_room_for_a_field_refuse_the_row_and_name_it(tiny: Backbone) -> None:
+    spec = TaskSpec(template="the world of sports {text} and {more}", labels={"a": "yes", "b": "no"}, max_tokens=16)
+    rows = [Example("short", 0, fields={"text": "a", "more": "b"}), Example("long", 1, fields={"text": "", "more": ""})]
+    assert len(tokenize_examples(tiny, spec.model_copy(update={"max_tokens": 64}), rows)) == 2
+    rows[1] = Example("the long one", 1, fields={"text": "science " * 9, "more": "business " * 9})
+    with pytest.raises(InvalidData, match=r"the long one.*max_tokens"):
+        tokenize_examples(tiny, spec, rows)

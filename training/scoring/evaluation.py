@@ -89,7 +89,8 @@ def example_texts(backbone: Backbone, spec: TaskSpec, examples: Sequence[Example
     try:
         return backbone.tokenizer.tokenize(texts, max_tokens=spec.max_tokens, truncation=spec.truncation_side)
     except TextTooLong as exc:
-        raise InvalidData(f"a row cannot be truncated ({examples[exc.index].text[:60]!r}): {exc}") from exc
+        fault = str(exc).removeprefix(f"inputs[{exc.index}] ")
+        raise InvalidData(f"the row {examples[exc.index].text[:60]!r} {fault}") from exc
 
 
 def _groups(examples: Sequence[Example]) -> tuple[str, ...] | None:

@@ -1,5 +1,6 @@
 """Evaluating an adapter on labelled rows: one that was just trained, and the bundled one."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -78,9 +79,15 @@ def test_the_bundled_sst2_adapter_knows_sentiment(embedded: Backbone, data_dir: 
 
 
 def test_limits_without_room_for_a_field_refuse_the_row_and_name_it(tiny: Backbone) -> None:
-    spec = TaskSpec(template="the world of sports {text} and {more}", labels={"a": "yes", "b": "no"}, max_tokens=16)
-    rows = [Example("short", 0, fields={"text": "a", "more": "b"}), Example("long", 1, fields={"text": "", "more": ""})]
-    assert len(tokenize_examples(tiny, spec.model_copy(update={"max_tokens": 64}), rows)) == 2
-    rows[1] = Example("the long one", 1, fields={"text": "science " * 9, "more": "business " * 9})
-    with pytest.raises(InvalidData, match=r"the long one.*max_tokens"):
+    (own_words,) = tiny.tokenizer.pieces(["the world of sports  and "])
+    spec = TaskSpec(
+        template="the world of sports {text} and {more}",
+        labels={"a": "yes", "b": "no"},
+        max_tokens=len(own_words) + 2,
+    )
+    rows = [Example("short", 0, fields={"text": "", "more": ""}), Example("the long one", 1)]
+    rows[1] = dataclasses.replace(rows[1], fields={"text": "science " * 9, "more": "business " * 9})
+    with pytest.raises(InvalidData, match=r"the row 'the long one' has \d+ tokens.*max_tokens"):
         tokenize_examples(tiny, spec, rows)
+    roomy = spec.model_copy(update={"max_tokens": spec.max_tokens + 20})
+    assert tokenize_examples(tiny, roomy, rows).num_truncated == 1

@@ -4,7 +4,8 @@
 log-probabilities. The package does not know adapters, training methods or HTTP.
 """
 
-from backbone.backbone import SMALL_TRIE, Backbone, BackboneId, Encoded
+from backbone.backbone import Backbone, BackboneId, Encoded
+from backbone.best_first import max_decoded, search_budget
 from backbone.dropout import Dropout
 from backbone.errors import (
     BackboneCacheError,
@@ -28,7 +29,6 @@ __all__ = [
     "EMBEDDED",
     "NOTABLE_UNKNOWN_SHARE",
     "PLAIN",
-    "SMALL_TRIE",
     "TOLERANCES",
     "Backbone",
     "BackboneCacheError",
@@ -55,5 +55,7 @@ __all__ = [
     "check_device",
     "label_log_probs",
     "load",
+    "max_decoded",
     "pack",
+    "search_budget",
 ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from backbone.architecture import Architecture
-from backbone.best_first import best_first
+from backbone.best_first import Found, best_first, search_budget
 from backbone.decoder import TrieNodes, decode, passes
 from backbone.dropout import Dropout
 from backbone.encoder import encode
@@ -20,9 +20,6 @@ from backbone.scoring import label_log_probs
 from backbone.text import TextTokenizer
 from backbone.trie import LabelTrie, build_trie, chain, prefix_chain
 from backbone.weights import T5Weights
-
-SMALL_TRIE = 4
-"""Largest trie that is always decoded as a whole: a second pass would cost more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,31 +131,42 @@ class Backbone:
     ) -> Tensor:
         """Return each row's label log-probabilities under constrained decoding, [B, K]; −inf beyond a row's labels.
 
-        With `top_k`, a row has exact values for at least its best k labels, and −inf for labels that the search did
-        not need. Without it, or for a small trie, a row has values for all labels.
+        With `top_k`, a row has exact values for at least its best k labels, and −inf for labels that were not needed.
         """
-        asked = top_k or [None] * len(tries)
-        searching = [
-            i
-            for i, (trie, k) in enumerate(zip(tries, asked, strict=True))
-            if k is not None and k < trie.num_labels and trie.num_nodes > SMALL_TRIE
-        ]
-        if not searching:
+        if top_k is None:
             return self._score_all(encoded, range(len(tries)), tries, dropout)
+        found = self.search(encoded, tries, top_k)
+        if found.exhausted:
+            part = self._score_all(encoded, found.exhausted, [tries[row] for row in found.exhausted])
+            found.scores[found.exhausted, : part.shape[1]] = part
+        return found.scores
+
+    def search(
+        self,
+        encoded: Encoded,
+        tries: Sequence[LabelTrie],  # [B]
+        top_k: Sequence[int | None],  # [B], None: all labels
+    ) -> Found:
+        """Score like `score`, except that a search for the best labels may end at its budget (`search_budget`)."""
+        budgets = [search_budget(trie, k) for trie, k in zip(tries, top_k, strict=True)]
+        searching = [row for row, budget in enumerate(budgets) if budget is not None]
+        if not searching:
+            return Found(self._score_all(encoded, range(len(tries)), tries), [])
         whole = sorted(set(range(len(tries))) - set(searching))
         width = max(trie.num_labels for trie in tries)
         scores = encoded.hidden.new_full((len(tries), width), float("-inf"), dtype=torch.float32)
         if whole:
             part = self._score_all(encoded, whole, [tries[i] for i in whole])
             scores[whole, : part.shape[1]] = part
-        part = best_first(
+        found = best_first(
             lambda rows, nodes: self._decode(encoded, [searching[row] for row in rows], nodes),
             self.weights.head,
             [tries[i] for i in searching],
-            [cast(int, asked[i]) for i in searching],
+            [cast(int, top_k[i]) for i in searching],
+            [cast(int, budgets[i]) for i in searching],
         )
-        scores[searching, : part.shape[1]] = part
-        return scores
+        scores[searching, : found.scores.shape[1]] = found.scores
+        return Found(scores, [searching[row] for row in found.exhausted])
 
     def target(self, words: str) -> LabelTrie:
         """Return label words in the form that `log_likelihoods` takes."""

@@ -1,10 +1,11 @@
 """Best-first search over the trie: the best k labels without scoring all of them, for several rows in lockstep.
 
 Probability only falls along a path, so no label below a node that is less likely than the k-th best label can be among
-the best k. The result is exact and usually needs a few nodes per row.
+the best k. The result is exact and usually needs a few nodes per row. Scores that hardly differ need all nodes, and
+their ancestors again in each round: a search ends at its budget, and the row is then scored over its whole trie.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,12 +13,45 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backbone.decoder import TrieNodes
+from backbone.decoder import TrieNodes, num_decoded
 from backbone.scoring import edge_log_probs
 from backbone.trie import LabelTrie
 
+SMALL_TRIE = 4
+"""Largest trie that is always decoded as a whole: a second pass would cost more."""
+_MIN_BUDGET = 64
+_BUDGET_PER_LABEL = 8
+_MAX_SHARE = 4
+"""A search pays for at most 1 ÷ this of the labels."""
+_ROUND_NODES = 256
+"""Largest number of nodes of a row that a round expands."""
+_PASS_NODES = 4_096
+"""Number of nodes at which a pass of the decoder is full."""
+
 Decode = Callable[[Sequence[int], Sequence[TrieNodes]], Tensor]
 """Maps row numbers and the nodes of each row to the nodes' states, concatenated, [ΣM_i, H]."""
+
+
+def search_budget(trie: LabelTrie, top_k: int | None) -> int | None:
+    """Return how many nodes a search for the best `top_k` labels may decode, None if all labels are to be scored."""
+    if top_k is None or trie.num_nodes <= SMALL_TRIE or top_k * _MAX_SHARE > trie.num_labels:
+        return None
+    return min(num_decoded(trie), _MIN_BUDGET + _BUDGET_PER_LABEL * top_k)
+
+
+def max_decoded(trie: LabelTrie, top_k: int | None) -> int:
+    """Return an upper bound of the nodes that a row's labels take to decode."""
+    return search_budget(trie, top_k) or num_decoded(trie)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Result of searches."""
+
+    scores: Tensor
+    """[B, K], K the largest number of labels; −inf for labels that were not needed."""
+    exhausted: list[int]
+    """Rows whose search reached its budget before its end: their scores are incomplete."""
 
 
 @dataclass(slots=True)
@@ -26,20 +60,32 @@ class _Search:
 
     trie: LabelTrie
     top_k: int
+    budget: int
+    """Nodes that may still be decoded."""
+    exhausted: bool = field(init=False, default=False)
     scores: NDArray[np.float32] = field(init=False)  # [K], −inf if unknown
     frontier: dict[int, float] = field(init=False)
     """Unexpanded nodes: node → log-probability of reaching it."""
+    wanted: list[int] = field(init=False, default_factory=list)
+    """Nodes to expand in this round, best first: at most k, each with a possible label among the best k."""
 
     def __post_init__(self) -> None:
         self.scores = np.full(self.trie.num_labels, -np.inf, dtype=np.float32)
         # the first choice, which all labels share
         self.frontier = {self.trie.edge_nodes[0]: 0.0}
 
-    def next_nodes(self) -> list[int]:
-        """Return the nodes to expand next, best first: at most k, each with a possible label among the best k."""
+    def next_nodes(self) -> TrieNodes | None:
+        """Return the nodes to decode next and, in `wanted`, those to expand; None at the end or at the budget."""
         worst = np.partition(self.scores, -self.top_k)[-self.top_k]
         candidates = [node for node, reached in self.frontier.items() if reached > worst]
-        return sorted(candidates, key=lambda node: -self.frontier[node])[: self.top_k]
+        best = sorted(candidates, key=lambda node: -self.frontier[node])[: min(self.top_k, _ROUND_NODES)]
+        if not best:
+            return None
+        nodes = self.trie.with_ancestors(best)
+        self.exhausted = len(nodes) > self.budget
+        self.budget -= len(nodes)
+        self.wanted = best
+        return None if self.exhausted else TrieNodes(self.trie, nodes)
 
     def expand(self, node: int, edges: Sequence[float]) -> None:
         """Record the log-probabilities of the edges that leave a node."""
@@ -52,28 +98,48 @@ class _Search:
                 self.frontier[target] = reached + log_prob
 
 
-def best_first(decode: Decode, head: Tensor, tries: Sequence[LabelTrie], top_k: Sequence[int]) -> Tensor:
-    """Return exact log-probabilities of at least each row's best `top_k` labels, −inf for labels not needed.
+def best_first(
+    decode: Decode,
+    head: Tensor,
+    tries: Sequence[LabelTrie],
+    top_k: Sequence[int],
+    budgets: Sequence[int],
+) -> Found:
+    """Return exact log-probabilities of at least each row's best `top_k` labels.
 
     Args:
-        decode: called once per round with the unfinished rows
+        decode: called at least once per round, with the unfinished rows and at most about `_PASS_NODES` nodes
         head: [V, H]
-        tries, top_k: [B]
-
-    Returns:
-        [B, K], K the largest number of labels
+        tries, top_k, budgets: [B]; a row decodes at most as many nodes as its budget
     """
-    searches = [_Search(trie, min(k, trie.num_labels)) for trie, k in zip(tries, top_k, strict=True)]
-    while wanted := {row: nodes for row, search in enumerate(searches) if (nodes := search.next_nodes())}:
-        rows = [
-            TrieNodes(searches[row].trie, searches[row].trie.with_ancestors(nodes)) for row, nodes in wanted.items()
-        ]
-        _expand(decode(list(wanted), rows), head, [searches[row] for row in wanted], rows, list(wanted.values()))
+    searches = [
+        _Search(trie, min(k, trie.num_labels), budget) for trie, k, budget in zip(tries, top_k, budgets, strict=True)
+    ]
+    unfinished: Sequence[int] = range(len(searches))
+    while wanted := {row: nodes for row in unfinished if (nodes := searches[row].next_nodes())}:
+        for rows in _passes(wanted):
+            decoded = [wanted[row] for row in rows]
+            _expand(decode(rows, decoded), head, [searches[row] for row in rows], decoded)
+        unfinished = list(wanted)
     width = max(trie.num_labels for trie in tries)
     scores = np.full((len(tries), width), -np.inf, dtype=np.float32)
     for row, search in zip(scores, searches, strict=True):
         row[: len(search.scores)] = search.scores
-    return torch.from_numpy(scores).to(head.device)
+    exhausted = [row for row, search in enumerate(searches) if search.exhausted]
+    return Found(torch.from_numpy(scores).to(head.device), exhausted)
+
+
+def _passes(wanted: Mapping[int, TrieNodes]) -> list[list[int]]:
+    """Split the rows of a round into passes of bounded memory."""
+    passes: list[list[int]] = [[]]
+    size = 0
+    for row, nodes in wanted.items():
+        if size and size + nodes.num_nodes > _PASS_NODES:
+            passes.append([])
+            size = 0
+        passes[-1].append(row)
+        size += nodes.num_nodes
+    return passes
 
 
 def _expand(
@@ -81,19 +147,18 @@ def _expand(
     head: Tensor,
     searches: Sequence[_Search],
     rows: Sequence[TrieNodes],
-    wanted: Sequence[Sequence[int]],
 ) -> None:
     edge_nodes: list[int] = []
     edge_tokens: list[int] = []
     first = 0
-    for row, nodes in zip(rows, wanted, strict=True):
+    for search, row in zip(searches, rows, strict=True):
         places = {node: first + i for i, node in enumerate(row.nodes)}
-        for node in nodes:
+        for node in search.wanted:
             edges = row.trie.edges_of(node)
             edge_nodes += [places[node]] * len(edges)
             edge_tokens += row.trie.edge_tokens[edges.start : edges.stop]
         first += row.num_nodes
     log_probs = iter(edge_log_probs(states, head, edge_nodes, edge_tokens).tolist())
-    for search, nodes in zip(searches, wanted, strict=True):
-        for node in nodes:
+    for search in searches:
+        for node in search.wanted:
             search.expand(node, [next(log_probs) for _ in search.trie.edges_of(node)])

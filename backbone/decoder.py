@@ -6,6 +6,7 @@ decoding each label word separately in `transformers`, with shared prefixes comp
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -66,6 +67,18 @@ def passes(tries: Sequence[LabelTrie]) -> list[list[Part]]:
         found[-1].append(part)
         size += part.nodes.num_nodes
     return found
+
+
+def num_decoded(trie: LabelTrie) -> int:
+    """Return how many nodes are decoded to score a whole trie: a node's ancestors again in each part."""
+    if trie.num_nodes <= _PART_NODES:
+        return trie.num_nodes
+    if trie not in _DECODED:
+        _DECODED[trie] = sum(part.nodes.num_nodes for part in _parts(0, trie))
+    return _DECODED[trie]
+
+
+_DECODED: WeakKeyDictionary[LabelTrie, int] = WeakKeyDictionary()
 
 
 def _parts(row: int, trie: LabelTrie) -> list[Part]:

@@ -9,6 +9,7 @@ ServiceError
 ├── NotReady            the model thread is not running, or the server is shutting down
 ├── InferenceFailed     the model could not answer this row
 ├── AdapterTripped      the adapter's rows failed repeatedly: it is refused for a while
+├── SearchExhausted     the search for a row's best labels reached its budget: the engine scores all of them
 ├── OutOfMemory         the row does not fit in memory, even alone
 ├── ClientDisconnected  the caller closed the connection
 ├── BodyTooLarge        the body exceeds the route's limit
@@ -78,6 +79,10 @@ class AdapterTripped(ServiceError):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class SearchExhausted(ServiceError):
+    """The best labels of a row take more nodes than it was charged for; stays inside the engine."""
 
 
 class OutOfMemory(ServiceError):

@@ -21,7 +21,14 @@ from service.engine.heartbeat import Heartbeat
 from service.engine.model_runner import ModelRunner
 from service.engine.scheduler import Batch, Scheduler
 from service.engine.types import BatchStats, EngineStats, Row, RowScores, SelfTest
-from service.errors import AdapterTripped, DeadlineExceeded, InferenceFailed, NotReady, ServiceError
+from service.errors import (
+    AdapterTripped,
+    DeadlineExceeded,
+    InferenceFailed,
+    NotReady,
+    SearchExhausted,
+    ServiceError,
+)
 
 _log = structlog.get_logger("service")
 
@@ -244,6 +251,11 @@ class Engine:
         for part in self._trials_first(rows):
             started = time.monotonic()
             for row, outcome in self._fault_isolation.run(part):
+                if isinstance(outcome, SearchExhausted):
+                    row.score_all()
+                    self._scheduler.put([row])  # charged anew, for all nodes of its trie
+                    ran.append(row)
+                    continue
                 self._record_outcome(row, outcome)
                 row.queue_s, row.infer_s = started - row.submitted, time.monotonic() - started
                 settle(row.future, outcome)
@@ -272,6 +284,6 @@ class Engine:
             self._breaker.succeeded(row.adapter.digest)
             self._heartbeat.succeeded()
 
-    def _run_forward(self, rows: Sequence[Row]) -> list[RowScores]:
+    def _run_forward(self, rows: Sequence[Row]) -> list[RowScores | SearchExhausted]:
         self._busy_since = time.monotonic()
         return self._model_runner(rows)

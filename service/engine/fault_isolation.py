@@ -10,7 +10,7 @@ import torch
 
 from service.engine.model_runner import Forward
 from service.engine.types import Row, RowScores
-from service.errors import InferenceFailed, OutOfMemory, ServiceError
+from service.errors import InferenceFailed, OutOfMemory, SearchExhausted, ServiceError
 
 _MARKERS = (
     "DefaultCPUAllocator",  # PyTorch's CPU allocator has no error type of its own
@@ -106,7 +106,7 @@ class FaultIsolation:
                 num_tokens = row.num_tokens
         return parts
 
-    def _attempt(self, rows: Sequence[Row]) -> list[RowScores] | ServiceError:
+    def _attempt(self, rows: Sequence[Row]) -> list[RowScores | SearchExhausted] | ServiceError:
         """Run rows together.
 
         An error is returned without the exception that caused it: the frames of its traceback hold the tensors of the
@@ -138,8 +138,10 @@ def _failure(error: Exception, num_tokens: int) -> ServiceError:
     return InferenceFailed(f"the forward failed on this row: {type(error).__name__}: {error}")
 
 
-def _checked(scores: RowScores) -> Outcome:
+def _checked(scores: RowScores | SearchExhausted) -> Outcome:
     """Return the scores, or an error if they are invalid; −inf is valid for a label that was not scored."""
+    if isinstance(scores, SearchExhausted):
+        return scores
     if np.isnan(scores).any() or np.isposinf(scores).any() or not np.isfinite(scores).any():
         return InferenceFailed("the scores of this row are not finite")
     return scores

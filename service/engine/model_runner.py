@@ -7,8 +7,9 @@ import torch
 from backbone import Backbone, PackedRow, pack
 from service.engine.prompt_table import PromptTable
 from service.engine.types import Row, RowScores
+from service.errors import SearchExhausted
 
-Forward = Callable[[Sequence[Row]], list[RowScores]]
+Forward = Callable[[Sequence[Row]], list[RowScores | SearchExhausted]]
 
 
 class ModelRunner:
@@ -24,8 +25,11 @@ class ModelRunner:
         self._backbone, self._pause = backbone, pause
         self.prompt_table = PromptTable(width=backbone.width, device=backbone.device, max_bytes=prompt_table_bytes)
 
-    def __call__(self, rows: Sequence[Row]) -> list[RowScores]:
-        """Return each row's log-probabilities [K_i] in its own label order; −inf for labels that were not scored."""
+    def __call__(self, rows: Sequence[Row]) -> list[RowScores | SearchExhausted]:
+        """Return each row's log-probabilities [K_i] in its own label order; −inf for labels that were not scored.
+
+        A row whose search reached its budget has `SearchExhausted` instead.
+        """
         with torch.inference_mode():
             prompts = self.prompt_table.load([row.adapter for row in rows])
             packed = pack(
@@ -33,6 +37,11 @@ class ModelRunner:
                 device=self._backbone.device,
             )
             encoded = self._backbone.encode(packed, self.prompt_table.table, pause=self._pause)
-            tries, top_k = [row.adapter.trie for row in rows], [row.top_k for row in rows]
-            scores = self._backbone.score(encoded, tries, top_k=top_k).cpu().numpy()  # [B, K]
-        return [scores[i, : row.adapter.trie.num_labels] for i, row in enumerate(rows)]
+            found = self._backbone.search(encoded, [row.adapter.trie for row in rows], [row.top_k for row in rows])
+            scores = found.scores.cpu().numpy()  # [B, K]
+        answers: list[RowScores | SearchExhausted] = [
+            scores[i, : row.adapter.trie.num_labels] for i, row in enumerate(rows)
+        ]
+        for row in found.exhausted:
+            answers[row] = SearchExhausted()
+        return answers

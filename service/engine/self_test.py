@@ -15,6 +15,7 @@ from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.fault_isolation import FaultIsolation
 from service.engine.model_runner import Forward
 from service.engine.types import Row, RowScores, SelfTest
+from service.errors import SearchExhausted
 
 _FIRST_PIECE = 3  # after pad, end-of-sequence and unknown
 
@@ -90,7 +91,9 @@ def _batches(indices: Sequence[int]) -> list[Sequence[int]]:
     return [indices, indices[::-1], indices[::2], indices[1::2], [indices[0], *indices[:3]]]
 
 
-def _difference(alone: RowScores, together: RowScores) -> float:
+def _difference(alone: RowScores | SearchExhausted, together: RowScores | SearchExhausted) -> float:
+    if isinstance(alone, SearchExhausted) or isinstance(together, SearchExhausted):
+        return float("inf")
     if not (np.isfinite(alone).all() and np.isfinite(together).all()):
         return float("inf")
     return float(np.abs(alone - together).max())

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters import DEFAULT_TENANT
+from backbone import max_decoded
 from service.catalog.adapter_cache import LoadedAdapter
 
 RowScores = NDArray[np.float32]  # [K] log-probabilities in the order of the adapter's labels
@@ -29,7 +30,7 @@ class Row:
     """Runs only while no other row waits."""
 
     num_tokens: int = field(init=False)
-    """Packed tokens that the row adds to a batch, plus decoder tokens if all labels of a large trie are scored."""
+    """Packed tokens that the row adds to a batch, plus the most decoder tokens that its labels may need."""
     future: Future[RowScores] = field(init=False, repr=False, default_factory=Future)
     submitted: float = field(init=False, default=0.0)
     """On the clock of `time.monotonic`, as the next two are durations on it; the engine sets all three."""
@@ -39,8 +40,13 @@ class Row:
     """From the start of its batch until its scores were known."""
 
     def __post_init__(self) -> None:
-        num_nodes = self.adapter.trie.num_nodes if self.top_k is None else 1
+        num_nodes = max_decoded(self.adapter.trie, self.top_k)
         self.num_tokens = self.adapter.num_virtual_tokens + len(self.token_ids) + num_nodes - 1
+
+    def score_all(self) -> None:
+        """Ask for the scores of all labels from now on."""
+        self.top_k = None
+        self.__post_init__()
 
     def cancelled(self) -> bool:
         """Return whether no answer is needed any more: the caller left, or the row was refused."""

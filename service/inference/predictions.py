@@ -8,7 +8,7 @@ import numpy as np
 
 from adapters import Resolution
 from adapters.calibration import calibrated
-from backbone import NOTABLE_UNKNOWN_SHARE, SMALL_TRIE
+from backbone import NOTABLE_UNKNOWN_SHARE, search_budget
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.types import RowScores
 from service.inference.request import InferenceRequest
@@ -71,10 +71,9 @@ def num_searched(adapter: LoadedAdapter, wanted: int) -> int | None:
 
     All are needed to calibrate with a temperature, which normalizes over all labels, and for an expected value.
     """
-    trie = adapter.trie
-    if wanted == trie.num_labels or trie.num_nodes <= SMALL_TRIE:
+    if adapter.temperature != 1 or adapter.values is not None:
         return None
-    return wanted if adapter.temperature == 1 and adapter.values is None else None
+    return None if search_budget(adapter.trie, wanted) is None else wanted
 
 
 def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int) -> Prediction:

@@ -65,12 +65,62 @@ def test_best_first_search_finds_exactly_the_best_labels(labels: list[list[int]]
         assert rows == [0]
         return states[list(nodes[0].nodes)]
 
-    found = best_first(decode, head, [trie], [top_k])[0]
+    found = best_first(decode, head, [trie], [top_k], [1_000_000]).scores[0]
     known = torch.isfinite(found)
     assert known.sum() >= min(top_k, len(labels))
     torch.testing.assert_close(found[known], everything[known], atol=1e-5, rtol=1e-5)
     if not known.all():
         assert everything[~known].max() <= found[known].sort(descending=True).values[top_k - 1] + 1e-5
+
+
+@settings(deadline=None)
+@given(labels=label_sets, seed=st.integers(0, 1_000), top_k=st.integers(1, 45), budget=st.integers(1, 60))
+def test_a_search_decodes_at_most_its_budget(labels: list[list[int]], seed: int, top_k: int, budget: int) -> None:
+    trie = build_trie(labels, start_id=0, eos_id=1)
+    states, head = states_of(trie, seed)
+    decoded: list[int] = []
+
+    def decode(rows: Sequence[int], nodes: Sequence[TrieNodes]) -> Tensor:
+        decoded.append(nodes[0].num_nodes)
+        return states[list(nodes[0].nodes)]
+
+    found = best_first(decode, head, [trie], [top_k], [budget])
+    assert sum(decoded) <= budget
+    if found.exhausted:
+        unlimited = best_first(decode, head, [trie], [top_k], [1_000_000])
+        assert unlimited.exhausted == []
+        assert sum(decoded) > budget
+    else:
+        everything = label_log_probs(states, head, [trie])[0]
+        best = min(top_k, len(labels))
+        torch.testing.assert_close(
+            found.scores[0].topk(best).values, everything.topk(best).values, atol=1e-5, rtol=1e-5
+        )
+
+
+def test_a_row_whose_labels_hardly_differ_is_scored_over_its_whole_trie(tiny: Backbone) -> None:
+    trie = build_trie([[3 + i // 20, 3 + i % 20, 40 + i % 7, 50] for i in range(800)], start_id=0, eos_id=1)
+    flat = torch.zeros(4, tiny.width)
+    with torch.inference_mode():
+        encoded = tiny.encode(pack([PackedRow(range(4), (5, 6, 7, 1)), PackedRow(range(4), (8, 9, 1))]), flat)
+        assert tiny.search(encoded, [trie, trie], [100, None]).exhausted == [0]
+        scores, everything = tiny.score(encoded, [trie, trie], top_k=[100, None]), tiny.score(encoded, [trie, trie])
+    torch.testing.assert_close(scores, everything, atol=1e-5, rtol=1e-5)
+
+
+def test_a_round_of_many_rows_is_decoded_in_passes_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    trie = build_trie([[2 + i // 30, 40 + i % 30, 3] for i in range(900)], start_id=0, eos_id=1)
+    monkeypatch.setattr("backbone.best_first._PASS_NODES", 40)
+    passes_seen: list[int] = []
+
+    def decode(rows: Sequence[int], nodes: Sequence[TrieNodes]) -> Tensor:
+        passes_seen.append(sum(each.num_nodes for each in nodes))
+        return torch.zeros(passes_seen[-1], WIDTH)
+
+    found = best_first(decode, torch.zeros(100, WIDTH), [trie] * 50, [10] * 50, [200] * 50)
+    assert max(passes_seen) <= 40
+    assert len(passes_seen) > 50
+    assert found.exhausted == []
 
 
 def test_a_search_looks_at_few_nodes_where_one_label_is_likely() -> None:
@@ -83,7 +133,7 @@ def test_a_search_looks_at_few_nodes_where_one_label_is_likely() -> None:
         looked.extend(nodes[0].nodes)
         return torch.nn.functional.one_hot(torch.zeros(nodes[0].num_nodes, dtype=torch.int64), WIDTH).float()
 
-    scores = best_first(decode, head, [trie], [1])[0]
+    scores = best_first(decode, head, [trie], [1], [1_000_000]).scores[0]
     assert int(scores.argmax()) == 5 * 30 + 11
     assert len(looked) == 3  # the first choice, then that again with the one below it
 

@@ -1,5 +1,6 @@
 """The engine by itself: fault isolation, deadlines, cancellation, and a model thread that dies."""
 
+import copy
 import dataclasses
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.adapters import PAIR, TOPIC
-from support.engine import Held, alone, assert_as_if_alone, copies, loaded, row, sabotaged, token_of
+from support.engine import Held, alone, assert_as_if_alone, copies, loaded, packed_tokens, row, sabotaged, token_of
 
-from backbone import Backbone, PackedBatch
+from backbone import Backbone, Encoded, PackedBatch
+from backbone.decoder import TrieNodes
+from backbone.trie import build_trie
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.engine import Engine
+from service.engine.model_runner import ModelRunner
 from service.engine.types import BatchStats, Row, RowScores
 from service.errors import DeadlineExceeded, InferenceFailed, NotReady, ServiceError
 
@@ -55,6 +59,39 @@ def test_a_batch_keeps_to_its_token_budget(tiny: Backbone) -> None:
     held.engine.stop()
     assert max(done.num_tokens for done in held.batches) <= 64
     assert sum(done.num_rows for done in held.batches) == 21
+
+
+def test_a_search_that_reaches_its_budget_is_charged_again_and_answered(tiny: Backbone, held: Held) -> None:
+    trie = build_trie([[3 + i // 20, 3 + i % 20, 40 + i % 7, 50] for i in range(800)], start_id=0, eos_id=1)
+    adapter = dataclasses.replace(loaded(tiny), trie=trie)
+    whole = row(tiny, adapter, "a gripping film")
+    searched = dataclasses.replace(whole, top_k=100)
+    charged = searched.num_tokens
+    held.hold(row(tiny, loaded(tiny), "another"))
+    (future,) = held.engine.submit([searched])
+    held.release()
+    scores = future.result(30)
+    assert np.abs(scores - alone(tiny, whole)).max() <= 1e-4
+    assert [done.num_tokens for done in held.batches[1:]] == [charged, whole.num_tokens]
+    assert charged - packed_tokens(searched) <= trie.num_nodes == whole.num_tokens - packed_tokens(whole) + 1
+
+
+@pytest.mark.parametrize("top_k", [1, 5, 199, 200, 799])
+def test_a_row_is_charged_for_every_node_that_its_search_may_decode(tiny: Backbone, top_k: int) -> None:
+    trie = build_trie([[3 + 2 * j + (i >> j & 1) for j in range(10)] for i in range(800)], start_id=0, eos_id=1)
+    adapter = dataclasses.replace(loaded(tiny), trie=trie)
+    asked = dataclasses.replace(row(tiny, adapter, "a gripping film"), top_k=top_k)
+    decoded: list[int] = []
+    watched, sound = copy.copy(tiny), tiny._decode
+
+    def count(encoded: Encoded, rows: Sequence[int], nodes: Sequence[TrieNodes], *rest: object) -> torch.Tensor:
+        decoded.extend(each.num_nodes for each in nodes)
+        return sound(encoded, rows, nodes, *rest)
+
+    watched._decode = count
+    ModelRunner(watched, prompt_table_bytes=1 << 20)([asked])
+    charged = asked.num_tokens - packed_tokens(asked) + 1
+    assert 0 < sum(decoded) <= charged
 
 
 def test_a_row_that_is_no_number_fails_alone(tiny: Backbone, held: Held) -> None:

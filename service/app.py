@@ -89,13 +89,13 @@ def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> 
     keyed = [Depends(principal_of), *(KEY_SCHEMES if require_keys else [])]
     native = [classify.router, tasks.router, rollouts.router, usage.router, admin.router]
     for router in native:
-        app.include_router(router, dependencies=keyed, responses=problems(401, 403, 421, 429))
-    app.include_router(health, responses=problems(403, 421))
+        app.include_router(router, dependencies=keyed, responses=problems(401, 403, 412, 421, 429))
+    app.include_router(health, responses=problems(403, 412, 421))
     for api in _COMPATIBLE_APIS:
-        responses = errors(api.ERROR_FORMAT.model, 401, 403, 421, 422, 429)
+        responses = errors(api.ERROR_FORMAT.model, 401, 403, 412, 421, 422, 429)
         app.include_router(api.router, dependencies=keyed, responses=responses)
     for open_api in (tei, open_inference):
-        app.include_router(open_api.open_router, responses=errors(open_api.ERROR_FORMAT.model, 403, 421))
+        app.include_router(open_api.open_router, responses=errors(open_api.ERROR_FORMAT.model, 403, 412, 421))
     routers = [*native, health, *(api.router for api in _COMPATIBLE_APIS), tei.open_router, open_inference.open_router]
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     assert all(isinstance(route, StrictRoute) for route in routes), "a router without route_class=StrictRoute"

@@ -181,11 +181,17 @@ class Registry(Protocol):
         """Delete an alias (`NotFound`; `Conflict` if it does not point at `expected`)."""
         ...
 
-    def set_traffic(self, tenant: str, task: str, traffic: Traffic, *, actor: str) -> None:
+    def set_traffic(
+        self, tenant: str, task: str, traffic: Traffic, *, actor: str, expected: Traffic | None = None
+    ) -> None:
         """Set which versions answer a task's bare name; with `NO_TRAFFIC`, only production does.
+
+        Args:
+            expected: the traffic that must be set now; None accepts any
 
         Raises:
             NotFound: no such task, or it lacks a version that the traffic needs
+            Conflict: the traffic is not the expected one
         """
         ...
 

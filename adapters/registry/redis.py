@@ -104,12 +104,17 @@ class RedisRegistry:
             case ["elsewhere", current]:
                 check_expected(f"{task}@{alias}", int(current), expected)
 
-    def set_traffic(self, tenant: str, task: str, traffic: Traffic, *, actor: str) -> None:
+    def set_traffic(
+        self, tenant: str, task: str, traffic: Traffic, *, actor: str, expected: Traffic | None = None
+    ) -> None:
         needed = json.dumps([str(version) for version in sorted(traffic.versions)])
         arguments = [tenant, task, actor, traffic_field(traffic), traffic_field(NO_TRAFFIC), needed]
+        arguments.append("" if expected is None else traffic_field(expected))
         match self._run(self._set_traffic, tenant, task, arguments):
             case ["no task"]:
                 raise NotFound(f"no task {task!r}")
+            case ["elsewhere", current]:
+                raise Conflict(f"the traffic of {task} is {current}, expected {traffic_field(expected or NO_TRAFFIC)}")
             case ["missing", version]:
                 raise NotFound(f"no {task}@{version}")
 

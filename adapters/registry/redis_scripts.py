@@ -97,12 +97,14 @@ return {'done'}
 SET_TRAFFIC = (
     _PRELUDE
     + """
-local traffic, no_traffic, needed = ARGV[4], ARGV[5], cjson.decode(ARGV[6])
+local traffic, no_traffic, needed, expected = ARGV[4], ARGV[5], cjson.decode(ARGV[6]), ARGV[7]
 if (redis.call('HGET', task_key, 'live') or '0') == '0' then return {'no task'} end
+local current = redis.call('HGET', task_key, 'traffic') or no_traffic
+if expected ~= '' and current ~= expected then return {'elsewhere', current} end
 for _, version in ipairs(needed) do
   if redis.call('HEXISTS', task_key, 'digest:' .. version) == 0 then return {'missing', version} end
 end
-if (redis.call('HGET', task_key, 'traffic') or no_traffic) ~= traffic then
+if current ~= traffic then
   redis.call('HSET', task_key, 'traffic', traffic)
   log('traffic_set', '0', '', at_now(), nil, traffic)
 end

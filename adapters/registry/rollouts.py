@@ -6,7 +6,7 @@ from adapters.adapter import PromptAdapter
 from adapters.errors import InvalidTraffic, PromotionRefused
 from adapters.files import from_files
 from adapters.names import PRODUCTION, Ref
-from adapters.registry.protocol import Registry, TaskInfo, Traffic
+from adapters.registry.protocol import ABSENT, Registry, TaskInfo, Traffic, check_expected
 from adapters.registry.rollback import AliasMove
 
 _REPORT = "report_"
@@ -24,10 +24,13 @@ class Promotion:
     """The metric that was compared; None if the promotion was forced."""
 
 
-def set_traffic(registry: Registry, tenant: str, task: str, traffic: Traffic, *, actor: str) -> None:
-    """Split the requests for a task's bare name.
+def set_traffic(
+    registry: Registry, tenant: str, task: str, traffic: Traffic, *, actor: str, expected: Traffic | None = None
+) -> None:
+    """Split the requests for a task's bare name, if they are split as expected now.
 
     Raises:
+        Conflict: they are not
         NotFound: no such task, or it lacks a version that the traffic needs
         InvalidTraffic: canary or shadow is production's own version
     """
@@ -35,7 +38,7 @@ def set_traffic(registry: Registry, tenant: str, task: str, traffic: Traffic, *,
     for role, version in (("canary", traffic.canary), ("shadow", traffic.shadow)):
         if version is not None and version == production:
             raise InvalidTraffic(f"{role} is version {version}, which production is already, expected another")
-    registry.set_traffic(tenant, task, traffic, actor=actor)
+    registry.set_traffic(tenant, task, traffic, actor=actor, expected=expected)
 
 
 def promote(
@@ -47,18 +50,23 @@ def promote(
     actor: str,
     metric: str | None = None,
     force: bool = False,
+    expected: int | None = None,
 ) -> Promotion:
     """Point `production` at a version whose metrics are no worse, and end its time as canary or shadow.
+
+    Args:
+        expected: the version that `production` must point at now, or `ABSENT`; None accepts any
 
     Raises:
         NotFound: no such task or version
         PromotionRefused: as `check_promotion`; never if forced
-        Conflict: production moved meanwhile
+        Conflict: production does not point at `expected`, or moved meanwhile
     """
     info = registry.describe(tenant, task)
     current = info.aliases.get(PRODUCTION)
+    check_expected(f"{task}@{PRODUCTION}", current or ABSENT, expected)
     compared = None if force else _compare(registry, info, version, metric)
-    registry.set_alias(tenant, task, PRODUCTION, version, actor=actor, expected=current)
+    registry.set_alias(tenant, task, PRODUCTION, version, actor=actor, expected=current or ABSENT)
     traffic = registry.describe(tenant, task).traffic
     if traffic.canary == version:
         traffic = replace(traffic, canary=None, percent=0.0)

@@ -110,11 +110,15 @@ class SqliteRegistry:
             db.execute("DELETE FROM aliases WHERE tenant=? AND task=? AND alias=?", (tenant, task, alias))
             log(db, "alias_deleted", (tenant, task), version, digest, actor=actor, alias=alias)
 
-    def set_traffic(self, tenant: str, task: str, traffic: Traffic, *, actor: str) -> None:
+    def set_traffic(
+        self, tenant: str, task: str, traffic: Traffic, *, actor: str, expected: Traffic | None = None
+    ) -> None:
         with self._file.transaction("IMMEDIATE") as db:
             current = task_info(db, tenant, task)
             if not current.versions:
                 raise NotFound(f"no task {task!r}")
+            if expected is not None and current.traffic != expected:
+                raise Conflict(f"the traffic of {task} is {current.traffic}, expected {expected}")
             for version in sorted(traffic.versions):
                 version_row(db, tenant, task, version)
             if traffic != current.traffic:

@@ -1,12 +1,8 @@
 """Moves and removes aliases under the caller's preconditions."""
 
-from collections.abc import Callable
-
-from adapters import ABSENT, Conflict, NotFound, Ref, Registry, Resolution
-from adapters.names import check_alias, check_name
+from adapters import Ref, Registry, Resolution
 from service.catalog.catalog import Catalog
-from service.errors import PreconditionFailed
-from service.releases.preconditions import Preconditions, alias_tag
+from service.releases.preconditions import Preconditions, checked_alias, compare_and_set
 from service.releases.writer import RegistryWriter
 
 
@@ -41,46 +37,21 @@ class Aliases:
             RegistryUnavailable
         """
 
-        def move(registry: Registry, current: int | None) -> None:
+        def move(registry: Registry) -> None:
+            current = checked_alias(conditions, registry, tenant, ref)
             required = current if expected is None else expected
-            registry.set_alias(tenant, ref.task, str(ref.alias), version, actor=actor, expected=required)
+            with compare_and_set(conditions):
+                registry.set_alias(tenant, ref.task, str(ref.alias), version, actor=actor, expected=required)
 
-        await self._writer.write(lambda registry: _write_if(conditions, registry, tenant, ref, move))
+        await self._writer.write(move)
         return self._catalog.resolve(tenant, Ref(ref.task, version=version))
 
     async def remove(self, tenant: str, ref: Ref, *, conditions: Preconditions, actor: str) -> None:
         """Remove an alias (`NotFound`, `PreconditionFailed`, `RegistryUnavailable`)."""
 
-        def remove(registry: Registry, current: int | None) -> None:
-            registry.delete_alias(tenant, ref.task, str(ref.alias), actor=actor, expected=current)
+        def remove(registry: Registry) -> None:
+            current = checked_alias(conditions, registry, tenant, ref)
+            with compare_and_set(conditions):
+                registry.delete_alias(tenant, ref.task, str(ref.alias), actor=actor, expected=current)
 
-        await self._writer.write(lambda registry: _write_if(conditions, registry, tenant, ref, remove))
-
-
-def _write_if(
-    conditions: Preconditions,
-    registry: Registry,
-    tenant: str,
-    ref: Ref,
-    write: Callable[[Registry, int | None], None],
-) -> None:
-    """Call `write` with the version that the conditions were checked against, None without conditions."""
-    if not conditions:
-        write(registry, None)
-        return
-    check_name("task", ref.task)  # an invalid name is an error of its own, not a failed condition
-    check_alias(str(ref.alias))
-    current = _current(registry, tenant, ref)
-    conditions.check(None if current is None else alias_tag(current))
-    try:
-        write(registry, ABSENT if current is None else current.version)
-    except Conflict as exc:
-        raise PreconditionFailed(str(exc)) from exc
-
-
-def _current(registry: Registry, tenant: str, ref: Ref) -> Resolution | None:
-    # reads the registry: the catalog may be one poll interval behind
-    try:
-        return registry.resolve(tenant, ref)
-    except NotFound:
-        return None
+        await self._writer.write(remove)

@@ -1,10 +1,15 @@
 """Entity tags, `If-Match` and `If-None-Match` (RFC 9110, section 13)."""
 
+import hashlib
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import Self
 
-from adapters import Resolution
+from adapters import ABSENT, Conflict, NotFound, Ref, Registry, Resolution, Traffic
+from adapters.names import check_alias, check_name
 from service.errors import PreconditionFailed
 
 _TAG = re.compile(r'(W/)?("[!#-~]*")')
@@ -19,6 +24,11 @@ def alias_tag(resolution: Resolution) -> str:
 def version_tag(digest: str) -> str:
     """Return the tag of a version's contents: weak, since it is the same for gzipped and plain bytes."""
     return f'W/"{digest}"'
+
+
+def traffic_tag(traffic: Traffic) -> str:
+    """Return the strong tag of a task's traffic."""
+    return f'"{hashlib.sha256(json.dumps(asdict(traffic), sort_keys=True).encode()).hexdigest()[:16]}"'
 
 
 def is_listed(field: str, current: str) -> bool:
@@ -56,3 +66,40 @@ class Preconditions:
 def _matches(field: str, current: str | None) -> bool:
     """Whether a field lists a tag, by strong comparison: a weak tag matches nothing."""
     return current is not None and (field == "*" or current in {tag for weak, tag in _TAG.findall(field) if not weak})
+
+
+def checked_alias(conditions: Preconditions, registry: Registry, tenant: str, ref: Ref) -> int | None:
+    """Check conditions on an alias; return the version that it points at then, or `ABSENT`. Blocking.
+
+    Without conditions the result is None: the write may start from any version.
+
+    Raises:
+        InvalidName: an invalid task or alias name
+        PreconditionFailed: the conditions do not hold
+    """
+    if not conditions:
+        return None
+    check_name("task", ref.task)  # an invalid name is an error of its own, not a failed condition
+    check_alias(str(ref.alias))
+    current = resolved(registry, tenant, ref)
+    conditions.check(None if current is None else alias_tag(current))
+    return ABSENT if current is None else current.version
+
+
+def resolved(registry: Registry, tenant: str, ref: Ref) -> Resolution | None:
+    """Resolve a ref in the registry, since the catalog may be one poll interval behind. Blocking."""
+    try:
+        return registry.resolve(tenant, ref)
+    except NotFound:
+        return None
+
+
+@contextmanager
+def compare_and_set(conditions: Preconditions) -> Iterator[None]:
+    """Turn the conflict of a write that starts from what was checked into `PreconditionFailed`."""
+    try:
+        yield
+    except Conflict as exc:
+        if conditions:
+            raise PreconditionFailed(str(exc)) from exc
+        raise

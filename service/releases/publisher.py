@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from adapters import InvalidAdapter, Publication
+from adapters import InvalidAdapter, Publication, Ref, Registry
 from adapters.names import check_publication
 from service.catalog.adapter_cache import AdapterCache
 from service.errors import InferenceFailed
 from service.inference.classifier import Classifier
+from service.releases.preconditions import Preconditions, resolved
 from service.releases.storage_quota import StorageQuota
 from service.releases.writer import RegistryWriter
 
@@ -57,6 +58,23 @@ class Publisher:
                 lambda registry: registry.publish(tenant, task, files, digest=digest, actor=actor, aliases=aliases)
             )
 
-    async def delete(self, tenant: str, task: str, version: int, *, actor: str) -> None:
-        """Delete a version (`NotFound`; `Conflict` while an alias or the traffic uses it; `RegistryUnavailable`)."""
-        await self._writer.write(lambda registry: registry.delete(tenant, task, version, actor=actor))
+    async def delete(self, tenant: str, task: str, version: int, *, conditions: Preconditions, actor: str) -> None:
+        """Delete a version.
+
+        Args:
+            conditions: preconditions on the version's digest, which never changes
+
+        Raises:
+            NotFound: no such version
+            Conflict: an alias or the traffic uses it
+            PreconditionFailed: the conditions do not hold
+            RegistryUnavailable
+        """
+
+        def change(registry: Registry) -> None:
+            if conditions:
+                current = resolved(registry, tenant, Ref(task, version=version))
+                conditions.check(None if current is None else f'"{current.digest}"')
+            registry.delete(tenant, task, version, actor=actor)
+
+        await self._writer.write(change)

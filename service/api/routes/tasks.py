@@ -147,9 +147,16 @@ async def read_file(task: TaskPath, version: VersionPath, name: FilePath, runtim
 
 
 @router.delete("/{task}/versions/{version}", status_code=204, responses=problems(404, 409, 503))
-async def delete_version(task: TaskPath, version: VersionPath, runtime: Running, principal: Publishing) -> None:
-    """Delete a version that no alias points at. Its number is never reused."""
-    await runtime.releases.publisher.delete(principal.tenant, task, version, actor=principal.actor)
+async def delete_version(
+    task: TaskPath, version: VersionPath, runtime: Running, principal: Publishing, conditions: Conditions
+) -> None:
+    """Delete a version that no alias points at. Its number is never reused.
+
+    `If-Match` requires that its digest is one of these, as strong tags: `"sha256:…"`.
+    """
+    await runtime.releases.publisher.delete(
+        principal.tenant, task, version, conditions=conditions, actor=principal.actor
+    )
 
 
 @router.get("/{task}/aliases/{alias}", dependencies=[CACHED], responses={**not_modified(), **problems(404, 422)})
@@ -160,9 +167,7 @@ async def read_alias(
     return _tagged(runtime.registry.catalog.resolve(tenant, Ref(task, alias=alias)), alias, response)
 
 
-@router.put(
-    "/{task}/aliases/{alias}", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 412, 413, 415, 422, 503)
-)
+@router.put("/{task}/aliases/{alias}", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 413, 415, 422, 503))
 async def set_alias(
     task: TaskPath,
     alias: AliasPath,
@@ -184,7 +189,7 @@ async def set_alias(
     return _tagged(resolution, alias, response)
 
 
-@router.delete("/{task}/aliases/{alias}", status_code=204, responses=problems(400, 404, 412, 422, 503))
+@router.delete("/{task}/aliases/{alias}", status_code=204, responses=problems(400, 404, 422, 503))
 async def delete_alias(
     task: TaskPath, alias: AliasPath, runtime: Running, principal: Publishing, conditions: Conditions
 ) -> None:

@@ -18,6 +18,7 @@ from service.api.middleware.body_limit import BodyLimitMiddleware
 from service.api.middleware.conditional_get import ConditionalGetMiddleware
 from service.api.middleware.decompression import GunzipMiddleware
 from service.api.middleware.request_context import RequestContextMiddleware
+from service.api.middleware.request_target import HeadMiddleware, RequestTargetMiddleware
 from service.api.middleware.trusted_hosts import TrustedHostsMiddleware
 from service.api.openapi import close_forms, errors, problems
 from service.api.problems import internal_error_handler, register_handlers
@@ -106,6 +107,7 @@ def _add_middleware(app: FastAPI, runtime: Runtime, drain: Drain) -> None:
     """Add the middleware around the routes, from the inside out."""
     settings = runtime.settings
     limits = {"max_body_bytes": settings.max_body_bytes, "max_upload_bytes": settings.max_upload_bytes}
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(
         AuthenticationMiddleware,
         account_cache=runtime.tenancy.account_cache,
@@ -129,3 +131,4 @@ def _add_middleware(app: FastAPI, runtime: Runtime, drain: Drain) -> None:
         tracing=runtime.telemetry.tracing,
     )
     app.add_middleware(DrainBodyMiddleware)
+    app.add_middleware(RequestTargetMiddleware)

@@ -234,7 +234,8 @@ def _framework(request: Request, exc: Exception) -> JSONResponse:
 def _methods(request: Request) -> set[str]:
     """Return every method allowed for the path; the framework reports those of one route only."""
     routes = [route for route in request.app.state.documented if route.matches(request.scope)[0] != Match.NONE]
-    return {method for route in routes for method in route.methods or ()}
+    methods = {method for route in routes for method in route.methods or ()}
+    return methods | ({"HEAD"} if "GET" in methods else set())
 
 
 async def internal_error_handler(request: Request, _: Exception) -> JSONResponse:

@@ -81,17 +81,13 @@ def checked_alias(conditions: Preconditions, registry: Registry, tenant: str, re
         return None
     check_name("task", ref.task)  # an invalid name is an error of its own, not a failed condition
     check_alias(str(ref.alias))
-    current = resolved(registry, tenant, ref)
-    conditions.check(None if current is None else alias_tag(current))
-    return ABSENT if current is None else current.version
-
-
-def resolved(registry: Registry, tenant: str, ref: Ref) -> Resolution | None:
-    """Resolve a ref in the registry, since the catalog may be one poll interval behind. Blocking."""
     try:
-        return registry.resolve(tenant, ref)
+        current = registry.resolve(tenant, ref)  # the catalog may be one poll interval behind
     except NotFound:
-        return None
+        conditions.check(None)
+        return ABSENT
+    conditions.check(alias_tag(current))
+    return current.version
 
 
 @contextmanager

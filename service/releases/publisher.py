@@ -8,7 +8,7 @@ from adapters.names import check_publication
 from service.catalog.adapter_cache import AdapterCache
 from service.errors import InferenceFailed
 from service.inference.classifier import Classifier
-from service.releases.preconditions import Preconditions, resolved
+from service.releases.preconditions import Preconditions
 from service.releases.storage_quota import StorageQuota
 from service.releases.writer import RegistryWriter
 
@@ -73,8 +73,8 @@ class Publisher:
 
         def change(registry: Registry) -> None:
             if conditions:
-                current = resolved(registry, tenant, Ref(task, version=version))
-                conditions.check(None if current is None else f'"{current.digest}"')
+                current = registry.resolve(tenant, Ref(task, version=version))
+                conditions.check(f'"{current.digest}"')
             registry.delete(tenant, task, version, actor=actor)
 
         await self._writer.write(change)

@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.api.draining import Drain
+from service.server.protocol import HalfCloseProtocol
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,7 +36,13 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, build: "Callable[[], FastAPI]", settings: Settings) -> None:
         """Take the function that builds the application; it is called when the server runs."""
         config = uvicorn.Config(
-            build, factory=True, port=settings.port, http="h11", loop="asyncio", log_config=None, access_log=False
+            build,
+            factory=True,
+            port=settings.port,
+            http=HalfCloseProtocol,
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
         )
         super().__init__(config)
         self._drain_delay_s, self._drain_timeout_s = settings.drain_delay_s, settings.drain_timeout_s
@@ -70,7 +77,7 @@ class DrainingServer(uvicorn.Server):
             await loop.connect_accepted_socket(self._protocol, connection)
 
     def _protocol(self) -> H11Protocol:
-        return H11Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return HalfCloseProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def _finish_connections(self, deadline: float) -> None:
         """Wait for open requests; close each connection that stays silent."""

@@ -1,5 +1,8 @@
 """Requests and responses of the HTTP API: the body of a problem, a raw request, rows as tensors."""
 
+import socket
+from urllib.parse import urlsplit
+
 import httpx2
 
 
@@ -32,3 +35,16 @@ def tensors(rows: list[dict[str, str]], **of_each: object) -> list[dict[str, obj
         {"name": name, "shape": [len(rows)], "datatype": "BYTES", "data": [row[name] for row in rows], **of_each}
         for name in rows[0]
     ]
+
+
+def exchange(url: str, sent: bytes, *, half_close: bool = True, timeout_s: float = 10) -> bytes:
+    """Send bytes, close the sending side if asked to, and return everything that comes until the server closes."""
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=timeout_s) as connection:
+        connection.sendall(sent)
+        if half_close:
+            connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while chunk := connection.recv(65_536):
+            received += chunk
+        return received

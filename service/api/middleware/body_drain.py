@@ -18,7 +18,10 @@ IDLE_TIMEOUT_S = 2.0
 
 
 class DrainBodyMiddleware:
-    """Sends a response at once, but ends it only after the request's body or a time limit. Must be outermost."""
+    """Sends a response at once, but ends it only after the request's body or a time limit.
+
+    Only `RequestTargetMiddleware` surrounds it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

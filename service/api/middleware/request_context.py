@@ -30,7 +30,7 @@ _PROBES = frozenset({"/healthz/live", "/healthz/ready", "/healthz/startup", "/me
 
 
 class RequestContextMiddleware:
-    """Outermost but one: only `DrainBodyMiddleware` surrounds it."""
+    """Outermost but two: `DrainBodyMiddleware` and `RequestTargetMiddleware` surround it."""
 
     def __init__(
         self, app: ASGIApp, *, metrics: Metrics, usage: UsageMeter, drain: Drain, tracing: "Tracing | None"

@@ -1,6 +1,7 @@
-"""`/healthz/live`, `/healthz/startup`, `/healthz/ready`, `/metrics`."""
+"""`/`, `/healthz/live`, `/healthz/startup`, `/healthz/ready`, `/metrics`."""
 
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
@@ -10,7 +11,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from adapters import BackboneRef
 from service.api.dependencies import Running
 from service.api.draining import Drain
-from service.api.schemas.health import Live, Ready, Startup
+from service.api.schemas.health import Index, Live, Ready, Startup
 from service.api.strict_route import StrictRoute
 from service.telemetry.metrics import Metrics
 
@@ -19,13 +20,16 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
     """Make the routes for operators, load balancers and scrapers."""
     router = APIRouter(route_class=StrictRoute, tags=["operations"])
 
-    @router.head("/healthz/live", include_in_schema=False)
+    @router.get("/")
+    async def index() -> Index:
+        """Link to the documentation, health, metrics and tasks."""
+        return Index(version=version("superpos"))
+
     @router.get("/healthz/live")
     async def live() -> Live:
         """Report that the process is alive."""
         return Live()
 
-    @router.head("/healthz/startup", include_in_schema=False)
     @router.get("/healthz/startup", responses={503: {"model": Startup}})
     async def startup(runtime: Running, response: Response) -> Startup:
         """Report 200 once startup is complete: backbone loaded, registry read, self-test passed."""
@@ -34,7 +38,6 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
         response.status_code = 200 if started else 503
         return Startup(status="started" if started else "starting", self_test=found)
 
-    @router.head("/healthz/ready", include_in_schema=False)
     @router.get("/healthz/ready", responses={503: {"model": Ready}})
     async def ready(runtime: Running, response: Response) -> Ready:
         """Report 200 if the worker that got this request can serve others, 503 if not or while it drains."""

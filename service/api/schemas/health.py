@@ -1,9 +1,23 @@
-"""The JSON of `/healthz`."""
+"""The JSON of `/` and `/healthz`."""
 
 from typing import Literal
 
 from adapters.adapter import BackboneRef
 from service.api.schemas.types import Schema
+
+
+class Index(Schema):
+    """Where everything else is."""
+
+    name: Literal["superpos"] = "superpos"
+    version: str
+    docs: str = "/docs"
+    openapi: str = "/openapi.json"
+    health: str = "/healthz/ready"
+    metrics: str = "/metrics"
+    tasks: str = "/tasks"
+    console: str | None = None
+    """The page for people, where the server has one."""
 
 
 class Live(Schema):

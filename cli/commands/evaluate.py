@@ -100,6 +100,8 @@ def evaluate(
     )
     with err.status(f"scoring the rows of {paths[0]}"):
         evaluation = evaluate_adapter(loaded, adapter, task, paths, options)
+    for note in evaluation.notes:
+        err.print(note, style="yellow", markup=False)
     table = MetricsTable(f"{task.name}: {paths[0].name}", task.scoring)
     table.add(adapter.digest[:19], evaluation.metrics, evaluation.intervals)
     lines = _add_comparisons(table, evaluation, options)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 
 from adapters.atomic_files import atomic_write
+from adapters.errors import first_error
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
 from cli.commands.data import label_error
 from cli.console import CommandError, err, out, print_table
@@ -37,6 +39,10 @@ def init(
     text: Annotated[
         list[str] | None, typer.Option(help="Text column; repeatable, in the order of the template.")
     ] = None,
+    separator: Annotated[
+        str | None, typer.Option(help="Character between the cells of a CSV or TSV file. (default: detected)")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of a text file. (default: detected)")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a task file from rows: its columns, labels, label words and maximum length, with the reason for each.
@@ -54,6 +60,9 @@ def init(
     if path.exists() and not force:
         raise CommandError(f"{path} exists: use --force to overwrite it, or --out to write another file")
     sources, source = _source(data, path.parent)
+    options = {"separator": separator, "encoding": encoding}
+    source |= {name: value for name, value in options.items() if value is not None}
+    _check_source(source)
     loaded = load_backbone(backbone)
     with err.status(f"reading the rows of {data}"):
         draft = draft_task(
@@ -96,6 +105,14 @@ def _source(data: str, folder: Path) -> tuple[RowSources, dict[str, str]]:
     described = sources.described
     pinned = {"hub": f"{described['hub']}:{described['hub_config']}", "revision": described["hub_revision"]}
     return sources, pinned
+
+
+def _check_source(source: dict[str, str]) -> None:
+    try:
+        DataSource.model_validate(source)
+    except ValidationError as exc:
+        where, value, message = first_error(exc)
+        raise CommandError(f"--{where}: {message} (got {value})") from exc
 
 
 def _relative(path: Path, folder: Path) -> str:

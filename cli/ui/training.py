@@ -79,6 +79,7 @@ class TrainingDisplay:
         self._seen: deque[tuple[float, int]] = deque(maxlen=_RATE_STEPS)  # when, rows
         self._num_ended = self._num_scored = 0
         self._was_interrupted = False
+        self._notes: set[str] = set()
         self._caption: str | None = None
 
     @contextmanager
@@ -93,7 +94,7 @@ class TrainingDisplay:
     def watch(self, number: int, event: "Event") -> None:
         """Update the display with an event of a prompt."""
         from training.loop.events import EvalEvent, RestoreEvent, StepEvent
-        from training.runs.executor import EndEvent, ScoreEvent
+        from training.runs.executor import EndEvent, RowsEvent, ScoreEvent
 
         row = self.rows[number]
         if isinstance(event, StepEvent):
@@ -103,6 +104,11 @@ class TrainingDisplay:
             row.evaluated(event)
             if self._plain:
                 self._console.out(evaluation_line(row, event), highlight=False)
+        elif isinstance(event, RowsEvent):
+            for note in event.notes:
+                if note not in self._notes:
+                    self._notes.add(note)
+                    self._console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
         elif isinstance(event, EndEvent):
             self._ended(event)
         elif isinstance(event, ScoreEvent):

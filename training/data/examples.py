@@ -1,14 +1,14 @@
 """The labelled rows of a task's files. An invalid row is reported with its file, row and field."""
 
 import hashlib
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
 from adapters.errors import InvalidRow
-from training.data.formats import class_names, raw_rows
+from training.data.formats import PlacedRow, Reading, class_names, raw_rows
+from training.data.missing import is_missing
 from training.errors import InvalidData
 from training.task.grid import nearest, number_of
 from training.task.task_file import TaskFile
@@ -34,6 +34,8 @@ class RowFile:
     path: Path
     examples: tuple[Example, ...]
     sha256: str
+    notes: tuple[str, ...] = ()
+    """How the file was read, if not in the usual way of its type; one line per part."""
 
 
 def read_examples(path: Path, task: TaskFile) -> RowFile:
@@ -43,17 +45,32 @@ def read_examples(path: Path, task: TaskFile) -> RowFile:
         InvalidData: the file cannot be read, or a row is invalid; names the row (counted from 1) and the field
     """
     task = with_class_names(task, path)
-    examples = tuple(example_of(row, f"{path}: {where}", task) for where, row in raw_rows(path))
+    notes: list[str] = []
+    rows = task_rows(path, task, on_read=lambda reading: notes.extend([str(reading)] if reading.notes else []))
+    examples = tuple(example_of(row, f"{path}: {where}", task) for where, row in rows)
     if not examples:
         raise InvalidData(f"{path}: no rows")
-    return RowFile(path, examples, sum_of([path]))
+    return RowFile(path, examples, sum_of([path]), tuple(notes))
+
+
+def task_rows(
+    path: Path,
+    task: TaskFile,
+    *,
+    on_fault: Callable[[InvalidData], None] | None = None,
+    on_read: Callable[[Reading], None] = lambda reading: None,
+) -> Iterator[PlacedRow]:
+    """Yield a file's rows as the task file says that they are read; arguments and errors as `raw_rows`."""
+    faults = {} if on_fault is None else {"on_fault": on_fault}
+    return raw_rows(path, separator=task.data.separator, encoding=task.data.encoding, on_read=on_read, **faults)
 
 
 def read_shards(paths: Sequence[Path], task: TaskFile) -> RowFile:
     """Read the parts of a file as one, under the path of the first; raises as `read_examples`."""
     files = [read_examples(path, task) for path in paths]
     examples = tuple(example for file in files for example in file.examples)
-    return RowFile(files[0].path, examples, _sum_of_sums([file.sha256 for file in files]))
+    notes = tuple(note for file in files for note in file.notes)
+    return RowFile(files[0].path, examples, _sum_of_sums([file.sha256 for file in files]), notes)
 
 
 def sum_of(paths: Sequence[Path]) -> str:
@@ -89,8 +106,9 @@ def example_of(row: Mapping[str, object], where: str, task: TaskFile) -> Example
     cell = cell_of(row, task.data.label, where)
     label = label_index(cell, task)
     if label is None:
+        missing = " (the label is missing)" if is_missing(cell) else ""
         expected = ", ".join(task.data.label_values or task.spec.label_names)
-        raise InvalidData(f"{where}: field {task.data.label!r} is {cell!r}, expected one of {expected}")
+        raise InvalidData(f"{where}: field {task.data.label!r} is {cell!r}, expected one of {expected}{missing}")
     try:
         return Example(task.spec.render(fields), label, _group_of(row, where, task), fields)
     except InvalidRow as exc:
@@ -104,9 +122,13 @@ def label_index(cell: object, task: TaskFile) -> int | None:
     T5's target for STS-B is round(5·s)/5 (Raffel et al. 2020, §2.4), which is `round_to: 0.2`.
     """
     names = task.spec.label_names
-    name = task.data.label_values.get(str(cell), str(cell))
-    if name in names:
-        return names.index(name)
+    if not isinstance(cell, str) and is_missing(cell):
+        return None
+    whole = [str(int(cell))] if isinstance(cell, float) and cell.is_integer() else []
+    for written in (str(cell), *whole):  # integers become floats in a column with a missing value
+        name = task.data.label_values.get(written, written)
+        if name in names:
+            return names.index(name)
     number = number_of(cell) if task.spec.kind == "ordinal" else None
     if number is None:
         return None
@@ -120,7 +142,7 @@ def _group_of(row: Mapping[str, object], where: str, task: TaskFile) -> str | No
     if task.data.group is None:
         return None
     cell = cell_of(row, task.data.group, where)
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)) or not str(cell).strip():
+    if is_missing(cell):
         raise InvalidData(f"{where}: field {task.data.group!r} is {cell!r}, expected the group of the row")
     return str(cell)
 

@@ -34,6 +34,8 @@ class SplitRows:
     report: tuple[Example, ...]
     described: dict[str, str | int]
     """File names, row counts and SHA-256 sums, for the adapter's provenance."""
+    notes: tuple[str, ...] = ()
+    """Notes for the author on the files and the division, one line each."""
 
 
 class RowFiles:
@@ -100,7 +102,8 @@ def divide(
     described = {"split": split} | _fold_described(fold) | _described(read, files.sources, train, selection, report)
     if len(report) < num_report:
         described["report_drawn_from"] = num_report
-    return SplitRows(train, selection, report, described)
+    notes = tuple(note for file in read.values() for note in file.notes)
+    return SplitRows(train, selection, report, described, notes)
 
 
 def sums_at_hand(data: DataSource) -> dict[str, str | None]:

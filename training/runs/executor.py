@@ -27,6 +27,14 @@ FAILURES = (TrainingError, AdapterError, BackboneError, RuntimeError, ValueError
 
 
 @dataclass(frozen=True, slots=True)
+class RowsEvent:
+    """The run's rows have been read and divided."""
+
+    notes: tuple[str, ...]
+    """Notes for the author on them, one line each; runs of one task repeat each other's."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndEvent:
     """The run's stack has been trained; each of its runs is scored in turn."""
 
@@ -45,7 +53,7 @@ class FailEvent:
     reason: str
 
 
-Event = StepEvent | EvalEvent | RestoreEvent | EndEvent | ScoreEvent | FailEvent
+Event = RowsEvent | StepEvent | EvalEvent | RestoreEvent | EndEvent | ScoreEvent | FailEvent
 OnEvent = Callable[[int, Event], None]
 """Called with a run's index among the plans and what happened to it."""
 ShouldPrune = Callable[[int, EvalEvent, Metrics], bool]
@@ -186,6 +194,8 @@ class _Execution:
                     tasks[key] = TaskRows(self.scorer.backbone, plan.task)
                 prepared = prepare(self.scorer.backbone, plan, folder, tasks.get(key))
                 run = begin(self.scorer.backbone, prepared, on_event=partial(self.on_event, number))
+                if prepared.rows.notes:
+                    self.on_event(number, RowsEvent(prepared.rows.notes))
                 if not folder.is_finished:
                     runs[number] = run
             except self.failures as exc:

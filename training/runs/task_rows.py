@@ -23,6 +23,8 @@ class RunRows:
     report: TokenizedRows
     report_examples: tuple[Example, ...]
     described: dict[str, str | int]
+    notes: tuple[str, ...] = ()
+    """Notes for the author on the rows, one line each."""
 
 
 _Division = tuple[Split, int, int | None, int | None, int | None, Fold | None]
@@ -70,7 +72,7 @@ class TaskRows:
                 fold=fold,
             )
             train, selection, report = map(self._tokenized, (rows.train, rows.selection, rows.report))
-            self._divided[asked] = RunRows(train, selection, report, rows.report, rows.described)
+            self._divided[asked] = RunRows(train, selection, report, rows.report, rows.described, rows.notes)
         return self._divided[asked]
 
     def _tokenized(self, examples: Sequence[Example]) -> TokenizedRows:

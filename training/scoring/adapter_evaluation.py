@@ -86,6 +86,8 @@ class AdapterEvaluation:
     """The fitted calibration in one line."""
     adapter: PromptAdapter
     """The adapter with the profile of its predictions, and what int8 and calibration found."""
+    notes: tuple[str, ...] = ()
+    """How the files were read, if not in the usual way of their type."""
 
 
 def evaluate_adapter(
@@ -132,6 +134,7 @@ def evaluate_adapter(
         fit=fit,
         calibration=calibration,
         adapter=with_profile(adapter, log_probs),
+        notes=read.notes,
     )
 
 

@@ -1,5 +1,6 @@
 """Task files: YAML with the name, template and labels of a task, and the location of its rows."""
 
+import codecs
 import re
 from collections.abc import Hashable, Mapping
 from decimal import Decimal
@@ -45,6 +46,10 @@ class DataSource(BaseModel):
     """A data set on the Hugging Face Hub, `owner/name` or `owner/name:config`, in the Hub's Parquet conversion."""
     revision: str | None = None
     """The commit of the Parquet conversion; the newest if omitted."""
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    """The character between the cells of CSV and TSV files; detected if omitted."""
+    encoding: str | None = None
+    """The encoding of text files; if omitted, that of the byte-order mark, else UTF-8, or detected."""
     label: str = "label"
     """The column that holds the label."""
     label_values: dict[str, str] = {}
@@ -56,6 +61,25 @@ class DataSource(BaseModel):
     round_to: Annotated[Decimal, Field(gt=0)] | None = None
     """Ordinal tasks: the step that label numbers are rounded to (0.2 for STS-B), ties to the even step."""
 
+    @field_validator("separator")
+    @classmethod
+    def _one_character(cls, separator: str | None) -> str | None:
+        if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
+            raise ValueError('expected one character such as ";", for a tab "\\t" in double quotes')
+        return separator
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str | None) -> str | None:
+        if encoding is None:
+            return None
+        try:
+            found = codecs.lookup(encoding).name
+            "a".encode(found)
+        except (LookupError, ValueError) as exc:
+            raise ValueError("expected an encoding such as utf-8, utf-16, cp1252 or gb18030") from exc
+        return found
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         given = [name for name in ("train", "directory", "hub") if getattr(self, name) is not None]
@@ -65,6 +89,8 @@ class DataSource(BaseModel):
             raise ValueError(f"validation needs a train file, it cannot be combined with {given[0]}")
         if self.revision is not None and self.hub is None:
             raise ValueError("revision needs rows from the Hub")
+        if self.hub is not None and not self.separator is self.encoding is None:
+            raise ValueError("separator and encoding are of text files, the Hub's are Parquet")
         return self
 
 

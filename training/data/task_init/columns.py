@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import cached_property
 
 from adapters.task import MAX_LABELS, Kind
+from training.data.missing import is_missing
 from training.errors import InvalidData
 from training.task.grid import is_on_grid, nearest, number_of
 
@@ -23,13 +24,13 @@ class Column:
 
     @cached_property
     def counts(self) -> Counter[str]:
-        """The count of each value, written as in a task file, without empty cells."""
-        return Counter(str(cell) for cell in self.cells if cell is not None and cell != "")
+        """The count of each value, written as in a task file, without missing ones."""
+        return Counter(str(cell) for cell in self.cells if not is_missing(cell))
 
     @cached_property
     def is_text(self) -> bool:
-        """Whether every cell is text or empty, and some text is not a number."""
-        if not all(cell is None or isinstance(cell, str) for cell in self.cells):
+        """Whether every cell is text or missing, and some text is not a number."""
+        if not all(isinstance(cell, str) or is_missing(cell) for cell in self.cells):
             return False
         return bool(self.counts) and not self.is_numeric
 

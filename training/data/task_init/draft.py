@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from adapters.template import Template
-from training.data.formats import class_names, raw_rows
+from training.data.formats import UTF_8, Reading, class_names, raw_rows
+from training.data.missing import MISSING_WORDS, is_missing
 from training.data.sources import RowSources
 from training.data.task_init.columns import Column, LabelSet, columns_of, label_column, label_set, text_columns
 from training.errors import InvalidData
@@ -61,7 +62,7 @@ def draft_task(
     """Guess a task from its training rows.
 
     Args:
-        source: the entries of the task file's `data` that locate the rows
+        source: the entries of the task file's `data` that locate the rows and say how they are read
         pieces: the backbone's token ids of texts
         can_tell_apart: whether the backbone's tokenizer gives label words different token ids
         label: the column of the label, guessed if omitted
@@ -71,7 +72,8 @@ def draft_task(
     Raises:
         InvalidData: a file cannot be read, or no column qualifies as text or label
     """
-    columns = _columns(sources) if columns is None else columns
+    readings: list[Reading] = []
+    columns = _columns(sources, source, readings.append) if columns is None else columns
     labelled, why_label = label_column(columns, label)
     texts, why_text = text_columns(columns, labelled, text)
     labels = label_set(labelled, can_tell_apart)
@@ -80,6 +82,7 @@ def draft_task(
     metrics, why_metrics = _metrics(labels, labelled)
     left_out = [column.name for column in columns if column is not labelled and column not in texts]
     names = ", ".join(labels.words)
+    read_as = _read_as(readings)
     guesses = (
         Guess("text", ", ".join(column.name for column in texts), why_text),
         Guess("label", labelled.name, why_label),
@@ -88,8 +91,10 @@ def draft_task(
         Guess("max_tokens", str(max_tokens), why_tokens),
         Guess("metrics", ", ".join(metrics), why_metrics),
         Guess("validation", *_validation(sources)),
+        *(Guess(name, repr(value).strip("'"), why) for name, (value, why) in read_as.items()),
     )
     to_edit = [labels.to_edit] if labels.to_edit else []
+    to_edit += _missing_labels(labelled)
     if left_out:
         to_edit.append(f"not used: {', '.join(left_out)}; add informative columns to the template")
     return Draft(
@@ -100,17 +105,44 @@ def draft_task(
         labels=labels,
         metrics=metrics,
         max_tokens=max_tokens,
-        source=dict(source),
+        source={**source, **{name: value for name, (value, _) in read_as.items()}},
         guesses=guesses,
         to_edit=tuple(to_edit),
     )
 
 
-def _columns(sources: RowSources) -> tuple[Column, ...]:
-    rows = [row for path in sources.train for _, row in raw_rows(path)]
+def _columns(sources: RowSources, source: Mapping[str, str], on_read: Callable[[Reading], None]) -> tuple[Column, ...]:
+    separator, encoding = source.get("separator"), source.get("encoding")
+    rows = [
+        row
+        for path in sources.train
+        for _, row in raw_rows(path, separator=separator, encoding=encoding, on_read=on_read)
+    ]
     if not rows:
         raise InvalidData(f"{sources.train[0]}: no rows")
     return columns_of(rows, {column: class_names(sources.train[0], column) for column in rows[0]})
+
+
+def _read_as(readings: Sequence[Reading]) -> dict[str, tuple[str, str]]:
+    """Return the separator and encoding that all files were read with, if unusual, each with its reason."""
+    separators, encodings = ({getattr(each, name) for each in readings} for name in ("separator", "encoding"))
+    found = {}
+    if len(separators) == 1 and (separator := separators.pop()) is not None:
+        found["separator"] = (separator, "gives most rows as many columns as the header")
+    if len(encodings) == 1 and (encoding := encodings.pop()) not in UTF_8:
+        guessed = any(each.is_guess for each in readings)
+        found["encoding"] = (encoding, "a guess: check characters other than ASCII" if guessed else "the file's mark")
+    return found
+
+
+def _missing_labels(column: Column) -> list[str]:
+    """Return hints about rows without a label, and about labels that are a program's word for none."""
+    missing = sum(map(is_missing, column.cells))
+    words = [value for value in column.counts if value.casefold() in MISSING_WORDS]
+    hints = [f"rows without a label: {missing}; training refuses them, so label or remove them"] if missing else []
+    if words:
+        hints.append(f"{', '.join(words)}: remove the label and its rows if it stands for a missing value")
+    return hints
 
 
 def _template(texts: Sequence[Column]) -> tuple[str, dict[str, str]]:

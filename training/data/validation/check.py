@@ -37,6 +37,8 @@ class CheckedRows:
     labels: dict[str, int]
     """Training rows by label."""
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+    """How the files were read, if not in the usual way of their type."""
 
     @property
     def num_errors(self) -> int:
@@ -71,7 +73,8 @@ def check_rows(
         *(each for sheet in sheets for each in _truncated_rows(sheet, task, pieces)),
     ]
     found.sort(key=lambda each: each.level)  # stable, and `error` sorts before `warning`
-    return CheckedRows({sheet.role: len(sheet.examples) for sheet in sheets}, counts, tuple(found))
+    notes = tuple(note for sheet in sheets for note in sheet.notes)
+    return CheckedRows({sheet.role: len(sheet.examples) for sheet in sheets}, counts, tuple(found), notes)
 
 
 def _truncated_rows(sheet: Sheet, task: TaskFile, pieces: Pieces) -> list[Finding]:

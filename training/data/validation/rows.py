@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from training.data.examples import Example, cell_of, example_of, label_index, with_class_names
-from training.data.formats import raw_rows
+from training.data.examples import Example, cell_of, example_of, label_index, task_rows, with_class_names
+from training.data.formats import Reading
+from training.data.missing import is_missing
 from training.data.splits import HELD_OUT_SHARE
 from training.data.validation.findings import Finding, finding, shortened
 from training.errors import InvalidData
@@ -36,6 +37,10 @@ class Sheet:
     """Each place, and the unknown label in it."""
     faults: tuple[str, ...]
     """Other rows and files that cannot be read; each text begins with its place."""
+    missing_labels: tuple[str, ...] = ()
+    """The rows without a label; each text begins with its place."""
+    notes: tuple[str, ...] = ()
+    """How the files were read, if not in the usual way of their type."""
 
 
 def read_sheet(role: str, paths: Sequence[Path], task: TaskFile) -> Sheet:
@@ -43,22 +48,28 @@ def read_sheet(role: str, paths: Sequence[Path], task: TaskFile) -> Sheet:
     examples: list[PlacedExample] = []
     unknown: list[tuple[str, str]] = []
     faults: list[str] = []
+    missing: list[str] = []
+    readings: list[Reading] = []
     for path in paths:
         try:
             of_file = with_class_names(task, path)
-            for where, row in raw_rows(path, on_fault=partial(_keep, faults, path)):
+            rows = task_rows(path, task, on_fault=partial(_keep, faults, path), on_read=readings.append)
+            for where, row in rows:
                 place = f"{path.name}: {where}"
                 try:
                     example = example_of(row, place, of_file)
                     examples.append(PlacedExample(place, example, _normalised(example.text)))
                 except InvalidData as exc:
-                    if task.data.label in row and label_index(row[task.data.label], of_file) is None:
+                    if task.data.label in row and is_missing(row[task.data.label]):
+                        missing.append(str(exc))
+                    elif task.data.label in row and label_index(row[task.data.label], of_file) is None:
                         unknown.append((place, str(cell_of(row, task.data.label, place))))
                     else:
                         faults.append(str(exc))
         except InvalidData as exc:
             _keep(faults, path, exc)
-    return Sheet(role, tuple(examples), tuple(unknown), tuple(faults))
+    notes = tuple(str(reading) for reading in readings if reading.notes)
+    return Sheet(role, tuple(examples), tuple(unknown), tuple(faults), tuple(missing), notes)
 
 
 def _normalised(text: str) -> str:
@@ -80,7 +91,8 @@ def unreadable_rows(sheets: Iterable[Sheet]) -> list[Finding]:
     found = []
     for sheet in sheets:
         found += finding("error", "bad-row", f"{sheet.role}: rows that cannot be read", sheet.faults)
-        if not sheet.faults and not sheet.unknown_labels and not sheet.examples:
+        found += finding("error", "missing-label", f"{sheet.role}: rows without a label", sheet.missing_labels)
+        if not sheet.faults and not sheet.unknown_labels and not sheet.missing_labels and not sheet.examples:
             found += finding("error", "no-rows", f"{sheet.role}: no rows", [sheet.role])
     return found
 

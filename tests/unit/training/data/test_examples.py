@@ -107,9 +107,9 @@ def test_a_line_separator_inside_a_text_does_not_end_its_json_line(tmp_path: Pat
         (b'{"text": 5, "label": "sun"}', ["line 3: field 'text' is 5", "text"]),
         (b'{"text": null, "label": "sun"}', ["line 3: field 'text' is None"]),
         (b'{"text": ["wet"], "label": "sun"}', ["line 3: field 'text' is ['wet']"]),
-        (b'{"text": "wet", "label": "sun"', ["line 3: not JSON in UTF-8"]),
+        (b'{"text": "wet", "label": "sun"', ["line 3, column 31: not JSON: "]),
         (b'["wet", "sun"]', ["line 3: list, expected an object"]),
-        (b'{"text": "w\xe9t", "label": "sun"}', ["line 3: not JSON in UTF-8"]),
+        (b'{"text": "w\xe9t", "label": "sun"}', ["line 3, column 12: byte 0xE9 is not UTF-8"]),
         (b"[" * 200_000, ["line 3: not JSON"]),
         (b'{"text": "\\ud800", "label": "sun"}', ["line 3: "]),
     ],
@@ -179,11 +179,13 @@ def test_a_parquet_file_cut_short_is_refused(tmp_path: Path) -> None:
     assert refusal(path).startswith("not a readable Parquet file: ")
 
 
-@pytest.mark.parametrize("row", ["wet", "wet,rain,more"], ids=["too few", "too many"])
-def test_a_ragged_csv_is_refused_by_its_line(tmp_path: Path, row: str) -> None:
+@pytest.mark.parametrize(
+    ("row", "columns"), [("wet", "1 column"), ("wet,rain,more", "3 columns")], ids=["too few", "too many"]
+)
+def test_a_ragged_csv_is_refused_by_its_line(tmp_path: Path, row: str, columns: str) -> None:
     path = tmp_path / "rows.csv"
     path.write_text(f"text,label\nclear,sun\n{row}\n")
-    assert refusal(path) == "line 3: expected 2 columns, as in the header"
+    assert refusal(path) == f"line 3: {columns}, expected 2 as in the header"
 
 
 def test_a_csv_line_number_counts_the_lines_inside_quotes(tmp_path: Path) -> None:
@@ -207,14 +209,16 @@ def test_a_csv_whose_header_names_a_column_twice_is_refused(tmp_path: Path) -> N
 def test_a_csv_with_an_unclosed_quote_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text('text,label\nclear,sun\n"wet,rain\n')
-    assert refusal(path).startswith("not CSV in UTF-8: ")
+    assert refusal(path) == "line 3, column 1: the quote that opens here is not closed"
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
-def test_a_csv_that_is_not_utf8_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_few_bytes_that_are_not_utf8_are_refused_by_line_and_column(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes("text,label\nwét,rain\n".replace(",", "\t" if name.endswith("tsv") else ",").encode("latin-1"))
-    assert refusal(path).startswith("not CSV in UTF-8: ")
+    message = refusal(path)
+    assert message.startswith("line 2, column 2: byte 0xE9 is not UTF-8, and its encoding is not certain")
+    assert "data.encoding" in message
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.jsonl"])

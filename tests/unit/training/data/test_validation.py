@@ -66,7 +66,7 @@ def test_a_csv_is_read_past_its_ragged_lines(tmp_path: Path) -> None:
     result = check(task_of(path, spec=SPEC))
     assert result.rows == {"train": 20}
     assert result.findings[0].count == 20
-    assert result.findings[0].examples[0] == "train.csv: line 3: expected 2 columns, as in the header"
+    assert result.findings[0].examples[0] == "train.csv: line 3: 1 column, expected 2 as in the header"
 
 
 def test_unknown_labels_come_with_the_one_that_may_be_meant(tmp_path: Path) -> None:

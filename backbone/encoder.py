@@ -1,11 +1,12 @@
 """Packed encoder: every linear layer sees one [N, H] matrix, attention stays within each row.
 
-On a CPU attention runs row by row: no work for padding, and no row depends on the others. On a GPU it runs once, over
-rows padded to a rectangle, since many small kernels cost more there than the padding; the linear layers stay packed.
+On a CPU attention runs row by row: no work for padding, and no row depends on the others. On a GPU it runs once per
+group of rows of about one length, padded to a rectangle: many small kernels cost more there than the padding. The
+linear layers stay packed.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +66,7 @@ class RowByRow:
     def __init__(self, lengths: Sequence[int], bias: EncoderBias, drop: RowsDropout | None = None) -> None:
         self._drop = drop
         self._lengths = list(lengths)
-        self._biases = [bias.for_length(length) for length in lengths]  # B × [heads, L_i, L_i]
+        self._biases = bias.for_lengths(lengths)  # B × [heads, L_i, L_i]
 
     def __call__(self, qkv: Tensor) -> Tensor:
         """[N, 3, heads, d] → [N, heads·d]."""
@@ -79,22 +80,48 @@ class RowByRow:
 
 
 class Padded:
-    """Attention with one kernel call for all rows, padded to the longest; padded keys are masked, queries dropped."""
+    """Attention with one kernel call per group of rows, padded to the group's longest row.
+
+    A row is less than half padding: its group holds rows between a power of two and the next. One long row among many
+    short ones would otherwise make a mask of rows × heads × longest².
+    """
 
     def __init__(self, lengths: Sequence[int], bias: EncoderBias, *, device: torch.device) -> None:
-        longest = max(lengths)
-        sizes = torch.tensor(lengths, device=device)
-        columns = torch.arange(longest, device=device)
-        self._real = columns[None, :] < sizes[:, None]  # [B, L]
-        starts = sizes.cumsum(0) - sizes
-        self._places = (starts[:, None] + columns[None, :]).where(self._real, starts[:, None])  # [B, L] into N
-        padding = ~self._real[:, None, None, :]
-        self._bias = bias.for_length(longest)[None].masked_fill(padding, float("-inf"))  # [B, heads, L, L]
+        groups: dict[int, list[int]] = {}
+        for row, length in enumerate(lengths):
+            groups.setdefault((length - 1).bit_length(), []).append(row)
+        offsets = [0, *accumulate(lengths)]
+        self._groups = [
+            _Rectangle([lengths[row] for row in rows], [offsets[row] for row in rows], bias, device=device)
+            for rows in groups.values()
+        ]
 
     def __call__(self, qkv: Tensor) -> Tensor:
         """[N, 3, heads, d] → [N, heads·d]."""
+        mixed = qkv.new_empty(len(qkv), qkv.shape[2] * qkv.shape[3])
+        for group in self._groups:
+            mixed = mixed.index_copy(0, group.positions, group.attend(qkv))
+        return mixed
+
+
+class _Rectangle:
+    """Rows of one group, padded to the longest; padded keys are masked, padded queries dropped."""
+
+    def __init__(self, lengths: list[int], starts: list[int], bias: EncoderBias, *, device: torch.device) -> None:
+        longest = max(lengths)
+        sizes, firsts = torch.tensor(lengths, device=device), torch.tensor(starts, device=device)
+        columns = torch.arange(longest, device=device)
+        self._real = columns[None, :] < sizes[:, None]  # [B, L]
+        self._places = (firsts[:, None] + columns[None, :]).where(self._real, firsts[:, None])  # [B, L] into N
+        padding = ~self._real[:, None, None, :]
+        self._bias = bias.for_lengths([longest])[0][None].masked_fill(padding, float("-inf"))  # [B, heads, L, L]
+        self.positions = self._places[self._real]
+        """Positions of the rows' tokens in N, in the order of the rows."""
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        """[N, 3, heads, d] → [tokens of the group, heads·d]."""
         rows = qkv.index_select(0, self._places.flatten())
         rows = rows.view(*self._places.shape, *qkv.shape[1:])  # [B, L, 3, heads, d]
         query, key, value = rows.permute(2, 0, 3, 1, 4).unbind(0)  # [B, heads, L, d] each
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self._bias, scale=1.0)
-        return mixed.transpose(1, 2).flatten(2)[self._real]  # [N, heads·d], in the rows' order
+        return mixed.transpose(1, 2).flatten(2)[self._real]

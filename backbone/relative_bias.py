@@ -12,6 +12,8 @@ from torch import Tensor
 
 from backbone.trie import LabelTrie
 
+_KEPT_LENGTH = 512
+"""Longest row whose bias is kept (8.4 MB at 8 heads)."""
 _KEPT_NODES = 256
 """Largest trie whose bias over all nodes is cached (1.5 MB at 6 heads)."""
 
@@ -38,33 +40,35 @@ def relative_buckets(
 
 
 class EncoderBias:
-    """Encoder bias for any row length, from one table that grows by doubling.
+    """Encoder bias for any row length. Only that of rows up to `_KEPT_LENGTH` tokens is kept.
 
-    The bias depends only on the distance, so the bias of L tokens is the top left L × L corner of a longer one.
+    The bias depends only on the distance, so the bias of L tokens is the top left L × L corner of a longer one. A
+    longer row's lives as long as its batch: it takes as much memory as the row's attention scores of one layer.
     """
 
     def __init__(self, table: Tensor, *, num_buckets: int, max_distance: int) -> None:
         self._table = table  # [buckets, heads]
         self._num_buckets, self._max_distance = num_buckets, max_distance
-        self._largest = self._compute(128)  # [heads, L, L]
+        self._kept = self._compute(128)  # [heads, L, L]
 
-    def for_length(self, length: int) -> Tensor:
-        """Return the bias of a row of `length` tokens, [heads, length, length]: a read-only view."""
-        if length > self._largest.shape[1]:
-            self._largest = self._compute(1 << (length - 1).bit_length())
-        return self._largest[:, :length, :length]
+    def for_lengths(self, lengths: Sequence[int]) -> list[Tensor]:
+        """Return the bias of each row, [heads, length, length]: read-only views, of one tensor for all long rows."""
+        longest = max(lengths)
+        if self._kept.shape[1] < min(longest, _KEPT_LENGTH):
+            self._kept = self._compute(min(_KEPT_LENGTH, 1 << (longest - 1).bit_length()))
+        widest = self._kept if longest <= self._kept.shape[1] else self._compute(longest)
+        return [(self._kept if length <= self._kept.shape[1] else widest)[:, :length, :length] for length in lengths]
 
-    # cached for later calls, which may need gradients
+    # kept for later calls, which may need gradients
     @torch.inference_mode(mode=False)
     def _compute(self, length: int) -> Tensor:
-        positions = torch.arange(length, device=self._table.device)
+        positions = torch.arange(1 - length, length, device=self._table.device)
         buckets = relative_buckets(
-            positions[None, :] - positions[:, None],
-            bidirectional=True,
-            num_buckets=self._num_buckets,
-            max_distance=self._max_distance,
+            positions, bidirectional=True, num_buckets=self._num_buckets, max_distance=self._max_distance
         )
-        return self._table[buckets].permute(2, 0, 1).contiguous()  # [heads, L, L]
+        by_distance = self._table[buckets].T.contiguous()  # [heads, 2·L − 1]
+        # row i of the bias is the window of L distances that starts at L − 1 − i
+        return by_distance.unfold(1, length, 1).flip(1)  # [heads, L, L]
 
 
 class TreeBias:

@@ -10,7 +10,7 @@ from transformers import T5ForConditionalGeneration
 
 from backbone import Backbone, PackedRow, load, pack
 from backbone.encoder import Padded, RowByRow
-from backbone.relative_bias import EncoderBias
+from backbone.relative_bias import EncoderBias, relative_buckets
 from verification.reference import reference_log_probs
 
 
@@ -160,10 +160,29 @@ def test_the_forward_that_serves_and_the_one_that_trains_are_the_same_function(
     torch.testing.assert_close(serves, trains, atol=1e-5, rtol=1e-5)
 
 
+def test_one_long_row_makes_no_large_mask_for_the_others_and_leaves_no_memory_behind() -> None:
+    bias = EncoderBias(torch.randn(32, 3), num_buckets=32, max_distance=128)
+    lengths = [2_058, *[20] * 100]
+    padded = Padded(lengths, bias, device=torch.device("cpu"))
+    assert sum(group._bias.untyped_storage().nbytes() for group in padded._groups) < 2 * 3 * 2_058**2 * 4
+    RowByRow(lengths, bias)
+    assert bias._kept.untyped_storage().nbytes() <= 3 * 512**2 * 4
+
+
+def test_a_bias_is_that_of_every_pair_of_positions() -> None:
+    table = torch.randn(32, 3)
+    bias = EncoderBias(table, num_buckets=32, max_distance=128)
+    for length in (1, 7, 128, 129, 511, 700):
+        (found,) = bias.for_lengths([length])
+        at = torch.arange(length)
+        buckets = relative_buckets(at[None] - at[:, None], bidirectional=True, num_buckets=32, max_distance=128)
+        assert torch.equal(found, table[buckets].permute(2, 0, 1))
+
+
 def test_padded_attention_is_the_same_as_row_by_row() -> None:
     generator = torch.Generator().manual_seed(0)
     bias = EncoderBias(torch.randn(32, 3, generator=generator), num_buckets=32, max_distance=128)
-    for lengths in ([5], [1, 1, 1], [7, 40, 1, 23], [64, 3]):
+    for lengths in ([5], [1, 1, 1], [7, 40, 1, 23], [64, 3], [33, 600, 64, 2, 1, 5]):
         qkv = torch.randn(sum(lengths), 3, 3, 8, generator=generator)
         padded = Padded(lengths, bias, device=torch.device("cpu"))
         torch.testing.assert_close(padded(qkv), RowByRow(lengths, bias)(qkv), atol=1e-5, rtol=1e-5)

@@ -1,6 +1,5 @@
 """Evaluating an adapter on labelled rows: one that was just trained, and the bundled one."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest

@@ -67,6 +67,27 @@ def from_peft_files(files: Files, *, task: TaskSpec, backbone: BackboneRef) -> P
     return PromptAdapter(_read_prompt(files), Manifest(task=task, backbone=backbone, provenance=provenance))
 
 
+def stated_backbone(files: Files) -> tuple[object, object]:
+    """Return the base model and its revision as `adapter_config.json` names them; None where it names none."""
+    config = _read_json(files, CONFIG)
+    return config.get("base_model_name_or_path") or None, config.get("revision") or None
+
+
+def check_stated_backbone(files: Files) -> None:
+    """Refuse an adapter whose `adapter_config.json` names another backbone than its `superpos.json`.
+
+    For files that `from_files` accepts. PEFT would load them for the one, and a server for the other.
+
+    Raises:
+        InvalidAdapter: the names or the revisions differ
+    """
+    known = _read_json(files, MANIFEST)["backbone"]
+    stated = dict(zip(("base_model_name_or_path", "revision"), stated_backbone(files), strict=True))
+    for key, expected in zip(stated, (known["id"], known["revision"]), strict=True):
+        if stated[key] not in (None, expected):
+            raise InvalidAdapter(f"{CONFIG}: {key}", repr(stated[key]), f"{expected!r}, as in {MANIFEST}, or null")
+
+
 def write_folder(folder: Path, files: Files) -> None:
     """Replace the adapter in a folder; unrelated files stay.
 

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 PANEL = "Backbone"
 
+DEFAULT_BACKBONE = "embedded"
 BackboneOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         envvar="SUPERPOS_BACKBONE",
         rich_help_panel=PANEL,
-        help="'embedded', a directory, or a Hugging Face model id such as google/flan-t5-small.",
+        help="'embedded', a directory, or a Hugging Face model id such as google/flan-t5-small. (default: embedded)",
     ),
 ]
 RevisionOption = Annotated[
@@ -74,6 +75,8 @@ class BackboneOptions:
     device: str = "cpu"
     threads: int | None = None
     precision: "Precision" = "fp32"
+    is_named: bool = True
+    """By the user, in an option or the environment, and not by default."""
 
 
 def backbone_options(
@@ -94,7 +97,7 @@ def backbone_options(
         "threads": (ThreadsOption, None),
     }
     options: dict[str, tuple[object, object]] = {
-        "backbone": (source, "embedded"),
+        "backbone": (source, None),
         **{name: option for name, option in optional.items() if name in more},
         "cache_dir": (CacheOption, None),
         "revision": (RevisionOption, None),
@@ -133,12 +136,16 @@ def backbone_source(options: BackboneOptions) -> "BackboneSource":
     )
 
 
-def _options(*, cache_dir: Path | None, precision: str = "fp32", **others: Any) -> BackboneOptions:
+def _options(
+    *, backbone: str | None, cache_dir: Path | None, precision: str = "fp32", **others: Any
+) -> BackboneOptions:
     if precision == "fp16":
         raise CommandError("--precision is 'fp16': T5's activations overflow it; expected fp32 or bf16")
     if precision not in ("fp32", "bf16"):
         raise CommandError(f"--precision is {precision!r}, expected fp32 or bf16")
     return BackboneOptions(
+        backbone=backbone or DEFAULT_BACKBONE,
+        is_named=backbone is not None,
         cache_dir=cache_dir or platformdirs.user_cache_path("superpos"),
         precision="bf16" if precision == "bf16" else "fp32",
         **others,

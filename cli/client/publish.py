@@ -6,6 +6,7 @@ from pathlib import Path
 
 from adapters.atomic_files import describe_oserror
 from adapters.errors import AdapterError
+from adapters.files import check_stated_backbone, from_files
 from cli.client.targets import Target, open_target
 from cli.console import CommandError, err, out
 from cli.resume import without_credentials
@@ -18,7 +19,13 @@ def check_target(location: str, key: str | None) -> None:
 
 
 def publish(target: Target, task: str, files: Mapping[str, bytes], aliases: Sequence[str] | None) -> None:
-    """Publish an adapter's files as the next version of a task, and print the result."""
+    """Publish an adapter's files as the next version of a task, and print the result.
+
+    Raises:
+        InvalidAdapter: the files are invalid, or name two backbones
+    """
+    from_files(files)
+    check_stated_backbone(files)
     done = target.publish(task, files, aliases)
     moved = f"only {', '.join(aliases)} moved" if aliases else "nothing changed"
     state = "published" if done.created else f"already published, {moved}:"

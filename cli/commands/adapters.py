@@ -1,6 +1,7 @@
 """`superpos push | list | alias | history | export | import`: adapters in folders, registries and servers."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +9,17 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from adapters.adapter import BackboneRef
-from adapters.files import MANIFEST, from_files, from_peft_files, read_folder, to_files, write_folder
+from adapters.adapter import BackboneRef, PromptAdapter
+from adapters.files import (
+    CONFIG,
+    MANIFEST,
+    from_files,
+    from_peft_files,
+    read_folder,
+    stated_backbone,
+    to_files,
+    write_folder,
+)
 from adapters.names import Ref
 from adapters.registry.protocol import Change, Traffic
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
@@ -134,22 +144,62 @@ def import_folder(
 ) -> None:
     """Publish a PEFT prompt-tuning folder. An exported folder keeps its digest; one from PEFT needs a task file.
 
-    PEFT does not record the backbone's weights: a prompt from PEFT is taken to be trained on the given backbone.
+    The prompt must be of the given backbone: the folder's files name it, and an exported folder has its fingerprint.
 
     \b
         superpos import ./sst2-v3 sst2
         superpos import ./peft-run sst2 --task-file sst2.yaml --backbone google/flan-t5-small
     """
     files = read_folder(folder)
-    if MANIFEST not in files:
-        if task_file is None:
-            raise CommandError(f"{folder} has no {MANIFEST}: give the template and labels with --task-file")
-        spec = read_task_file(task_file).spec
-        loaded = load_backbone(backbone)
-        adapter = from_peft_files(files, task=spec, backbone=BackboneRef(**asdict(loaded.identity)))
-        adapter.check_backbone(fingerprint=loaded.identity.fingerprint, width=loaded.width)
-        files = to_files(adapter)
+    if MANIFEST in files:
+        _check_exported(folder, from_files(files), task_file, backbone)
+    else:
+        files = _from_peft(folder, files, task_file, backbone)
     publish(open_target(to, key, create=True), task, files, _aliases(alias, no_alias))
+
+
+def _check_exported(folder: Path, adapter: PromptAdapter, task_file: Path | None, backbone: BackboneOptions) -> None:
+    """Refuse a task file or a backbone that contradicts the folder's `superpos.json`."""
+    if task_file is not None and read_task_file(task_file).spec != adapter.spec:
+        raise CommandError(
+            f"{folder} has its own template and labels in {MANIFEST}, which are not those of {task_file}; "
+            "import it without --task-file"
+        )
+    if backbone.is_named and backbone.backbone != adapter.manifest.backbone.id:
+        loaded = load_backbone(backbone)
+        adapter.check_backbone(fingerprint=loaded.identity.fingerprint, width=loaded.width)
+
+
+def _from_peft(
+    folder: Path, files: Mapping[str, bytes], task_file: Path | None, backbone: BackboneOptions
+) -> dict[str, bytes]:
+    """Make an adapter of a folder that PEFT wrote, for the backbone that the folder names."""
+    if task_file is None:
+        raise CommandError(f"{folder} has no {MANIFEST}: give the template and labels with --task-file")
+    spec = read_task_file(task_file).spec
+    loaded = load_backbone(backbone)
+    adapter = from_peft_files(files, task=spec, backbone=BackboneRef(**asdict(loaded.identity)))
+    adapter.check_backbone(fingerprint=loaded.identity.fingerprint, width=loaded.width)
+    name, revision = stated_backbone(files)
+    edit = f"if that is the same model, write its name into {folder / CONFIG}"
+    if name is not None and not _is_same_source(name, backbone.backbone):
+        raise CommandError(
+            f"{folder} says that its prompt was trained for {name!r}, and the backbone is {backbone.backbone!r}; "
+            f"name the prompt's own with --backbone, or {edit}"
+        )
+    if revision not in (None, loaded.identity.revision, backbone.revision or "main"):
+        raise CommandError(
+            f"{folder} says that its prompt was trained for revision {revision!r} of {name!r}, and the backbone's is "
+            f"{loaded.identity.revision!r}; name the prompt's own with --revision, or {edit}"
+        )
+    return to_files(adapter)
+
+
+def _is_same_source(stated: object, given: str) -> bool:
+    """Return whether two names are equal, or lead to one folder of this machine."""
+    if not isinstance(stated, str) or stated == given:
+        return stated == given
+    return Path(stated).is_dir() and Path(given).is_dir() and Path(stated).samefile(given)
 
 
 def _aliases(alias: list[str] | None, no_alias: bool) -> list[str] | None:

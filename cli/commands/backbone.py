@@ -10,9 +10,11 @@ from cli.console import out
 
 app = typer.Typer(no_args_is_help=True, help="Prepare or inspect the frozen model.")
 
-_SOURCE_HELP = "'embedded', a directory, or a Hugging Face model id."
-SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP)]
-SourceOption = Annotated[str, typer.Option("--source", "--backbone", envvar="SUPERPOS_BACKBONE", help=_SOURCE_HELP)]
+_SOURCE_HELP = "'embedded', a directory, or a Hugging Face model id. (default: embedded)"
+SourceArgument = Annotated[str | None, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP)]
+SourceOption = Annotated[
+    str | None, typer.Option("--source", "--backbone", envvar="SUPERPOS_BACKBONE", help=_SOURCE_HELP)
+]
 
 
 @app.command()

@@ -110,7 +110,7 @@ def evaluate(
         out.print(line)
     _print_calibration(evaluation, abstain_precision)
     if record:
-        where = record_adapter(folder, evaluation.adapter)
+        where = record_adapter(folder, evaluation.adapter, measured=adapter.digest)
         out.print(f"{where} {evaluation.adapter.digest}")
 
 

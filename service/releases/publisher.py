@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from adapters import InvalidAdapter, Publication, Ref, Registry
+from adapters.files import check_stated_backbone
 from adapters.names import check_publication
-from service.catalog.adapter_cache import AdapterCache
+from service.catalog.adapter_cache import AdapterCache, LoadedAdapter
 from service.errors import InferenceFailed
 from service.inference.classifier import Classifier
 from service.releases.preconditions import Preconditions
@@ -44,7 +45,7 @@ class Publisher:
             RegistryUnavailable: the registry cannot be written, or has lost what it held
         """
         check_publication(tenant, task, aliases)
-        adapter = await asyncio.to_thread(self._adapters.parse, files)
+        adapter = await asyncio.to_thread(self._parse, files)
         digest = adapter.digest
         if expected is not None and digest != expected:
             raise InvalidAdapter("digest", digest, expected)
@@ -57,6 +58,11 @@ class Publisher:
             return await self._writer.write(
                 lambda registry: registry.publish(tenant, task, files, digest=digest, actor=actor, aliases=aliases)
             )
+
+    def _parse(self, files: Mapping[str, bytes]) -> LoadedAdapter:
+        adapter = self._adapters.parse(files)
+        check_stated_backbone(files)
+        return adapter
 
     async def delete(self, tenant: str, task: str, version: int, *, conditions: Preconditions, actor: str) -> None:
         """Delete a version.

@@ -67,6 +67,10 @@ def _without_task_type(files: Files) -> Files:
     return files | {CONFIG: json.dumps(config).encode()}
 
 
+def _other_base_model(files: Files) -> Files:
+    return files | {CONFIG: json.dumps(json.loads(files[CONFIG]) | {"base_model_name_or_path": "google/t5"}).encode()}
+
+
 def _format_attack(files: Files) -> Files:
     manifest = json.loads(files[MANIFEST])
     manifest["task"]["template"] = "{sentence.__class__}"
@@ -90,6 +94,7 @@ def _same_tokens(files: Files) -> Files:
         (_nan, ["nan at [3, 4]", "finite"]),
         (lambda files: _with_prompt(files, np.zeros((200, 32), np.float32)), ["200", "1 to 100"]),
         (_other_fingerprint, ["fingerprint", "sha256:abab"]),
+        (_other_base_model, ["base_model_name_or_path", "'google/t5'", MANIFEST]),
         (_without_task_type, ["task_type", "nothing", "SEQ_2_SEQ_LM"]),
         (_format_attack, ["template", "{sentence.__class__}"]),
         (_same_tokens, ["label words"]),

@@ -6,7 +6,8 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from adapters.adapter import PromptAdapter
-from adapters.files import CARD, read_folder, to_files, write_folder
+from adapters.errors import InvalidAdapter
+from adapters.files import CARD, from_files, read_folder, to_files, write_folder
 from training.runs.adapter_folder import adapter_folder
 from training.scoring.bootstrap import Interval, read_intervals
 from training.scoring.calibration import calibration_told
@@ -89,10 +90,20 @@ def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
     )
 
 
-def record_adapter(folder: Path, adapter: PromptAdapter) -> Path:
-    """Replace the adapter in a folder, and its card's part about calibration; returns the adapter's folder."""
+def record_adapter(folder: Path, adapter: PromptAdapter, *, measured: str) -> Path:
+    """Replace the adapter in a folder, and its card's part about calibration; returns the adapter's folder.
+
+    Args:
+        measured: digest of the adapter that the results are of
+
+    Raises:
+        InvalidAdapter: the folder holds another adapter by now
+    """
     where = adapter_folder(folder)
-    card = read_folder(where).get(CARD, b"").decode()
+    files = read_folder(where)
+    if (found := from_files(files).digest) != measured:
+        raise InvalidAdapter(f"adapter in {where}", found, f"{measured}, which was evaluated; evaluate it again")
+    card = files.get(CARD, b"").decode()
     write_folder(where, to_files(adapter, card=recalibrated_card(card, adapter)))
     return where
 

@@ -1,7 +1,7 @@
 """A training run from its plan to its folder: prepare the rows and the method, begin the folder, finish the run."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,7 +129,9 @@ def begin(
         InvalidCheckpoint: the folder holds a run that was asked for something else
     """
     plan, folder, job = prepared.plan, prepared.folder, prepared.job
-    folder.write_arguments(plan.task, plan.arguments, described=_described(backbone, plan, prepared.rows))
+    folder.write_arguments(
+        plan.task, plan.arguments, described=_described(backbone, plan, prepared.rows, prepared.sources)
+    )
     board = TensorBoard(folder.path, lr=plan.arguments.lr) if plan.tensorboard else None
     recorder = RunRecorder(folder, job.method, prepared.rows.train, board=board)
 
@@ -149,13 +151,14 @@ def begin(
     return replace(prepared, job=job, recorder=recorder)
 
 
-def _described(backbone: Backbone, plan: RunPlan, rows: RunRows) -> dict[str, object]:
+def _described(backbone: Backbone, plan: RunPlan, rows: RunRows, sources: Sequence[PromptAdapter]) -> dict[str, object]:
     """Describe the run for `run.json`, which also holds the task and the arguments."""
     return {
         "split": plan.split,
         "limit": plan.limit,
         "data": rows.described,
         "backbone": asdict(backbone.identity),
+        "sources": [source.digest for source in sources],
         "precision": plan.precision,
         "environment": environment(backbone.device),
         "command": train_command(

@@ -8,6 +8,7 @@ from pathlib import Path
 from backbone import Backbone
 from training.data.splits import Split
 from training.loop.events import EvalEvent
+from training.runs.adapter_folder import read_sources
 from training.runs.task_rows import TaskRows
 from training.sweeping.folder import SweepFolder
 from training.sweeping.stacks import SweepTask
@@ -38,7 +39,8 @@ def read_sweep_task(
     """
     plan.space.check(plan.fixed, vocab_size=backbone.weights.embedding.shape[0])
     rows = TaskRows(backbone, task).divided(split=split, seed=plan.fixed.seed, limit=limit)
-    return SweepTask(task, rows, split, limit)
+    sources = tuple(source.digest for source in read_sources(backbone, plan.fixed.sources))
+    return SweepTask(task, rows, split, limit, sources)
 
 
 @contextmanager

@@ -26,6 +26,8 @@ class SweepTask:
     rows: RunRows
     split: Split
     limit: int | None
+    sources: tuple[str, ...] = ()
+    """Digests of the adapters that the trials start from."""
 
     def plan(self, trial: Trial, folder: Path) -> RunPlan:
         """Plan a trial as a run."""

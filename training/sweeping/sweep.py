@@ -45,7 +45,8 @@ def described(plan: SweepPlan, task: SweepTask, *, fingerprint: str) -> dict[str
     asked = asdict(plan)
     del asked["trials"], asked["parallel"]
     rows = {"split": task.split, "limit": task.limit, "data": task.rows.described}
-    return {"task": identity_fields(task.task.model_dump(mode="json")), **asked, **rows, "backbone": fingerprint}
+    starts = {"backbone": fingerprint, "sources": list(task.sources)}
+    return {"task": identity_fields(task.task.model_dump(mode="json")), **asked, **rows, **starts}
 
 
 @dataclass(frozen=True, slots=True)

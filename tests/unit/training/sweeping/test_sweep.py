@@ -182,6 +182,11 @@ def test_a_folder_of_another_sweep_is_refused(tiny: Backbone, task: TaskFile, tm
     ):
         pass
     with (
+        pytest.raises(InvalidArguments, match=r"another sweep: sources is \[\] there, \['sha256:1'\]"),
+        sweep_in(folder, dataclasses.replace(subject, sources=("sha256:1",)), resume=True),
+    ):
+        pass
+    with (
         pytest.raises(InvalidArguments, match="holds no sweep to resume"),
         sweep_in(tmp_path / "none", subject, resume=True),
     ):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
 from adapters.calibration import Calibration
-from adapters.errors import InvalidAdapter
+from adapters.errors import InvalidAdapter, NotValidatedInInt8
 from adapters.names import DIGEST_PATTERN
 from adapters.profile import ValidationProfile
 from adapters.task import TaskSpec
@@ -139,12 +139,17 @@ class PromptAdapter:
         """Reject an adapter that was not validated in int8, or whose labels differ there too often.
 
         Raises:
-            InvalidAdapter: with the label agreement, or that it was not measured
+            NotValidatedInInt8: with the label agreement, or that it was not measured
         """
         found = self.manifest.provenance.metrics.get(INT8_LABEL_AGREEMENT)
         if found is None or found < MIN_INT8_LABEL_AGREEMENT:
-            value = "not measured (superpos evaluate --int8 --record measures it)" if found is None else found
-            raise InvalidAdapter("label agreement of int8 with fp32", value, f"at least {MIN_INT8_LABEL_AGREEMENT}")
+            raise NotValidatedInInt8(
+                "label agreement of int8 with fp32",
+                "not measured" if found is None else found,
+                f"at least {MIN_INT8_LABEL_AGREEMENT}; measure it with 'superpos evaluate <folder> <task>.yaml --int8 "
+                "--record' and push the folder again, or serve with --precision fp32, or, regardless of it, with "
+                "SUPERPOS_FORCE_PRECISION=true",
+            )
 
 
 def _check_prompt(prompt: NDArray[np.float32]) -> None:

@@ -48,6 +48,10 @@ class InvalidAdapter(AdapterError):
         self.check, self.value, self.expected = check, value, expected
 
 
+class NotValidatedInInt8(InvalidAdapter):
+    """An adapter whose labels in int8 were not compared with those in fp32, or differ too often."""
+
+
 class RegistryError(AdapterError):
     """Base of a registry's errors."""
 

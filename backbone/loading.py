@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,11 @@ _PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 """Tokenizer classes that are their `tokenizer.json` and nothing more."""
 
 _DIMENSIONS = {"d_model", "d_kv", "d_ff", "num_layers", "num_heads", "vocab_size"}
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_EXPECTED = (
+    f"expected {EMBEDDED!r}, a directory in the format of transformers, or a model id such as google/flan-t5-small"
+)
 
 _Checkpoint = tuple[dict[str, Any], dict[str, Tensor], str]
 """The content of `config.json`, the tensors by name, the content of `tokenizer.json`."""
@@ -138,23 +144,28 @@ def _from_folder(folder: Path) -> _Checkpoint | None:
 
 def _from_transformers(source: str, revision: str | None, offline: bool) -> _Checkpoint:
     """Read any source that `transformers` can load."""
+    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
+        raise BackboneNotFound(f"cannot load {source!r}: the directory has no config.json; {_EXPECTED}")
+    if not Path(source).exists() and not _HUB_ID.fullmatch(source):
+        raise BackboneNotFound(f"cannot load {source!r}: no such directory; {_EXPECTED}")
     from transformers import AutoConfig, AutoTokenizer, T5Config, T5ForConditionalGeneration  # noqa: PLC0415
     from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 
-    where = {"revision": revision, "local_files_only": offline}
+    options = {"revision": revision, "local_files_only": offline}
     # `transformers` warns about tied heads although it follows the checkpoint
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        config = AutoConfig.from_pretrained(source, **where)
+        config = AutoConfig.from_pretrained(source, **options)
         if not isinstance(config, T5Config):
             raise UnsupportedBackbone(f"{source!r} is a {config.model_type!r} model, expected 't5'")
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, **where)
+        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, **options)
         model, report = T5ForConditionalGeneration.from_pretrained(
-            source, config=config, dtype=torch.float32, output_loading_info=True, **where
+            source, config=config, dtype=torch.float32, output_loading_info=True, **options
         )
     except (OSError, ValueError, SafetensorError) as exc:
-        raise BackboneNotFound(f"cannot load {source!r}: {_first_line(exc)}") from exc
+        where = "" if Path(source).exists() else "it is not a directory here, and as a model id of the Hub: "
+        raise BackboneNotFound(f"cannot load {source!r}: {where}{_first_line(exc)}; {_EXPECTED}") from exc
     if report["missing_keys"] or report["mismatched_keys"]:
         wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
         raise UnsupportedBackbone(f"{source!r} lacks tensors of a T5 or has them in a wrong shape: {wrong[:5]}")

@@ -1,21 +1,39 @@
 """Options that several commands share, and those generated from the training arguments."""
 
+import os
 from collections.abc import Callable, Collection
 from typing import Annotated, Any, get_args
 
 import typer
 
-from cli.console import print_table
+from cli.console import CommandError, print_table
 from cli.option_group import Command, option_group
 from training.config.arguments import ARGUMENTS, TYPES, default_of
 from training.config.choices import MethodName
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 
-ServerOption = Annotated[str, typer.Option(envvar="SUPERPOS_SERVER", help="URL of the server.")]
-_TARGET = "URL of a server (http://…), path of a SQLite registry, or URL of a Redis registry (redis://…)."
-ToOption = Annotated[str, typer.Option("--to", envvar="SUPERPOS_SERVER", help=_TARGET)]
-FromOption = Annotated[str, typer.Option("--from", envvar="SUPERPOS_SERVER", help=_TARGET)]
+
+def _default_server(context: typer.Context, parameter: typer.CallbackParam, value: str) -> str:
+    """Return the server that `superpos serve` starts in this environment, unless the user names another."""
+    source = context.get_parameter_source(str(parameter.name))
+    if source is None or source.name != "DEFAULT":
+        return value
+    host, port = os.environ.get("SUPERPOS_HOST", ""), os.environ.get("SUPERPOS_PORT", "8080")
+    if not port.isdecimal():
+        raise CommandError(f"SUPERPOS_PORT is {port!r}, expected a number; or name the server with SUPERPOS_SERVER")
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - such a server listens on loopback too
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+_PORT = "Without it, the port in SUPERPOS_PORT is used."
+_TARGET = f"URL of a server (http://…), path of a SQLite registry, or URL of a Redis registry (redis://…). {_PORT}"
+ServerOption = Annotated[
+    str, typer.Option(envvar="SUPERPOS_SERVER", callback=_default_server, help=f"URL of the server. {_PORT}")
+]
+ToOption = Annotated[str, typer.Option("--to", envvar="SUPERPOS_SERVER", callback=_default_server, help=_TARGET)]
+FromOption = Annotated[str, typer.Option("--from", envvar="SUPERPOS_SERVER", callback=_default_server, help=_TARGET)]
 KeyOption = Annotated[
     str | None,
     typer.Option(

@@ -20,7 +20,8 @@ ServiceError
 ├── Misdirected         the server does not serve the Host header's name
 ├── QuotaExceeded       the tenant's storage quota is reached
 ├── InvalidRequest      well-formed JSON with impossible content
-└── BackboneMismatch    the adapter belongs to another backbone than the one served
+├── BackboneMismatch    the adapter belongs to another backbone than the one served
+└── PrecisionNotValidated the server runs in int8, where the adapter was not validated
 """
 
 from typing import Literal, get_args
@@ -127,3 +128,7 @@ class InvalidRequest(ServiceError):
 
 class BackboneMismatch(ServiceError):
     """The adapter was trained for another backbone than the one served."""
+
+
+class PrecisionNotValidated(ServiceError):
+    """The server runs in int8, and the adapter's labels were not compared with fp32, or differ too often."""

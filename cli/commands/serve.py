@@ -156,7 +156,9 @@ def _listen(settings: Settings) -> socket.socket:
         return reserve(settings.host, settings.port)
     except OSError as exc:
         where = f"{settings.host}:{settings.port}"
-        raise CommandError(f"cannot listen on {where}: {exc.strerror}; choose another port with --port") from exc
+        raise CommandError(
+            f"cannot listen on {where}: {exc.strerror}; choose another port with --port or SUPERPOS_PORT"
+        ) from exc
 
 
 def bound_kernel_caches() -> None:

@@ -16,11 +16,11 @@ import structlog
 from numpy.typing import NDArray
 
 from adapters import Change, PromptAdapter, Registry
-from adapters.errors import AdapterError, InvalidAdapter
+from adapters.errors import AdapterError, InvalidAdapter, NotValidatedInInt8
 from adapters.files import from_files
 from adapters.template import Template
 from backbone import Backbone, BackboneError, Frame, LabelTrie
-from service.errors import BackboneMismatch, ServiceError
+from service.errors import BackboneMismatch, PrecisionNotValidated, ServiceError
 
 _MAX_LOADS = 32
 """Concurrent loads; more than the number of calls that reach a hung registry before it is noticed."""
@@ -106,7 +106,8 @@ class AdapterCache:
 
         Raises:
             NotFound: the registry no longer has it
-            BackboneMismatch: it was trained for another backbone, or not validated in this one's precision
+            BackboneMismatch: it was trained for another backbone
+            PrecisionNotValidated: the server runs in int8, and the adapter's labels were not compared in it
             RegistryUnavailable: it is not in memory and the registry cannot be read
         """
         adapter = self._loaded.get(digest)
@@ -138,6 +139,8 @@ class AdapterCache:
         files: Mapping[str, bytes] = self._registry.get(digest)
         try:
             return self.parse(files)
+        except NotValidatedInInt8 as exc:
+            raise PrecisionNotValidated(f"adapter {digest} is not validated in this server's int8: {exc}") from exc
         except InvalidAdapter as exc:
             raise BackboneMismatch(f"adapter {digest} cannot run on this server: {exc}") from exc
 

@@ -40,7 +40,7 @@ class Classifier:
         """Answer all items by one version, or none.
 
         Raises:
-            NotFound, Conflict, BackboneMismatch: the ref cannot be served
+            NotFound, Conflict, BackboneMismatch, PrecisionNotValidated: the ref cannot be served
             InvalidRow, TextTooLong: an item does not fit its task; the message says which
             QueueFull, DeadlineExceeded, InferenceFailed, NotReady
         """

@@ -55,7 +55,7 @@ def test_a_server_in_int8_refuses_what_was_not(
     assert exact.classify("task", "a film").status_code == 200
     server = serve(precision="int8")  # the same registry
     refused = server.classify("task", "a film")
-    check_problem(refused, 409, "backbone_mismatch", "at least 0.98")
+    check_problem(refused, 409, "precision_not_validated", "at least 0.98")
     assert said in refused.json()["detail"]
     forced = serve(precision="int8", force_precision=True)
     assert forced.classify("task", "a film").status_code == 200

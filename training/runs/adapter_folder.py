@@ -69,4 +69,5 @@ def _run_without_adapter(folder: Path) -> tuple[str, str]:
         return f"a run whose {RUN} cannot be read", "a run with an adapter"
     if method in WITHOUT_ADAPTER:
         return f"a run of method {method!r}: {WITHOUT_ADAPTER[method]}", "a method that leaves an adapter"
-    return "an unfinished run", "a finished one; resume it with superpos train --resume"
+    resume = f"repeat the command that began it with '--out {folder} --resume'"
+    return "an unfinished run", f"a finished one; {resume}"

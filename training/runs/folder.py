@@ -41,10 +41,12 @@ class RunFolder:
         if not resume and generations(path):
             raise InvalidArguments(
                 f"{path} holds an unfinished run; resume it with --resume, choose another folder with --out, "
-                "or remove it"
+                "or remove the folder"
             )
         if not resume and ((path / ADAPTER).exists() or (path / RESULT).exists()):
-            raise InvalidArguments(f"{path} already holds a run; choose another folder with --out, or remove it")
+            raise InvalidArguments(
+                f"{path} already holds a run; choose another folder with --out, or remove the folder"
+            )
         above = next(folder for folder in (path, *path.parents) if folder.exists())
         if not above.is_dir():
             raise InvalidArguments(f"cannot create the run folder {path}: {above} is not a directory")

@@ -70,7 +70,10 @@ def check_same(path: Path, begun: Mapping[str, object], asked: Mapping[str, obje
         for each in differences(_identity(begun), _identity(asked))
     ]
     if found:
-        raise InvalidCheckpoint(f"cannot resume {path}: its settings differ: {'; '.join(found)}")
+        raise InvalidCheckpoint(
+            f"cannot resume {path}: its settings differ: {'; '.join(found)}; "
+            "expected those that began it, or another folder with --out and without --resume"
+        )
 
 
 def _identity(run: Mapping[str, object]) -> dict[str, object]:

@@ -3,10 +3,11 @@
 Every write is atomic and adds one `Change` to an ordered log, which servers poll and which is the audit trail.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from adapters.errors import Conflict, InvalidTraffic, NotFound
 from adapters.names import Ref
@@ -38,6 +39,18 @@ class Traffic:
 
 
 NO_TRAFFIC = Traffic()
+
+
+def known_fields(kind: type, values: Mapping[str, object]) -> dict[str, Any]:
+    """Return the values that a dataclass has fields for: during a rolling upgrade, newer servers write others too."""
+    return {field.name: values[field.name] for field in fields(kind) if field.name in values}
+
+
+def read_traffic(stored: str | None) -> Traffic | None:
+    """Read traffic from its JSON."""
+    return None if stored is None else Traffic(**known_fields(Traffic, json.loads(stored)))
+
+
 ABSENT = 0
 """The expected target of an alias that must not exist yet; no version has this number."""
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from adapters.registry.archive import TaskRecord
-from adapters.registry.protocol import NO_TRAFFIC, Change, ChangeKind, TaskInfo, Traffic, VersionInfo
+from adapters.registry.protocol import NO_TRAFFIC, Change, ChangeKind, TaskInfo, Traffic, VersionInfo, read_traffic
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -24,7 +24,7 @@ def task_record(tenant: str, task: str, fields: Mapping[str, str]) -> TaskRecord
         VersionInfo(n, fields[f"digest:{n}"], _instant(fields[f"at:{n}"]), fields[f"actor:{n}"]) for n in numbers
     )
     aliases = {name: int(version) for name, version in sorted(_family(fields, "alias"))}
-    traffic = NO_TRAFFIC if "traffic" not in fields else Traffic(**json.loads(fields["traffic"]))
+    traffic = read_traffic(fields.get("traffic")) or NO_TRAFFIC
     return TaskRecord(TaskInfo(tenant, task, versions, aliases, traffic), int(fields.get("last", 0)))
 
 
@@ -40,7 +40,7 @@ def change(entry_id: str | bytes, fields: Mapping[str, str]) -> Change:
         alias=fields.get("alias"),
         actor=fields["actor"],
         at=_instant(fields["at"]),
-        traffic=None if "traffic" not in fields else Traffic(**json.loads(fields["traffic"])),
+        traffic=read_traffic(fields.get("traffic")),
     )
 
 

@@ -7,7 +7,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from adapters.errors import NotFound
-from adapters.registry.protocol import NO_TRAFFIC, Change, ChangeKind, TaskInfo, Traffic, VersionInfo
+from adapters.registry.protocol import (
+    NO_TRAFFIC,
+    Change,
+    ChangeKind,
+    TaskInfo,
+    VersionInfo,
+    known_fields,
+    read_traffic,
+)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS tasks (
@@ -100,13 +108,13 @@ def task_info(db: sqlite3.Connection, tenant: str, task: str) -> TaskInfo:
             for row in versions
         ),
         aliases={row["alias"]: row["version"] for row in aliases},
-        traffic=NO_TRAFFIC if traffic is None else Traffic(**json.loads(traffic["traffic"])),
+        traffic=NO_TRAFFIC if traffic is None else read_traffic(traffic["traffic"]) or NO_TRAFFIC,
     )
 
 
 def to_change(row: sqlite3.Row) -> Change:
-    traffic = None if row["traffic"] is None else Traffic(**json.loads(row["traffic"]))
-    return Change(**{**dict(row), "at": datetime.fromisoformat(row["at"]), "traffic": traffic})
+    values = {**dict(row), "at": datetime.fromisoformat(row["at"]), "traffic": read_traffic(row["traffic"])}
+    return Change(**known_fields(Change, values))
 
 
 def to_row(change: Change) -> tuple[object, ...]:

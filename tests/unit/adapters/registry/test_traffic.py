@@ -1,7 +1,11 @@
 """The registry's traffic: how a task's bare name is answered, and what that keeps from being deleted."""
 
+import json
+import sqlite3
+
 import pytest
-from support.registry import Uploads
+import redis
+from support.registry import Store, Uploads
 
 from adapters import NO_TRAFFIC, Conflict, NotFound, Registry, Traffic
 
@@ -25,6 +29,27 @@ def test_traffic_is_what_was_set_last_and_nothing_at_first(two: Registry) -> Non
     assert two.describe("acme", "sst2").traffic == Traffic(shadow=2)
     two.set_traffic("acme", "sst2", NO_TRAFFIC, actor="ann")
     assert two.describe("acme", "sst2").traffic == NO_TRAFFIC
+
+
+def test_fields_that_a_newer_server_writes_are_ignored(two: Registry, store: Store) -> None:
+    two.set_traffic("acme", "sst2", HALF, actor="ann")
+    newer = json.dumps({"canary": 2, "percent": 12.5, "shadow": 1, "mirror": 7})
+    if store.place.startswith("redis"):
+        client = redis.Redis.from_url(store.place.split("?")[0])
+        for key in client.scan_iter("*"):
+            if client.type(key) == b"hash" and client.hexists(key, "traffic"):
+                client.hset(key, "traffic", newer)
+            if client.type(key) == b"stream":
+                client.xadd(key, {**client.xrevrange(key, count=1)[0][1], "traffic": newer, "region": "eu"}, id="90-0")
+    else:
+        with sqlite3.connect(store.place) as db:
+            db.execute("ALTER TABLE changes ADD COLUMN region TEXT")
+            db.execute("UPDATE changes SET region = 'eu'")
+            db.execute("UPDATE changes SET traffic = ? WHERE kind = 'traffic_set'", (newer,))
+            db.execute("UPDATE traffic SET traffic = ?", (newer,))
+    again = store.open()
+    assert again.describe("acme", "sst2").traffic == HALF
+    assert again.changes()[-1].traffic == HALF
 
 
 def test_the_log_tells_traffic_and_only_where_it_changes(two: Registry) -> None:

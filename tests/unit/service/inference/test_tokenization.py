@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from backbone import PLAIN, Backbone, FramedText, TextTokenizer, TextTooLong
+from backbone import PLAIN, Backbone, FramedText, TextTokenizer, TextTooLong, TokenizedText
 from service.inference.tokenization import Tokenization
 
 SMALL = "a gripping film"
@@ -122,12 +122,18 @@ def test_a_text_that_is_too_long_is_its_own_requests_error_and_named_by_its_plac
     assert answered == tiny.tokenizer.tokenize([SMALL], max_tokens=64, truncation="error")
 
 
-def test_a_tokenizer_that_breaks_leaves_nobody_waiting_and_is_asked_again(tiny: Backbone) -> None:
+@pytest.mark.parametrize("method", ["ids", "fit"])
+def test_a_tokenizer_that_breaks_leaves_nobody_waiting_and_is_asked_again(tiny: Backbone, method: str) -> None:
     class Broken(Held):
         def ids(self, texts: Sequence[FramedText]) -> list[list[int]]:
-            if "bad" in [text.text for text in texts]:
+            if method == "ids" and "bad" in [text.text for text in texts]:
                 raise RuntimeError("broken by this test")
             return super().ids(texts)
+
+        def fit(self, index: int, text: FramedText, *rest: object) -> TokenizedText:
+            if method == "fit" and text.text == "bad":
+                raise RuntimeError("broken by this test")
+            return super().fit(index, text, *rest)
 
     broken = Broken(tiny)
     broken.go_on.set()

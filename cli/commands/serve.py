@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,8 @@ from pydantic import ValidationError
 from adapters.errors import first_error
 from adapters.storage.opening import redact
 from cli.backbone_options import PANEL, CacheOption, OfflineOption, RevisionOption, ThreadsOption
-from cli.console import CommandError, err
+from cli.client.first_request import answers_ready, first_request, when_ready
+from cli.console import CommandError, err, status
 from service.server.sockets import hold, listen
 from service.server.workers import StartupFailed, serve_with_workers
 from service.settings import Settings
@@ -100,7 +102,7 @@ def serve(
     with _listen(settings) as listener:
         if settings.workers > 1:
             try:
-                serve_with_workers(settings, listener, on_serving=lambda: _log_serving(settings, listener))
+                serve_with_workers(settings, listener, on_serving=lambda: _log_serving(settings, listener, None))
             except StartupFailed as exc:
                 raise CommandError(str(exc)) from exc
         else:
@@ -118,8 +120,12 @@ def _serve_alone(settings: Settings, listener: socket.socket) -> None:
         server.should_exit = True
 
     app = create_app(settings, on_model_failure=drain)
-    _log_serving(settings, listener)
     server = DrainingServer(lambda: app, settings)
+    _log_serving(
+        settings,
+        listener,
+        lambda: server.started and app.state.runtime.inference.engine.stats().not_ready is None,
+    )
     # uvicorn drains, then raises the signal again for the handler that was there before it: a requested stop exits
     # with status 0
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -139,12 +145,31 @@ def _exit(failures: list[str]) -> None:
     os._exit(1)
 
 
-def _log_serving(settings: Settings, listener: socket.socket) -> None:
-    address = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{address}:{listener.getsockname()[1]}"
-    structlog.get_logger("service").info(
-        "serving", url=url, docs=f"{url}/docs", registry=redact(settings.registry), workers=settings.workers
+def _log_serving(settings: Settings, listener: socket.socket, is_ready: Callable[[], bool] | None) -> None:
+    """Log the address now, and a command to try once the server is ready; without `is_ready` it is asked over HTTP."""
+    log, port = structlog.get_logger("service"), listener.getsockname()[1]
+    url = _url(settings.host, port)
+    log.info("serving", url=url, docs=f"{url}/docs", registry=redact(settings.registry), workers=settings.workers)
+    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104, what it means
+    when_ready(
+        is_ready or (lambda: answers_ready(near, port)),
+        lambda command: _log_ready(settings, url, command),
+        lambda: first_request(_url(near, port), settings.registry, require_keys=settings.require_keys),
     )
+
+
+def _log_ready(settings: Settings, url: str, command: str) -> None:
+    log = structlog.get_logger("service")
+    if settings.log_format == "json":
+        log.info("ready", url=url, **{"try": command})
+    else:
+        log.info("ready", url=url)
+        if settings.log_level in ("debug", "info"):
+            status(command)  # on a line of its own: the log's would quote it
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -28,6 +28,7 @@ OWN_HEADERS = "x-superpos-"
 _WRITE_GUARDS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 _READ_GUARDS = ("If-Match", "If-Unmodified-Since")
 """`If-None-Match` of a read only saves a body: to ignore it is right."""
+_MAX_SHOWN = 200
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -127,16 +128,14 @@ async def _check(request: Request) -> None:
 
 
 def _check_guards(request: Request, read: frozenset[str]) -> None:
-    is_read = request.method in _SAFE
+    is_read, where = request.method in _SAFE, f"{request.method} {request.url.path}"
     for name in _READ_GUARDS if is_read else _WRITE_GUARDS:
         given = request.headers.get(name)
         # If-Match takes precedence over a date (RFC 9110, section 13.2.2)
         superseded = name == "If-Unmodified-Since" and "if-match" in read and "If-Match" in request.headers
         if given is not None and name.lower() not in read and not superseded:
             instead = "If-None-Match" if is_read else _alternative(read)
-            raise PreconditionFailed(
-                f"{name} is {given!r}, and {request.method} {request.url.path} does not evaluate it; {instead}"
-            )
+            raise PreconditionFailed(f"{name} is {given[:_MAX_SHOWN]!r}, which {where} does not evaluate; {instead}")
 
 
 def _alternative(read: frozenset[str]) -> str:

@@ -14,7 +14,7 @@ from benchmarks.common.http_load import Reply
 from service.api.problems import FRAMEWORK_CODES, MEDIA_TYPE, PROBLEM_TYPES
 from verification.upload_fuzz.mutations import Mutated
 
-ALLOWED = frozenset({200, 201, 400, 409, 413, 415, 422, 429})
+ALLOWED = frozenset({200, 201, 400, 409, 412, 413, 415, 422, 429})
 _CODES = frozenset({kind.code for kind in PROBLEM_TYPES.values()} | set(FRAMEWORK_CODES.values()) | {"invalid_request"})
 _SUM_TOLERANCE = 1e-3
 _OF_THE_TASK = ("brace", "fields", "characters", "surrogate", "labels", "blank", "twice", "number", "rise")

@@ -16,6 +16,7 @@ from adapters.errors import (
     NotFound,
     PromotionRefused,
     RegistryError,
+    RegistryReadOnly,
     RegistryUnavailable,
 )
 from adapters.names import DEFAULT_TENANT, PRODUCTION, Ref
@@ -60,6 +61,7 @@ __all__ = [
     "Ref",
     "Registry",
     "RegistryError",
+    "RegistryReadOnly",
     "RegistryUnavailable",
     "Resolution",
     "TaskInfo",

@@ -11,6 +11,7 @@ AdapterError
     ├── Conflict          the registry is not in the state that the request expects
     ├── PromotionRefused  a version whose metrics are worse than production's, or missing
     └── RegistryUnavailable   the store cannot be read or written
+        └── RegistryReadOnly  it can be read, and the write had no effect
 """
 
 from pydantic import ValidationError
@@ -76,6 +77,10 @@ class PromotionRefused(RegistryError):
 
 class RegistryUnavailable(RegistryError):
     """The store cannot be reached, read or written at present."""
+
+
+class RegistryReadOnly(RegistryUnavailable):
+    """The store can be read but not written at present; the write had no effect."""
 
 
 def first_error(exc: ValidationError) -> tuple[str, str, str]:

@@ -12,7 +12,8 @@ import torch
 
 from adapters import Resolution
 from adapters.registry.opening import open_registry
-from adapters.storage.opening import open_storage
+from adapters.storage.opening import Storage, open_storage
+from adapters.storage.sqlite import SqliteFile
 from backbone import Backbone, load
 from service.catalog.build import RegistryGroup, build_registry
 from service.catalog.instrumented import RegistryCall
@@ -36,6 +37,7 @@ class Runtime:
     """The components of one server, grouped by package."""
 
     settings: Settings
+    storage: Storage
     backbone: Backbone
     tenancy: TenancyGroup
     telemetry: TelemetryGroup
@@ -108,6 +110,8 @@ def build_runtime(
         torch.set_num_threads(settings.threads)
     storage = open_storage(settings.registry, wait_s=settings.registry_wait_s)
     store = open_registry(storage)
+    if isinstance(storage, SqliteFile) and storage.write_fault is not None:
+        _log.warning("registry_read_only", reason=storage.write_fault)
     backbone = load(
         settings.backbone,
         cache_dir=settings.cache_dir,
@@ -158,6 +162,7 @@ def build_runtime(
         publish_bundled(registry.store, backbone)
     return Runtime(
         settings=settings,
+        storage=storage,
         backbone=backbone,
         tenancy=tenancy,
         telemetry=telemetry,

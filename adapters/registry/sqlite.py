@@ -43,8 +43,12 @@ class SqliteRegistry:
         """Create the tables that the file lacks (`RegistryUnavailable` if that fails)."""
         self._file = file
         file.create_tables(SCHEMA)
+        has_traffic = "SELECT 1 FROM pragma_table_info('changes') WHERE name='traffic'"
+        with self._file.open() as db:
+            if one(db, has_traffic, ()):
+                return
         with self._file.transaction("IMMEDIATE") as db:
-            if not one(db, "SELECT 1 FROM pragma_table_info('changes') WHERE name='traffic'", ()):
+            if not one(db, has_traffic, ()):
                 db.execute("ALTER TABLE changes ADD COLUMN traffic TEXT")  # a file of version 0.1
 
     def publish(

@@ -42,7 +42,7 @@ def when_ready(is_ready: Callable[[], bool], announce: Callable[[str], None], co
     def wait() -> None:
         while not is_ready():
             time.sleep(_POLL_S)
-        with suppress(AdapterError):  # the server's own log tells that
+        with suppress(AdapterError):  # which the server logs itself
             announce(command())
 
     threading.Thread(target=wait, name="first-request", daemon=True).start()

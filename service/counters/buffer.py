@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import structlog
 
+from adapters import RegistryReadOnly
 from service.counters.store import BatchId, CounterStore, Key, encode
 from service.periodic import PeriodicTask
 
@@ -71,8 +72,19 @@ class CounterBuffer:
             self.dropped += by
 
     async def read(self, *prefix: str) -> dict[Key, float]:
-        """Flush, and return all replicas' counters under a prefix (`RegistryUnavailable`)."""
-        await self.flush()
+        """Flush, and return all replicas' counters under a prefix (`RegistryUnavailable`).
+
+        If the store is read-only, the counts of this process that it lacks are added to those that it has.
+        """
+        try:
+            await self.flush()
+        except RegistryReadOnly:
+            stored = await asyncio.to_thread(self._store.read, *prefix)
+            for counts in (self._waiting, {} if self._batch is None else self._batch.counts):
+                for key, count in counts.items():
+                    if key[: len(prefix)] == prefix:
+                        stored[key] = stored.get(key, 0) + count
+            return stored
         return await asyncio.to_thread(self._store.read, *prefix)
 
     async def flush(self) -> None:

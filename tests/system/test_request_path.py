@@ -38,6 +38,7 @@ PACKAGES = tuple(f"{ROOT / package}/" for package in ("service", "adapters", "ba
 GROUPS = {
     "surroundings": (
         "service/api/middleware/",
+        "service/api/strict_route.py",
         "service/tenancy/",
         "service/telemetry/",
         "service/monitoring/",

@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from adapters import BackboneRef
+from adapters.storage.sqlite import SqliteFile
 from service.api.dependencies import Running
 from service.api.draining import Drain
 from service.api.schemas.health import Index, Live, Ready, Startup
@@ -52,6 +53,7 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
             backbone=BackboneRef(**asdict(runtime.backbone.identity)),
             precision=runtime.backbone.precision,
             degraded=runtime.registry.sync.degraded,
+            read_only=runtime.storage.write_fault if isinstance(runtime.storage, SqliteFile) else None,
             tasks=len(runtime.registry.catalog),
             resident_adapters=stats.resident_adapters,
             tripped_adapters=stats.tripped_adapters,

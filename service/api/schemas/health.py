@@ -52,6 +52,8 @@ class Ready(Schema):
     precision: Literal["fp32", "int8", "bf16"]
     degraded: bool
     """The registry cannot be read: requests are served from the last known state."""
+    read_only: str | None
+    """Why the registry cannot be written, as of the last attempt; then changes get 503, and requests are served."""
     tasks: int
     resident_adapters: int
     tripped_adapters: int

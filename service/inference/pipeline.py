@@ -12,7 +12,7 @@ from service.engine.types import Row, RowScores
 from service.inference.admission import Admission
 from service.inference.predictions import RowResult, Stages, num_searched, num_wanted
 from service.inference.request import InferenceRequest, Item
-from service.inference.result_cache import ResultCache
+from service.inference.result_cache import CacheKey, ResultCache
 from service.inference.tokenization import Tokenization
 
 
@@ -25,7 +25,7 @@ class InferencePipeline:
 
     Args:
         weight: returns a tenant's weight in admission and fair queuing
-        charge: charges a tenant for tokens before the model sees them; raises to refuse them
+        charge: charges a tenant for the packed tokens and label nodes of an admitted request; raises to refuse it
     """
 
     def __init__(
@@ -53,13 +53,15 @@ class InferencePipeline:
         """
         texts = [self._framed(adapter, index, item) for index, item in enumerate(request.items)]
         top_k = num_searched(adapter, num_wanted(adapter, request.top_k))
-        known = [self._results.get(adapter.digest, text.key, request.truncation, top_k=top_k) for text in texts]
+        keys = self._keys(request.tenant, adapter.digest, texts, top_k)
+        known = [None if key is None else self._results.get(key, request.truncation) for key in keys]
         missing = [index for index, result in enumerate(known) if result is None]
         if not missing:
             return [result for result in known if result is not None], Stages()
         fresh, stages = await self._compute(request, adapter, texts, missing, top_k)
         for index, result in zip(missing, fresh, strict=True):
-            self._results.put(adapter.digest, texts[index].key, request.truncation, result, top_k=top_k)
+            if (key := keys[index]) is not None:
+                self._results.put(key, request.truncation, result)
         computed = iter(fresh)
         return [result or next(computed) for result in known], stages
 
@@ -67,6 +69,14 @@ class InferencePipeline:
         """Run one forward of an adapter that is not published yet; raises what `infer` would."""
         text = TokenizedText((self._backbone.architecture.eos_id,))
         await self._run(request, self._rows(request, adapter, [text], None))
+
+    def _keys(
+        self, tenant: str, digest: str, texts: Sequence[FramedText], top_k: int | None
+    ) -> Sequence[CacheKey | None]:
+        """Return the texts' keys in the result cache; a cache that is off costs no hash."""
+        if not self._results.enabled:
+            return [None] * len(texts)
+        return [CacheKey.of(tenant, digest, text.key, top_k=top_k) for text in texts]
 
     def _framed(self, adapter: LoadedAdapter, index: int, item: Item) -> FramedText:
         try:
@@ -102,8 +112,6 @@ class InferencePipeline:
                     "expected at least one visible character"
                 )
         tokenize_s = time.monotonic() - started
-        if not request.background:
-            await self._charge(request.tenant, sum(text.num_tokens for text in tokenized))
         rows = self._rows(request, adapter, tokenized, top_k)
         scores = await self._run(request, rows)
         results = [
@@ -125,6 +133,7 @@ class InferencePipeline:
             return await gather(self._engine.submit(rows))
         tokens = sum(row.num_tokens for row in rows)
         with self._admission.admit(request.tenant, rows=len(rows), tokens=tokens, weight=rows[0].weight):
+            await self._charge(request.tenant, tokens)
             # if this is cancelled (deadline, caller gone), the rows that still wait are cancelled in the queue
             return await gather(self._engine.submit(rows))
 

@@ -6,7 +6,8 @@ It keeps a hash of each text, never the text. Off unless it is given room.
 import hashlib
 import sys
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from backbone import Truncation
 from service.inference.predictions import RowResult
@@ -17,19 +18,25 @@ _ENTRY_BYTES = 150
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """The parts of a row's request that its answer depends on."""
+    """The parts of a row's request that its answer depends on, and its tenant.
 
+    Calibration is applied to what is cached; the precision is the server's; the template is part of the digest.
+    """
+
+    tenant: str
+    """No tenant can find out, by `cached` or by the time, what another has asked."""
     digest: str
     text_hash: bytes
     """Hash of the rendered text and of the places of its fields, 20 bytes."""
-    cut: Truncation | None
-    """The end at which the text was truncated, None for a whole text, whose result does not depend on `truncate`."""
-    top_k: int | None
+    top_k: int | None = None
     """How many of the best labels were scored, None for all."""
+    cut: Truncation | None = None
+    """The end at which the text was truncated, None for a whole text, whose result does not depend on `truncate`."""
 
     @classmethod
-    def of(cls, digest: str, text: str, cut: Truncation | None, top_k: int | None) -> "CacheKey":
-        return cls(digest, hashlib.blake2b(text.encode(), digest_size=20).digest(), cut, top_k)
+    def of(cls, tenant: str, digest: str, text: str, *, top_k: int | None = None) -> Self:
+        """Return the key of a text that is not truncated."""
+        return cls(tenant, digest, hashlib.blake2b(text.encode(), digest_size=20).digest(), top_k)
 
 
 class ResultCache:
@@ -40,29 +47,29 @@ class ResultCache:
         self._results: OrderedDict[CacheKey, RowResult] = OrderedDict()
         self.size_bytes = 0
 
+    @property
+    def enabled(self) -> bool:
+        return self._max_bytes > 0
+
     def __len__(self) -> int:
         return len(self._results)
 
-    def get(self, digest: str, text: str, truncation: Truncation, *, top_k: int | None = None) -> RowResult | None:
-        """Return the adapter's cached answer to a text, if there is one."""
+    def get(self, key: CacheKey, truncation: Truncation) -> RowResult | None:
+        """Return the cached answer to a key's text, whole or truncated in this way, if there is one."""
         if not self._max_bytes:
             return None
-        whole = CacheKey.of(digest, text, None, top_k)
-        cut = CacheKey(digest, whole.text_hash, truncation, top_k)
-        for key in (whole,) if truncation == "error" else (whole, cut):
-            result = self._results.get(key)
+        for known in (key,) if truncation == "error" else (key, replace(key, cut=truncation)):
+            result = self._results.get(known)
             if result is not None:
-                self._results.move_to_end(key)
+                self._results.move_to_end(known)
                 return result
         return None
 
-    def put(
-        self, digest: str, text: str, truncation: Truncation, result: RowResult, *, top_k: int | None = None
-    ) -> None:
+    def put(self, key: CacheKey, truncation: Truncation, result: RowResult) -> None:
         """Add a result, unless it is larger than the whole cache."""
         if not self._max_bytes:
             return
-        key = CacheKey.of(digest, text, truncation if result.lost_tokens else None, top_k)
+        key = replace(key, cut=truncation) if result.lost_tokens else key
         if key in self._results:
             return
         self._results[key] = result.to_cache()

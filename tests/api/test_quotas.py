@@ -63,7 +63,7 @@ def test_two_replicas_count_together_and_every_answer_tells(
     check_problem(answers[-1], 429, "rate_limited", "requests limit", "10 requests per 100000 s")
     assert 1 <= int(answers[-1].headers["Retry-After"]) <= 100_000
     used = 1_000_000 - int(answers[8].headers["RateLimit"].rpartition("r=")[2].partition(";")[0])
-    tokens = answers[8].json()["predictions"][0]["tokens"]
+    tokens = answers[8].json()["predictions"][0]["tokens"] + 10  # the prompt's virtual tokens are charged too
     assert used in {count * tokens for count in range(1, 10)}, "nine of both, fewer where a minute began meanwhile"
     assert "RateLimit" not in a.client.get("/tasks", headers=bearer(ADMIN_KEY)).headers
     assert "RateLimit" not in a.client.get("/tasks").headers
@@ -140,6 +140,44 @@ def test_a_tenants_weight_reaches_the_queue_and_the_model(
     Keyring(server).change("acme", weight=0.5)
     assert classify(server, key, "another film").status_code == 200
     assert weights == [("queue", 3.0), ("model", 3.0), ("queue", 0.5), ("model", 0.5)]
+
+
+def tokens_left(answer: httpx2.Response) -> int:
+    return int(answer.headers["RateLimit"].rpartition("r=")[2].partition(";")[0])
+
+
+@pytest.mark.slow
+def test_a_request_that_admission_refuses_costs_no_tokens(serve: Serve, tiny: Backbone) -> None:
+    server = serve(require_keys=True, admin_key=ADMIN_KEY, max_queue_rows=2)
+    key = limited(server, tiny, tokens_per_min=1_000_000)
+    before = tokens_left(classify(server, key))
+    body = {"inputs": ["a gripping film"] * 3}
+    with ThreadPoolExecutor(1) as pool:
+        with held_model_thread(server, tiny):
+            waiting = pool.submit(classify, server, key, "a film")
+            eventually(lambda: server.app.state.runtime.inference.admission.rows == 1)  # type: ignore[attr-defined]
+            for _ in range(5):
+                refused = server.client.post("/classify/sentiment", json=body, headers=bearer(key))
+                assert refused.status_code == 429, refused.text
+        waited = waiting.result().json()["predictions"][0]["tokens"] + 10  # virtual tokens
+    last = classify(server, key)
+    one = last.json()["predictions"][0]["tokens"] + 10
+    left = tokens_left(last)
+    assert left in {before - waited - one, 1_000_000 - one}, "the second if a minute began meanwhile"
+
+
+@pytest.mark.slow
+def test_a_cached_answer_tells_no_other_tenant_that_it_was_asked_for(serve: Serve, tiny: Backbone) -> None:
+    server = serve(require_keys=True, admin_key=ADMIN_KEY, result_cache_bytes=1 << 20)
+    keyring, keys = Keyring(server), []
+    for tenant in ("acme", "globex"):
+        keyring.tenant(tenant)
+        keys.append(keyring.key(tenant, "publish"))
+        parts = [("files", (name, data)) for name, data in to_files(make_adapter(tiny)).items()]
+        server.client.post("/tasks/sentiment/versions", files=parts, headers=bearer(keys[-1])).raise_for_status()
+    answers = [classify(server, key).json() for key in (keys[0], keys[1], keys[0], keys[1])]
+    assert len({answer["adapter"] for answer in answers}) == 1
+    assert [answer["predictions"][0]["cached"] for answer in answers] == [False, False, True, True]
 
 
 Files = list[dict[str, bytes]]

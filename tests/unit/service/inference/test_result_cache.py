@@ -1,5 +1,6 @@
 """The result cache: what counts as the same question, how much it may hold, and that nobody pays for a hit."""
 
+import dataclasses
 import tracemalloc
 from collections.abc import Callable
 
@@ -11,11 +12,15 @@ from support.server import RunningServer, sample
 
 from backbone import Backbone
 from service.inference.predictions import RowResult
-from service.inference.result_cache import ResultCache
+from service.inference.result_cache import CacheKey, ResultCache
 
 ONE, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 UNCUT: dict[str, int] = {}
 Serve = Callable[..., RunningServer]
+
+
+def key(text: str, digest: str = ONE, *, tenant: str = "acme", top_k: int | None = None) -> CacheKey:
+    return CacheKey.of(tenant, digest, text, top_k=top_k)
 
 
 def result(*scores: float, truncated: bool = False) -> RowResult:
@@ -24,51 +29,59 @@ def result(*scores: float, truncated: bool = False) -> RowResult:
 
 def test_an_answer_is_known_to_its_adapter_and_text_alone() -> None:
     cache = ResultCache(max_bytes=10_000)
-    cache.put(ONE, "text", "error", result(-1, -2))
-    known = cache.get(ONE, "text", "error")
+    cache.put(key("text"), "error", result(-1, -2))
+    known = cache.get(key("text"), "error")
     assert known is not None
     assert known.scores.tolist() == [-1, -2]
-    assert cache.get(OTHER, "text", "error") is None
-    assert cache.get(ONE, "text ", "error") is None
+    assert cache.get(key("text", OTHER), "error") is None
+    assert cache.get(key("text "), "error") is None
+
+
+def test_a_key_has_the_tenant_and_every_part_that_an_answer_depends_on() -> None:
+    cache = ResultCache(max_bytes=10_000)
+    cache.put(key("text"), "error", result(-1, -2))
+    others = [key("text", tenant="other"), key("text", OTHER), key("text "), key("text", top_k=5)]
+    assert [cache.get(other, "error") for other in others] == [None] * 4
+    assert {field.name for field in dataclasses.fields(CacheKey)} == {"tenant", "digest", "text_hash", "top_k", "cut"}
 
 
 def test_a_whole_text_is_one_question_and_a_cut_one_as_many_as_it_has_ends() -> None:
     cache = ResultCache(max_bytes=10_000)
-    cache.put(ONE, "short", "start", result(-1))
-    cache.put(ONE, "long", "end", result(-2, truncated=True))
-    assert all(cache.get(ONE, "short", truncation) for truncation in ("error", "start", "end"))
-    assert cache.get(ONE, "long", "end")
-    assert cache.get(ONE, "long", "start") is None
-    assert cache.get(ONE, "long", "error") is None  # it is refused, not answered
+    cache.put(key("short"), "start", result(-1))
+    cache.put(key("long"), "end", result(-2, truncated=True))
+    assert all(cache.get(key("short"), truncation) for truncation in ("error", "start", "end"))
+    assert cache.get(key("long"), "end")
+    assert cache.get(key("long"), "start") is None
+    assert cache.get(key("long"), "error") is None  # it is refused, not answered
 
 
 def test_the_least_recently_asked_for_leaves_past_the_limit() -> None:
     one = ResultCache(max_bytes=10_000)
-    one.put(ONE, "x", "error", result(-1, -2))
+    one.put(key("x"), "error", result(-1, -2))
     cache = ResultCache(max_bytes=3 * one.size_bytes)
     for text in "abc":
-        cache.put(ONE, text, "error", result(-1, -2))
-    cache.get(ONE, "a", "error")
-    cache.put(ONE, "d", "error", result(-1, -2))
+        cache.put(key(text), "error", result(-1, -2))
+    cache.get(key("a"), "error")
+    cache.put(key("d"), "error", result(-1, -2))
     assert len(cache) == 3
-    assert [text for text in "abcd" if cache.get(ONE, text, "error")] == ["a", "c", "d"]
+    assert [text for text in "abcd" if cache.get(key(text), "error")] == ["a", "c", "d"]
     assert cache.size_bytes <= 3 * one.size_bytes
 
 
 def test_an_answer_put_twice_or_larger_than_the_cache_takes_no_room() -> None:
     cache = ResultCache(max_bytes=1_000)
-    cache.put(ONE, "x", "error", result(-1, -2))
+    cache.put(key("x"), "error", result(-1, -2))
     size = cache.size_bytes
-    cache.put(ONE, "x", "error", result(-1, -2))
+    cache.put(key("x"), "error", result(-1, -2))
     assert (len(cache), cache.size_bytes) == (1, size)
-    cache.put(ONE, "huge", "error", result(*[-1.0] * 1_000))
+    cache.put(key("huge"), "error", result(*[-1.0] * 1_000))
     assert cache.size_bytes <= 1_000
 
 
 def test_without_room_nothing_is_kept_or_counted() -> None:
     cache = ResultCache(max_bytes=0)
-    cache.put(ONE, "x", "error", result(-1, -2))
-    assert cache.get(ONE, "x", "error") is None
+    cache.put(key("x"), "error", result(-1, -2))
+    assert cache.get(key("x"), "error") is None
     assert (len(cache), cache.size_bytes) == (0, 0)
 
 
@@ -80,7 +93,7 @@ def test_the_bytes_counted_are_the_bytes_held(num_labels: int) -> None:
     try:
         before = tracemalloc.get_traced_memory()[0]
         for number in range(5_000):
-            cache.put(ONE, f"text {number}", "error", RowResult(batch[number % 64], 300 + number, UNCUT, 0.0))
+            cache.put(key(f"text {number}"), "error", RowResult(batch[number % 64], 300 + number, UNCUT, 0.0))
         held = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()

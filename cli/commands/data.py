@@ -1,7 +1,9 @@
 """`superpos data`: check a task's rows."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +16,7 @@ from cli.commands.train import read_task_file
 from cli.console import err, out, print_table, visible
 from training.data.sources import locate
 from training.data.validation.check import CheckedRows, check_rows
+from training.data.validation.pieces import ModelView
 from training.task.task_file import TaskFile
 
 if TYPE_CHECKING:
@@ -33,7 +36,8 @@ def check(
 
     Errors stop training: rows that cannot be read, unknown labels with their likely typos, label words that the
     backbone cannot tell apart. Warnings impair it: duplicate rows, the same text under two labels, validation texts
-    among the training rows, empty texts, rare labels, truncated texts.
+    among the training rows, empty texts, rare labels, truncated texts, and texts that the backbone's vocabulary
+    cannot spell or that it reads like another.
 
     \b
         superpos data check examples/tasks/tickets.yaml
@@ -43,18 +47,29 @@ def check(
     sources = locate(task.data)
     loaded = load_backbone(backbone)
     with err.status(f"reading the rows of {task.name}"):
-        checked = check_rows(
-            task,
-            sources,
-            pieces=loaded.tokenizer.pieces,
-            refusal=lambda: label_error(loaded, task.spec.label_words),
-        )
+        checked = check_rows(task, sources, view=model_view(loaded, task))
     if as_json:
         out.print_data(asdict(checked) | {"task": task.name, "errors": checked.num_errors})
     else:
         _print(task, checked)
     if checked.num_errors:
         raise typer.Exit(1)
+
+
+def model_view(backbone: "Backbone", task: TaskFile) -> ModelView:
+    """Return the backbone's view of a task, for `check_rows`."""
+    from backbone import NOTABLE_UNKNOWN_SHARE
+    from training.scoring.evaluation import example_texts
+
+    tokenizer = backbone.tokenizer
+    return ModelView(
+        pieces=tokenizer.pieces,
+        rows=partial(example_texts, backbone, task.spec),
+        fields=partial(tokenizer.tokenize, max_tokens=sys.maxsize, truncation="error"),
+        refusal=lambda: label_error(backbone, task.spec.label_words),
+        unknown_id=tokenizer.unknown_id,
+        notable_share=NOTABLE_UNKNOWN_SHARE,
+    )
 
 
 def label_error(backbone: "Backbone", words: Sequence[str]) -> str | None:

@@ -1,15 +1,17 @@
 """What tests of rows and their splits build with: a task about the weather, and files of its rows."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adapters import TaskSpec
+from backbone import NOTABLE_UNKNOWN_SHARE, TokenizedText
 from training.data.examples import read_examples
 from training.data.splits import RowFiles, SplitRows, divide
+from training.data.validation.pieces import ModelView
 from training.errors import InvalidData
 from training.task.task_file import DataSource, TaskFile
 
@@ -26,6 +28,26 @@ def task_of(train: Path, validation: Path | None = None, *, spec: TaskSpec = WEA
 def read_split(task: TaskFile, **asked: Any) -> SplitRows:
     """A task's files read and divided."""
     return divide(RowFiles(task), **asked)
+
+
+def view_of(
+    pieces: Callable[[Sequence[str]], list[list[int]]] = lambda words: [[ord(word[0])] for word in words],
+    refusal: str | None = None,
+) -> ModelView:
+    """A view of rows by a vocabulary of whole words, each with a token of its own; label words have these pieces."""
+    ids: dict[str, int] = {}
+
+    def read(texts: Sequence[str]) -> list[TokenizedText]:
+        return [TokenizedText((*(ids.setdefault(word, len(ids) + 2) for word in text.split()), 1)) for text in texts]
+
+    return ModelView(
+        pieces=pieces,
+        rows=lambda examples: read([example.text for example in examples]),
+        fields=read,
+        refusal=lambda: refusal,
+        unknown_id=0,
+        notable_share=NOTABLE_UNKNOWN_SHARE,
+    )
 
 
 def write_jsonl(path: Path, rows: Sequence[Row]) -> None:

@@ -1,10 +1,9 @@
 """`check_rows`: all checks of a task's rows and labels before training."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from training.data.sources import RowSources
-from training.data.validation.findings import Finding, finding, shortened
+from training.data.validation.findings import Finding
 from training.data.validation.labels import (
     label_counts,
     label_word_findings,
@@ -12,8 +11,8 @@ from training.data.validation.labels import (
     uneven_labels,
     unknown_labels,
 )
+from training.data.validation.pieces import ModelView, model_findings
 from training.data.validation.rows import (
-    Sheet,
     conflicting_rows,
     empty_rows,
     leaked_rows,
@@ -24,8 +23,6 @@ from training.data.validation.rows import (
     unreadable_rows,
 )
 from training.task.task_file import TaskFile
-
-Pieces = Callable[[Sequence[str]], list[list[int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +43,8 @@ class CheckedRows:
         return sum(each.level == "error" for each in self.findings)
 
 
-def check_rows(
-    task: TaskFile, sources: RowSources, *, pieces: Pieces, refusal: Callable[[], str | None]
-) -> CheckedRows:
-    """Read a task's files completely and check them.
-
-    Args:
-        pieces: the backbone's token ids of texts
-        refusal: returns why no label trie can be built from the task's words, or None
-    """
+def check_rows(task: TaskFile, sources: RowSources, *, view: ModelView) -> CheckedRows:
+    """Read a task's files completely and check them, as text and as the backbone reads them."""
     train = read_sheet("train", sources.train, task)
     sheets = [train, *([read_sheet("validation", sources.validation, task)] if sources.validation else [])]
     counts = label_counts(train, task)
@@ -62,7 +52,7 @@ def check_rows(
         *unreadable_rows(sheets),
         *too_few_rows(train, has_validation=bool(sources.validation)),
         *(each for sheet in sheets for each in unknown_labels(sheet, task)),
-        *label_word_findings(task.spec.label_words, pieces, refusal),
+        *label_word_findings(task.spec.label_words, view),
         *typo_labels(counts if task.spec.kind == "single_label" else {}),
         *uneven_labels(counts, is_ordinal=task.spec.kind == "ordinal"),
         *conflicting_rows(sheets, task.spec.label_names),
@@ -70,21 +60,8 @@ def check_rows(
         *(each for sheet in sheets for each in repeated_rows(sheet)),
         *(each for sheet in sheets for each in empty_rows(sheet)),
         *(each for sheet in sheets for each in unprintable_rows(sheet)),
-        *(each for sheet in sheets for each in _truncated_rows(sheet, task, pieces)),
+        *model_findings(sheets, view, max_tokens=task.spec.max_tokens),
     ]
     found.sort(key=lambda each: each.level)  # stable, and `error` sorts before `warning`
     notes = tuple(note for sheet in sheets for note in sheet.notes)
     return CheckedRows({sheet.role: len(sheet.examples) for sheet in sheets}, counts, tuple(found), notes)
-
-
-def _truncated_rows(sheet: Sheet, task: TaskFile, pieces: Pieces) -> list[Finding]:
-    """Find rows that training and evaluation truncate, and that a server truncates or rejects."""
-    lengths = [len(ids) + 1 for ids in pieces([row.example.text for row in sheet.examples])]
-    places = [
-        f"{row.place}: {length} tokens, {shortened(row.example.text)}"
-        for row, length in zip(sheet.examples, lengths, strict=True)
-        if length > task.spec.max_tokens
-    ]
-    share = len(places) / max(1, len(lengths))
-    message = f"{sheet.role}: {100 * share:.1f} % of the texts have more than {task.spec.max_tokens} tokens"
-    return finding("warning", "truncated", message, places)

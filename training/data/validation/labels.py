@@ -1,11 +1,13 @@
 """Checks of labels: unknown names, probable typos, imbalance, and words that the backbone confuses."""
 
 import difflib
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import permutations
 
 from training.data.validation.findings import Finding, finding
+from training.data.validation.pieces import ModelView
 from training.data.validation.rows import Sheet
 from training.task.task_file import TaskFile
 
@@ -24,14 +26,28 @@ def unknown_labels(sheet: Sheet, task: TaskFile) -> list[Finding]:
     places = []
     for place, cell in sorted(sheet.unknown_labels, key=lambda row: -len(near_names(row[1], known))):
         meant = near_names(cell, known)
-        places.append(f"{place}: {cell!r}" + (f", did you mean {meant[0]!r}?" if meant else ""))
+        other = meant[0] if meant else ""
+        places.append(f"{place}: {_spelt(cell, other)}" + (f", did you mean {_spelt(other, cell)}?" if meant else ""))
     return finding("error", "unknown-label", f"{sheet.role}: labels that the task does not have", places)
 
 
 def near_names(name: str, known: Sequence[str]) -> list[str]:
-    """Return the known names that a name may be a typo of, nearest first, ignoring case and outer spaces."""
-    folded = {each.strip().casefold(): each for each in reversed(known)}
-    return [folded[each] for each in difflib.get_close_matches(name.strip().casefold(), list(folded), cutoff=_NEAR)]
+    """Return the known names that a name may be a typo of, nearest first.
+
+    Case, outer spaces and the Unicode form are ignored.
+    """
+    folded = {_folded(each): each for each in reversed(known)}
+    return [folded[each] for each in difflib.get_close_matches(_folded(name), list(folded), cutoff=_NEAR)]
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip().casefold())
+
+
+def _spelt(name: str, other: str) -> str:
+    """Quote a name, escaped if it looks like another one in a different Unicode form."""
+    twins = name != other and unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other)
+    return ascii(name) if twins else repr(name)
 
 
 def label_counts(sheet: Sheet, task: TaskFile) -> dict[str, int]:
@@ -45,9 +61,11 @@ def typo_labels(counts: dict[str, int]) -> list[Finding]:
     places = []
     for name, rows in counts.items():
         for other in near_names(name, [each for each in counts if each != name])[:1]:
-            same = name.strip().casefold() == other.strip().casefold()
+            same = _folded(name) == _folded(other)
             if rows and (rows <= _TYPO_SHARE * counts[other] or (same and rows <= counts[other])):
-                places.append(f"{name!r} ({rows} rows) may be {other!r} ({counts[other]} rows)")
+                places.append(
+                    f"{_spelt(name, other)} ({rows} rows) may be {_spelt(other, name)} ({counts[other]} rows)"
+                )
     return finding("warning", "label-typo", "labels that may be the same", places)
 
 
@@ -69,19 +87,13 @@ def uneven_labels(counts: dict[str, int], *, is_ordinal: bool) -> list[Finding]:
     return found
 
 
-def label_word_findings(
-    words: Sequence[str], pieces: Callable[[Sequence[str]], list[list[int]]], refusal: Callable[[], str | None]
-) -> list[Finding]:
-    """Find label words that share their first tokens, or all of them.
-
-    Args:
-        pieces: the backbone's token ids of texts
-        refusal: returns why no label trie can be built from the words, or None
-    """
-    refused = refusal()
+def label_word_findings(words: Sequence[str], view: ModelView) -> list[Finding]:
+    """Find label words that share their first tokens, or all of them, or that the vocabulary cannot spell."""
+    refused = view.refusal()
     if refused is not None:
         return finding("error", "label-words", "the backbone cannot distinguish the label words", [refused])
-    spelt = pieces(words)
+    spelt = view.pieces(words)
+    unspelt = [repr(word) for word, ids in zip(words, spelt, strict=True) if view.unknown_id in ids]
     firsts: dict[int, list[str]] = {}
     for word, ids in zip(words, spelt, strict=True):
         firsts.setdefault(ids[0], []).append(word)
@@ -89,6 +101,7 @@ def label_word_findings(
     prefixes = [f"{words[i]!r} is a prefix of {words[j]!r}" for i, j in _prefixes(spelt)]
     message = "label words share their first token, so scoring them takes more than one step"
     return [
+        *finding("warning", "unread-label", "label words with characters that the vocabulary lacks", unspelt),
         *finding("warning", "shared-first-piece", message, shared),
         *finding("warning", "prefix-label", "the words of a label are a prefix of another's", prefixes),
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import superpos
-from support.data import refusal, task_of
+from support.data import refusal, task_of, view_of
 
 from training.data.examples import Example, RowFile, read_examples
 from training.data.sources import locate
@@ -247,6 +247,6 @@ def test_the_check_reports_a_guess_to_programs_too(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(table(ROWS, ",").encode("cp1252"))
     task = task_of(path)
-    found = check_rows(task, locate(task.data), pieces=lambda texts: [[1] for _ in texts], refusal=lambda: None)
+    found = check_rows(task, locate(task.data), view=view_of())
     assert "(a guess: set data.encoding if characters look wrong)" in found.notes[0]
     assert found.num_errors == 0

@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from support.cli import superpos
-from support.data import Row, refusal, task_of
+from support.data import Row, refusal, task_of, view_of
 
 from adapters import TaskSpec
 from training.data.examples import read_examples
@@ -123,7 +123,7 @@ def test_the_check_counts_rows_without_a_label_apart_from_unknown_labels(tmp_pat
     rows = [{"text": f"{n}", "label": "sun"} for n in range(20)]
     path = write(tmp_path / "rows.jsonl", [*rows, {"text": "a", "label": NAN}, {"text": "b", "label": "snow"}])
     task = task_of(path)
-    found = check_rows(task, locate(task.data), pieces=lambda texts: [[1] for _ in texts], refusal=lambda: None)
+    found = check_rows(task, locate(task.data), view=view_of())
     errors = {each.code: each for each in found.findings if each.level == "error"}
     assert list(errors) == ["missing-label", "unknown-label"]
     assert errors["missing-label"].examples[0].startswith("rows.jsonl: line 21: field 'label' is nan")

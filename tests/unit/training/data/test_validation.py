@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.cli import Answer, superpos
-from support.data import Row, read_split, task_of, write_jsonl
+from support.data import Row, read_split, task_of, view_of, write_jsonl
 
 from adapters import TaskSpec
 from training.data.sources import locate
@@ -28,7 +28,7 @@ def letters(texts: Sequence[str]) -> list[list[int]]:
 
 
 def check(task: TaskFile, refusal: str | None = None) -> CheckedRows:
-    return check_rows(task, locate(task.data), pieces=letters, refusal=lambda: refusal)
+    return check_rows(task, locate(task.data), view=view_of(letters, refusal))
 
 
 def checked(

@@ -163,7 +163,8 @@ def test_a_request_that_admission_refuses_costs_no_tokens(serve: Serve, tiny: Ba
     last = classify(server, key)
     one = last.json()["predictions"][0]["tokens"] + 10
     left = tokens_left(last)
-    assert left in {before - waited - one, 1_000_000 - one}, "the second if a minute began meanwhile"
+    fresh = 1_000_000  # where a minute began meanwhile
+    assert left in {before - waited - one, fresh - waited - one, fresh - one}
 
 
 @pytest.mark.slow

@@ -47,6 +47,16 @@ def test_the_client_asks_for_the_limits_and_splits_any_number_of_lines(small: Ru
     assert (answer["task"], answer["version"]) == ("sentiment", 1)
 
 
+def test_lines_that_were_cut_or_barely_read_are_told_of_by_their_number(small: RunningServer) -> None:
+    lines = ["a film", "it is wet and " * 20, "天気天気"]
+    answer = superpos("classify", "sentiment", "--truncate", "end", "--server", small.url, *lines)
+    assert answer.code == 0
+    told = answer.stderr.splitlines()
+    assert [line.split(":")[0] for line in told] == ["line 2", "line 3"]
+    assert "field 'sentence' was truncated by" in told[0]
+    assert "100 % of the characters" in told[1]
+
+
 def test_requests_are_split_by_bytes_too(small: RunningServer) -> None:
     """Four of these lines are more than a body may hold."""
     code, answer, _ = classified(small, ["ä gripping film. " * 20] * 6)

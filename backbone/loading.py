@@ -24,6 +24,8 @@ from backbone.text import TextTokenizer
 from backbone.weights import tensor_shapes, weights_of
 
 EMBEDDED = "embedded"
+LOCAL = "local"
+"""The revision of every directory."""
 _PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 """Tokenizer classes that are their `tokenizer.json` and nothing more."""
 
@@ -70,6 +72,7 @@ def load(
         DeviceUnavailable: the machine lacks the device, or the device does not support the precision
     """
     _check_device(device, precision)
+    _check_revision(source, revision)
     folder = str(embedded.prepare(cache_dir, say)) if source == EMBEDDED else source
     config, tensors, tokenizer = _from_folder(Path(folder)) or _from_transformers(folder, revision, offline)
     architecture = Architecture.of(config)
@@ -119,6 +122,17 @@ def _check_device(device: str, precision: Precision) -> None:
     if named.type == "cuda" and not torch.cuda.is_available():
         raise DeviceUnavailable(f"device {device!r} is not available: PyTorch finds no CUDA device")
     check_device(named, precision)
+
+
+def _check_revision(source: str, revision: str | None) -> None:
+    """Refuse a revision that would be ignored, since the source has only one."""
+    if source == EMBEDDED or Path(source).is_dir():
+        only = embedded.REVISION if source == EMBEDDED else LOCAL
+        if revision not in (None, only):
+            raise BackboneNotFound(
+                f"revision {revision!r} of {source!r}: only models of the Hub have revisions; leave it out, or give "
+                "the model's id on the Hub"
+            )
 
 
 def _from_folder(folder: Path) -> _Checkpoint | None:
@@ -181,7 +195,7 @@ def _from_transformers(source: str, revision: str | None, offline: bool) -> _Che
 def _commit(source: str, revision: str | None) -> str:
     """Return the Hub commit that was loaded, or `local` for a directory."""
     if Path(source).is_dir():
-        return "local"
+        return LOCAL
     config = huggingface_hub.try_to_load_from_cache(source, "config.json", revision=revision)
     return Path(config).parent.name if isinstance(config, str) else "unknown"
 

@@ -181,16 +181,17 @@ def _from_peft(
     adapter = from_peft_files(files, task=spec, backbone=BackboneRef(**asdict(loaded.identity)))
     adapter.check_backbone(fingerprint=loaded.identity.fingerprint, width=loaded.width)
     name, revision = stated_backbone(files)
-    edit = f"if that is the same model, write its name into {folder / CONFIG}"
     if name is not None and not _is_same_source(name, backbone.backbone):
         raise CommandError(
             f"{folder} says that its prompt was trained for {name!r}, and the backbone is {backbone.backbone!r}; "
-            f"name the prompt's own with --backbone, or {edit}"
+            "name the prompt's own with --backbone, or, if that is the same model, write its name into "
+            f"{folder / CONFIG}"
         )
     if revision not in (None, loaded.identity.revision, backbone.revision or "main"):
         raise CommandError(
             f"{folder} says that its prompt was trained for revision {revision!r} of {name!r}, and the backbone's is "
-            f"{loaded.identity.revision!r}; name the prompt's own with --revision, or {edit}"
+            f"{loaded.identity.revision!r}; name the prompt's own with --revision, or, if that is the same model, "
+            f"set the revision in {folder / CONFIG} to null"
         )
     return to_files(adapter)
 

@@ -251,3 +251,10 @@ def test_a_dimension_that_a_config_leaves_out_has_the_default_of_transformers(tm
     del config["d_kv"]
     (folder / "config.json").write_text(json.dumps(config))
     assert load(str(folder), cache_dir=cache_dir).architecture.head_dim == T5Config().d_kv == 64
+
+
+def test_a_stated_revision_is_refused_where_it_would_be_ignored(tiny_t5: Path, cache_dir: Path) -> None:
+    for source in (str(tiny_t5), "embedded"):
+        with pytest.raises(BackboneNotFound, match=r"'v2' of .*leave it out"):
+            load(source, revision="v2", cache_dir=cache_dir)
+    assert load(str(tiny_t5), revision="local", cache_dir=cache_dir).identity.revision == "local"

@@ -111,8 +111,11 @@ def test_a_stated_revision_is_not_overwritten_by_the_default_one(desk: Desk, tmp
     words = ["import", folder, "foreign", "--task-file", desk.task, "--backbone", desk.tiny_t5, "--to", place]
     message = superpos(*words).refusal()
     assert "'1a2b3c'" in message
-    assert "--revision" in message
-    assert superpos(*words, "--revision", "1a2b3c").code == 0
+    assert "to null" in message
+    message = superpos(*words, "--revision", "1a2b3c").refusal()
+    assert "only models of the Hub have revisions" in message, "a directory has none that could be checked"
+    from_peft(desk, folder, revision=None)
+    assert superpos(*words).code == 0
 
 
 def test_a_stated_backbone_of_an_exported_folder_is_its_fingerprint(

@@ -66,12 +66,16 @@ class Conflict(RegistryError):
 
 
 class PromotionRefused(RegistryError):
-    """A version that is not shown to be as good as production's; None stands for a missing metric."""
+    """A version that is worse than production, or cannot be compared with it; None stands for a missing metric."""
 
-    def __init__(self, metric: str, *, candidate: float | None, current: float | None) -> None:
+    def __init__(self, metric: str, *, candidate: float | None, current: float | None, reason: str = "") -> None:
         offered = "has none" if candidate is None else f"has {candidate:g}"
         held = "has none" if current is None else f"{current:g}"
-        super().__init__(f"{metric}: the version {offered}, production {held}; a promotion may be forced")
+        because = f" ({reason})" if reason else ""
+        super().__init__(
+            f"{metric}: the version {offered}, production {held}{because}; to promote it regardless, use --force "
+            "(over HTTP, force: true)"
+        )
         self.metric, self.candidate, self.current = metric, candidate, current
 
 

@@ -33,7 +33,7 @@ COMMANDS = {
     "list": ("adapters:list_tasks", _ADAPTERS, "List tasks with their versions, aliases, canary and shadow."),
     "alias": ("adapters:alias", _ADAPTERS, "Point an alias at a version."),
     "traffic": ("rollout:traffic", _ADAPTERS, "Show or change a task's canary and shadow versions."),
-    "promote": ("rollout:promote", _ADAPTERS, "Put a version into production if its metric is not worse."),
+    "promote": ("rollout:promote", _ADAPTERS, "Put a version into production if it is not worse on the same rows."),
     "rollback": ("rollout:rollback", _ADAPTERS, "Return an alias to the version that it pointed at before."),
     "history": ("adapters:history", _ADAPTERS, "Show who changed a task, and when."),
     "export": ("adapters:export", _ADAPTERS, "Write an adapter as a PEFT folder."),

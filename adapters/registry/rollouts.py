@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from adapters.adapter import PromptAdapter
 from adapters.errors import InvalidTraffic, PromotionRefused
+from adapters.exams import PairedDifference, exam_of, paired_difference
 from adapters.files import from_files
 from adapters.names import PRODUCTION, Ref
 from adapters.registry.protocol import ABSENT, Registry, TaskInfo, Traffic, check_expected
@@ -15,6 +16,23 @@ _DEFAULT_METRIC = "accuracy"
 _LOWER_IS_BETTER = ("loss", "ece", "brier", "nll", "error")
 
 
+_OTHER_ROWS = "they are not known to be from the same rows; 'superpos promote --rows TASK.yaml' scores both on the same"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A candidate that is not shown to be worse."""
+
+    metric: str | None
+    """The metric that was compared; None if the promotion was forced."""
+    paired: PairedDifference | None
+
+    @property
+    def in_words(self) -> str | None:
+        """The paired difference as text."""
+        return None if self.paired is None else str(self.paired)
+
+
 @dataclass(frozen=True, slots=True)
 class Promotion:
     """A version that became `production`."""
@@ -22,6 +40,8 @@ class Promotion:
     move: AliasMove
     metric: str | None
     """The metric that was compared; None if the promotion was forced."""
+    paired: str | None = None
+    """The difference of the accuracies row by row, if both versions record their answers to the same rows."""
 
 
 def set_traffic(
@@ -65,7 +85,7 @@ def promote(
     info = registry.describe(tenant, task)
     current = info.aliases.get(PRODUCTION)
     check_expected(f"{task}@{PRODUCTION}", current or ABSENT, expected)
-    compared = None if force else _compare(registry, info, version, metric)
+    compared = Comparison(None, None) if force else _compare(registry, info, version, metric)
     registry.set_alias(tenant, task, PRODUCTION, version, actor=actor, expected=current or ABSENT)
     traffic = registry.describe(tenant, task).traffic
     if traffic.canary == version:
@@ -73,24 +93,36 @@ def promote(
     if traffic.shadow == version:
         traffic = replace(traffic, shadow=None)
     registry.set_traffic(tenant, task, traffic, actor=actor)
-    return Promotion(AliasMove(PRODUCTION, current, version), compared)
+    return Promotion(AliasMove(PRODUCTION, current, version), compared.metric, compared.in_words)
 
 
-def check_promotion(candidate: PromptAdapter, current: PromptAdapter | None, *, metric: str | None = None) -> str:
-    """Compare two versions and return the metric used: the given one, else production's main one, else the candidate's.
+def check_promotion(
+    candidate: PromptAdapter, current: PromptAdapter | None, *, metric: str | None = None
+) -> Comparison:
+    """Compare two versions by a metric: the given one, else production's main one, else the candidate's.
+
+    Both figures must be from the same rows, by the names in the manifests. An accuracy is compared row by row: the
+    candidate is refused if the rows show that it is worse. Another metric must not be lower.
 
     Args:
         metric: a metric of the cards, such as `report_macro_f1`, with or without `report_`
 
     Raises:
-        PromotionRefused: the candidate's metric is worse than the current version's, or missing
+        PromotionRefused: the candidate's metric is missing, or from other rows, or worse than the current version's
     """
     name = _full_name(candidate, metric) if metric else main_metric(current or candidate)
     offered = candidate.manifest.provenance.metrics.get(name)
     held = None if current is None else current.manifest.provenance.metrics.get(name)
-    if offered is None or (held is not None and _worse(name, offered, held)):
+    if offered is None:
         raise PromotionRefused(name, candidate=offered, current=held)
-    return name
+    if current is None or held is None or current.digest == candidate.digest:
+        return Comparison(name, None)
+    if exam_of(candidate) is None or exam_of(candidate) != exam_of(current):
+        raise PromotionRefused(name, candidate=offered, current=held, reason=_OTHER_ROWS)
+    paired = paired_difference(candidate, current) if name == _REPORT + _DEFAULT_METRIC else None
+    if _worse(name, offered, held) if paired is None else paired.is_worse:
+        raise PromotionRefused(name, candidate=offered, current=held, reason="" if paired is None else str(paired))
+    return Comparison(name, paired)
 
 
 def main_metric(adapter: PromptAdapter) -> str:
@@ -99,7 +131,7 @@ def main_metric(adapter: PromptAdapter) -> str:
     return _REPORT + (chosen if isinstance(chosen, str) else _DEFAULT_METRIC)
 
 
-def _compare(registry: Registry, info: TaskInfo, version: int, metric: str | None) -> str:
+def _compare(registry: Registry, info: TaskInfo, version: int, metric: str | None) -> Comparison:
     production = info.aliases.get(PRODUCTION)
 
     def adapter(number: int) -> PromptAdapter:

@@ -203,7 +203,7 @@ class Server:
     def promote(self, task: str, version: int, metric: str | None, force: bool) -> Promotion:
         asked = {"version": version, "metric": metric, "force": force}
         body = self.request("POST", "tasks", task, "promote", json=asked).json()
-        return Promotion(AliasMove(body["alias"], body["previous"], body["version"]), body["metric"])
+        return Promotion(AliasMove(body["alias"], body["previous"], body["version"]), body["metric"], body["paired"])
 
     def tasks(self) -> Sequence[TaskInfo]:
         return [_task_info(task) for task in self.request("GET", "tasks").json()["tasks"]]

@@ -1,5 +1,6 @@
 """`superpos evaluate`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +13,9 @@ from cli.ui.metrics_table import MetricsTable
 from training.config.choices import Calibrate, InvalidPolicy, Protocol
 
 if TYPE_CHECKING:
+    from adapters import PromptAdapter
+    from training.data.examples import RowFile
+    from training.data.splits import RowFiles
     from training.scoring.adapter_evaluation import AdapterEvaluation, EvaluationOptions
     from training.task.task_file import TaskFile
 
@@ -21,7 +25,13 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="An adapter's folder, or the folder of a run with an adapter.")],
     task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="The task with the rows to evaluate on.")],
     *,
-    rows: Annotated[Literal["validation", "train"], typer.Option(help="Which of the task's files.")] = "validation",
+    rows: Annotated[
+        Literal["validation", "train", "report"],
+        typer.Option(
+            help="A file of the task, or report: the rows that the adapter's card reports on, which it was not trained "
+            "on."
+        ),
+    ] = "validation",
     int8: Annotated[bool, typer.Option("--int8", help="Also score in int8, and report how many labels agree.")] = False,
     protocol: Annotated[
         Protocol,
@@ -73,10 +83,12 @@ def evaluate(
         superpos evaluate my-adapter examples/tasks/tickets.yaml --calibrate auto --abstain-precision 0.95 --record
     """
     from adapters.files import from_files
+    from training.data.splits import RowFiles
     from training.runs.adapter_folder import adapter_files
     from training.runs.card import record_adapter
     from training.scoring.adapter_answers import adapter_task
     from training.scoring.adapter_evaluation import EvaluationOptions, evaluate_adapter
+    from training.scoring.exam import num_trained_on
 
     if int8 and backbone.device != "cpu":
         raise CommandError(f"--int8 requires --device cpu, not {backbone.device!r}")
@@ -87,9 +99,16 @@ def evaluate(
     if invalid is not None and protocol != "greedy":
         raise CommandError(f"--invalid {invalid} requires --protocol greedy")
     task = read_task_file(task_file)
-    paths = _row_files(task, rows)
     adapter = from_files(adapter_files(folder))
     task = adapter_task(task, adapter)
+    files = RowFiles(task)
+    chosen = chosen_rows(adapter, task, files, rows)
+    if seen := num_trained_on(adapter, files, chosen):
+        err.print(
+            f"{seen} of the {len(chosen.examples)} rows trained this adapter or chose its epoch, so the metrics are "
+            "too good; --rows report scores the others",
+            style="yellow",
+        )
     loaded = load_backbone(backbone)
     options = EvaluationOptions(
         int8=int8,
@@ -98,11 +117,11 @@ def evaluate(
         abstain_precision=abstain_precision,
         robustness=robustness,
     )
-    with err.status(f"scoring the rows of {paths[0]}"):
-        evaluation = evaluate_adapter(loaded, adapter, task, paths, options)
+    with err.status(f"scoring the rows of {chosen.path}"):
+        evaluation = evaluate_adapter(loaded, adapter, task, chosen, options)
     for note in evaluation.notes:
         err.print(note, style="yellow", markup=False)
-    table = MetricsTable(f"{task.name}: {paths[0].name}", task.scoring)
+    table = MetricsTable(f"{task.name}: {chosen.path.name}{', report rows' if rows == 'report' else ''}", task.scoring)
     table.add(adapter.digest[:19], evaluation.metrics, evaluation.intervals)
     lines = _add_comparisons(table, evaluation, options)
     print_table(table.finished())
@@ -114,14 +133,28 @@ def evaluate(
         out.print(f"{where} {evaluation.adapter.digest}")
 
 
-def _row_files(task: "TaskFile", rows: Literal["validation", "train"]) -> tuple[Path, ...]:
-    from training.data.sources import locate
+def chosen_rows(
+    adapter: "PromptAdapter", task: "TaskFile", files: "RowFiles", rows: Literal["validation", "train", "report"]
+) -> "RowFile":
+    """Return the rows to score an adapter on.
 
-    sources = locate(task.data)
-    paths = sources.train if rows == "train" else sources.validation
-    if not paths:
-        raise CommandError(f"task {task.name!r} has no validation file; evaluate it with --rows train")
-    return paths
+    Raises:
+        CommandError: the task has no such rows
+    """
+    from training.scoring.exam import division_of
+
+    if rows == "train":
+        return files.train
+    if rows == "report":
+        if (division := division_of(adapter, files)) is None:
+            raise CommandError(f"the adapter was not trained on the rows of task {task.name!r} as they are divided now")
+        return replace(files.validation or files.train, examples=division.report)
+    if files.validation is None:
+        raise CommandError(
+            f"task {task.name!r} has no validation file; evaluate it with --rows report, on the rows that were held "
+            "out, or with --rows train"
+        )
+    return files.validation
 
 
 def _add_comparisons(table: MetricsTable, evaluation: "AdapterEvaluation", options: "EvaluationOptions") -> list[str]:

@@ -1,14 +1,21 @@
 """`superpos traffic | rollback | promote`: which version of a task answers."""
 
 from dataclasses import replace
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from adapters.names import PRODUCTION, Ref
 from adapters.registry.protocol import NO_TRAFFIC, TaskInfo, Traffic
-from cli.client.targets import find_task, open_target
-from cli.console import CommandError, out
+from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
+from cli.client.targets import Target, find_task, open_target
+from cli.commands.train import read_task_file
+from cli.console import CommandError, err, out
 from cli.options import DEFAULT_SERVER, KeyOption, ToOption
+
+if TYPE_CHECKING:
+    from training.task.task_file import TaskFile
 
 TaskArgument = Annotated[str, typer.Argument(help="Name of the task.")]
 
@@ -72,30 +79,83 @@ def rollback(
     out.print(f"{task}@{alias} is version {move.version}, it was {move.previous}")
 
 
+@backbone_options("device", "threads")
 def promote(
     task: TaskArgument,
     version: Annotated[int, typer.Argument(min=1, help="Version to put into production.")],
+    backbone: BackboneOptions,
     metric: Annotated[
         str | None,
         typer.Option(help="Metric of the model cards to compare. (default: the selection metric of production)"),
+    ] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TASK.yaml",
+            help="Score both versions here on this task's validation rows, or else on the report rows of the version, "
+            "and compare those. (default: compare the model cards, which must name the same rows)",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Promote the version without comparing metrics.")] = False,
     to: ToOption = DEFAULT_SERVER,
     key: KeyOption = None,
 ) -> None:
-    """Put a version into production if its metric is not worse than that of the current version.
+    """Put a version into production if it is not worse on the same rows than the current one.
 
-    A version whose card lacks the metric is refused, too. Use --force to promote it regardless.
+    Accuracies are compared row by row: the version is refused if the 95 % interval of their difference is below 0.
+    Another metric must not be lower. A version whose card lacks the metric, or names other rows, is refused, too:
+    --rows scores both versions on the same rows, and --force promotes the version regardless.
 
     \b
         superpos promote sst2 4
         superpos promote sst2 4 --metric macro_f1
+        superpos promote sst2 4 --rows sst2.yaml
         superpos promote sst2 4 --force
     """
-    done = open_target(to, key).promote(task, version, metric, force)
-    why = "forced" if done.metric is None else f"{done.metric} is not worse"
+    target = open_target(to, key)
+    if rows is not None:
+        paired = compare_here(target, task, version, read_task_file(rows), backbone, metric=metric)
+        done = target.promote(task, version, None, force=True)
+        why = f"compared here: {paired}"
+    else:
+        done = target.promote(task, version, metric, force)
+        why = "forced" if done.metric is None else f"{done.metric} is not worse"
+        why += f" ({done.paired})" if done.paired else ""
     was = "nothing" if done.move.previous is None else done.move.previous
     out.print(f"{task}@production is version {version}, it was {was}; {why}")
+
+
+def compare_here(
+    target: Target, task: str, version: int, rows: "TaskFile", backbone: BackboneOptions, *, metric: str | None
+) -> str:
+    """Score a version and the production version on the same rows, and return the result in words.
+
+    Raises:
+        PromotionRefused: the version is worse
+        CommandError: there is no production version to compare with
+    """
+    from adapters.files import from_files
+    from adapters.registry.rollouts import check_promotion
+    from cli.commands.evaluate import chosen_rows
+    from training.data.splits import RowFiles
+    from training.scoring.adapter_answers import adapter_task
+    from training.scoring.exam import num_trained_on, scored_on
+
+    production = find_task(target, task).aliases.get(PRODUCTION)
+    if production is None:
+        raise CommandError(f"{task} has no production version to compare with; promote it without --rows")
+    candidate, current = (from_files(target.files(Ref(task, version=each))) for each in (version, production))
+    rows = adapter_task(rows, candidate)
+    files = RowFiles(rows)
+    chosen = chosen_rows(candidate, rows, files, "report" if files.validation is None else "validation")
+    for name, adapter in (("version", candidate), ("production", current)):
+        if seen := num_trained_on(adapter, files, chosen):
+            err.print(f"{seen} of the {len(chosen.examples)} rows trained the {name}", style="yellow")
+    loaded = load_backbone(backbone)
+    with err.status("scoring both versions"):
+        scored = [scored_on(loaded, adapter, rows, chosen) for adapter in (candidate, current)]
+    found = check_promotion(*scored, metric=metric)
+    return found.in_words or f"{found.metric} is not worse on the same {len(chosen.examples)} rows"
 
 
 def _described(info: TaskInfo, traffic: Traffic) -> str:

@@ -12,6 +12,7 @@ from support.server import RunningServer
 from support.waiting import eventually
 
 from adapters import PromptAdapter
+from adapters.exams import ROWS_SHA256
 from backbone import Backbone
 from service.catalog.routing import position
 
@@ -21,7 +22,9 @@ TEXTS = [f"a gripping film number {number}" for number in range(5)]
 
 def scored(backbone: Backbone, seed: int, **figures: float) -> PromptAdapter:
     adapter = make_adapter(backbone, seed=seed)
-    provenance = adapter.manifest.provenance.model_copy(update={"metrics": figures})
+    provenance = adapter.manifest.provenance.model_copy(
+        update={"metrics": figures, "data": {ROWS_SHA256: "of one file"}}
+    )
     return PromptAdapter(adapter.prompt, adapter.manifest.model_copy(update={"provenance": provenance}))
 
 
@@ -108,7 +111,9 @@ def test_a_worse_version_is_refused_with_both_figures_and_promoted_by_force(serv
     assert (told["metric"], told["candidate"], told["current"]) == ("report_accuracy", 0.7, 0.9)
     assert server.client.get("/tasks/sentiment").json()["aliases"] == {"production": 2}
     moved = post(server, "promote", version=3, force=True)
-    assert moved == {"task": "sentiment", "alias": "production", "previous": 2, "version": 3, "metric": None}
+    assert moved == {
+        "task": "sentiment", "alias": "production", "previous": 2, "version": 3, "metric": None, "paired": None,
+    }  # fmt: skip
     assert server.client.get("/tasks/sentiment/traffic").json()["canary"] is None
     assert post(server, "promote", version=2)["metric"] == "report_accuracy"
     assert server.classify("sentiment", "x").json()["version"] == 2

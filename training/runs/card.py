@@ -7,6 +7,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from adapters.adapter import PromptAdapter
 from adapters.errors import InvalidAdapter
+from adapters.exams import ROWS_SHA256
 from adapters.files import CARD, from_files, read_folder, to_files, write_folder
 from training.runs.adapter_folder import adapter_folder
 from training.scoring.bootstrap import Interval, read_intervals
@@ -35,6 +36,7 @@ digest.
 | method | {method} |
 | rows | {rows} |
 | split | `{split}`: {split_meaning} |
+| report rows | `{report_rows}` |
 
 ## Results
 
@@ -75,13 +77,14 @@ def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
         revision=adapter.manifest.backbone.revision,
         num_virtual_tokens=adapter.num_virtual_tokens,
         width=adapter.width,
-        template=task.spec.template,
-        labels=", ".join(f"{label.name} (“{label.words}”)" for label in task.spec.labels),
+        template=_cell(task.spec.template),
+        labels=_cell(", ".join(f"{label.name} (“{label.words}”)" for label in task.spec.labels)),
         max_tokens=task.spec.max_tokens,
         side=task.spec.truncation_side,
         method=", ".join(f"{key} {value}" for key, value in provenance.hyperparameters.items()),
         rows=f"{data['train_rows']} training, {data['selection_rows']} selection, {data['report_rows']} report",
         split=split,
+        report_rows=data.get(ROWS_SHA256, "not named"),
         split_meaning=_SPLITS[split],
         results=_results(task, metrics),
         warning=" **Every report row got the same label: this run collapsed.**" if collapsed else "",
@@ -160,6 +163,11 @@ def _results(task: TaskFile, metrics: Mapping[str, float]) -> str:
     constants = [f"{metrics[f'report_constant_{name}']:.3f}" for name in titles]
     lines.append(_line("majority-class baseline, report", [*constants, ""]))
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Return a text as the content of one cell of a table: a bar or a line's end would end the cell."""
+    return " ".join(text.replace("|", "\\|").split())
 
 
 def _line(title: str, cells: list[str]) -> str:

@@ -12,6 +12,7 @@ from adapters.errors import InvalidAdapter, first_error
 from adapters.files import from_files, to_files
 from backbone import Backbone
 from training.config.arguments import TrainArguments
+from training.data.examples import Example
 from training.errors import InvalidArguments
 from training.loop.events import TrainResult
 from training.loop.job import TrainingJob
@@ -22,6 +23,7 @@ from training.runs.provenance import hyperparameters, software
 from training.runs.scorer import ReportMetrics, Scorer
 from training.scoring.adapter_answers import compare_int8, recorded, with_profile
 from training.scoring.evaluation import Scored, TokenizedRows
+from training.scoring.exam import exam
 from training.task.task_file import TaskFile
 
 
@@ -89,12 +91,14 @@ def export(
     *,
     figures: Mapping[str, float],
     report: TokenizedRows,
+    examples: Sequence[Example],
     check_int8: bool,
 ) -> PromptAdapter:
     """Export the best prompt as an adapter.
 
     Args:
         known: the manifest from `known_manifest`
+        examples: the report rows, as they were read
     """
     outcome = {"best_epoch": result.best_epoch, "best_step": result.best_step, "stop": result.stop}
     provenance = Provenance.model_validate(
@@ -102,7 +106,9 @@ def export(
         | {
             "hyperparameters": known.provenance.hyperparameters | outcome,
             "metrics": dict(figures),
-            "data": known.provenance.data | measured.described(),
+            "data": known.provenance.data
+            | measured.described()
+            | exam(examples, known.task.label_names, measured.log_probs.argmax(axis=1), report.labels),
         }
     )
     manifest = known.model_copy(update={"calibration": measured.fit.calibration, "provenance": provenance})

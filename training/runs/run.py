@@ -191,7 +191,14 @@ def finish(scorer: Scorer, run: Preparation, result: TrainResult, *, training_s:
     adapter = None
     if known is not None:
         adapter = export(
-            scorer, known, result, measured, figures=figures, report=rows.report, check_int8=plan.check_int8
+            scorer,
+            known,
+            result,
+            measured,
+            figures=figures,
+            report=rows.report,
+            examples=rows.report_examples,
+            check_int8=plan.check_int8,
         )
     run.folder.write_predictions(predictions_table(rows.report_examples, task.spec.label_names, measured.log_probs))
     run.record(backbone, result)

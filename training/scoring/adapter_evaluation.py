@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +9,11 @@ from numpy.typing import NDArray
 from adapters import PromptAdapter
 from backbone import Backbone
 from training.config.choices import Calibrate, InvalidPolicy
-from training.data.examples import Example
+from training.data.examples import Example, RowFile
 from training.scoring.adapter_answers import (
     answers,
     compare_int8,
     generated,
-    read_adapter_rows,
     recorded,
     with_calibration,
     with_profile,
@@ -91,18 +89,18 @@ class AdapterEvaluation:
 
 
 def evaluate_adapter(
-    backbone: Backbone, adapter: PromptAdapter, task: TaskFile, paths: Sequence[Path], options: EvaluationOptions
+    backbone: Backbone, adapter: PromptAdapter, task: TaskFile, read: RowFile, options: EvaluationOptions
 ) -> AdapterEvaluation:
-    """Score an adapter on the rows of some files.
+    """Score an adapter on rows.
 
     Args:
         task: in the adapter's labels (`adapter_task`)
+        read: rows of that task
 
     Raises:
         InvalidAdapter: it was trained for another backbone
-        InvalidData: a file is invalid, or its labels are not the adapter's
     """
-    read = read_adapter_rows(backbone, adapter, task, *paths)
+    adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
     rows = tokenize_examples(backbone, adapter.spec, read.examples)
     log_probs = answers(backbone, adapter, rows)
     scored = ScoredRows(backbone, adapter, task.scoring, read.examples, rows, log_probs)

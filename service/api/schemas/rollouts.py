@@ -52,9 +52,18 @@ class PromoteRequest(RequestSchema, json_schema_extra={"examples": [{"version": 
 class PromotionBody(MoveBody):
     metric: str | None
     """The metric that was compared; null if the promotion was forced."""
+    paired: str | None
+    """The difference of the accuracies row by row, if both versions record their answers to the same rows."""
 
     @classmethod
     def of(cls, task: str, done: Promotion) -> Self:
         """Build the body."""
         move = done.move
-        return cls(task=task, alias=move.alias, previous=move.previous, version=move.version, metric=done.metric)
+        return cls(
+            task=task,
+            alias=move.alias,
+            previous=move.previous,
+            version=move.version,
+            metric=done.metric,
+            paired=done.paired,
+        )

@@ -9,6 +9,7 @@ from support.server import RunningServer
 from support.waiting import eventually
 
 from adapters import PromptAdapter
+from adapters.exams import ROWS_SHA256
 from adapters.files import to_files
 from backbone import Backbone
 
@@ -18,7 +19,9 @@ Serve = Callable[..., RunningServer]
 def scored(backbone: Backbone, seed: int, accuracy: float | None) -> PromptAdapter:
     adapter = make_adapter(backbone, seed=seed, num_virtual_tokens=2)
     metrics = {} if accuracy is None else {"report_accuracy": accuracy}
-    provenance = adapter.manifest.provenance.model_copy(update={"metrics": metrics})
+    provenance = adapter.manifest.provenance.model_copy(
+        update={"metrics": metrics, "data": {ROWS_SHA256: "of one file"}}
+    )
     return PromptAdapter(adapter.prompt, adapter.manifest.model_copy(update={"provenance": provenance}))
 
 

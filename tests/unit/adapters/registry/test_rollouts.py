@@ -1,10 +1,12 @@
 """Promotion: a version becomes production if its card shows that it is no worse."""
 
+import numpy as np
 import pytest
 from support.adapters import a_prompt, an_adapter
 
 from adapters import Conflict, NotFound, PromotionRefused, Provenance, Registry, Traffic
 from adapters.adapter import PromptAdapter
+from adapters.exams import RIGHT, ROWS_SHA256, packed, paired_difference
 from adapters.files import to_files
 from adapters.registry.rollback import AliasMove
 from adapters.registry.rollouts import Promotion, check_promotion, main_metric, promote, set_traffic
@@ -12,9 +14,15 @@ from adapters.registry.rollouts import Promotion, check_promotion, main_metric, 
 KEY = ("acme", "sst2")
 
 
-def scored(metric: str | None = None, **figures: float) -> PromptAdapter:
+def scored(
+    metric: str | None = None, *, rows: str | None = "the same", right: str = "", **figures: float
+) -> PromptAdapter:
+    """An adapter with report metrics; `right` has one character per report row, `+` where the answer is right."""
     hyperparameters = {} if metric is None else {"metric": metric}
-    provenance = Provenance(method="superpos", hyperparameters=hyperparameters, metrics=figures)
+    data = {} if rows is None else {ROWS_SHA256: rows}
+    if right:
+        data[RIGHT] = packed(np.array([each == "+" for each in right]))
+    provenance = Provenance(method="superpos", hyperparameters=hyperparameters, metrics=figures, data=data)
     return an_adapter(a_prompt(), provenance=provenance)
 
 
@@ -31,17 +39,20 @@ def test_the_main_metric_is_the_one_that_training_went_by() -> None:
 
 def test_as_good_or_better_passes_and_worse_is_refused_with_both_values() -> None:
     current = scored(report_accuracy=0.91, report_loss=0.2)
-    assert check_promotion(scored(report_accuracy=0.91), current) == "report_accuracy"
-    assert check_promotion(scored(report_accuracy=0.95), current) == "report_accuracy"
+    assert check_promotion(scored(report_accuracy=0.91), current).metric == "report_accuracy"
+    assert check_promotion(scored(report_accuracy=0.95), current).metric == "report_accuracy"
     error = refused(scored(report_accuracy=0.9, report_loss=0.1), current)
     assert (error.metric, error.candidate, error.current) == ("report_accuracy", 0.9, 0.91)
-    assert str(error) == "report_accuracy: the version has 0.9, production 0.91; a promotion may be forced"
+    assert str(error) == (
+        "report_accuracy: the version has 0.9, production 0.91; to promote it regardless, use --force "
+        "(over HTTP, force: true)"
+    )
 
 
 def test_a_loss_is_better_where_it_is_lower() -> None:
     current = scored(report_loss=0.2, report_ece=0.05)
-    assert check_promotion(scored(report_loss=0.1), current, metric="loss") == "report_loss"
-    assert check_promotion(scored(report_ece=0.05), current, metric="report_ece") == "report_ece"
+    assert check_promotion(scored(report_loss=0.1), current, metric="loss").metric == "report_loss"
+    assert check_promotion(scored(report_ece=0.05), current, metric="report_ece").metric == "report_ece"
     assert refused(scored(report_loss=0.3), current, "report_loss").candidate == 0.3
 
 
@@ -60,8 +71,57 @@ def test_a_version_without_the_figure_is_refused_even_where_nothing_is_in_produc
 
 
 def test_a_production_version_without_the_figure_holds_nobody_back() -> None:
-    assert check_promotion(scored(report_accuracy=0.1), scored()) == "report_accuracy"
-    assert check_promotion(scored(report_accuracy=0.1), None) == "report_accuracy"
+    assert check_promotion(scored(report_accuracy=0.1), scored()).metric == "report_accuracy"
+    assert check_promotion(scored(report_accuracy=0.1), None).metric == "report_accuracy"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [("exam A", "exam B"), (None, "exam B"), ("exam A", None), (None, None)],
+    ids=["of two exams", "candidate of none", "production of none", "both of none"],
+)
+def test_two_exams_are_not_compared_as_one(ours: str | None, theirs: str | None) -> None:
+    """A better figure on easier rows says nothing; the refusal names what compares them, and what forces it."""
+    error = refused(scored(rows=ours, report_accuracy=0.99), scored(rows=theirs, report_accuracy=0.6))
+    for part in ("not known to be from the same rows", "superpos promote --rows TASK.yaml", "--force"):
+        assert part in str(error)
+    assert refused(scored(rows=ours, report_loss=0.1), scored(rows=theirs, report_loss=0.2), "loss").candidate == 0.1
+
+
+def test_accuracies_on_one_exam_are_compared_row_by_row() -> None:
+    production = scored(report_accuracy=0.8, right="+" * 80 + "-" * 20)
+    slightly_worse = scored(report_accuracy=0.78, right="+" * 78 + "-" * 22)
+    found = check_promotion(slightly_worse, production)
+    assert found.in_words == "-0.020 on the same 100 rows, 95 % interval -0.058 to +0.019"
+    error = refused(scored(report_accuracy=0.6, right="+" * 60 + "-" * 40), production)
+    assert "95 % interval -0.278 to -0.114" in str(error)
+    # another metric is compared by its value on those rows
+    worse = scored("macro_f1", report_macro_f1=0.5, right="+" * 99 + "-")
+    assert refused(worse, scored("macro_f1", report_macro_f1=0.6, right="-" * 100)).candidate == 0.5
+
+
+def test_the_interval_covers_the_true_difference_as_often_as_it_says() -> None:
+    """Of two classifiers with accuracies 0.80 and 0.76, on 200 rows that they share."""
+    drawn, covered = np.random.default_rng(0), 0
+    for _ in range(400):
+        both = drawn.choice(4, size=200, p=[0.7, 0.1, 0.06, 0.14])  # both right, ours only, theirs only, none
+        ours, theirs = (np.isin(both, kind) for kind in ((0, 1), (0, 2)))
+        pair = [scored(right="".join("+" if each else "-" for each in right)) for right in (ours, theirs)]
+        found = paired_difference(*pair)
+        assert found is not None
+        assert found.difference == pytest.approx(ours.mean() - theirs.mean())
+        covered += found.low <= 0.04 <= found.high
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+@pytest.mark.parametrize("bits", ["", "9", "x:y", "3:!!!", "3:AAAA", "99999:AA==", "8:eJxjAAAAAQAB", "-1:eA=="])
+def test_answers_that_cannot_be_read_are_not_compared(bits: str) -> None:
+    """They come from whoever wrote the adapter's manifest."""
+    good = scored(report_accuracy=0.5, right="+-+-")
+    data = good.manifest.provenance.data | {RIGHT: bits}
+    provenance = good.manifest.provenance.model_copy(update={"data": data})
+    bad = type(good)(good.prompt, good.manifest.model_copy(update={"provenance": provenance}))
+    assert paired_difference(bad, good) is None
 
 
 @pytest.fixture

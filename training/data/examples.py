@@ -1,6 +1,7 @@
 """The labelled rows of a task's files. An invalid row is reported with its file, row and field."""
 
 import hashlib
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -25,6 +26,11 @@ class Example:
     """The group that metrics judge as a whole, such as a question in MultiRC; None if the task has no groups."""
     fields: Mapping[str, str] = field(default_factory=dict, compare=False)
     """The text of each field of the template."""
+
+
+def text_key(text: str) -> str:
+    """Return a text as rows are compared by: case, spacing and Unicode form are ignored."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 @dataclass(frozen=True, slots=True)

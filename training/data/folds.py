@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.data.examples import Example
+from training.data.examples import Example, text_key
 from training.errors import InvalidData
 
 MAX_FOLDS = 100
@@ -33,10 +33,10 @@ class Fold:
 def deal(examples: Sequence[Example], folds: int, *, seed: int) -> list[list[Example]]:
     """Divide rows into folds: whole groups, large ones first, each into the fold with the fewest rows of its label.
 
-    A row without a group is a group of its own, so without groups the counts of a label in two folds differ by at most
-    one. The label of a group is its most common one.
+    Without groups and equal texts, the counts of a label in two folds differ by at most one. The label of a group is
+    its most common one.
     """
-    groups = whole_groups(examples, seed=seed)
+    groups = in_drawn_order(whole_groups(examples), seed)
     groups.sort(key=len, reverse=True)  # stable: groups of the same size keep their random order
     dealt: list[list[Example]] = [[] for _ in range(folds)]
     counts: list[Counter[int]] = [Counter() for _ in range(folds)]
@@ -48,11 +48,30 @@ def deal(examples: Sequence[Example], folds: int, *, seed: int) -> list[list[Exa
     return dealt
 
 
-def whole_groups(examples: Sequence[Example], *, seed: int) -> list[list[Example]]:
-    """Return the rows by group, the groups in an order drawn by the seed."""
-    groups: dict[object, list[Example]] = {}
+def whole_groups(examples: Sequence[Example]) -> list[list[Example]]:
+    """Return the rows that no division may separate: those of one group, and those of equal texts (`text_key`)."""
+    parents = list(range(len(examples)))
+
+    def root(index: int) -> int:
+        while parents[index] != index:
+            parents[index] = parents[parents[index]]
+            index = parents[index]
+        return index
+
+    first: dict[tuple[str, str], int] = {}
     for index, example in enumerate(examples):
-        groups.setdefault(index if example.group is None else example.group, []).append(example)
-    drawn = list(groups.values())
+        keys = [("text", text_key(example.text))] + ([] if example.group is None else [("group", example.group)])
+        for key in keys:
+            ours, theirs = root(index), root(first.setdefault(key, index))
+            parents[max(ours, theirs)] = min(ours, theirs)
+    groups: dict[int, list[Example]] = {}
+    for index, example in enumerate(examples):
+        groups.setdefault(root(index), []).append(example)
+    return list(groups.values())
+
+
+def in_drawn_order(groups: Sequence[list[Example]], seed: int) -> list[list[Example]]:
+    """Return groups in an order drawn by the seed."""
+    drawn = list(groups)
     random.Random(seed).shuffle(drawn)
     return drawn

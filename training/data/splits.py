@@ -4,17 +4,19 @@
 `paper` selects and reports on the validation file, as SuperPos-Prompt's tables do; its figures are optimistic.
 `kfold` reports each fold of the training file under a prompt trained on the other folds and selected on rows held out
 of them; the validation file is not read.
-No split separates rows of the same group.
+Held-out rows and folds are stratified by label, and leave every label a training row if they can. No division of a file
+separates rows of the same group or of equal texts.
 """
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from training.data.examples import Example, RowFile, read_shards, sum_of
-from training.data.folds import Fold, deal, whole_groups
+from training.data.examples import Example, RowFile, read_shards, sum_of, text_key
+from training.data.folds import Fold, deal, in_drawn_order, whole_groups
 from training.data.sources import RowSources, locate
 from training.errors import InvalidData
 from training.task.task_file import DataSource, TaskFile
@@ -23,6 +25,8 @@ Split = Literal["honest", "paper", "kfold"]
 
 HELD_OUT_SHARE = 0.1
 MAX_HELD_OUT = 500
+DIVISION = "stratified"
+"""The rule of division, which a run that is resumed must share: rows were drawn without strata before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,21 @@ class RowFiles:
     def train(self) -> RowFile:
         """The rows for training and for holding out."""
         return read_shards(self.sources.train, self._task)
+
+    def division_notes(self, train: Sequence[Example], report: Sequence[Example], overlap: int) -> list[str]:
+        """Return notes on labels without rows, and on report rows that are also training rows."""
+        names = self._task.spec.label_names
+        notes = []
+        for role, rows in (("training", train), ("report", report)):
+            present = {example.label for example in rows}
+            absent = [repr(name) for index, name in enumerate(names) if index not in present]
+            if absent and self._task.spec.kind != "ordinal":
+                named = ", ".join(absent[:5]) + ", …" * (len(absent) > 5)
+                notes.append(f"{self._task.name}: {len(absent)} of {len(names)} labels without a {role} row: {named}")
+        if overlap:
+            share = f"{overlap} of {len(report)} report rows"
+            notes.append(f"{self._task.name}: {share} have the text of a training row, which makes scores optimistic")
+        return notes
 
     @cached_property
     def validation(self) -> RowFile | None:
@@ -91,19 +110,22 @@ def divide(
     read = {"train": files.train}
     if split != "kfold" and files.validation is not None:
         read["validation"] = files.validation
-    report, rows = _report_and_rest(read, fold, seed)
+    report, groups = _report_and_rest(read, fold, seed, leave=1 if split == "paper" else 2)
     num_report = len(report)
     report = _drawn(report, max_report)
     selection = report
     if split != "paper":
-        selection, rows = _held_out(rows, files.train)
-        selection = selection[: None if max_selection is None else _whole_groups_end(selection, max_selection)]
-    train = tuple(rows[:limit])
+        chosen, groups = _held_out(groups, files.train)
+        selection = _rows(_first(chosen, max_selection))
+    train = _rows(groups)[:limit]
     described = {"split": split} | _fold_described(fold) | _described(read, files.sources, train, selection, report)
     if len(report) < num_report:
         described["report_drawn_from"] = num_report
-    notes = tuple(note for file in read.values() for note in file.notes)
-    return SplitRows(train, selection, report, described, notes)
+    overlap = _overlap(train, report) if "validation" in read else 0  # a file's own parts never overlap
+    if overlap:
+        described["report_overlap"] = overlap
+    notes = [note for file in read.values() for note in file.notes]
+    return SplitRows(train, selection, report, described, (*notes, *files.division_notes(train, report, overlap)))
 
 
 def sums_at_hand(data: DataSource) -> dict[str, str | None]:
@@ -123,15 +145,22 @@ def sums_at_hand(data: DataSource) -> dict[str, str | None]:
     }
 
 
+Groups = list[list[Example]]
+"""Rows in groups that no division may separate."""
+
+
 def _report_and_rest(
-    files: dict[str, RowFile], fold: Fold | None, seed: int
-) -> tuple[tuple[Example, ...], list[Example]]:
-    """Return the report rows, and the others in an order drawn by the seed."""
+    files: dict[str, RowFile], fold: Fold | None, seed: int, *, leave: int
+) -> tuple[tuple[Example, ...], Groups]:
+    """Return the report rows, and the groups of the others in an order drawn by the seed, at least `leave`."""
     train = files["train"]
     if fold is not None:
         return _fold_out(train, fold, seed)
-    rows = _in_drawn_order(train.examples, seed)
-    return (files["validation"].examples, rows) if "validation" in files else _held_out(rows, train)
+    groups = in_drawn_order(whole_groups(train.examples), seed)
+    if "validation" in files:
+        return files["validation"].examples, groups
+    report, rest = _held_out(groups, train, leave=leave)
+    return _rows(report), rest
 
 
 def _drawn(examples: tuple[Example, ...], count: int | None) -> tuple[Example, ...]:
@@ -151,36 +180,87 @@ def _drawn(examples: tuple[Example, ...], count: int | None) -> tuple[Example, .
     return tuple(examples[i] for i in sorted(chosen))
 
 
-def _in_drawn_order(examples: tuple[Example, ...], seed: int) -> list[Example]:
-    """Return the rows in an order drawn by the seed, each group together."""
-    return [example for group in whole_groups(examples, seed=seed) for example in group]
-
-
-def _fold_out(file: RowFile, fold: Fold, seed: int) -> tuple[tuple[Example, ...], list[Example]]:
+def _fold_out(file: RowFile, fold: Fold, seed: int) -> tuple[tuple[Example, ...], Groups]:
     dealt = deal(file.examples, fold.of, seed=seed)
     if not all(dealt):
         raise InvalidData(f"{file.path}: {len(file.examples)} rows have too few groups for {fold.of} folds")
     rest = [example for index, part in enumerate(dealt, start=1) if index != fold.number for example in part]
-    return tuple(dealt[fold.number - 1]), _in_drawn_order(tuple(rest), seed)
+    return tuple(dealt[fold.number - 1]), in_drawn_order(whole_groups(rest), seed)
 
 
-def _held_out(rows: list[Example], file: RowFile) -> tuple[tuple[Example, ...], list[Example]]:
-    count = min(MAX_HELD_OUT, int(len(rows) * HELD_OUT_SHARE))
+def _held_out(groups: Groups, file: RowFile, *, leave: int = 1) -> tuple[Groups, Groups]:
+    """Divide groups into a tenth of the rows, stratified by label, and the rest; both keep their order.
+
+    Args:
+        leave: the least number of groups in the rest
+    """
+    labels = Counter(example.label for group in groups for example in group)
+    count = min(MAX_HELD_OUT, int(labels.total() * HELD_OUT_SHARE))
     if count < 1:
-        raise InvalidData(f"{file.path}: {len(rows)} rows are too few to hold a tenth of them out")
-    end = _whole_groups_end(rows, count)
-    if end == len(rows):
+        raise InvalidData(f"{file.path}: {labels.total()} rows are too few to hold a tenth of them out")
+    if len(groups) <= leave:
         raise InvalidData(
-            f"{file.path}: a tenth of {len(rows)} rows in whole groups is {end} rows, which leaves no training rows"
+            f"{file.path}: a tenth of {labels.total()} rows in whole groups is {labels.total()} rows, which leaves no "
+            "training rows"
         )
-    return tuple(rows[:end]), rows[end:]
+    wanted, left = _quotas(labels, count), labels.copy()
+    taken: set[int] = set()
+
+    def may_go(index: int) -> bool:
+        """Whether every label of the group keeps a row in another one."""
+        return all(left[label] > held for label, held in Counter(row.label for row in groups[index]).items())
+
+    # each label up to its share; then, for lack of such groups, any that leaves every label a row; then any
+    for is_fit in (
+        lambda index: wanted[_common_label(groups[index])] > 0 and may_go(index),
+        may_go,
+        lambda index: True,
+    ):
+        for index in range(len(groups)):
+            if count <= 0 or len(groups) - len(taken) <= leave:
+                break
+            if index not in taken and is_fit(index):
+                taken.add(index)
+                count -= len(groups[index])
+                members = Counter(example.label for example in groups[index])
+                wanted.subtract(members)
+                left.subtract(members)
+    held = [group for index, group in enumerate(groups) if index in taken]
+    return held, [group for index, group in enumerate(groups) if index not in taken]
 
 
-def _whole_groups_end(rows: Sequence[Example], count: int) -> int:
-    """Return the end of the first `count` rows, extended to the end of the last one's group."""
-    while count < len(rows) and rows[count].group is not None and rows[count].group == rows[count - 1].group:
-        count += 1
-    return count
+def _quotas(labels: Counter[int], count: int) -> Counter[int]:
+    """Share `count` rows among labels in proportion to their rows, by the largest remainders."""
+    total = labels.total()
+    shares = {label: divmod(rows * count, total) for label, rows in sorted(labels.items())}
+    quotas = Counter({label: whole for label, (whole, _) in shares.items()})
+    largest = sorted(shares, key=lambda label: -shares[label][1])
+    quotas.update(largest[: count - quotas.total()])
+    return quotas
+
+
+def _common_label(group: Sequence[Example]) -> int:
+    return Counter(example.label for example in group).most_common(1)[0][0]
+
+
+def _first(groups: Groups, count: int | None) -> Groups:
+    """Return the first `count` rows, extended to the end of the last one's group."""
+    taken: Groups = []
+    for group in groups:
+        if count is not None and sum(map(len, taken)) >= count:
+            break
+        taken.append(group)
+    return taken
+
+
+def _rows(groups: Groups) -> tuple[Example, ...]:
+    return tuple(example for group in groups for example in group)
+
+
+def _overlap(train: Sequence[Example], report: Sequence[Example]) -> int:
+    """Count the report rows with the text of a training row."""
+    trained = {text_key(example.text) for example in train}
+    return sum(text_key(example.text) in trained for example in report)
 
 
 def _described(
@@ -194,6 +274,7 @@ def _described(
     for role, file in files.items():
         described[f"{role}_file"] = file.path.name
         described[f"{role}_sha256"] = file.sha256
+    described["division"] = DIVISION
     counts = {"train_rows": len(train), "selection_rows": len(selection), "report_rows": len(report)}
     return described | counts
 

@@ -69,6 +69,8 @@ def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
     metrics, data = provenance.metrics, provenance.data
     split = str(data["split"])
     collapsed = metrics.get("collapsed", 0.0) == 1.0
+    shared = data.get("report_overlap")
+    overlap = f" ({shared} with the text of a training row, which makes the scores optimistic)" if shared else ""
     return _CARD.format(
         metadata=_metadata(task, adapter).to_yaml(),
         name=task.name,
@@ -82,7 +84,8 @@ def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
         max_tokens=task.spec.max_tokens,
         side=task.spec.truncation_side,
         method=", ".join(f"{key} {value}" for key, value in provenance.hyperparameters.items()),
-        rows=f"{data['train_rows']} training, {data['selection_rows']} selection, {data['report_rows']} report",
+        rows=f"{data['train_rows']} training, {data['selection_rows']} selection, {data['report_rows']} report"
+        + overlap,
         split=split,
         report_rows=data.get(ROWS_SHA256, "not named"),
         split_meaning=_SPLITS[split],

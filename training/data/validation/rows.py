@@ -1,13 +1,13 @@
 """Checks of rows: reading errors, duplicates, conflicts, leakage, and odd texts."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from training.data.examples import Example, cell_of, example_of, label_index, task_rows, with_class_names
+from training.data.examples import Example, cell_of, example_of, label_index, task_rows, text_key, with_class_names
+from training.data.folds import whole_groups
 from training.data.formats import Reading
 from training.data.missing import is_missing
 from training.data.splits import HELD_OUT_SHARE
@@ -58,7 +58,7 @@ def read_sheet(role: str, paths: Sequence[Path], task: TaskFile) -> Sheet:
                 place = f"{path.name}: {where}"
                 try:
                     example = example_of(row, place, of_file)
-                    examples.append(PlacedExample(place, example, _normalised(example.text)))
+                    examples.append(PlacedExample(place, example, text_key(example.text)))
                 except InvalidData as exc:
                     if task.data.label in row and is_missing(row[task.data.label]):
                         missing.append(str(exc))
@@ -70,10 +70,6 @@ def read_sheet(role: str, paths: Sequence[Path], task: TaskFile) -> Sheet:
             _keep(faults, path, exc)
     notes = tuple(str(reading) for reading in readings if reading.notes)
     return Sheet(role, tuple(examples), tuple(unknown), tuple(faults), tuple(missing), notes)
-
-
-def _normalised(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _keep(faults: list[str], path: Path, fault: InvalidData) -> None:
@@ -103,9 +99,12 @@ def too_few_rows(train: Sheet, *, has_validation: bool) -> list[Finding]:
     left = rows if has_validation else rows - int(rows * HELD_OUT_SHARE)
     if rows and (int(rows * HELD_OUT_SHARE) < 1 or int(left * HELD_OUT_SHARE) < 1):
         return finding("error", "too-few-rows", f"train: {rows} rows are too few to hold out a tenth", [train.role])
-    groups = {row.example.group for row in train.examples} - {None}
-    if groups and len(groups) < (needed := 2 if has_validation else 3):
-        message = f"train: {len(groups)} groups in {rows} rows, expected at least {needed} to hold out whole groups"
+    groups = len(whole_groups([row.example for row in train.examples]))
+    if rows and groups < (needed := 2 if has_validation else 3):
+        message = (
+            f"train: {rows} rows have {groups} groups or different texts, "
+            f"expected at least {needed} to hold out whole ones"
+        )
         return finding("error", "too-few-rows", message, [train.role])
     return []
 

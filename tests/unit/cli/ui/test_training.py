@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cli.ui.training import INTERRUPTED, TrainingDisplay, duration
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent
-from training.runs.executor import EndEvent, ScoreEvent
+from training.runs.executor import EndEvent, RowsEvent, ScoreEvent
 from training.scoring.metrics import Metrics
 
 PROMPTS = [("lr0.1-seed0", "accuracy"), ("lr0.1-seed1", "accuracy")]
@@ -44,6 +44,14 @@ EVENTS = [
     (0, StepEvent(2, 11, 100, 0.25, 16, 22.0)),
     (0, StepEvent(2, 12, 100, 0.25, 16, 24.0)),
 ]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_note_on_rows_is_printed_once_for_all_prompts_and_as_it_is_written(plain: bool) -> None:
+    console = Console(file=io.StringIO(), force_terminal=False, width=20)
+    notes = RowsEvent(("[/bold].csv: read with separator ';', encoding cp1252",))
+    text = told(TrainingDisplay(console, PROMPTS, plain=plain), console, [(0, notes), (1, notes)])
+    assert text == "[/bold].csv: read with separator ';', encoding cp1252\n"
 
 
 @pytest.mark.parametrize(("terminal", "plain"), [(True, True), (False, False)])

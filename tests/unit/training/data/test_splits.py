@@ -124,6 +124,7 @@ def test_what_a_split_is_made_of_is_described_with_checksums(two_files: TaskFile
         "train_sha256": hashlib.sha256(Path(two_files.data.train).read_bytes()).hexdigest(),
         "validation_file": "val.jsonl",
         "validation_sha256": hashlib.sha256(Path(two_files.data.validation).read_bytes()).hexdigest(),
+        "division": "stratified",
         "train_rows": 54,
         "selection_rows": 6,
         "report_rows": 25,

@@ -22,6 +22,7 @@ from training.config.arguments import TrainArguments
 from training.data.examples import read_examples
 from training.errors import InvalidArguments, InvalidData
 from training.report.page import write_report
+from training.runs.executor import Event, RowsEvent, train_runs
 from training.runs.folder import RunFolder, next_free_folder
 from training.runs.layout import METHOD, PREDICTIONS, RESULT
 from training.runs.plan import RunPlan
@@ -74,6 +75,8 @@ def test_provenance_says_what_the_run_was_made_of(finished: Finished) -> None:
         "train_sha256": hashlib.sha256(Path(task.data.train).read_bytes()).hexdigest(),
         "validation_file": "validation.jsonl",
         "validation_sha256": hashlib.sha256(Path(task.data.validation).read_bytes()).hexdigest(),
+        "division": "stratified",
+        "report_overlap": 10,
         "train_rows": 108,
         "selection_rows": 12,
         "report_rows": 60,
@@ -82,6 +85,24 @@ def test_provenance_says_what_the_run_was_made_of(finished: Finished) -> None:
     assert provenance.metrics["untrained_loss"] == pytest.approx(finished.report.untrained.loss, abs=1e-6)
     assert provenance.metrics["selection_loss"] == pytest.approx(result.best.loss, abs=1e-6)
     assert {"superpos", "torch", "transformers", "python"} <= provenance.software.keys()
+
+
+def test_a_run_says_how_its_rows_were_read_and_divided_before_it_trains(tiny: Backbone, tmp_path: Path) -> None:
+    rows = [f"{row['text']};{row['label']}" for row in easy_rows(60, seed=3)]
+    (tmp_path / "train.csv").write_bytes("\n".join(["text;label", *rows, "", rows[0]]).encode("utf-16"))
+    data = DataSource(train=str(tmp_path / "train.csv"), validation=str(tmp_path / "train.csv"))
+    heard: list[Event] = []
+    plan = RunPlan(
+        task=TaskFile(name="topic", spec=SPEC, data=data),
+        arguments=dataclasses.replace(QUICK, max_steps=1),
+        folder=tmp_path / "run",
+    )
+    train_runs(tiny, [plan], on_event=lambda number, event: heard.append(event))
+    assert isinstance(heard[0], RowsEvent)
+    assert heard[0].notes[0] == "train.csv: read with separator ';', encoding utf-16-le, 1 blank line skipped"
+    assert "report rows have the text of a training row" in heard[0].notes[-1]
+    card = (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert "with the text of a training row, which makes the scores optimistic" in card
 
 
 def test_metrics_has_a_line_an_epoch_from_the_untrained_prompt_on(finished: Finished) -> None:

@@ -35,7 +35,7 @@ def weather(folder: Path, group: str | None = None) -> TaskFile:
 @pytest.mark.parametrize(
     ("group", "known"),
     [
-        (None, ["fb1ac8e101803803", "01164bd8ac6b5643", "621756deb75cac99", "c99134a5df88fe16", "f8c1705c6fad66e7"]),
+        (None, ["94f9e427819b25a7", "692dfee7d9a6dc0a", "621756deb75cac99", "d7d1888f63c12bc3", "86dd3f1b2a62c0d1"]),
         ("page", ["cf0fef254f650988", "c71b48f023e39ff9", "938dd3a84bf9f4ca", "cf0362e6167788c9", "b8a3c5fbf082dee7"]),
     ],
 )

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydantic_core
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from adapters import strict_json
 from adapters.adapter import MAX_VIRTUAL_TOKENS, BackboneRef, Manifest, PromptAdapter, Provenance
 from adapters.atomic_files import atomic_write
 from adapters.errors import InvalidAdapter, first_error
@@ -157,8 +157,9 @@ def _check_names_and_sizes(files: Files, *, required: tuple[str, ...]) -> None:
 
 def _read_json(files: Files, name: str) -> dict[str, Any]:
     try:
-        value = pydantic_core.from_json(files[name], allow_inf_nan=False)
-    except ValueError as exc:
+        value = strict_json.loads(files[name].decode())
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # raises for 1e999 and a surrogate alone
+    except (ValueError, RecursionError) as exc:
         raise InvalidAdapter(name, str(exc)[:200], "a JSON object in UTF-8") from exc
     if not isinstance(value, dict):
         raise InvalidAdapter(name, type(value).__name__, "a JSON object")

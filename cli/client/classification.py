@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adapters import strict_json
+from adapters.strict_json import AmbiguousJson
 from cli.client.targets import Refused, Server
 from cli.console import CommandError
 
@@ -122,11 +124,18 @@ def _is_of_a_row(refused: CommandError) -> bool:
 
 
 def _refused_here(line: str) -> Refusal | None:
-    """Refuse a line that cannot be sent: bytes that are not UTF-8, or half of a surrogate pair."""
+    """Refuse a line that cannot be sent: not in UTF-8, half of a surrogate pair, or a JSON object with a key twice."""
     try:
         line.encode()
     except UnicodeEncodeError as exc:
         return Refusal(CommandError(f"character {exc.start + 1} is {line[exc.start]!r}, expected text in UTF-8"))
+    try:
+        if line.lstrip().startswith("{"):
+            strict_json.loads(line)
+    except AmbiguousJson as exc:
+        return Refusal(CommandError(str(exc)))
+    except (ValueError, RecursionError):
+        return None  # a text that begins with a brace
     return None
 
 

@@ -5,7 +5,6 @@ without one, a repeated name, a repeated key of a JSON object, and a multipart b
 is derived from its own parameters, so that a new route needs nothing for it.
 """
 
-import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from python_multipart.multipart import parse_options_header
 
+from adapters import strict_json
 from adapters.names import nearest
+from adapters.strict_json import AmbiguousJson
 from service.errors import InvalidRequest, MalformedBody, PreconditionFailed
 
 OWN_HEADERS = "x-superpos-"
@@ -56,7 +57,11 @@ class StrictRequest(Request):
 
     async def json(self) -> Any:
         """Return the JSON body (RFC 8259); each key of an object may occur once."""
-        return json.loads(await self.body(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        body = await self.body()
+        try:
+            return strict_json.loads(body)
+        except AmbiguousJson as exc:
+            raise MalformedBody(str(exc)) from exc
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """Yield the body's chunks; a multipart body must have its closing boundary."""
@@ -193,18 +198,6 @@ def _takes_several(annotation: object) -> bool:
     if origin in (Annotated, Union, UnionType):
         return any(map(_takes_several, get_args(annotation)))
     return origin is list
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        name, times = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise MalformedBody(f"an object of the JSON body has the key {name!r} {times} times, expected each key once")
-    return members
-
-
-def _refuse_constant(name: str) -> object:
-    raise MalformedBody(f"the JSON body has {name}, which is not JSON (RFC 8259); expected a number or null")
 
 
 class _MultipartEnd:

@@ -246,6 +246,9 @@ def test_a_server_takes_gives_and_answers_as_a_registrys_file_does(
     assert [prediction["label"] for prediction in answer["predictions"]] == ["sports", "business"]
 
     assert "404" in superpos("classify", "nothing", "text", "--server", url).refusal()
+    twice = superpos("classify", "topic", '{"text": "x", "text": "y"}', "the sports city", "--server", url)
+    assert (twice.code, "the key 'text' 2 times" in twice.stderr) == (1, True)
+    assert "sports" in twice.stdout
     assert "no task 'nothing'" in superpos("export", "nothing", tmp_path / "none", "--from", url).refusal()
     assert "topic@9" in superpos("export", "topic@9", tmp_path / "none", "--from", url).refusal()
     assert not (tmp_path / "none").exists()

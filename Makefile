@@ -15,13 +15,15 @@ setup: $(VENV)/ready $(VENV)/backbone ## Make the environment and prepare the em
 $(VENV)/ready: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "superpos needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version); name another: make PYTHON=python3.12"; exit 1; }
-	@echo "Making the environment in $(VENV) (once, some minutes)"
+	@echo "1 of 3: making the environment in $(VENV) (once, some minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@echo "2 of 3: installing $$(grep -c == requirements/dev.txt) packages"
+	@$(BIN)/pip install --disable-pip-version-check -r requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 $(VENV)/backbone: $(VENV)/ready
+	@echo "3 of 3: preparing the embedded backbone"
 	@$(BIN)/superpos backbone prepare
 	@touch $@
 

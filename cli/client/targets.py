@@ -58,6 +58,18 @@ class Target(Protocol):
         """Yield the changes of a task, oldest first."""
         ...
 
+    def observed(self, task: str) -> Mapping[str, Any] | None:
+        """Return `shadows` and `drift` of a task as `GET /tasks/{task}` does; None for a registry."""
+        ...
+
+    def delete_version(self, task: str, version: int) -> None:
+        """Delete a version that no alias, canary or shadow uses."""
+        ...
+
+    def delete_alias(self, task: str, alias: str) -> None:
+        """Delete an alias."""
+        ...
+
 
 def is_address(location: str) -> bool:
     """Return whether a location is a server's address."""
@@ -133,6 +145,15 @@ class DirectRegistry:
             part = task_log(self._registry, DEFAULT_TENANT, task, since=since, limit=_PAGE)
             yield from part.entries
             since, complete = part.position, part.complete
+
+    def observed(self, task: str) -> None:
+        """Return None: a registry answers no traffic."""
+
+    def delete_version(self, task: str, version: int) -> None:
+        self._registry.delete(DEFAULT_TENANT, task, version, actor="cli")
+
+    def delete_alias(self, task: str, alias: str) -> None:
+        self._registry.delete_alias(DEFAULT_TENANT, task, alias, actor="cli")
 
 
 class Refused(CommandError):
@@ -220,6 +241,16 @@ class Server:
             part = self.request("GET", "tasks", task, "history", params={"since": since, "limit": _PAGE}).json()
             yield from map(_change, part["entries"])
             since, complete = part["position"], part["complete"]
+
+    def observed(self, task: str) -> Mapping[str, Any]:
+        body: Mapping[str, Any] = self.request("GET", "tasks", task).json()
+        return body
+
+    def delete_version(self, task: str, version: int) -> None:
+        self.request("DELETE", "tasks", task, "versions", version)
+
+    def delete_alias(self, task: str, alias: str) -> None:
+        self.request("DELETE", "tasks", task, "aliases", alias)
 
 
 def _valid_key(key: str) -> str:

@@ -55,7 +55,7 @@ def traffic(
     wanted = NO_TRAFFIC if off else replace(info.traffic, **changes)
     if wanted != info.traffic:
         target.set_traffic(task, wanted)
-    out.print(_described(info, wanted))
+    out.print(described_traffic(info, wanted))
 
 
 def rollback(
@@ -112,6 +112,8 @@ def promote(
         superpos promote sst2 4 --rows sst2.yaml
         superpos promote sst2 4 --force
     """
+    if rows is not None and force:
+        raise CommandError("--rows compares and --force does not; use one of them")
     target = open_target(to, key)
     if rows is not None:
         paired = compare_here(target, task, version, read_task_file(rows), backbone, metric=metric)
@@ -158,7 +160,8 @@ def compare_here(
     return found.in_words or f"{found.metric} is not worse on the same {len(chosen.examples)} rows"
 
 
-def _described(info: TaskInfo, traffic: Traffic) -> str:
+def described_traffic(info: TaskInfo, traffic: Traffic) -> str:
+    """Say which versions answer a task's bare name."""
     production = info.aliases.get("production")
     parts = ["no production version" if production is None else f"production is version {production}"]
     if traffic.canary is not None:

@@ -38,6 +38,8 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
         "serve",
         "train",
         "sweep",
+        "show",
+        "delete",
         "evaluate",
         "report",
         "push",

@@ -82,6 +82,7 @@ acceptance: setup ## Train, push, serve and compare with transformers on real ro
 	$(BIN)/python -m verification.platform
 	$(BIN)/python -m verification.isolation
 	$(BIN)/python -m verification.upload_fuzz
+	$(BIN)/python -m verification.documents
 
 conformance: setup ## Hold a server to its OpenAPI document: thousands of requests by schemathesis
 	$(BIN)/python -m verification.conformance

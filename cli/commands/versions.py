@@ -81,7 +81,7 @@ def _ask(question: str, *, yes: bool) -> None:
     try:
         answer = input()
     except EOFError as exc:
-        raise CommandError("nobody answered, nothing was deleted; --yes deletes without asking") from exc
+        raise CommandError("the question got no answer, nothing was deleted; --yes deletes without asking") from exc
     if answer.strip().lower() not in ("y", "yes"):
         raise CommandError("nothing was deleted; to delete, answer 'yes' or use --yes")
 
@@ -97,7 +97,7 @@ def _delete_task(target: Target, info: TaskInfo) -> None:
 
 
 def _shadow(report: Mapping[str, Any]) -> str:
-    pair = f"shadow {report['shadow']} beside {report['primary']}"
+    pair = f"shadow {report['shadow']} next to {report['primary']}"
     if report["agreement"] is None:
         return f"{pair}: no rows compared yet"
     missed = f", {report['dropped']} not compared, {report['failed']} failed"
@@ -108,7 +108,7 @@ def _drift(report: Mapping[str, Any] | None) -> str:
     if report is None:
         return "drift: unknown; production records no profile of its predictions"
     if report["label_psi"] is None or report["confidence_psi"] is None:
-        return f"drift: {report['rows']} rows in the last hour, too few to tell (at least {report['min_rows']})"
+        return f"drift: {report['rows']} rows in the last hour, too few for a verdict (at least {report['min_rows']})"
     indices = (
         f"population stability index {report['label_psi']:.3f} of labels, {report['confidence_psi']:.3f} of scores"
     )

@@ -40,7 +40,7 @@ def test_a_task_is_shown_with_versions_traffic_shadow_and_drift(place: tuple[Run
     assert "best, production" in shown.stdout
     expected = "sst2: production is version 2, version 3 gets 5 % as its canary, version 3 is its shadow"
     assert expected in shown.stdout.splitlines()
-    observed = [line for line in shown.stdout.splitlines() if line.startswith(("shadow 3 beside 2: ", "drift: "))]
+    observed = [line for line in shown.stdout.splitlines() if line.startswith(("shadow 3 next to 2: ", "drift: "))]
     assert len(observed) == (2 if source == server.url else 0)
     assert "no task 'nothing'" in superpos("show", "nothing", "--from", source).refusal()
 
@@ -52,7 +52,7 @@ def test_a_deletion_asks_before_and_deletes_what_it_says(place: tuple[RunningSer
         return [version.version for version in server.registry.describe("default", "sst2").versions]
 
     refusal = superpos("delete", "sst2@1", "--to", source).refusal()
-    assert refusal == "nobody answered, nothing was deleted; --yes deletes without asking"
+    assert refusal == "the question got no answer, nothing was deleted; --yes deletes without asking"
     assert "answer 'yes' or use --yes" in superpos("delete", "sst2@1", "--to", source, stdin="no\n").refusal()
     assert versions() == [1, 2, 3]
     assert superpos("delete", "sst2@1", "--to", source, stdin="yes\n").stdout == "sst2@1 deleted\n"

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 from support.training import QUICK, SPEC, Finished, easy_rows, easy_task, lines_of, run, write_rows
 
-from adapters import DEFAULT_TENANT, Ref
+from adapters import DEFAULT_TENANT, Ref, TaskSpec
 from adapters.calibration import calibrated
 from adapters.exams import RIGHT, ROWS_SHA256
 from adapters.files import CARD, from_files, read_folder
@@ -22,6 +22,7 @@ from training.config.arguments import TrainArguments
 from training.data.examples import read_examples
 from training.errors import InvalidArguments, InvalidData
 from training.report.page import write_report
+from training.runs.card import model_card
 from training.runs.executor import Event, RowsEvent, train_runs
 from training.runs.folder import RunFolder, next_free_folder
 from training.runs.layout import METHOD, PREDICTIONS, RESULT
@@ -357,3 +358,14 @@ def test_a_temperature_that_the_report_rows_gave_is_measured_on_halves_of_them_a
         text = path.read_text(encoding="utf-8").replace("&#39;", "'")
         assert calibration_line(fit.calibration, provenance.metrics) in text
         assert "fitted on the report rows themselves, measured on two halves of them" in text
+
+
+def test_texts_in_a_cards_table_end_no_cell(finished: Finished) -> None:
+    """A label or a template may hold a bar or a line's end, which would be read as Markdown."""
+    spec = TaskSpec(template="a | b:\n{text}", labels={"x|y": "sports", "z": "business"}, max_tokens=32)
+    adapter = finished.report.adapter
+    assert adapter is not None
+    manifest = adapter.manifest.model_copy(update={"task": spec})
+    card = model_card(finished.task.model_copy(update={"spec": spec}), dataclasses.replace(adapter, manifest=manifest))
+    rows = [line for line in card.splitlines() if line.startswith(("| input |", "| labels |"))]
+    assert rows == ["| input | `a \\| b: {text}` |", "| labels | x\\|y (“sports”), z (“business”) |"]

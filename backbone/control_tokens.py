@@ -1,14 +1,13 @@
 """Control tokens of a tokenizer, such as `</s>` and `<extra_id_0>`, under names that no user's text contains.
 
-Matching them in a text is what a tokenizer does by itself, in two places: its added tokens, and its model's vocabulary,
-where `＜/s＞` becomes `</s>` by normalisation. Both get a random name per process, so that only `ControlTokens.named`
-can write one. Ids, scores and all other pieces stay as they are.
+A tokenizer matches them in any text, in two places: its added tokens, and its model's vocabulary, where `＜/s＞` becomes
+`</s>` by normalisation. Both get a random name per process, so that only `TextTokenizer` can write one. Ids, scores and
+all other pieces stay as they are.
 """
 
 import json
 import re
 import secrets
-from dataclasses import dataclass, field
 
 from tokenizers import Tokenizer
 
@@ -18,35 +17,15 @@ _MARK = re.compile(r"\s*[^\w\s].*\w.*[^\w\s]\s*", re.DOTALL)
 """`<hl>`, `[SEP]`: added to a T5 as ordinary tokens, and written as no word is. `{` and `covid` stay vocabulary."""
 
 
-@dataclass(frozen=True, slots=True)
-class ControlTokens:
-    """The control tokens of a tokenizer, and their names in it."""
-
-    names: dict[str, str] = field(default_factory=dict)
-    """By the token's own spelling."""
-
-    def named(self, text: str) -> str:
-        """Return a text whose control tokens the tokenizer reads as such; not for users' texts."""
-        if not any(token in text for token in self.names):
-            return text
-        pattern = "|".join(re.escape(token) for token in sorted(self.names, key=len, reverse=True))
-        return re.sub(pattern, lambda found: self.names[found[0]], text)
-
-    def spelled(self, text: str) -> str:
-        """Return a text of the tokenizer with the control tokens' own spelling."""
-        for token, name in self.names.items():
-            text = text.replace(name, token)
-        return text
-
-
-def without_control_tokens(tokenizer_json: str) -> tuple[Tokenizer, ControlTokens, int | None]:
+def without_control_tokens(tokenizer_json: str) -> tuple[Tokenizer, dict[str, str], int | None]:
     """Build a tokenizer that finds no control token in a text.
 
     Args:
         tokenizer_json: the content of a `tokenizer.json`
 
     Returns:
-        The tokenizer, without truncation, padding and post-processing; its control tokens; the id of its unknown piece.
+        The tokenizer, without truncation, padding and post-processing; the name of each control token by its
+        spelling; the id of its unknown piece.
 
     Raises:
         ValueError: it is not the JSON of a tokenizer
@@ -65,7 +44,7 @@ def without_control_tokens(tokenizer_json: str) -> tuple[Tokenizer, ControlToken
         token["content"] = names.get(token["content"], token["content"])
     content |= {"truncation": None, "padding": None, "post_processor": None}
     # the library raises a bare Exception, as `Tokenizer.from_file` does
-    return Tokenizer.from_str(json.dumps(content, ensure_ascii=False)), ControlTokens(names), unknown_id
+    return Tokenizer.from_str(json.dumps(content, ensure_ascii=False)), names, unknown_id
 
 
 def _is_unigram(model: dict[str, object]) -> bool:

@@ -1,5 +1,6 @@
 """Tokenizer of the backbone: text to token ids. Texts are truncated only here, field by field."""
 
+import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,21 +54,23 @@ class TextTokenizer:
     """
 
     def __init__(self, tokenizer_json: str, *, eos_id: int) -> None:
-        self._tokenizer, self._control, self.unknown_id = without_control_tokens(tokenizer_json)
+        self._tokenizer, self._control_names, self.unknown_id = without_control_tokens(tokenizer_json)
+        spellings = sorted(self._control_names, key=len, reverse=True)
+        self._control_tokens = re.compile("|".join(map(re.escape, spellings)) or "(?!)")
         self._eos_id = eos_id
         self._space_ids = {self._tokenizer.token_to_id(piece) for piece in _SPACES} - {None}
 
     def pieces(self, words: Sequence[str]) -> list[list[int]]:
         """Return token ids of a task's own words, which may name control tokens, without the end-of-sequence token."""
-        return self._ids([self._control.named(each) for each in words])
+        return self._ids([self._named(each) for each in words])
 
     def piece(self, token_id: int) -> str:
         """Return the piece of a token id, with `▁` at the start of a word; empty for an id that only pads the table."""
-        return self._control.spelled(self._tokenizer.id_to_token(token_id) or "")
+        return self._spelled(self._tokenizer.id_to_token(token_id) or "")
 
     def text(self, token_ids: Sequence[int]) -> str:
         """Return the text of token ids, without special tokens."""
-        return self._control.spelled(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
+        return self._spelled(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
     def frame(self, literals: Sequence[str], placeholders: Sequence[str]) -> Frame:
         """Return a template, whose literals may name control tokens, in the form that its fields are put into.
@@ -76,7 +79,7 @@ class TextTokenizer:
             literals: the words before, between and after the placeholders
             placeholders: the field of each
         """
-        named = tuple(map(self._control.named, literals))
+        named = tuple(map(self._named, literals))
         (ids,) = self._ids(["".join(named)])
         return Frame(named, tuple(placeholders), len(ids))
 
@@ -114,6 +117,16 @@ class TextTokenizer:
         if not is_whole and truncation == "error":
             raise TextTooLong(index, len(ids) + 1, max_tokens)
         return self._by_fields(index, text, max_tokens, truncation)
+
+    def _named(self, words: str) -> str:
+        """Return a task's own words in the form in which the tokenizer finds their control tokens."""
+        return self._control_tokens.sub(lambda found: self._control_names[found[0]], words)
+
+    def _spelled(self, text: str) -> str:
+        """Return a text of the tokenizer with the control tokens' own spelling."""
+        for token, name in self._control_names.items():
+            text = text.replace(name, token)
+        return text
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)

@@ -1,6 +1,5 @@
 """The command that asks a server for its first answer, ready to be pasted into a shell."""
 
-import http.client
 import json
 import shlex
 import threading
@@ -13,7 +12,7 @@ from adapters.files import from_files
 from adapters.registry.opening import open_registry
 
 _EXAMPLE = "a gripping film"
-_POLL_S = 1.0
+_POLL_S = 0.2
 
 
 def first_request(url: str, registry: str, *, require_keys: bool) -> str:
@@ -46,15 +45,3 @@ def when_ready(is_ready: Callable[[], bool], announce: Callable[[str], None], co
             announce(command())
 
     threading.Thread(target=wait, name="first-request", daemon=True).start()
-
-
-def answers_ready(host: str, port: int) -> bool:
-    """Return whether the server at an address says that it is ready."""
-    connection = http.client.HTTPConnection(host, port, timeout=_POLL_S)
-    try:
-        connection.request("GET", "/healthz/ready")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from adapters.errors import first_error
 from adapters.storage.opening import redact
 from cli.backbone_options import PANEL, CacheOption, OfflineOption, RevisionOption, ThreadsOption
-from cli.client.first_request import answers_ready, first_request, when_ready
+from cli.client.first_request import first_request, when_ready
 from cli.console import CommandError, err, status
 from service.server.sockets import hold, listen
 from service.server.workers import StartupFailed, serve_with_workers
@@ -102,7 +102,9 @@ def serve(
     with _listen(settings) as listener:
         if settings.workers > 1:
             try:
-                serve_with_workers(settings, listener, on_serving=lambda: _log_serving(settings, listener, None))
+                serve_with_workers(
+                    settings, listener, on_serving=lambda: _log_serving(settings, listener, lambda: True)
+                )
             except StartupFailed as exc:
                 raise CommandError(str(exc)) from exc
         else:
@@ -124,7 +126,7 @@ def _serve_alone(settings: Settings, listener: socket.socket) -> None:
     _log_serving(
         settings,
         listener,
-        lambda: server.started and app.state.runtime.inference.engine.stats().not_ready is None,
+        is_ready=lambda: server.started and app.state.runtime.inference.engine.stats().not_ready is None,
     )
     # uvicorn drains, then raises the signal again for the handler that was there before it: a requested stop exits
     # with status 0
@@ -145,14 +147,14 @@ def _exit(failures: list[str]) -> None:
     os._exit(1)
 
 
-def _log_serving(settings: Settings, listener: socket.socket, is_ready: Callable[[], bool] | None) -> None:
-    """Log the address now, and a command to try once the server is ready; without `is_ready` it is asked over HTTP."""
+def _log_serving(settings: Settings, listener: socket.socket, *, is_ready: Callable[[], bool]) -> None:
+    """Log the address now, and a command to try once the server is ready."""
     log, port = structlog.get_logger("service"), listener.getsockname()[1]
     url = _url(settings.host, port)
     log.info("serving", url=url, docs=f"{url}/docs", registry=redact(settings.registry), workers=settings.workers)
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104, what it means
     when_ready(
-        is_ready or (lambda: answers_ready(near, port)),
+        is_ready,
         lambda command: _log_ready(settings, url, command),
         lambda: first_request(_url(near, port), settings.registry, require_keys=settings.require_keys),
     )

@@ -3,6 +3,7 @@
 Reading checks names, sizes, JSON, PEFT fields, and the tensor's name, dtype, shape and values. Nothing is unpickled.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,13 @@ def to_files(adapter: PromptAdapter, *, card: str = "") -> dict[str, bytes]:
         MANIFEST: _json_bytes(manifest),
     }
     return files | ({CARD: card.encode()} if card else {})
+
+
+def content_id(files: Files) -> str:
+    """Return the SHA-256 of a set of files: of all names and bytes, unlike the digest, which is the adapter's."""
+    names = sorted(files)
+    listing = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in names)
+    return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"
 
 
 def from_files(files: Files) -> PromptAdapter:

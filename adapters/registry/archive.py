@@ -31,8 +31,8 @@ class Archive(Protocol):
         """Return all tenants' tasks, by tenant and name."""
         ...
 
-    def get(self, digest: str) -> dict[str, bytes]:
-        """Return the files of an adapter (`NotFound` if no version has that digest)."""
+    def files(self, tenant: str, task: str, version: int) -> dict[str, bytes]:
+        """Return a version's files (`NotFound`)."""
         ...
 
     def changes(self, since: int = 0) -> Sequence[Change]:

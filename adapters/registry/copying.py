@@ -44,7 +44,7 @@ def copy(source: Archive, target: Archive, *, on_version: Callable[[int, int], N
     for record in records:
         for version in record.info.versions:
             try:
-                files = source.get(version.digest)
+                files = source.files(record.info.tenant, record.info.task, version.version)
             except NotFound as exc:
                 raise Conflict(f"{exc}: the registry was written to while it was copied") from exc
             target.restore_version(record.info.tenant, record.info.task, version, files)

@@ -44,7 +44,6 @@ class FolderArchive:
         self._folder = folder
         self._records: dict[tuple[str, str], TaskRecord] = {}
         self._versions: dict[tuple[str, str], dict[int, str]] = {}  # each task's digests by number
-        self._places: dict[str, Path] = {}  # one folder per digest
         self._changes: tuple[Change, ...] = ()
         with self._reaching():
             if (folder / INDEX).is_file():
@@ -55,11 +54,11 @@ class FolderArchive:
     def records(self) -> Sequence[TaskRecord]:
         return [self._records[key] for key in sorted(self._records)]
 
-    def get(self, digest: str) -> dict[str, bytes]:
-        if digest not in self._places:
-            raise NotFound(f"no adapter {digest}")
+    def files(self, tenant: str, task: str, version: int) -> dict[str, bytes]:
+        if version not in self._versions.get((tenant, task), {}):
+            raise NotFound(f"no {task}@{version}")
         with self._reaching():
-            return read_folder(self._places[digest])
+            return read_folder(self._place(tenant, task, version))
 
     def changes(self, since: int = 0) -> Sequence[Change]:
         return [change for change in self._changes if change.position > since]
@@ -105,7 +104,6 @@ class FolderArchive:
 
     def _know(self, tenant: str, task: str, version: VersionInfo) -> None:
         self._versions.setdefault((tenant, task), {})[version.version] = version.digest
-        self._places.setdefault(version.digest, self._place(tenant, task, version.version))
 
     def _place(self, tenant: str, task: str, version: int) -> Path:
         return self._folder / "adapters" / tenant / task / f"v{version}"

@@ -4,7 +4,7 @@ Every write is atomic and adds one `Change` to an ordered log, which servers pol
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -169,7 +169,14 @@ class Registry(Protocol):
         ...
 
     def get(self, digest: str) -> dict[str, bytes]:
-        """Return the files of an adapter (`NotFound` if no version has that digest)."""
+        """Return the files of a version with that digest, for loading the adapter (`NotFound` if there is none).
+
+        The adapter is the same in all of them; the card and the PEFT configuration are each uploader's own.
+        """
+        ...
+
+    def files(self, tenant: str, task: str, version: int) -> dict[str, bytes]:
+        """Return a version's files, byte for byte as they were published (`NotFound`)."""
         ...
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
@@ -220,8 +227,8 @@ class Registry(Protocol):
         """Delete a version; its number is not used again (`Conflict` while an alias or traffic needs it)."""
         ...
 
-    def size_bytes(self, digests: Collection[str]) -> int:
-        """Return the total size of these adapters' files; a missing adapter counts 0."""
+    def content_sizes(self, tenant: str) -> Mapping[str, int]:
+        """Return the size in bytes of each distinct set of files of the tenant's versions, by `content_id`."""
         ...
 
     def changes(self, since: int = 0, *, limit: int | None = None) -> Sequence[Change]:

@@ -5,11 +5,11 @@ because a script's keys must be on one node.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from adapters.errors import Conflict, NotFound
-from adapters.files import SIZE_LIMITS, from_files
+from adapters.files import SIZE_LIMITS, content_id, from_files
 from adapters.names import PRODUCTION, Ref, check_alias, check_publication
 from adapters.registry import redis_scripts as scripts
 from adapters.registry.archive import TaskRecord, check_restored
@@ -23,7 +23,7 @@ from adapters.registry.protocol import (
     VersionInfo,
     check_expected,
 )
-from adapters.registry.redis_records import at_field, change, entry, task_record, text, traffic_field
+from adapters.registry.redis_records import at_field, change, entry, family, task_record, text, traffic_field
 from adapters.storage.redis import RedisStore
 
 _PAGE = 500
@@ -57,30 +57,46 @@ class RedisRegistry:
     ) -> Publication:
         check_publication(tenant, task, aliases)
         digest = digest or from_files(files).digest
+        content = content_id(files)
         for_known, for_new = list(aliases or ()), list((PRODUCTION,) if aliases is None else aliases)
         with self._store.reaching():
             version, created = self._publish(
-                self._keys(tenant, task, digest),
-                [tenant, task, actor, digest, json.dumps(for_known), json.dumps(for_new), *_flat(files)],
+                self._keys(tenant, task, digest, content),
+                [tenant, task, actor, digest, content, json.dumps(for_known), json.dumps(for_new), *_flat(files)],
             )
         return Publication(int(version), digest, created=bool(created))
 
     def get(self, digest: str) -> dict[str, bytes]:
         with self._store.reaching():
-            files = self._store.client.hgetall(self._store.key("files", digest))
-        if not files:
-            raise NotFound(f"no adapter {digest}")
-        return {_str(name): cast(bytes, data) for name, data in files.items()}
+            contents = sorted(map(_str, self._store.client.smembers(self._store.key("contents", digest))))
+        for content in (*contents, digest):
+            if files := self._files(content):
+                return files
+        raise NotFound(f"no adapter {digest}")
 
-    def size_bytes(self, digests: Collection[str]) -> int:
-        known, total = sorted(digests), 0
-        for start in range(0, len(known), _DIGESTS_PER_TRIP):
+    def files(self, tenant: str, task: str, version: int) -> dict[str, bytes]:
+        files = self._files(self._digest_and_content(tenant, task, version)[1])
+        if not files:
+            raise NotFound(f"no {task}@{version}")
+        return files
+
+    def content_sizes(self, tenant: str) -> Mapping[str, int]:
+        contents: set[str] = set()
+        for _, fields in self._task_fields(tenant):
+            digests, known = (dict(family(fields, name)) for name in ("digest", "content"))
+            contents |= {known.get(number, digest) for number, digest in digests.items()}
+        found = sorted(contents)
+        sizes: dict[str, int] = {}
+        for start in range(0, len(found), _DIGESTS_PER_TRIP):
+            page = found[start : start + _DIGESTS_PER_TRIP]
             with self._store.reaching(), self._store.client.pipeline(transaction=False) as pipe:
-                for digest in known[start : start + _DIGESTS_PER_TRIP]:
+                for content in page:
                     for name in SIZE_LIMITS:
-                        pipe.hstrlen(self._store.key("files", digest), name)
-                total += sum(pipe.execute())
-        return total
+                        pipe.hstrlen(self._store.key("files", content), name)
+                answered = pipe.execute()
+            of_each = len(SIZE_LIMITS)
+            sizes |= {content: sum(answered[i * of_each : (i + 1) * of_each]) for i, content in enumerate(page)}
+        return sizes
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
         return self.describe(tenant, ref.task).resolve(ref)
@@ -90,7 +106,7 @@ class RedisRegistry:
     ) -> None:
         check_alias(alias)
         arguments = [tenant, task, actor, alias, version, "" if expected is None else expected]
-        match self._run(self._set_alias, tenant, task, arguments):
+        match self._run(self._set_alias, self._keys(tenant, task), arguments):
             case ["missing"]:
                 raise NotFound(f"no {task}@{version}")
             case ["elsewhere", current]:
@@ -98,7 +114,7 @@ class RedisRegistry:
 
     def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str, expected: int | None = None) -> None:
         arguments = [tenant, task, actor, alias, "" if expected is None else expected]
-        match self._run(self._delete_alias, tenant, task, arguments):
+        match self._run(self._delete_alias, self._keys(tenant, task), arguments):
             case ["missing"]:
                 raise NotFound(f"no {task}@{alias}")
             case ["elsewhere", current]:
@@ -110,7 +126,7 @@ class RedisRegistry:
         needed = json.dumps([str(version) for version in sorted(traffic.versions)])
         arguments = [tenant, task, actor, traffic_field(traffic), traffic_field(NO_TRAFFIC), needed]
         arguments.append("" if expected is None else traffic_field(expected))
-        match self._run(self._set_traffic, tenant, task, arguments):
+        match self._run(self._set_traffic, self._keys(tenant, task), arguments):
             case ["no task"]:
                 raise NotFound(f"no task {task!r}")
             case ["elsewhere", current]:
@@ -130,12 +146,10 @@ class RedisRegistry:
         return info
 
     def delete(self, tenant: str, task: str, version: int, *, actor: str) -> None:
-        # a version never changes its digest, so the script's keys are known in advance
-        with self._store.reaching():
-            digest = self._store.client.hget(self._task_key(tenant, task), f"digest:{version}")
-        if digest is None:
-            raise NotFound(f"no {task}@{version}")
-        match self._run(self._delete, tenant, task, [tenant, task, actor, version], _str(digest)):
+        # a version never changes its digest and its files, so the script's keys are known in advance
+        digest, content = self._digest_and_content(tenant, task, version)
+        keys = self._keys(tenant, task, digest, content)
+        match self._run(self._delete, keys, [tenant, task, actor, version, content]):
             case ["missing"]:
                 raise NotFound(f"no {task}@{version}")
             case ["aliased", alias]:
@@ -161,8 +175,10 @@ class RedisRegistry:
 
     def restore_version(self, tenant: str, task: str, version: VersionInfo, files: Mapping[str, bytes]) -> None:
         check_restored(tenant, task, version, files)
-        arguments = [tenant, task, version.actor, version.version, version.digest, at_field(version.created_at)]
-        done = self._run(self._restore_version, tenant, task, [*arguments, *_flat(files)], version.digest)
+        content = content_id(files)
+        arguments = [tenant, task, version.actor, version.version, version.digest, content]
+        arguments += [at_field(version.created_at), *_flat(files)]
+        done = self._run(self._restore_version, self._keys(tenant, task, version.digest, content), arguments)
         if done == ["taken"]:
             raise Conflict(f"{task}@{version.version} or its adapter {version.digest} is there already")
 
@@ -170,7 +186,7 @@ class RedisRegistry:
         info = record.info
         aliases = json.dumps([[name, str(version)] for name, version in info.aliases.items()])
         arguments = [info.tenant, info.task, "", record.last_version, traffic_field(info.traffic), aliases]
-        match self._run(self._restore_task, info.tenant, info.task, arguments):
+        match self._run(self._restore_task, self._keys(info.tenant, info.task), arguments):
             case ["missing", version]:
                 raise NotFound(f"no {info.task}@{version}")
 
@@ -185,6 +201,11 @@ class RedisRegistry:
 
     def _records(self, tenant: str) -> Iterator[TaskRecord]:
         """Yield the tenant's tasks by name, including those without versions."""
+        for task, fields in self._task_fields(tenant):
+            yield task_record(tenant, task, fields)
+
+    def _task_fields(self, tenant: str) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the names of the tenant's tasks, in order, and their hashes."""
         with self._store.reaching():
             names = sorted(map(_str, self._store.client.smembers(self._store.key("tasks", tenant))))
         for first in range(0, len(names), _PAGE):
@@ -193,17 +214,30 @@ class RedisRegistry:
                 for task in page:
                     pipeline.hgetall(self._task_key(tenant, task))
                 found = pipeline.execute()
-            for task, fields in zip(page, found, strict=True):
-                yield task_record(tenant, task, text(fields))
+            yield from zip(page, map(text, found), strict=True)
 
-    def _run(self, script: Any, tenant: str, task: str, arguments: Sequence[Any], digest: str = "") -> Sequence[str]:
+    def _files(self, content: str) -> dict[str, bytes]:
         with self._store.reaching():
-            return _strs(script(self._keys(tenant, task, digest), arguments))
+            files = self._store.client.hgetall(self._store.key("files", content))
+        return {_str(name): cast(bytes, data) for name, data in files.items()}
 
-    def _keys(self, tenant: str, task: str, digest: str) -> Sequence[str]:
+    def _digest_and_content(self, tenant: str, task: str, version: int) -> tuple[str, str]:
+        """Return a version's digest and the key of its files (`NotFound`)."""
+        fields = [f"digest:{version}", f"content:{version}"]
+        with self._store.reaching():
+            digest, content = self._store.client.hmget(self._task_key(tenant, task), fields)
+        if digest is None:
+            raise NotFound(f"no {task}@{version}")
+        return _str(digest), _str(content or digest)
+
+    def _run(self, script: Any, keys: Sequence[str], arguments: Sequence[Any]) -> Sequence[str]:
+        with self._store.reaching():
+            return _strs(script(keys, arguments))
+
+    def _keys(self, tenant: str, task: str, digest: str = "", content: str = "") -> Sequence[str]:
         key = self._store.key
-        shared = [key("position"), key("changes"), key("tenants"), key("tasks", tenant)]
-        return [self._task_key(tenant, task), *shared, *((key("files", digest), key("uses", digest)) if digest else ())]
+        keys = [self._task_key(tenant, task), key("position"), key("changes"), key("tenants"), key("tasks", tenant)]
+        return [*keys, key("files", content), key("uses", content), key("contents", digest)] if digest else keys
 
     def _task_key(self, tenant: str, task: str) -> str:
         return self._store.key("task", tenant, task)

@@ -19,11 +19,11 @@ def text(fields: Mapping[str | bytes, str | bytes]) -> dict[str, str]:
 
 def task_record(tenant: str, task: str, fields: Mapping[str, str]) -> TaskRecord:
     """Read a task from its hash, which may be empty."""
-    numbers = sorted(int(number) for number, _ in _family(fields, "digest"))
+    numbers = sorted(int(number) for number, _ in family(fields, "digest"))
     versions = tuple(
         VersionInfo(n, fields[f"digest:{n}"], _instant(fields[f"at:{n}"]), fields[f"actor:{n}"]) for n in numbers
     )
-    aliases = {name: int(version) for name, version in sorted(_family(fields, "alias"))}
+    aliases = {name: int(version) for name, version in sorted(family(fields, "alias"))}
     traffic = read_traffic(fields.get("traffic")) or NO_TRAFFIC
     return TaskRecord(TaskInfo(tenant, task, versions, aliases, traffic), int(fields.get("last", 0)))
 
@@ -76,7 +76,7 @@ def _instant(field: str) -> datetime:
     return _EPOCH + timedelta(microseconds=int(field))
 
 
-def _family(fields: Mapping[str, str], family: str) -> Iterable[tuple[str, str]]:
+def family(fields: Mapping[str, str], family: str) -> Iterable[tuple[str, str]]:
     """Yield the fields named `family:<member>`, by member."""
     for name, value in fields.items():
         kind, separator, member = name.partition(":")

@@ -6,15 +6,17 @@ command that is allowed even then; every other script begins with one that needs
 
 Keys, under the prefix of the store:
 
-- `task:<tenant>:<task>`, a hash: `last` version number, count of `live` versions; per version `digest:<n>`, `actor:<n>`
-  and `at:<n>` (microseconds since 1970); `known:<digest>` → number, `alias:<name>` → number, `traffic` as JSON
+- `task:<tenant>:<task>`, a hash: `last` version number, count of `live` versions; per version `digest:<n>`,
+  `content:<n>` (of its files), `actor:<n>` and `at:<n>` (microseconds since 1970); `known:<digest>` → number,
+  `alias:<name>` → number, `traffic` as JSON
 - `tenants` and `tasks:<tenant>`, sets of all names ever used
-- `files:<digest>`, a hash of names and bytes; `uses:<digest>`, the set of tasks with that digest
+- `files:<content>`, a hash of names and bytes; `uses:<content>`, the set of tasks with these files;
+  `contents:<digest>`, the set of contents of an adapter. A version of an older registry has no content: its digest is it
 - `changes`, a stream with ids `<position>-0`; `position`, the last of them
 """
 
 _PRELUDE = """
-local task_key, position_key, changes_key, tenants_key, tasks_key, files_key, uses_key = unpack(KEYS)
+local task_key, position_key, changes_key, tenants_key, tasks_key, files_key, uses_key, contents_key = unpack(KEYS)
 local tenant, task, actor = ARGV[1], ARGV[2], ARGV[3]
 local user = tenant .. ':' .. task
 
@@ -37,13 +39,14 @@ local function point(alias, version, digest, at)
   log('alias_set', version, digest, at, alias)
 end
 
-local function add_version(version, digest, by, at, first_file)
-  redis.call('HSET', task_key, 'digest:' .. version, digest, 'actor:' .. version, by, 'at:' .. version, at,
-             'known:' .. digest, version)
+local function add_version(version, digest, content, by, at, first_file)
+  redis.call('HSET', task_key, 'digest:' .. version, digest, 'content:' .. version, content, 'actor:' .. version, by,
+             'at:' .. version, at, 'known:' .. digest, version)
   redis.call('HINCRBY', task_key, 'live', 1)
   redis.call('SADD', tenants_key, tenant)
   redis.call('SADD', tasks_key, task)
   redis.call('SADD', uses_key, user)
+  redis.call('SADD', contents_key, content)
   for i = first_file, #ARGV, 2 do redis.call('HSETNX', files_key, ARGV[i], ARGV[i + 1]) end
 end
 """
@@ -51,7 +54,7 @@ end
 PUBLISH = (
     _PRELUDE
     + """
-local digest, for_known, for_new = ARGV[4], cjson.decode(ARGV[5]), cjson.decode(ARGV[6])
+local digest, content, for_known, for_new = ARGV[4], ARGV[5], cjson.decode(ARGV[6]), cjson.decode(ARGV[7])
 local at = at_now()
 local known = redis.call('HGET', task_key, 'known:' .. digest)
 if known then
@@ -61,7 +64,7 @@ if known then
   return {tonumber(known), 0}
 end
 local version = string.format('%.0f', redis.call('HINCRBY', task_key, 'last', 1))
-add_version(version, digest, actor, at, 7)
+add_version(version, digest, content, actor, at, 8)
 log('published', version, digest, at)
 for _, alias in ipairs(for_new) do point(alias, version, digest, at) end
 return {tonumber(version), 1}
@@ -115,7 +118,7 @@ return {'done'}
 DELETE_VERSION = (
     _PRELUDE
     + """
-local version = ARGV[4]
+local version, content = ARGV[4], ARGV[5]
 local digest = redis.call('HGET', task_key, 'digest:' .. version)
 if not digest then return {'missing'} end
 local fields = redis.call('HGETALL', task_key)
@@ -130,10 +133,14 @@ for i = 1, #fields, 2 do
 end
 if pointing then return {'aliased', pointing} end
 if needed then return {'in traffic'} end
-redis.call('HDEL', task_key, 'digest:' .. version, 'actor:' .. version, 'at:' .. version, 'known:' .. digest)
+redis.call('HDEL', task_key, 'digest:' .. version, 'content:' .. version, 'actor:' .. version, 'at:' .. version,
+           'known:' .. digest)
 redis.call('HINCRBY', task_key, 'live', -1)
 redis.call('SREM', uses_key, user)
-if redis.call('SCARD', uses_key) == 0 then redis.call('UNLINK', files_key) end
+if redis.call('SCARD', uses_key) == 0 then
+  redis.call('UNLINK', files_key)
+  redis.call('SREM', contents_key, content)
+end
 log('version_deleted', version, digest, at_now())
 return {'done'}
 """
@@ -142,13 +149,13 @@ return {'done'}
 RESTORE_VERSION = (
     _PRELUDE
     + """
-local version, digest, at = ARGV[4], ARGV[5], ARGV[6]
+local version, digest, content, at = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if redis.call('HEXISTS', task_key, 'digest:' .. version) == 1
    or redis.call('HEXISTS', task_key, 'known:' .. digest) == 1 then return {'taken'} end
 if tonumber(redis.call('HGET', task_key, 'last') or 0) < tonumber(version) then
   redis.call('HSET', task_key, 'last', version)
 end
-add_version(version, digest, actor, at, 7)
+add_version(version, digest, content, actor, at, 8)
 return {'done'}
 """
 )

@@ -1,7 +1,7 @@
 """The embedded registry: one SQLite file, shared by threads and processes of one machine."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from adapters.errors import Conflict, NotFound
@@ -19,8 +19,10 @@ from adapters.registry.protocol import (
     check_expected,
 )
 from adapters.registry.sqlite_rows import (
+    CONTENTS_SCHEMA,
     SCHEMA,
     alias_version,
+    delete_version,
     insert_version,
     log,
     next_version,
@@ -43,6 +45,7 @@ class SqliteRegistry:
         """Create the tables that the file lacks (`RegistryUnavailable` if that fails)."""
         self._file = file
         file.create_tables(SCHEMA)
+        file.create_tables(CONTENTS_SCHEMA)
         has_traffic = "SELECT 1 FROM pragma_table_info('changes') WHERE name='traffic'"
         with self._file.open() as db:
             if one(db, has_traffic, ()):
@@ -84,11 +87,27 @@ class SqliteRegistry:
         return Publication(version, digest, created=True)
 
     def get(self, digest: str) -> dict[str, bytes]:
-        with self._file.open() as db:
-            rows = db.execute("SELECT name, data FROM files WHERE digest=?", (digest,)).fetchall()
-        if not rows:
+        query = (
+            "SELECT name, data FROM files WHERE digest=(SELECT content FROM version_contents WHERE digest=? LIMIT 1)"
+        )
+        files = self._files(query, (digest,))
+        if not files:
             raise NotFound(f"no adapter {digest}")
-        return {row["name"]: row["data"] for row in rows}
+        return files
+
+    def files(self, tenant: str, task: str, version: int) -> dict[str, bytes]:
+        query = (
+            "SELECT name, data FROM files "
+            "WHERE digest=(SELECT content FROM version_contents WHERE tenant=? AND task=? AND version=?)"
+        )
+        files = self._files(query, (tenant, task, version))
+        if not files:
+            raise NotFound(f"no {task}@{version}")
+        return files
+
+    def _files(self, query: str, values: tuple[object, ...]) -> dict[str, bytes]:
+        with self._file.open() as db:
+            return {row["name"]: row["data"] for row in db.execute(query, values)}
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
         return self.describe(tenant, ref.task).resolve(ref)
@@ -154,19 +173,16 @@ class SqliteRegistry:
                 raise Conflict(f"{task}@{pointing['alias']} points at version {version}, move it first")
             if version in task_info(db, tenant, task).traffic.versions:
                 raise Conflict(f"the traffic of {task} needs version {version}, change that first")
-            db.execute("DELETE FROM versions WHERE tenant=? AND task=? AND version=?", (tenant, task, version))
-            db.execute(
-                "DELETE FROM files WHERE digest=?1 AND NOT EXISTS (SELECT 1 FROM versions WHERE digest=?1)",
-                (digest,),
-            )
+            delete_version(db, tenant, task, version)
             log(db, "version_deleted", (tenant, task), version, digest, actor=actor)
 
-    def size_bytes(self, digests: Collection[str]) -> int:
-        with self._file.transaction("DEFERRED") as db:
-            sizes = [
-                one(db, "SELECT SUM(LENGTH(data)) AS bytes FROM files WHERE digest=?", (digest,)) for digest in digests
-            ]
-        return sum(row["bytes"] or 0 for row in sizes if row is not None)
+    def content_sizes(self, tenant: str) -> Mapping[str, int]:
+        query = (
+            "SELECT digest, SUM(LENGTH(data)) AS bytes FROM files "
+            "WHERE digest IN (SELECT content FROM version_contents WHERE tenant=?) GROUP BY digest"
+        )
+        with self._file.open() as db:
+            return {row["digest"]: row["bytes"] for row in db.execute(query, (tenant,))}
 
     def changes(self, since: int = 0, *, limit: int | None = None) -> Sequence[Change]:
         after = "SELECT * FROM changes WHERE position>? ORDER BY position LIMIT ?"

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from adapters.errors import NotFound
+from adapters.files import content_id
 from adapters.registry.protocol import (
     NO_TRAFFIC,
     Change,
@@ -35,13 +36,26 @@ CREATE TABLE IF NOT EXISTS traffic (
     tenant TEXT NOT NULL, task TEXT NOT NULL, traffic TEXT NOT NULL, PRIMARY KEY (tenant, task)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS files (
-    digest TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (digest, name)
+    digest TEXT NOT NULL, -- the content id of a set of files; of versions without one, the adapter's digest
+    name TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (digest, name)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS changes (
     position INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, tenant TEXT NOT NULL, task TEXT NOT NULL,
     version INTEGER NOT NULL, digest TEXT NOT NULL, alias TEXT, actor TEXT NOT NULL, at TEXT NOT NULL, traffic TEXT
 ) STRICT;
 """
+
+CONTENTS_SCHEMA = """
+CREATE TABLE IF NOT EXISTS contents (
+    tenant TEXT NOT NULL, task TEXT NOT NULL, version INTEGER NOT NULL, content TEXT NOT NULL,
+    PRIMARY KEY (tenant, task, version)
+) STRICT;
+CREATE INDEX IF NOT EXISTS contents_by_content ON contents (content);
+CREATE VIEW IF NOT EXISTS version_contents AS
+    SELECT v.tenant, v.task, v.version, v.digest, COALESCE(c.content, v.digest) AS content
+    FROM versions v LEFT JOIN contents c ON c.tenant = v.tenant AND c.task = v.task AND c.version = v.version;
+"""
+"""The content id of each version's files; a version of an older file has none, its files are under its digest."""
 
 
 def one(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> sqlite3.Row | None:
@@ -72,9 +86,24 @@ def insert_version(
 ) -> None:
     row = (*key, version.version, version.digest, version.actor, version.created_at.isoformat())
     db.execute("INSERT INTO versions VALUES (?,?,?,?,?,?)", row)
+    content = content_id(files)
+    db.execute("INSERT INTO contents VALUES (?,?,?,?)", (*key, version.version, content))
     db.executemany(
-        "INSERT OR IGNORE INTO files VALUES (?,?,?)",
-        [(version.digest, name, data) for name, data in files.items()],
+        "INSERT OR IGNORE INTO files VALUES (?,?,?)", [(content, name, data) for name, data in files.items()]
+    )
+
+
+def delete_version(db: sqlite3.Connection, tenant: str, task: str, version: int) -> None:
+    """Delete a version, and its files if they are no other version's."""
+    key = (tenant, task, version)
+    row = one(db, "SELECT content FROM version_contents WHERE tenant=? AND task=? AND version=?", key)
+    assert row is not None
+    db.execute("DELETE FROM versions WHERE tenant=? AND task=? AND version=?", key)
+    db.execute("DELETE FROM contents WHERE tenant=? AND task=? AND version=?", key)
+    db.execute(
+        "DELETE FROM files WHERE digest=?1 AND NOT EXISTS (SELECT 1 FROM contents WHERE content=?1)"
+        " AND NOT EXISTS (SELECT 1 FROM version_contents WHERE digest=?1 AND content=?1)",
+        (row["content"],),
     )
 
 

@@ -97,6 +97,8 @@ class SqliteFile:
         try:
             db.execute("PRAGMA schema_version").fetchone()  # makes the index of the write-ahead log
             self._open_fault = None
+            if self._write_fault is not None:
+                self._add_missing_tables(db)
         except sqlite3.Error as exc:
             db.close()
             if not _is_about_writing(exc) or self._has_log():
@@ -109,15 +111,19 @@ class SqliteFile:
     def _connect_immutable(self) -> sqlite3.Connection:
         db = sqlite3.connect(f"{self.path.resolve().as_uri()}?immutable=1", uri=True, isolation_level=None)
         try:
-            db.execute("PRAGMA temp_store=MEMORY")
-            present = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
-            for schema in self._schemas:
-                if present.isdisjoint(_TABLE.findall(schema)):
-                    db.executescript(_temporary(schema))
+            self._add_missing_tables(db)
         except sqlite3.Error:
             db.close()
             raise
         return db
+
+    def _add_missing_tables(self, db: sqlite3.Connection) -> None:
+        """Make the tables that a read-only file lacks, empty and in memory."""
+        db.execute("PRAGMA temp_store=MEMORY")
+        present = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
+        for schema in self._schemas:
+            if present.isdisjoint(_TABLE.findall(schema)):
+                db.executescript(_temporary(schema))
 
     def _has_log(self) -> bool:
         """Whether there is a write-ahead log, whose entries an immutable connection would not see."""
@@ -161,6 +167,7 @@ def _is_about_writing(error: BaseException | None) -> bool:
 
 
 def _temporary(schema: str) -> str:
-    """Return a schema whose tables and indexes are a connection's own, in memory."""
+    """Return a schema whose tables, views and indexes are a connection's own, in memory."""
     schema = schema.replace("CREATE TABLE ", "CREATE TEMP TABLE ")
+    schema = schema.replace("CREATE VIEW ", "CREATE TEMP VIEW ")
     return schema.replace("CREATE INDEX IF NOT EXISTS ", "CREATE INDEX IF NOT EXISTS temp.")

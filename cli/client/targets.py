@@ -136,7 +136,8 @@ class DirectRegistry:
         return self._registry.list(DEFAULT_TENANT)
 
     def files(self, ref: Ref) -> dict[str, bytes]:
-        return self._registry.get(self._registry.resolve(DEFAULT_TENANT, ref).digest)
+        found = self._registry.resolve(DEFAULT_TENANT, ref)
+        return self._registry.files(DEFAULT_TENANT, found.task, found.version)
 
     def history(self, task: str) -> Iterator[Change]:
         self._registry.describe(DEFAULT_TENANT, task)

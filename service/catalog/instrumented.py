@@ -18,7 +18,8 @@ Operation = Literal[
     "list",
     "describe",
     "delete",
-    "size_bytes",
+    "files",
+    "content_sizes",
     "changes",
 ]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)

@@ -49,7 +49,7 @@ class Publisher:
         digest = adapter.digest
         if expected is not None and digest != expected:
             raise InvalidAdapter("digest", digest, expected)
-        async with self._quota.reserve(tenant, task, digest, size_bytes=sum(map(len, files.values()))):
+        async with self._quota.reserve(tenant, task, digest, files):
             try:
                 await self._classifier.try_out(tenant, adapter, timeout_s=_SMOKE_TIMEOUT_S)
             except InferenceFailed as exc:

@@ -1,11 +1,12 @@
 """Storage limits of a tenant: tasks, versions per task, bytes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 from adapters import Registry
+from adapters.files import content_id
 from service.catalog.catalog import Catalog
 from service.catalog.sync import CatalogSync
 from service.errors import QuotaExceeded
@@ -26,7 +27,7 @@ class StorageQuota:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def reserve(self, tenant: str, task: str, digest: str, *, size_bytes: int) -> AsyncIterator[None]:
+    async def reserve(self, tenant: str, task: str, digest: str, files: Mapping[str, bytes]) -> AsyncIterator[None]:
         """Enter if one more version fits; the tenant's other uploads wait until the block ends.
 
         Raises:
@@ -39,10 +40,10 @@ class StorageQuota:
         lock = self._locks.setdefault(tenant, asyncio.Lock())
         async with lock:
             await self._sync.refresh()
-            await self._check(self._tenant(tenant), task, digest, size_bytes)
+            await self._check(self._tenant(tenant), task, digest, files)
             yield
 
-    async def _check(self, limits: TenantInfo, task: str, digest: str, size_bytes: int) -> None:
+    async def _check(self, limits: TenantInfo, task: str, digest: str, files: Mapping[str, bytes]) -> None:
         tasks = {info.task: info for info in self._catalog.tasks(limits.id)}
         versions = tasks[task].versions if task in tasks else ()
         if any(version.digest == digest for version in versions):
@@ -51,9 +52,9 @@ class StorageQuota:
             _refuse_above(limits.id, "tasks", len(tasks) + 1, limits.max_tasks)
         _refuse_above(limits.id, f"versions of {task}", len(versions) + 1, limits.max_versions)
         if limits.max_bytes is not None:
-            stored = {version.digest for info in tasks.values() for version in info.versions}
-            stored_bytes = await asyncio.to_thread(self._registry.size_bytes, stored - {digest})
-            _refuse_above(limits.id, "bytes", stored_bytes + size_bytes, limits.max_bytes)
+            stored = await asyncio.to_thread(self._registry.content_sizes, limits.id)
+            wanted = {**stored, content_id(files): sum(map(len, files.values()))}
+            _refuse_above(limits.id, "bytes", sum(wanted.values()), limits.max_bytes)
 
 
 def _is_limited(limits: TenantInfo) -> bool:

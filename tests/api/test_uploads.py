@@ -18,7 +18,7 @@ from support.server import RunningServer
 from torch import Tensor
 
 from adapters import PromptAdapter
-from adapters.files import CONFIG, MANIFEST, WEIGHTS, to_files
+from adapters.files import CONFIG, MANIFEST, WEIGHTS, content_id, to_files
 from backbone import Backbone, Encoded, PackedBatch
 
 Files = dict[str, bytes]
@@ -164,7 +164,7 @@ def test_an_upload_that_is_not_what_its_sender_says_is_refused_with_both_digests
         refused = server.client.post(url, files=parts, data={"sha256": malformed})
         check_problem(refused, 422, "invalid_request", "body.sha256", "sha256:[0-9a-f]{64}", repr(malformed))
     assert server.client.get("/tasks/checked").status_code == 404
-    assert server.registry.size_bytes([adapter.digest]) == 0
+    assert content_id(to_files(adapter)) not in server.registry.content_sizes("default")
     right = server.client.post(url, files=parts, data={"sha256": adapter.digest})
     assert (right.status_code, right.json()["adapter"]) == (201, adapter.digest)
 

@@ -217,7 +217,8 @@ async def _drift(runtime: Runtime, tenant: str, task: str, current: AdapterBody)
 
 async def _read(runtime: Runtime, tenant: str, ref: Ref) -> tuple[Resolution, dict[str, bytes]]:
     resolution = runtime.registry.catalog.resolve(tenant, ref)
-    return resolution, await asyncio.to_thread(runtime.registry.store.get, resolution.digest)
+    files = runtime.registry.store.files
+    return resolution, await asyncio.to_thread(files, tenant, resolution.task, resolution.version)
 
 
 async def _read_uploads(parts: Sequence[UploadFile]) -> dict[str, bytes]:

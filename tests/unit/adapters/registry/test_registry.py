@@ -1,10 +1,12 @@
 """The registry's contract, run against every implementation: to publish, resolve, delete and list."""
 
 import json
+import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.registry import Uploads
+import redis
+from support.registry import Store, Uploads
 
 from adapters import (
     Conflict,
@@ -19,7 +21,7 @@ from adapters import (
     VersionInfo,
 )
 from adapters.adapter import PromptAdapter
-from adapters.files import CARD, MANIFEST
+from adapters.files import CARD, CONFIG, MANIFEST, content_id
 
 UNKNOWN = "sha256:" + "0" * 64
 
@@ -265,10 +267,61 @@ def test_an_unknown_task_is_not_found_and_an_unknown_tenant_has_none(registry: R
     assert registry.list("acme") == []
 
 
-def test_the_bytes_of_adapters_are_counted_once_each(registry: Registry, uploads: Uploads) -> None:
-    digests = [registry.publish("acme", "sst2", files, actor="ann").digest for files in uploads[:3]]
-    assert registry.publish("zeta", "sst2", uploads[0], actor="zoe").digest == digests[0]
-    sizes = [sum(map(len, files.values())) for files in uploads[:3]]
-    assert registry.size_bytes(digests[:1]) == sizes[0]
-    assert registry.size_bytes({*digests, f"sha256:{'0' * 64}"}) == sum(sizes)
-    assert registry.size_bytes([]) == 0
+def test_the_bytes_of_a_tenants_files_are_counted_once_each(registry: Registry, uploads: Uploads) -> None:
+    for files in uploads[:3]:
+        registry.publish("acme", "sst2", files, actor="ann")
+    registry.publish("acme", "copy", uploads[0], actor="ann")
+    registry.publish("zeta", "sst2", uploads[0], actor="zoe")
+    sizes = {content_id(files): sum(map(len, files.values())) for files in uploads[:3]}
+    assert registry.content_sizes("acme") == sizes
+    assert registry.content_sizes("zeta") == dict(list(sizes.items())[:1])
+    assert registry.content_sizes("none") == {}
+
+
+def test_an_adapter_that_two_tenants_have_comes_back_with_each_ones_own_files(
+    registry: Registry, uploads: Uploads
+) -> None:
+    peft = json.loads(uploads[0][CONFIG]) | {"base_model_name_or_path": "someone/else"}
+    theirs = uploads[0] | {CARD: b"# Theirs, and a megabyte of it" * 100, CONFIG: json.dumps(peft).encode()}
+    digest = registry.publish("zeta", "sst2", theirs, actor="zoe", aliases=()).digest
+    assert registry.publish("acme", "sst2", uploads[0], actor="ann", aliases=()).digest == digest
+    assert registry.files("zeta", "sst2", 1) == theirs
+    assert registry.files("acme", "sst2", 1) == uploads[0]
+    assert registry.content_sizes("acme") == {content_id(uploads[0]): sum(map(len, uploads[0].values()))}
+    registry.delete("zeta", "sst2", 1, actor="zoe")
+    assert registry.files("acme", "sst2", 1) == registry.get(digest) == uploads[0]
+    registry.delete("acme", "sst2", 1, actor="ann")
+    with pytest.raises(NotFound, match=digest):
+        registry.get(digest)
+    with pytest.raises(NotFound, match="sst2@1"):
+        registry.files("acme", "sst2", 1)
+
+
+def test_versions_that_were_published_before_files_had_addresses_of_their_own_are_read_and_deleted(
+    registry: Registry, store: Store, uploads: Uploads
+) -> None:
+    digest = registry.publish("acme", "sst2", uploads[0], actor="ann", aliases=()).digest
+    as_before(store, digest, content_id(uploads[0]))
+    registry = store.open()
+    assert registry.files("acme", "sst2", 1) == registry.get(digest) == uploads[0]
+    assert sum(registry.content_sizes("acme").values()) == sum(map(len, uploads[0].values()))
+    changed = uploads[0] | {CARD: b"# Another"}
+    registry.publish("zeta", "sst2", changed, actor="zoe", aliases=())
+    registry.delete("acme", "sst2", 1, actor="ann")
+    assert registry.files("zeta", "sst2", 1) == registry.get(digest) == changed
+
+
+def as_before(store: Store, digest: str, content: str) -> None:
+    """Store the files of acme's sst2@1 as version 0.2 did: under the adapter's digest."""
+    if not store.place.startswith("redis"):
+        with sqlite3.connect(store.place) as db:
+            db.execute("DELETE FROM contents")
+            db.execute("UPDATE files SET digest=? WHERE digest=?", (digest, content))
+        return
+    client = redis.Redis.from_url(store.place.split("?")[0], decode_responses=True)
+    (key,) = client.scan_iter(f"{store.place.rpartition('prefix=')[2]}:files:{content}")
+    prefix = key.removesuffix(f"files:{content}")
+    client.rename(key, f"{prefix}files:{digest}")
+    client.rename(f"{prefix}uses:{content}", f"{prefix}uses:{digest}")
+    client.delete(f"{prefix}contents:{digest}")
+    client.hdel(f"{prefix}task:acme:sst2", "content:1")

@@ -36,7 +36,7 @@ def test_fields_that_a_newer_server_writes_are_ignored(two: Registry, store: Sto
     newer = json.dumps({"canary": 2, "percent": 12.5, "shadow": 1, "mirror": 7})
     if store.place.startswith("redis"):
         client = redis.Redis.from_url(store.place.split("?")[0])
-        for key in client.scan_iter("*"):
+        for key in client.scan_iter(f"{store.place.rpartition('prefix=')[2]}:*"):
             if client.type(key) == b"hash" and client.hexists(key, "traffic"):
                 client.hset(key, "traffic", newer)
             if client.type(key) == b"stream":

@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -101,10 +102,9 @@ def serve(
     bound_kernel_caches()
     with _listen(settings) as listener:
         if settings.workers > 1:
+            announce = partial(_log_serving, settings, listener, is_ready=lambda: True)
             try:
-                serve_with_workers(
-                    settings, listener, on_serving=lambda: _log_serving(settings, listener, lambda: True)
-                )
+                serve_with_workers(settings, listener, on_serving=announce)
             except StartupFailed as exc:
                 raise CommandError(str(exc)) from exc
         else:

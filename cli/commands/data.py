@@ -85,7 +85,7 @@ def label_error(backbone: "Backbone", words: Sequence[str]) -> str | None:
 
 def _print(task: TaskFile, checked: CheckedRows) -> None:
     for note in checked.notes:
-        err.print(note, style="yellow", markup=False)
+        err.print(note, style="yellow")
     counts = ", ".join(f"{count} {role}" for role, count in checked.rows.items())
     if not checked.findings:
         out.print(f"{task.name}: {counts} rows, {len(checked.labels)} labels; no faults found")

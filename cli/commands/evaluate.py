@@ -120,7 +120,7 @@ def evaluate(
     with err.status(f"scoring the rows of {chosen.path}"):
         evaluation = evaluate_adapter(loaded, adapter, task, chosen, options)
     for note in evaluation.notes:
-        err.print(note, style="yellow", markup=False)
+        err.print(note, style="yellow")
     table = MetricsTable(f"{task.name}: {chosen.path.name}{', report rows' if rows == 'report' else ''}", task.scoring)
     table.add(adapter.digest[:19], evaluation.metrics, evaluation.intervals)
     lines = _add_comparisons(table, evaluation, options)

@@ -129,9 +129,12 @@ def sweep(
         check_target(publish, key)
     # with --ray this process only tokenises and scores one prompt: the devices are the workers'
     loaded = load_backbone(replace(backbone, device="cpu") if ray else backbone)
+    sweep_task = read_sweep_task(loaded, task, plan, split=split, limit=limit)
+    for note in sweep_task.rows.notes:
+        err.print(note, style="yellow")
     best = _run(
         plan,
-        read_sweep_task(loaded, task, plan, split=split, limit=limit),
+        sweep_task,
         loaded,
         out_folder or _default_folder(f"{task.name}-sweep", resume=resume),
         resume=resume,

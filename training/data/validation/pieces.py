@@ -82,11 +82,12 @@ def _unread(role: str, rows: Sequence[ReadRow], view: ModelView) -> list[Finding
     names = list(visible)
     for start in range(0, len(suspects), _AT_ONCE):
         part = suspects[start : start + _AT_ONCE]
-        texts = [each.row.example.fields[name] for each in part for name in names]
-        fields = iter(view.fields(texts))
+        # a field such as a paragraph may be that of many rows
+        texts = list(dict.fromkeys(text for each in part for text in each.row.example.fields.values()))
+        shares = {text: read.unknown_share for text, read in zip(texts, view.fields(texts), strict=True)}
         for each in part:
-            for name in names:
-                text, share = each.row.example.fields[name], next(fields).unknown_share
+            for name, text in each.row.example.fields.items():
+                share = shares[text]
                 unread[name] += round(share * len("".join(text.split())))
                 if share > view.notable_share:
                     places.setdefault(name, []).append(f"{each.row.place}: {100 * share:.0f} % of {shortened(text)}")

@@ -1,8 +1,8 @@
 """Control tokens of a tokenizer, such as `</s>` and `<extra_id_0>`, under names that no user's text contains.
 
-A tokenizer matches them in any text, in two places: its added tokens, and its model's vocabulary, where `＜/s＞` becomes
-`</s>` by normalisation. Both get a random name per process, so that only `TextTokenizer` can write one. Ids, scores and
-all other pieces stay as they are.
+A tokenizer matches them in any text, in two places: its added tokens, and its model's vocabulary, where `＜/s＞`
+becomes `</s>` by normalisation. Both get a random name per process, so that only `TextTokenizer` can write one. Ids,
+scores and all other pieces stay as they are.
 """
 
 import json

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -69,7 +70,9 @@ def init(
             sources,
             source,
             name=task_name,
-            pieces=loaded.tokenizer.pieces,
+            token_ids=lambda texts: [
+                each.token_ids for each in loaded.tokenizer.tokenize(texts, max_tokens=sys.maxsize, truncation="error")
+            ],
             can_tell_apart=lambda words: label_error(loaded, words) is None,
             label=label,
             text=text or (),

@@ -53,7 +53,7 @@ def draft_task(
     source: Mapping[str, str],
     *,
     name: str,
-    pieces: Callable[[Sequence[str]], list[list[int]]],
+    token_ids: Callable[[Sequence[str]], Sequence[Sequence[int]]],
     can_tell_apart: Callable[[Sequence[str]], bool],
     label: str | None = None,
     text: Sequence[str] = (),
@@ -63,7 +63,7 @@ def draft_task(
 
     Args:
         source: the entries of the task file's `data` that locate the rows and say how they are read
-        pieces: the backbone's token ids of texts
+        token_ids: returns the backbone's token ids of users' texts, the end-of-sequence token included
         can_tell_apart: whether the backbone's tokenizer gives label words different token ids
         label: the column of the label, guessed if omitted
         text: the columns of the text, in the template's order; guessed if omitted
@@ -78,7 +78,7 @@ def draft_task(
     texts, why_text = text_columns(columns, labelled, text)
     labels = label_set(labelled, can_tell_apart)
     template, fields = _template(texts)
-    max_tokens, why_tokens = _max_tokens(template, texts, pieces)
+    max_tokens, why_tokens = _max_tokens(template, texts, token_ids)
     metrics, why_metrics = _metrics(labels, labelled)
     left_out = [column.name for column in columns if column is not labelled and column not in texts]
     names = ", ".join(labels.words)
@@ -159,13 +159,13 @@ def _template(texts: Sequence[Column]) -> tuple[str, dict[str, str]]:
 
 
 def _max_tokens(
-    template: str, texts: Sequence[Column], pieces: Callable[[Sequence[str]], list[list[int]]]
+    template: str, texts: Sequence[Column], token_ids: Callable[[Sequence[str]], Sequence[Sequence[int]]]
 ) -> tuple[int, str]:
     parsed = Template.parse(template)
     step = -(-len(texts[0].cells) // _SAMPLED_ROWS)
     cells = zip(*(column.cells[::step] for column in texts), strict=True)
     rendered = [parsed.render(tuple(str(cell or "") for cell in row)) for row in cells]
-    lengths = np.array([len(ids) + 1 for ids in pieces(rendered)])  # including end-of-sequence
+    lengths = np.array([len(ids) for ids in token_ids(rendered)])
     wanted = int(np.percentile(lengths, 99))
     chosen = min(MAX_DRAFTED_TOKENS, max(16, -(-wanted // 8) * 8))
     cut = float((lengths > chosen).mean())

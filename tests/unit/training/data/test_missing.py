@@ -43,7 +43,7 @@ def draft(path: Path) -> Draft:
         RowSources((path,)),
         {"train": path.name},
         name="task",
-        pieces=lambda texts: [[1] for _ in texts],
+        token_ids=lambda texts: [[1, 1] for _ in texts],
         can_tell_apart=bool,
     )
 

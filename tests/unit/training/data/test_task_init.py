@@ -25,13 +25,13 @@ Row = dict[str, object]
 
 
 def spelled(texts: Sequence[str]) -> list[list[int]]:
-    """A token a word."""
-    return [[len(word) for word in text.split()] for text in texts]
+    """One token per word, and the end."""
+    return [[*(len(word) for word in text.split()), 1] for text in texts]
 
 
 def draft(path: Path, **asked: object) -> Draft:
     sources = RowSources((path,))
-    return draft_task(sources, {"train": str(path)}, name="task", pieces=spelled, can_tell_apart=bool, **asked)
+    return draft_task(sources, {"train": str(path)}, name="task", token_ids=spelled, can_tell_apart=bool, **asked)
 
 
 def loaded(drafted: Draft) -> TaskFile:
@@ -195,7 +195,9 @@ def test_whatever_the_names_are_the_file_loads_and_says_the_same(labels: list[st
 def _drafted(columns: Sequence[Column]) -> Draft:
     """A draft of columns that stand in no file."""
     sources = RowSources((Path("rows.csv"),))
-    return draft_task(sources, {"train": "rows.csv"}, name="task", pieces=spelled, can_tell_apart=bool, columns=columns)
+    return draft_task(
+        sources, {"train": "rows.csv"}, name="task", token_ids=spelled, can_tell_apart=bool, columns=columns
+    )
 
 
 def test_the_longest_text_is_by_the_99th_percentile_and_capped(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_training_evaluation_and_reports_print_names_of_files_and_labels(desk: D
     task = folder / "].yaml"
     task.write_text(
         'name: topic\ndescription: "[/]"\ntemplate: "text: {text}"\n'
-        'labels: {"[/sports]": sports, "[/business]": business}\nmax_tokens: 8\n'
+        'labels: {"[/sports]": sports, "[/business]": business}\nmax_tokens: 16\n'
         'data: {train: "]train.jsonl", validation: "]validation.jsonl"}\n',
         encoding="utf-8",
     )

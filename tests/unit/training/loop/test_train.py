@@ -123,7 +123,7 @@ def test_the_last_batch_of_an_epoch_may_be_smaller_but_no_row_is_dropped(
 
 
 def test_rows_that_are_cut_are_counted(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
-    short = SPEC.model_copy(update={"max_tokens": 4})
+    short = SPEC.model_copy(update={"max_tokens": 12})
     arguments = dataclasses.replace(QUICK, epochs=1)
     report = run(tiny, task.model_copy(update={"spec": short}), tmp_path / "run", arguments, limit=24).report
     assert report.rows.train.num_truncated == 24

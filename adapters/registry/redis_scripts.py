@@ -11,7 +11,8 @@ Keys, under the prefix of the store:
   `alias:<name>` → number, `traffic` as JSON
 - `tenants` and `tasks:<tenant>`, sets of all names ever used
 - `files:<content>`, a hash of names and bytes; `uses:<content>`, the set of tasks with these files;
-  `contents:<digest>`, the set of contents of an adapter. A version of an older registry has no content: its digest is it
+  `contents:<digest>`, the set of contents of an adapter. A version without a content, of an older registry, has its
+  files under its digest
 - `changes`, a stream with ids `<position>-0`; `position`, the last of them
 """
 

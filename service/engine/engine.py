@@ -253,7 +253,7 @@ class Engine:
             for row, outcome in self._fault_isolation.run(part):
                 if isinstance(outcome, SearchExhausted):
                     row.score_all()
-                    self._scheduler.put([row])  # charged anew, for all nodes of its trie
+                    self._scheduler.put([row])  # charged again, for all nodes of its trie
                     ran.append(row)
                     continue
                 self._record_outcome(row, outcome)

@@ -5,6 +5,10 @@ from collections import Counter
 from typing import Any
 
 
+class LargeJson(ValueError):
+    """JSON with more values than its reader expects; nothing was read of them."""
+
+
 class AmbiguousJson(ValueError):
     """JSON with a repeated key, of which parsers keep the first, the last or both; or with NaN or Infinity."""
 
@@ -29,3 +33,29 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse(constant: str) -> object:
     raise AmbiguousJson(f"{constant} is not JSON (RFC 8259), expected a number or null")
+
+
+def check_size(value: object, *, max_items: int, max_values: int) -> None:
+    """Refuse large arrays and objects before anything looks at their values.
+
+    Args:
+        max_items: of one array or object
+        max_values: of all of them together
+
+    Raises:
+        LargeJson: names the array or object by its place
+    """
+    total = 0
+    waiting: list[tuple[str, object]] = [("the body", value)]
+    while waiting:
+        place, part = waiting.pop()
+        if not isinstance(part, list | dict):
+            continue
+        kind = "items" if isinstance(part, list) else "members"
+        if len(part) > max_items:
+            raise LargeJson(f"{place} has {len(part)} {kind}, expected at most {max_items}")
+        total += len(part)
+        if total > max_values:
+            raise LargeJson(f"the body has more than {max_values} values in all")
+        members = enumerate(part) if isinstance(part, list) else part.items()
+        waiting += ((f"{place[:100]}.{str(name)[:50]}".removeprefix("the body."), inner) for name, inner in members)

@@ -5,7 +5,6 @@ log-probabilities. The package does not know adapters, training methods or HTTP.
 """
 
 from backbone.backbone import Backbone, BackboneId, Encoded
-from backbone.best_first import max_decoded, search_budget
 from backbone.dropout import Dropout
 from backbone.errors import (
     BackboneCacheError,
@@ -55,7 +54,5 @@ __all__ = [
     "check_device",
     "label_log_probs",
     "load",
-    "max_decoded",
     "pack",
-    "search_budget",
 ]

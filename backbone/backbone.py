@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from backbone.architecture import Architecture
-from backbone.best_first import Found, best_first, search_budget
+from backbone.best_first import Found, best_first
 from backbone.decoder import TrieNodes, decode, passes
 from backbone.dropout import Dropout
 from backbone.encoder import encode
@@ -147,8 +147,8 @@ class Backbone:
         tries: Sequence[LabelTrie],  # [B]
         top_k: Sequence[int | None],  # [B], None: all labels
     ) -> Found:
-        """Score like `score`, except that a search for the best labels may end at its budget (`search_budget`)."""
-        budgets = [search_budget(trie, k) for trie, k in zip(tries, top_k, strict=True)]
+        """Score like `score`, except that a search may end at its budget (`LabelTrie.search_budget`)."""
+        budgets = [trie.search_budget(k) for trie, k in zip(tries, top_k, strict=True)]
         searching = [row for row, budget in enumerate(budgets) if budget is not None]
         if not searching:
             return Found(self._score_all(encoded, range(len(tries)), tries), [])

@@ -13,16 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backbone.decoder import TrieNodes, num_decoded
+from backbone.decoder import TrieNodes
 from backbone.scoring import edge_log_probs
 from backbone.trie import LabelTrie
 
-SMALL_TRIE = 4
-"""Largest trie that is always decoded as a whole: a second pass would cost more."""
-_MIN_BUDGET = 64
-_BUDGET_PER_LABEL = 8
-_MAX_SHARE = 4
-"""A search pays for at most 1 ÷ this of the labels."""
 _ROUND_NODES = 256
 """Largest number of nodes of a row that a round expands."""
 _PASS_NODES = 4_096
@@ -30,18 +24,6 @@ _PASS_NODES = 4_096
 
 Decode = Callable[[Sequence[int], Sequence[TrieNodes]], Tensor]
 """Maps row numbers and the nodes of each row to the nodes' states, concatenated, [ΣM_i, H]."""
-
-
-def search_budget(trie: LabelTrie, top_k: int | None) -> int | None:
-    """Return how many nodes a search for the best `top_k` labels may decode, None if all labels are to be scored."""
-    if top_k is None or trie.num_nodes <= SMALL_TRIE or top_k * _MAX_SHARE > trie.num_labels:
-        return None
-    return min(num_decoded(trie), _MIN_BUDGET + _BUDGET_PER_LABEL * top_k)
-
-
-def max_decoded(trie: LabelTrie, top_k: int | None) -> int:
-    """Return an upper bound of the nodes that a row's labels take to decode."""
-    return search_budget(trie, top_k) or num_decoded(trie)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ decoding each label word separately in `transformers`, with shared prefixes comp
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from backbone.architecture import Architecture
 from backbone.dropout import RowsDropout
 from backbone.layers import add_projection, attend, feed_forward, rms_norm
 from backbone.relative_bias import TreeBias
-from backbone.trie import LabelTrie
+from backbone.trie import PART_NODES, LabelTrie
 from backbone.weights import DecoderLayer, T5Weights
 
 _MIN_NODES = 4
@@ -23,7 +22,7 @@ _MIN_NODES = 4
 its last bits from the same row in a batch (docs/decisions.md)."""
 
 
-_PART_NODES = 256
+_PART_NODES = PART_NODES
 _PASS_NODES = 4_096
 
 
@@ -67,18 +66,6 @@ def passes(tries: Sequence[LabelTrie]) -> list[list[Part]]:
         found[-1].append(part)
         size += part.nodes.num_nodes
     return found
-
-
-def num_decoded(trie: LabelTrie) -> int:
-    """Return how many nodes are decoded to score a whole trie: a node's ancestors again in each part."""
-    if trie.num_nodes <= _PART_NODES:
-        return trie.num_nodes
-    if trie not in _DECODED:
-        _DECODED[trie] = sum(part.nodes.num_nodes for part in _parts(0, trie))
-    return _DECODED[trie]
-
-
-_DECODED: WeakKeyDictionary[LabelTrie, int] = WeakKeyDictionary()
 
 
 def _parts(row: int, trie: LabelTrie) -> list[Part]:

@@ -15,6 +15,14 @@ from backbone.errors import InvalidLabels
 MAX_LABELS = 1_000
 MAX_LABEL_TOKENS = 32
 MAX_TRIE_NODES = 4_096
+SMALL_TRIE = 4
+"""Largest trie that is always decoded as a whole: a second pass would cost more."""
+PART_NODES = 256
+"""Number of nodes that are decoded together, with their ancestors, when a whole trie is scored."""
+_MIN_BUDGET = 64
+_BUDGET_PER_LABEL = 8
+_MAX_SHARE = 4
+"""A search pays for at most 1 ÷ this of the labels."""
 
 
 @dataclass(slots=True)
@@ -41,9 +49,28 @@ class LabelTrie:
     edge_labels: tuple[int, ...]  # [E], the label if the edge is its last choice, else −1
     edge_targets: tuple[int, ...]  # [E], the node of the next choice, else −1
 
+    num_decoded: int = field(init=False)
+    """How many nodes are decoded to score the whole trie: a node's ancestors again in each part."""
+
+    def __post_init__(self) -> None:
+        starts = range(0, self.num_nodes, PART_NODES)
+        parts = (range(start, min(start + PART_NODES, self.num_nodes)) for start in starts)
+        decoded = self.num_nodes if len(starts) == 1 else sum(len(self.with_ancestors(part)) for part in parts)
+        object.__setattr__(self, "num_decoded", decoded)
+
     @property
     def num_nodes(self) -> int:
         return len(self.node_tokens)
+
+    def search_budget(self, top_k: int | None) -> int | None:
+        """Return how many nodes a search for the best `top_k` labels may decode, None if all labels are scored."""
+        if top_k is None or self.num_nodes <= SMALL_TRIE or top_k * _MAX_SHARE > self.num_labels:
+            return None
+        return min(self.num_decoded, _MIN_BUDGET + _BUDGET_PER_LABEL * top_k)
+
+    def max_decoded(self, top_k: int | None) -> int:
+        """Return an upper bound of the nodes that a row's labels take to decode."""
+        return self.search_budget(top_k) or self.num_decoded
 
     @property
     def needs_one_step(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from json import JSONDecodeError
+from reprlib import Repr
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -54,6 +55,13 @@ from service.telemetry.request_record import current_record
 MEDIA_TYPE = "application/problem+json"
 CLIENT_CLOSED_REQUEST = 499
 TYPE_PREFIX = "urn:superpos:problem:"
+_MAX_ERRORS = 20
+"""Number of validation errors in a response."""
+_MAX_DETAIL_CHARS = 2_000
+_MAX_SHOWN_ITEMS = 20
+_REPR = Repr()
+_REPR.maxlist = _REPR.maxdict = _MAX_SHOWN_ITEMS
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +175,26 @@ def problem_body(request: Request, problem: Problem) -> dict[str, object]:
         "type": TYPE_PREFIX + problem.code,
         "title": problem.title,
         "status": problem.status,
-        "detail": problem.detail,
+        "detail": _cut(problem.detail, _MAX_DETAIL_CHARS),
         "code": problem.code,
-        "instance": request.url.path,
+        "instance": _cut(request.url.path),
         "request_id": request.scope.get("state", {}).get("request_id"),
         **problem.extra,
     }
+
+
+def _cut(text: str, length: int = 200) -> str:
+    """Shorten text that may contain a caller's own."""
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+def _shown(value: object) -> str:
+    """Return the beginning of a value's `repr`, without making all of it."""
+    if isinstance(value, str | bytes):
+        return repr(value[:200])[:200]
+    if isinstance(value, list | dict) and len(value) > _MAX_SHOWN_ITEMS:
+        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)} values"
+    return str(_REPR.repr(value))[:200]
 
 
 def _respond(request: Request, problem: Problem) -> JSONResponse:
@@ -194,7 +216,7 @@ def problem_response(request: Request, exc: Exception) -> JSONResponse:
 def _invalid(request: Request, exc: Exception) -> JSONResponse:
     """Return the response for an invalid body or parameter: 400 for malformed JSON, else 422 with every location."""
     assert isinstance(exc, RequestValidationError)
-    errors = [_plain(error) for error in exc.errors()]
+    errors = [_plain(error) for error in exc.errors()[:_MAX_ERRORS]]
     extra = {"errors": errors}
     if exc.errors()[0]["type"] == "json_invalid":
         cause = exc.errors()[0].get("ctx", {}).get("error", "not JSON")
@@ -207,9 +229,9 @@ def _invalid(request: Request, exc: Exception) -> JSONResponse:
 def _plain(error: Mapping[str, object]) -> dict[str, str]:
     location = error["loc"]
     assert isinstance(location, tuple)
-    value = "nothing" if error["type"] == "missing" else repr(error.get("input"))[:200]
+    value = "nothing" if error["type"] == "missing" else _shown(error.get("input"))
     message = str(error["msg"]).removeprefix("Value error, ")
-    return {"location": ".".join(map(str, location)), "message": message, "value": value}
+    return {"location": _cut(".".join(map(str, location))), "message": _cut(message), "value": value}
 
 
 def _framework(request: Request, exc: Exception) -> JSONResponse:
@@ -225,10 +247,10 @@ def _framework(request: Request, exc: Exception) -> JSONResponse:
         return _respond(request, Problem(400, "malformed_json", f"the body is not JSON: {cause}"))
     code = FRAMEWORK_CODES.get(exc.status_code, "http_error")
     if exc.status_code == 404:
-        return _respond(request, Problem(404, code, f"no route {request.url.path}"))
+        return _respond(request, Problem(404, code, f"no route {_cut(request.url.path)}"))
     if exc.status_code == 405:
         allowed = ", ".join(sorted(_methods(request)))
-        detail = f"method {request.method} is not allowed for {request.url.path}; use {allowed}"
+        detail = f"method {request.method} is not allowed for {_cut(request.url.path)}; use {allowed}"
         return _respond(request, Problem(405, code, detail, {"Allow": allowed}))
     return _respond(request, Problem(exc.status_code, code, str(exc.detail), exc.headers or {}))
 

@@ -5,6 +5,7 @@ without one, a repeated name, a repeated key of a JSON object, and a multipart b
 is derived from its own parameters, so that a new route needs nothing for it.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from python_multipart.multipart import parse_options_header
 
 from adapters import strict_json
 from adapters.names import nearest
-from adapters.strict_json import AmbiguousJson
+from adapters.strict_json import AmbiguousJson, LargeJson
 from service.errors import InvalidRequest, MalformedBody, PreconditionFailed
 
 OWN_HEADERS = "x-superpos-"
@@ -30,6 +31,13 @@ _WRITE_GUARDS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 _READ_GUARDS = ("If-Match", "If-Unmodified-Since")
 """`If-None-Match` of a read only saves a body: to ignore it is right."""
 _MAX_SHOWN = 200
+_MAX_FAULTS = 20
+"""Number of unknown names that are looked at: each costs a search for the nearest known one."""
+_INLINE_BYTES = 32_768
+"""Largest body parsed on the event loop, where it takes at most some milliseconds."""
+_MIN_ITEMS = 1_024
+_VALUES_PER_ROW = 32
+"""A row is one text per field (at most 16), their names or indices, and their arrays."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -58,8 +66,13 @@ class StrictRequest(Request):
     async def json(self) -> Any:
         """Return the JSON body (RFC 8259); each key of an object may occur once."""
         body = await self.body()
+        rows = self.app.state.runtime.settings.max_rows_per_request
         try:
-            return strict_json.loads(body)
+            if len(body) <= _INLINE_BYTES:
+                return _read_json(body, rows)
+            return await asyncio.to_thread(_read_json, body, rows)
+        except LargeJson as exc:
+            raise InvalidRequest(str(exc)) from exc
         except AmbiguousJson as exc:
             raise MalformedBody(str(exc)) from exc
 
@@ -74,6 +87,14 @@ class StrictRequest(Request):
             yield chunk
         if end is not None:
             end.check()
+
+
+def _read_json(body: bytes, max_rows: int) -> Any:
+    value = strict_json.loads(body)
+    strict_json.check_size(
+        value, max_items=max(_MIN_ITEMS, 2 * max_rows), max_values=_MIN_ITEMS + _VALUES_PER_ROW * max_rows
+    )
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +182,8 @@ def _faults(
     errors: list[dict[str, object]] = []
     counts = Counter(name for name, _ in given)
     for name, value in dict(given).items():
+        if len(errors) == _MAX_FAULTS:
+            break
         if name not in known:
             message = f"unknown {kind}{_hint(name, known, members)}"
         elif counts[name] > 1 and not known[name]:

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters import DEFAULT_TENANT
-from backbone import max_decoded
 from service.catalog.adapter_cache import LoadedAdapter
 
 RowScores = NDArray[np.float32]  # [K] log-probabilities in the order of the adapter's labels
@@ -40,7 +39,7 @@ class Row:
     """From the start of its batch until its scores were known."""
 
     def __post_init__(self) -> None:
-        num_nodes = max_decoded(self.adapter.trie, self.top_k)
+        num_nodes = self.adapter.trie.max_decoded(self.top_k)
         self.num_tokens = self.adapter.num_virtual_tokens + len(self.token_ids) + num_nodes - 1
 
     def score_all(self) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from adapters import Resolution
 from adapters.calibration import calibrated
-from backbone import NOTABLE_UNKNOWN_SHARE, search_budget
+from backbone import NOTABLE_UNKNOWN_SHARE
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.types import RowScores
 from service.inference.request import InferenceRequest
@@ -73,7 +73,7 @@ def num_searched(adapter: LoadedAdapter, wanted: int) -> int | None:
     """
     if adapter.temperature != 1 or adapter.values is not None:
         return None
-    return None if search_budget(adapter.trie, wanted) is None else wanted
+    return None if adapter.trie.search_budget(wanted) is None else wanted
 
 
 def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int) -> Prediction:

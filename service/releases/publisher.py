@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from adapters import InvalidAdapter, Publication, Ref, Registry
 from adapters.files import check_stated_backbone
 from adapters.names import check_publication
+from backbone.framing import min_field_tokens
 from service.catalog.adapter_cache import AdapterCache, LoadedAdapter
 from service.errors import InferenceFailed
 from service.inference.classifier import Classifier
@@ -46,6 +47,7 @@ class Publisher:
         """
         check_publication(tenant, task, aliases)
         adapter = await asyncio.to_thread(self._parse, files)
+        _check_room(adapter)
         digest = adapter.digest
         if expected is not None and digest != expected:
             raise InvalidAdapter("digest", digest, expected)
@@ -84,3 +86,12 @@ class Publisher:
             registry.delete(tenant, task, version, actor=actor)
 
         await self._writer.write(change)
+
+
+def _check_room(adapter: LoadedAdapter) -> None:
+    """Refuse a task whose template leaves too little of its limit for the fields: no long text could be answered."""
+    frame, fields = adapter.frame, len(adapter.frame.placeholders)
+    needed = frame.num_tokens + fields * min_field_tokens(adapter.max_tokens) + 1
+    if needed > adapter.max_tokens:
+        expected = f"at least {needed}: the template has {frame.num_tokens} tokens and {fields} fields"
+        raise InvalidAdapter("superpos.json: task.max_tokens", adapter.max_tokens, expected)

@@ -77,6 +77,12 @@ def _format_attack(files: Files) -> Files:
     return files | {MANIFEST: json.dumps(manifest).encode()}
 
 
+def _no_room(files: Files) -> Files:
+    manifest = json.loads(files[MANIFEST])
+    manifest["task"] |= {"template": f"{'a film ' * 20}{{sentence}}", "max_tokens": 16}
+    return files | {MANIFEST: json.dumps(manifest).encode()}
+
+
 def _same_tokens(files: Files) -> Files:
     manifest = json.loads(files[MANIFEST])
     manifest["task"]["labels"] = [{"name": "a", "words": "yes"}, {"name": "b", "words": " yes"}]
@@ -98,6 +104,7 @@ def _same_tokens(files: Files) -> Files:
         (_without_task_type, ["task_type", "nothing", "SEQ_2_SEQ_LM"]),
         (_format_attack, ["template", "{sentence.__class__}"]),
         (_same_tokens, ["label words"]),
+        (_no_room, ["task.max_tokens", "16", "the template has", "1 fields"]),
         (lambda files: files | {"evil.py": b"import os"}, ["evil.py"]),
         (lambda files: {WEIGHTS: files[WEIGHTS]}, [CONFIG]),
         (lambda files: files | {MANIFEST: b"{"}, [MANIFEST]),

@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MIN_FIELD_TOKENS = 8
-"""Tokens that truncation leaves of every field; fewer under a limit below 128 tokens, see `min_field_tokens`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -57,11 +54,6 @@ class FramedText:
             end = start + len(value)
             spans.append((start, end))
         return spans
-
-
-def min_field_tokens(max_tokens: int) -> int:
-    """Return how many tokens of a longer field must be kept: a sixteenth of the limit, 1 to `MIN_FIELD_TOKENS`."""
-    return min(MIN_FIELD_TOKENS, max(1, max_tokens // 16))
 
 
 def kept_lengths(lengths: Sequence[int], room: int) -> list[int]:

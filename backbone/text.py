@@ -11,7 +11,7 @@ from tokenizers import Encoding
 
 from backbone.control_tokens import without_control_tokens
 from backbone.errors import NoRoomForFields, TextTooLong
-from backbone.framing import PLAIN, Frame, FramedText, kept_lengths, min_field_tokens
+from backbone.framing import PLAIN, Frame, FramedText, kept_lengths
 
 Truncation = Literal["error", "start", "end"]
 
@@ -23,6 +23,14 @@ _SPACES = ("▁", "Ġ")
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 """One object for all texts that lost nothing."""
+
+MIN_FIELD_TOKENS = 8
+"""Tokens that truncation leaves of every field; fewer under a limit below 128 tokens, see `min_field_tokens`."""
+
+
+def min_field_tokens(max_tokens: int) -> int:
+    """Return how many tokens of a longer field must be kept: a sixteenth of the limit, 1 to `MIN_FIELD_TOKENS`."""
+    return min(MIN_FIELD_TOKENS, max(1, max_tokens // 16))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from adapters import InvalidAdapter, Publication, Ref, Registry
 from adapters.files import check_stated_backbone
 from adapters.names import check_publication
-from backbone.framing import min_field_tokens
+from backbone.text import min_field_tokens
 from service.catalog.adapter_cache import AdapterCache, LoadedAdapter
 from service.errors import InferenceFailed
 from service.inference.classifier import Classifier

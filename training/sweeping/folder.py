@@ -70,7 +70,9 @@ class SweepFolder:
         if not (self.path / SWEEP).exists():
             self._write({"sweep": described})
             return
-        found = next(differences(self._read()["sweep"], described), None)
+        found_all = differences(self._read()["sweep"], described)
+        # another seed or limit makes other rows: name what was asked before what follows from it
+        found = min(found_all, key=lambda difference: difference.name.startswith("data."), default=None)
         if found is not None:
             said = f"{found.name} is {found.was} there, {found.now} was asked"
             raise InvalidArguments(f"{self.path} holds another sweep: {said}")

@@ -11,7 +11,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from backbone import Backbone, Frame, FramedText, NoRoomForFields, TextTokenizer, TextTooLong, TokenizedText, load
-from backbone.framing import kept_lengths, min_field_tokens
+from backbone.framing import kept_lengths
+from backbone.text import min_field_tokens
 
 CONTROL = ["<pad>", "</s>", "<unk>", "<extra_id_0>", "<extra_id_99>"]
 PAIR = ("premise: ", " hypothesis: ", " yes or no?")

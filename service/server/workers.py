@@ -79,6 +79,8 @@ class Worker:
 
     def is_alive(self) -> bool:
         """Whether the process runs and has sent a heartbeat recently."""
+        if self.is_buried:
+            return False  # it waits to be replaced, and its pipe is closed
         self._listen()
         return self.process.is_alive() and time.monotonic() < self.heard_at + _HUNG_S
 

@@ -24,12 +24,11 @@ Serve = Callable[..., RunningServer]
 ROLES = {
     "open": """
         GET /openapi.json, HEAD /openapi.json, GET /docs, GET /docs/oauth2-redirect, GET /redoc, GET /metrics
-        GET /healthz/live, HEAD /healthz/live, GET /healthz/startup, HEAD /healthz/startup
-        GET /healthz/ready, HEAD /healthz/ready
+        GET /, GET /healthz/live, GET /healthz/startup, GET /healthz/ready
         GET /health, GET /tei/{ref}/health, GET /v2, GET /v2/health/live, GET /v2/health/ready
     """,
     "classify": """
-        POST /classify/{ref}, POST /classify
+        POST /classify/{ref}, POST /classify, GET /limits
         GET /tasks, GET /tasks/{task}, GET /tasks/{task}/versions/{version}
         GET /tasks/{task}/versions/{version}/files, GET /tasks/{task}/versions/{version}/files/{name}
         GET /tasks/{task}/aliases/{alias}, GET /tasks/{task}/traffic, GET /usage
@@ -106,6 +105,8 @@ def test_every_route_has_its_role_and_lets_nobody_below_it_in(server: RunningSer
             assert response.status_code < 500 or response.status_code == 501, where
             assert (response.status_code if response.status_code in {401, 403} else None) == expected, where
             assert ("WWW-Authenticate" in response.headers) == (expected == 401), where
+            if method == "GET":
+                assert ask(server, "HEAD", path, keys.get(role)).status_code == response.status_code, where
 
 
 def test_a_key_is_taken_from_either_header(server: RunningServer) -> None:

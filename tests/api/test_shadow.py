@@ -120,7 +120,7 @@ def test_a_canary_and_a_shadow_are_compared_under_their_own_pair(serve: Serve, t
     "spec",
     [
         TaskSpec(template="{other} text", labels=TOPIC.labels, max_tokens=64),
-        TaskSpec(template=TOPIC.template, labels=TOPIC.labels, max_tokens=4),
+        TaskSpec(template=TOPIC.template, labels=TOPIC.labels, max_tokens=9),
     ],
 )
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from fastapi import Depends, Request, Response
 from fastapi.dependencies.models import Dependant
@@ -24,6 +24,7 @@ from adapters import strict_json
 from adapters.names import nearest
 from adapters.strict_json import AmbiguousJson, LargeJson
 from service.errors import InvalidRequest, MalformedBody, PreconditionFailed
+from service.tenancy.principal import Principal
 
 OWN_HEADERS = "x-superpos-"
 """Prefix of this server's own request headers. Other unknown headers belong to browsers, proxies and other servers."""
@@ -47,7 +48,9 @@ class StrictRoute(APIRoute):
     def __init__(
         self, path: str, endpoint: Callable[..., Any], *, dependencies: Sequence[Any] | None = None, **options: Any
     ) -> None:
-        super().__init__(path, endpoint, dependencies=[*(dependencies or ()), Depends(_check)], **options)
+        # a caller without the role is told nothing about the rest of its request
+        ordered = [*_roles_of(endpoint), *(dependencies or ()), CHECK]
+        super().__init__(path, endpoint, dependencies=list(dict.fromkeys(ordered)), **options)
         self.declared = Declared.of(self)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -153,6 +156,9 @@ async def _check(request: Request) -> None:
         raise InvalidRequest(f"{request.method} {request.url.path} has a body, which this route does not read")
 
 
+CHECK = Depends(_check)
+
+
 def _check_guards(request: Request, read: frozenset[str]) -> None:
     is_read, where = request.method in _SAFE, f"{request.method} {request.url.path}"
     for name in _READ_GUARDS if is_read else _WRITE_GUARDS:
@@ -214,6 +220,17 @@ def _length(request: Request) -> int:
 
 def _with_dependencies(dependant: Dependant) -> list[Dependant]:
     return [dependant, *(each for part in dependant.dependencies for each in _with_dependencies(part))]
+
+
+def _roles_of(endpoint: Callable[..., Any]) -> list[Any]:
+    """Return the dependencies that check a role, among the endpoint's parameters; FastAPI calls each once a request."""
+    hints = get_type_hints(endpoint, include_extras=True).values()
+    return [
+        mark
+        for hint in hints
+        for mark in getattr(hint, "__metadata__", ())
+        if get_origin(hint) is Annotated and hint.__origin__ is Principal
+    ]
 
 
 def _takes_several(annotation: object) -> bool:

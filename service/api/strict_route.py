@@ -48,7 +48,7 @@ class StrictRoute(APIRoute):
     def __init__(
         self, path: str, endpoint: Callable[..., Any], *, dependencies: Sequence[Any] | None = None, **options: Any
     ) -> None:
-        # a caller without the role is told nothing about the rest of its request
+        # the role comes first: a caller without it learns nothing about the rest of its request
         ordered = [*_roles_of(endpoint), *(dependencies or ()), CHECK]
         super().__init__(path, endpoint, dependencies=list(dict.fromkeys(ordered)), **options)
         self.declared = Declared.of(self)

@@ -43,6 +43,8 @@ from training.task.task_file import DataSource, TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+OTHER_ROWS = list(enumerate(easy_rows(60, seed=3)))
+
 
 @pytest.mark.slow
 def test_the_run_folder_holds_an_adapter_that_passes_every_check(tiny: Backbone, finished: Finished) -> None:
@@ -369,3 +371,20 @@ def test_texts_in_a_cards_table_end_no_cell(finished: Finished) -> None:
     card = model_card(finished.task.model_copy(update={"spec": spec}), dataclasses.replace(adapter, manifest=manifest))
     rows = [line for line in card.splitlines() if line.startswith(("| input |", "| labels |"))]
     assert rows == ["| input | `a \\| b: {text}` |", "| labels | x\\|y (“sports”), z (“business”) |"]
+
+
+@pytest.mark.slow
+def test_a_page_and_a_card_speak_of_overlapping_rows_where_there_are_some(
+    tiny: Backbone, task: TaskFile, tmp_path: Path, finished: Finished
+) -> None:
+    held_out = [{"text": f"apart {number} {row['text']}", "label": row["label"]} for number, row in OTHER_ROWS]
+    other = write_rows(tmp_path / "validation.jsonl", held_out)
+    apart = task.model_copy(update={"data": task.data.model_copy(update={"validation": str(other)})})
+    without = run(tiny, apart, tmp_path / "apart", dataclasses.replace(QUICK, epochs=1)).report
+    for report, overlap in ((finished.report, "10 have the text of a training row"), (without, None)):
+        write_report([report.folder], tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        card = (report.folder / "adapter" / CARD).read_text(encoding="utf-8")
+        assert ("have the text of a training row" in page) == (overlap is not None)
+        assert overlap is None or overlap in page
+        assert ("text of a training row" in card) == (overlap is not None)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -188,7 +189,8 @@ def test_a_disk_that_fills_up_under_a_run_is_told_in_one_line(desk: Desk, tmp_pa
     several = ["--seeds", "2", "--processes", processes] if processes > 1 else []
     with full_disk(max_bytes=1_000):
         answer = superpos("train", *given, *several)
-    assert "run.json: File too large" in answer.refusal()
+    # several processes share a file of weights, which this machine may not have yet
+    assert re.search(r"(run\.json|\.safetensors): .*File too large", answer.refusal())
 
 
 def test_what_cannot_be_written_or_read_is_told_in_one_line_with_its_name(desk: Desk, tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def test_the_same_upload_twice_is_one_version(serve: Serve, tiny: Backbone) -> N
     assert (again["created"], again["version"]) == (False, 1)
 
 
+@pytest.mark.slow
 def test_aliases_move_by_compare_and_set_and_can_be_removed(serve: Serve, tiny: Backbone) -> None:
     server = serve()
     for seed in range(2):
@@ -143,6 +144,7 @@ def test_aliases_move_by_compare_and_set_and_can_be_removed(serve: Serve, tiny: 
     assert server.classify("sentiment@2", "x").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_deleted_version_is_gone_and_its_number_too(serve: Serve, tiny: Backbone) -> None:
     server = serve()
     for seed in range(2):
@@ -153,6 +155,7 @@ def test_a_deleted_version_is_gone_and_its_number_too(serve: Serve, tiny: Backbo
     assert server.upload("sentiment", make_adapter(tiny, seed=3))["version"] == 3
 
 
+@pytest.mark.slow
 def test_a_request_id_and_a_trace_are_echoed_and_a_bad_id_replaced(serve: Serve) -> None:
     server = serve()
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

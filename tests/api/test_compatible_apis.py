@@ -51,6 +51,7 @@ def _predict(server: RunningServer, ref: str, **body: object) -> object:
     return response.json()
 
 
+@pytest.mark.slow
 def test_tei_answers_one_text_a_pair_and_a_batch_with_the_native_numbers(server: RunningServer) -> None:
     one, other = (_listed(prediction) for prediction in _native(server, "sentiment", TEXTS))
     assert _predict(server, "sentiment", inputs=TEXTS[0]) == one
@@ -201,6 +202,7 @@ def test_an_oip_infer_takes_what_tritons_client_sends(server: RunningServer) -> 
     assert response.json()["outputs"][0]["data"] == [row["label"] for row in native]
 
 
+@pytest.mark.slow
 def test_oip_metadata_names_fields_labels_and_versions(topics: RunningServer) -> None:
     get = topics.client.get
     model = get("/v2/models/pair").json()

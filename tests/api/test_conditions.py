@@ -68,6 +68,7 @@ def test_of_writes_with_the_same_tag_one_wins(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("field", ["production", '"open', "*, *", '"a" "b"'])
+@pytest.mark.slow
 def test_a_field_that_is_no_tag_holds_never(server: RunningServer, field: str) -> None:
     for name in ("If-Match", "If-None-Match"):
         refused = server.client.put(ALIAS, json={"version": 1}, headers={name: field})

@@ -86,6 +86,7 @@ def test_an_adapter_without_a_profile_is_not_watched(serve: Serve, tiny: Backbon
     assert sample(server, "superpos_drift_tasks") == 0
 
 
+@pytest.mark.slow
 def test_a_task_without_a_production_version_has_no_drift(serve: Serve, adapter: PromptAdapter) -> None:
     server = serve()
     server.upload("topic", adapter, alias="blue")

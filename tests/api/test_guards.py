@@ -39,6 +39,7 @@ def _state(server: RunningServer) -> object:
         ("If-Unmodified-Since", "Mon, 05 Jan 2015 00:00:00 GMT"),
     ],
 )
+@pytest.mark.slow
 def test_no_write_ignores_a_guard(server: RunningServer, tiny: Backbone, name: str, value: str) -> None:
     bodies = {
         "PUT /tasks/{task}/traffic": {"shadow": 1},
@@ -106,6 +107,7 @@ WRITES: dict[str, tuple[Callable[[RunningServer], str], Write]] = {
 
 
 @pytest.mark.parametrize(("read", "write"), WRITES.values(), ids=WRITES)
+@pytest.mark.slow
 def test_of_guarded_writes_with_one_tag_one_wins(
     server: RunningServer, read: Callable[[RunningServer], str], write: Write
 ) -> None:

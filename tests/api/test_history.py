@@ -78,6 +78,7 @@ def test_a_tasks_history_tells_who_did_what_and_when(server: RunningServer, tiny
     assert [e for e in audit["entries"] if (e["tenant"], e["task"]) == ("acme", "sst2")] == found
 
 
+@pytest.mark.slow
 def test_a_history_of_nothing_is_not_found_and_a_bad_question_refused(server: RunningServer) -> None:
     admin = bearer(ADMIN_KEY)
     check_problem(server.client.get("/tasks/nothing/history", headers=admin), 404, "not_found", "no task 'nothing'")

@@ -82,6 +82,7 @@ def test_a_half_closed_client_that_sent_half_a_head_is_refused(server: RunningSe
     assert exchange(server.url, b"") == b""
 
 
+@pytest.mark.slow
 def test_head_is_answered_wherever_get_is(server: RunningServer) -> None:
     assert isinstance(server.app, FastAPI)
     paths = [path for path, operations in server.app.openapi()["paths"].items() if "get" in operations]

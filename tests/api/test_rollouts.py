@@ -91,6 +91,7 @@ def test_traffic_is_shown_where_the_task_is_and_ends_with_a_delete(server: Runni
         ({"canary": 3, "share": 1}, 422, "invalid_request", "body.share"),
     ],
 )
+@pytest.mark.slow
 def test_traffic_that_cannot_be_is_refused_by_name(
     server: RunningServer, body: dict[str, object], status: int, code: str, mention: str
 ) -> None:
@@ -99,10 +100,12 @@ def test_traffic_that_cannot_be_is_refused_by_name(
 
 
 @pytest.mark.parametrize("key", ["", "k" * 257, 5])
+@pytest.mark.slow
 def test_a_sticky_key_is_a_text_of_bounded_length(server: RunningServer, key: object) -> None:
     check_problem(server.classify("sentiment", "x", sticky_key=key), 422, "invalid_request", "body.sticky_key")
 
 
+@pytest.mark.slow
 def test_a_worse_version_is_refused_with_both_figures_and_promoted_by_force(server: RunningServer) -> None:
     server.client.put("/tasks/sentiment/traffic", json={"canary": 3, "percent": 20}).raise_for_status()
     refused = server.client.post("/tasks/sentiment/promote", json={"version": 3})
@@ -120,6 +123,7 @@ def test_a_worse_version_is_refused_with_both_figures_and_promoted_by_force(serv
     check_problem(server.client.post("/tasks/sentiment/promote", json={"version": 9}), 404, "not_found")
 
 
+@pytest.mark.slow
 def test_a_rollback_goes_one_step_and_refuses_where_there_is_none(server: RunningServer) -> None:
     moved = post(server, "rollback", expected=2)
     assert moved == {"task": "sentiment", "alias": "production", "previous": 2, "version": 1}

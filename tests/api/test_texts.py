@@ -69,6 +69,7 @@ def scored(backbone: Backbone, adapter: PromptAdapter, item: Mapping[str, str]) 
     ],
     ids=[*CONTROL, "long", "both long", "long, ended and unread"],
 )
+@pytest.mark.slow
 def test_control_tokens_and_cuts_are_read_alike_in_serving_and_in_scoring(
     server: RunningServer, tiny: Backbone, item: dict[str, str]
 ) -> None:
@@ -104,6 +105,7 @@ def test_limits_are_the_fields_and_the_answer_says_what_each_lost(server: Runnin
     check_problem(server.classify("pair", item), 422, "text_too_long", "inputs[0]", str(PAIR.max_tokens))
 
 
+@pytest.mark.slow
 def test_limits_without_room_for_every_field_refuse_the_text(serve: Serve, tiny: Backbone) -> None:
     server = serve(result_cache_bytes=1 << 20)
     narrow = TaskSpec(template=f"{LONG[:160]} {{text}} {{more}}", labels={"a": "yes", "b": "no"}, max_tokens=2)

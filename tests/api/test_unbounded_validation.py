@@ -83,6 +83,7 @@ def test_a_megabyte_of_wrong_items_is_refused_in_few_words_on_every_route(server
         ({"inputs": [{"sentence": [""] * 100}] * 1_000}, "more than 9216 values in all"),
     ],
 )
+@pytest.mark.slow
 def test_a_large_array_or_object_is_refused_by_its_size(server: RunningServer, body: object, mention: str) -> None:
     check_problem(server.client.post("/classify/sentiment", json=body), 422, "invalid_request", mention)
 

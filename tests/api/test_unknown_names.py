@@ -95,6 +95,7 @@ def test_a_body_of_a_route_that_reads_none_is_refused(server: RunningServer) -> 
     assert _production(server) == 1
 
 
+@pytest.mark.slow
 def test_no_route_can_leave_the_check_out(server: RunningServer) -> None:
     assert isinstance(server.app, FastAPI)
     paths = server.app.openapi()["paths"]

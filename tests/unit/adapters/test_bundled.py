@@ -52,6 +52,7 @@ def test_a_bundled_adapter_knows_more_than_a_constant_answer_and_how_sure_it_may
         ("stsb", {"sentence1": "A man plays the guitar.", "sentence2": "A dog runs in the snow."}, "0.0"),
     ],
 )
+@pytest.mark.slow
 def test_a_bundled_adapter_gives_a_plain_example_its_label(
     embedded: Backbone, task: str, fields: dict[str, str], expected: str
 ) -> None:

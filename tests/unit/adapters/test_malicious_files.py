@@ -42,6 +42,7 @@ def test_nothing_is_ever_unpickled(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", [CONFIG, MANIFEST])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.slow
 def test_json_nested_near_a_parsers_limit_is_refused_like_any_other(name: str, opening: str, closing: str) -> None:
     files = to_files(an_adapter())
     for depth in (*range(150, 250, 5), *range(900, 1_000, 5)):

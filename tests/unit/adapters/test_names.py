@@ -133,6 +133,7 @@ def test_a_bare_task_means_production() -> None:
         st.from_regex(r"sha256:[0-9a-f]{12,64}", fullmatch=True),
     ),
 )
+@pytest.mark.slow
 def test_a_ref_spelled_out_reads_back_the_same_and_sets_one_selector(task: str, selector: str) -> None:
     ref = Ref.parse(f"{task}@{selector}")
     assert str(ref) == f"{task}@{selector}"

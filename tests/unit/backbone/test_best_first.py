@@ -56,6 +56,7 @@ def test_trie_scores_are_those_of_every_label_decoded_by_itself(labels: list[lis
 
 @settings(deadline=None)
 @given(labels=label_sets, seed=st.integers(0, 1_000), top_k=st.integers(1, 45))
+@pytest.mark.slow
 def test_best_first_search_finds_exactly_the_best_labels(labels: list[list[int]], seed: int, top_k: int) -> None:
     trie = build_trie(labels, start_id=0, eos_id=1)
     states, head = states_of(trie, seed)
@@ -75,6 +76,7 @@ def test_best_first_search_finds_exactly_the_best_labels(labels: list[list[int]]
 
 @settings(deadline=None)
 @given(labels=label_sets, seed=st.integers(0, 1_000), top_k=st.integers(1, 45), budget=st.integers(1, 60))
+@pytest.mark.slow
 def test_a_search_decodes_at_most_its_budget(labels: list[list[int]], seed: int, top_k: int, budget: int) -> None:
     trie = build_trie(labels, start_id=0, eos_id=1)
     states, head = states_of(trie, seed)

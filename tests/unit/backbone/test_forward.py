@@ -43,6 +43,7 @@ def test_the_embedded_backbone_scores_labels_as_transformers_does(embedded: Back
     assert largest_difference(embedded, model) <= 1e-4
 
 
+@pytest.mark.slow
 def test_a_mixed_batch_answers_each_row_as_if_alone(embedded: Backbone) -> None:
     rows, table, label_sets = mixed_rows(embedded)
     tries = [embedded.label_trie(labels) for labels in label_sets]

@@ -106,6 +106,7 @@ def test_peft_gives_a_bundled_adapters_label_scores_as_the_embedded_backbone_doe
 
 
 @pytest.mark.parametrize("submodules", [1, 2, None])
+@pytest.mark.slow
 def test_a_folder_that_peft_saved_is_imported_and_scores_the_same(
     tiny: Backbone, tiny_t5: Path, tmp_path: Path, submodules: int | None
 ) -> None:

@@ -56,6 +56,7 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 @pytest.mark.parametrize("token", CONTROL)
 @pytest.mark.parametrize("spelled", ["great {} film", "{}{}{}{}", "x{}y", "{}", "\u200b{}"])
 @pytest.mark.parametrize("width", [str, full_width], ids=["plain", "becomes one by normalisation"])
+@pytest.mark.slow
 def test_control_tokens_in_a_users_text_are_ordinary_pieces(
     embedded: Backbone, token: str, spelled: str, width: type[str]
 ) -> None:

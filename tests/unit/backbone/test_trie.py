@@ -73,6 +73,7 @@ def test_a_label_alone_has_the_log_probability_that_it_has_among_all_from_fewer_
         ([[i, *range(2_000 + 31 * i, 2_031 + 31 * i)] for i in range(2, 200)], "label trie nodes"),
     ],
 )
+@pytest.mark.slow
 def test_labels_out_of_bounds_are_refused(labels: list[list[int]], check: str) -> None:
     with pytest.raises(InvalidLabels, match=check):
         build(*labels)

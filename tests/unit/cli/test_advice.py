@@ -157,6 +157,7 @@ def test_a_wrong_command_would_be_found(line: str) -> None:
 # --- messages whose advice is followed here
 
 
+@pytest.mark.slow
 def test_a_taken_port_names_ways_to_choose_another_that_make_passes_on() -> None:
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
         taken, other = (str(each.getsockname()[1]) for each in (first, second))
@@ -169,6 +170,7 @@ def test_a_taken_port_names_ways_to_choose_another_that_make_passes_on() -> None
         assert f"cannot listen on 127.0.0.1:{other}" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_client_asks_where_the_environment_makes_the_server_listen(serve: Serve, tiny: Backbone) -> None:
     server = serve()
     server.upload("sentiment", make_adapter(tiny))

@@ -54,6 +54,7 @@ def backbone_of(place: Path, task: str) -> BackboneRef:
 
 
 @pytest.mark.parametrize("named_by", ["default", "option"])
+@pytest.mark.slow
 def test_a_stated_identity_is_not_overwritten_by_a_backbone_of_the_same_width(
     desk: Desk, tmp_path: Path, place: Path, other_t5: Path, named_by: str
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_stated_identity_is_not_overwritten_by_a_backbone_of_the_same_width(
     assert backbone_of(place, "renamed").fingerprint != desk.adapter.manifest.backbone.fingerprint
 
 
+@pytest.mark.slow
 def test_a_stated_identity_of_the_embedded_backbones_width_is_not_overwritten(
     desk: Desk, tmp_path: Path, place: Path
 ) -> None:
@@ -89,6 +91,7 @@ def test_a_stated_identity_of_the_embedded_backbones_width_is_not_overwritten(
 
 
 @pytest.mark.parametrize("stated", [None, ""])
+@pytest.mark.slow
 def test_a_folder_that_names_no_backbone_is_imported_for_the_given_one(
     desk: Desk, tmp_path: Path, place: Path, stated: str | None
 ) -> None:

@@ -107,6 +107,7 @@ def server(
         yield server
 
 
+@pytest.mark.slow
 def test_classify_prints_texts_and_labels(server: RunningServer) -> None:
     texts = [text for name, text in HOSTILE.items() if name not in UNSENDABLE]
     answer = superpos("classify", "hostile", *texts, "--server", server.url)

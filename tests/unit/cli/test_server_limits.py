@@ -37,6 +37,7 @@ def classified(server: RunningServer, lines: list[str]) -> tuple[int, dict, str]
     return answer.code, json.loads(answer.stdout), answer.stderr
 
 
+@pytest.mark.slow
 def test_the_client_asks_for_the_limits_and_splits_any_number_of_lines(small: RunningServer) -> None:
     assert LIMITS.items() <= small.client.get("/limits").json().items()
     lines = [f"film number {number}" for number in range(19)]
@@ -75,6 +76,7 @@ def test_requests_are_split_by_bytes_too(small: RunningServer) -> None:
     ],
     ids=["tokens", "characters", "bytes", "another field", "not a text"],
 )
+@pytest.mark.slow
 def test_a_line_over_a_limit_fails_alone(small: RunningServer, bad: str, reason: str) -> None:
     lines = ["a gripping film", "flat", bad, "overlong", "fine", "dull"]
     code, answer, stderr = classified(small, lines)
@@ -89,6 +91,7 @@ def test_a_line_over_a_limit_fails_alone(small: RunningServer, bad: str, reason:
     assert table.stdout.count("refused") == 1
 
 
+@pytest.mark.slow
 def test_bytes_that_are_not_utf_8_fail_alone(small: RunningServer) -> None:
     done = subprocess.run(
         [CONSOLE_SCRIPT, "classify", "sentiment", "--server", small.url, "--json"],
@@ -113,6 +116,7 @@ def test_one_text_that_is_refused_is_a_refusal_of_the_command(small: RunningServ
     assert "no task 'nothing'" in superpos("classify", "nothing", *"abcdefg", "--server", small.url).refusal()
 
 
+@pytest.mark.slow
 def test_a_rate_limit_is_waited_for(serve: Serve, tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     server = serve(require_keys=True, admin_key=ADMIN_KEY, max_rows_per_request=2)
     keyring = Keyring(server)

@@ -94,6 +94,7 @@ def test_a_second_process_is_kept_out_of_a_run_that_lives(desk: Desk, tmp_path: 
     assert curves(tmp_path / "run") == curves(desk.run)
 
 
+@pytest.mark.slow
 def test_a_folder_without_the_run_is_not_begun_by_resume(desk: Desk, tmp_path: Path) -> None:
     words = ("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *QUICK, "--resume")
     assert f"{tmp_path / 'run'} holds no run to resume" in superpos(*words).refusal()
@@ -244,6 +245,7 @@ def test_the_command_trains_the_folds_in_one_stack_and_reports_every_row(desk: D
     assert together == pytest.approx(mean, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_fold_without_a_result_is_named_and_the_others_are_not_called_all_rows(
     desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

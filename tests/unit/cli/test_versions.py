@@ -30,6 +30,7 @@ def place(request: pytest.FixtureRequest, serve: Serve, tiny: Backbone) -> tuple
     return server, server.url if request.param == "server" else server.settings.registry
 
 
+@pytest.mark.slow
 def test_a_task_is_shown_with_versions_traffic_shadow_and_drift(place: tuple[RunningServer, str]) -> None:
     server, source = place
     for number in range(8):
@@ -45,6 +46,7 @@ def test_a_task_is_shown_with_versions_traffic_shadow_and_drift(place: tuple[Run
     assert "no task 'nothing'" in superpos("show", "nothing", "--from", source).refusal()
 
 
+@pytest.mark.slow
 def test_a_deletion_asks_before_and_deletes_what_it_says(place: tuple[RunningServer, str]) -> None:
     server, source = place
 
@@ -79,6 +81,7 @@ def test_a_deletion_asks_before_and_deletes_what_it_says(place: tuple[RunningSer
         ("superpos evaluate --rob", ["--robustness"]),
     ],
 )
+@pytest.mark.slow
 def test_the_tab_key_completes_commands_and_options(words: str, expected: list[str]) -> None:
     asked = {"_SUPERPOS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     done = subprocess.run(

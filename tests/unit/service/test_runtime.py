@@ -20,6 +20,7 @@ def counting(kind: type, made: list[type]) -> Callable[..., None]:
     return init
 
 
+@pytest.mark.slow
 def test_a_server_has_one_connection_pool_of_each_kind(
     serve: Callable[..., RunningServer], redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

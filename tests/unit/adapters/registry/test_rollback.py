@@ -78,6 +78,7 @@ def test_an_alias_that_was_deleted_begins_anew(three: Registry) -> None:
         next_step(three)
 
 
+@pytest.mark.slow
 def test_a_way_of_many_versions_keeps_the_last(registry: Registry, uploads: Uploads) -> None:
     for files in uploads[:40]:
         registry.publish(*KEY, files, actor="test")

@@ -172,6 +172,7 @@ def test_a_prompt_loaded_again_after_it_left_is_intact(
 
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
+@pytest.mark.slow
 def test_every_batch_of_any_sequence_finds_its_prompts_intact(
     tiny: Backbone, made: dict[str, PromptAdapter], data: st.DataObject, assert_intact: Check
 ) -> None:

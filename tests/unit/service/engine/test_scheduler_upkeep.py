@@ -4,6 +4,7 @@ import pytest
 from support.scheduler import BUDGET, make_row, scheduler_of
 
 
+@pytest.mark.slow
 def test_dead_rows_do_not_pile_up_behind_living_ones() -> None:
     scheduler = scheduler_of(*(make_row(BUDGET, tenant="flood") for _ in range(50)))
     for _ in range(40):
@@ -46,6 +47,7 @@ class Counted(float):
         return super().__gt__(other)
 
 
+@pytest.mark.slow
 def test_a_pop_looks_at_the_rows_it_takes_and_not_at_those_behind() -> None:
     """Counted over rows, not timed: sweeps included, a row is looked at a few times in its life."""
     looks = {}

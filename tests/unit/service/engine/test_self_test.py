@@ -154,6 +154,7 @@ def test_an_engine_whose_self_test_failed_refuses_all_rows_with_the_figures(tiny
     engine.stop()
 
 
+@pytest.mark.slow
 def test_readiness_tells_what_the_self_test_found_and_metrics_do_not_count_it(
     serve: Callable[..., RunningServer],
 ) -> None:

@@ -143,6 +143,7 @@ def test_the_watchdog_gives_a_stuck_engine_up(tiny: Backbone) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("death", [SystemExit("killed"), KeyboardInterrupt("killed"), GeneratorExit("killed")])
+@pytest.mark.slow
 def test_the_watchdog_tells_of_a_thread_that_anything_killed(tiny: Backbone, death: BaseException) -> None:
     def die(_: PackedBatch) -> None:
         raise death

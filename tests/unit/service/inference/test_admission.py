@@ -131,6 +131,7 @@ def test_whatever_one_tenant_floods_with_another_may_hold_a_third_of_the_room(
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(2, 10), st.integers(0, 999))
+@pytest.mark.slow
 def test_beside_many_floods_one_that_holds_nothing_is_taken_once_the_queue_has_turned_over(
     num_floods: int, seed: int
 ) -> None:

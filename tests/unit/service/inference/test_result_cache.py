@@ -86,6 +86,7 @@ def test_without_room_nothing_is_kept_or_counted() -> None:
 
 
 @pytest.mark.parametrize("num_labels", [2, 150])
+@pytest.mark.slow
 def test_the_bytes_counted_are_the_bytes_held(num_labels: int) -> None:
     cache = ResultCache(max_bytes=1 << 30)
     batch = np.zeros((64, num_labels), np.float32)  # answers are views into a batch's
@@ -122,6 +123,7 @@ def test_a_remembered_answer_is_the_same_flagged_and_needs_no_model(serve: Serve
     assert sample(server, "superpos_result_cache_bytes") > 0
 
 
+@pytest.mark.slow
 def test_a_new_version_answers_for_itself(serve: Serve, tiny: Backbone) -> None:
     server = serve(result_cache_bytes=1 << 20)
     for seed in range(2):

@@ -127,6 +127,7 @@ ROWS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(rows=ROWS, seed=st.integers(0, 99), split=st.sampled_from(["honest", "paper"]))
+@pytest.mark.slow
 def test_whatever_the_rows_are_texts_stay_together_and_labels_keep_training_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], seed: int, split: str
 ) -> None:

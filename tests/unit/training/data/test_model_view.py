@@ -119,6 +119,7 @@ def test_a_row_that_training_cannot_truncate_is_an_error_with_its_place(embedded
     assert report["untruncatable"].examples[0].startswith("rows.jsonl: line 21: ")
 
 
+@pytest.mark.slow
 def test_the_command_reports_what_the_backbone_cannot_read(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "train.jsonl", labelled([f"{CHINESE[n % 9 :]}{CHINESE[: n % 7]}" for n in range(120)]))
     (tmp_path / "mood.yaml").write_text(

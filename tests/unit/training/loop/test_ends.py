@@ -26,6 +26,7 @@ from training.task.task_file import TaskFile
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_the_best_so_far(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     def interrupt(number: int, event: Event) -> None:
         if isinstance(event, StepEvent) and event.step == 22:

@@ -143,6 +143,7 @@ def test_cost_counts_what_came_before(tiny: Backbone, task: TaskFile, tmp_path: 
         ({"clip": 1.0, "seed": 0}, "arguments.clip is 1.0 and was None"),
     ],
 )
+@pytest.mark.slow
 def test_other_arguments_are_refused(
     tiny: Backbone, task: TaskFile, tmp_path: Path, changes: dict[str, object], said: str
 ) -> None:

@@ -66,6 +66,7 @@ def test_jobs_that_do_not_fit_one_pass_are_as_many_runs_apart_too(tiny: Backbone
         assert_same(result, alone(tiny, make_job(tiny, values)))
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_all_and_keeps_the_best_of_each(tiny: Backbone) -> None:
     def interrupt(event: EvalEvent) -> None:
         if event.epoch == 2:
@@ -102,6 +103,7 @@ def test_a_hopeless_job_leaves_the_stack_and_the_others_as_they_would_be(tiny: B
         assert_same(result, alone(tiny, make_job(tiny, arguments)))
 
 
+@pytest.mark.slow
 def test_a_step_split_over_passes_has_the_gradient_of_its_whole(
     tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +127,7 @@ def test_jobs_of_other_batch_sizes_take_their_own_steps(tiny: Backbone) -> None:
     assert sorted(event.rows for event in steps) == sorted([60] + [7] * 8 + [4] + [1] * 60)
 
 
+@pytest.mark.slow
 def test_patience_ends_a_job_that_gets_no_better(tiny: Backbone) -> None:
     hopeless = make_job(tiny, different(epochs=50, patience=3, lr=1e-9))
     (result,) = train_stack(tiny, [hopeless])

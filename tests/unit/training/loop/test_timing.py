@@ -95,6 +95,7 @@ def test_a_stack_that_was_interrupted_adds_up_to_one_that_was_not(
     assert second["evaluation_s"] > until[1]["evaluation_s"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_finished_takes_no_part_in_a_stack(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     done = plan_of(task, tmp_path / "done", dataclasses.replace(SHORT, max_steps=1))
     new = plan_of(task, tmp_path / "new", dataclasses.replace(SHORT, max_steps=1, seed=1))

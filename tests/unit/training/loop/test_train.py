@@ -43,6 +43,7 @@ def test_training_changes_no_tensor_of_the_backbone(
         assert tensor.grad is None, name
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_beats_the_untrained_prompt(finished: Finished) -> None:
     report = finished.report
     assert report.result.stop == "finished"

@@ -52,6 +52,7 @@ def test_a_cell_says_what_was_asked_what_came_and_how(tiny: Backbone, grid_folde
     assert cell.asked["backbone"] == results.backbone.fingerprint == tiny.identity.fingerprint
 
 
+@pytest.mark.slow
 def test_p_prime_is_compared_between_tasks_token_by_token(tiny: Backbone, grid_folder: Path) -> None:
     first, _second = collect(grid_folder / "grid", tiny).similarity
     assert (first.variant, first.seed, first.tasks) == ("superpos", 0, ("a", "b"))
@@ -217,6 +218,7 @@ def test_a_task_without_its_rows_fails_alone(tiny: Backbone, tmp_path: Path) -> 
     assert len(heard.done) == 2
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_no_run_is_not_removed_for_a_cell(tiny: Backbone, tmp_path: Path) -> None:
     letters = tmp_path / "grid" / "a" / "superpos" / "seed0"
     letters.mkdir(parents=True)

@@ -89,6 +89,7 @@ def test_a_cells_strength_is_its_value_and_its_hue_the_sign() -> None:
     assert [text.get_text() for text in axes.texts] == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_there_is_a_similarity_map_for_each_run() -> None:
     weights = {f"run {i}": np.random.default_rng(i).normal(size=(10, 16)).astype(np.float32) for i in range(5)}
     figure = similarity_maps(weights, columns=4)

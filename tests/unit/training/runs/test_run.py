@@ -55,6 +55,7 @@ def test_the_run_folder_holds_an_adapter_that_passes_every_check(tiny: Backbone,
     adapter.check_backbone(fingerprint=tiny.identity.fingerprint, width=tiny.width)
 
 
+@pytest.mark.slow
 def test_provenance_says_what_the_run_was_made_of(finished: Finished) -> None:
     provenance = finished.report.adapter.manifest.provenance
     result, task = finished.report.result, finished.task

@@ -145,6 +145,7 @@ def test_the_trials_of_a_resumed_sweep_are_drawn_anew(tiny: Backbone, task: Task
     assert all(1e-4 <= rate <= 1.0 for rate in rates)
 
 
+@pytest.mark.slow
 def test_stacks_that_train_at_once_are_other_trials(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:
     plan = dataclasses.replace(PLAN, space=dataclasses.replace(PLAN.space, lr=Span(1e-4, 1.0)))
     with sweep_in(tmp_path / "sweep", subject_of(tiny, task), plan) as sweep:

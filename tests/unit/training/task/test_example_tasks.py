@@ -58,6 +58,7 @@ def test_the_label_words_of_every_task_make_a_trie_on_the_embedded_backbone(embe
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"tickets"}))
+@pytest.mark.slow
 def test_every_task_loads_its_rows(name: str, data_dir: Path) -> None:
     task = example(name, data_dir)
     # the training rows of sst2 and multirc are many: their files' counts are enough for a test

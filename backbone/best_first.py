@@ -5,7 +5,7 @@ the best k. The result is exact and usually needs a few nodes per row. Scores th
 their ancestors again in each round: a search ends at its budget, and the row is then scored over its whole trie.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,14 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backbone.decoder import TrieNodes
+from backbone.decoder import TrieNodes, in_passes
 from backbone.scoring import edge_log_probs
-from backbone.trie import LabelTrie
-
-_ROUND_NODES = 256
-"""Largest number of nodes of a row that a round expands."""
-_PASS_NODES = 4_096
-"""Number of nodes at which a pass of the decoder is full."""
+from backbone.trie import PART_NODES, LabelTrie
 
 Decode = Callable[[Sequence[int], Sequence[TrieNodes]], Tensor]
 """Maps row numbers and the nodes of each row to the nodes' states, concatenated, [ΣM_i, H]."""
@@ -60,7 +55,7 @@ class _Search:
         """Return the nodes to decode next and, in `wanted`, those to expand; None at the end or at the budget."""
         worst = np.partition(self.scores, -self.top_k)[-self.top_k]
         candidates = [node for node, reached in self.frontier.items() if reached > worst]
-        best = sorted(candidates, key=lambda node: -self.frontier[node])[: min(self.top_k, _ROUND_NODES)]
+        best = sorted(candidates, key=lambda node: -self.frontier[node])[: min(self.top_k, PART_NODES)]
         if not best:
             return None
         nodes = self.trie.with_ancestors(best)
@@ -90,7 +85,7 @@ def best_first(
     """Return exact log-probabilities of at least each row's best `top_k` labels.
 
     Args:
-        decode: called at least once per round, with the unfinished rows and at most about `_PASS_NODES` nodes
+        decode: called at least once per round, with the unfinished rows and the nodes of one pass (`in_passes`)
         head: [V, H]
         tries, top_k, budgets: [B]; a row decodes at most as many nodes as its budget
     """
@@ -99,7 +94,7 @@ def best_first(
     ]
     unfinished: Sequence[int] = range(len(searches))
     while wanted := {row: nodes for row in unfinished if (nodes := searches[row].next_nodes())}:
-        for rows in _passes(wanted):
+        for rows in in_passes(wanted, lambda row: wanted[row].num_nodes):
             decoded = [wanted[row] for row in rows]
             _expand(decode(rows, decoded), head, [searches[row] for row in rows], decoded)
         unfinished = list(wanted)
@@ -109,19 +104,6 @@ def best_first(
         row[: len(search.scores)] = search.scores
     exhausted = [row for row, search in enumerate(searches) if search.exhausted]
     return Found(torch.from_numpy(scores).to(head.device), exhausted)
-
-
-def _passes(wanted: Mapping[int, TrieNodes]) -> list[list[int]]:
-    """Split the rows of a round into passes of bounded memory."""
-    passes: list[list[int]] = [[]]
-    size = 0
-    for row, nodes in wanted.items():
-        if size and size + nodes.num_nodes > _PASS_NODES:
-            passes.append([])
-            size = 0
-        passes[-1].append(row)
-        size += nodes.num_nodes
-    return passes
 
 
 def _expand(

@@ -4,8 +4,9 @@ A node attends to itself, its ancestors and its row's encoder states; its positi
 decoding each label word separately in `transformers`, with shared prefixes computed once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ its last bits from the same row in a batch (docs/decisions.md)."""
 
 _PART_NODES = PART_NODES
 _PASS_NODES = 4_096
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +60,20 @@ def passes(tries: Sequence[LabelTrie]) -> list[list[Part]]:
 
     Each node is new in exactly one part, in order. A trie's parts do not depend on the other tries.
     """
-    found: list[list[Part]] = [[]]
+    parts = (part for row, trie in enumerate(tries) for part in _parts(row, trie))
+    return in_passes(parts, lambda part: part.nodes.num_nodes)
+
+
+def in_passes(items: Iterable[T], num_nodes: Callable[[T], int]) -> list[list[T]]:
+    """Split items, in order, into passes of at most `_PASS_NODES` nodes; a larger item is a pass of its own."""
+    found: list[list[T]] = [[]]
     size = 0
-    for part in (part for row, trie in enumerate(tries) for part in _parts(row, trie)):
-        if size and size + part.nodes.num_nodes > _PASS_NODES:
+    for item in items:
+        if size and size + num_nodes(item) > _PASS_NODES:
             found.append([])
             size = 0
-        found[-1].append(part)
-        size += part.nodes.num_nodes
+        found[-1].append(item)
+        size += num_nodes(item)
     return found
 
 

@@ -112,7 +112,7 @@ def test_a_row_whose_labels_hardly_differ_is_scored_over_its_whole_trie(tiny: Ba
 
 def test_a_round_of_many_rows_is_decoded_in_passes_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     trie = build_trie([[2 + i // 30, 40 + i % 30, 3] for i in range(900)], start_id=0, eos_id=1)
-    monkeypatch.setattr("backbone.best_first._PASS_NODES", 40)
+    monkeypatch.setattr("backbone.decoder._PASS_NODES", 40)
     passes_seen: list[int] = []
 
     def decode(rows: Sequence[int], nodes: Sequence[TrieNodes]) -> Tensor:

@@ -5,7 +5,6 @@ markup nor a terminal's control sequence. Commands style a text by `style=` or a
 """
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from adapters.printable import json_visible, visible
+
 _PIPE_WIDTH = 1_000
 _ERRORS = (
     ("adapters.errors", "AdapterError"),
@@ -24,15 +25,6 @@ _ERRORS = (
     ("service.errors", "ServiceError"),
     ("training.errors", "TrainingError"),
 )
-
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters other than tab and newline, line and paragraph separators, bidirectional overrides, surrogates."""
-
-
-def visible(text: str, encoding: str = "utf-8") -> str:
-    """Return a text with an escape such as `\\x1b` in place of each character that a terminal obeys or cannot print."""
-    shown = _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
 class LiteralConsole(Console):
@@ -48,7 +40,7 @@ class LiteralConsole(Console):
     def print_data(self, data: object) -> None:
         """Print a value as JSON; what a terminal would obey or cannot print is escaped, as JSON allows."""
         text = json.dumps(data, indent=2, ensure_ascii=self.encoding != "utf-8")
-        self.print(_INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+        self.print(json_visible(text))
 
 
 out = LiteralConsole(soft_wrap=True)

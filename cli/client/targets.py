@@ -11,6 +11,7 @@ import httpx2
 
 from adapters.files import from_files
 from adapters.names import DEFAULT_TENANT, Ref
+from adapters.printable import check_texts
 from adapters.registry.log_reading import task_log
 from adapters.registry.opening import open_registry
 from adapters.registry.protocol import Change, Publication, Registry, TaskInfo, Traffic, VersionInfo
@@ -112,6 +113,7 @@ class DirectRegistry:
         self._registry = registry
 
     def publish(self, task: str, files: Mapping[str, bytes], aliases: Sequence[str] | None) -> Publication:
+        check_texts(files)
         return self._registry.publish(DEFAULT_TENANT, task, files, actor="cli", aliases=aliases)
 
     def set_alias(self, task: str, alias: str, version: int, expected: int | None) -> None:

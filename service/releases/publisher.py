@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from adapters import InvalidAdapter, Publication, Ref, Registry
 from adapters.files import check_stated_backbone
 from adapters.names import check_publication
+from adapters.printable import check_texts
 from backbone.text import min_field_tokens
 from service.catalog.adapter_cache import AdapterCache, LoadedAdapter
 from service.errors import InferenceFailed
@@ -64,6 +65,7 @@ class Publisher:
     def _parse(self, files: Mapping[str, bytes]) -> LoadedAdapter:
         adapter = self._adapters.parse(files)
         check_stated_backbone(files)
+        check_texts(files)
         return adapter
 
     async def delete(self, tenant: str, task: str, version: int, *, conditions: Preconditions, actor: str) -> None:

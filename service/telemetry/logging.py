@@ -12,6 +12,8 @@ from typing import Literal
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
+from adapters.printable import visible
+
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 _SILENT = ("opentelemetry",)
@@ -41,6 +43,7 @@ def configure_logging(log_format: LogFormat, level: LogLevel = "info") -> None:
     final: list[Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,
+        _visible,
         renderer,
     ]
     foreign: list[Processor] = [*shared, structlog.stdlib.add_logger_name, _without_quotes]
@@ -49,6 +52,11 @@ def configure_logging(log_format: LogFormat, level: LogLevel = "info") -> None:
     logging.getLogger("service").setLevel(number)
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def _visible(_: WrappedLogger, __: str, entry: EventDict) -> EventDict:
+    """Escape what a terminal would obey: an entry may name a tenant's text, such as a stored adapter's."""
+    return {name: visible(value) if isinstance(value, str) else value for name, value in entry.items()}
 
 
 def _without_quotes(_: WrappedLogger, __: str, entry: EventDict) -> EventDict:

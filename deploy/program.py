@@ -58,6 +58,7 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            umask=0o077,  # what the programs write holds keys and tenants' texts, and some write it readable for all
             # a separate group: Ctrl-C reaches the platform only, which stops its programs in order
             start_new_session=True,
         )

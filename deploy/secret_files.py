@@ -5,6 +5,7 @@ container that mounts them runs as its own user.
 """
 
 import secrets
+import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "secrets"
@@ -13,7 +14,7 @@ REDIS_AUTH = "redis_auth"
 REGISTRY = "superpos_registry"
 """The setting `registry`: a URL with password."""
 ADMIN_KEY = "superpos_admin_key"
-"""The setting `admin_key`: the first administrator's key."""
+"""The setting `admin_key`: the first operator's key."""
 GRAFANA_PASSWORD = "grafana_admin_password"  # noqa: S105, a file's name
 NAMES = (REDIS_AUTH, REGISTRY, ADMIN_KEY, GRAFANA_PASSWORD)
 
@@ -26,13 +27,15 @@ def make_secrets(folder: Path = FOLDER, *, redis: str = "redis:6379") -> list[st
         redis: address of Redis in the registry's URL
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _close(folder)
     password = secrets.token_hex(24)
     if (folder / REDIS_AUTH).exists():
         password = (folder / REDIS_AUTH).read_text(encoding="ascii").split()[1]
     contents = {
         REDIS_AUTH: f"requirepass {password}\n",
         REGISTRY: f"redis://:{password}@{redis}/0\n",
-        ADMIN_KEY: f"sp_admin_{secrets.token_urlsafe(32)}\n",
+        # an id of its own each time: a revoked id stays revoked
+        ADMIN_KEY: f"sp_admin{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}\n",
         GRAFANA_PASSWORD: f"{secrets.token_urlsafe(24)}\n",
     }
     made = [name for name in NAMES if not (folder / name).exists()]
@@ -42,9 +45,26 @@ def make_secrets(folder: Path = FOLDER, *, redis: str = "redis:6379") -> list[st
     return made
 
 
+def _close(folder: Path) -> None:
+    """Let only the owner open the folder, also if it was created otherwise.
+
+    Raises:
+        PermissionError: another user owns it; the message has the command for its owner
+    """
+    if not folder.stat().st_mode & 0o077:
+        return
+    try:
+        folder.chmod(0o700)
+    except PermissionError as exc:
+        raise PermissionError(f"{folder} can be opened by other users; its owner must run: chmod 700 {folder}") from exc
+
+
 def main() -> None:
     """Write the secrets of docker-compose.yml."""
-    made = make_secrets()
+    try:
+        made = make_secrets()
+    except PermissionError as exc:
+        sys.exit(f"secrets: {exc}")
     print(f"{FOLDER}: created {', '.join(made) or 'nothing; all secrets exist'}")
 
 

@@ -67,12 +67,12 @@ class Stack:
 
     @property
     def admin_key_file(self) -> Path:
-        """File of the administrator's key."""
+        """File of the operator's key."""
         return self.folder / "secrets" / ADMIN_KEY
 
     @property
     def admin_key(self) -> str:
-        """The administrator's key."""
+        """The operator's key."""
         return self.admin_key_file.read_text(encoding="ascii").strip()
 
     def start(self) -> None:
@@ -114,7 +114,8 @@ def make_stack(folder: Path, ports: Ports, *, sink: Sink, settings: Mapping[str,
     Raises:
         ToolUnavailable: a program is not available
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
     secret_files = folder / "secrets"
     (secret_files / REGISTRY).unlink(missing_ok=True)  # Redis' port may have changed
     make_secrets(secret_files, redis=f"{HOST}:{ports.redis}")

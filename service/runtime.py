@@ -112,6 +112,8 @@ def build_runtime(
     store = open_registry(storage)
     if isinstance(storage, SqliteFile) and storage.write_fault is not None:
         _log.warning("registry_read_only", reason=storage.write_fault)
+    if isinstance(storage, SqliteFile) and storage.open_to_others:
+        _log.warning("registry_open_to_others", todo=storage.open_to_others)
     backbone = load(
         settings.backbone,
         cache_dir=settings.cache_dir,

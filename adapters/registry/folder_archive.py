@@ -18,6 +18,7 @@ from adapters.files import read_folder, write_folder
 from adapters.names import check_name
 from adapters.registry.archive import TaskRecord, check_restored
 from adapters.registry.protocol import Change, VersionInfo
+from adapters.storage.private_files import create_private_folder
 
 INDEX = "registry.json"
 
@@ -69,6 +70,7 @@ class FolderArchive:
         if version.version in known or version.digest in known.values():
             raise Conflict(f"{task}@{version.version} or its adapter {version.digest} is there already")
         with self._reaching():
+            create_private_folder(self._folder)
             write_folder(self._place(tenant, task, version.version), files)
         self._know(tenant, task, version)
 
@@ -86,7 +88,7 @@ class FolderArchive:
         log = (*self._changes, *changes)
         index = _ADAPTER.dump_json(_Index(1, tuple(self.records()), log), indent=1)
         with self._reaching():
-            self._folder.mkdir(parents=True, exist_ok=True)
+            create_private_folder(self._folder)
             atomic_write({self._folder / INDEX: index})
         self._changes = log
 

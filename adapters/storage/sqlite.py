@@ -7,13 +7,14 @@ without a write-ahead log there is nothing to index, and the file may be opened 
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock, Timeout
 
 from adapters.errors import RegistryReadOnly, RegistryUnavailable
+from adapters.storage.private_files import FILE_MODE, close_to_others, create_private, create_private_folder
 
 _BUSY_TIMEOUT_S = 10.0
 _WRITE_ERRORS = ("SQLITE_READONLY", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")
@@ -24,20 +25,28 @@ class SqliteFile:
     """A file shared by threads and processes of one machine. Each use opens its own connection (0.1 ms)."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file; create it and its folder if they are missing.
+        """Open the file; create it and its folder, for their owner alone, if they are missing.
+
+        It holds hashes of keys and the adapters of all tenants, so a file that other users can read is closed to them.
 
         Raises:
             RegistryUnavailable: it can be neither opened nor created
         """
         self.path = path
+        self.open_to_others: list[str] = []
+        """Commands that close the file's parts to other users, where this process could not."""
         self._schemas: list[str] = []
         self._open_fault: str | None = None
         self._write_fault: str | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            create_private_folder(path.parent)
         except OSError as exc:
             raise RegistryUnavailable(f"cannot create the registry's folder {path.parent}: {exc.strerror}") from exc
+        with suppress(OSError):  # SQLite reports it better
+            create_private(path)  # SQLite gives its log and index the same permissions
         self._set_up("PRAGMA journal_mode=WAL")
+        todo = [close_to_others(path.with_name(path.name + suffix)) for suffix in ("", "-wal", "-shm", ".lock")]
+        self.open_to_others = [command for command in todo if command is not None]
 
     @property
     def write_fault(self) -> str | None:
@@ -154,7 +163,7 @@ class SqliteFile:
     def _creation_lock(self) -> Iterator[None]:
         """Let one process at a time set the file up: SQLite fails, without waiting, if two switch a new file to WAL."""
         lock_path = self.path.with_name(self.path.name + ".lock")
-        lock = FileLock(lock_path, timeout=_BUSY_TIMEOUT_S, poll_interval=0.005)
+        lock = FileLock(lock_path, timeout=_BUSY_TIMEOUT_S, mode=FILE_MODE, poll_interval=0.005)
         try:
             with lock:
                 yield

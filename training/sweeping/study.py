@@ -1,6 +1,7 @@
 """The Optuna study of a sweep: draws trials, records results, prunes, and survives the process."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ import optuna
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
+from adapters.storage.private_files import close_to_others, create_private
 from training.config.arguments import TrainArguments
 from training.errors import SweepFailed
 from training.sweeping.space import SearchSpace
@@ -168,6 +170,9 @@ def _storage(path: Path) -> optuna.storages.RDBStorage:
         reason = getattr(error, "orig", None) or error
         return SweepFailed(f"the study {path} cannot be used: {reason}; once it can, --resume continues it")
 
+    with suppress(OSError):  # SQLite reports it better
+        create_private(path)
+        close_to_others(path)
     try:
         storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
     except sqlalchemy.exc.DatabaseError as exc:

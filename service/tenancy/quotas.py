@@ -1,9 +1,10 @@
 """Quotas of tenants: requests, tokens and concurrent requests, counted over all replicas."""
 
+import asyncio
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +12,13 @@ from service.errors import AdmissionReason, InvalidRequest, RateLimited
 from service.tenancy.models import TenantInfo
 from service.tenancy.rate_limiter import ConcurrencySlot, RateCounter
 
-Limit = Literal["requests", "tokens", "concurrency"]
+Limit = Literal["requests", "tokens", "concurrency", "changes"]
 
 _REQUESTS_WINDOW_S = 10
 _MINUTE_S = 60
+CHANGES = 200
+"""Changes of its keys that a tenant may make per hour: each adds to the audit trail, which is kept for ever."""
+_HOUR_S = 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class Quotas:
         self._tenant, self._rate_counter, self._clock = tenant, rate_counter, clock
         self._used: dict[tuple[str, Limit], tuple[int, int]] = {}
         """By tenant and limit: the window's number and its use, as of the last reply."""
+        self._releasing: set[asyncio.Task[None]] = set()
+        """Slots of cancelled requests on their way back."""
 
     def weight(self, tenant: str) -> float:
         """Return the tenant's share of the model and the queue."""
@@ -65,27 +71,52 @@ class Quotas:
     async def enter(self, tenant: str) -> ConcurrencySlot | None:
         """Count a request and take one of its tenant's concurrency slots, if the tenant has such a limit.
 
+        If the request is cancelled meanwhile, the slot that it would have got is released.
+
         Raises:
             RateLimited: names the limit, and when to retry
         """
         info = self._tenant(tenant)
         if info.max_concurrency is None and info.requests_per_s is None:
             return None
+        entering = asyncio.create_task(self._enter(tenant, info))
+        try:
+            return await asyncio.shield(entering)
+        except asyncio.CancelledError:
+            self._in_background(self._abandon(tenant, entering))
+            raise
+
+    async def _enter(self, tenant: str, info: TenantInfo) -> ConcurrencySlot | None:
         slot = None if info.max_concurrency is None else await self._acquire_slot(tenant, info.max_concurrency)
         try:
             if info.requests_per_s is not None:
                 await self._count(tenant, "requests", 1, request_window(info.requests_per_s))
         except RateLimited:
-            await self.leave(tenant, slot)
+            await self._leave(tenant, slot)
             raise
         return slot
 
     async def leave(self, tenant: str, slot: ConcurrencySlot | None) -> None:
-        """Release a request's slot."""
+        """Release a request's slot, also if the request is cancelled meanwhile."""
+        if slot is not None:
+            await asyncio.shield(self._in_background(self._leave(tenant, slot)))
+
+    async def _leave(self, tenant: str, slot: ConcurrencySlot | None) -> None:
         if slot is not None:
             _, held = self._used.get((tenant, "concurrency"), (0, 1))
             self._used[tenant, "concurrency"] = (0, max(0, held - 1))
             await slot.release()
+
+    async def _abandon(self, tenant: str, entering: asyncio.Task[ConcurrencySlot | None]) -> None:
+        [slot] = await asyncio.gather(entering, return_exceptions=True)
+        if isinstance(slot, ConcurrencySlot):
+            await self._leave(tenant, slot)
+
+    def _in_background(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._releasing.add(task)
+        task.add_done_callback(self._releasing.discard)
+        return task
 
     async def charge(self, tenant: str, tokens: int) -> None:
         """Count the tokens of texts that are about to be queued.
@@ -102,6 +133,10 @@ class Quotas:
                 f"inputs have {tokens} tokens, the tenant's limit is {limit} per minute; send fewer at once"
             )
         await self._count(tenant, "tokens", tokens, Window(limit, _MINUTE_S))
+
+    async def count_change(self, tenant: str) -> None:
+        """Count a change that a tenant's administrator makes to its keys (`RateLimited`)."""
+        await self._count(tenant, "changes", 1, Window(CHANGES, _HOUR_S))
 
     def fields(self, tenant: str) -> dict[str, str]:
         """Return the `RateLimit` headers of a response (draft-ietf-httpapi-ratelimit-headers), if there are limits."""
@@ -124,7 +159,8 @@ class Quotas:
         return self._rate_counter.degraded
 
     async def close(self) -> None:
-        """Close the connections of the rate counter."""
+        """Release the slots of cancelled requests, and close the connections of the rate counter."""
+        await asyncio.gather(*self._releasing, return_exceptions=True)
         await self._rate_counter.close()
 
     async def _acquire_slot(self, tenant: str, limit: int) -> ConcurrencySlot:
@@ -159,5 +195,10 @@ def _windows(info: TenantInfo) -> list[tuple[Limit, Window]]:
 
 
 def _refusal(tenant: str, limit: Limit, what: str, *, retry_after_s: int) -> RateLimited:
-    reasons: dict[Limit, AdmissionReason] = {"requests": "rate", "tokens": "token_rate", "concurrency": "concurrency"}
+    reasons: dict[Limit, AdmissionReason] = {
+        "requests": "rate",
+        "tokens": "token_rate",
+        "concurrency": "concurrency",
+        "changes": "rate",
+    }
     return RateLimited(f"{limit} limit: tenant {tenant!r} {what}", retry_after_s=retry_after_s, reason=reasons[limit])

@@ -2,23 +2,45 @@
 
 import os
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
+from adapters.atomic_files import describe_oserror
 from cli.console import CommandError, print_table
 from cli.option_group import Command, option_group
 from training.config.arguments import ARGUMENTS, TYPES, default_of
 from training.config.choices import MethodName
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
+KEY_FILE = "SUPERPOS_API_KEY_FILE"
+
+
+def read_if_file(value: str) -> str:
+    """Return an argument, or with `@FILE` the first line of that file: other users can read a command line."""
+    if not value.startswith("@"):
+        return value
+    try:
+        lines = Path(value[1:]).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = describe_oserror(exc) if isinstance(exc, OSError) else "it is not text"
+        raise CommandError(f"cannot read {value}: {reason}") from exc
+    return lines[0].strip() if lines else ""
+
+
+def _read_key(value: str | None) -> str | None:
+    """Return the key: given, from `@FILE`, or from the file that SUPERPOS_API_KEY_FILE names."""
+    if value is None and (file := os.environ.get(KEY_FILE)):
+        value = f"@{file}"
+    return None if value is None else read_if_file(value)
 
 
 def _default_server(context: typer.Context, parameter: typer.CallbackParam, value: str) -> str:
     """Return the server that `superpos serve` starts in this environment, unless the user names another."""
     source = context.get_parameter_source(str(parameter.name))
     if source is None or source.name != "DEFAULT":
-        return value
+        return read_if_file(value)
     host, port = os.environ.get("SUPERPOS_HOST", ""), os.environ.get("SUPERPOS_PORT", "8080")
     if not port.isdecimal():
         raise CommandError(f"SUPERPOS_PORT is {port!r}, expected a number; or name the server with SUPERPOS_SERVER")
@@ -28,7 +50,10 @@ def _default_server(context: typer.Context, parameter: typer.CallbackParam, valu
 
 
 _PORT = "Without it, the port in SUPERPOS_PORT is used."
-_TARGET = f"URL of a server (http://…), path of a SQLite registry, or URL of a Redis registry (redis://…). {_PORT}"
+_TARGET = (
+    "URL of a server (http://…), path of a SQLite registry, or URL of a Redis registry (redis://…); @FILE reads it "
+    f"from a file. {_PORT}"
+)
 ServerOption = Annotated[
     str, typer.Option(envvar="SUPERPOS_SERVER", callback=_default_server, help=f"URL of the server. {_PORT}")
 ]
@@ -39,7 +64,10 @@ KeyOption = Annotated[
     typer.Option(
         "--key",
         envvar="SUPERPOS_API_KEY",
-        help="API key of the server. Prefer the environment variable: a command line is visible to other users.",
+        callback=_read_key,
+        metavar="@FILE",
+        help=f"File with the API key of the server, after an @; {KEY_FILE} names it too. A key itself is accepted, but "
+        "other users can read a command line.",
     ),
 ]
 

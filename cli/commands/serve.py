@@ -18,6 +18,7 @@ from adapters.storage.opening import redact
 from cli.backbone_options import PANEL, CacheOption, OfflineOption, RevisionOption, ThreadsOption
 from cli.client.first_request import first_request, when_ready
 from cli.console import CommandError, err, status
+from cli.options import read_if_file
 from service.server.sockets import hold, listen
 from service.server.workers import StartupFailed, serve_with_workers
 from service.settings import Settings
@@ -37,14 +38,17 @@ def serve(
         ),
     ] = None,
     registry: Annotated[
-        str | None, typer.Option(help="Registry of the adapters: a SQLite file, or a Redis server (redis://…).")
+        str | None,
+        typer.Option(
+            help="Registry of the adapters: a SQLite file, or a Redis server (redis://…); @FILE reads it from a file."
+        ),
     ] = None,
     require_keys: Annotated[
         bool, typer.Option("--require-keys", help="Require an API key; see 'superpos key --help'.")
     ] = False,
     admin_key_file: Annotated[
         Path | None,
-        typer.Option(help="File with the first administrator's key, sp_<id>_<secret>."),
+        typer.Option(help="File with the first operator's key, sp_<id>_<secret>."),
     ] = None,
     device: Annotated[
         str | None, typer.Option(rich_help_panel=PANEL, help="Device: cpu or cuda. (default: cpu)")
@@ -81,7 +85,7 @@ def serve(
         "host": host,
         "port": port,
         "backbone": backbone,
-        "registry": registry,
+        "registry": None if registry is None else read_if_file(registry),
         "require_keys": require_keys or None,
         "admin_key_file": admin_key_file,
         "device": device,

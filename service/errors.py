@@ -5,6 +5,7 @@ ServiceError
 │   └── RateLimited     the tenant's rate limit is reached
 ├── DeadlineExceeded    the request's deadline has passed
 ├── Unauthenticated     the key is missing or invalid
+├── AccountsOutdated    keys cannot be verified: their store has been unreachable for too long
 ├── Forbidden           the key's role does not permit the request
 ├── NotReady            the model thread is not running, or the server is shutting down
 ├── InferenceFailed     the model could not answer this row
@@ -64,6 +65,10 @@ class Unauthenticated(ServiceError):
     def __init__(self, message: str, *, reason: AuthenticationReason = "unknown") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class AccountsOutdated(ServiceError):
+    """The known tenants and keys are too old to verify a key."""
 
 
 class Forbidden(ServiceError):

@@ -25,6 +25,7 @@ def register_gauges(metrics: Metrics, runtime: Runtime) -> None:
         ("registry_position", "Last applied change-log entry", "livemin", lambda: registry.catalog.position),
         ("quotas_degraded", "1 while this process counts quotas alone", "livemax", lambda: tenancy.quotas.degraded),
         ("accounts_degraded", "1 while accounts cannot be read", "livemax", lambda: tenancy.account_cache.degraded),
+        ("accounts_age_seconds", "Time since accounts were last read", "livemax", lambda: tenancy.account_cache.age_s),
         # every process sees all replicas' answers, so the gauges of drift are not summed
         ("drift_tasks", "Tasks with enough answers to compare", "livemax", lambda: drift.seen.tasks),
         ("drift_tasks_shifted", "Tasks with an index of 0.25 or more", "livemax", lambda: drift.seen.shifted_tasks),

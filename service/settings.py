@@ -39,6 +39,7 @@ _OTHER_VARIABLES = {
     SECRETS_DIR,
     "SUPERPOS_SERVER",  # of the commands that call a server
     "SUPERPOS_API_KEY",
+    "SUPERPOS_API_KEY_FILE",
     "SUPERPOS_DATA",  # of the task files of the example tasks, of tests and benchmarks
     "SUPERPOS_CONFORMANCE_RECORD",  # of verification/conformance.py
 }
@@ -96,11 +97,13 @@ class Settings(BaseSettings):
     """Publish the bundled adapters into an empty registry."""
 
     require_keys: bool = False
-    """Refuse requests without a key. Otherwise every client of the port is the single tenant's administrator."""
+    """Refuse requests without a key. Otherwise every client of the port is the operator of a single tenant."""
     admin_key: SecretStr | None = None
-    """The first administrator's key: `sp_<id>_<secret>`."""
+    """The first operator's key: `sp_<id>_<secret>`."""
     admin_key_file: Path | None = None
     """File with that key, as container engines mount secrets."""
+    accounts_max_age_s: Annotated[float, Field(ge=1)] = 600.0
+    """Seconds without contact to the store of tenants and keys after which requests with keys are refused."""
     host: str = "127.0.0.1"
     """Address to listen on; beyond loopback only with `require_keys`."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080

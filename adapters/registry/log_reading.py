@@ -1,7 +1,8 @@
-"""Paged search of a registry's log, bounded in memory and time for logs of any length."""
+"""Paged search of a log, bounded in memory and time for logs of any length."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from adapters.registry.protocol import Change, Registry
 
@@ -10,11 +11,21 @@ _MAX_PAGES = 10
 """Limit of one search: 0.5 s in Redis."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogPart:
-    """The matching entries in a stretch of the log."""
+class Entry(Protocol):
+    """An entry of a log."""
 
-    entries: Sequence[Change]
+    @property
+    def position(self) -> int: ...
+
+
+E = TypeVar("E", bound=Entry)
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart(Generic[E]):
+    """The matching entries in a stretch of a log."""
+
+    entries: Sequence[E]
     """Oldest first."""
     position: int
     """The last position read, from which to continue."""
@@ -22,21 +33,21 @@ class LogPart:
     """Whether the end of the log was reached; false also if the limit was."""
 
 
-def read_log(
-    registry: Registry, *, since: int, limit: int, wanted: Callable[[Change], bool] = lambda change: True
-) -> LogPart:
+def search_log(
+    read: Callable[[int, int], Sequence[E]], *, since: int, limit: int, wanted: Callable[[E], bool] = lambda entry: True
+) -> LogPart[E]:
     """Return at most `limit` wanted entries after a position. Blocking.
 
-    Raises:
-        RegistryUnavailable: the store cannot be reached
+    Args:
+        read: returns the entries after a position, oldest first, and at most the given number
     """
-    found: list[Change] = []
+    found: list[E] = []
     for _ in range(_MAX_PAGES):
-        page = registry.changes(since, limit=_PAGE)
-        for change in page:
-            since = change.position
-            if wanted(change):
-                found.append(change)
+        page = read(since, _PAGE)
+        for entry in page:
+            since = entry.position
+            if wanted(entry):
+                found.append(entry)
             if len(found) == limit:
                 return LogPart(found, since, complete=False)
         if len(page) < _PAGE:
@@ -44,7 +55,18 @@ def read_log(
     return LogPart(found, since, complete=False)
 
 
-def task_log(registry: Registry, tenant: str, task: str, *, since: int, limit: int) -> LogPart:
+def read_log(
+    registry: Registry, *, since: int, limit: int, wanted: Callable[[Change], bool] = lambda change: True
+) -> LogPart[Change]:
+    """Return at most `limit` wanted entries of a registry's log after a position. Blocking.
+
+    Raises:
+        RegistryUnavailable: the store cannot be reached
+    """
+    return search_log(lambda after, most: registry.changes(after, limit=most), since=since, limit=limit, wanted=wanted)
+
+
+def task_log(registry: Registry, tenant: str, task: str, *, since: int, limit: int) -> LogPart[Change]:
     """Search the log for entries of one task, like `read_log`."""
     return read_log(
         registry, since=since, limit=limit, wanted=lambda change: (change.tenant, change.task) == (tenant, task)

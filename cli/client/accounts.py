@@ -48,7 +48,7 @@ class AccountTarget(Protocol):
 
 
 def open_account_target(location: str, key: str | None) -> AccountTarget:
-    """Open the accounts of a server, which needs an administrator's key, or those of an existing registry."""
+    """Open the accounts of a server, for an administrator's or an operator's key, or those of an existing registry."""
     if is_address(location):
         return ServerAccounts(Server(location, key))
     require_registry(location)

@@ -14,8 +14,8 @@ from service.api.schemas.admin import KeyRequest, RotateRequest
 app = typer.Typer(
     no_args_is_help=True,
     help="Manage the API keys of tenants. A key's secret is printed once, when it is created; only its hash is stored. "
-    "Create the first administrator's key directly in the registry: "
-    "superpos key create default --role admin --to ./registry.sqlite",
+    "Create the first operator's key directly in the registry: "
+    "superpos key create default --role operator --to ./registry.sqlite",
 )
 
 TenantArgument = Annotated[str, typer.Argument(help="Name of the tenant; 'default' always exists.")]
@@ -27,7 +27,10 @@ def create(
     tenant: TenantArgument,
     role: Annotated[
         str,
-        typer.Option(help="classify: query and read; publish: also change tasks; admin: also manage tenants and keys."),
+        typer.Option(
+            help="classify: query and read; publish: also change tasks; admin: also manage the tenant's keys; "
+            "operator: also manage all tenants (for keys of tenant default)."
+        ),
     ] = "classify",
     expires_in_days: Annotated[
         float | None, typer.Option(min=0, max=36_500, help="Days until the key expires. (default: never)")
@@ -39,7 +42,7 @@ def create(
     """Create a key and print it, and nothing else, on standard output. It cannot be printed again.
 
     \b
-        superpos key create default --role admin --to ./registry.sqlite
+        superpos key create default --role operator --to ./registry.sqlite
         superpos key create acme --role publish --note "nightly training" --expires-in-days 90
     """
     expires_at = None if expires_in_days is None else datetime.now(UTC) + timedelta(days=expires_in_days)
@@ -89,7 +92,7 @@ def rotate(
 
 @app.command("revoke")
 def revoke(tenant: TenantArgument, key_id: KeyArgument, to: ToOption = DEFAULT_SERVER, key: KeyOption = None) -> None:
-    """Revoke a key. Every server rejects it within a second.
+    """Revoke a key for ever. Every server rejects it within a second.
 
     \b
         superpos key revoke acme 3f9a1c2b7d40

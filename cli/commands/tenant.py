@@ -15,7 +15,7 @@ from service.tenancy.models import TenantLimits
 app = typer.Typer(
     no_args_is_help=True,
     help="Manage the tenants of a server with keys. Each tenant has its own tasks, keys and limits. Use a server and "
-    "an administrator's key, or name the registry that the server uses.",
+    "an operator's key, or name the registry that the server uses; an administrator's key lists its own tenant.",
 )
 
 TenantArgument = Annotated[str, typer.Argument(help="Name of the tenant.")]

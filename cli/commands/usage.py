@@ -24,7 +24,7 @@ def usage(
     ] = None,
     tenant: Annotated[
         str | None,
-        typer.Option(help="Another tenant; needs an administrator's key. (default: the tenant of the key)"),
+        typer.Option(help="Another tenant; needs an operator's key. (default: the tenant of the key)"),
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
     server: ServerOption = DEFAULT_SERVER,

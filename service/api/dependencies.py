@@ -8,6 +8,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from adapters import NotFound
 from adapters.names import ALIAS_PATTERN, DIGEST_PATTERN, NAME_PATTERN, REF_PATTERN
 from service.api.middleware.authentication import API_KEY, SESSION, RequestSession
 from service.api.schemas.types import MAX_VERSION
@@ -15,6 +16,8 @@ from service.errors import NotReady, UnsupportedMediaType
 from service.releases.preconditions import Preconditions
 from service.runtime import Runtime
 from service.tenancy.principal import Principal, Role
+
+_SAFE = frozenset({"GET", "HEAD"})
 
 # dependencies are coroutines: FastAPI would run each plain function in a thread, at 0.1 ms per call
 
@@ -25,7 +28,7 @@ async def runtime_of(request: Request) -> Runtime:
 
 
 async def principal_of(request: Request) -> Principal:
-    """Return the principal (`Unauthenticated`, `RateLimited`); without keys, `ANONYMOUS_ADMIN`."""
+    """Return the principal (`Unauthenticated`, `RateLimited`); without keys, `ANONYMOUS_OPERATOR`."""
     return await cast(RequestSession, getattr(request.state, SESSION)).open()
 
 
@@ -52,10 +55,30 @@ async def tenant_of(request: Request) -> str:
     return (await principal_of(request)).tenant
 
 
+async def administrator_of(request: Request) -> Principal:
+    """Return the principal if it manages the tenant in the path, or some tenant where the path names none.
+
+    Raises:
+        Unauthenticated: no valid key
+        Forbidden: the role is not `admin`
+        NotFound: the tenant is another one, as if it did not exist
+        RateLimited: the tenant's administrators have made too many changes
+    """
+    principal = await principal_of(request)
+    principal.require("admin")
+    tenant = request.path_params.get("tenant")
+    if tenant is not None and not principal.manages(tenant):
+        raise NotFound(f"no tenant {tenant!r}")
+    if principal.role != "operator" and request.method not in _SAFE:
+        await (await runtime_of(request)).tenancy.quotas.count_change(principal.tenant)
+    return principal
+
+
 Running = Annotated[Runtime, Depends(runtime_of)]
 Tenant = Annotated[str, Depends(tenant_of)]
 Publishing = Annotated[Principal, Depends(requires("publish"))]
-Administering = Annotated[Principal, Depends(requires("admin"))]
+Administering = Annotated[Principal, Depends(administrator_of)]
+Operating = Annotated[Principal, Depends(requires("operator"))]
 
 
 _TAGS = "entity tags separated by commas, or *"

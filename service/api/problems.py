@@ -29,6 +29,7 @@ from adapters import (
 )
 from backbone import InvalidLabels, TextTooLong
 from service.errors import (
+    AccountsOutdated,
     AdapterTripped,
     BackboneMismatch,
     BodyTooLarge,
@@ -102,6 +103,7 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     ClientDisconnect: ProblemType(CLIENT_CLOSED_REQUEST, "client_closed_request"),  # while reading the body
     ClientDisconnected: ProblemType(CLIENT_CLOSED_REQUEST, "client_closed_request"),
     InferenceFailed: ProblemType(500, "inference_failed"),
+    AccountsOutdated: ProblemType(503, "accounts_unavailable", retry_after_s=5),
     NotReady: ProblemType(503, "not_ready", retry_after_s=1),
     AdapterTripped: ProblemType(503, "adapter_tripped"),  # the error has its own retry_after_s
     OutOfMemory: ProblemType(503, "out_of_memory", retry_after_s=5),

@@ -1,10 +1,14 @@
 """In-memory copy of tenants and keys, refreshed by polling their store."""
 
 import asyncio
+import math
+import time
+from collections.abc import Callable
 
 import structlog
 
 from adapters import RegistryUnavailable
+from service.errors import AccountsOutdated
 from service.periodic import PeriodicTask
 from service.tenancy.models import NOTHING, AccountStore, KeyInfo, TenantInfo, is_known
 
@@ -14,11 +18,29 @@ MAX_POLL_INTERVAL_S = 0.25
 
 
 class AccountCache:
-    """The tenants and keys of the last poll, also during an outage of the store. Belongs to the event loop."""
+    """The tenants and keys of the last poll. Belongs to the event loop.
 
-    def __init__(self, store: AccountStore, *, poll_interval_s: float) -> None:
-        self._store = store
+    During an outage of the store keys are verified against the last poll, up to a maximum age: after that a key that
+    another server revoked could be accepted for ever.
+    """
+
+    def __init__(
+        self,
+        store: AccountStore,
+        *,
+        poll_interval_s: float,
+        max_age_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            max_age_s: age of the last successful poll up to which keys are accepted
+            clock: monotonic time in seconds
+        """
+        self._store, self._max_age_s, self._clock = store, max_age_s, clock
         self._known = NOTHING
+        self._confirmed_at = -math.inf
         self._refreshing = asyncio.Lock()
         self._loop = PeriodicTask(
             "account-cache",
@@ -33,6 +55,16 @@ class AccountCache:
         """Whether the store cannot be read."""
         return self._loop.degraded
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since the store was last read successfully."""
+        return self._clock() - self._confirmed_at
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the last successful poll is too old to verify keys."""
+        return self.age_s > self._max_age_s
+
     def tenant(self, tenant: str) -> TenantInfo:
         """Return a tenant's weight and limits; an unknown tenant has no limits."""
         return self._known.tenant(tenant)
@@ -46,7 +78,11 @@ class AccountCache:
         return sorted((info for info in self._known.tenants.values() if not info.deleted), key=lambda info: info.id)
 
     def key(self, key_id: str) -> KeyInfo | None:
-        """Return a key, if it exists and its tenant is active."""
+        """Return a key, if it exists and its tenant is active (`AccountsOutdated`)."""
+        if self.is_outdated:
+            raise AccountsOutdated(
+                "keys cannot be verified at present: the server has lost contact to their store; retry later"
+            )
         info = self._known.keys.get(key_id)
         return info if info is not None and self.tenant(info.tenant).active else None
 
@@ -62,8 +98,12 @@ class AccountCache:
     async def refresh(self) -> None:
         """Read the store again (`RegistryUnavailable`)."""
         async with self._refreshing:  # of two concurrent reads, the older one must not be applied last
+            asked_at = self._clock()
             revision = await asyncio.to_thread(self._store.revision)
-            if revision == 0 < self._known.revision:  # emptied by accident: keep accepting the known keys
+            if revision == 0 < self._known.revision:  # emptied by accident: keep accepting the known keys for a while
                 raise RegistryUnavailable("the store has lost its tenants and keys; restore it")
+            if revision < self._known.revision:
+                _log.warning("accounts_restored", todo="keys revoked since the backup are valid again: revoke them")
             if revision != self._known.revision:
                 self._known = await asyncio.to_thread(self._store.snapshot)
+            self._confirmed_at = asked_at

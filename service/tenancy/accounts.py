@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from pydantic import SecretStr
-
-from adapters import DEFAULT_TENANT, Conflict, InvalidName, NotFound, RegistryUnavailable
+from adapters import DEFAULT_TENANT, Conflict, RegistryUnavailable
+from adapters.printable import RULE as PRINTABLE
+from adapters.printable import is_printable
+from adapters.registry.log_reading import LogPart, search_log
 from adapters.storage.opening import Storage
 from adapters.storage.redis import RedisStore
 from service.errors import InvalidRequest
@@ -22,11 +22,18 @@ from service.tenancy.models import (
     KeySecret,
     Snapshot,
     TenantInfo,
-    TenantLimits,
-    is_known,
+    Tombstones,
 )
 from service.tenancy.principal import Role
 from service.tenancy.redis_store import RedisAccounts
+from service.tenancy.rules import (
+    check_authority,
+    existing_key,
+    existing_tenant,
+    keys_of,
+    limits_text,
+    retired_secrets,
+)
 from service.tenancy.sqlite_store import SqliteAccounts
 
 DEFAULT_OVERLAP_S = 24 * 3_600.0
@@ -35,6 +42,9 @@ MAX_KEYS = 1_000
 """Per tenant."""
 _MAX_SECRETS = 8
 _MAX_ATTEMPTS = 100
+
+SettingsKey = Literal["valid", "revoked", "replaced", "expired"]
+"""State of the operator's key that the settings name."""
 
 T = TypeVar("T")
 
@@ -62,7 +72,7 @@ class Accounts:
 
     def tenant(self, tenant: str) -> TenantInfo:
         """Return one tenant (`NotFound`)."""
-        return _tenant(self.store.snapshot(), tenant)
+        return existing_tenant(self.store.snapshot(), tenant)
 
     def create_tenant(self, tenant: TenantInfo, *, actor: str) -> TenantInfo:
         """Create a tenant (`Conflict` if a tenant has or had this name)."""
@@ -73,7 +83,7 @@ class Accounts:
             if known is not None:
                 state = "was deleted, and its name cannot be used again" if known.deleted else "exists already"
                 raise Conflict(f"tenant {tenant.id!r} {state}")
-            return Edit(self._entry("tenant_created", actor, tenant.id, detail=_limits(made)), tenants=[made]), made
+            return Edit(self._entry("tenant_created", actor, tenant.id, detail=limits_text(made)), tenants=[made]), made
 
         return self._change(edit)
 
@@ -81,8 +91,8 @@ class Accounts:
         """Replace a tenant by what `change` returns for it (`NotFound`)."""
 
         def edit(now: Snapshot) -> tuple[Edit, TenantInfo]:
-            made = change(_tenant(now, tenant))
-            return Edit(self._entry("tenant_updated", actor, tenant, detail=_limits(made)), tenants=[made]), made
+            made = change(existing_tenant(now, tenant))
+            return Edit(self._entry("tenant_updated", actor, tenant, detail=limits_text(made)), tenants=[made]), made
 
         return self._change(edit)
 
@@ -93,7 +103,7 @@ class Accounts:
 
         def edit(now: Snapshot) -> tuple[Edit, None]:
             gone = [key.id for key in now.keys.values() if key.tenant == tenant]
-            made = _tenant(now, tenant).model_copy(update={"deleted": True})
+            made = existing_tenant(now, tenant).model_copy(update={"deleted": True})
             entry = self._entry("tenant_deleted", actor, tenant, detail=f"{len(gone)} keys revoked")
             return Edit(entry, tenants=[made], deleted_keys=gone), None
 
@@ -102,66 +112,168 @@ class Accounts:
     def keys(self, tenant: str) -> Sequence[KeyInfo]:
         """Return a tenant's keys, oldest first (`NotFound`)."""
         now = self.store.snapshot()
-        _tenant(now, tenant)
-        return sorted(_keys(now, tenant), key=lambda key: (key.created_at, key.id))
+        existing_tenant(now, tenant)
+        return sorted(keys_of(now, tenant), key=lambda key: (key.created_at, key.id))
 
     def create_key(
-        self, tenant: str, role: Role, *, actor: str, expires_at: datetime | None = None, note: str = ""
+        self,
+        tenant: str,
+        role: Role,
+        *,
+        actor: str,
+        authority: Role = "operator",
+        expires_at: datetime | None = None,
+        note: str = "",
     ) -> ShownKey:
-        """Create a key (`NotFound`; `InvalidRequest` if it would expire in the past)."""
+        """Create a key.
+
+        Args:
+            authority: the role of the actor, who may create, rotate and revoke keys up to this role
+
+        Raises:
+            NotFound: no such tenant
+            Forbidden: the role exceeds the actor's
+            InvalidRequest: the key would expire in the past, an operator's key would not be the default tenant's, or
+                the note is not printable
+        """
+        check_authority(authority, role)
+        if role == "operator" and tenant != DEFAULT_TENANT:
+            raise InvalidRequest(
+                f"role 'operator' is for keys of tenant {DEFAULT_TENANT!r}, expected admin, publish or classify for "
+                f"a key of {tenant!r}"
+            )
+        if not is_printable(note):
+            raise InvalidRequest(f"note is {note[:200]!r}, expected {PRINTABLE}")
         at, text = self._clock(), ApiKey.new()
         if expires_at is not None and expires_at <= at:
             raise InvalidRequest(f"expires_at is {expires_at.isoformat()}, expected a time in the future")
         made = KeyInfo(text.id, tenant, role, at, (KeySecret(text.sha256),), expires_at, note)
 
         def edit(now: Snapshot) -> tuple[Edit, ShownKey]:
-            _tenant(now, tenant)
-            if len(_keys(now, tenant)) >= MAX_KEYS:
+            existing_tenant(now, tenant)
+            if len(keys_of(now, tenant)) >= MAX_KEYS:
                 raise Conflict(f"tenant {tenant!r} has {MAX_KEYS} keys, revoke one first")
             assert text.id not in now.keys, "the same 48 random bits twice"
             return Edit(self._entry("key_created", actor, tenant, text.id, role), keys=[made]), ShownKey(text, made)
 
         return self._change(edit)
 
-    def ensure_admin_key(self, text: ApiKey, *, actor: str) -> None:
-        """Store this key, unless it exists already, as an administrator's key of the default tenant."""
+    def ensure_operator_key(self, text: ApiKey, *, actor: str) -> SettingsKey:
+        """Store this key as an operator's key, unless it exists already or was taken back.
 
-        def edit(now: Snapshot) -> tuple[Edit | None, None]:
+        A revoked id stays revoked, and a secret that was replaced or has expired stays invalid.
+        """
+
+        def edit(now: Snapshot) -> tuple[Edit | None, SettingsKey]:
             known = now.keys.get(text.id)
-            if known is not None and (known.tenant, known.role) != (DEFAULT_TENANT, "admin"):
+            if known is not None and (known.tenant, known.role) != (DEFAULT_TENANT, "operator"):
                 raise Conflict(f"key id {text.id!r} belongs to tenant {known.tenant!r}, choose another")
-            if known is not None and known.hashes(self._clock()) == [text.sha256]:
-                return None, None
-            made = KeyInfo(text.id, DEFAULT_TENANT, "admin", self._clock(), (KeySecret(text.sha256),), note="settings")
-            return Edit(self._entry("key_created", actor, DEFAULT_TENANT, text.id, "admin"), keys=[made]), None
+            if known is not None and any(secret.sha256 == text.sha256 for secret in known.secrets):
+                return None, "valid" if text.sha256 in known.hashes(self._clock()) else "expired"
+            buried = self.store.buried([text.id, text.sha256])
+            if text.id in buried or (known is None and self._was_revoked(text.id)):
+                return None, "revoked"
+            if buried:
+                return None, "replaced"
+            secrets = (KeySecret(text.sha256),)
+            made = KeyInfo(text.id, DEFAULT_TENANT, "operator", self._clock(), secrets, note="settings")
+            entry = self._entry("key_created", actor, DEFAULT_TENANT, text.id, "operator")
+            return Edit(entry, keys=[made], tombstones=retired_secrets(known)), "valid"
 
-        self._change(edit)
+        return self._change(edit)
 
-    def rotate_key(self, tenant: str, key_id: str, *, actor: str, overlap_s: float = DEFAULT_OVERLAP_S) -> ShownKey:
-        """Give a key a new secret; the old one stays valid for `overlap_s` (`NotFound`, `InvalidRequest`)."""
+    def migrate_roles(self, *, actor: str) -> Sequence[KeyInfo]:
+        """Divide the administrators of before there were operators, and return their keys.
+
+        Those of the default tenant become operators, all others administrators of their own tenant.
+        """
+
+        def edit(now: Snapshot) -> tuple[Edit | None, Sequence[KeyInfo]]:
+            divided = [replace(key, unscoped=False) for key in now.keys.values() if key.unscoped]
+            if not divided:
+                return None, []
+            operators = sum(key.role == "operator" for key in divided)
+            detail = f"{operators} keys became operator, {len(divided) - operators} admin of their tenant"
+            return Edit(self._entry("roles_migrated", actor, DEFAULT_TENANT, detail=detail), keys=divided), divided
+
+        return self._change(edit)
+
+    def rotate_key(
+        self,
+        tenant: str,
+        key_id: str,
+        *,
+        actor: str,
+        authority: Role = "operator",
+        overlap_s: float = DEFAULT_OVERLAP_S,
+    ) -> ShownKey:
+        """Give a key a new secret; the old one stays valid for `overlap_s` (`NotFound`, `Forbidden`, `InvalidRequest`).
+
+        The actor sees the new secret, so that the key's role may not exceed `authority`.
+        """
         if not 0 <= overlap_s <= MAX_OVERLAP_S:
             raise InvalidRequest(f"overlap_s is {overlap_s:g}, expected 0 to {MAX_OVERLAP_S:g}")
         text = ApiKey.new(key_id)
 
         def edit(now: Snapshot) -> tuple[Edit, ShownKey]:
-            known = _key(now, tenant, key_id)
+            known = existing_key(now, tenant, key_id)
+            check_authority(authority, known.role)
             secrets = known.rotated(text.sha256, now=self._clock(), overlap_s=overlap_s)
             if len(secrets) > _MAX_SECRETS:
                 raise Conflict(f"key {key_id!r} has {_MAX_SECRETS} valid secrets, wait or create another key")
             made = replace(known, secrets=secrets)
             entry = self._entry("key_rotated", actor, tenant, key_id, f"overlap {overlap_s:g} s")
-            return Edit(entry, keys=[made]), ShownKey(text, made)
+            return Edit(entry, keys=[made], tombstones=retired_secrets(known)), ShownKey(text, made)
 
         return self._change(edit)
 
-    def revoke_key(self, tenant: str, key_id: str, *, actor: str) -> None:
-        """Delete a key (`NotFound`)."""
+    def revoke_key(self, tenant: str, key_id: str, *, actor: str, authority: Role = "operator") -> None:
+        """Delete a key for ever: its id gets a tombstone (`NotFound`, `Forbidden`)."""
 
         def edit(now: Snapshot) -> tuple[Edit, None]:
-            _key(now, tenant, key_id)
+            check_authority(authority, existing_key(now, tenant, key_id).role)
             return Edit(self._entry("key_revoked", actor, tenant, key_id), deleted_keys=[key_id]), None
 
         self._change(edit)
+
+    def tombstones(self) -> Tombstones:
+        """Return what was revoked and deleted."""
+        deleted = sorted(info.id for info in self.store.snapshot().tenants.values() if info.deleted)
+        return Tombstones(tuple(self.store.tombstones()), tuple(deleted))
+
+    def bury(self, tombstones: Tombstones, *, actor: str) -> None:
+        """Apply the tombstones of another store: its revoked keys are revoked here, its deleted names are taken."""
+
+        def edit(now: Snapshot) -> tuple[Edit | None, None]:
+            keys = [name for name in tombstones.names if name in now.keys]
+            tenants = [
+                TenantInfo(id=tenant, deleted=True) for tenant in tombstones.tenants if tenant not in now.tenants
+            ]
+            if not tombstones.names and not tenants:
+                return None, None
+            detail = f"{len(tombstones.names)} of keys, {len(tenants)} of tenants"
+            entry = self._entry("tombstones_copied", actor, DEFAULT_TENANT, detail=detail)
+            return Edit(entry, tenants=tenants, deleted_keys=keys, tombstones=tombstones.names), None
+
+        self._change(edit)
+
+    def audit(self, since: int = 0, *, limit: int = 1_000, tenant: str | None = None) -> LogPart[AuditEntry]:
+        """Return the entries of the audit trail after a position; with `tenant`, those about it."""
+        return search_log(
+            lambda after, most: self.store.audit(after, limit=most),
+            since=since,
+            limit=limit,
+            wanted=lambda entry: tenant in (None, entry.tenant),
+        )
+
+    def _was_revoked(self, key_id: str) -> bool:
+        """Return whether the audit trail has the revocation of a key, also from before there were tombstones."""
+        since = 0
+        while page := self.store.audit(since):
+            if any((entry.action, entry.key) == ("key_revoked", key_id) for entry in page):
+                return True
+            since = page[-1].position
+        return False
 
     def _entry(
         self, action: AccountAction, actor: str, tenant: str, key: str | None = None, detail: str = ""
@@ -177,47 +289,6 @@ class Accounts:
         raise RegistryUnavailable(f"the accounts were changed concurrently {_MAX_ATTEMPTS} times, try again")
 
 
-def _tenant(now: Snapshot, tenant: str) -> TenantInfo:
-    if not is_known(now, tenant):
-        raise NotFound(f"no tenant {tenant!r}")
-    return now.tenant(tenant)
-
-
-def _keys(now: Snapshot, tenant: str) -> list[KeyInfo]:
-    return [key for key in now.keys.values() if key.tenant == tenant]
-
-
-def _key(now: Snapshot, tenant: str, key_id: str) -> KeyInfo:
-    key = now.keys.get(key_id)
-    if key is None or key.tenant != tenant:
-        raise NotFound(f"no key {key_id!r} of tenant {tenant!r}")
-    return key
-
-
-def _limits(tenant: TenantInfo) -> str:
-    """Return a tenant's settings as text for the audit trail."""
-    values = {name: getattr(tenant, name) for name in TenantLimits.model_fields}
-    limits = [f"{name}={value:g}" for name, value in values.items() if value is not None]
-    return ", ".join([*limits, *(["suspended"] if tenant.suspended else [])])
-
-
 def open_accounts(storage: Storage) -> Accounts:
     """Return the tenants and keys of a storage (`RegistryUnavailable` if a file's tables cannot be created)."""
     return Accounts(RedisAccounts(storage) if isinstance(storage, RedisStore) else SqliteAccounts(storage))
-
-
-def ensure_admin_key(accounts: Accounts, key: SecretStr | None, file: Path | None) -> None:
-    """Store the administrator's key of the settings, if they have one.
-
-    Raises:
-        InvalidName: the key is malformed or its file is unreadable; the message repeats no part of it
-        Conflict: another key has its id
-        RegistryUnavailable: it cannot be stored
-    """
-    if file is not None:
-        try:
-            key = SecretStr(file.read_text(encoding="utf-8").strip())
-        except (OSError, UnicodeDecodeError) as exc:
-            raise InvalidName("admin_key_file", str(file), "a file that can be read, with a key in it") from exc
-    if key is not None:
-        accounts.ensure_admin_key(ApiKey.given(key.get_secret_value()), actor="settings")

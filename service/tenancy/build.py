@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from adapters.storage.opening import Storage
 from service.settings import Settings
 from service.tenancy.account_cache import AccountCache
-from service.tenancy.accounts import Accounts, ensure_admin_key, open_accounts
+from service.tenancy.accounts import Accounts, open_accounts
+from service.tenancy.admin_key import ensure_admin_key, migrate_roles
 from service.tenancy.quotas import Quotas
 from service.tenancy.rate_limiter import open_rate_counter
 
@@ -20,14 +21,17 @@ class TenancyGroup:
 
 
 def build_tenancy(settings: Settings, storage: Storage) -> TenancyGroup:
-    """Open the accounts of a registry, and create the administrator's key if it does not exist.
+    """Open the accounts of a registry, and create the operator's key of the settings if it never existed.
 
     Raises:
-        InvalidName: the administrator's key is malformed, or its file is unreadable
+        InvalidName: that key is malformed, or its file is unreadable
         RegistryUnavailable: the accounts cannot be read or written
     """
     accounts = open_accounts(storage)
+    migrate_roles(accounts)
     ensure_admin_key(accounts, settings.admin_key, settings.admin_key_file)
-    account_cache = AccountCache(accounts.store, poll_interval_s=settings.poll_interval_s)
+    account_cache = AccountCache(
+        accounts.store, poll_interval_s=settings.poll_interval_s, max_age_s=settings.accounts_max_age_s
+    )
     quotas = Quotas(account_cache.tenant, open_rate_counter(storage))
     return TenancyGroup(accounts=accounts, account_cache=account_cache, quotas=quotas)

@@ -1,11 +1,13 @@
 """Tenants, keys and audit entries as values, and the contract of the store that keeps them."""
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Literal, Protocol
 
+import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from adapters import DEFAULT_TENANT
@@ -14,9 +16,17 @@ from service.errors import InvalidRequest
 from service.tenancy.principal import Role
 
 AccountAction = Literal[
-    "tenant_created", "tenant_updated", "tenant_deleted", "key_created", "key_rotated", "key_revoked"
+    "tenant_created",
+    "tenant_updated",
+    "tenant_deleted",
+    "key_created",
+    "key_rotated",
+    "key_revoked",
+    "roles_migrated",
+    "tombstones_copied",
 ]
 
+_log = structlog.get_logger("service")
 _KEY_ID = re.compile(r"[a-z0-9]{1,32}")
 
 Count = Annotated[int | None, Field(ge=1, le=1 << 53)]
@@ -84,6 +94,8 @@ class KeyInfo:
     secrets: tuple[KeySecret, ...] = field(repr=False)
     expires_at: datetime | None = None
     note: str = ""
+    unscoped: bool = field(default=False, compare=False)
+    """An administrator's key that was stored before there were operators."""
 
     def __post_init__(self) -> None:
         if not _KEY_ID.fullmatch(self.id):
@@ -119,7 +131,8 @@ class AuditEntry:
 
     at: datetime
     actor: str
-    action: AccountAction
+    action: str
+    """An `AccountAction`, or one that a newer server wrote."""
     tenant: str
     key: str | None = None
     detail: str = ""
@@ -151,7 +164,19 @@ class Edit:
     tenants: Sequence[TenantInfo] = ()
     keys: Sequence[KeyInfo] = ()
     deleted_keys: Sequence[str] = ()
-    """Ids of the keys to delete."""
+    """Ids of the keys to delete. Each gets a tombstone."""
+    tombstones: Sequence[str] = ()
+    """Further names that nothing may create again: ids of keys, and hashes of secrets that were replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstones:
+    """Names that neither a restart nor a copy of the registry may create again."""
+
+    names: Sequence[str] = ()
+    """Ids of revoked keys, and hashes of operators' secrets that were replaced."""
+    tenants: Sequence[str] = ()
+    """Names of deleted tenants."""
 
 
 class AccountStore(Protocol):
@@ -173,6 +198,14 @@ class AccountStore(Protocol):
         """Return the entries of the audit trail after a position, oldest first."""
         ...
 
+    def buried(self, names: Sequence[str]) -> set[str]:
+        """Return those of the names that have a tombstone."""
+        ...
+
+    def tombstones(self) -> Sequence[str]:
+        """Return the names of all tombstones."""
+        ...
+
 
 def is_known(snapshot: Snapshot, tenant: str) -> bool:
     """Return whether a tenant exists; the default tenant needs no entry."""
@@ -181,5 +214,40 @@ def is_known(snapshot: Snapshot, tenant: str) -> bool:
 
 
 TENANT = TypeAdapter(TenantInfo)
-KEY = TypeAdapter(KeyInfo)
 ENTRY = TypeAdapter(AuditEntry)
+TOMBSTONES = TypeAdapter(Tombstones)
+_KEY = TypeAdapter(KeyInfo)
+_SCOPES = {"admin": "tenant", "operator": "platform"}
+"""Both roles are stored as `admin` with a scope, so that a server from before there were operators can read them."""
+
+
+def encode_key(key: KeyInfo) -> bytes:
+    """Return a key as it is stored."""
+    stored = _KEY.dump_python(key, mode="json", exclude={"unscoped"})
+    if key.role in _SCOPES:
+        stored |= {"role": "admin", "scope": _SCOPES[key.role]}
+    return json.dumps(stored).encode()
+
+
+def decode_keys(stored: Iterable[bytes]) -> dict[str, KeyInfo]:
+    """Return stored keys by id. One that cannot be read is left out, so that it alone is rejected, and logged."""
+    keys: dict[str, KeyInfo] = {}
+    for value in stored:
+        try:
+            key = _decode_key(value)
+        except (ValueError, KeyError, TypeError, InvalidRequest) as exc:
+            _log.warning("key_unreadable", reason=type(exc).__name__)
+        else:
+            keys[key.id] = key
+    return keys
+
+
+def _decode_key(value: bytes) -> KeyInfo:
+    """Read a key. An administrator's key without a scope belongs to an operator in the default tenant only."""
+    stored = json.loads(value)
+    scope = stored.pop("scope", None)
+    if stored["role"] == "admin":
+        stored["unscoped"] = scope is None
+        if stored["tenant"] == DEFAULT_TENANT and scope != "tenant":
+            stored["role"] = "operator"
+    return _KEY.validate_python(stored, strict=False)

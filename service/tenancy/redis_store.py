@@ -1,18 +1,21 @@
-"""Tenants and keys in Redis, under the registry's prefix: two hashes, a revision, and a stream as audit trail."""
+"""Tenants and keys in Redis, under the registry's prefix.
+
+They are two hashes. A third has the tombstones, a string the revision, and a stream the audit trail.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
 from adapters.storage.redis import RedisStore
-from service.tenancy.models import ENTRY, KEY, TENANT, AuditEntry, Edit, Snapshot
+from service.tenancy.models import ENTRY, TENANT, AuditEntry, Edit, Snapshot, decode_keys, encode_key
 
 _WRITE = """
 local revision = tonumber(redis.call('GET', KEYS[1]) or '0')
 if revision ~= tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], revision + 1)
 redis.call('XADD', KEYS[4], (revision + 1) .. '-0', 'entry', ARGV[2])
-local at = 3
+local at = 4
 for _, key in ipairs({KEYS[2], KEYS[3]}) do
     local count = tonumber(ARGV[at])
     at = at + 1
@@ -21,7 +24,11 @@ for _, key in ipairs({KEYS[2], KEYS[3]}) do
         at = at + 2
     end
 end
-for i = at, #ARGV do redis.call('HDEL', KEYS[3], ARGV[i]) end
+local deleted = tonumber(ARGV[at])
+for i = at + 1, #ARGV do
+    if i <= at + deleted then redis.call('HDEL', KEYS[3], ARGV[i]) end
+    redis.call('HSETNX', KEYS[5], ARGV[i], ARGV[3])
+end
 return 1
 """
 
@@ -31,8 +38,10 @@ class RedisAccounts:
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
-        names = ("revision", "tenants", "keys", "audit")
-        self._revision, self._tenants, self._keys, self._audit = (store.key("accounts", name) for name in names)
+        names = ("revision", "tenants", "keys", "audit", "tombstones")
+        self._revision, self._tenants, self._keys, self._audit, self._tombstones = (
+            store.key("accounts", name) for name in names
+        )
         self._write = store.client.register_script(_WRITE)
 
     def revision(self) -> int:
@@ -48,19 +57,21 @@ class RedisAccounts:
         return Snapshot(
             int(revision or 0),
             {name.decode(): TENANT.validate_json(value) for name, value in tenants.items()},
-            {name.decode(): KEY.validate_json(value) for name, value in keys.items()},
+            decode_keys(keys.values()),
         )
 
     def write(self, edit: Edit, *, expected: int) -> bool:
-        arguments: list[str | bytes | int] = [expected, ENTRY.dump_json(edit.entry), len(edit.tenants)]
+        arguments: list[str | bytes | int] = [expected, ENTRY.dump_json(edit.entry), edit.entry.at.isoformat()]
+        arguments.append(len(edit.tenants))
         for tenant in edit.tenants:
             arguments += [tenant.id, TENANT.dump_json(tenant)]
         arguments.append(len(edit.keys))
         for key in edit.keys:
-            arguments += [key.id, KEY.dump_json(key)]
-        names = [self._revision, self._tenants, self._keys, self._audit]
+            arguments += [key.id, encode_key(key)]
+        arguments += [len(edit.deleted_keys), *edit.deleted_keys, *edit.tombstones]
+        names = [self._revision, self._tenants, self._keys, self._audit, self._tombstones]
         with self._store.reaching():
-            return bool(self._write(keys=names, args=[*arguments, *edit.deleted_keys]))
+            return bool(self._write(keys=names, args=arguments))
 
     def audit(self, since: int = 0, *, limit: int = 1_000) -> Sequence[AuditEntry]:
         with self._store.reaching():
@@ -72,3 +83,12 @@ class RedisAccounts:
             replace(ENTRY.validate_json(fields[b"entry"]), position=int(position.partition(b"-")[0]))
             for position, fields in found
         ]
+
+    def buried(self, names: Sequence[str]) -> set[str]:
+        with self._store.reaching():
+            found = cast(list[bytes | None], self._store.client.hmget(self._tombstones, list(names)))
+        return {name for name, at in zip(names, found, strict=True) if at is not None}
+
+    def tombstones(self) -> Sequence[str]:
+        with self._store.reaching():
+            return sorted(name.decode() for name in cast(list[bytes], self._store.client.hkeys(self._tombstones)))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from sqlite3 import Connection
 
 from adapters.storage.sqlite import SqliteFile
-from service.tenancy.models import ENTRY, KEY, TENANT, AuditEntry, Edit, Snapshot
+from service.tenancy.models import ENTRY, TENANT, AuditEntry, Edit, Snapshot, decode_keys, encode_key
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS account_revision (
@@ -16,6 +16,8 @@ CREATE TABLE IF NOT EXISTS account_tenants (id TEXT PRIMARY KEY, value BLOB NOT 
 CREATE TABLE IF NOT EXISTS account_keys (id TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS account_audit (position INTEGER PRIMARY KEY AUTOINCREMENT, value BLOB NOT NULL) STRICT;
 """
+_TOMBSTONES = "CREATE TABLE IF NOT EXISTS account_tombstones (name TEXT PRIMARY KEY, at TEXT NOT NULL) STRICT;"
+"""A schema of its own: a read-only file from before there were tombstones lacks this table alone."""
 
 
 class SqliteAccounts:
@@ -25,6 +27,7 @@ class SqliteAccounts:
         """Create the tables that the file lacks (`RegistryUnavailable` if that fails)."""
         self._file = file
         file.create_tables(_SCHEMA)
+        file.create_tables(_TOMBSTONES)
 
     def revision(self) -> int:
         with self._file.open() as db:
@@ -35,7 +38,7 @@ class SqliteAccounts:
             tenants = {
                 row["id"]: TENANT.validate_json(row["value"]) for row in db.execute("SELECT * FROM account_tenants")
             }
-            keys = {row["id"]: KEY.validate_json(row["value"]) for row in db.execute("SELECT * FROM account_keys")}
+            keys = decode_keys(row["value"] for row in db.execute("SELECT value FROM account_keys"))
             return Snapshot(_revision(db), tenants, keys)
 
     def write(self, edit: Edit, *, expected: int) -> bool:
@@ -48,9 +51,13 @@ class SqliteAccounts:
                 [(tenant.id, TENANT.dump_json(tenant)) for tenant in edit.tenants],
             )
             db.executemany(
-                "INSERT OR REPLACE INTO account_keys VALUES (?,?)", [(key.id, KEY.dump_json(key)) for key in edit.keys]
+                "INSERT OR REPLACE INTO account_keys VALUES (?,?)", [(key.id, encode_key(key)) for key in edit.keys]
             )
             db.executemany("DELETE FROM account_keys WHERE id=?", [(key,) for key in edit.deleted_keys])
+            db.executemany(
+                "INSERT OR IGNORE INTO account_tombstones VALUES (?,?)",
+                [(name, edit.entry.at.isoformat()) for name in (*edit.deleted_keys, *edit.tombstones)],
+            )
             db.execute("INSERT INTO account_audit (value) VALUES (?)", (ENTRY.dump_json(edit.entry),))
         return True
 
@@ -60,6 +67,16 @@ class SqliteAccounts:
                 "SELECT * FROM account_audit WHERE position>? ORDER BY position LIMIT ?", (since, limit)
             ).fetchall()
         return [replace(ENTRY.validate_json(row["value"]), position=row["position"]) for row in rows]
+
+    def buried(self, names: Sequence[str]) -> set[str]:
+        marks = ",".join("?" * len(names))
+        with self._file.open() as db:
+            rows = db.execute(f"SELECT name FROM account_tombstones WHERE name IN ({marks})", names)  # noqa: S608
+            return {row["name"] for row in rows}
+
+    def tombstones(self) -> Sequence[str]:
+        with self._file.open() as db:
+            return [row["name"] for row in db.execute("SELECT name FROM account_tombstones ORDER BY name")]
 
 
 def _revision(db: Connection) -> int:

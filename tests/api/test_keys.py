@@ -3,14 +3,13 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import httpx2
 import pytest
-from fastapi import FastAPI
 from support.adapters import PAIR, make_adapter
 from support.http import check_problem
 from support.redis import RedisServer
+from support.routes import DECIDED
 from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 from support.waiting import eventually
@@ -20,43 +19,6 @@ from backbone import Backbone
 
 Serve = Callable[..., RunningServer]
 
-# who may use a route; a route without a line here, or a line without its route, fails the first test
-ROLES = {
-    "open": """
-        GET /openapi.json, HEAD /openapi.json, GET /docs, GET /docs/oauth2-redirect, GET /redoc, GET /metrics
-        GET /, GET /healthz/live, GET /healthz/startup, GET /healthz/ready
-        GET /health, GET /tei/{ref}/health, GET /v2, GET /v2/health/live, GET /v2/health/ready
-    """,
-    "classify": """
-        POST /classify/{ref}, POST /classify, GET /limits
-        GET /tasks, GET /tasks/{task}, GET /tasks/{task}/versions/{version}
-        GET /tasks/{task}/versions/{version}/files, GET /tasks/{task}/versions/{version}/files/{name}
-        GET /tasks/{task}/aliases/{alias}, GET /tasks/{task}/traffic, GET /usage
-        POST /predict, POST /tei/{ref}/predict, POST /tei/{ref}, GET /info, GET /tei/{ref}/info
-        POST /v1/classify, GET /v1/models, GET /v1/models/{model}
-        GET /v2/models/{model}, GET /v2/models/{model}/versions/{version}
-        GET /v2/models/{model}/ready, GET /v2/models/{model}/versions/{version}/ready
-        POST /v2/models/{model}/infer, POST /v2/models/{model}/versions/{version}/infer
-    """,
-    "publish": """
-        POST /tasks/{task}/versions, DELETE /tasks/{task}/versions/{version}
-        PUT /tasks/{task}/aliases/{alias}, DELETE /tasks/{task}/aliases/{alias}
-        PUT /tasks/{task}/traffic, DELETE /tasks/{task}/traffic, GET /tasks/{task}/history
-        POST /tasks/{task}/rollback, POST /tasks/{task}/promote
-    """,
-    "admin": """
-        GET /admin/tenants, POST /admin/tenants, GET /admin/tenants/{tenant}, PATCH /admin/tenants/{tenant}
-        DELETE /admin/tenants/{tenant}, GET /admin/tenants/{tenant}/keys, POST /admin/tenants/{tenant}/keys
-        POST /admin/tenants/{tenant}/keys/{key}/rotate, DELETE /admin/tenants/{tenant}/keys/{key}
-        GET /admin/audit, GET /admin/audit/tasks
-    """,
-}
-RANKS = ("open", "classify", "publish", "admin")
-DECIDED = {
-    (method, path): role
-    for role, lines in ROLES.items()
-    for method, path in (line.split() for line in lines.replace(",", "\n").splitlines() if line.strip())
-}
 FILL = {"ref": "nothing", "task": "nothing", "model": "nothing", "alias": "canary", "version": "1"}
 FILL |= {"name": "README.md", "tenant": "nobody", "key": "nokey"}
 
@@ -70,43 +32,6 @@ def server(serve: Serve) -> RunningServer:
 @pytest.fixture
 def keyring(server: RunningServer) -> Keyring:
     return Keyring(server)
-
-
-def routes(routers: object) -> Iterator[tuple[str, str]]:
-    """Every method and path that an application answers."""
-    for route in routers:  # type: ignore[attr-defined]
-        if hasattr(route, "original_router"):
-            yield from routes(route.original_router.routes)
-        elif hasattr(route, "methods"):
-            yield from ((method, route.path) for method in route.methods)
-
-
-def ask(server: RunningServer, method: str, path: str, key: str | None) -> httpx2.Response:
-    """Ask a route for what is not there, with a body that changes nothing."""
-    upload = method == "POST" and path.endswith("/versions")
-    body = {"files": [("other", b"")]} if upload else {} if method in {"GET", "HEAD", "DELETE"} else {"json": {}}
-    headers = {} if key is None else bearer(key)
-    return server.client.request(method, path.format(**FILL), headers=headers, **body)
-
-
-@pytest.mark.slow
-def test_every_route_has_its_role_and_lets_nobody_below_it_in(server: RunningServer, keyring: Keyring) -> None:
-    app = server.app
-    assert isinstance(app, FastAPI)
-    assert {found: DECIDED.get(found) for found in routes(app.routes)} == DECIDED
-    keyring.tenant("acme")
-    keys = {role: keyring.key("acme", role) for role in RANKS[1:]}
-    for (method, path), needed in DECIDED.items():
-        for role in RANKS:
-            response = ask(server, method, path, keys.get(role))
-            allowed = RANKS.index(role) >= RANKS.index(needed)
-            expected = None if allowed else 401 if role == "open" else 403
-            where = f"{method} {path} as {role}: {response.status_code} {response.text}"
-            assert response.status_code < 500 or response.status_code == 501, where
-            assert (response.status_code if response.status_code in {401, 403} else None) == expected, where
-            assert ("WWW-Authenticate" in response.headers) == (expected == 401), where
-            if method == "GET":
-                assert ask(server, "HEAD", path, keys.get(role)).status_code == response.status_code, where
 
 
 def test_a_key_is_taken_from_either_header(server: RunningServer) -> None:

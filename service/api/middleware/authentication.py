@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import RateLimited, ServiceError, Unauthenticated
+from service.errors import AccountsOutdated, RateLimited, ServiceError, Unauthenticated
 from service.telemetry.request_record import current_record
 from service.tenancy.account_cache import AccountCache
 from service.tenancy.api_keys import principal_by_key
-from service.tenancy.principal import ANONYMOUS_ADMIN, Principal
+from service.tenancy.principal import ANONYMOUS_OPERATOR, Principal
 from service.tenancy.quotas import Quotas
 from service.tenancy.rate_limiter import ConcurrencySlot
 
@@ -50,7 +50,7 @@ class AuthenticationMiddleware:
 
     def _identify(self, headers: Headers) -> Principal:
         if not self._require_keys:
-            return ANONYMOUS_ADMIN
+            return ANONYMOUS_OPERATOR
         text = _key_of(headers)
         if not text:
             raise Unauthenticated(
@@ -72,7 +72,13 @@ class RequestSession:
         self._refusal: ServiceError | None = None
 
     async def open(self) -> Principal:
-        """Return the principal (`Unauthenticated`; `RateLimited` if the tenant has reached a limit)."""
+        """Return the principal.
+
+        Raises:
+            Unauthenticated: the key is missing or not valid
+            AccountsOutdated: no key can be verified at present
+            RateLimited: the tenant has reached a limit
+        """
         if self._refusal is not None:
             raise self._refusal
         if self._principal is not None:
@@ -81,7 +87,7 @@ class RequestSession:
             self._principal = self._identify()
             current_record().tenant = self._principal.tenant
             self._slot = await self._quotas.enter(self._principal.tenant)
-        except (Unauthenticated, RateLimited) as exc:
+        except (Unauthenticated, AccountsOutdated, RateLimited) as exc:
             self._refusal = exc
             raise
         return self._principal

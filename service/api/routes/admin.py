@@ -1,11 +1,11 @@
-"""`/admin`: tenants, keys and the audit log, for administrators only."""
+"""`/admin`: tenants, keys and the audit log. Administrators reach their own tenant, operators all."""
 
 import asyncio
 
 from fastapi import APIRouter, Response
 
 from adapters.registry.log_reading import read_log
-from service.api.dependencies import JSON_BODY, Administering, Limit, Running, Since
+from service.api.dependencies import JSON_BODY, Administering, Limit, Operating, Running, Since
 from service.api.openapi import problems
 from service.api.schemas.admin import (
     AuditLog,
@@ -27,12 +27,13 @@ router = APIRouter(route_class=StrictRoute, prefix="/admin", tags=["admin"])
 
 @router.get("/tenants", responses=problems(503))
 async def list_tenants(runtime: Running, principal: Administering) -> TenantList:
-    """List all tenants."""
-    return TenantList.model_validate({"tenants": await asyncio.to_thread(runtime.tenancy.accounts.tenants)})
+    """List the tenants that the caller manages: its own, or for operators all."""
+    tenants = await asyncio.to_thread(runtime.tenancy.accounts.tenants)
+    return TenantList.model_validate({"tenants": [info for info in tenants if principal.manages(info.id)]})
 
 
 @router.post("/tenants", status_code=201, dependencies=[JSON_BODY], responses=problems(400, 409, 413, 415, 503))
-async def create_tenant(body: TenantRequest, runtime: Running, principal: Administering) -> TenantBody:
+async def create_tenant(body: TenantRequest, runtime: Running, principal: Operating) -> TenantBody:
     """Create a tenant. A name is never reused, not even after its tenant is deleted."""
     made = await asyncio.to_thread(
         runtime.tenancy.accounts.create_tenant, TenantInfo(**body.model_dump()), actor=principal.actor
@@ -48,7 +49,7 @@ async def describe_tenant(tenant: str, runtime: Running, principal: Administerin
 
 
 @router.patch("/tenants/{tenant}", dependencies=[JSON_BODY], responses=problems(400, 404, 413, 415, 503))
-async def update_tenant(tenant: str, body: TenantChange, runtime: Running, principal: Administering) -> TenantBody:
+async def update_tenant(tenant: str, body: TenantChange, runtime: Running, principal: Operating) -> TenantBody:
     """Change a tenant's share and limits; omitted fields stay as they are."""
     made = await asyncio.to_thread(runtime.tenancy.accounts.update_tenant, tenant, body.apply_to, actor=principal.actor)
     await runtime.tenancy.account_cache.refresh()
@@ -56,7 +57,7 @@ async def update_tenant(tenant: str, body: TenantChange, runtime: Running, princ
 
 
 @router.delete("/tenants/{tenant}", status_code=204, responses=problems(404, 409, 503))
-async def delete_tenant(tenant: str, runtime: Running, principal: Administering) -> None:
+async def delete_tenant(tenant: str, runtime: Running, principal: Operating) -> None:
     """Delete a tenant and revoke its keys. Its tasks stay stored but cannot be reached."""
     await asyncio.to_thread(runtime.tenancy.accounts.delete_tenant, tenant, actor=principal.actor)
     await runtime.tenancy.account_cache.refresh()
@@ -77,12 +78,13 @@ async def list_keys(tenant: str, runtime: Running, principal: Administering) -> 
 async def create_key(
     tenant: str, body: KeyRequest, response: Response, runtime: Running, principal: Administering
 ) -> NewKeyBody:
-    """Create a key. Only this response shows it."""
+    """Create a key with a role up to the caller's. Only this response shows it."""
     made = await asyncio.to_thread(
         runtime.tenancy.accounts.create_key,
         tenant,
         body.role,
         actor=principal.actor,
+        authority=principal.role,
         expires_at=body.expires_at,
         note=body.note,
     )
@@ -101,7 +103,12 @@ async def rotate_key(
 ) -> NewKeyBody:
     """Give a key a new secret, shown only here. The old one stays valid for `overlap_s` seconds."""
     made = await asyncio.to_thread(
-        runtime.tenancy.accounts.rotate_key, tenant, key, actor=principal.actor, overlap_s=body.overlap_s
+        runtime.tenancy.accounts.rotate_key,
+        tenant,
+        key,
+        actor=principal.actor,
+        authority=principal.role,
+        overlap_s=body.overlap_s,
     )
     await runtime.tenancy.account_cache.refresh()
     response.headers["Cache-Control"] = "no-store"
@@ -110,19 +117,29 @@ async def rotate_key(
 
 @router.delete("/tenants/{tenant}/keys/{key}", status_code=204, responses=problems(404, 503))
 async def revoke_key(tenant: str, key: str, runtime: Running, principal: Administering) -> None:
-    """Revoke a key. Every replica rejects it within a second."""
-    await asyncio.to_thread(runtime.tenancy.accounts.revoke_key, tenant, key, actor=principal.actor)
+    """Revoke a key for ever. Every replica rejects it within a second."""
+    await asyncio.to_thread(
+        runtime.tenancy.accounts.revoke_key, tenant, key, actor=principal.actor, authority=principal.role
+    )
     await runtime.tenancy.account_cache.refresh()
 
 
 @router.get("/audit", responses=problems(503))
 async def read_audit(runtime: Running, principal: Administering, since: Since = 0, limit: Limit = 100) -> AuditLog:
-    """Read the audit log of tenants and keys."""
-    entries = await asyncio.to_thread(runtime.tenancy.accounts.store.audit, since, limit=limit)
-    return AuditLog(entries=list(entries))
+    """Read the audit log of the caller's tenant and its keys, or for operators of all."""
+    own = None if principal.role == "operator" else principal.tenant
+    part = await asyncio.to_thread(runtime.tenancy.accounts.audit, since, limit=limit, tenant=own)
+    return AuditLog.model_validate(part)
 
 
 @router.get("/audit/tasks", responses=problems(503))
 async def read_changes(runtime: Running, principal: Administering, since: Since = 0, limit: Limit = 100) -> ChangeLog:
-    """Read the change log of tasks, versions and aliases of all tenants."""
-    return ChangeLog.model_validate(await asyncio.to_thread(read_log, runtime.registry.store, since=since, limit=limit))
+    """Read the change log of tasks, versions and aliases of the caller's tenant, or for operators of all tenants."""
+    part = await asyncio.to_thread(
+        read_log,
+        runtime.registry.store,
+        since=since,
+        limit=limit,
+        wanted=lambda change: principal.manages(change.tenant),
+    )
+    return ChangeLog.model_validate(part)

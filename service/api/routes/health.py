@@ -16,6 +16,8 @@ from service.api.schemas.health import Index, Live, Ready, Startup
 from service.api.strict_route import StrictRoute
 from service.telemetry.metrics import Metrics
 
+_ACCOUNTS_OUTDATED = "keys cannot be verified: their store has been unreachable for too long"
+
 
 def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
     """Make the routes for operators, load balancers and scrapers."""
@@ -43,7 +45,9 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
     async def ready(runtime: Running, response: Response) -> Ready:
         """Report 200 if the worker that got this request can serve others, 503 if not or while it drains."""
         stats = runtime.inference.engine.stats()
-        reason = "draining" if drain.is_draining else stats.not_ready
+        accounts = runtime.tenancy.account_cache
+        cannot_verify_keys = runtime.settings.require_keys and accounts.is_outdated
+        reason = "draining" if drain.is_draining else _ACCOUNTS_OUTDATED if cannot_verify_keys else stats.not_ready
         response.status_code = 200 if reason is None else 503
         return Ready(
             status="ready" if reason is None else "not_ready",
@@ -52,7 +56,7 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
             self_test=stats.self_test,
             backbone=BackboneRef(**asdict(runtime.backbone.identity)),
             precision=runtime.backbone.precision,
-            degraded=runtime.registry.sync.degraded,
+            degraded=runtime.registry.sync.degraded or accounts.degraded,
             read_only=runtime.storage.write_fault if isinstance(runtime.storage, SqliteFile) else None,
             tasks=len(runtime.registry.catalog),
             resident_adapters=stats.resident_adapters,

@@ -36,15 +36,13 @@ Day = Annotated[date, BeforeValidator(_check_day)]
 
 async def _tenant_asked(
     request: Request,
-    tenant: Annotated[
-        str | None, Query(description="another tenant, for administrators", json_schema_extra=_NAME)
-    ] = None,
+    tenant: Annotated[str | None, Query(description="another tenant, for operators", json_schema_extra=_NAME)] = None,
 ) -> str:
-    """Return the tenant to report on: the principal's own, or for administrators any (`Forbidden`)."""
+    """Return the tenant to report on: the principal's own, or for operators any (`Forbidden`)."""
     principal: Principal = await principal_of(request)
     if tenant is None or tenant == principal.tenant:
         return principal.tenant
-    principal.require("admin")
+    principal.require("operator")
     return check_name("tenant", tenant)
 
 

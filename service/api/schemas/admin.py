@@ -93,6 +93,10 @@ class NewKeyBody(KeyBody):
 
 
 class AuditLog(Schema, json_schema_serialization_defaults_required=True):
-    """Entries after `since`, oldest first. To continue, pass the last entry's position as `since`."""
+    """A part of the log, oldest first. To continue, pass `position` as `since`, until `complete`."""
 
     entries: list[AuditEntry]
+    position: int
+    """The last position that was read, also without an entry in the part."""
+    complete: bool
+    """Whether the end of the log was reached."""

@@ -4,6 +4,7 @@ import ast
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,12 @@ from support.training import easy_rows
 import cli
 from adapters import TaskSpec
 from adapters.files import to_files
+from adapters.printable import visible
+from adapters.storage.opening import open_storage
 from backbone import Backbone
-from cli.console import LiteralConsole, visible
+from cli.console import LiteralConsole
+from service.tenancy.accounts import open_accounts
+from service.tenancy.models import AuditEntry, Edit
 
 HOSTILE = {
     "closing tag": "[/]",
@@ -142,16 +147,21 @@ def test_commands_about_tasks_print_what_a_registry_holds(server: RunningServer,
 
 
 def test_commands_about_tenants_and_keys_print_notes(server: RunningServer) -> None:
+    """A note that was stored before notes had to be printable is shown with escapes."""
     note = "[/v2] [red] :warning: \x1b[31m\u202e"
     write_registry = superpos("tenant", "create", "acme", "--to", server.settings.registry)
     assert write_registry.code == 0, write_registry.stderr
-    assert superpos("key", "create", "acme", "--note", note, "--to", server.settings.registry).code == 0
+    accounts = open_accounts(open_storage(server.settings.registry))
+    info = accounts.create_key("acme", "classify", actor="test").info
+    entry = AuditEntry(info.created_at, "test", "key_created", "acme", info.id)
+    assert accounts.store.write(Edit(entry, keys=[replace(info, note=note)]), expected=accounts.store.revision())
     for source in (server.settings.registry, server.url):
         holds(superpos("key", "list", "acme", "--from", source), note)
         assert superpos("tenant", "list", "--from", source).code == 0
-    refused = superpos("key", "create", "acme", "--note", "\ud800", "--to", server.settings.registry)
-    assert refused.code == 1
-    assert not FORBIDDEN & set(refused.stdout + refused.stderr)
+    for unprintable in (note, "\ud800"):
+        refused = superpos("key", "create", "acme", "--note", unprintable, "--to", server.settings.registry)
+        assert refused.code == 1
+        assert not FORBIDDEN & set(refused.stdout + refused.stderr)
     for words in (["usage", "--server", server.url], ["usage", "--csv", "--server", server.url]):
         assert superpos(*words).code == 0
     assert "is not a character" in superpos("usage", "--tenant", ALL, "--server", server.url).refusal()

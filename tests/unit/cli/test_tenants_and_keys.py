@@ -18,7 +18,8 @@ from adapters.files import CARD, to_files, write_folder
 from adapters.storage.opening import open_storage
 from backbone import Backbone
 from service.settings import Settings
-from service.tenancy.accounts import ensure_admin_key, open_accounts
+from service.tenancy.accounts import open_accounts
+from service.tenancy.admin_key import ensure_admin_key
 
 Serve = Callable[..., RunningServer]
 Ask = Callable[..., Answer]

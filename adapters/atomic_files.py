@@ -1,9 +1,11 @@
 """Atomic replacement of files, and readable errors of the file system."""
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def atomic_write(files: Mapping[Path, bytes], *, synced: bool = False) -> None:
@@ -20,7 +22,7 @@ def atomic_write(files: Mapping[Path, bytes], *, synced: bool = False) -> None:
     parts = {path: path.with_name(f"{path.name}.part") for path in files}
     try:
         for path, data in files.items():
-            with add_filename(path), parts[path].open("wb") as file:
+            with add_filename(path), _created(parts[path]) as file:
                 file.write(data)
                 if synced:
                     file.flush()
@@ -33,6 +35,17 @@ def atomic_write(files: Mapping[Path, bytes], *, synced: bool = False) -> None:
             if part.is_file():
                 part.unlink()
         raise
+
+
+def _created(part: Path) -> BinaryIO:
+    """Open a file for writing from its beginning, and not a link that waits under its name."""
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    file = os.fdopen(descriptor, "wb")
+    if os.fstat(descriptor).st_nlink > 1:
+        file.close()
+        raise FileExistsError(errno.EEXIST, "linked to from elsewhere; remove it", str(part))
+    file.truncate(0)
+    return file
 
 
 @contextmanager

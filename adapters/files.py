@@ -19,6 +19,7 @@ from adapters import strict_json
 from adapters.adapter import MAX_VIRTUAL_TOKENS, BackboneRef, Manifest, PromptAdapter, Provenance
 from adapters.atomic_files import atomic_write
 from adapters.errors import InvalidAdapter, first_error
+from adapters.regular_files import NotRegular, check_no_links, open_regular
 from adapters.task import TaskSpec
 
 CONFIG, WEIGHTS, MANIFEST, CARD = (
@@ -96,34 +97,49 @@ def check_stated_backbone(files: Files) -> None:
             raise InvalidAdapter(f"{CONFIG}: {key}", repr(stated[key]), f"{expected!r}, as in {MANIFEST}, or null")
 
 
-def write_folder(folder: Path, files: Files) -> None:
+def write_folder(folder: Path, files: Files, *, beneath: Path | None = None) -> None:
     """Replace the adapter in a folder; unrelated files stay.
 
     If the disk fills up, the old adapter stays.
+
+    Args:
+        folder: the folder, which is created
+        files: the adapter's files
+        beneath: a folder above, from which no link may lead to this one
 
     Raises:
         OSError: with the name of the file
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if beneath is not None:
+        check_no_links(folder, beneath=beneath)
     atomic_write({folder / name: data for name, data in files.items()})
     for name in SIZE_LIMITS.keys() - files.keys():
-        if (folder / name).is_file():
+        if (folder / name).is_symlink() or (folder / name).is_file():
             (folder / name).unlink()
 
 
-def read_folder(folder: Path) -> dict[str, bytes]:
+def read_folder(folder: Path, *, beneath: Path | None = None) -> dict[str, bytes]:
     """Read the files of an adapter's folder, each up to its size limit; unrelated files are not read.
 
+    Args:
+        folder: the folder
+        beneath: the folder above that the user named, if it is another
+
     Raises:
-        InvalidAdapter: no such folder
+        InvalidAdapter: no such folder, or one of the files is a link, a device or the like
     """
     if not folder.is_dir():
         raise InvalidAdapter("adapter folder", str(folder), "a directory")
     files = {}
     for name, limit in SIZE_LIMITS.items():
-        if (folder / name).is_file():
-            with (folder / name).open("rb") as file:
+        try:
+            with open_regular(folder / name, beneath=beneath) as file:
                 files[name] = file.read(limit + 1)
+        except (FileNotFoundError, IsADirectoryError):
+            continue
+        except NotRegular as exc:
+            raise InvalidAdapter(str(folder / name), exc.strerror, "a regular file of this folder") from exc
     return files
 
 

@@ -20,6 +20,11 @@ class TaskRecord:
     info: TaskInfo
     last_version: int
 
+    @property
+    def needed(self) -> Sequence[int]:
+        """The versions that its aliases and traffic need, in ascending order."""
+        return sorted({*self.info.aliases.values(), *self.info.traffic.versions})
+
 
 class Archive(Protocol):
     """A store that can be copied without loss. Versions are restored first, then tasks, then the log.
@@ -49,10 +54,10 @@ class Archive(Protocol):
         ...
 
     def restore_task(self, record: TaskRecord) -> None:
-        """Set a task's aliases, traffic and last number.
+        """Set a task's aliases and traffic, all of them, and raise its last number, which never falls.
 
         Raises:
-            NotFound: an alias points at a version that was not restored
+            NotFound: an alias or the traffic needs a version that was not restored
         """
         ...
 

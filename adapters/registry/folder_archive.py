@@ -4,9 +4,10 @@ registry.json                       all tasks with versions, aliases and traffic
 adapters/<tenant>/<task>/v<n>/      the files of version n, as PEFT loads them
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,10 +18,13 @@ from adapters.errors import Conflict, NotFound, RegistryUnavailable, first_error
 from adapters.files import read_folder, write_folder
 from adapters.names import check_name
 from adapters.registry.archive import TaskRecord, check_restored
-from adapters.registry.protocol import Change, VersionInfo
+from adapters.registry.protocol import Change, TaskInfo, VersionInfo
+from adapters.regular_files import read_regular
 from adapters.storage.private_files import create_private_folder
 
 INDEX = "registry.json"
+_MAX_INDEX_BYTES = 1 << 30
+"""Size of the index of a registry with a million versions and log entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,43 +47,44 @@ class FolderArchive:
             RegistryUnavailable: the folder cannot be read, or contains something else
         """
         self._folder = folder
-        self._records: dict[tuple[str, str], TaskRecord] = {}
-        self._versions: dict[tuple[str, str], dict[int, str]] = {}  # each task's digests by number
+        self._tasks: dict[tuple[str, str], TaskRecord] = {}
         self._changes: tuple[Change, ...] = ()
         with self._reaching():
-            if (folder / INDEX).is_file():
+            if os.path.lexists(folder / INDEX):
                 self._read()
             elif folder.exists() and any(folder.iterdir()):
                 raise RegistryUnavailable(f"folder {folder} is not empty and has no {INDEX}")
 
     def records(self) -> Sequence[TaskRecord]:
-        return [self._records[key] for key in sorted(self._records)]
+        return [self._tasks[key] for key in sorted(self._tasks)]
 
     def files(self, tenant: str, task: str, version: int) -> dict[str, bytes]:
-        if version not in self._versions.get((tenant, task), {}):
+        if version not in self._numbers(tenant, task):
             raise NotFound(f"no {task}@{version}")
         with self._reaching():
-            return read_folder(self._place(tenant, task, version))
+            return read_folder(self._place(tenant, task, version), beneath=self._folder)
 
     def changes(self, since: int = 0) -> Sequence[Change]:
         return [change for change in self._changes if change.position > since]
 
     def restore_version(self, tenant: str, task: str, version: VersionInfo, files: Mapping[str, bytes]) -> None:
         check_restored(tenant, task, version, files)
-        known = self._versions.get((tenant, task), {})
-        if version.version in known or version.digest in known.values():
+        known = self._record(tenant, task).info.versions
+        if any(version.version == other.version or version.digest == other.digest for other in known):
             raise Conflict(f"{task}@{version.version} or its adapter {version.digest} is there already")
         with self._reaching():
             create_private_folder(self._folder)
-            write_folder(self._place(tenant, task, version.version), files)
-        self._know(tenant, task, version)
+            write_folder(self._place(tenant, task, version.version), files, beneath=self._folder)
+        self._add(tenant, task, version)
 
     def restore_task(self, record: TaskRecord) -> None:
-        key = (record.info.tenant, record.info.task)
-        for version in record.info.aliases.values():
-            if version not in self._versions.get(key, {}):
-                raise NotFound(f"no {record.info.task}@{version}")
-        self._records[key] = record
+        info = record.info
+        known = self._record(info.tenant, info.task)
+        for version in record.needed:
+            if version not in self._numbers(info.tenant, info.task):
+                raise NotFound(f"no {info.task}@{version}")
+        last = max(known.last_version, record.last_version)
+        self._tasks[info.tenant, info.task] = TaskRecord(replace(info, versions=known.info.versions), last)
 
     def restore_log(self, changes: Sequence[Change]) -> None:
         position = self._changes[-1].position if self._changes else 0
@@ -94,18 +99,28 @@ class FolderArchive:
 
     def _read(self) -> None:
         try:
-            index = _ADAPTER.validate_json((self._folder / INDEX).read_bytes())
+            index = _ADAPTER.validate_json(read_regular(self._folder / INDEX, max_bytes=_MAX_INDEX_BYTES))
         except ValidationError as exc:
             where, value, message = first_error(exc)
             raise RegistryUnavailable(f"{self._folder / INDEX}: {where} is {value}: {message}") from exc
         for record in index.tasks:
+            tenant, task = check_name("tenant", record.info.tenant), check_name("task", record.info.task)
             for version in record.info.versions:
-                self._know(check_name("tenant", record.info.tenant), check_name("task", record.info.task), version)
+                self._add(tenant, task, version)
             self.restore_task(record)
         self._changes = tuple(index.changes)
 
-    def _know(self, tenant: str, task: str, version: VersionInfo) -> None:
-        self._versions.setdefault((tenant, task), {})[version.version] = version.digest
+    def _record(self, tenant: str, task: str) -> TaskRecord:
+        return self._tasks.get((tenant, task)) or TaskRecord(TaskInfo(tenant, task, (), {}), 0)
+
+    def _numbers(self, tenant: str, task: str) -> set[int]:
+        return {version.version for version in self._record(tenant, task).info.versions}
+
+    def _add(self, tenant: str, task: str, version: VersionInfo) -> None:
+        known = self._record(tenant, task)
+        versions = tuple(sorted((*known.info.versions, version), key=lambda each: each.version))
+        info = replace(known.info, versions=versions)
+        self._tasks[tenant, task] = TaskRecord(info, max(known.last_version, version.version))
 
     def _place(self, tenant: str, task: str, version: int) -> Path:
         return self._folder / "adapters" / tenant / task / f"v{version}"

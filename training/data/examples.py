@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from adapters.errors import InvalidRow
+from adapters.regular_files import open_regular
 from training.data.formats import PlacedRow, Reading, class_names, raw_rows
 from training.data.missing import is_missing
 from training.errors import InvalidData
@@ -83,7 +84,7 @@ def sum_of(paths: Sequence[Path]) -> str:
     """Return the SHA-256 of a file; for several parts, the SHA-256 of their sums, one per line."""
     sums = []
     for path in paths:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             sums.append(hashlib.file_digest(file, "sha256").hexdigest())
     return _sum_of_sums(sums)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
+from adapters.regular_files import NotRegular, open_regular, read_regular
 from training.data.decoding import decoded, place_of_escaped
 from training.data.delimited import BadRecord, Table, detected_separator
 from training.errors import InvalidData
@@ -18,6 +19,8 @@ PlacedRow = tuple[str, Mapping[str, object]]
 
 UTF_8 = ("utf-8", "utf-8-sig")
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
+MAX_FILE_BYTES = 8 << 30
+"""A file of text is held in memory."""
 
 
 _USUAL_SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -98,7 +101,10 @@ def raw_rows(
 
 def _parquet_rows(path: Path) -> Iterator[PlacedRow]:
     try:
-        table = pyarrow.parquet.read_table(path)
+        with open_regular(path) as file:
+            table = pyarrow.parquet.read_table(file)
+    except NotRegular as exc:
+        raise InvalidData(f"{path}: {exc.strerror}") from exc
     except (pyarrow.ArrowException, OSError) as exc:
         raise InvalidData(f"{path}: not a readable Parquet file: {str(exc).splitlines()[0]}") from exc
     if len(set(table.column_names)) < len(table.column_names):
@@ -122,7 +128,7 @@ def _jsonl_rows(
     on_fault: Callable[[InvalidData], None],
     on_read: Callable[[Reading], None],
 ) -> Iterator[PlacedRow]:
-    found = decoded(path.read_bytes(), path, encoding=encoding, is_utf8=True)
+    found = decoded(_contents(path), path, encoding=encoding, is_utf8=True)
     blank = 0
     for number, line in enumerate(_LINE_END.split(found.text), start=1):
         if not line.strip():
@@ -134,6 +140,14 @@ def _jsonl_rows(
             on_fault(InvalidData(f"{path}: line {number}{exc}"))
     blank -= not line.strip()  # what follows the last line end is not a line
     on_read(Reading(path, found.encoding, is_guess=found.is_guess, num_blank=blank))
+
+
+def _contents(path: Path) -> bytes:
+    """Read a file of rows (`InvalidData` for a link, a device and the like)."""
+    try:
+        return read_regular(path, max_bytes=MAX_FILE_BYTES)
+    except NotRegular as exc:
+        raise InvalidData(f"{path}: {exc.strerror}") from exc
 
 
 _LINE_END = re.compile("\r\n|\n|\r")
@@ -176,7 +190,7 @@ def _delimited_rows(
 ) -> Iterator[PlacedRow]:
     separator, encoding = options
     usual = _USUAL_SEPARATORS[path.suffix.lower()]
-    found = decoded(path.read_bytes(), path, encoding=encoding)
+    found = decoded(_contents(path), path, encoding=encoding)
     separator = separator or detected_separator(found.text, usual=usual)
     try:
         table = Table(found.text, separator)
@@ -203,7 +217,10 @@ def class_names(path: Path, column: str) -> tuple[str, ...]:
     if path.suffix.lower() != ".parquet" or not path.is_file():
         return ()
     try:
-        metadata = pyarrow.parquet.read_schema(path).metadata or {}
+        with open_regular(path) as file:
+            metadata = pyarrow.parquet.read_schema(file).metadata or {}
+    except NotRegular as exc:
+        raise InvalidData(f"{path}: {exc.strerror}") from exc
     except (pyarrow.ArrowException, OSError) as exc:
         raise InvalidData(f"{path}: not a readable Parquet file: {str(exc).splitlines()[0]}") from exc
     try:

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from adapters.calibration import calibrated
+from adapters.regular_files import read_regular
 from training.errors import InvalidData
-from training.runs.layout import COST, METHOD, METRICS, PREDICTIONS, RESULT, RUN, STEPS, WORDS
+from training.runs.layout import COST, MAX_JSON_BYTES, METHOD, METRICS, PREDICTIONS, RESULT, RUN, STEPS, WORDS
 from training.scoring.predictions import Predictions, read_predictions
 from training.task.task_file import TaskFile
 
@@ -105,7 +106,7 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_regular(path, max_bytes=MAX_JSON_BYTES))
     except (OSError, ValueError) as exc:
         raise InvalidData(f"{path}: cannot be read: {exc}") from exc
     if not isinstance(value, dict):
@@ -113,13 +114,17 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
+def _text(path: Path) -> str:
+    return read_regular(path, max_bytes=MAX_JSON_BYTES).decode()
+
+
 def _lines(path: Path) -> tuple[dict[str, Any], ...]:
     """The objects of a file of lines; none where there is no such file."""
     if not path.is_file():
         return ()
     try:
-        return tuple(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    except ValueError as exc:
+        return tuple(json.loads(line) for line in _text(path).splitlines())
+    except (OSError, ValueError) as exc:
         raise InvalidData(f"{path}: cannot be read: {exc}") from exc
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from adapters.adapter import PromptAdapter
 from adapters.errors import InvalidAdapter
 from adapters.files import CONFIG, from_files, read_folder
+from adapters.regular_files import read_regular
 from training.config.choices import WITHOUT_ADAPTER
 from training.errors import InvalidArguments
-from training.runs.layout import ADAPTER, RUN
+from training.runs.layout import ADAPTER, MAX_JSON_BYTES, RUN
 
 if TYPE_CHECKING:
     from backbone import Backbone  # imports torch, which `superpos push` does not need
@@ -40,7 +41,7 @@ def adapter_files(folder: Path) -> dict[str, bytes]:
     Raises:
         InvalidAdapter: as `adapter_folder`, or the folder does not exist
     """
-    return read_folder(adapter_folder(folder))
+    return read_folder(adapter_folder(folder), beneath=folder)
 
 
 def read_sources(backbone: "Backbone", folders: Sequence[str]) -> tuple[PromptAdapter, ...]:
@@ -64,8 +65,8 @@ def _read(backbone: "Backbone", folder: Path) -> PromptAdapter:
 def _run_without_adapter(folder: Path) -> tuple[str, str]:
     """Describe what was found and what was expected."""
     try:
-        method = json.loads((folder / RUN).read_text(encoding="utf-8"))["arguments"]["method"]
-    except (OSError, ValueError, KeyError, TypeError):
+        method = json.loads(read_regular(folder / RUN, max_bytes=MAX_JSON_BYTES))["arguments"]["method"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"a run whose {RUN} cannot be read", "a run with an adapter"
     if method in WITHOUT_ADAPTER:
         return f"a run of method {method!r}: {WITHOUT_ADAPTER[method]}", "a method that leaves an adapter"

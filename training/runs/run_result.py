@@ -10,10 +10,11 @@ import numpy as np
 
 from adapters.adapter import PromptAdapter
 from adapters.calibration import Calibration
+from adapters.regular_files import read_regular
 from training.data.folds import Fold
 from training.errors import InvalidData
 from training.loop.events import Stop, TrainResult
-from training.runs.layout import PREDICTIONS, RESULT, RUN
+from training.runs.layout import MAX_JSON_BYTES, PREDICTIONS, RESULT, RUN
 from training.runs.scorer import ReportMetrics
 from training.scoring.bootstrap import Interval, read_intervals
 from training.scoring.calibration import calibration_line
@@ -96,8 +97,8 @@ def read_run_result(folder: Path) -> RunResult:
         InvalidData: the folder has no finished run, or its files are invalid
     """
     try:
-        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        run = json.loads(read_regular(folder / RUN, max_bytes=MAX_JSON_BYTES))
+        result = json.loads(read_regular(folder / RESULT, max_bytes=MAX_JSON_BYTES))
         return RunResult(
             folder=folder,
             digest=result["adapter"],

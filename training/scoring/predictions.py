@@ -9,6 +9,7 @@ import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from adapters.regular_files import open_regular
 from training.data.examples import Example
 from training.errors import InvalidData
 
@@ -66,7 +67,9 @@ def read_predictions(path: Path, label_names: Sequence[str]) -> Predictions:
         InvalidData: the file cannot be read, or its columns or labels differ
     """
     try:
-        rows = pyarrow.parquet.read_table(path, columns=["text", "fields", "group", "label", "log_probs"]).to_pydict()
+        with open_regular(path) as file:
+            columns = ["text", "fields", "group", "label", "log_probs"]
+            rows = pyarrow.parquet.read_table(file, columns=columns).to_pydict()
         log_probs = np.array(rows["log_probs"], dtype=np.float32).reshape(-1, len(label_names))
         labels = np.array([label_names.index(name) for name in rows["label"]], dtype=np.int64)
     except (pyarrow.ArrowException, OSError, ValueError) as exc:

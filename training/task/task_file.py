@@ -20,11 +20,13 @@ from pydantic import (
 
 from adapters.errors import InvalidName, first_error
 from adapters.names import check_name
+from adapters.regular_files import read_regular
 from adapters.task import TaskSpec
 from training.errors import InvalidTaskFile
 from training.task.grid import is_on_grid
 from training.task.scoring import MetricName, Scoring
 
+_MAX_BYTES = 4 << 20
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _OF_ONE = frozenset({"f1", "f1a"})
 """Metrics that refer to one label, the positive one."""
@@ -171,7 +173,7 @@ def load_task_file(path: Path, *, variables: Mapping[str, str]) -> TaskFile:
         InvalidTaskFile: the file cannot be read, or as for `parse_task_file`
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, max_bytes=_MAX_BYTES).decode()
     except OSError as exc:
         raise InvalidTaskFile(f"{path}: cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:

@@ -11,7 +11,8 @@ AdapterError
     ├── Conflict          the registry is not in the state that the request expects
     ├── PromotionRefused  a version whose metrics are worse than production's, or missing
     └── RegistryUnavailable   the store cannot be read or written
-        └── RegistryReadOnly  it can be read, and the write had no effect
+        ├── RegistryReadOnly  it can be read, and the write had no effect
+        └── OutcomeUnknown    the write may have had its effect; the message says how to repeat it
 """
 
 from pydantic import ValidationError
@@ -85,6 +86,10 @@ class RegistryUnavailable(RegistryError):
 
 class RegistryReadOnly(RegistryUnavailable):
     """The store can be read but not written at present; the write had no effect."""
+
+
+class OutcomeUnknown(RegistryUnavailable):
+    """The store did not confirm a write, which may have had its effect."""
 
 
 def first_error(exc: ValidationError) -> tuple[str, str, str]:

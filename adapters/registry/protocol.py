@@ -31,11 +31,23 @@ class Traffic:
             raise InvalidTraffic(f"percent is {self.percent:g}, expected 0 to 100")
         if self.canary is None and self.percent:
             raise InvalidTraffic(f"percent is {self.percent:g} without a canary version, expected 0")
+        object.__setattr__(self, "percent", float(self.percent))  # equal traffic is stored as equal text
 
     @property
     def versions(self) -> frozenset[int]:
         """The versions that must exist."""
         return frozenset(version for version in (self.canary, self.shadow) if version is not None)
+
+    def under(self, production: int, *, end_canary: bool) -> "Traffic":
+        """Return what is left of the traffic once a version is in production, since that is never its own canary.
+
+        Args:
+            production: that version
+            end_canary: whether the canary ends, whichever version it is
+        """
+        canary = None if end_canary or self.canary == production else self.canary
+        shadow = None if self.shadow == production else self.shadow
+        return Traffic(canary, 0.0 if canary is None else self.percent, shadow)
 
 
 NO_TRAFFIC = Traffic()
@@ -136,6 +148,13 @@ def check_expected(alias: str, current: int, expected: int | None) -> None:
         raise Conflict(f"{alias} points at {_place(current)}, expected {_place(expected)}")
 
 
+def check_traffic(traffic: Traffic, production: int | None) -> None:
+    """Raise `InvalidTraffic` if the version in production is to be its own canary or shadow."""
+    for role, version in (("canary", traffic.canary), ("shadow", traffic.shadow)):
+        if version is not None and version == production:
+            raise InvalidTraffic(f"{role} is version {version}, which production is already, expected another")
+
+
 def _place(version: int) -> str:
     return "nothing" if version == ABSENT else f"version {version}"
 
@@ -184,12 +203,21 @@ class Registry(Protocol):
         ...
 
     def set_alias(
-        self, tenant: str, task: str, alias: str, version: int, *, actor: str, expected: int | None = None
+        self,
+        tenant: str,
+        task: str,
+        alias: str,
+        version: int,
+        *,
+        actor: str,
+        expected: int | None = None,
+        end_canary: bool = False,
     ) -> None:
-        """Point an alias at a version.
+        """Point an alias at a version. A version that becomes `production` stops being canary or shadow in one write.
 
         Args:
             expected: the version that the alias must point at now, or `ABSENT`; None sets it unconditionally
+            end_canary: for `production`: end the task's canary too, whichever version it is
 
         Raises:
             NotFound: no such task or version
@@ -212,6 +240,7 @@ class Registry(Protocol):
         Raises:
             NotFound: no such task, or it lacks a version that the traffic needs
             Conflict: the traffic is not the expected one
+            InvalidTraffic: canary or shadow is production's own version
         """
         ...
 

@@ -22,6 +22,8 @@ from adapters.registry.protocol import (
     Traffic,
     VersionInfo,
     check_expected,
+    check_traffic,
+    read_traffic,
 )
 from adapters.registry.redis_records import at_field, change, entry, family, task_record, text, traffic_field
 from adapters.storage.redis import RedisStore
@@ -58,11 +60,12 @@ class RedisRegistry:
         check_publication(tenant, task, aliases)
         digest = digest or from_files(files).digest
         content = content_id(files)
-        for_known, for_new = list(aliases or ()), list((PRODUCTION,) if aliases is None else aliases)
+        named = list(dict.fromkeys(aliases or ()))
+        for_new = [PRODUCTION] if aliases is None else named
         with self._store.reaching():
             version, created = self._publish(
                 self._keys(tenant, task, digest, content),
-                [tenant, task, actor, digest, content, json.dumps(for_known), json.dumps(for_new), *_flat(files)],
+                [tenant, task, actor, digest, content, json.dumps(named), json.dumps(for_new), *_flat(files)],
             )
         return Publication(int(version), digest, created=bool(created))
 
@@ -102,10 +105,18 @@ class RedisRegistry:
         return self.describe(tenant, ref.task).resolve(ref)
 
     def set_alias(
-        self, tenant: str, task: str, alias: str, version: int, *, actor: str, expected: int | None = None
+        self,
+        tenant: str,
+        task: str,
+        alias: str,
+        version: int,
+        *,
+        actor: str,
+        expected: int | None = None,
+        end_canary: bool = False,
     ) -> None:
         check_alias(alias)
-        arguments = [tenant, task, actor, alias, version, "" if expected is None else expected]
+        arguments = [tenant, task, actor, alias, version, "" if expected is None else expected, int(end_canary)]
         match self._run(self._set_alias, self._keys(tenant, task), arguments):
             case ["missing"]:
                 raise NotFound(f"no {task}@{version}")
@@ -130,9 +141,11 @@ class RedisRegistry:
             case ["no task"]:
                 raise NotFound(f"no task {task!r}")
             case ["elsewhere", current]:
-                raise Conflict(f"the traffic of {task} is {current}, expected {traffic_field(expected or NO_TRAFFIC)}")
+                raise Conflict(f"the traffic of {task} is {read_traffic(current)}, expected {expected}")
             case ["missing", version]:
                 raise NotFound(f"no {task}@{version}")
+            case ["production", version]:
+                check_traffic(traffic, int(version))
 
     def list(self, tenant: str) -> Sequence[TaskInfo]:
         return [record.info for record in self._records(tenant) if record.info.versions]
@@ -185,7 +198,8 @@ class RedisRegistry:
     def restore_task(self, record: TaskRecord) -> None:
         info = record.info
         aliases = json.dumps([[name, str(version)] for name, version in info.aliases.items()])
-        arguments = [info.tenant, info.task, "", record.last_version, traffic_field(info.traffic), aliases]
+        needed = json.dumps([str(version) for version in record.needed])
+        arguments = [info.tenant, info.task, "", record.last_version, traffic_field(info.traffic), aliases, needed]
         match self._run(self._restore_task, self._keys(info.tenant, info.task), arguments):
             case ["missing", version]:
                 raise NotFound(f"no {info.task}@{version}")

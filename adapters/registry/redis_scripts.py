@@ -40,6 +40,26 @@ local function point(alias, version, digest, at)
   log('alias_set', version, digest, at, alias)
 end
 
+local function field_of(version)
+  return type(version) == 'number' and string.format('%.0f', version) or 'null'
+end
+
+-- take the version in production out of canary and shadow; the text is as `traffic_field` writes it
+local function set_production_traffic(version, end_canary, at)
+  local before = redis.call('HGET', task_key, 'traffic')
+  if not before then return end
+  local parts = cjson.decode(before)
+  local canary, shadow = field_of(parts.canary), field_of(parts.shadow)
+  local percent = string.match(before, '"percent": ([^,}]+)') or '0.0'
+  local ends, is_shadow = canary ~= 'null' and (end_canary or canary == version), shadow == version
+  if not ends and not is_shadow then return end
+  if ends then canary, percent = 'null', '0.0' end
+  if is_shadow then shadow = 'null' end
+  local traffic = string.format('{"canary": %s, "percent": %s, "shadow": %s}', canary, percent, shadow)
+  redis.call('HSET', task_key, 'traffic', traffic)
+  log('traffic_set', '0', '', at, nil, traffic)
+end
+
 local function add_version(version, digest, content, by, at, first_file)
   redis.call('HSET', task_key, 'digest:' .. version, digest, 'content:' .. version, content, 'actor:' .. version, by,
              'at:' .. version, at, 'known:' .. digest, version)
@@ -61,6 +81,7 @@ local known = redis.call('HGET', task_key, 'known:' .. digest)
 if known then
   for _, alias in ipairs(for_known) do
     if redis.call('HGET', task_key, 'alias:' .. alias) ~= known then point(alias, known, digest, at) end
+    if alias == 'production' then set_production_traffic(known, false, at) end
   end
   return {tonumber(known), 0}
 end
@@ -75,12 +96,14 @@ return {tonumber(version), 1}
 SET_ALIAS = (
     _PRELUDE
     + """
-local alias, version, expected = ARGV[4], ARGV[5], ARGV[6]
+local alias, version, expected, end_canary = ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1'
 local digest = redis.call('HGET', task_key, 'digest:' .. version)
 if not digest then return {'missing'} end
 local current = redis.call('HGET', task_key, 'alias:' .. alias)
 if expected ~= '' and (current or '0') ~= expected then return {'elsewhere', current or '0'} end
-if current ~= version then point(alias, version, digest, at_now()) end
+local at = at_now()
+if current ~= version then point(alias, version, digest, at) end
+if alias == 'production' then set_production_traffic(version, end_canary, at) end
 return {'done'}
 """
 )
@@ -107,6 +130,10 @@ local current = redis.call('HGET', task_key, 'traffic') or no_traffic
 if expected ~= '' and current ~= expected then return {'elsewhere', current} end
 for _, version in ipairs(needed) do
   if redis.call('HEXISTS', task_key, 'digest:' .. version) == 0 then return {'missing', version} end
+end
+local production = redis.call('HGET', task_key, 'alias:production')
+for _, version in ipairs(needed) do
+  if version == production then return {'production', version} end
 end
 if current ~= traffic then
   redis.call('HSET', task_key, 'traffic', traffic)
@@ -164,11 +191,17 @@ return {'done'}
 RESTORE_TASK = (
     _PRELUDE
     + """
-local last, traffic, aliases = ARGV[4], ARGV[5], cjson.decode(ARGV[6])
-for _, pair in ipairs(aliases) do
-  if redis.call('HEXISTS', task_key, 'digest:' .. pair[2]) == 0 then return {'missing', pair[2]} end
+local last, traffic, aliases, needed = ARGV[4], ARGV[5], cjson.decode(ARGV[6]), cjson.decode(ARGV[7])
+for _, version in ipairs(needed) do
+  if redis.call('HEXISTS', task_key, 'digest:' .. version) == 0 then return {'missing', version} end
+end
+if tonumber(redis.call('HGET', task_key, 'last') or 0) > tonumber(last) then
+  last = redis.call('HGET', task_key, 'last')
 end
 redis.call('HSET', task_key, 'last', last, 'traffic', traffic)
+for _, field in ipairs(redis.call('HKEYS', task_key)) do
+  if string.find(field, '^alias:') then redis.call('HDEL', task_key, field) end
+end
 redis.call('SADD', tenants_key, tenant)
 redis.call('SADD', tasks_key, task)
 for _, pair in ipairs(aliases) do redis.call('HSET', task_key, 'alias:' .. pair[1], pair[2]) end

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from adapters.errors import Conflict, NotFound
 from adapters.names import PRODUCTION
-from adapters.registry.protocol import Change, Registry, TaskInfo, Traffic
+from adapters.registry.protocol import Change, Registry, TaskInfo
 
 _MAX_VERSIONS = 32
 
@@ -25,10 +25,9 @@ class AliasHistory:
         for change in changes:
             self._apply(change)
 
-    def before(self, tenant: str, task: str, alias: str) -> int | None:
-        """Return the version that the alias pointed at before its present one, if any still exists."""
-        history = self._histories.get((tenant, task), {}).get(alias, ())
-        return history[-2] if len(history) > 1 else None
+    def of(self, tenant: str, task: str, alias: str) -> tuple[int, ...]:
+        """Return the versions that the alias pointed at and that still exist, its present one last."""
+        return self._histories.get((tenant, task), {}).get(alias, ())
 
     def _apply(self, change: Change) -> None:
         histories = self._histories.setdefault((change.tenant, change.task), {})
@@ -59,39 +58,43 @@ class AliasMove:
 
 
 def previous_target(
-    info: TaskInfo, before: int | None, *, alias: str = PRODUCTION, expected: int | None = None
+    info: TaskInfo, history: AliasHistory, *, alias: str = PRODUCTION, expected: int | None = None
 ) -> AliasMove:
     """Return the move that takes an alias back to its previous version.
 
     Args:
-        before: that version, from `AliasHistory`
+        info: the task
+        history: of the log up to the state that `info` shows
+        alias: the alias
         expected: the version that the alias must point at now, if the caller names one
 
     Raises:
         NotFound: no such alias
-        Conflict: it points at another version than expected, or has no previous version that still exists
+        Conflict: it points at another version than expected, or has no previous version that still exists, or moved
+            between the readings of task and log
     """
     current = info.aliases.get(alias)
     if current is None:
         raise NotFound(f"no {info.task}@{alias}")
     if expected is not None and current != expected:
         raise Conflict(f"{info.task}@{alias} points at version {current}, expected version {expected}")
-    if before is None:
+    earlier = history.of(info.tenant, info.task, alias)
+    if earlier[-1:] != (current,):
+        raise Conflict(f"{info.task}@{alias} was moved at this moment, try again")
+    if len(earlier) < 2:
         raise Conflict(f"{info.task}@{alias} points at version {current} and has no previous version that still exists")
-    return AliasMove(alias, current, before)
+    return AliasMove(alias, current, earlier[-2])
 
 
 def roll_back(registry: Registry, tenant: str, task: str, move: AliasMove, *, actor: str) -> None:
     """Move an alias back, unless it has moved meanwhile: of two concurrent rollbacks, one succeeds. Blocking.
 
-    A rollback of `production` also ends a canary, so that one known version answers.
+    A rollback of `production` also ends a canary, in the same write, so that one known version answers.
 
     Raises:
         NotFound: the version was deleted meanwhile
         Conflict: the alias no longer points at `move.previous`
     """
-    registry.set_alias(tenant, task, move.alias, move.version, actor=actor, expected=move.previous)
-    if move.alias == PRODUCTION:
-        traffic = registry.describe(tenant, task).traffic
-        kept = None if traffic.shadow == move.version else traffic.shadow
-        registry.set_traffic(tenant, task, Traffic(shadow=kept), actor=actor)
+    registry.set_alias(
+        tenant, task, move.alias, move.version, actor=actor, expected=move.previous, end_canary=move.alias == PRODUCTION
+    )

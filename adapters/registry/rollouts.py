@@ -1,13 +1,13 @@
-"""Rollout of a task's next version over any registry: traffic split, and promotion by its metrics. Blocking."""
+"""Promotion of a task's next version over any registry, by its metrics. Blocking."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from adapters.adapter import PromptAdapter
-from adapters.errors import InvalidTraffic, PromotionRefused
+from adapters.errors import PromotionRefused
 from adapters.exams import PairedDifference, exam_of, paired_difference
 from adapters.files import from_files
 from adapters.names import PRODUCTION, Ref
-from adapters.registry.protocol import ABSENT, Registry, TaskInfo, Traffic, check_expected
+from adapters.registry.protocol import ABSENT, Registry, TaskInfo, check_expected
 from adapters.registry.rollback import AliasMove
 
 _REPORT = "report_"
@@ -44,23 +44,6 @@ class Promotion:
     """The difference of the accuracies row by row, if both versions record their answers to the same rows."""
 
 
-def set_traffic(
-    registry: Registry, tenant: str, task: str, traffic: Traffic, *, actor: str, expected: Traffic | None = None
-) -> None:
-    """Split the requests for a task's bare name, if they are split as expected now.
-
-    Raises:
-        Conflict: they are not
-        NotFound: no such task, or it lacks a version that the traffic needs
-        InvalidTraffic: canary or shadow is production's own version
-    """
-    production = registry.describe(tenant, task).aliases.get(PRODUCTION)
-    for role, version in (("canary", traffic.canary), ("shadow", traffic.shadow)):
-        if version is not None and version == production:
-            raise InvalidTraffic(f"{role} is version {version}, which production is already, expected another")
-    registry.set_traffic(tenant, task, traffic, actor=actor, expected=expected)
-
-
 def promote(
     registry: Registry,
     tenant: str,
@@ -87,12 +70,6 @@ def promote(
     check_expected(f"{task}@{PRODUCTION}", current or ABSENT, expected)
     compared = Comparison(None, None) if force else _compare(registry, info, version, metric)
     registry.set_alias(tenant, task, PRODUCTION, version, actor=actor, expected=current or ABSENT)
-    traffic = registry.describe(tenant, task).traffic
-    if traffic.canary == version:
-        traffic = replace(traffic, canary=None, percent=0.0)
-    if traffic.shadow == version:
-        traffic = replace(traffic, shadow=None)
-    registry.set_traffic(tenant, task, traffic, actor=actor)
     return Promotion(AliasMove(PRODUCTION, current, version), compared.metric, compared.in_words)
 
 

@@ -17,6 +17,7 @@ from adapters.registry.protocol import (
     Traffic,
     VersionInfo,
     check_expected,
+    check_traffic,
 )
 from adapters.registry.sqlite_rows import (
     CONTENTS_SCHEMA,
@@ -30,6 +31,8 @@ from adapters.registry.sqlite_rows import (
     one,
     point,
     set_last_version,
+    set_production_traffic,
+    store_traffic,
     task_info,
     to_change,
     to_row,
@@ -74,15 +77,17 @@ class SqliteRegistry:
             )
             if known:
                 version = int(known["version"])
-                for alias in aliases or ():
+                for alias in dict.fromkeys(aliases or ()):
                     if alias_version(db, tenant, task, alias) != version:
                         point(db, (tenant, task), alias, version, digest, actor=actor)
+                    if alias == PRODUCTION:
+                        set_production_traffic(db, (tenant, task), version, end_canary=False, actor=actor)
                 return Publication(version, digest, created=False)
             version = next_version(db, tenant, task)
             at = now_ms()
             insert_version(db, (tenant, task), VersionInfo(version, digest, at, actor), files)
             log(db, "published", (tenant, task), version, digest, actor=actor, at=at)
-            for alias in (PRODUCTION,) if aliases is None else aliases:
+            for alias in (PRODUCTION,) if aliases is None else dict.fromkeys(aliases):
                 point(db, (tenant, task), alias, version, digest, actor=actor)
         return Publication(version, digest, created=True)
 
@@ -113,7 +118,15 @@ class SqliteRegistry:
         return self.describe(tenant, ref.task).resolve(ref)
 
     def set_alias(
-        self, tenant: str, task: str, alias: str, version: int, *, actor: str, expected: int | None = None
+        self,
+        tenant: str,
+        task: str,
+        alias: str,
+        version: int,
+        *,
+        actor: str,
+        expected: int | None = None,
+        end_canary: bool = False,
     ) -> None:
         check_alias(alias)
         with self._file.transaction("IMMEDIATE") as db:
@@ -122,6 +135,8 @@ class SqliteRegistry:
             check_expected(f"{task}@{alias}", current or ABSENT, expected)
             if current != version:
                 point(db, (tenant, task), alias, version, digest, actor=actor)
+            if alias == PRODUCTION:
+                set_production_traffic(db, (tenant, task), version, end_canary=end_canary, actor=actor)
 
     def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str, expected: int | None = None) -> None:
         with self._file.transaction("IMMEDIATE") as db:
@@ -144,10 +159,9 @@ class SqliteRegistry:
                 raise Conflict(f"the traffic of {task} is {current.traffic}, expected {expected}")
             for version in sorted(traffic.versions):
                 version_row(db, tenant, task, version)
+            check_traffic(traffic, current.aliases.get(PRODUCTION))
             if traffic != current.traffic:
-                value = json.dumps(asdict(traffic))
-                db.execute("INSERT OR REPLACE INTO traffic VALUES (?,?,?)", (tenant, task, value))
-                log(db, "traffic_set", (tenant, task), 0, "", actor=actor, traffic=value)
+                store_traffic(db, (tenant, task), traffic, actor=actor)
 
     def list(self, tenant: str) -> Sequence[TaskInfo]:
         with self._file.transaction("DEFERRED") as db:
@@ -207,10 +221,12 @@ class SqliteRegistry:
     def restore_task(self, record: TaskRecord) -> None:
         key = (record.info.tenant, record.info.task)
         with self._file.transaction("IMMEDIATE") as db:
-            set_last_version(db, *key, record.last_version)
-            for alias, version in record.info.aliases.items():
+            for version in record.needed:
                 version_row(db, *key, version)
-                db.execute("INSERT OR REPLACE INTO aliases VALUES (?,?,?,?)", (*key, alias, version))
+            set_last_version(db, *key, record.last_version)
+            db.execute("DELETE FROM aliases WHERE tenant=? AND task=?", key)
+            rows = [(*key, alias, version) for alias, version in record.info.aliases.items()]
+            db.executemany("INSERT INTO aliases VALUES (?,?,?,?)", rows)
             traffic = json.dumps(asdict(record.info.traffic))
             db.execute("INSERT OR REPLACE INTO traffic VALUES (?,?,?)", (*key, traffic))
 

@@ -13,6 +13,7 @@ from adapters.registry.protocol import (
     Change,
     ChangeKind,
     TaskInfo,
+    Traffic,
     VersionInfo,
     known_fields,
     read_traffic,
@@ -124,11 +125,30 @@ def point(db: sqlite3.Connection, key: tuple[str, str], alias: str, version: int
     log(db, "alias_set", key, version, digest, actor=actor, alias=alias)
 
 
+def set_production_traffic(
+    db: sqlite3.Connection, key: tuple[str, str], version: int, *, end_canary: bool, actor: str
+) -> None:
+    """Take the version in production out of the task's canary and shadow, and end the canary if asked to."""
+    before = traffic_of(db, key)
+    if (after := before.under(version, end_canary=end_canary)) != before:
+        store_traffic(db, key, after, actor=actor)
+
+
+def store_traffic(db: sqlite3.Connection, key: tuple[str, str], traffic: Traffic, *, actor: str) -> None:
+    value = json.dumps(asdict(traffic))
+    db.execute("INSERT OR REPLACE INTO traffic VALUES (?,?,?)", (*key, value))
+    log(db, "traffic_set", key, 0, "", actor=actor, traffic=value)
+
+
+def traffic_of(db: sqlite3.Connection, key: tuple[str, str]) -> Traffic:
+    row = one(db, "SELECT traffic FROM traffic WHERE tenant=? AND task=?", key)
+    return NO_TRAFFIC if row is None else read_traffic(row["traffic"]) or NO_TRAFFIC
+
+
 def task_info(db: sqlite3.Connection, tenant: str, task: str) -> TaskInfo:
     key = (tenant, task)
     versions = db.execute("SELECT * FROM versions WHERE tenant=? AND task=? ORDER BY version", key).fetchall()
     aliases = db.execute("SELECT * FROM aliases WHERE tenant=? AND task=? ORDER BY alias", key).fetchall()
-    traffic = one(db, "SELECT traffic FROM traffic WHERE tenant=? AND task=?", key)
     return TaskInfo(
         tenant=tenant,
         task=task,
@@ -137,7 +157,7 @@ def task_info(db: sqlite3.Connection, tenant: str, task: str) -> TaskInfo:
             for row in versions
         ),
         aliases={row["alias"]: row["version"] for row in aliases},
-        traffic=NO_TRAFFIC if traffic is None else read_traffic(traffic["traffic"]) or NO_TRAFFIC,
+        traffic=traffic_of(db, key),
     )
 
 

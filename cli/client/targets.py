@@ -16,8 +16,9 @@ from adapters.registry.log_reading import task_log
 from adapters.registry.opening import open_registry
 from adapters.registry.protocol import Change, Publication, Registry, TaskInfo, Traffic, VersionInfo
 from adapters.registry.rollback import AliasHistory, AliasMove, previous_target, roll_back
-from adapters.registry.rollouts import Promotion, promote, set_traffic
+from adapters.registry.rollouts import Promotion, promote
 from cli.console import CommandError
+from service.releases.preconditions import alias_tag, traffic_tag
 from service.tenancy.api_keys import RULE, ApiKey
 
 _TIMEOUT_S = 60.0
@@ -35,16 +36,22 @@ class Target(Protocol):
         """Point an alias at a version, if it still points at `expected` (None: always)."""
         ...
 
-    def set_traffic(self, task: str, traffic: Traffic) -> None:
-        """Set the canary and shadow versions of a task."""
+    def set_traffic(self, task: str, traffic: Traffic, expected: Traffic) -> None:
+        """Set the canary and shadow versions of a task, if they are still as expected."""
         ...
 
     def roll_back(self, task: str, alias: str, expected: int | None) -> AliasMove:
         """Return an alias to its previous version, if it still points at `expected` (None: always)."""
         ...
 
-    def promote(self, task: str, version: int, metric: str | None, force: bool) -> Promotion:
-        """Point `production` at a version whose metric is not worse, or at any with `force`."""
+    def promote(
+        self, task: str, version: int, metric: str | None, *, force: bool, expected: int | None = None
+    ) -> Promotion:
+        """Point `production` at a version whose metric is not worse, or at any with `force`.
+
+        Args:
+            expected: the version that `production` must still point at; None accepts any
+        """
         ...
 
     def tasks(self) -> Sequence[TaskInfo]:
@@ -67,8 +74,8 @@ class Target(Protocol):
         """Delete a version that no alias, canary or shadow uses."""
         ...
 
-    def delete_alias(self, task: str, alias: str) -> None:
-        """Delete an alias."""
+    def delete_alias(self, info: TaskInfo, alias: str) -> None:
+        """Delete an alias, if it still points where `info` says."""
         ...
 
 
@@ -119,20 +126,23 @@ class DirectRegistry:
     def set_alias(self, task: str, alias: str, version: int, expected: int | None) -> None:
         self._registry.set_alias(DEFAULT_TENANT, task, alias, version, actor="cli", expected=expected)
 
-    def set_traffic(self, task: str, traffic: Traffic) -> None:
-        set_traffic(self._registry, DEFAULT_TENANT, task, traffic, actor="cli")
+    def set_traffic(self, task: str, traffic: Traffic, expected: Traffic) -> None:
+        self._registry.set_traffic(DEFAULT_TENANT, task, traffic, actor="cli", expected=expected)
 
     def roll_back(self, task: str, alias: str, expected: int | None) -> AliasMove:
         history = AliasHistory()
         history.apply(self._registry.changes())
-        before = history.before(DEFAULT_TENANT, task, alias)
         info = self._registry.describe(DEFAULT_TENANT, task)
-        move = previous_target(info, before, alias=alias, expected=expected)
+        move = previous_target(info, history, alias=alias, expected=expected)
         roll_back(self._registry, DEFAULT_TENANT, task, move, actor="cli")
         return move
 
-    def promote(self, task: str, version: int, metric: str | None, force: bool) -> Promotion:
-        return promote(self._registry, DEFAULT_TENANT, task, version, actor="cli", metric=metric, force=force)
+    def promote(
+        self, task: str, version: int, metric: str | None, *, force: bool, expected: int | None = None
+    ) -> Promotion:
+        return promote(
+            self._registry, DEFAULT_TENANT, task, version, actor="cli", metric=metric, force=force, expected=expected
+        )
 
     def tasks(self) -> Sequence[TaskInfo]:
         return self._registry.list(DEFAULT_TENANT)
@@ -155,8 +165,9 @@ class DirectRegistry:
     def delete_version(self, task: str, version: int) -> None:
         self._registry.delete(DEFAULT_TENANT, task, version, actor="cli")
 
-    def delete_alias(self, task: str, alias: str) -> None:
-        self._registry.delete_alias(DEFAULT_TENANT, task, alias, actor="cli")
+    def delete_alias(self, info: TaskInfo, alias: str) -> None:
+        expected = info.aliases[alias]
+        self._registry.delete_alias(DEFAULT_TENANT, info.task, alias, actor="cli", expected=expected)
 
 
 class Refused(CommandError):
@@ -217,15 +228,19 @@ class Server:
     def set_alias(self, task: str, alias: str, version: int, expected: int | None) -> None:
         self.request("PUT", "tasks", task, "aliases", alias, json={"version": version, "expected": expected})
 
-    def set_traffic(self, task: str, traffic: Traffic) -> None:
-        self.request("PUT", "tasks", task, "traffic", json=asdict(traffic))
+    def set_traffic(self, task: str, traffic: Traffic, expected: Traffic) -> None:
+        unchanged = {"If-Match": traffic_tag(expected)}
+        self._change("traffic", task, "PUT", "tasks", task, "traffic", json=asdict(traffic), headers=unchanged)
 
     def roll_back(self, task: str, alias: str, expected: int | None) -> AliasMove:
         body = self.request("POST", "tasks", task, "rollback", json={"alias": alias, "expected": expected}).json()
         return AliasMove(body["alias"], body["previous"], body["version"])
 
-    def promote(self, task: str, version: int, metric: str | None, force: bool) -> Promotion:
+    def promote(
+        self, task: str, version: int, metric: str | None, *, force: bool, expected: int | None = None
+    ) -> Promotion:
         asked = {"version": version, "metric": metric, "force": force}
+        asked |= {} if expected is None else {"expected": expected}
         body = self.request("POST", "tasks", task, "promote", json=asked).json()
         return Promotion(AliasMove(body["alias"], body["previous"], body["version"]), body["metric"], body["paired"])
 
@@ -252,8 +267,21 @@ class Server:
     def delete_version(self, task: str, version: int) -> None:
         self.request("DELETE", "tasks", task, "versions", version)
 
-    def delete_alias(self, task: str, alias: str) -> None:
-        self.request("DELETE", "tasks", task, "aliases", alias)
+    def delete_alias(self, info: TaskInfo, alias: str) -> None:
+        unchanged = {"If-Match": alias_tag(info.resolve(Ref(info.task, alias=alias)))}
+        self._change(f"alias {alias}", info.task, "DELETE", "tasks", info.task, "aliases", alias, headers=unchanged)
+
+    def _change(self, what: str, task: str, method: str, *path: object, **arguments: Any) -> None:
+        """Send a write with a precondition; a failed one is said in the command's words."""
+        try:
+            self.request(method, *path, **arguments)
+        except Refused as exc:
+            if exc.status != 412:
+                raise
+            raise CommandError(
+                f"the {what} of {task} was changed meanwhile, nothing was done; look at it with "
+                f"'superpos show {task}' and try again"
+            ) from exc
 
 
 def _valid_key(key: str) -> str:

@@ -54,13 +54,17 @@ def traffic(
     info = find_task(target, task)
     wanted = NO_TRAFFIC if off else replace(info.traffic, **changes)
     if wanted != info.traffic:
-        target.set_traffic(task, wanted)
+        target.set_traffic(task, wanted, info.traffic)
     out.print(described_traffic(info, wanted))
 
 
 def rollback(
     task: TaskArgument,
     alias: Annotated[str, typer.Option(help="Alias to move; production is the bare task name.")] = "production",
+    expected: Annotated[
+        int | None,
+        typer.Option(min=1, help="Version that the alias must point at: repeats a rollback that was not confirmed."),
+    ] = None,
     to: ToOption = DEFAULT_SERVER,
     key: KeyOption = None,
 ) -> None:
@@ -71,9 +75,10 @@ def rollback(
     \b
         superpos rollback sst2
         superpos rollback sst2 --alias best
+        superpos rollback sst2 --expected 3
     """
     target = open_target(to, key)
-    current = find_task(target, task).aliases.get(alias)
+    current = find_task(target, task).aliases.get(alias) if expected is None else expected
     # with the expected version, only one of two concurrent rollbacks moves the alias
     move = target.roll_back(task, alias, current)
     out.print(f"{task}@{alias} is version {move.version}, it was {move.previous}")
@@ -116,11 +121,16 @@ def promote(
         raise CommandError("--rows compares and --force does not; use one of them")
     target = open_target(to, key)
     if rows is not None:
-        paired = compare_here(target, task, version, read_task_file(rows), backbone, metric=metric)
-        done = target.promote(task, version, None, force=True)
+        production = find_task(target, task).aliases.get(PRODUCTION)
+        if production is None:
+            raise CommandError(f"{task} has no production version to compare with; promote it without --rows")
+        task_rows = read_task_file(rows)
+        paired = compare_here(target, task, (version, production), task_rows, backbone, metric=metric)
+        # compared with this production: another one that took its place meanwhile stays
+        done = target.promote(task, version, None, force=True, expected=production)
         why = f"compared here: {paired}"
     else:
-        done = target.promote(task, version, metric, force)
+        done = target.promote(task, version, metric, force=force)
         why = "forced" if done.metric is None else f"{done.metric} is not worse"
         why += f" ({done.paired})" if done.paired else ""
     was = "nothing" if done.move.previous is None else done.move.previous
@@ -128,13 +138,18 @@ def promote(
 
 
 def compare_here(
-    target: Target, task: str, version: int, rows: "TaskFile", backbone: BackboneOptions, *, metric: str | None
+    target: Target,
+    task: str,
+    versions: tuple[int, int],
+    rows: "TaskFile",
+    backbone: BackboneOptions,
+    *,
+    metric: str | None,
 ) -> str:
     """Score a version and the production version on the same rows, and return the result in words.
 
     Raises:
-        PromotionRefused: the version is worse
-        CommandError: there is no production version to compare with
+        PromotionRefused: the first version is worse than the second
     """
     from adapters.files import from_files
     from adapters.registry.rollouts import check_promotion
@@ -143,10 +158,7 @@ def compare_here(
     from training.scoring.adapter_answers import adapter_task
     from training.scoring.exam import num_trained_on, scored_on
 
-    production = find_task(target, task).aliases.get(PRODUCTION)
-    if production is None:
-        raise CommandError(f"{task} has no production version to compare with; promote it without --rows")
-    candidate, current = (from_files(target.files(Ref(task, version=each))) for each in (version, production))
+    candidate, current = (from_files(target.files(Ref(task, version=each))) for each in versions)
     rows = adapter_task(rows, candidate)
     files = RowFiles(rows)
     chosen = chosen_rows(candidate, rows, files, "report" if files.validation is None else "validation")

@@ -87,11 +87,14 @@ def _ask(question: str, *, yes: bool) -> None:
 
 
 def _delete_task(target: Target, info: TaskInfo) -> None:
-    """Delete what uses the versions, then the versions; run again, it completes what was interrupted."""
+    """Delete what uses the versions, then the versions; run again, it completes what was interrupted.
+
+    A change of another user ends it: the user did not agree to delete that.
+    """
     if info.traffic != NO_TRAFFIC:
-        target.set_traffic(info.task, NO_TRAFFIC)
+        target.set_traffic(info.task, NO_TRAFFIC, info.traffic)
     for alias in info.aliases:
-        target.delete_alias(info.task, alias)
+        target.delete_alias(info, alias)
     for version in info.versions:
         target.delete_version(info.task, version.version)
 

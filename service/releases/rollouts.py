@@ -1,16 +1,40 @@
 """Traffic splits, rollback and promotion on a running server."""
 
+import asyncio
+import time
+from dataclasses import dataclass
+
 import structlog
 
-from adapters import ABSENT, PRODUCTION, Ref, Registry, Traffic
+from adapters import (
+    ABSENT,
+    PRODUCTION,
+    OutcomeUnknown,
+    Ref,
+    Registry,
+    RegistryReadOnly,
+    RegistryUnavailable,
+    Traffic,
+)
 from adapters.registry.protocol import check_expected
 from adapters.registry.rollback import AliasMove, previous_target, roll_back
-from adapters.registry.rollouts import Promotion, promote, set_traffic
+from adapters.registry.rollouts import Promotion, promote
 from service.catalog.catalog import Catalog
 from service.releases.preconditions import Preconditions, checked_alias, compare_and_set, traffic_tag
 from service.releases.writer import RegistryWriter
 
+_REMEMBERED_S = 600.0
+"""How long a rollback that was not confirmed is recognised when it is repeated."""
+_MAX_REMEMBERED = 1_000
 _log = structlog.get_logger("service")
+
+
+@dataclass(frozen=True, slots=True)
+class _Unconfirmed:
+    """A rollback whose outcome the caller does not know."""
+
+    move: AliasMove
+    until: float
 
 
 class Rollouts:
@@ -18,6 +42,7 @@ class Rollouts:
 
     def __init__(self, writer: RegistryWriter, catalog: Catalog) -> None:
         self._writer, self._catalog = writer, catalog
+        self._unconfirmed: dict[tuple[str, str, str], _Unconfirmed] = {}
 
     async def set_traffic(
         self, tenant: str, task: str, traffic: Traffic, *, conditions: Preconditions, actor: str
@@ -29,7 +54,7 @@ class Rollouts:
             if current is not None:
                 conditions.check(traffic_tag(current))
             with compare_and_set(conditions):
-                set_traffic(registry, tenant, task, traffic, actor=actor, expected=current)
+                registry.set_traffic(tenant, task, traffic, actor=actor, expected=current)
 
         await self._writer.write(change)
 
@@ -39,12 +64,22 @@ class Rollouts:
         """Point an alias back to the version before (`NotFound`, `Conflict`, `PreconditionFailed`).
 
         The target is read before the first await, so that one of two simultaneous requests is refused.
+        A rollback that was not confirmed is repeated as the same step: without `expected`, by this process alone.
 
         Args:
             conditions: preconditions on the alias's entity tag
+
+        Raises:
+            OutcomeUnknown: the registry did not confirm the move
         """
-        before = self._catalog.history.before(tenant, task, alias)
-        move = previous_target(self._catalog.task(tenant, task), before, alias=alias, expected=expected)
+        key = (tenant, task, alias)
+        named = expected is not None or bool(conditions)  # then a repeat is refused once the alias has moved
+        unconfirmed = self._unconfirmed.pop(key, None)
+        if unconfirmed is not None and not named and time.monotonic() < unconfirmed.until:
+            await self._writer.refresh()
+            if self._catalog.task(tenant, task).aliases.get(alias) == unconfirmed.move.version:
+                return unconfirmed.move
+        move = previous_target(self._catalog.task(tenant, task), self._catalog.history, alias=alias, expected=expected)
 
         def change(registry: Registry) -> None:
             current = checked_alias(conditions, registry, tenant, Ref(task, alias=alias))
@@ -52,9 +87,28 @@ class Rollouts:
                 check_expected(f"{task}@{alias}", move.previous or ABSENT, current)
                 roll_back(registry, tenant, task, move, actor=actor)
 
-        await self._writer.write(change)
+        try:
+            await self._writer.write(change)
+        except RegistryReadOnly:
+            raise
+        except RegistryUnavailable as exc:
+            if not named:
+                self._remember(key, move)
+            raise OutcomeUnknown(
+                f"the registry did not confirm that {task}@{alias} went back from version {move.previous} to "
+                f"{move.version}; to repeat it safely, give the version that it left: expected {move.previous}"
+            ) from exc
+        except asyncio.CancelledError:  # the caller hung up, and may ask again
+            if not named:
+                self._remember(key, move)
+            raise
         _log.info("rolled_back", tenant=tenant, task=task, alias=alias, previous=move.previous, version=move.version)
         return move
+
+    def _remember(self, key: tuple[str, str, str], move: AliasMove) -> None:
+        while len(self._unconfirmed) >= _MAX_REMEMBERED:
+            del self._unconfirmed[next(iter(self._unconfirmed))]
+        self._unconfirmed[key] = _Unconfirmed(move, time.monotonic() + _REMEMBERED_S)
 
     async def promote(
         self,
@@ -64,26 +118,29 @@ class Rollouts:
         *,
         metric: str | None,
         force: bool,
+        expected: int | None,
         conditions: Preconditions,
         actor: str,
     ) -> Promotion:
         """Point `production` at a version that passes the promotion check.
 
         Args:
+            expected: the version that `production` must point at now; None accepts any
             conditions: preconditions on the entity tag of `production`
 
         Raises:
             NotFound: no such task or version
             PromotionRefused: its metric is worse than that of the production version
-            Conflict: production was moved meanwhile
+            Conflict: production does not point at `expected`, or was moved meanwhile
             PreconditionFailed: the conditions do not hold
         """
 
         def change(registry: Registry) -> Promotion:
             current = checked_alias(conditions, registry, tenant, Ref(task, alias=PRODUCTION))
+            required = current if expected is None else expected
             with compare_and_set(conditions):
                 return promote(
-                    registry, tenant, task, version, actor=actor, metric=metric, force=force, expected=current
+                    registry, tenant, task, version, actor=actor, metric=metric, force=force, expected=required
                 )
 
         done = await self._writer.write(change)

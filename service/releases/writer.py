@@ -28,5 +28,9 @@ class RegistryWriter:
         """
         self._sync.require()
         result = await asyncio.to_thread(change, self._registry)
-        await self._sync.refresh()
+        await self.refresh()
         return result
+
+    async def refresh(self) -> None:
+        """Bring the catalog up to date (`RegistryUnavailable`)."""
+        await self._sync.refresh()

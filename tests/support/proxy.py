@@ -96,6 +96,19 @@ class Proxy:
             one.close()
 
 
+class CutsReply:
+    """Lets bytes through, and breaks the connection in place of the next reply that holds certain bytes."""
+
+    def __init__(self) -> None:
+        self.armed: bytes | None = None
+
+    def __call__(self, data: bytes) -> bytes:
+        if self.armed is not None and self.armed in data:
+            self.armed = None
+            raise OSError("cut")
+        return data
+
+
 class TlsFront:
     """TLS in front of a port of this machine, as a managed Redis has it: with a certificate of its own."""
 

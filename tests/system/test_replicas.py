@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 from support.adapters import SENTIMENT, make_adapter
-from support.proxy import Proxy
+from support.http import check_problem
+from support.proxy import CutsReply, Proxy
 from support.redis import RedisServer
 from support.server import RunningServer, sample
 from support.waiting import eventually
@@ -33,6 +34,15 @@ def proxy(start_redis: Start) -> Iterator[tuple[RedisServer, Proxy]]:
     server = start_redis()
     way = Proxy(server.port)
     yield server, way
+    way.close()
+
+
+@pytest.fixture
+def proxy_that_cuts(start_redis: Start) -> Iterator[tuple[RedisServer, Proxy, CutsReply]]:
+    """A Redis server, a way to it, and what breaks that way in place of a reply."""
+    server, cutter = start_redis(), CutsReply()
+    way = Proxy(server.port, alter=cutter)
+    yield server, way, cutter
     way.close()
 
 
@@ -268,3 +278,33 @@ def test_a_start_does_not_wait_where_redis_refuses_the_password(start_redis: Sta
     server = start_redis("--requirepass", "secret")
     with pytest.raises(RegistryUnavailable, match="invalid username-password pair"):
         open_storage(f"redis://:wrong@127.0.0.1:{server.port}", wait_s=100_000)
+
+
+@pytest.mark.slow
+def test_a_rollback_that_answered_503_is_repeated_as_the_same_step(
+    serve: Serve, proxy_that_cuts: tuple[RedisServer, Proxy, CutsReply], tiny: Backbone
+) -> None:
+    """The registry did it and the reply was lost: whoever asks again does not go two steps back."""
+    redis, way, cutter = proxy_that_cuts
+    a, b = serve(registry=f"redis://127.0.0.1:{way.port}"), serve(registry=redis.url)
+    for seed in range(5):
+        upload(a, tiny, seed).raise_for_status()
+    for left, to, body in ((5, 4, {}), (4, 3, {"expected": 4})):
+        cutter.armed = b"\r\ndone\r\n"
+        lost = a.client.post("/tasks/sentiment/rollback", json=body)
+        check_problem(lost, 503, "registry_unavailable", "did not confirm", f"expected {left}")
+        eventually(lambda to=to: production_of(a) == to)
+        again = a.client.post("/tasks/sentiment/rollback", json=body)
+        elsewhere = b.client.post("/tasks/sentiment/rollback", json={"expected": left})
+        check_problem(elsewhere, 409, "conflict", f"points at version {to}")
+        if body:
+            check_problem(again, 409, "conflict", f"points at version {to}")
+        else:
+            assert (again.json()["previous"], again.json()["version"]) == (left, to)
+        assert production_of(a) == to
+    assert a.client.post("/tasks/sentiment/rollback", json={}).json()["version"] == 2
+
+
+def production_of(server: RunningServer) -> int:
+    """Where the bare name points."""
+    return int(server.client.get("/tasks/sentiment").json()["aliases"]["production"])

@@ -81,6 +81,7 @@ async def promote(
         body.version,
         metric=body.metric,
         force=body.force,
+        expected=body.expected,
         conditions=conditions,
         actor=principal.actor,
     )

@@ -47,6 +47,8 @@ class PromoteRequest(RequestSchema, json_schema_extra={"examples": [{"version": 
     """Name of the metric to compare; by default the one that production's training selected by."""
     force: bool = False
     """Promote without comparing."""
+    expected: VersionNumber | None = None
+    """The version that `production` must point at now; otherwise nothing is moved."""
 
 
 class PromotionBody(MoveBody):

@@ -1,15 +1,12 @@
 """What is the Redis registry's alone: its prefix, its server's refusals, long logs, and that it agrees with SQLite."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.redis import RedisServer
 from support.registry import Uploads
 
-from adapters import Conflict, NotFound, Registry, RegistryUnavailable, Traffic
+from adapters import NotFound, RegistryUnavailable, Traffic
 from adapters.registry.opening import open_registry
 from adapters.storage.redis import connect
 
@@ -117,80 +114,3 @@ def test_a_log_longer_than_a_page_is_read_whole_and_in_order(redis_server: Redis
     assert [change.position for change in changes] == list(range(1, 1_103))
     assert registry.changes(602) == changes[602:]
     assert connect(place).client.xlen(connect(place).key("changes")) == 1_102
-
-
-# --- the two registries agree, whatever is written
-
-TENANTS, TASKS = ("acme", "zeta"), ("sst2", "trec")
-tenants, tasks, aliases, numbers = (
-    st.sampled_from(TENANTS),
-    st.sampled_from(TASKS),
-    st.sampled_from(("production", "canary")),
-    st.integers(1, 5),
-)
-traffics = st.one_of(
-    st.builds(Traffic, canary=numbers, percent=st.sampled_from((0.0, 10.0)), shadow=st.none() | numbers),
-    st.builds(Traffic, shadow=st.none() | numbers),
-)
-operations = st.one_of(
-    st.tuples(st.just("publish"), tenants, tasks, st.integers(0, 3), st.none() | st.lists(aliases, unique=True)),
-    st.tuples(st.just("publish"), tenants, tasks, st.integers(0, 3), st.none() | st.lists(aliases, unique=True)),
-    st.tuples(st.just("set_alias"), tenants, tasks, aliases, numbers, st.none() | numbers),
-    st.tuples(st.just("delete_alias"), tenants, tasks, aliases),
-    st.tuples(st.just("set_traffic"), tenants, tasks, traffics),
-    st.tuples(st.just("delete"), tenants, tasks, numbers),
-)
-
-
-def outcome(registry: Registry, uploads: Uploads, name: str, *values: object) -> object:
-    """What a write answered or how it was refused."""
-    try:
-        match name, values:
-            case "publish", (str(tenant), str(task), int(index), named):
-                return registry.publish(tenant, task, uploads[index], actor="ann", aliases=named)  # type: ignore[arg-type]
-            case "set_alias", (str(tenant), str(task), str(alias), int(version), expected):
-                registry.set_alias(tenant, task, alias, version, actor="bob", expected=expected)  # type: ignore[arg-type]
-            case "delete_alias", (str(tenant), str(task), str(alias)):
-                registry.delete_alias(tenant, task, alias, actor="cat")
-            case "set_traffic", (str(tenant), str(task), Traffic() as traffic):
-                registry.set_traffic(tenant, task, traffic, actor="dan")
-            case "delete", (str(tenant), str(task), int(version)):
-                registry.delete(tenant, task, version, actor="eve")
-            case _:
-                raise AssertionError(f"no operation {name!r}")
-    except (NotFound, Conflict) as exc:
-        return type(exc), str(exc)
-    return None
-
-
-def told(registry: Registry) -> list[tuple[object, ...]]:
-    """The log without its times."""
-    return [
-        (c.position, c.kind, c.tenant, c.task, c.version, c.digest, c.alias, c.actor, c.traffic)
-        for c in registry.changes()
-    ]
-
-
-@settings(max_examples=40, deadline=None)
-@given(steps=st.lists(operations, min_size=4, max_size=30))
-@pytest.mark.slow
-def test_both_registries_answer_and_refuse_alike_and_tell_the_same(
-    tmp_path_factory: pytest.TempPathFactory,
-    redis_server: RedisServer,
-    uploads: Uploads,
-    steps: list[tuple[str, ...]],
-) -> None:
-    sqlite = open_registry(Path(tmp_path_factory.mktemp("agree")) / "registry.sqlite")
-    redis = open_registry(redis_server.place())
-    for name, *values in steps:
-        assert outcome(redis, uploads, name, *values) == outcome(sqlite, uploads, name, *values)
-    assert told(redis) == told(sqlite)
-    for tenant in TENANTS:
-        listed = [
-            [
-                (i.task, [(v.version, v.digest, v.actor) for v in i.versions], i.aliases, i.traffic)
-                for i in registry.list(tenant)
-            ]
-            for registry in (redis, sqlite)
-        ]
-        assert listed[0] == listed[1]

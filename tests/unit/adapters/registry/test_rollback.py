@@ -8,7 +8,6 @@ from support.registry import Store, Uploads
 
 from adapters import Conflict, InvalidTraffic, NotFound, Registry, Traffic
 from adapters.registry.rollback import AliasHistory, AliasMove, previous_target, roll_back
-from adapters.registry.rollouts import set_traffic
 
 KEY = ("acme", "sst2")
 
@@ -24,7 +23,7 @@ def three(registry: Registry, uploads: Uploads) -> Registry:
 def next_step(registry: Registry, alias: str = "production", expected: int | None = None) -> AliasMove:
     history = AliasHistory()
     history.apply(registry.changes())
-    return previous_target(registry.describe(*KEY), history.before(*KEY, alias), alias=alias, expected=expected)
+    return previous_target(registry.describe(*KEY), history, alias=alias, expected=expected)
 
 
 def step(registry: Registry) -> AliasMove:
@@ -113,13 +112,13 @@ def test_of_rollbacks_at_once_one_makes_its_step(store: Store, three: Registry) 
 
 def test_rolling_production_back_ends_its_canary_and_keeps_its_shadow(three: Registry) -> None:
     three.set_alias(*KEY, "production", 2, actor="test")
-    set_traffic(three, *KEY, Traffic(canary=3, percent=10, shadow=3), actor="test")
+    three.set_traffic(*KEY, Traffic(canary=3, percent=10, shadow=3), actor="test")
     step(three)
     assert three.describe(*KEY).traffic == Traffic(shadow=3)
 
 
 def test_rolling_back_to_the_shadow_ends_it(three: Registry) -> None:
-    set_traffic(three, *KEY, Traffic(shadow=2), actor="test")
+    three.set_traffic(*KEY, Traffic(shadow=2), actor="test")
     step(three)
     assert three.describe(*KEY).traffic == Traffic()
 
@@ -128,7 +127,7 @@ def test_another_alias_rolled_back_leaves_the_traffic(three: Registry) -> None:
     three.set_alias(*KEY, "best", 1, actor="test")
     three.set_alias(*KEY, "best", 2, actor="test")
     traffic = Traffic(canary=2, percent=10)
-    set_traffic(three, *KEY, traffic, actor="test")
+    three.set_traffic(*KEY, traffic, actor="test")
     roll_back(three, *KEY, next_step(three, "best"), actor="test")
     assert three.describe(*KEY).traffic == traffic
 
@@ -136,5 +135,5 @@ def test_another_alias_rolled_back_leaves_the_traffic(three: Registry) -> None:
 @pytest.mark.parametrize("traffic", [Traffic(canary=3, percent=5), Traffic(shadow=3)])
 def test_production_is_no_canary_or_shadow_of_itself(three: Registry, traffic: Traffic) -> None:
     with pytest.raises(InvalidTraffic, match="is version 3, which production is already"):
-        set_traffic(three, *KEY, traffic, actor="test")
+        three.set_traffic(*KEY, traffic, actor="test")
     assert three.describe(*KEY).traffic == Traffic()

@@ -9,7 +9,7 @@ from adapters.adapter import PromptAdapter
 from adapters.exams import RIGHT, ROWS_SHA256, packed, paired_difference
 from adapters.files import to_files
 from adapters.registry.rollback import AliasMove
-from adapters.registry.rollouts import Promotion, check_promotion, main_metric, promote, set_traffic
+from adapters.registry.rollouts import Promotion, check_promotion, main_metric, promote
 
 KEY = ("acme", "sst2")
 
@@ -136,7 +136,7 @@ def released(registry: Registry) -> Registry:
 
 
 def test_a_better_version_takes_productions_place_and_ends_its_time_as_canary(released: Registry) -> None:
-    set_traffic(released, *KEY, Traffic(canary=3, percent=20, shadow=2), actor="test")
+    released.set_traffic(*KEY, Traffic(canary=3, percent=20, shadow=2), actor="test")
     done = promote(released, *KEY, 3, actor="ann")
     assert done == Promotion(AliasMove("production", 1, 3), "report_accuracy")
     info = released.describe(*KEY)
@@ -146,7 +146,7 @@ def test_a_better_version_takes_productions_place_and_ends_its_time_as_canary(re
 
 
 def test_a_worse_or_unmeasured_version_takes_it_only_by_force(released: Registry) -> None:
-    set_traffic(released, *KEY, Traffic(canary=3, percent=20, shadow=2), actor="test")
+    released.set_traffic(*KEY, Traffic(canary=3, percent=20, shadow=2), actor="test")
     for version in (2, 4):
         with pytest.raises(PromotionRefused):
             promote(released, *KEY, version, actor="test")

@@ -75,7 +75,7 @@ def test_a_registry_makes_its_folders_and_is_found_there_again(tmp_path: Path, u
 def test_a_file_from_before_there_was_traffic_is_opened_and_goes_on(tmp_path: Path, uploads: Uploads) -> None:
     path = tmp_path / "registry.sqlite"
     before = open_registry(path)
-    before.publish("acme", "sst2", uploads[0], actor="ann")
+    before.publish("acme", "sst2", uploads[0], actor="ann", aliases=())
     told = before.changes()
     with closing(sqlite3.connect(path)) as db:
         db.executescript("DROP TABLE traffic; ALTER TABLE changes DROP COLUMN traffic")

@@ -14,9 +14,9 @@ HALF = Traffic(canary=2, percent=12.5, shadow=1)
 
 @pytest.fixture
 def two(registry: Registry, uploads: Uploads) -> Registry:
-    """A registry whose one task has two versions, production the second."""
+    """A registry whose one task has two versions, neither in production."""
     for files in uploads[:2]:
-        registry.publish("acme", "sst2", files, actor="ann")
+        registry.publish("acme", "sst2", files, actor="ann", aliases=())
     return registry
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from itertools import cycle
 
+import psutil
 import pytest
 from support.adapters import SENTIMENT
 from support.http import check_problem
@@ -73,6 +74,18 @@ def test_a_megabyte_of_wrong_items_is_refused_in_few_words_on_every_route(server
             assert 400 <= answer.status_code < 500, (method, path, answer.text[:200])
             assert len(answer.content) <= MAX_ANSWER_BYTES, (method, path)
             assert len(answer.json().get("errors", ())) <= 20
+
+
+@pytest.mark.slow
+def test_refused_megabytes_are_freed_at_once(server: RunningServer) -> None:
+    body = b'{"inputs": [' + b"{}," * (MEGABYTE // 3) + b"{}]}"
+    process = psutil.Process()
+    for count in (5, 40):
+        before = process.memory_info().rss
+        for _ in range(count):
+            answer = server.client.post("/classify/sentiment", content=body, headers={"Content-Type": JSON})
+            check_problem(answer, 422, "invalid_request", "inputs has 333334 items")
+    assert process.memory_info().rss - before < 200 << 20, "22 MB of parsed JSON each wait for the garbage collector"
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def make_stack(folder: Path, ports: Ports, *, sink: Sink, settings: Mapping[str,
     return Stack(
         folder,
         ports,
-        _redis(folder, ports.redis, sink),
+        redis_program(folder, ports.redis, sink),
         tuple(
             _server(folder, f"server-{number}", port, sink, settings)
             for number, port in enumerate(ports.servers, start=1)
@@ -132,7 +132,7 @@ def make_stack(folder: Path, ports: Ports, *, sink: Sink, settings: Mapping[str,
     )
 
 
-def _redis(folder: Path, port: int, sink: Sink) -> Program:
+def redis_program(folder: Path, port: int, sink: Sink) -> Program:
     data = folder / "redis"
     data.mkdir(exist_ok=True)
     auth = folder / "secrets" / REDIS_AUTH

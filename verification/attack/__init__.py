@@ -1,0 +1,1 @@
+"""Attacks on a real server by tenants, their administrators and anonymous neighbours; none may succeed."""

@@ -1,0 +1,131 @@
+"""Attack a real server as a hostile tenant, as a tenant's administrator and as a client without a key.
+
+    python -m verification.attack                          # every attack, four servers, embedded backbone
+    python -m verification.attack --store sqlite --workers 1 --only links --only "wide trie"
+    python -m verification.attack --list                   # what each attack does, and what would be a success
+
+For each combination of a store (SQLite, Redis) and a number of workers, the program starts `superpos serve` with keys
+and few descriptors, creates a victim and an attacker with keys of every role, and runs all attacks. Meanwhile the
+victim's light, steady traffic is measured from a process of its own: its p99 during an attack may be at most `--limit`
+times its p99 without one, from `--samples` requests on. An attack that makes it wait is repeated up to twice, since a
+real hold-up repeats.
+
+During every attack the server must stay alive, answer a new client and the victim, and neither grow by 600 MB nor log
+1 MB per run. Beyond that each attack has its own judge. An attack that succeeds prints its evidence; one that cannot be
+judged counts as a failure too. The exit status is 1 unless every attack was held.
+
+A new attack is a function and a line in the registry of its module, `verification/attack/attacks/`. A test plants
+faults in a server and requires that the judges report them.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from backbone import load
+from benchmarks.common.report import machine
+from service.settings import default_cache_dir
+from verification.attack.adapters import Maker
+from verification.attack.arena import TASK, Arena
+from verification.attack.attack import Attack
+from verification.attack.attacks import ATTACKS
+from verification.attack.campaign import Campaign, Measure, Outcome
+from verification.attack.neighbour import neighbour
+from verification.attack.report import Combination, attack_table, outcome_table, print_evidence, record, summary
+from verification.attack.target import Store, served
+
+NEIGHBOURS_RATE = 10.0
+"""Requests per second of the victim."""
+SETTINGS = {"SUPERPOS_RESULT_CACHE_BYTES": str(4 << 20)}
+"""Settings of the server that differ from the defaults: what is off by default is attacked too."""
+
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
+console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
+
+
+def attack_server(
+    combination: Combination, backbone: str, make: Maker, attacks: Sequence[Attack], measure: Measure | None
+) -> list[Outcome]:
+    """Start a server, run the attacks, and return the outcomes.
+
+    Args:
+        combination: the server's store and number of workers
+        backbone: as in SUPERPOS_BACKBONE
+        make: makes adapters for this backbone
+        attacks: the attacks, in their order
+        measure: how the neighbour is measured; None for one run of each attack without a neighbour
+    """
+    with ExitStack() as stack:
+        folder, scratch = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2))
+        target = stack.enter_context(
+            served(backbone, store=combination.store, workers=combination.workers, folder=folder, settings=SETTINGS)
+        )
+        arena = Arena.prepare(target, make, scratch)
+        beside = None
+        if measure is not None:
+            beside = stack.enter_context(neighbour(target.url, TASK, arena.victim.key, rate=NEIGHBOURS_RATE))
+        campaign = Campaign(arena, beside, measure)
+        return campaign.run(attacks, on_outcome=lambda outcome: print_evidence(console, [outcome]))
+
+
+@app.command(help=__doc__)
+def main(
+    *,
+    store: Annotated[list[str] | None, typer.Option(help="sqlite or redis; repeatable. (default: both)")] = None,
+    workers: Annotated[list[int] | None, typer.Option(help="Server processes; repeatable. (default: 1 and 2)")] = None,
+    backbone: Annotated[str, typer.Option(help="Backbone of the server, as in SUPERPOS_BACKBONE.")] = "embedded",
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only attacks with this text in their name or class; repeatable.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out attacks that wait or compute for long.")] = False,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Requests of the neighbour from which on its p99 counts; 0 does not measure it.")
+    ] = 50,
+    limit: Annotated[float, typer.Option(min=1, help="Accepted ratio of the neighbour's p99 to idle.")] = 3.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for a record of every outcome.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="List the attacks and exit.")] = False,
+) -> None:
+    attacks = [attack for attack in ATTACKS if not (quick and attack.is_long) and _is_meant(attack, only)]
+    if not attacks:
+        raise typer.BadParameter(f"no attack has {', '.join(only or ())} in its name or class; --list shows all")
+    if show:
+        Console().print(attack_table(attacks))
+        return
+    measure = Measure(samples, limit) if samples else None
+    make = Maker.of(load(backbone, cache_dir=default_cache_dir()))
+    outcomes: list[Outcome] = []
+    records: list[dict[str, object]] = []
+    for combination in [
+        Combination(_store(name), n) for name in store or ("sqlite", "redis") for n in workers or (1, 2)
+    ]:
+        found = attack_server(combination, backbone, make, attacks, measure)
+        console.print(outcome_table(combination, found))
+        outcomes += found
+        records += [record(combination, outcome) for outcome in found]
+    print_evidence(console, outcomes)
+    if json_file is not None:
+        detail = {"backbone": backbone, "samples": samples, "limit": limit, "machine": machine(), "outcomes": records}
+        json_file.write_text(json.dumps(detail, indent=1), encoding="utf-8")
+    print(summary(outcomes))
+    raise typer.Exit(0 if all(outcome.result == "held" for outcome in outcomes) else 1)
+
+
+def _store(name: str) -> Store:
+    if name not in ("sqlite", "redis"):
+        raise typer.BadParameter(f"store is {name!r}, expected sqlite or redis")
+    return name  # type: ignore[return-value]
+
+
+def _is_meant(attack: Attack, only: Sequence[str] | None) -> bool:
+    return not only or any(text in attack.name or text in attack.fault.value for text in only)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,16 @@
+"""The registry of all attacks. A module holds those of related classes; `ATTACKS` is the order in which they run."""
+
+from verification.attack.attack import Attack
+from verification.attack.attacks import accounts, bodies, connections, content, cost, errors, registry, text
+
+ATTACKS: tuple[Attack, ...] = (
+    *bodies.ATTACKS,
+    *errors.ATTACKS,
+    *text.ATTACKS,
+    *accounts.ATTACKS,
+    *content.ATTACKS,
+    *registry.ATTACKS,
+    *cost.ATTACKS,
+    *connections.ATTACKS,
+)
+assert len({attack.name for attack in ATTACKS}) == len(ATTACKS), "two attacks of one name"

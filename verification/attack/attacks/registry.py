@@ -1,0 +1,330 @@
+"""Attacks on the registry: growth that no quota counts, writes with something between them, loops that die."""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
+
+from adapters.storage.redis import connect
+from verification.attack.arena import MALLORY, TASK, Arena, Party, wait_for
+from verification.attack.attack import Attack, Evidence, Fault
+
+MAX_ENTRIES = 1_000
+"""Entries of one task's log beyond which it must have been trimmed or refused."""
+
+
+def _task(arena: Arena, versions: int) -> str:
+    """Publish a new task with so many versions, production at the first."""
+    task = f"rollout-{arena.number()}"
+    for number in range(versions):
+        aliases = None if number == 0 else [""]
+        made = arena.publisher.upload(task, arena.make.small(seed=30_000 + arena.number()), aliases=aliases)
+        assert made.status == 201, made
+    return task
+
+
+def many_aliases(arena: Arena) -> Evidence:
+    """Name 900 aliases in one upload."""
+    task = f"aliases-{arena.number()}"
+    answer = arena.publisher.upload(
+        task, arena.make.small(seed=31_000 + arena.number()), aliases=[f"a{number}" for number in range(900)]
+    )
+    return None if 400 <= answer.status < 500 else f"900 aliases: {answer}"
+
+
+def aliases_one_by_one(arena: Arena) -> Evidence:
+    """Make 300 aliases of one task, each in a request of its own."""
+    task = _task(arena, 1)
+    for number in range(300):
+        answer = arena.publisher.send("PUT", f"/tasks/{task}/aliases/a{number}", json={"version": 1})
+        if answer.status != 200:
+            return None if 400 <= answer.status < 500 else f"alias {number}: {answer}"
+    return "300 aliases of one task were made"
+
+
+def flips(arena: Arena) -> Evidence:
+    """Flip an alias between two versions, more often than a log may remember."""
+    task = _task(arena, 2)
+    for number in range(2 * MAX_ENTRIES):
+        answer = arena.publisher.send("PUT", f"/tasks/{task}/aliases/x", json={"version": 1 + number % 2})
+        if answer.status != 200:
+            return None if answer.status in (409, 429) else f"flip {number}: {answer}"
+    entries = _entries(arena.publisher, task)
+    return f"{2 * MAX_ENTRIES} flips left {entries} entries in the log" if entries > MAX_ENTRIES else None
+
+
+def _entries(party: Party, task: str) -> int:
+    """Return the number of entries of a task's log."""
+    since, found, complete = 0, 0, False
+    while not complete:
+        part = party.get(f"/tasks/{task}/history?since={since}&limit=1000").json()
+        since, complete = part["position"], part["complete"]
+        found += len(part["entries"])
+    return found
+
+
+def traffic_flips(arena: Arena) -> Evidence:
+    """Change a canary's share, more often than a log may remember."""
+    task = _task(arena, 2)
+    for number in range(2 * MAX_ENTRIES):
+        body = {"canary": 2, "percent": 1 + number % 50}
+        answer = arena.publisher.send("PUT", f"/tasks/{task}/traffic", json=body)
+        if answer.status >= 300:
+            return None if answer.status in (409, 429) else f"change {number}: {answer}"
+    entries = _entries(arena.publisher, task)
+    return f"{2 * MAX_ENTRIES} changes left {entries} entries in the log" if entries > MAX_ENTRIES else None
+
+
+def invented_tasks(arena: Arena) -> Evidence:
+    """Ask for thousands of tasks that do not exist: usage and metrics must not keep their names."""
+    for number in range(500):
+        arena.tenant.classify(f"invented-{number}", "x")
+        arena.tenant.send("BREW", f"/invented-{number}")
+    usage, metrics = arena.tenant.get("/usage").text, arena.nobody.get("/metrics").text
+    kept = [what for what, text in (("usage", usage), ("metrics", metrics)) if "invented-" in text or "BREW" in text]
+    return f"{' and '.join(kept)} keep the names of tasks that do not exist" if kept else None
+
+
+def audit_floods(arena: Arena) -> Evidence:
+    """Send 300 wrong keys: the audit log must not grow by one entry each."""
+
+    def size() -> int:
+        since, found = 0, 0
+        while entries := arena.operator.get(f"/admin/audit?since={since}&limit=1000").json()["entries"]:
+            since, found = entries[-1]["position"], found + len(entries)
+        return found
+
+    before = size()
+    for number in range(300):
+        arena.nobody.get("/tasks", headers={"Authorization": f"Bearer sp_{number:012d}_{'x' * 43}"})
+    grown = size() - before
+    return f"300 refusals are {grown} entries of the audit log" if grown > 100 else None
+
+
+def promote_and_traffic(arena: Arena) -> Evidence:
+    """Promote a canary while its traffic is set again: the result must be that of one order or the other."""
+    for _ in range(4):
+        task = _task(arena, 3)
+        arena.publisher.send("PUT", f"/tasks/{task}/traffic", json={"canary": 2, "percent": 10})
+        statuses = _together(
+            lambda task=task: arena.publisher.post(f"/tasks/{task}/promote", {"version": 2, "force": True}).status,
+            lambda task=task: (
+                _other(arena).send("PUT", f"/tasks/{task}/traffic", json={"canary": 3, "percent": 20}).status
+            ),
+        )
+        traffic = arena.publisher.get(f"/tasks/{task}/traffic").json()
+        if statuses == [200, 200] and traffic.get("canary") != 3:
+            return f"traffic was set (200) and is lost after a promotion: {traffic}"
+        production = arena.publisher.get(f"/tasks/{task}/aliases/production").json()["version"]
+        if traffic.get("canary") == production:
+            return f"version {production} is production and canary: {traffic}"
+    return None
+
+
+def rollbacks_together(arena: Arena) -> Evidence:
+    """Roll back twice at the same time: production must move one step."""
+    for _ in range(4):
+        task = _task(arena, 3)
+        for version in (2, 3):
+            arena.publisher.send("PUT", f"/tasks/{task}/aliases/production", json={"version": version})
+        arena.publisher.send("PUT", f"/tasks/{task}/traffic", json={"canary": 1, "percent": 10})
+        statuses = _together(
+            partial(_roll_back, arena.publisher, task, expected=3), partial(_roll_back, _other(arena), task, expected=3)
+        )
+        production = arena.publisher.get(f"/tasks/{task}/aliases/production").json()["version"]
+        if production != 2 or any(status >= 500 for status in statuses):
+            return f"two rollbacks {statuses} leave production at version {production}, expected 2"
+        canary = arena.publisher.get(f"/tasks/{task}/traffic").json().get("canary")
+        if canary is not None:
+            return f"a rollback left the canary {canary} live"
+    return None
+
+
+def _roll_back(party: Party, task: str, *, expected: int) -> int:
+    return party.post(f"/tasks/{task}/rollback", {"expected": expected}).status
+
+
+def alias_races(arena: Arena) -> Evidence:
+    """Move an alias twice under one tag: one of the two must be refused."""
+    task = _task(arena, 3)
+    for _ in range(8):
+        arena.publisher.send("PUT", f"/tasks/{task}/aliases/x", json={"version": 1})
+        tag = {"If-Match": arena.publisher.get(f"/tasks/{task}/aliases/x").headers["ETag"]}
+        statuses = _together(
+            partial(_move, arena.publisher, task, version=2, tag=tag),
+            partial(_move, _other(arena), task, version=3, tag=tag),
+        )
+        if sorted(statuses) != [200, 412]:
+            return f"two moves under one tag: {statuses}"
+    return None
+
+
+def _move(party: Party, task: str, *, version: int, tag: dict[str, str]) -> int:
+    return party.send("PUT", f"/tasks/{task}/aliases/x", json={"version": version}, headers=tag).status
+
+
+def quota_races(arena: Arena) -> Evidence:
+    """Upload eight versions at once where one more is allowed."""
+    publisher, tenant = arena.new_tenant(max_versions=2)
+    publisher.upload(TASK, arena.make.small(seed=40_000))
+    others = [arena.new_key(tenant, "publish") for _ in range(8)]
+    uploads = [arena.make.small(seed=40_001 + arena.number()) for _ in others]
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda pair: pair[0].upload(TASK, pair[1]).status, zip(others, uploads, strict=True)))
+    stored = len(publisher.get(f"/tasks/{TASK}").json()["versions"])
+    # one upload per server process may pass at the same time, as operations.md says
+    return f"{stored} versions of 2 allowed: {statuses}" if stored > 2 + len(arena.target.processes) else None
+
+
+def _other(arena: Arena) -> Party:
+    """Return the same key on another connection, which another worker may serve."""
+    return Party(arena.target.url, MALLORY, arena.publisher.key)
+
+
+def _together(*calls: Callable[[], int]) -> list[int]:
+    barrier = threading.Barrier(len(calls))
+
+    def call(each: Callable[[], int]) -> int:
+        barrier.wait(10)
+        return each()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(call, calls))
+
+
+def unknown_field(arena: Arena) -> Evidence:
+    """Write a log entry with a field that this version does not know, as a newer server would."""
+    task = _task(arena, 2)
+    digest = arena.publisher.get(f"/tasks/{task}/versions/2").json()["adapter"]
+    (_log_in_redis if arena.target.store == "redis" else _log_in_sqlite)(arena, task, digest)
+    return _follows(arena)
+
+
+def _follows(arena: Arena) -> Evidence:
+    """Return evidence unless every server process serves a version that is published now."""
+    task = f"after-{arena.number()}"
+    made = arena.publisher.upload(task, arena.make.small(seed=50_000 + arena.number()))
+    if made.status != 201:
+        return f"an upload afterwards: {made}"
+
+    def served() -> bool:
+        return all(_other(arena).classify(task, "x").status == 200 for _ in range(8))
+
+    return None if wait_for(served, within_s=15) else "what is published afterwards is not served by every process"
+
+
+def _log_in_sqlite(arena: Arena, task: str, digest: str) -> None:
+    with closing(sqlite3.connect(arena.target.registry, timeout=10)) as db, db:
+        columns = {row[1] for row in db.execute("PRAGMA table_info(changes)")}
+        if "newer" not in columns:
+            db.execute("ALTER TABLE changes ADD COLUMN newer TEXT")
+        names = "kind, tenant, task, version, digest, alias, actor, at, newer"
+        db.execute(
+            f"INSERT INTO changes ({names}) VALUES (?,?,?,?,?,?,?,?,?)",
+            ("alias_set", MALLORY, task, 2, digest, "newer", "newer", datetime.now(UTC).isoformat(), "x"),
+        )
+
+
+def _log_in_redis(arena: Arena, task: str, digest: str) -> None:
+    store = connect(arena.target.registry)
+    position = store.client.incr(store.key("position"))
+    micros = str(int(datetime.now(UTC).timestamp() * 1_000_000))
+    fields = {
+        "kind": "alias_set", "tenant": MALLORY, "task": task, "version": "2", "digest": digest, "alias": "newer",
+        "actor": "newer", "at": micros, "newer": "x",
+    }  # fmt: skip
+    store.client.xadd(store.key("changes"), fields, id=f"{position}-0")
+
+
+def unknown_kind(arena: Arena) -> Evidence:
+    """Write a log entry of a kind that this version does not know."""
+    task = _task(arena, 1)
+    if arena.target.store == "redis":
+        store = connect(arena.target.registry)
+        position = store.client.incr(store.key("position"))
+        fields = {
+            "kind": "frozen", "tenant": MALLORY, "task": task, "version": "1", "digest": "", "actor": "newer",
+            "at": str(int(datetime.now(UTC).timestamp() * 1_000_000)),
+        }  # fmt: skip
+        store.client.xadd(store.key("changes"), fields, id=f"{position}-0")
+    else:
+        with closing(sqlite3.connect(arena.target.registry, timeout=10)) as db, db:
+            db.execute(
+                "INSERT INTO changes (kind, tenant, task, version, digest, actor, at) VALUES (?,?,?,?,?,?,?)",
+                ("frozen", MALLORY, task, 1, "", "newer", datetime.now(UTC).isoformat()),
+            )
+    return _follows(arena)
+
+
+def outage(arena: Arena) -> Evidence:
+    """Stop Redis for some seconds: every loop must go on afterwards."""
+    assert arena.target.redis is not None
+    arena.target.redis.stop()
+    wait_for(lambda: False, within_s=3)
+    arena.target.redis.start()
+    arena.target.redis.wait_ready()
+    if not wait_for(lambda: arena.publisher.get(f"/tasks/{TASK}/history").status == 200, within_s=30):
+        return "the registry is not read 30 s after its return"
+    revoked = arena.new_key(MALLORY, "classify")
+    arena.operator.send("DELETE", f"/admin/tenants/{MALLORY}/keys/{revoked.key_id}")
+    refused = wait_for(lambda: all(_again(revoked) == 401 for _ in range(6)), within_s=10)
+    return _follows(arena) if refused else "a key that is revoked after an outage is accepted"
+
+
+def _again(party: Party) -> int:
+    return Party(party.url, party.tenant, party.key).get("/tasks").status
+
+
+ATTACKS = (
+    Attack(
+        "900 aliases", Fault.GROWTH, "tenant", "names 900 aliases in one upload", "it is not refused", many_aliases
+    ),
+    Attack(
+        "aliases one by one", Fault.GROWTH, "tenant", "makes 300 aliases of one task", "all are made",
+        aliases_one_by_one, repeats=False,
+    ),
+    Attack(
+        "alias flips", Fault.GROWTH, "tenant", f"flips an alias {2 * MAX_ENTRIES} times",
+        f"the task's log keeps more than {MAX_ENTRIES} entries", flips, is_long=True, repeats=False,
+    ),
+    Attack(
+        "traffic flips", Fault.GROWTH, "tenant", f"changes a canary's share {2 * MAX_ENTRIES} times",
+        f"the task's log keeps more than {MAX_ENTRIES} entries", traffic_flips, is_long=True, repeats=False,
+    ),
+    Attack(
+        "invented tasks", Fault.GROWTH, "tenant", "asks for 500 tasks and methods that do not exist",
+        "usage or metrics keep their names", invented_tasks,
+    ),
+    Attack(
+        "floods of the audit log", Fault.GROWTH, "nobody", "sends 300 wrong keys",
+        "the audit log grows by more than 100 entries", audit_floods,
+    ),
+    Attack(
+        "promotion and traffic", Fault.WRITES, "tenant", "promotes a canary and sets its traffic at the same time",
+        "an acknowledged write is lost", promote_and_traffic,
+    ),
+    Attack(
+        "two rollbacks", Fault.WRITES, "tenant", "rolls back twice at the same time",
+        "production goes back two steps, or a canary stays", rollbacks_together,
+    ),
+    Attack("two moves", Fault.WRITES, "tenant", "moves an alias twice under one tag", "both succeed", alias_races),
+    Attack(
+        "uploads at once", Fault.WRITES, "tenant", "uploads eight versions at once where one is allowed",
+        "more are stored than operations.md says", quota_races, repeats=False,
+    ),
+    Attack(
+        "an unknown field", Fault.LOOPS, "nobody", "writes a log entry with an unknown field, as a newer server would",
+        "what is published afterwards is not served", unknown_field, repeats=False,
+    ),
+    Attack(
+        "an unknown kind", Fault.LOOPS, "nobody", "writes a log entry of an unknown kind",
+        "what is published afterwards is not served", unknown_kind, repeats=False,
+    ),
+    Attack(
+        "an outage", Fault.LOOPS, "nobody", "stops Redis for some seconds",
+        "what is published or revoked afterwards is not followed", outage, repeats=False, is_long=True, store="redis",
+    ),
+)  # fmt: skip

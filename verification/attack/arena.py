@@ -23,6 +23,8 @@ from verification.attack.adapters import Maker
 from verification.attack.target import Target
 
 TIMEOUT_S = 60.0
+SETTLES_S = 0.3
+"""When every server process has read a change that one of them has made: some intervals of their polls."""
 JSON = {"Content-Type": "application/json"}
 GZIPPED = {**JSON, "Content-Encoding": "gzip"}
 VICTIM, MALLORY = "victim", "mallory"
@@ -72,13 +74,16 @@ class Party:
         return self.key.split("_")[1]
 
     def send(self, method: str, path: str, **options: Any) -> Answer:
-        """Send a request; `options` are httpx's."""
+        """Send a request, and wait until what it has created or deleted is known; `options` are httpx's."""
         started = time.monotonic()
         try:
             response = self._http.request(method, path, **options)
         except httpx2.TransportError as exc:
             return Answer(0, {}, repr(exc).encode(), time.monotonic() - started)
-        return Answer(response.status_code, response.headers, response.content, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        if response.is_success and method in ("POST", "PATCH", "DELETE") and path.startswith(("/tasks", "/admin")):
+            settle()
+        return Answer(response.status_code, response.headers, response.content, seconds)
 
     def get(self, path: str, **options: Any) -> Answer:
         """Send a GET."""
@@ -227,6 +232,11 @@ class Arena:
             timeout=timeout_s,
             check=False,
         )
+
+
+def settle() -> None:
+    """Wait until every server process knows what one of them has changed."""
+    time.sleep(SETTLES_S)
 
 
 def wait_for(condition: Callable[[], bool], *, within_s: float) -> bool:

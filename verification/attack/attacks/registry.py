@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from adapters.storage.redis import connect
-from verification.attack.arena import MALLORY, TASK, Arena, Party, wait_for
+from verification.attack.arena import MALLORY, TASK, Arena, Party, settle, wait_for
 from verification.attack.attack import Attack, Evidence, Fault
 
 MAX_ENTRIES = 1_000
@@ -115,6 +115,7 @@ def promote_and_traffic(arena: Arena) -> Evidence:
                 _other(arena).send("PUT", f"/tasks/{task}/traffic", json={"canary": 3, "percent": 20}).status
             ),
         )
+        settle()
         traffic = arena.publisher.get(f"/tasks/{task}/traffic").json()
         if statuses == [200, 200] and traffic.get("canary") != 3:
             return f"traffic was set (200) and is lost after a promotion: {traffic}"
@@ -134,6 +135,7 @@ def rollbacks_together(arena: Arena) -> Evidence:
         statuses = _together(
             partial(_roll_back, arena.publisher, task, expected=3), partial(_roll_back, _other(arena), task, expected=3)
         )
+        settle()
         production = arena.publisher.get(f"/tasks/{task}/aliases/production").json()["version"]
         if production != 2 or any(status >= 500 for status in statuses):
             return f"two rollbacks {statuses} leave production at version {production}, expected 2"
@@ -152,6 +154,7 @@ def alias_races(arena: Arena) -> Evidence:
     task = _task(arena, 3)
     for _ in range(8):
         arena.publisher.send("PUT", f"/tasks/{task}/aliases/x", json={"version": 1})
+        settle()
         tag = {"If-Match": arena.publisher.get(f"/tasks/{task}/aliases/x").headers["ETag"]}
         statuses = _together(
             partial(_move, arena.publisher, task, version=2, tag=tag),

@@ -52,8 +52,8 @@ class AccountCache:
 
     @property
     def degraded(self) -> bool:
-        """Whether the store cannot be read."""
-        return self._loop.degraded
+        """Whether the store cannot be read, or a poll has been waiting for too long."""
+        return self._loop.degraded or self.is_outdated
 
     @property
     def age_s(self) -> float:

@@ -16,8 +16,6 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from adapters.printable import json_visible, visible
-
 _PIPE_WIDTH = 1_000
 _ERRORS = (
     ("adapters.errors", "AdapterError"),
@@ -31,6 +29,8 @@ class LiteralConsole(Console):
     """A console without markup, emoji codes and highlighting."""
 
     def render_str(self, text: str, **options: Any) -> Text:
+        from adapters.printable import visible  # not above: the list of commands needs no pydantic and numpy
+
         literal = {"markup": False, "emoji": False, "highlight": False}
         return super().render_str(visible(text, self.encoding), **options | literal)
 
@@ -39,6 +39,8 @@ class LiteralConsole(Console):
 
     def print_data(self, data: object) -> None:
         """Print a value as JSON; what a terminal would obey or cannot print is escaped, as JSON allows."""
+        from adapters.printable import json_visible
+
         text = json.dumps(data, indent=2, ensure_ascii=self.encoding != "utf-8")
         self.print(json_visible(text))
 

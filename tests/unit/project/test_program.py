@@ -115,3 +115,12 @@ def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
     assert done.stderr.startswith("platform: Address already in use")
     assert done.stderr.endswith("choose another with --port or --prometheus-port\n")
     assert done.stderr.count("\n") == 1
+
+
+def test_what_a_program_writes_is_its_owners_alone(tmp_path: Path) -> None:
+    """Redis' append-only file holds hashes of keys, and has no setting for its permissions."""
+    script = f"open({str(tmp_path / 'appendonly.aof')!r}, 'w').close(); {OBEYS}"
+    with program(script) as (made, _):
+        made.start()
+        made.wait_ready()
+        assert (tmp_path / "appendonly.aof").stat().st_mode & 0o077 == 0

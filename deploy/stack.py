@@ -172,6 +172,7 @@ def _server(folder: Path, name: str, port: int, sink: Sink, settings: Mapping[st
         "SUPERPOS_REQUIRE_KEYS": "true",
         "SUPERPOS_HOST": HOST,
         "SUPERPOS_PORT": str(port),
+        "SUPERPOS_TRUSTED_PROXIES": HOST,  # the gateway
         "SUPERPOS_DRAIN_DELAY_S": "3",  # the gateway checks health every second
         "SUPERPOS_LOG_FORMAT": "json",
     }

@@ -13,6 +13,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from service.api.dependencies import KEY_SCHEMES, principal_of
 from service.api.draining import Drain
 from service.api.middleware.authentication import AuthenticationMiddleware
+from service.api.middleware.body_deadline import BodyDeadlineMiddleware
 from service.api.middleware.body_drain import DrainBodyMiddleware
 from service.api.middleware.body_limit import BodyLimitMiddleware
 from service.api.middleware.conditional_get import ConditionalGetMiddleware
@@ -22,6 +23,7 @@ from service.api.middleware.request_target import HeadMiddleware, RequestTargetM
 from service.api.middleware.trusted_hosts import TrustedHostsMiddleware
 from service.api.openapi import close_forms, errors, problems
 from service.api.problems import internal_error_handler, register_handlers
+from service.api.request_body import body_limit
 from service.api.routes import admin, classify, open_inference, openai, rollouts, tasks, tei, usage
 from service.api.routes.health import health_router
 from service.api.strict_route import StrictRoute
@@ -106,7 +108,7 @@ def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> 
 def _add_middleware(app: FastAPI, runtime: Runtime, drain: Drain) -> None:
     """Add the middleware around the routes, from the inside out."""
     settings = runtime.settings
-    limits = {"max_body_bytes": settings.max_body_bytes, "max_upload_bytes": settings.max_upload_bytes}
+    smallest = body_limit("small", settings)
     app.add_middleware(HeadMiddleware)
     app.add_middleware(
         AuthenticationMiddleware,
@@ -115,9 +117,10 @@ def _add_middleware(app: FastAPI, runtime: Runtime, drain: Drain) -> None:
         require_keys=settings.require_keys,
     )
     app.add_middleware(ConditionalGetMiddleware)
-    app.add_middleware(BodyLimitMiddleware, **limits)  # after decompression
+    app.add_middleware(BodyLimitMiddleware, unmatched_bytes=smallest)  # after decompression
     app.add_middleware(GunzipMiddleware)
-    app.add_middleware(BodyLimitMiddleware, **limits)  # on the wire
+    app.add_middleware(BodyLimitMiddleware, unmatched_bytes=smallest)  # on the wire
+    app.add_middleware(BodyDeadlineMiddleware, timeout_s=settings.body_timeout_s)
     if not settings.require_keys:
         app.add_middleware(TrustedHostsMiddleware, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM_BYTES, compresslevel=_GZIP_LEVEL)
@@ -127,6 +130,7 @@ def _add_middleware(app: FastAPI, runtime: Runtime, drain: Drain) -> None:
         RequestContextMiddleware,
         metrics=runtime.telemetry.metrics,
         usage=runtime.monitoring.usage,
+        refusals=runtime.tenancy.refusals,
         drain=drain,
         tracing=runtime.telemetry.tracing,
     )

@@ -14,6 +14,7 @@ ServiceError
 ├── OutOfMemory         the row does not fit in memory, even alone
 ├── ClientDisconnected  the caller closed the connection
 ├── BodyTooLarge        the body exceeds the route's limit
+├── BodyTimeout         the body did not arrive in time
 ├── MalformedBody       the body contradicts its headers
 ├── UnsupportedMediaType
 ├── UnsupportedEncoding the content coding is not supported
@@ -60,11 +61,11 @@ class NotReady(ServiceError):
 
 
 class Unauthenticated(ServiceError):
-    """The request shows no key that is valid now."""
+    """The request shows no key that is valid now; `key_id` is the id that it shows, if a key has it."""
 
-    def __init__(self, message: str, *, reason: AuthenticationReason = "unknown") -> None:
+    def __init__(self, message: str, *, reason: AuthenticationReason = "unknown", key_id: str | None = None) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.key_id = reason, key_id
 
 
 class AccountsOutdated(ServiceError):
@@ -105,6 +106,10 @@ class ClientDisconnected(ServiceError):
 
 class BodyTooLarge(ServiceError):
     """The request body exceeds the route's limit."""
+
+
+class BodyTimeout(ServiceError):
+    """The request body did not arrive in time."""
 
 
 class UnsupportedMediaType(ServiceError):

@@ -4,7 +4,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -109,6 +109,18 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host names that a server without keys accepts in addition to localhost and loopback addresses."""
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses or networks of proxies whose `X-Forwarded-For` names the client; nobody else's is believed."""
+    max_connections: Annotated[int, Field(ge=1)] = 1_000
+    """Open connections of a process, and at most three quarters of its descriptor limit (`ulimit -n`)."""
+    header_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds for the header of a connection's first request, and for each later header from its first byte."""
+    body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds for a request's body."""
+    idle_timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds without a request after which a connection is closed."""
+    answer_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds in which a client has to read an answer that is ready."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads of the model in each process; None is PyTorch's choice, or divides the cores among the workers."""
     workers: Annotated[int, Field(ge=1)] = 1
@@ -197,7 +209,19 @@ class Settings(BaseSettings):
             raise ValueError("T5's activations overflow fp16; use bf16, or int8 on a CPU")
         return precision
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                network = ip_network(proxy)
+            except ValueError as exc:
+                raise ValueError(f"{exc}; expected addresses or networks, such as 127.0.0.1,10.0.0.0/8") from exc
+            if network.prefixlen == 0:
+                raise ValueError(f"{proxy} trusts every client to state its own address; name the proxies")
+        return proxies
+
+    @field_validator("allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, hosts: object) -> object:
         return tuple(host.strip() for host in hosts.split(",") if host.strip()) if isinstance(hosts, str) else hosts

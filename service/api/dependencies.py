@@ -11,8 +11,9 @@ from pydantic.json_schema import SkipJsonSchema
 from adapters import NotFound
 from adapters.names import ALIAS_PATTERN, DIGEST_PATTERN, NAME_PATTERN, REF_PATTERN
 from service.api.middleware.authentication import API_KEY, SESSION, RequestSession
+from service.api.request_body import ExpectedBody
 from service.api.schemas.types import MAX_VERSION
-from service.errors import NotReady, UnsupportedMediaType
+from service.errors import NotReady
 from service.releases.preconditions import Preconditions
 from service.runtime import Runtime
 from service.tenancy.principal import Principal, Role
@@ -99,19 +100,10 @@ Conditions = Annotated[Preconditions, Depends(conditions_of)]
 CACHED = Depends(known_tag)
 
 
-def media_type(expected: str, *, or_none: bool = False) -> Callable[[Request], Awaitable[None]]:
-    """Make a dependency that rejects a body of any other type (`UnsupportedMediaType`)."""
-
-    async def check(request: Request) -> None:
-        given = request.headers.get("Content-Type", "")
-        if not (or_none and not given) and given.partition(";")[0].strip().lower() != expected:
-            raise UnsupportedMediaType(f"Content-Type is {given!r}, expected {expected!r}")
-
-    return check
-
-
-JSON_BODY = Depends(media_type("application/json"))
-MULTIPART_BODY = Depends(media_type("multipart/form-data"))
+JSON_BODY = Depends(ExpectedBody("application/json"))
+ROWS_BODY = Depends(ExpectedBody("application/json", "rows"))
+UNTYPED_ROWS_BODY = Depends(ExpectedBody("application/json", "rows", is_typed=False))
+MULTIPART_BODY = Depends(ExpectedBody("multipart/form-data", "upload"))
 
 
 def require_ready(runtime: Runtime) -> None:

@@ -25,13 +25,16 @@ from adapters import (
     InvalidTraffic,
     NotFound,
     PromotionRefused,
+    RegistryReadOnly,
     RegistryUnavailable,
 )
 from backbone import InvalidLabels, TextTooLong
+from service.api.reflection import readable, shortened
 from service.errors import (
     AccountsOutdated,
     AdapterTripped,
     BackboneMismatch,
+    BodyTimeout,
     BodyTooLarge,
     ClientDisconnected,
     DeadlineExceeded,
@@ -58,7 +61,6 @@ CLIENT_CLOSED_REQUEST = 499
 TYPE_PREFIX = "urn:superpos:problem:"
 _MAX_ERRORS = 20
 """Number of validation errors in a response."""
-_MAX_DETAIL_CHARS = 2_000
 _MAX_SHOWN_ITEMS = 20
 _REPR = Repr()
 _REPR.maxlist = _REPR.maxdict = _MAX_SHOWN_ITEMS
@@ -82,6 +84,7 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     Unauthenticated: ProblemType(401, "unauthenticated", headers={"WWW-Authenticate": "Bearer"}),
     Forbidden: ProblemType(403, "forbidden"),
     NotFound: ProblemType(404, "not_found"),
+    BodyTimeout: ProblemType(408, "body_timeout", headers={"Connection": "close"}),
     Conflict: ProblemType(409, "conflict"),
     PromotionRefused: ProblemType(409, "promotion_refused"),
     QuotaExceeded: ProblemType(409, "quota_exceeded"),
@@ -126,6 +129,9 @@ class Problem:
     extra: Mapping[str, object] = field(default_factory=dict)
     """Members in addition to the standard ones."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", readable(self.detail))
+
     @property
     def title(self) -> str:
         """The status in words."""
@@ -165,10 +171,28 @@ def problem_of(exc: Exception) -> Problem:
         headers["Retry-After"] = str(retry_after_s)
     extra: dict[str, object] = {}
     if isinstance(exc, InvalidAdapter | InvalidLabels):
-        extra = {"check": exc.check, "value": str(exc.value)[:200], "expected": exc.expected}
+        extra = {
+            "check": shortened(exc.check),
+            "value": shortened(str(exc.value)),
+            "expected": shortened(exc.expected, 1_000),
+        }
     if isinstance(exc, PromotionRefused):
         extra = {"metric": exc.metric, "candidate": exc.candidate, "current": exc.current}
-    return Problem(kind.status, kind.code, str(exc), headers, extra)
+    return Problem(kind.status, kind.code, _detail(exc), headers, extra)
+
+
+def _detail(exc: Exception) -> str:
+    """Return what the caller may know of an error; its log entry has the rest, such as addresses and paths."""
+    if isinstance(exc, RegistryReadOnly):
+        return "the registry can be read but not written; the operator has to free space on its disk, see the log"
+    if isinstance(exc, RegistryUnavailable):
+        return "the registry cannot be reached; tasks in use are still served, and the log has the reason"
+    return without_reason(str(exc)) if isinstance(exc, NotReady | InferenceFailed) else str(exc)
+
+
+def without_reason(text: str) -> str:
+    """Remove the message of an exception from the end of a sentence."""
+    return text.partition(": ")[0]
 
 
 def problem_body(request: Request, problem: Problem) -> dict[str, object]:
@@ -177,17 +201,12 @@ def problem_body(request: Request, problem: Problem) -> dict[str, object]:
         "type": TYPE_PREFIX + problem.code,
         "title": problem.title,
         "status": problem.status,
-        "detail": _cut(problem.detail, _MAX_DETAIL_CHARS),
+        "detail": problem.detail,
         "code": problem.code,
-        "instance": _cut(request.url.path),
+        "instance": shortened(request.url.path),
         "request_id": request.scope.get("state", {}).get("request_id"),
         **problem.extra,
     }
-
-
-def _cut(text: str, length: int = 200) -> str:
-    """Shorten text that may contain a caller's own."""
-    return text if len(text) <= length else f"{text[:length]}…"
 
 
 def _shown(value: object) -> str:
@@ -233,7 +252,7 @@ def _plain(error: Mapping[str, object]) -> dict[str, str]:
     assert isinstance(location, tuple)
     value = "nothing" if error["type"] == "missing" else _shown(error.get("input"))
     message = str(error["msg"]).removeprefix("Value error, ")
-    return {"location": _cut(".".join(map(str, location))), "message": _cut(message), "value": value}
+    return {"location": shortened(".".join(map(str, location))), "message": shortened(message), "value": value}
 
 
 def _framework(request: Request, exc: Exception) -> JSONResponse:
@@ -249,10 +268,10 @@ def _framework(request: Request, exc: Exception) -> JSONResponse:
         return _respond(request, Problem(400, "malformed_json", f"the body is not JSON: {cause}"))
     code = FRAMEWORK_CODES.get(exc.status_code, "http_error")
     if exc.status_code == 404:
-        return _respond(request, Problem(404, code, f"no route {_cut(request.url.path)}"))
+        return _respond(request, Problem(404, code, f"no route {shortened(request.url.path)}"))
     if exc.status_code == 405:
         allowed = ", ".join(sorted(_methods(request)))
-        detail = f"method {request.method} is not allowed for {_cut(request.url.path)}; use {allowed}"
+        detail = f"method {request.method} is not allowed for {shortened(request.url.path)}; use {allowed}"
         return _respond(request, Problem(405, code, detail, {"Allow": allowed}))
     return _respond(request, Problem(exc.status_code, code, str(exc.detail), exc.headers or {}))
 

@@ -23,6 +23,9 @@ from python_multipart.multipart import parse_options_header
 from adapters import strict_json
 from adapters.names import nearest
 from adapters.strict_json import AmbiguousJson, LargeJson
+from service.api.dependencies import principal_of
+from service.api.reflection import shortened
+from service.api.request_body import ExpectedBody
 from service.errors import InvalidRequest, MalformedBody, PreconditionFailed
 from service.tenancy.principal import Principal
 
@@ -31,7 +34,6 @@ OWN_HEADERS = "x-superpos-"
 _WRITE_GUARDS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 _READ_GUARDS = ("If-Match", "If-Unmodified-Since")
 """`If-None-Match` of a read only saves a body: to ignore it is right."""
-_MAX_SHOWN = 200
 _MAX_FAULTS = 20
 """Number of unknown names that are looked at: each costs a search for the nearest known one."""
 _INLINE_BYTES = 32_768
@@ -43,7 +45,13 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class StrictRoute(APIRoute):
-    """A route that refuses what it does not read, after the caller is authenticated."""
+    """A route that refuses what it does not read.
+
+    Key, role, media type and size are checked before the first byte of the body is read, since the framework reads
+    and parses the body before it calls a dependency.
+    """
+
+    needs_key = True
 
     def __init__(
         self, path: str, endpoint: Callable[..., Any], *, dependencies: Sequence[Any] | None = None, **options: Any
@@ -54,13 +62,24 @@ class StrictRoute(APIRoute):
         self.declared = Declared.of(self)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler, which reads bodies by `StrictRequest`."""
+        """Return the handler, which admits the request first, and reads bodies by `StrictRequest`."""
         handle = super().get_route_handler()
+        checks = [principal_of] if self.needs_key else []
+        checks += [each.dependency for each in _roles_of(self.endpoint)]
+        checks += [each.dependency for each in self.dependencies if isinstance(each.dependency, ExpectedBody)]
 
         async def handle_strictly(request: Request) -> Response:
+            for check in checks:
+                await check(request)
             return await handle(StrictRequest(request.scope, request.receive))
 
         return handle_strictly
+
+
+class OpenRoute(StrictRoute):
+    """A route for callers without a key."""
+
+    needs_key = False
 
 
 class StrictRequest(Request):
@@ -158,21 +177,22 @@ async def _check(request: Request) -> None:
         raise RequestValidationError(errors)
     _check_guards(request, declared.headers)
     if not declared.has_body and ("transfer-encoding" in request.headers or _length(request) > 0):
-        raise InvalidRequest(f"{request.method} {request.url.path} has a body, which this route does not read")
+        where = f"{request.method} {shortened(request.url.path)}"
+        raise InvalidRequest(f"{where} has a body, which this route does not read")
 
 
 CHECK = Depends(_check)
 
 
 def _check_guards(request: Request, read: frozenset[str]) -> None:
-    is_read, where = request.method in _SAFE, f"{request.method} {request.url.path}"
+    is_read, where = request.method in _SAFE, f"{request.method} {shortened(request.url.path)}"
     for name in _READ_GUARDS if is_read else _WRITE_GUARDS:
         given = request.headers.get(name)
         # If-Match takes precedence over a date (RFC 9110, section 13.2.2)
         superseded = name == "If-Unmodified-Since" and "if-match" in read and "If-Match" in request.headers
         if given is not None and name.lower() not in read and not superseded:
             instead = "If-None-Match" if is_read else _alternative(read)
-            raise PreconditionFailed(f"{name} is {given[:_MAX_SHOWN]!r}, which {where} does not evaluate; {instead}")
+            raise PreconditionFailed(f"{name} is {given!r}, which {where} does not evaluate; {instead}")
 
 
 def _alternative(read: frozenset[str]) -> str:

@@ -17,7 +17,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.api.draining import Drain
+from service.server.connections import Connections
 from service.server.protocol import HalfCloseProtocol
+from service.server.sockets import listen
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ DRAIN = "drain"
 _SILENT_S = 0.5
 """How long a connection without a request is kept open: longer than a request takes to arrive."""
 _TICK_S = 0.02
+_CHECK_TICKS = 5
+"""uvicorn's ticks, of 0.1 s, between two looks at the open connections."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -43,40 +47,62 @@ class DrainingServer(uvicorn.Server):
             loop="asyncio",
             log_config=None,
             access_log=False,
+            ws="none",
+            server_header=False,
+            headers=[("X-Content-Type-Options", "nosniff")],
+            timeout_keep_alive=settings.idle_timeout_s,  # type: ignore[arg-type]
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
         )
         super().__init__(config)
+        self._connections = Connections(settings, self.server_state.connections, self._protocol)
+        self._listeners: list[socket.socket] = []
         self._drain_delay_s, self._drain_timeout_s = settings.drain_delay_s, settings.drain_timeout_s
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then accept connections within their limit."""
+        self._listeners = sockets or [listen(self.config.host, self.config.port)]
+        await super().startup(self._listeners)
+        for listener in self._listeners:
+            self._connections.listen(listener)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the connections; return whether to stop."""
+        if counter % _CHECK_TICKS == 0:
+            self._connections.check(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - `startup` has them
         """Serve everything that clients have sent, within `drain_timeout_s`; then shut down as uvicorn does."""
         drain = self.lifespan.state[DRAIN]
         assert isinstance(drain, Drain)
         drain.begin()
         await self._pass_time(self._drain_delay_s)
         deadline = time.monotonic() + self._drain_timeout_s
-        await self._stop_listening(sockets or [])
+        await self._stop_listening()
         await self._finish_connections(deadline)
         self.config.timeout_graceful_shutdown = max(0, round(deadline - time.monotonic()))
-        await super().shutdown(sockets)
+        await super().shutdown(self._listeners)
 
     async def _pass_time(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self.force_exit:  # noqa: ASYNC110 - a signal handler sets it
             await asyncio.sleep(_TICK_S)
 
-    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
+    async def _stop_listening(self) -> None:
         """Close the listening sockets, but accept their pending connections, which the kernel would reset."""
         loop = asyncio.get_running_loop()
         accepted: list[socket.socket] = []
-        for listener in sockets:
+        self._connections.stop()
+        for listener in self._listeners:
             loop.remove_reader(listener.fileno())
-            accepted += _accept_all(listener)
+            accepted += _accept_all(listener, self._connections.free - len(accepted))
         for server in self.servers:
             server.close()
         for connection in accepted:
             await loop.connect_accepted_socket(self._protocol, connection)
 
-    def _protocol(self) -> H11Protocol:
+    def _protocol(self) -> HalfCloseProtocol:
         return HalfCloseProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def _finish_connections(self, deadline: float) -> None:
@@ -93,16 +119,17 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(_TICK_S)
 
 
-def _accept_all(listener: socket.socket) -> list[socket.socket]:
-    """Accept every pending connection."""
+def _accept_all(listener: socket.socket, at_most: int) -> list[socket.socket]:
+    """Accept every pending connection, up to a number."""
     accepted: list[socket.socket] = []
-    while True:
+    while len(accepted) < at_most:
         try:
             connection, _ = listener.accept()
         except OSError:  # none is pending, or the client has disconnected
             return accepted
         connection.setblocking(False)
         accepted.append(connection)
+    return accepted
 
 
 def _is_silent(connection: H11Protocol) -> bool:

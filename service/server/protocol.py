@@ -1,5 +1,7 @@
 """The HTTP/1.1 protocol of a connection: uvicorn's, which also answers clients that have closed their sending side.
 
+It reads no body to its end after the response, upgrades no connection, and refuses by itself only what is not HTTP.
+
 A client may send its request, close that half of the connection and wait for the response (RFC 9112, section 9.6;
 `nc -N` and some proxies do). A client that is gone looks the same until something is sent to it. So the server sends
 100 (Continue), which every client has to skip: a client that is gone answers with a reset.
@@ -7,6 +9,7 @@ A client may send its request, close that half of the connection and wait for th
 
 import asyncio
 import select
+from http import HTTPStatus
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,6 +22,40 @@ class HalfCloseProtocol(H11Protocol):
     """Responds to complete requests after the client's end of data, and to incomplete ones with 400."""
 
     _is_half_closed = False
+    opened_at = 0.0
+    """When the connection was opened, by the event loop's clock."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to serve a connection."""
+        super().connection_made(transport)
+        self.opened_at = self.loop.time()
+
+    def refuse(self, status: int, detail: str) -> None:
+        """Send a response of the server's own, unless another has begun, and close the connection."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            headers = [
+                *self.server_state.default_headers,
+                (b"content-type", b"text/plain; charset=utf-8"),
+                (b"connection", b"close"),
+            ]
+            phrase = HTTPStatus(status).phrase.encode()
+            for event in (
+                h11.Response(status_code=status, headers=headers, reason=phrase),
+                h11.Data(data=detail.encode("ascii")),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        if self.cycle is not None:  # the application's own response is not sent after this one
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        self.refuse(400, msg)
+
+    def _should_upgrade(self) -> bool:
+        return False
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Return whether the connection stays open for a response."""
@@ -39,6 +76,8 @@ class HalfCloseProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Continue with the next request; close the connection if the client can send no other."""
+        if self.conn.their_state is h11.SEND_BODY:  # uvicorn would read and discard the rest, however long it is
+            self.transport.close()
         super().on_response_complete()
         if self._is_half_closed and self.cycle.response_complete:
             self._unset_keepalive_if_required()

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from service.catalog.instrumented import OPERATIONS, RegistryCall
 from service.engine.types import BatchStats
-from service.errors import ADMISSION_REASONS, AUTHENTICATION_REASONS, QueueFull, Unauthenticated
+from service.errors import ADMISSION_REASONS, AUTHENTICATION_REASONS, Forbidden, QueueFull, Unauthenticated
 from service.inference.predictions import Classification
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -68,6 +68,11 @@ class RefusalMetrics:
         counter = partial(Counter, labelnames=["reason"], registry=registry)
         self._admission = counter("superpos_admission_refusals", "Requests refused because of a limit")
         self._authentication = counter("superpos_authentication_failures", "Requests whose key was not accepted")
+        self._authorization = Counter(
+            "superpos_authorization_failures",
+            "Requests that the key's role, or the page's origin, does not permit",
+            registry=registry,
+        )
         for reason in ADMISSION_REASONS:
             self._admission.labels(reason)
         for failure in AUTHENTICATION_REASONS:
@@ -79,6 +84,8 @@ class RefusalMetrics:
             self._admission.labels(error.reason).inc()
         elif isinstance(error, Unauthenticated):
             self._authentication.labels(error.reason).inc()
+        elif isinstance(error, Forbidden):
+            self._authorization.inc()
 
 
 class RegistryMetrics:

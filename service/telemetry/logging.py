@@ -6,6 +6,7 @@ same shape without the messages of their exceptions, which may quote a caller.
 
 import logging
 import sys
+import time
 import traceback
 from typing import Literal
 
@@ -18,6 +19,45 @@ LogFormat = Literal["json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 _SILENT = ("opentelemetry",)
 """Libraries whose errors we log ourselves, once per outage."""
+_INTERVAL_S = 10.0
+"""Between two entries that any client can cause."""
+
+
+class RateLimitedLog:
+    """Logs events that any client can cause: each at most once per interval, with the number of times since.
+
+    Not for several threads.
+    """
+
+    def __init__(self, *, interval_s: float = _INTERVAL_S) -> None:
+        self._interval_s = interval_s
+        self._next: dict[str, float] = {}
+        self._times: dict[str, int] = {}
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Log an event, unless it was logged a moment ago."""
+        if (times := self.count(event)) > 0:
+            structlog.get_logger("service").warning(event, times=times, **fields)
+
+    def count(self, event: str) -> int:
+        """Count an event; return how often it occurred since it was last logged, or 0 if it is not to be logged."""
+        self._times[event] = times = self._times.get(event, 0) + 1
+        now = time.monotonic()
+        if now < self._next.get(event, 0.0):
+            return 0
+        self._next[event], self._times[event] = now + self._interval_s, 0
+        return times
+
+
+class _RateLimit(logging.Filter):
+    """Drops the repeated warnings of a library about its clients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._log = RateLimitedLog()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno != logging.WARNING or self._log.count(str(record.msg)) > 0
 
 
 def configure_logging(log_format: LogFormat, level: LogLevel = "info") -> None:
@@ -50,6 +90,8 @@ def configure_logging(log_format: LogFormat, level: LogLevel = "info") -> None:
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=foreign, processors=final))
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
     logging.getLogger("service").setLevel(number)
+    server = logging.getLogger("uvicorn.error")
+    server.filters[:] = [_RateLimit()]
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 

@@ -275,6 +275,11 @@ class Accounts:
             since = page[-1].position
         return False
 
+    def record_refusals(self, tenant: str, detail: str, *, key: str | None) -> None:
+        """Add an entry about refused requests to the audit log; `key` is that of the last one."""
+        entry = self._entry("requests_refused", "server", tenant, key, detail)
+        self._change(lambda _: (Edit(entry), None))
+
     def _entry(
         self, action: AccountAction, actor: str, tenant: str, key: str | None = None, detail: str = ""
     ) -> AuditEntry:

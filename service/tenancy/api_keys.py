@@ -76,5 +76,6 @@ def principal_by_key(text: str, find: Callable[[str], KeyInfo | None], *, now: d
         reason: AuthenticationReason = "malformed" if key is None else "unknown"
         if known is not None and not hashes:
             reason = "expired"
-        raise Unauthenticated("the key is invalid or has expired", reason=reason)
+        key_id = None if known is None else known.id
+        raise Unauthenticated("the key is invalid or has expired", reason=reason, key_id=key_id)
     return Principal(known.tenant, known.role, known.id)

@@ -9,6 +9,7 @@ from service.tenancy.accounts import Accounts, open_accounts
 from service.tenancy.admin_key import ensure_admin_key, migrate_roles
 from service.tenancy.quotas import Quotas
 from service.tenancy.rate_limiter import open_rate_counter
+from service.tenancy.refusals import RefusalAudit
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class TenancyGroup:
     accounts: Accounts
     account_cache: AccountCache
     quotas: Quotas
+    refusals: RefusalAudit
 
 
 def build_tenancy(settings: Settings, storage: Storage) -> TenancyGroup:
@@ -34,4 +36,4 @@ def build_tenancy(settings: Settings, storage: Storage) -> TenancyGroup:
         accounts.store, poll_interval_s=settings.poll_interval_s, max_age_s=settings.accounts_max_age_s
     )
     quotas = Quotas(account_cache.tenant, open_rate_counter(storage))
-    return TenancyGroup(accounts=accounts, account_cache=account_cache, quotas=quotas)
+    return TenancyGroup(accounts=accounts, account_cache=account_cache, quotas=quotas, refusals=RefusalAudit(accounts))

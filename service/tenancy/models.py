@@ -24,6 +24,7 @@ AccountAction = Literal[
     "key_revoked",
     "roles_migrated",
     "tombstones_copied",
+    "requests_refused",
 ]
 
 _log = structlog.get_logger("service")

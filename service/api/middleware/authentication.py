@@ -1,4 +1,4 @@
-"""Authenticates each request once, before the first byte of its body is read."""
+"""Authenticates each request once, where its route asks for it: before the first byte of the body is read."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ _BEARER = "bearer "
 
 
 class AuthenticationMiddleware:
-    """Puts a `RequestSession` into every request's state. Reading the body or asking for the principal opens it."""
+    """Puts a `RequestSession` into every request's state; a route that needs a key opens it."""
 
     def __init__(self, app: ASGIApp, *, account_cache: AccountCache, quotas: Quotas, require_keys: bool) -> None:
         self._app, self._account_cache = app, account_cache
@@ -33,18 +33,13 @@ class AuthenticationMiddleware:
         session = RequestSession(lambda: self._identify(Headers(scope=scope)), self._quotas)
         scope.setdefault("state", {})[SESSION] = session
 
-        async def authenticated_receive() -> Message:
-            # an error raised here surfaces where the body is read, like errors of the body itself
-            await session.open()
-            return await receive()
-
         async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start" and (headers := session.rate_limit_headers()):
                 MutableHeaders(scope=message).update(headers)
             await send(message)
 
         try:
-            await self._app(scope, authenticated_receive, send_with_limits)
+            await self._app(scope, receive, send_with_limits)
         finally:
             await session.close()
 
@@ -85,9 +80,12 @@ class RequestSession:
             return self._principal
         try:
             self._principal = self._identify()
-            current_record().tenant = self._principal.tenant
+            record = current_record()
+            record.tenant, record.key = self._principal.tenant, self._principal.key_id
             self._slot = await self._quotas.enter(self._principal.tenant)
         except (Unauthenticated, AccountsOutdated, RateLimited) as exc:
+            if isinstance(exc, Unauthenticated):
+                current_record().key = exc.key_id
             self._refusal = exc
             raise
         return self._principal

@@ -7,6 +7,7 @@ sends a reset, which can overtake the response and discard it.
 import asyncio
 import time
 from contextlib import suppress
+from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -45,7 +46,7 @@ class _Exchange:
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self._body_ended = self._is_ended_early = False
+        self._body_ended = self._is_ended_early = self._is_late = False
 
     async def receive(self) -> Message:
         """Return the next chunk of the body."""
@@ -55,6 +56,8 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         """Send a message; if the body has not ended, keep the response open after its last chunk."""
+        if message["type"] == "http.response.start":
+            self._is_late = message["status"] == HTTPStatus.REQUEST_TIMEOUT
         if message["type"] == "http.response.body" and not message.get("more_body", False) and not self._body_ended:
             self._is_ended_early = True
             message = {**message, "more_body": True}
@@ -64,7 +67,8 @@ class _Exchange:
         """Read the rest of the body, then end the response, if it is still open."""
         if not self._is_ended_early:
             return
-        ends = time.monotonic() + DRAIN_TIMEOUT_S
+        # a body that was waited for until its deadline is not waited for again
+        ends = time.monotonic() + (0 if self._is_late else DRAIN_TIMEOUT_S)
         with suppress(TimeoutError):
             while not self._body_ended and time.monotonic() < ends:
                 async with asyncio.timeout(IDLE_TIMEOUT_S):

@@ -3,27 +3,31 @@
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.request_body import BODY_LIMIT
 from service.errors import BodyTooLarge
-
-UPLOAD_SUFFIX = "/versions"
 
 
 class BodyLimitMiddleware:
-    """Rejects a body by its Content-Length, or at the first chunk above the limit of its route."""
+    """Rejects a body by its Content-Length, or at the first chunk above the limit.
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_upload_bytes: int) -> None:
-        self._app, self._max_body_bytes, self._max_upload_bytes = app, max_body_bytes, max_upload_bytes
+    The matched route sets the limit, by its `ExpectedBody`. No other route reads a body, so that none has a larger one
+    than `unmatched_bytes`.
+    """
+
+    def __init__(self, app: ASGIApp, *, unmatched_bytes: int) -> None:
+        self._app, self._unmatched_bytes = app, unmatched_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._max_upload_bytes if scope["path"].endswith(UPLOAD_SUFFIX) else self._max_body_bytes
         declared = Headers(scope=scope).get("Content-Length", "0")
-        received = int(declared) if declared.isdecimal() and int(declared) > limit else 0
+        stated, received = int(declared[:20]) if declared.isdecimal() else 0, 0
 
         async def limited() -> Message:
             nonlocal received
+            limit = scope["state"].get(BODY_LIMIT, self._unmatched_bytes)
+            received = received or (stated if stated > limit else 0)
             message = await receive() if received <= limit else {"type": "http.request"}
             received += len(message.get("body", b""))
             if received > limit:

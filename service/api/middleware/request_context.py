@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import structlog
@@ -10,13 +11,17 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from adapters import RegistryUnavailable
 from service.api.draining import Drain
 from service.api.problems import CLIENT_CLOSED_REQUEST
+from service.api.reflection import shortened
+from service.errors import Forbidden, NotReady, Unauthenticated
 from service.monitoring.usage import UsageMeter
 from service.telemetry.metrics import Metrics
 from service.telemetry.request_metrics import OTHER_ROUTE
 from service.telemetry.request_record import RequestOutcome, RequestRecord, begin_record
 from service.telemetry.trace_context import TRACEPARENT, caller_traceparent
+from service.tenancy.refusals import Refusal, RefusalAudit
 
 if TYPE_CHECKING:
     from service.telemetry.tracing import Tracing
@@ -33,9 +38,17 @@ class RequestContextMiddleware:
     """Outermost but two: `DrainBodyMiddleware` and `RequestTargetMiddleware` surround it."""
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, usage: UsageMeter, drain: Drain, tracing: "Tracing | None"
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        usage: UsageMeter,
+        refusals: RefusalAudit,
+        drain: Drain,
+        tracing: "Tracing | None",
     ) -> None:
         self._app, self._metrics, self._usage, self._drain, self._tracing = app, metrics, usage, drain, tracing
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,7 +58,12 @@ class RequestContextMiddleware:
         try:
             await self._app(scope, receive, exchange.send)
         finally:
-            self._usage.ended(*exchange.end())
+            record, status = exchange.end()
+            self._usage.ended(record, status)
+            if isinstance(record.error, Unauthenticated | Forbidden):
+                self._refusals.refused(
+                    Refusal(record.tenant, record.key, client_address(scope), record.code or str(status))
+                )
 
 
 class _Exchange:
@@ -104,14 +122,26 @@ class _Exchange:
             route=route,
             status=status,
             duration_ms=round(1_000 * seconds, 1),
+            client=client_address(self._scope),
             **_log_fields(self._record),
         )
         return self._record, status
 
 
+def client_address(scope: Scope) -> str:
+    """Return the address of the client, which a trusted proxy may have stated; "unknown" if it is not an address."""
+    host, _ = scope.get("client") or ("", 0)
+    try:
+        return str(ip_address(host.partition("%")[0]))
+    except ValueError:
+        return "unknown"
+
+
 def _log_fields(record: RequestRecord) -> dict[str, object]:
     """Return the fields of the log line that come from the record, without unknown ones."""
-    fields: dict[str, object] = {"tenant": record.tenant, "code": record.code}
+    fields: dict[str, object] = {"tenant": record.tenant, "key": record.key, "code": record.code}
+    if isinstance(record.error, RegistryUnavailable | NotReady):
+        fields["reason"] = shortened(str(record.error), 500)  # the response does not say it
     if len(record.resolved) == 1:
         fields |= {"task": record.resolved[0].task, "version": record.resolved[0].version}
     elif record.resolved:

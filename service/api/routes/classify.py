@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from adapters import Ref
-from service.api.dependencies import JSON_BODY, RefPath, Running, Tenant
+from service.api.dependencies import ROWS_BODY, RefPath, Running, Tenant
 from service.api.inference import inference_request, server_timing, while_connected
 from service.api.openapi import problems
 from service.api.problems import problem_body, problem_of
@@ -27,7 +27,7 @@ router = APIRouter(route_class=StrictRoute, tags=["classify"])
 _PROBLEMS = problems(400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
 
 
-@router.post("/classify/{ref}", dependencies=[JSON_BODY], responses=_PROBLEMS)
+@router.post("/classify/{ref}", dependencies=[ROWS_BODY], responses=_PROBLEMS)
 async def classify(
     ref: RefPath, body: ClassifyRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> ClassifyResponse:
@@ -42,7 +42,7 @@ async def classify(
     return ClassifyResponse.of(classification, runtime.backbone.identity.id)
 
 
-@router.post("/classify", dependencies=[JSON_BODY], responses=_PROBLEMS)
+@router.post("/classify", dependencies=[ROWS_BODY], responses=_PROBLEMS)
 async def classify_by_several(
     body: FanOutRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> FanOutResponse:

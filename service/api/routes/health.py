@@ -9,19 +9,26 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from adapters import BackboneRef
+from adapters.storage.opening import Storage
 from adapters.storage.sqlite import SqliteFile
 from service.api.dependencies import Running
 from service.api.draining import Drain
+from service.api.problems import without_reason
 from service.api.schemas.health import Index, Live, Ready, Startup
-from service.api.strict_route import StrictRoute
+from service.api.strict_route import OpenRoute
 from service.telemetry.metrics import Metrics
 
 _ACCOUNTS_OUTDATED = "keys cannot be verified: their store has been unreachable for too long"
+_READ_ONLY = "the registry's disk is full or read-only; the log has the reason"
+
+
+def _is_read_only(storage: Storage) -> bool:
+    return isinstance(storage, SqliteFile) and storage.write_fault is not None
 
 
 def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
     """Make the routes for operators, load balancers and scrapers."""
-    router = APIRouter(route_class=StrictRoute, tags=["operations"])
+    router = APIRouter(route_class=OpenRoute, tags=["operations"])
 
     @router.get("/")
     async def index() -> Index:
@@ -47,7 +54,8 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
         stats = runtime.inference.engine.stats()
         accounts = runtime.tenancy.account_cache
         cannot_verify_keys = runtime.settings.require_keys and accounts.is_outdated
-        reason = "draining" if drain.is_draining else _ACCOUNTS_OUTDATED if cannot_verify_keys else stats.not_ready
+        not_ready = without_reason(stats.not_ready or "") or None
+        reason = "draining" if drain.is_draining else _ACCOUNTS_OUTDATED if cannot_verify_keys else not_ready
         response.status_code = 200 if reason is None else 503
         return Ready(
             status="ready" if reason is None else "not_ready",
@@ -57,7 +65,7 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
             backbone=BackboneRef(**asdict(runtime.backbone.identity)),
             precision=runtime.backbone.precision,
             degraded=runtime.registry.sync.degraded or accounts.degraded,
-            read_only=runtime.storage.write_fault if isinstance(runtime.storage, SqliteFile) else None,
+            read_only=_READ_ONLY if _is_read_only(runtime.storage) else None,
             tasks=len(runtime.registry.catalog),
             resident_adapters=stats.resident_adapters,
             tripped_adapters=stats.tripped_adapters,

@@ -2,10 +2,10 @@
 
 from importlib.metadata import version
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from adapters import Ref, Resolution
-from service.api.dependencies import RefPath, Running, TaskPath, Tenant, VersionPath, media_type, require_ready
+from service.api.dependencies import UNTYPED_ROWS_BODY, RefPath, Running, TaskPath, Tenant, VersionPath, require_ready
 from service.api.inference import inference_request, warn, while_connected
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
@@ -23,7 +23,7 @@ from service.api.schemas.open_inference import (
     OipTensorInfo,
     OutputName,
 )
-from service.api.strict_route import StrictRoute
+from service.api.strict_route import OpenRoute, StrictRoute
 from service.catalog.adapter_cache import LoadedAdapter
 from service.inference.predictions import Classification
 from service.inference.request import InferenceRequest
@@ -42,8 +42,7 @@ ERROR_FORMAT = ErrorFormat(("/v2",), OipError, _error)
 router = APIRouter(
     route_class=StrictRoute, prefix="/v2/models/{model}", tags=["Open Inference Protocol"], strict_content_type=False
 )
-open_router = APIRouter(route_class=StrictRoute, prefix="/v2", tags=router.tags)
-_BODY = Depends(media_type("application/json", or_none=True))
+open_router = APIRouter(route_class=OpenRoute, prefix="/v2", tags=router.tags)
 _MODEL = errors(OipError, 400, 404, 409, 422, 503)
 _INFER = errors(OipError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
 
@@ -91,7 +90,7 @@ async def version_ready(model: TaskPath, version: VersionPath, runtime: Running,
     return await _ready(runtime, tenant, Ref(model, version=version))
 
 
-@router.post("/infer", dependencies=[_BODY], responses=_INFER, response_model_exclude_none=True)
+@router.post("/infer", dependencies=[UNTYPED_ROWS_BODY], responses=_INFER, response_model_exclude_none=True)
 async def infer(
     model: RefPath, body: OipInferRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> OipInferResponse:
@@ -102,7 +101,9 @@ async def infer(
     return _answer(body, classification)
 
 
-@router.post("/versions/{version}/infer", dependencies=[_BODY], responses=_INFER, response_model_exclude_none=True)
+@router.post(
+    "/versions/{version}/infer", dependencies=[UNTYPED_ROWS_BODY], responses=_INFER, response_model_exclude_none=True
+)
 async def infer_version(
     model: TaskPath,
     version: VersionPath,

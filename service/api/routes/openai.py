@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from adapters import PRODUCTION, Ref, Resolution, TaskInfo
 from backbone import Truncation
-from service.api.dependencies import JSON_BODY, RefPath, Running, Tenant
+from service.api.dependencies import ROWS_BODY, RefPath, Running, Tenant
 from service.api.inference import inference_request, warn, while_connected
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
@@ -37,7 +37,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["compatible with
 
 @router.post(
     "/classify",
-    dependencies=[JSON_BODY],
+    dependencies=[ROWS_BODY],
     responses=errors(OpenAIError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504),
 )
 async def classify(

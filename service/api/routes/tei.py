@@ -13,12 +13,12 @@ from pydantic.json_schema import SkipJsonSchema
 from adapters import Ref
 from adapters.names import REF_PATTERN
 from backbone import Truncation
-from service.api.dependencies import JSON_BODY, RefPath, Running, Tenant, require_ready
+from service.api.dependencies import ROWS_BODY, RefPath, Running, Tenant, require_ready
 from service.api.inference import ALL_LABELS, inference_request, warn, while_connected
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
 from service.api.schemas.tei import ErrorType, Info, LabelIds, ModelType, PredictRequest, Scored, TeiError
-from service.api.strict_route import StrictRoute
+from service.api.strict_route import OpenRoute, StrictRoute
 from service.catalog.adapter_cache import LoadedAdapter
 from service.errors import InvalidRequest
 from service.inference.predictions import Classification, Prediction
@@ -42,7 +42,7 @@ def _error(problem: Problem) -> TeiError:
 ERROR_FORMAT = ErrorFormat(("/predict", "/info", "/health", "/tei"), TeiError, _error)
 
 router = APIRouter(route_class=StrictRoute, tags=["compatible with Text Embeddings Inference"])
-open_router = APIRouter(route_class=StrictRoute, tags=router.tags)
+open_router = APIRouter(route_class=OpenRoute, tags=router.tags)
 _PREDICT = errors(TeiError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
 _INFO = errors(TeiError, 400, 404, 409, 422, 503)
 
@@ -68,7 +68,7 @@ async def _named(
 Named = Annotated[str, Depends(_named)]
 
 
-@router.post("/predict", dependencies=[JSON_BODY], responses=_PREDICT)
+@router.post("/predict", dependencies=[ROWS_BODY], responses=_PREDICT)
 async def predict(
     ref: Named, body: PredictRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> list[Scored] | list[list[Scored]]:
@@ -79,8 +79,8 @@ async def predict(
     return _answer(body, classification)
 
 
-@router.post("/tei/{ref}", dependencies=[JSON_BODY], responses=_PREDICT)
-@router.post("/tei/{ref}/predict", dependencies=[JSON_BODY], responses=_PREDICT)
+@router.post("/tei/{ref}", dependencies=[ROWS_BODY], responses=_PREDICT)
+@router.post("/tei/{ref}/predict", dependencies=[ROWS_BODY], responses=_PREDICT)
 async def predict_task(
     ref: RefPath, body: PredictRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> list[Scored] | list[list[Scored]]:

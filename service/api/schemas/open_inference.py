@@ -111,7 +111,8 @@ class OipInferRequest(
         ]
     },
 ):
-    id: str | None = None
+    id: Annotated[str, Field(max_length=200)] | None = None
+    """Returned with the answer."""
     parameters: OipParameters = Field(default_factory=OipParameters)
     inputs: Annotated[list[OipInput], Field(min_length=1)]
     outputs: Annotated[list[OipRequestedOutput], Field(min_length=1)] | None = None
@@ -127,9 +128,8 @@ class OipInferRequest(
         names = [tensor.name for tensor in self.inputs]
         sizes = {len(tensor.data) for tensor in self.inputs}
         if len(set(names)) < len(names) or len(sizes) > 1:
-            raise InvalidRow(
-                f"inputs {', '.join(names)} have {sorted(sizes)} texts, expected different names and equal lengths"
-            )
+            given = f"inputs {', '.join(map(repr, names))} have {sorted(sizes)} texts"
+            raise InvalidRow(f"{given}, expected different names and equal lengths")
         columns = (tensor.data for tensor in self.inputs)
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 

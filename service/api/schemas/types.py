@@ -6,7 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from adapters.names import REF_PATTERN
 
-RefText = Annotated[str, Field(json_schema_extra={"pattern": f"^{REF_PATTERN}$"})]
+RefText = Annotated[str, Field(max_length=200, json_schema_extra={"pattern": f"^{REF_PATTERN}$"})]
 
 
 class Schema(BaseModel):

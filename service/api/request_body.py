@@ -1,0 +1,40 @@
+"""What a route expects of a request's body, all of it known before the first byte is read: media type and size."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fastapi import Request
+
+from service.errors import UnsupportedMediaType
+from service.settings import Settings
+
+BODY_LIMIT = "body_limit"
+"""Key of the body's largest size in the request's state, for `BodyLimitMiddleware`."""
+_SMALL_BYTES = 64 << 10
+"""Enough for every body without rows or files."""
+
+BodySize = Literal["small", "rows", "upload"]
+
+
+def body_limit(size: BodySize, settings: Settings) -> int:
+    """Return the largest number of bytes that a body of this kind may have."""
+    if size == "upload":
+        return settings.max_upload_bytes
+    return settings.max_body_bytes if size == "rows" else min(_SMALL_BYTES, settings.max_body_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedBody:
+    """A dependency that admits a body by its media type, and sets the limit of its size."""
+
+    media_type: str
+    size: BodySize = "small"
+    is_typed: bool = True
+    """Whether the request must state the media type."""
+
+    async def __call__(self, request: Request) -> None:
+        """Admit the body (`UnsupportedMediaType`)."""
+        request.scope["state"][BODY_LIMIT] = body_limit(self.size, request.app.state.runtime.settings)
+        given = request.headers.get("Content-Type", "")
+        if (self.is_typed or given) and given.partition(";")[0].strip().lower() != self.media_type:
+            raise UnsupportedMediaType(f"Content-Type is {given!r}, expected {self.media_type!r}")

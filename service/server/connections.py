@@ -1,0 +1,164 @@
+"""The open connections of a server: how many there may be, and how long each may wait for its client.
+
+uvicorn limits neither. A client that opens connections and sends nothing, half a header or nothing more of a body
+would hold them for ever, and the event loop answers a lack of file descriptors with 2,048 log entries per second.
+"""
+
+import asyncio
+import math
+import resource
+import socket
+from collections.abc import Callable, Collection
+from typing import Literal
+
+from service.server.protocol import HalfCloseProtocol
+from service.settings import Settings
+from service.telemetry.logging import RateLimitedLog
+
+Phase = Literal["request", "idle", "sending", "body", "answering"]
+"""What a connection waits for: a request's header, the next request, the client to read the answer, the request's body,
+or this server."""
+_DESCRIPTORS = 0.75
+"""Share of the descriptor limit that connections may use; files, databases and uploads need the rest."""
+_BURST = 64
+"""Connections accepted before other events have their turn."""
+_CLOSED_AT_ONCE = 8
+_PAUSE_S = 0.05
+"""Until the next attempt to accept, where none is possible now."""
+
+
+def connection_limit(settings: Settings) -> int:
+    """Return how many connections this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return settings.max_connections
+    return max(1, min(settings.max_connections, int(soft * _DESCRIPTORS)))
+
+
+class Connections:
+    """Accepts connections up to the limit, and closes those that wait for their client too long.
+
+    At the limit a new connection takes the place of the one that has waited longest for its client: first those
+    without a request, then those that send a body or read an answer. A connection whose request is being answered is
+    never closed; if all are, new ones stay in the kernel's queue.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        opened: Collection[asyncio.Protocol],
+        connect: Callable[[], HalfCloseProtocol],
+    ) -> None:
+        """Take uvicorn's set of open connections, and the function that makes a connection's protocol."""
+        self.limit = connection_limit(settings)
+        self._opened, self._connect = opened, connect
+        self._timeouts: dict[Phase, float] = {
+            "request": settings.header_timeout_s,
+            "idle": settings.idle_timeout_s,
+            "sending": settings.answer_timeout_s,
+        }
+        self._seen: dict[HalfCloseProtocol, tuple[object, float]] = {}
+        self._opening: set[asyncio.Task[object]] = set()
+        self._is_stopped = False
+        self._log = RateLimitedLog()
+
+    @property
+    def free(self) -> int:
+        """Number of connections that can be accepted now."""
+        return max(0, self.limit - len(self._opened) - len(self._opening))
+
+    def listen(self, listener: socket.socket) -> None:
+        """Accept connections from a listening socket."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener.fileno())
+        loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def stop(self) -> None:
+        """Accept no more."""
+        self._is_stopped = True
+
+    def check(self, now: float) -> None:
+        """Close the connections whose client has not done its part in time; called at an interval."""
+        seen = {}
+        for connection in self._of_clients():
+            phase = phase_of(connection)
+            key, since = (phase, connection.cycle), now
+            if connection in self._seen and self._seen[connection][0] == key:
+                since = self._seen[connection][1]
+            seen[connection] = (key, since)
+            if now - since > self._timeouts.get(phase, math.inf):
+                _expire(connection, phase)
+        self._seen = seen
+
+    def _of_clients(self) -> list[HalfCloseProtocol]:
+        return [each for each in self._opened if isinstance(each, HalfCloseProtocol)]
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(_BURST):
+            if self.free == 0:
+                if not self._make_room():
+                    self._pause(listener)
+                return  # a closed connection gives its descriptor back in the event loop's next turn
+            try:
+                accepted, _ = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as exc:
+                self._log.warning("accept_failed", reason=exc.strerror, connections=len(self._opened))
+                self._make_room()
+                self._pause(listener)
+                return
+            accepted.setblocking(False)
+            self.open(accepted)
+
+    def open(self, accepted: socket.socket) -> None:
+        """Serve an accepted connection."""
+        loop = asyncio.get_running_loop()
+        task: asyncio.Task[object] = loop.create_task(loop.connect_accepted_socket(self._connect, accepted))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    def _make_room(self) -> bool:
+        """Close the connections that have waited longest for their client; return whether there were any."""
+        waiting = [each for each in self._of_clients() if phase_of(each) != "answering"]
+        waiting.sort(key=lambda each: (phase_of(each) in ("sending", "body"), self._waits_since(each)))
+        for connection in waiting[:_CLOSED_AT_ONCE]:
+            connection.transport.abort()
+        if waiting:
+            self._log.warning("connections_full", limit=self.limit, action="closed those that waited for their client")
+        else:
+            self._log.warning("connections_full", limit=self.limit, action="accepting no more for now")
+        return bool(waiting)
+
+    def _waits_since(self, connection: HalfCloseProtocol) -> float:
+        return self._seen[connection][1] if connection in self._seen else connection.opened_at
+
+    def _pause(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener.fileno())
+        loop.call_later(_PAUSE_S, self._resume, listener)
+
+    def _resume(self, listener: socket.socket) -> None:
+        if not self._is_stopped:
+            self.listen(listener)
+
+
+def phase_of(connection: HalfCloseProtocol) -> Phase:
+    """Return what a connection waits for."""
+    cycle = connection.cycle
+    if cycle is None or cycle.response_complete:
+        if connection.transport.get_write_buffer_size():
+            return "sending"
+        return "request" if cycle is None or connection.conn.trailing_data[0] else "idle"
+    if connection.flow.write_paused:
+        return "sending"
+    return "body" if cycle.more_body else "answering"
+
+
+def _expire(connection: HalfCloseProtocol, phase: Phase) -> None:
+    if phase == "sending":
+        connection.transport.abort()  # to close it would wait for the client to read the rest
+    elif phase == "request" and connection.conn.trailing_data[0]:
+        connection.refuse(408, "The request's header did not arrive in time.")
+    else:
+        connection.transport.close()

@@ -6,7 +6,7 @@ MAX_CHARS = 200
 _MAX_DETAIL_CHARS = 1_000
 _LONG_QUOTED = re.compile(r"""(['"])((?:\\.|(?!\1)[^\\]){201,}?)(?:\1|$)""", re.DOTALL)
 """A text as `repr` writes it."""
-_LONG_WORD = re.compile(rf"\S{{{MAX_CHARS + 1},}}")
+_LONG_WORD = re.compile(rf"[^\s'\"]{{{MAX_CHARS + 1},}}")
 
 
 def printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a route expects of a request's body, all of it known before the first byte is read: media type and size."""
+"""Media type and size of the body that a route expects, checked before the first byte is read."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -7,7 +7,7 @@ is derived from its own parameters, so that a new route needs nothing for it.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -64,7 +64,7 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler, which admits the request first, and reads bodies by `StrictRequest`."""
         handle = super().get_route_handler()
-        checks = [principal_of] if self.needs_key else []
+        checks: list[Callable[[Request], Awaitable[object]]] = [principal_of] if self.needs_key else []
         checks += [each.dependency for each in _roles_of(self.endpoint)]
         checks += [each.dependency for each in self.dependencies if isinstance(each.dependency, ExpectedBody)]
 

@@ -16,8 +16,8 @@ from service.settings import Settings
 from service.telemetry.logging import RateLimitedLog
 
 Phase = Literal["request", "idle", "sending", "body", "answering"]
-"""What a connection waits for: a request's header, the next request, the client to read the answer, the request's body,
-or this server."""
+"""The event that a connection waits for: a request's header, the next request, the client to read the answer, the body,
+or this server's answer."""
 _DESCRIPTORS = 0.75
 """Share of the descriptor limit that connections may use; files, databases and uploads need the rest."""
 _BURST = 64
@@ -79,7 +79,7 @@ class Connections:
 
     def check(self, now: float) -> None:
         """Close the connections whose client has not done its part in time; called at an interval."""
-        seen = {}
+        seen: dict[HalfCloseProtocol, tuple[object, float]] = {}
         for connection in self._of_clients():
             phase = phase_of(connection)
             key, since = (phase, connection.cycle), now

@@ -28,7 +28,7 @@ class Refusal:
 
 @dataclass(slots=True)
 class _Refused:
-    """What one tenant was refused since the last entry."""
+    """Refusals of one tenant since the last entry."""
 
     last: Refusal
     codes: Counter[str] = field(default_factory=Counter)

@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host names that a server without keys accepts in addition to localhost and loopback addresses."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
-    """Addresses or networks of proxies whose `X-Forwarded-For` names the client; from other clients the header is ignored."""
+    """Addresses or networks of proxies whose `X-Forwarded-For` names the client; others' is ignored."""
     max_connections: Annotated[int, Field(ge=1)] = 1_000
     """Open connections of a process, and at most three quarters of its descriptor limit (`ulimit -n`)."""
     header_timeout_s: Annotated[float, Field(gt=0)] = 10.0

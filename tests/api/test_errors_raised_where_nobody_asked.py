@@ -109,7 +109,7 @@ def server(tiny_t5, tmp_path_factory, cache_dir, tiny: Backbone) -> Iterator[Run
 def keys(server: RunningServer) -> dict[str, str]:
     keyring = Keyring(server)
     keyring.tenant("acme")
-    return {"nobody": "", "tenant": keyring.key("acme", "publish"), "admin": ADMIN_KEY}
+    return {"nobody": "", "tenant": keyring.key("acme", "admin"), "operator": ADMIN_KEY}
 
 
 class Prober:
@@ -169,7 +169,7 @@ def members(operation: dict[str, object]) -> list[str]:
     return list(operation["components"].get(name, {}).get("properties", {}))  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("identity", ["nobody", "tenant", "admin"])
+@pytest.mark.parametrize("identity", ["nobody", "tenant", "operator"])
 @pytest.mark.slow
 def test_nothing_that_a_caller_sends_makes_a_route_fail(
     server: RunningServer, keys: dict[str, str], identity: str
@@ -202,7 +202,7 @@ def test_nothing_that_a_caller_sends_makes_a_route_fail(
     assert prober.count > 1_000
 
 
-@pytest.mark.parametrize("identity", ["nobody", "tenant", "admin"])
+@pytest.mark.parametrize("identity", ["nobody", "tenant", "operator"])
 @pytest.mark.slow
 def test_every_path_answers_every_method(server: RunningServer, keys: dict[str, str], identity: str) -> None:
     prober = Prober(server, keys[identity])

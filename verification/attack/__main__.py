@@ -1,7 +1,7 @@
 """Attack a real server as a hostile tenant, as a tenant's administrator and as a client without a key.
 
     python -m verification.attack                          # every attack, four servers, embedded backbone
-    python -m verification.attack --store sqlite --workers 1 --only links --only "wide trie"
+    python -m verification.attack --workers 1 --only links --only "wide trie"
     python -m verification.attack --list                   # what each attack does, and what would be a success
 
 For each combination of a store (SQLite, Redis) and a number of workers, the program starts `superpos serve` with keys
@@ -36,6 +36,7 @@ from verification.attack.adapters import Maker
 from verification.attack.arena import TASK, Arena
 from verification.attack.attack import Attack
 from verification.attack.attacks import ATTACKS
+from verification.attack.attacks.connections import ACCOUNTS_AGE_S
 from verification.attack.campaign import Campaign, Measure, Outcome
 from verification.attack.neighbour import neighbour
 from verification.attack.report import Combination, attack_table, outcome_table, print_evidence, record, summary
@@ -43,8 +44,8 @@ from verification.attack.target import Store, served
 
 NEIGHBOURS_RATE = 10.0
 """Requests per second of the victim."""
-SETTINGS = {"SUPERPOS_RESULT_CACHE_BYTES": str(4 << 20)}
-"""Settings of the server that differ from the defaults: what is off by default is attacked too."""
+SETTINGS = {"SUPERPOS_RESULT_CACHE_BYTES": str(4 << 20), "SUPERPOS_ACCOUNTS_MAX_AGE_S": f"{ACCOUNTS_AGE_S:g}"}
+"""Settings of the server that differ from the defaults: what is off is attacked too, and limits of time are short."""
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
 console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)

@@ -8,9 +8,9 @@ from typing import Literal
 from verification.attack.arena import Arena
 
 Identity = Literal["nobody", "tenant", "admin"]
-"""Who attacks: a client without a key, a tenant's `classify` or `publish` key, or a tenant's `admin` key."""
+"""The attacker: a client without a key, a tenant's `classify` or `publish` key, or a tenant's `admin` key."""
 Evidence = str | None
-"""What shows that an attack succeeded; None if it did not."""
+"""Proof that an attack succeeded; None if it did not."""
 
 
 class Fault(Enum):
@@ -21,13 +21,13 @@ class Fault(Enum):
     CONNECTIONS = "no budget for connections"
     ROLES = "a role that is root everywhere"
     TOMBSTONES = "deletion without a tombstone"
-    ERRORS = "errors raised where nobody asked"
+    ERRORS = "errors that no caller asked for"
     COST = "cost not charged where it arises"
     LINKS = "links followed"
-    CACHE = "a cache that tells"
+    CACHE = "a cache that reveals"
     ROUTES = "limits by the look of a path"
     PERMISSIONS = "permissions hoped for"
-    TRACES = "nobody can be traced"
+    TRACES = "callers that cannot be traced"
     TEXT = "text that acts"
     GROWTH = "growth outside quotas"
     SEARCH = "work that is not bounded where it is charged"
@@ -47,7 +47,7 @@ class Attack:
     identity: Identity
     does: str
     succeeds: str
-    """What counts as a success, besides what is watched during every attack."""
+    """The attack's own criterion of success, besides what is watched during every attack."""
     run: Callable[[Arena], Evidence]
     """Attacks once and returns the evidence of a success."""
     repeats: bool = True

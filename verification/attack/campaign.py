@@ -34,7 +34,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an attack."""
+    """Outcome of an attack."""
 
     attack: Attack
     result: Result

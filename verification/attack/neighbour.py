@@ -1,7 +1,7 @@
 """The neighbour: a victim tenant's light, steady traffic in a process of its own, and its waiting times.
 
 Requests are sent at fixed times, whether or not earlier ones were answered, and a request waits from the time at which
-it was due. A server that stands still is therefore seen by every request of that time.
+it was due. A server that stalls is therefore seen by every request of that time.
 """
 
 import asyncio
@@ -61,27 +61,18 @@ def p99_s(samples: list[Sample]) -> float:
 @contextmanager
 def neighbour(url: str, ref: str, key: str, *, rate: float) -> Iterator[Neighbour]:
     """Run the neighbour during the block."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", __name__, url, ref, str(rate)],
-        env={**os.environ, KEY: key},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
     found = Neighbour(rate)
-
-    def read() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            found.samples.append(Sample(*json.loads(line)))
-
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    try:
-        yield found
-    finally:
-        process.terminate()
-        process.wait(10)
-        reader.join(10)
+    command = [sys.executable, "-m", __name__, url, ref, str(rate)]
+    with subprocess.Popen(command, env={**os.environ, KEY: key}, stdout=subprocess.PIPE, text=True) as process:
+        lines = process.stdout
+        assert lines is not None
+        reader = threading.Thread(target=lambda: found.samples.extend(Sample(*json.loads(line)) for line in lines))
+        reader.start()
+        try:
+            yield found
+        finally:
+            process.terminate()
+            reader.join(10)
 
 
 async def _ask_steadily(url: str, ref: str, rate: float, key: str) -> None:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Log:
-    """What a server has written: its size, and its last lines."""
+    """A server's output: its size and its last lines."""
 
     size_bytes: int = 0
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=20_000))

@@ -145,7 +145,7 @@ def never_read(arena: Arena) -> Evidence:
             connection.sendall(request * 3_000)
         time.sleep(1)
         grown = arena.target.resident_bytes - before
-    return f"3,000 responses that nobody reads cost {grown >> 20} MB" if grown > 100 << 20 else None
+    return f"3,000 unread responses cost {grown >> 20} MB" if grown > 100 << 20 else None
 
 
 def tiny_chunks(arena: Arena) -> Evidence:
@@ -232,11 +232,11 @@ ATTACKS = (
         f"one is still open after {CLOSED_WITHIN_S:g} s", kept_for_ever, repeats=False, is_long=True,
     ),
     Attack(
-        "slow head", Fault.CONNECTIONS, "nobody", "sends a header line a second",
+        "slow head", Fault.CONNECTIONS, "nobody", "sends one header line per second",
         f"it is still served after {CLOSED_WITHIN_S:g} s", slow_head, repeats=False, is_long=True,
     ),
     Attack(
-        "slow body", Fault.CONNECTIONS, "tenant", "sends a byte of its body a second",
+        "slow body", Fault.CONNECTIONS, "tenant", "sends one byte of its body per second",
         f"it is still served after {2 * CLOSED_WITHIN_S:g} s", slow_body, repeats=False, is_long=True,
     ),
     Attack(
@@ -244,7 +244,7 @@ ATTACKS = (
         "it is answered, or costs 64 MB", endless_head,
     ),
     Attack(
-        "responses that nobody reads", Fault.CONNECTIONS, "nobody",
+        "unread responses", Fault.CONNECTIONS, "nobody",
         "sends 3,000 requests in one connection and reads no response", "they cost 100 MB", never_read,
     ),
     Attack(

@@ -128,7 +128,7 @@ def foreign_names(arena: Arena) -> Evidence:
             found.status != missing.status
             or found.text.replace(task, nothing).partition("request_id")[0] != (missing.text.partition("request_id")[0])
         ):
-            return f"{path} tells a foreign task from none: {found} and {missing}"
+            return f"{path} differs between a foreign task and a missing one: {found} and {missing}"
     conditional = arena.publisher.get(f"/tasks/{task}/versions/1", headers={"If-None-Match": "*"})
     return None if conditional.status == 404 else f"a conditional read: {conditional}"
 
@@ -137,7 +137,7 @@ SECRET = b"a secret of the machine\n"
 
 
 def _downloaded(arena: Arena) -> tuple[Path, Path]:
-    """Return a valid adapter's folder, as somebody could offer it, and a file that is none of its own."""
+    """Return a valid adapter's folder, as a stranger could offer it, and a file outside of it."""
     number = arena.number()
     secret = arena.scratch / f"secret-{number}"
     secret.write_bytes(SECRET)
@@ -180,7 +180,7 @@ def linked_folder(arena: Arena) -> Evidence:
 
 
 def pipe_and_device(arena: Arena) -> Evidence:
-    """Offer a folder whose card is a pipe that nobody writes to, or an endless device."""
+    """Offer a folder whose card is a pipe without a writer, or an endless device."""
     for make in (os.mkfifo, lambda path: Path(path).symlink_to("/dev/zero")):
         folder, _ = _downloaded(arena)
         (folder / CARD).unlink()
@@ -194,7 +194,8 @@ def pipe_and_device(arena: Arena) -> Evidence:
 def linked_archive(arena: Arena) -> Evidence:
     """Offer a backup folder in which a file of a version is a link."""
     number = arena.number()
-    source, backup, copied = (arena.scratch / f"{name}-{number}" for name in ("from.sqlite", "backup", "to.sqlite"))
+    source, copied = (arena.scratch / f"{name}-{number}.sqlite" for name in ("from", "to"))
+    backup = arena.scratch / f"backup-{number}"
     folder, secret = _downloaded(arena)
     arena.cli("push", str(folder), "linked", "--to", str(source))
     arena.cli("registry", "copy", str(source), str(backup))

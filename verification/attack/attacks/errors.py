@@ -87,7 +87,7 @@ def _status(arena: Arena, line: str, key: str = "", header: str = "") -> Evidenc
 
 
 def not_http(arena: Arena) -> Evidence:
-    """Send bytes that are no HTTP/1.1."""
+    """Send bytes that are not HTTP/1.1."""
     tls = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(512)
     others = (
         tls,

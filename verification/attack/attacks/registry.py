@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from adapters.storage.redis import connect
-from verification.attack.arena import MALLORY, TASK, Arena, Party, settle, wait_for
+from verification.attack.arena import MALLORY, TASK, Arena, Party, wait_for
 from verification.attack.attack import Attack, Evidence, Fault
 
 MAX_ENTRIES = 1_000
@@ -17,7 +18,7 @@ MAX_ENTRIES = 1_000
 
 
 def _task(arena: Arena, versions: int) -> str:
-    """Publish a new task with so many versions, production at the first."""
+    """Publish a new task of `versions` versions; production is the first."""
     task = f"rollout-{arena.number()}"
     for number in range(versions):
         aliases = None if number == 0 else [""]
@@ -112,10 +113,12 @@ def promote_and_traffic(arena: Arena) -> Evidence:
         statuses = _together(
             lambda task=task: arena.publisher.post(f"/tasks/{task}/promote", {"version": 2, "force": True}).status,
             lambda task=task: (
-                _other(arena).send("PUT", f"/tasks/{task}/traffic", json={"canary": 3, "percent": 20}).status
+                arena.publisher.elsewhere()
+                .send("PUT", f"/tasks/{task}/traffic", json={"canary": 3, "percent": 20})
+                .status
             ),
         )
-        settle()
+        time.sleep(arena.publisher.settles_s)
         traffic = arena.publisher.get(f"/tasks/{task}/traffic").json()
         if statuses == [200, 200] and traffic.get("canary") != 3:
             return f"traffic was set (200) and is lost after a promotion: {traffic}"
@@ -133,9 +136,10 @@ def rollbacks_together(arena: Arena) -> Evidence:
             arena.publisher.send("PUT", f"/tasks/{task}/aliases/production", json={"version": version})
         arena.publisher.send("PUT", f"/tasks/{task}/traffic", json={"canary": 1, "percent": 10})
         statuses = _together(
-            partial(_roll_back, arena.publisher, task, expected=3), partial(_roll_back, _other(arena), task, expected=3)
+            partial(_roll_back, arena.publisher, task, expected=3),
+            partial(_roll_back, arena.publisher.elsewhere(), task, expected=3),
         )
-        settle()
+        time.sleep(arena.publisher.settles_s)
         production = arena.publisher.get(f"/tasks/{task}/aliases/production").json()["version"]
         if production != 2 or any(status >= 500 for status in statuses):
             return f"two rollbacks {statuses} leave production at version {production}, expected 2"
@@ -154,11 +158,11 @@ def alias_races(arena: Arena) -> Evidence:
     task = _task(arena, 3)
     for _ in range(8):
         arena.publisher.send("PUT", f"/tasks/{task}/aliases/x", json={"version": 1})
-        settle()
+        time.sleep(arena.publisher.settles_s)
         tag = {"If-Match": arena.publisher.get(f"/tasks/{task}/aliases/x").headers["ETag"]}
         statuses = _together(
             partial(_move, arena.publisher, task, version=2, tag=tag),
-            partial(_move, _other(arena), task, version=3, tag=tag),
+            partial(_move, arena.publisher.elsewhere(), task, version=3, tag=tag),
         )
         if sorted(statuses) != [200, 412]:
             return f"two moves under one tag: {statuses}"
@@ -180,11 +184,6 @@ def quota_races(arena: Arena) -> Evidence:
     stored = len(publisher.get(f"/tasks/{TASK}").json()["versions"])
     # one upload per server process may pass at the same time, as operations.md says
     return f"{stored} versions of 2 allowed: {statuses}" if stored > 2 + len(arena.target.processes) else None
-
-
-def _other(arena: Arena) -> Party:
-    """Return the same key on another connection, which another worker may serve."""
-    return Party(arena.target.url, MALLORY, arena.publisher.key)
 
 
 def _together(*calls: Callable[[], int]) -> list[int]:
@@ -214,7 +213,7 @@ def _follows(arena: Arena) -> Evidence:
         return f"an upload afterwards: {made}"
 
     def served() -> bool:
-        return all(_other(arena).classify(task, "x").status == 200 for _ in range(8))
+        return all(arena.publisher.elsewhere().classify(task, "x").status == 200 for _ in range(8))
 
     return None if wait_for(served, within_s=15) else "what is published afterwards is not served by every process"
 
@@ -263,7 +262,7 @@ def unknown_kind(arena: Arena) -> Evidence:
 
 
 def outage(arena: Arena) -> Evidence:
-    """Stop Redis for some seconds: every loop must go on afterwards."""
+    """Stop Redis for some seconds: every loop must continue afterwards."""
     assert arena.target.redis is not None
     arena.target.redis.stop()
     wait_for(lambda: False, within_s=3)
@@ -273,12 +272,8 @@ def outage(arena: Arena) -> Evidence:
         return "the registry is not read 30 s after its return"
     revoked = arena.new_key(MALLORY, "classify")
     arena.operator.send("DELETE", f"/admin/tenants/{MALLORY}/keys/{revoked.key_id}")
-    refused = wait_for(lambda: all(_again(revoked) == 401 for _ in range(6)), within_s=10)
+    refused = wait_for(lambda: all(revoked.elsewhere().get("/tasks").status == 401 for _ in range(6)), within_s=10)
     return _follows(arena) if refused else "a key that is revoked after an outage is accepted"
-
-
-def _again(party: Party) -> int:
-    return Party(party.url, party.tenant, party.key).get("/tasks").status
 
 
 ATTACKS = (

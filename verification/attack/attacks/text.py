@@ -20,7 +20,6 @@ ODD_TEXTS = (
     "\u202egnirts",
     "a\u2028b",
     "\x00",
-    "zero\u200bwidth",
     "\u2066x",
 )
 TENSOR = {"shape": [1], "datatype": "BYTES", "data": ["x"]}
@@ -167,7 +166,7 @@ def _places(arena: Arena, place: str) -> Evidence:
     )
     for answer in answers:
         if place in answer.text or str(arena.target.folder) in answer.text:
-            return f"a place is told to the caller: {answer}"
+            return f"a place is named to the caller: {answer}"
     return None
 
 

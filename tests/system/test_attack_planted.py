@@ -1,0 +1,152 @@
+"""The judges of the attacks can fail: a fault of each kind is planted in a server, and they must report it."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from support.server import running_servers
+from support.tenancy import ADMIN_KEY
+
+import service.tenancy.accounts
+from adapters import Ref, strict_json
+from adapters.registry.sqlite import SqliteRegistry
+from backbone import Backbone
+from service.api import problems
+from service.inference.result_cache import CacheKey
+from service.tenancy.accounts import Accounts
+from service.tenancy.principal import Principal
+from verification.attack.adapters import Maker
+from verification.attack.arena import TASK, Arena
+from verification.attack.attack import Attack, Fault
+from verification.attack.attacks import ATTACKS
+from verification.attack.campaign import Campaign, Measure
+from verification.attack.neighbour import neighbour
+from verification.attack.target import Log, Target
+
+Patch = pytest.MonkeyPatch
+NAMED = {attack.name: attack for attack in ATTACKS}
+
+
+@pytest.fixture(scope="module")
+def arena(tiny_t5: Path, tiny: Backbone, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    folder, scratch = (tmp_path_factory.mktemp(name) for name in ("attacked", "scratch"))
+    with running_servers(tiny_t5, folder, cache_dir) as start:
+        server = start(require_keys=True, admin_key=ADMIN_KEY, bundled=False, result_cache_bytes=1 << 20)
+        target = Target(server.url, ADMIN_KEY, str(server.settings.registry), folder, Log(), [psutil.Process()])
+        yield Arena.prepare(target, Maker.of(tiny), scratch)
+
+
+def plant_a_shared_cache(patch: Patch) -> None:
+    """Leave the tenant out of the key of the result cache."""
+    of = CacheKey.of
+    patch.setattr(CacheKey, "of", lambda tenant, digest, text, **more: of("", digest, text, **more))
+
+
+def plant_files_by_digest(patch: Patch) -> None:
+    """Return the files of any version of the same digest."""
+
+    def by_digest(self: SqliteRegistry, tenant: str, task: str, version: int) -> dict[str, bytes]:
+        return self.get(self.resolve(tenant, Ref(task, version=version)).digest)
+
+    patch.setattr(SqliteRegistry, "files", by_digest)
+
+
+def plant_roots(patch: Patch) -> None:
+    """Let every administrator manage every tenant."""
+    patch.setattr(Principal, "manages", lambda self, tenant: True)
+
+
+def plant_missing_roles(patch: Patch) -> None:
+    """Forget to check roles."""
+    patch.setattr(Principal, "require", lambda self, role: None)
+
+
+def plant_endless_errors(patch: Patch) -> None:
+    """Look at every wrong item, and report each."""
+    patch.setattr(strict_json, "check_size", lambda value, **_: None)
+    patch.setattr(problems, "_MAX_ERRORS", 1 << 20)
+
+
+def plant_a_bug(patch: Patch) -> None:
+    """Divide by zero where a ref is read."""
+    patch.setattr(Ref, "parse", lambda text: 1 / 0)
+
+
+def plant_escapes(patch: Patch) -> None:
+    """Accept notes of any characters."""
+    patch.setattr(service.tenancy.accounts, "is_printable", lambda text, **_: True)
+
+
+def plant_keys_that_stay(patch: Patch) -> None:
+    """Acknowledge a revocation without doing it."""
+    patch.setattr(Accounts, "revoke_key", lambda self, *_, **__: None)
+
+
+def plant_blind_writes(patch: Patch) -> None:
+    """Move aliases whatever they point at."""
+    move = SqliteRegistry.set_alias
+    patch.setattr(
+        SqliteRegistry, "set_alias", lambda self, *names, **more: move(self, *names, **{**more, "expected": None})
+    )
+
+
+@pytest.mark.parametrize(
+    ("plant", "attack", "complaint"),
+    [
+        (plant_a_shared_cache, "cached answers", "the victim has asked"),
+        (plant_files_by_digest, "replaced files", "is not what was uploaded"),
+        (plant_roots, "keys of other tenants", "/admin/tenants/victim/keys: 201"),
+        (plant_missing_roles, "every route", "with a classify key"),
+        (plant_endless_errors, "gzipped wrong items", "the refusal"),
+        (plant_a_bug, "odd paths", "500"),
+        (plant_escapes, "notes that act", "was accepted"),
+        (plant_keys_that_stay, "a revoked key rotated", "a revoked key was rotated"),
+        (plant_blind_writes, "two moves", "[200, 200]"),
+    ],
+    ids=lambda value: value.__name__.removeprefix("plant_") if callable(value) else "",
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.usefixtures("one_thread")
+def test_a_planted_fault_is_reported_as_a_success_of_its_attack(
+    plant: Callable[[Patch], None], attack: str, complaint: str, arena: Arena, monkeypatch: Patch
+) -> None:
+    campaign = Campaign(arena)
+    assert [each.result for each in campaign.run([NAMED[attack]])] == ["held"]
+    plant(monkeypatch)
+    [outcome] = campaign.run([NAMED[attack]])
+    assert outcome.result == "succeeded"
+    assert complaint in outcome.evidence
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_neighbour_that_waits_is_reported(arena: Arena, monkeypatch: Patch) -> None:
+    check = strict_json.check_size
+
+    def stand_still(value: object, **limits: int) -> None:
+        if isinstance(value, dict) and "unknown" in value:
+            time.sleep(0.5)
+        check(value, **limits)
+
+    stalls = Attack(
+        "a stall", Fault.VALIDATION, "tenant", "", "",
+        lambda arena: arena.tenant.post(f"/classify/{TASK}", {"inputs": "x", "unknown": 1}) and None,
+    )  # fmt: skip
+    with neighbour(arena.target.url, TASK, arena.victim.key, rate=20) as beside:
+        campaign = Campaign(arena, beside, Measure(samples=10, limit=20))
+        assert [each.result for each in campaign.run([stalls])] == ["held"]
+        monkeypatch.setattr(strict_json, "check_size", stand_still)
+        [outcome] = campaign.run([stalls])
+    assert outcome.result == "succeeded"
+    assert "the neighbour waits" in outcome.evidence
+    assert outcome.ratio is not None
+    assert outcome.ratio > 20
+
+
+def test_an_attack_that_cannot_be_judged_does_not_pass(arena: Arena) -> None:
+    def fails(_: Arena) -> None:
+        raise KeyError("predictions")
+
+    [outcome] = Campaign(arena).run([Attack("x", Fault.CACHE, "tenant", "", "", fails)])
+    assert (outcome.result, outcome.evidence) == ("not judged", "KeyError: 'predictions'")

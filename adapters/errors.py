@@ -9,6 +9,7 @@ AdapterError
 └── RegistryError
     ├── NotFound          no such tenant's task, version, alias or digest
     ├── Conflict          the registry is not in the state that the request expects
+    ├── LimitReached      a count that would exceed a limit of the registry
     ├── PromotionRefused  a version whose metrics are worse than production's, or missing
     └── RegistryUnavailable   the store cannot be read or written
         ├── RegistryReadOnly  it can be read, and the write had no effect
@@ -64,6 +65,10 @@ class NotFound(RegistryError):
 
 class Conflict(RegistryError):
     """The change contradicts the state of the registry, or the state that the caller expected."""
+
+
+class LimitReached(RegistryError):
+    """A task would have too many aliases, or a tenant too many names of tasks."""
 
 
 class PromotionRefused(RegistryError):

@@ -12,6 +12,7 @@ import torch
 
 from adapters import Resolution
 from adapters.registry.opening import open_registry
+from adapters.registry.protocol import RegistryLimits
 from adapters.storage.opening import Storage, open_storage
 from adapters.storage.sqlite import SqliteFile
 from backbone import Backbone, load
@@ -70,6 +71,7 @@ class Runtime:
             stack.push_async_callback(self.monitoring.shadow.stop)
             stack.push_async_callback(self.registry.prefetch.stop)
             await _start(stack, self.registry.sync)
+            await _start(stack, self.releases.log_trimmer)
             stack.push_async_callback(self.tenancy.quotas.close)
             await _start(stack, self.tenancy.account_cache)
             await _start(stack, self.tenancy.refusals)
@@ -110,7 +112,8 @@ def build_runtime(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     storage = open_storage(settings.registry, wait_s=settings.registry_wait_s)
-    store = open_registry(storage)
+    limits = RegistryLimits(aliases_per_task=settings.max_aliases_per_task, task_names=settings.max_task_names)
+    store = open_registry(storage, limits)
     if isinstance(storage, SqliteFile) and storage.write_fault is not None:
         _log.warning("registry_read_only", reason=storage.write_fault)
     if isinstance(storage, SqliteFile) and storage.open_to_others:
@@ -173,5 +176,5 @@ def build_runtime(
         inference=inference,
         monitoring=monitoring,
         classifier=classifier,
-        releases=build_releases(registry, classifier, tenancy.account_cache),
+        releases=build_releases(settings, registry, classifier, tenancy.account_cache),
     )

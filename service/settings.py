@@ -138,6 +138,12 @@ class Settings(BaseSettings):
     max_timeout_ms: Annotated[int, Field(ge=1)] = 120_000
     prompt_table_bytes: Annotated[int, Field(ge=1 << 20)] = 256 << 20
     """Device memory for prompts; beyond it the least recently used are evicted."""
+    max_aliases_per_task: Annotated[int, Field(ge=1)] = 100
+    max_aliases_per_tenant: Annotated[int, Field(ge=1)] = 50_000
+    max_task_names: Annotated[int, Field(ge=1)] = 50_000
+    """Names of a tenant's tasks, deleted ones included, whose version numbers stay reserved."""
+    max_log_entries: Annotated[int, Field(ge=1)] = 10_000
+    """Entries of a tenant in the change log that are kept as its history, next to those that the state needs."""
     max_loaded_adapters: Annotated[int, Field(ge=1)] = 20_000
     result_cache_bytes: Annotated[int, Field(ge=0)] = 0
     """Host memory of the result cache; 0 computes every row."""

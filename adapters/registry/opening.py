@@ -4,6 +4,7 @@ from pathlib import Path
 
 from adapters.registry.archive import Archive
 from adapters.registry.folder_archive import FolderArchive
+from adapters.registry.protocol import DEFAULT_LIMITS, RegistryLimits
 from adapters.registry.redis import RedisRegistry
 from adapters.registry.sqlite import SqliteRegistry
 from adapters.storage.opening import Storage, is_redis, local_path, open_storage
@@ -12,7 +13,9 @@ from adapters.storage.redis import RedisStore
 SQLITE_SUFFIXES = (".sqlite", ".sqlite3", ".db")
 
 
-def open_registry(storage: Storage | str | Path) -> SqliteRegistry | RedisRegistry:
+def open_registry(
+    storage: Storage | str | Path, limits: RegistryLimits = DEFAULT_LIMITS
+) -> SqliteRegistry | RedisRegistry:
     """Open the registry in a storage, or at the location of one that nothing else uses.
 
     Raises:
@@ -20,7 +23,9 @@ def open_registry(storage: Storage | str | Path) -> SqliteRegistry | RedisRegist
     """
     if isinstance(storage, str | Path):
         storage = open_storage(storage)
-    return RedisRegistry(storage) if isinstance(storage, RedisStore) else SqliteRegistry(storage)
+    if isinstance(storage, RedisStore):
+        return RedisRegistry(storage, limits)
+    return SqliteRegistry(storage, limits)
 
 
 def open_archive(location: str) -> Archive:

@@ -1,6 +1,6 @@
 """The contract of the registry: adapters by tenant and task, with versions, aliases and traffic.
 
-Every write is atomic and adds one `Change` to an ordered log, which servers poll and which is the audit trail.
+Every write is atomic and adds one `Change` or more to an ordered log, which servers poll and which is the audit trail.
 """
 
 import json
@@ -9,10 +9,10 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from adapters.errors import Conflict, InvalidTraffic, NotFound
+from adapters.errors import Conflict, InvalidTraffic, LimitReached, NotFound
 from adapters.names import Ref
 
-ChangeKind = Literal["published", "alias_set", "alias_deleted", "version_deleted", "traffic_set"]
+ChangeKind = Literal["published", "alias_set", "alias_deleted", "version_deleted", "traffic_set", "log_trimmed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,8 @@ class TaskInfo:
 class Change:
     """One entry of the log; positions increase.
 
-    For `traffic_set`, `version` is 0 and `digest` is empty.
+    For `traffic_set`, `version` is 0 and `digest` is empty. `log_trimmed` belongs to no tenant and task, and its
+    `version` is the position up to which entries are missing (`trimming.py`).
     """
 
     position: int
@@ -159,6 +160,33 @@ def _place(version: int) -> str:
     return "nothing" if version == ABSENT else f"version {version}"
 
 
+@dataclass(frozen=True, slots=True)
+class RegistryLimits:
+    """Counts that a store refuses to exceed. What exceeds them already can be moved and deleted."""
+
+    aliases_per_task: int = 100
+    task_names: int = 50_000
+    """Names of a tenant's tasks, also of those that have no version left: their numbers stay reserved."""
+
+    def check_aliases(self, task: str, count: int) -> None:
+        """Raise `LimitReached` if a task would have too many aliases."""
+        if count > self.aliases_per_task:
+            raise LimitReached(
+                f"task {task} would have {count} aliases, its limit is {self.aliases_per_task}; delete some first"
+            )
+
+    def check_names(self, tenant: str, count: int) -> None:
+        """Raise `LimitReached` if a tenant would have used too many names of tasks."""
+        if count > self.task_names:
+            raise LimitReached(
+                f"tenant {tenant!r} would have used {count} names of tasks, its limit is {self.task_names}, deleted "
+                "ones included; publish under a name that it used before"
+            )
+
+
+DEFAULT_LIMITS = RegistryLimits()
+
+
 class Registry(Protocol):
     """Adapters by tenant and task. Callable from any thread.
 
@@ -184,6 +212,7 @@ class Registry(Protocol):
         Raises:
             InvalidAdapter: the files fail a check
             InvalidName: a malformed tenant, task or alias
+            LimitReached: too many aliases of the task, or names of the tenant's tasks
         """
         ...
 
@@ -222,6 +251,7 @@ class Registry(Protocol):
         Raises:
             NotFound: no such task or version
             Conflict: the alias does not point at `expected`
+            LimitReached: the alias is new, and the task has as many as it may
         """
         ...
 
@@ -262,4 +292,11 @@ class Registry(Protocol):
 
     def changes(self, since: int = 0, *, limit: int | None = None) -> Sequence[Change]:
         """Return the log's entries after a position, oldest first: all, or the first `limit` (at least 1)."""
+        ...
+
+    def trim_log(self, *, keep: int) -> int:
+        """Remove entries that neither the present state nor the last `keep` of their tenant needs; return how many.
+
+        At most 20,000 at once. Those that are left replay to the same state.
+        """
         ...

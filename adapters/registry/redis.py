@@ -14,9 +14,11 @@ from adapters.names import PRODUCTION, Ref, check_alias, check_publication
 from adapters.registry import redis_scripts as scripts
 from adapters.registry.archive import TaskRecord, check_restored
 from adapters.registry.protocol import (
+    DEFAULT_LIMITS,
     NO_TRAFFIC,
     Change,
     Publication,
+    RegistryLimits,
     Resolution,
     TaskInfo,
     Traffic,
@@ -25,11 +27,11 @@ from adapters.registry.protocol import (
     check_traffic,
     read_traffic,
 )
-from adapters.registry.redis_records import at_field, change, entry, family, task_record, text, traffic_field
+from adapters.registry.redis_log import PAGE, RedisLog
+from adapters.registry.redis_records import at_field, entry, family, task_record, text, traffic_field
+from adapters.registry.trimming import plan_trim
 from adapters.storage.redis import RedisStore
 
-_PAGE = 500
-"""Tasks or log entries per command: about 100 KB of reply, some milliseconds of the server."""
 _DIGESTS_PER_TRIP = 250
 """Digests per pipeline."""
 
@@ -37,15 +39,15 @@ _DIGESTS_PER_TRIP = 250
 class RedisRegistry:
     """A `Registry` under one prefix of a server. Every write is one script; every read is one consistent state."""
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: RedisStore, limits: RegistryLimits = DEFAULT_LIMITS) -> None:
         """Register the scripts; nothing is sent yet."""
-        self._store = store
+        self._store, self._limits, self._log = store, limits, RedisLog(store)
         register = store.client.register_script
         self._publish, self._delete = register(scripts.PUBLISH), register(scripts.DELETE_VERSION)
         self._set_alias, self._delete_alias = register(scripts.SET_ALIAS), register(scripts.DELETE_ALIAS)
         self._set_traffic = register(scripts.SET_TRAFFIC)
         self._restore_version, self._restore_task = register(scripts.RESTORE_VERSION), register(scripts.RESTORE_TASK)
-        self._restore_log = register(scripts.RESTORE_LOG)
+        self._restore_log, self._trim_log = register(scripts.RESTORE_LOG), register(scripts.TRIM_LOG)
 
     def publish(
         self,
@@ -62,12 +64,16 @@ class RedisRegistry:
         content = content_id(files)
         named = list(dict.fromkeys(aliases or ()))
         for_new = [PRODUCTION] if aliases is None else named
+        limits = [str(self._limits.aliases_per_task), str(self._limits.task_names)]
+        arguments = [tenant, task, actor, digest, content, json.dumps(named), json.dumps(for_new), *limits]
         with self._store.reaching():
-            version, created = self._publish(
-                self._keys(tenant, task, digest, content),
-                [tenant, task, actor, digest, content, json.dumps(named), json.dumps(for_new), *_flat(files)],
-            )
-        return Publication(int(version), digest, created=bool(created))
+            first, second = self._publish(self._keys(tenant, task, digest, content), [*arguments, *_flat(files)])
+        match first:
+            case b"aliases":
+                self._limits.check_aliases(task, int(second))
+            case b"names":
+                self._limits.check_names(tenant, int(second))
+        return Publication(int(first), digest, created=bool(second))
 
     def get(self, digest: str) -> dict[str, bytes]:
         with self._store.reaching():
@@ -116,12 +122,15 @@ class RedisRegistry:
         end_canary: bool = False,
     ) -> None:
         check_alias(alias)
-        arguments = [tenant, task, actor, alias, version, "" if expected is None else expected, int(end_canary)]
+        arguments = [tenant, task, actor, alias, version, "" if expected is None else expected]
+        arguments += [int(end_canary), self._limits.aliases_per_task]
         match self._run(self._set_alias, self._keys(tenant, task), arguments):
             case ["missing"]:
                 raise NotFound(f"no {task}@{version}")
             case ["elsewhere", current]:
                 check_expected(f"{task}@{alias}", int(current), expected)
+            case ["aliases", count]:
+                self._limits.check_aliases(task, int(count))
 
     def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str, expected: int | None = None) -> None:
         arguments = [tenant, task, actor, alias, "" if expected is None else expected]
@@ -171,15 +180,17 @@ class RedisRegistry:
                 raise Conflict(f"the traffic of {task} needs version {version}, change that first")
 
     def changes(self, since: int = 0, *, limit: int | None = None) -> Sequence[Change]:
-        found: list[Change] = []
-        while True:
-            count = _PAGE if limit is None else min(_PAGE, limit - len(found))
-            with self._store.reaching():
-                page = self._store.client.xrange(self._store.key("changes"), min=f"{since + 1}-0", count=count) or []
-            found.extend(change(entry_id, text(fields)) for entry_id, fields in page if entry_id and fields)
-            if len(page) < count or len(found) == limit:
-                return found
-            since = found[-1].position
+        return self._log.changes(since, limit)
+
+    def trim_log(self, *, keep: int) -> int:
+        trim = plan_trim(self.changes(), keep=keep)
+        if trim is None:
+            return 0
+        arguments = ["", "", "", trim.horizon, trim.marker, json.dumps([f"{each}-0" for each in trim.positions])]
+        match self._run(self._trim_log, [*self._keys("", ""), self._store.key("trimmed")], arguments):
+            case ["elsewhere"]:
+                return 0  # another process trimmed meanwhile
+        return len(trim.positions)
 
     def records(self) -> Sequence[TaskRecord]:
         with self._store.reaching():
@@ -206,8 +217,8 @@ class RedisRegistry:
 
     def restore_log(self, changes: Sequence[Change]) -> None:
         keys = [self._store.key("position"), self._store.key("changes")]
-        for first in range(0, len(changes), _PAGE):
-            entries = json.dumps([entry(logged) for logged in changes[first : first + _PAGE]])
+        for first in range(0, len(changes), PAGE):
+            entries = json.dumps([entry(logged) for logged in changes[first : first + PAGE]])
             with self._store.reaching():
                 done = self._restore_log(keys, [entries])
             if _strs(done)[0] == "past":
@@ -222,8 +233,8 @@ class RedisRegistry:
         """Yield the names of the tenant's tasks, in order, and their hashes."""
         with self._store.reaching():
             names = sorted(map(_str, self._store.client.smembers(self._store.key("tasks", tenant))))
-        for first in range(0, len(names), _PAGE):
-            page = names[first : first + _PAGE]
+        for first in range(0, len(names), PAGE):
+            page = names[first : first + PAGE]
             with self._store.reaching(), self._store.client.pipeline(transaction=False) as pipeline:
                 for task in page:
                     pipeline.hgetall(self._task_key(tenant, task))

@@ -13,7 +13,7 @@ Keys, under the prefix of the store:
 - `files:<content>`, a hash of names and bytes; `uses:<content>`, the set of tasks with these files;
   `contents:<digest>`, the set of contents of an adapter. A version without a content, of an older registry, has its
   files under its digest
-- `changes`, a stream with ids `<position>-0`; `position`, the last of them
+- `changes`, a stream with ids `<position>-0`; `position`, the last of them; `trimmed`, that of the last `log_trimmed`
 """
 
 _PRELUDE = """
@@ -60,6 +60,19 @@ local function set_production_traffic(version, end_canary, at)
   log('traffic_set', '0', '', at, nil, traffic)
 end
 
+-- the number of aliases that the task would have, if that is more than a limit
+local function too_many(names, limit)
+  local count = 0
+  for _, alias in ipairs(names) do
+    if redis.call('HEXISTS', task_key, 'alias:' .. alias) == 0 then count = count + 1 end
+  end
+  if count == 0 then return nil end
+  for _, field in ipairs(redis.call('HKEYS', task_key)) do
+    if string.find(field, '^alias:') then count = count + 1 end
+  end
+  return count > tonumber(limit) and count or nil
+end
+
 local function add_version(version, digest, content, by, at, first_file)
   redis.call('HSET', task_key, 'digest:' .. version, digest, 'content:' .. version, content, 'actor:' .. version, by,
              'at:' .. version, at, 'known:' .. digest, version)
@@ -76,8 +89,15 @@ PUBLISH = (
     _PRELUDE
     + """
 local digest, content, for_known, for_new = ARGV[4], ARGV[5], cjson.decode(ARGV[6]), cjson.decode(ARGV[7])
+local max_aliases, max_names = ARGV[8], tonumber(ARGV[9])
 local at = at_now()
 local known = redis.call('HGET', task_key, 'known:' .. digest)
+if not known and redis.call('EXISTS', task_key) == 0 then
+  local names = redis.call('SCARD', tasks_key) + 1
+  if names > max_names then return {'names', names} end
+end
+local count = too_many(known and for_known or for_new, max_aliases)
+if count then return {'aliases', count} end
 if known then
   for _, alias in ipairs(for_known) do
     if redis.call('HGET', task_key, 'alias:' .. alias) ~= known then point(alias, known, digest, at) end
@@ -86,7 +106,7 @@ if known then
   return {tonumber(known), 0}
 end
 local version = string.format('%.0f', redis.call('HINCRBY', task_key, 'last', 1))
-add_version(version, digest, content, actor, at, 8)
+add_version(version, digest, content, actor, at, 10)
 log('published', version, digest, at)
 for _, alias in ipairs(for_new) do point(alias, version, digest, at) end
 return {tonumber(version), 1}
@@ -101,6 +121,8 @@ local digest = redis.call('HGET', task_key, 'digest:' .. version)
 if not digest then return {'missing'} end
 local current = redis.call('HGET', task_key, 'alias:' .. alias)
 if expected ~= '' and (current or '0') ~= expected then return {'elsewhere', current or '0'} end
+local count = too_many({alias}, ARGV[8])
+if count then return {'aliases', tostring(count)} end
 local at = at_now()
 if current ~= version then point(alias, version, digest, at) end
 if alias == 'production' then set_production_traffic(version, end_canary, at) end
@@ -218,3 +240,17 @@ redis.call('SET', position_key, entries[#entries][1])
 for _, entry in ipairs(entries) do redis.call('XADD', changes_key, entry[1] .. '-0', unpack(entry[2])) end
 return {'done'}
 """
+
+TRIM_LOG = (
+    _PRELUDE
+    + """
+local trimmed_key, horizon, expected, positions = KEYS[6], ARGV[4], ARGV[5], cjson.decode(ARGV[6])
+if (redis.call('GET', trimmed_key) or '0') ~= expected then return {'elsewhere'} end
+for first = 1, #positions, 1000 do
+  redis.call('XDEL', changes_key, unpack(positions, first, math.min(first + 999, #positions)))
+end
+log('log_trimmed', horizon, '', at_now())
+redis.call('SET', trimmed_key, redis.call('GET', position_key))
+return {'done'}
+"""
+)

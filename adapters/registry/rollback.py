@@ -7,7 +7,7 @@ from adapters.errors import Conflict, NotFound
 from adapters.names import PRODUCTION
 from adapters.registry.protocol import Change, Registry, TaskInfo
 
-_MAX_VERSIONS = 32
+MAX_VERSIONS = 32
 
 
 class AliasHistory:
@@ -35,13 +35,13 @@ class AliasHistory:
             case "alias_set":
                 history = histories.get(str(change.alias), ())
                 earlier = history[: history.index(change.version)] if change.version in history else history
-                histories[str(change.alias)] = (*earlier, change.version)[-_MAX_VERSIONS:]
+                histories[str(change.alias)] = (*earlier, change.version)[-MAX_VERSIONS:]
             case "alias_deleted":
                 histories.pop(str(change.alias), None)
             case "version_deleted":
                 for alias, history in histories.items():
                     histories[alias] = tuple(version for version in history if version != change.version)
-            case "published" | "traffic_set":
+            case "published" | "traffic_set" | "log_trimmed":
                 pass
         if not histories:
             del self._histories[change.tenant, change.task]

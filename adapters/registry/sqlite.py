@@ -1,6 +1,7 @@
 """The embedded registry: one SQLite file, shared by threads and processes of one machine."""
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
@@ -10,8 +11,10 @@ from adapters.names import PRODUCTION, Ref, check_alias, check_publication
 from adapters.registry.archive import TaskRecord, check_restored
 from adapters.registry.protocol import (
     ABSENT,
+    DEFAULT_LIMITS,
     Change,
     Publication,
+    RegistryLimits,
     Resolution,
     TaskInfo,
     Traffic,
@@ -23,6 +26,7 @@ from adapters.registry.sqlite_rows import (
     CONTENTS_SCHEMA,
     SCHEMA,
     alias_version,
+    count,
     delete_version,
     insert_version,
     log,
@@ -38,15 +42,16 @@ from adapters.registry.sqlite_rows import (
     to_row,
     version_row,
 )
+from adapters.registry.trimming import plan_trim
 from adapters.storage.sqlite import SqliteFile
 
 
 class SqliteRegistry:
     """A `Registry` in one file. Callable from any thread."""
 
-    def __init__(self, file: SqliteFile) -> None:
+    def __init__(self, file: SqliteFile, limits: RegistryLimits = DEFAULT_LIMITS) -> None:
         """Create the tables that the file lacks (`RegistryUnavailable` if that fails)."""
-        self._file = file
+        self._file, self._limits = file, limits
         file.create_tables(SCHEMA)
         file.create_tables(CONTENTS_SCHEMA)
         has_traffic = "SELECT 1 FROM pragma_table_info('changes') WHERE name='traffic'"
@@ -75,9 +80,13 @@ class SqliteRegistry:
                 "SELECT version FROM versions WHERE tenant=? AND task=? AND digest=?",
                 (tenant, task, digest),
             )
+            if not known and not one(db, "SELECT 1 FROM tasks WHERE tenant=? AND task=?", (tenant, task)):
+                self._limits.check_names(tenant, count(db, "tasks", tenant=tenant) + 1)
+            moving = list(dict.fromkeys([PRODUCTION] if aliases is None and not known else aliases or ()))
+            self._check_aliases(db, tenant, task, moving)
             if known:
                 version = int(known["version"])
-                for alias in dict.fromkeys(aliases or ()):
+                for alias in moving:
                     if alias_version(db, tenant, task, alias) != version:
                         point(db, (tenant, task), alias, version, digest, actor=actor)
                     if alias == PRODUCTION:
@@ -87,7 +96,7 @@ class SqliteRegistry:
             at = now_ms()
             insert_version(db, (tenant, task), VersionInfo(version, digest, at, actor), files)
             log(db, "published", (tenant, task), version, digest, actor=actor, at=at)
-            for alias in (PRODUCTION,) if aliases is None else dict.fromkeys(aliases):
+            for alias in moving:
                 point(db, (tenant, task), alias, version, digest, actor=actor)
         return Publication(version, digest, created=True)
 
@@ -133,10 +142,16 @@ class SqliteRegistry:
             digest = version_row(db, tenant, task, version)["digest"]
             current = alias_version(db, tenant, task, alias)
             check_expected(f"{task}@{alias}", current or ABSENT, expected)
+            self._check_aliases(db, tenant, task, [alias])
             if current != version:
                 point(db, (tenant, task), alias, version, digest, actor=actor)
             if alias == PRODUCTION:
                 set_production_traffic(db, (tenant, task), version, end_canary=end_canary, actor=actor)
+
+    def _check_aliases(self, db: sqlite3.Connection, tenant: str, task: str, moving: Sequence[str]) -> None:
+        """Refuse aliases beyond the limit; those that the task has can always be moved."""
+        if new := [alias for alias in moving if alias_version(db, tenant, task, alias) is None]:
+            self._limits.check_aliases(task, count(db, "aliases", tenant=tenant, task=task) + len(new))
 
     def delete_alias(self, tenant: str, task: str, alias: str, *, actor: str, expected: int | None = None) -> None:
         with self._file.transaction("IMMEDIATE") as db:
@@ -203,6 +218,18 @@ class SqliteRegistry:
         with self._file.open() as db:
             rows = db.execute(after, (since, -1 if limit is None else limit)).fetchall()
         return [to_change(row) for row in rows]
+
+    def trim_log(self, *, keep: int) -> int:
+        trim = plan_trim(self.changes(), keep=keep)
+        if trim is None:
+            return 0
+        with self._file.transaction("IMMEDIATE") as db:
+            newer = "SELECT 1 FROM changes WHERE position>? AND kind='log_trimmed'"
+            if one(db, newer, (trim.end,)):
+                return 0  # another process trimmed meanwhile
+            db.executemany("DELETE FROM changes WHERE position=?", [(position,) for position in trim.positions])
+            log(db, "log_trimmed", ("", ""), trim.horizon, "", actor="")
+        return len(trim.positions)
 
     def records(self) -> Sequence[TaskRecord]:
         with self._file.transaction("DEFERRED") as db:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Literal
 
 from adapters.errors import NotFound
 from adapters.files import content_id
@@ -62,6 +63,14 @@ CREATE VIEW IF NOT EXISTS version_contents AS
 def one(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> sqlite3.Row | None:
     row: sqlite3.Row | None = db.execute(sql, values).fetchone()
     return row
+
+
+def count(db: sqlite3.Connection, table: Literal["tasks", "aliases"], **key: str) -> int:
+    """Return the number of a table's rows with these values."""
+    where = " AND ".join(f"{column}=?" for column in key)
+    row = one(db, f"SELECT count(*) AS number FROM {table} WHERE {where}", tuple(key.values()))  # noqa: S608
+    assert row is not None
+    return int(row["number"])
 
 
 def next_version(db: sqlite3.Connection, tenant: str, task: str) -> int:

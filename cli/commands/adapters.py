@@ -226,6 +226,8 @@ def _described(change: Change) -> str:
             return "published"
         case "traffic_set":
             return _described_traffic(change.traffic)
+        case "log_trimmed":
+            return "older entries removed"
 
 
 def _described_traffic(traffic: Traffic | None) -> str:

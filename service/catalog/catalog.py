@@ -51,6 +51,10 @@ class Catalog:
         """Return the tenant's tasks in the order of their names."""
         return sorted((info for (owner, _), info in self._tasks.items() if owner == tenant), key=lambda i: i.task)
 
+    def num_aliases(self, tenant: str) -> int:
+        """Return the number of a tenant's aliases."""
+        return sum(len(info.aliases) for (owner, _), info in self._tasks.items() if owner == tenant)
+
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
         """Resolve a ref; raise `NotFound`, or `Conflict` for an ambiguous digest prefix."""
         return self.task(tenant, ref.task).resolve(ref)
@@ -72,6 +76,8 @@ class Catalog:
                 info = replace(info, aliases=left)
             case "traffic_set":
                 info = replace(info, traffic=change.traffic or NO_TRAFFIC)
+            case "log_trimmed":
+                return
         if info.versions:
             self._tasks[key] = info
         else:

@@ -21,6 +21,7 @@ Operation = Literal[
     "files",
     "content_sizes",
     "changes",
+    "trim_log",
 ]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 

@@ -2,6 +2,7 @@
 
 Each poll reads the last known entry again. If that entry is missing or different, the registry has lost entries
 (restarted from an older state, or failed over to a replica that lagged), and the log is replayed from its beginning.
+So it is if the log was trimmed further than this server had read.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from adapters import Change, Registry, RegistryUnavailable
+from adapters.registry.trimming import is_behind
 from service.catalog.catalog import Catalog
 from service.periodic import PeriodicTask
 
@@ -69,11 +71,11 @@ class CatalogSync:
         changes = await self._changes(0 if last is None else last.position - 1)
         if rewinds != self._rewinds:
             await self.refresh()  # the changes are of a log that another refresh found to be gone
-        elif last is None or changes[:1] == [last]:
+        elif last is None or (changes[:1] == [last] and not is_behind(last.position, changes)):
             self._catalog.apply(changes)
             self._on_changes(changes if last is None else changes[1:])
         else:
-            await self._rewind(last)
+            await self._read_again(last)
 
     def require(self) -> None:
         """Raise `RegistryUnavailable` with the last error if the registry cannot be read, before writing to it.
@@ -83,13 +85,16 @@ class CatalogSync:
         if self._loop.error is not None:
             raise RegistryUnavailable(self._loop.error)
 
-    async def _rewind(self, last: Change) -> None:
-        """Replace the catalog by the current log."""
+    async def _read_again(self, last: Change) -> None:
+        """Replace the catalog by the current log: it lost entries, or this server is behind what was trimmed."""
         log = await self._changes(0)
         if not log:
             # a server with known adapters is worth more than one in sync with an empty store
             raise RegistryUnavailable(f"the registry is empty, its log was at position {last.position}: restore it")
-        _log.warning("registry_rewound", known=last.position, now=log[-1].position)
+        if is_behind(last.position, log) or last.kind == "log_trimmed":
+            _log.info("registry_read_again", known=last.position, now=log[-1].position)
+        else:
+            _log.warning("registry_rewound", known=last.position, now=log[-1].position)
         self._rewinds += 1
         self._catalog.replace(log)
 

@@ -13,7 +13,7 @@ Key = tuple[str, ...]
 SEPARATOR = "\x1f"
 """Joins a key's words into one text: the unit separator of ASCII, which no name may contain."""
 _DAY_S = 86_400.0
-LIFETIMES_S = {"usage": 400 * _DAY_S, "drift": 2 * 3_600.0}
+LIFETIMES_S = {"usage": 400 * _DAY_S, "drift": 2 * 3_600.0, "shadow": 90 * _DAY_S}
 """Seconds from a counter's last addition to its removal, by the first word of its key. Others are kept for ever."""
 WRITER_LIFETIME_S = 7 * _DAY_S
 """How long a batch with an unknown outcome may be sent again without being added twice."""

@@ -3,14 +3,15 @@
 from adapters import Ref, Registry, Resolution
 from service.catalog.catalog import Catalog
 from service.releases.preconditions import Preconditions, checked_alias, compare_and_set
+from service.releases.storage_quota import StorageQuota
 from service.releases.writer import RegistryWriter
 
 
 class Aliases:
     """Alias changes. A precondition becomes a compare-and-set: the registry must still hold what was checked."""
 
-    def __init__(self, writer: RegistryWriter, catalog: Catalog) -> None:
-        self._writer, self._catalog = writer, catalog
+    def __init__(self, writer: RegistryWriter, catalog: Catalog, quota: StorageQuota) -> None:
+        self._writer, self._catalog, self._quota = writer, catalog, quota
 
     async def move(
         self,
@@ -34,8 +35,10 @@ class Aliases:
             NotFound: no such task or version
             Conflict: the alias does not point at `expected`, and there are no other conditions
             PreconditionFailed: the conditions do not hold
+            LimitReached, QuotaExceeded: the alias is new, and the task or the tenant has as many as it may
             RegistryUnavailable
         """
+        self._quota.check_aliases(tenant, ref.task, [str(ref.alias)])
 
         def move(registry: Registry) -> None:
             current = checked_alias(conditions, registry, tenant, ref)

@@ -5,34 +5,47 @@ from dataclasses import dataclass
 from service.catalog.build import RegistryGroup
 from service.inference.classifier import Classifier
 from service.releases.aliases import Aliases
+from service.releases.log_trimmer import LogTrimmer
 from service.releases.publisher import Publisher
 from service.releases.rollouts import Rollouts
 from service.releases.storage_quota import StorageQuota
 from service.releases.writer import RegistryWriter
+from service.settings import Settings
 from service.tenancy.account_cache import AccountCache
 
 
 @dataclass(frozen=True, slots=True)
 class ReleasesGroup:
-    """Uploads, aliases and rollouts."""
+    """Uploads, aliases, rollouts, and what keeps the log bounded."""
 
     publisher: Publisher
     aliases: Aliases
     rollouts: Rollouts
+    log_trimmer: LogTrimmer
 
 
-def build_releases(registry: RegistryGroup, classifier: Classifier, account_cache: AccountCache) -> ReleasesGroup:
+def build_releases(
+    settings: Settings, registry: RegistryGroup, classifier: Classifier, account_cache: AccountCache
+) -> ReleasesGroup:
     """Build the writers of a registry.
 
     Args:
+        settings: how many aliases a tenant may have, how much of the log is kept
         registry: what they write to
         classifier: runs an uploaded adapter once before its version is visible
         account_cache: the tenants' storage quotas
     """
-    quota = StorageQuota(registry.store, registry.catalog, registry.sync, account_cache.tenant)
+    quota = StorageQuota(
+        registry.store,
+        registry.catalog,
+        registry.sync,
+        account_cache.tenant,
+        max_aliases=settings.max_aliases_per_tenant,
+    )
     writer = RegistryWriter(registry.store, registry.sync)
     return ReleasesGroup(
         publisher=Publisher(writer, registry.adapters, classifier, quota),
-        aliases=Aliases(writer, registry.catalog),
+        aliases=Aliases(writer, registry.catalog, quota),
         rollouts=Rollouts(writer, registry.catalog),
+        log_trimmer=LogTrimmer(registry.store, registry.catalog, keep=settings.max_log_entries),
     )

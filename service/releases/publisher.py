@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from adapters import InvalidAdapter, Publication, Ref, Registry
+from adapters import PRODUCTION, InvalidAdapter, Publication, Ref, Registry
 from adapters.files import check_stated_backbone
 from adapters.names import check_publication
 from adapters.printable import check_texts
@@ -47,6 +47,7 @@ class Publisher:
             RegistryUnavailable: the registry cannot be written, or has lost what it held
         """
         check_publication(tenant, task, aliases)
+        self._quota.check_aliases(tenant, task, [PRODUCTION] if aliases is None else aliases)
         adapter = await asyncio.to_thread(self._parse, files)
         _check_room(adapter)
         digest = adapter.digest

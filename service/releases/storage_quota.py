@@ -1,11 +1,11 @@
-"""Storage limits of a tenant: tasks, versions per task, bytes."""
+"""Storage limits of a tenant: tasks, versions per task, bytes, aliases."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from adapters import Registry
+from adapters import NotFound, Registry
 from adapters.files import content_id
 from service.catalog.catalog import Catalog
 from service.catalog.sync import CatalogSync
@@ -21,9 +21,16 @@ class StorageQuota:
     """
 
     def __init__(
-        self, registry: Registry, catalog: Catalog, sync: CatalogSync, tenant: Callable[[str], TenantInfo]
+        self,
+        registry: Registry,
+        catalog: Catalog,
+        sync: CatalogSync,
+        tenant: Callable[[str], TenantInfo],
+        *,
+        max_aliases: int,
     ) -> None:
         self._registry, self._catalog, self._sync, self._tenant = registry, catalog, sync, tenant
+        self._max_aliases = max_aliases
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
@@ -42,6 +49,19 @@ class StorageQuota:
             await self._sync.refresh()
             await self._check(self._tenant(tenant), task, digest, files)
             yield
+
+    def check_aliases(self, tenant: str, task: str, moving: Sequence[str]) -> None:
+        """Refuse new aliases beyond the limit; requests at the same moment may exceed it by what they make.
+
+        Raises:
+            QuotaExceeded: names the limit and its value
+        """
+        try:
+            known = self._catalog.task(tenant, task).aliases
+        except NotFound:
+            known = {}
+        if new := set(moving) - set(known):
+            _refuse_above(tenant, "aliases", self._catalog.num_aliases(tenant) + len(new), self._max_aliases)
 
     async def _check(self, limits: TenantInfo, task: str, digest: str, files: Mapping[str, bytes]) -> None:
         tasks = {info.task: info for info in self._catalog.tasks(limits.id)}

@@ -26,6 +26,7 @@ STOPPED: dict[str, Callable[[Runtime], tuple[object, str]]] = {
     "drift": lambda runtime: (runtime.monitoring.drift, "stop"),
     "account_cache": lambda runtime: (runtime.tenancy.account_cache, "stop"),
     "quotas": lambda runtime: (runtime.tenancy.quotas, "close"),
+    "log_trimmer": lambda runtime: (runtime.releases.log_trimmer, "stop"),
     "sync": lambda runtime: (runtime.registry.sync, "stop"),
     "prefetch": lambda runtime: (runtime.registry.prefetch, "stop"),
     "shadow": lambda runtime: (runtime.monitoring.shadow, "stop"),
@@ -87,6 +88,7 @@ def test_components_stop_in_the_reverse_of_the_order_in_which_they_start(
         "counters": runtime.monitoring.counters,
         "watchdog": runtime.inference.watchdog,
         "sync": runtime.registry.sync,
+        "log_trimmer": runtime.releases.log_trimmer,
         "account_cache": runtime.tenancy.account_cache,
         "drift": runtime.monitoring.drift,
     }

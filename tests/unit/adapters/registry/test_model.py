@@ -1,7 +1,6 @@
 """Stores against one simple model: the same operations give the same state, the same log and the same refusals."""
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,76 +10,11 @@ from hypothesis import strategies as st
 from support.redis import RedisServer
 from support.registry import Uploads
 from support.registry_model import RegistryModel
+from support.registry_steps import outcome, restorations, writes
 
-from adapters import AdapterError, Registry, TaskInfo, Traffic, VersionInfo
-from adapters.files import from_files
+from adapters import Registry, TaskInfo
 from adapters.registry.archive import Archive, TaskRecord
 from adapters.registry.opening import open_archive, open_registry
-
-AT = datetime(2024, 2, 29, 12, 30, 59, 123456, tzinfo=UTC)
-TENANTS, TASKS, ALIASES = ("acme", "zeta"), ("sst2", "trec"), ("production", "canary")
-tenants, tasks, aliases = map(st.sampled_from, (TENANTS, TASKS, ALIASES))
-numbers, indexes = st.integers(1, 5), st.integers(0, 3)
-traffics = st.one_of(
-    st.builds(Traffic, canary=numbers, percent=st.sampled_from((0.0, 10, 12.5)), shadow=st.none() | numbers),
-    st.builds(Traffic, shadow=st.none() | numbers),
-)
-Operation = Callable[[Any, Uploads], object]
-"""Something done to a registry, with adapters at hand."""
-
-
-def operation(name: str, *arguments: st.SearchStrategy[Any], **options: st.SearchStrategy[Any]) -> st.SearchStrategy:
-    """A call of a registry's method, readable where a failing example is printed."""
-    return st.tuples(st.just(name), st.tuples(*arguments), st.fixed_dictionaries(options))
-
-
-publications = operation(
-    "publish", tenants, tasks, indexes, aliases=st.none() | st.lists(aliases, max_size=3), actor=st.just("ann")
-)
-writes = st.one_of(
-    publications,
-    publications,
-    operation(
-        "set_alias",
-        tenants,
-        tasks,
-        aliases,
-        numbers,
-        expected=st.none() | st.integers(0, 5),
-        end_canary=st.booleans(),
-        actor=st.just("bob"),
-    ),
-    operation("delete_alias", tenants, tasks, aliases, expected=st.none() | numbers, actor=st.just("cat")),
-    operation("set_traffic", tenants, tasks, traffics, expected=st.none() | traffics, actor=st.just("dan")),
-    operation("delete", tenants, tasks, numbers, actor=st.just("eve")),
-)
-restorations = st.one_of(
-    operation("restore_version", tenants, tasks, numbers, indexes),
-    operation("restore_version", tenants, tasks, numbers, indexes),
-    operation("restore_task", tenants, tasks, st.dictionaries(aliases, numbers), traffics, st.integers(1, 7)),
-)
-
-
-def outcome(store: Any, uploads: Uploads, step: tuple[str, tuple[Any, ...], dict[str, Any]]) -> object:
-    """What an operation returned, or how it was refused."""
-    name, arguments, options = step
-    try:
-        match name:
-            case "publish":
-                *key, index = arguments
-                done = store.publish(*key, uploads[index], **options)
-                return done if isinstance(done, tuple) else (done.version, done.created)
-            case "restore_version":
-                tenant, task, number, index = arguments
-                version = VersionInfo(number, from_files(uploads[index]).digest, AT, "ann")
-                return store.restore_version(tenant, task, version, uploads[index])
-            case "restore_task":
-                tenant, task, pointing, traffic, last = arguments
-                return store.restore_task(TaskRecord(TaskInfo(tenant, task, (), pointing, traffic), last))
-            case _:
-                return getattr(store, name)(*arguments, **options)
-    except AdapterError as exc:
-        return type(exc), str(exc)
 
 
 def kind(answer: object) -> object:
@@ -109,7 +43,7 @@ def state_of(model: RegistryModel) -> dict[tuple[str, str], tuple[object, ...]]:
     return {key: (t.last, t.versions, t.aliases, t.traffic) for key, t in model.tasks.items() if t.last}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=st.lists(writes, min_size=4, max_size=30))
 @pytest.mark.slow
 def test_registries_answer_and_refuse_as_the_model_does_and_tell_the_same(
@@ -128,7 +62,7 @@ def test_registries_answer_and_refuse_as_the_model_does_and_tell_the_same(
     assert state(redis) == state(sqlite) == state_of(model)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(steps=st.lists(restorations, min_size=3, max_size=15), then=st.lists(writes, max_size=4))
 @pytest.mark.slow
 def test_archives_restore_as_the_model_does_and_registries_go_on_from_there_alike(

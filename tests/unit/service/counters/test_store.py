@@ -67,7 +67,7 @@ def test_a_prefix_ends_at_a_words_end(place: CounterPlace) -> None:
 
 
 def test_a_counter_goes_when_its_lifetime_has_passed_since_its_last_addition(place: CounterPlace) -> None:
-    old, kept, endless = ("drift", "1", "rows"), ("drift", "2", "rows"), ("shadow", "acme", "rows")
+    old, kept, endless = ("drift", "1", "rows"), ("drift", "2", "rows"), ("other", "acme", "rows")
     place.open().add({old: 1, kept: 1, endless: 1}, BatchId("here", 1))
     place.now += LIFETIMES_S["drift"] - 1
     place.open().add({kept: 1}, BatchId("here", 2))

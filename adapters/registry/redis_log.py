@@ -1,0 +1,56 @@
+"""Reads the Redis registry's change log, which is a stream, in pages that show one state."""
+
+from collections.abc import Sequence
+
+from adapters.registry.protocol import Change
+from adapters.registry.redis_records import change, text
+from adapters.storage.redis import RedisStore
+
+PAGE = 500
+"""Tasks or log entries per command: about 100 KB of reply, some milliseconds of the server."""
+
+
+class RedisLog:
+    """The log of one registry."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+
+    def changes(self, since: int, limit: int | None) -> Sequence[Change]:
+        """Return the entries after a position, oldest first (`RegistryUnavailable`)."""
+        if limit is not None and limit <= PAGE:
+            return self._pages(since, limit)
+        while True:
+            trimmed, found = self._trimmed_and_first_page(since)
+            if len(found) < PAGE:
+                return found
+            found += self._pages(found[-1].position, None if limit is None else limit - PAGE)
+            # pages are commands of their own: entries may have been removed between two of them
+            if self._trimmed() == trimmed:
+                return found
+
+    def _trimmed(self) -> object:
+        with self._store.reaching():
+            return self._store.client.get(self._store.key("trimmed"))
+
+    def _trimmed_and_first_page(self, since: int) -> tuple[object, list[Change]]:
+        """Return the position of a trim, and the first page of entries after a position, of that state or a later one.
+
+        Without a transaction, which Redis refuses if its memory is full.
+        """
+        with self._store.reaching(), self._store.client.pipeline(transaction=False) as pipeline:
+            pipeline.get(self._store.key("trimmed"))
+            pipeline.xrange(self._store.key("changes"), min=f"{since + 1}-0", count=PAGE)
+            trimmed, page = pipeline.execute()
+        return trimmed, [change(entry_id, text(fields)) for entry_id, fields in page]
+
+    def _pages(self, since: int, limit: int | None) -> list[Change]:
+        found: list[Change] = []
+        while True:
+            count = PAGE if limit is None else min(PAGE, limit - len(found))
+            with self._store.reaching():
+                page = self._store.client.xrange(self._store.key("changes"), min=f"{since + 1}-0", count=count) or []
+            found.extend(change(entry_id, text(fields)) for entry_id, fields in page if entry_id and fields)
+            if len(page) < count or len(found) == limit:
+                return found
+            since = found[-1].position

@@ -1,0 +1,119 @@
+"""Selection of the entries of a registry's log that nothing needs: neither the present state nor the recent history.
+
+What is left replays to the same state, with the same way back for every alias, so a log that was trimmed is a snapshot
+followed by history. The removal is an entry too, `log_trimmed`. Its version is the position up to which entries are
+missing; a reader that had not reached that position reads the log again from its beginning.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from adapters.registry.protocol import NO_TRAFFIC, Change
+from adapters.registry.rollback import MAX_VERSIONS
+
+_MAX_REMOVED = 20_000
+"""Entries of one trim: some 20 ms of a store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """Entries to be removed together."""
+
+    positions: Sequence[int]
+    """In ascending order."""
+    horizon: int
+    """The last of them that is not a former `log_trimmed`."""
+    marker: int
+    """Position of the last `log_trimmed` that the log had; 0 if it had none."""
+    end: int
+    """The last position that the log had."""
+
+
+def plan_trim(log: Sequence[Change], *, keep: int) -> Trim | None:
+    """Return what can be removed from a whole log, or None.
+
+    Args:
+        log: all entries, oldest first
+        keep: the number of entries of each tenant, the last ones, that stay whatever they are
+    """
+    markers = [change.position for change in log if change.kind == "log_trimmed"]
+    recent = _recent(log, keep)
+    old = [change for change in log if change.position not in recent and change.kind != "log_trimmed"]
+    needed = _needed(old)
+    removable = [change.position for change in old if change.position not in needed]
+    if len(removable) > _MAX_REMOVED:
+        # what a state needs depends on where it ends: a part of the log is trimmed as if it were all that is old
+        end = removable[_MAX_REMOVED - 1]
+        part = [change for change in old if change.position <= end]
+        needed = _needed(part)
+        removable = [change.position for change in part if change.position not in needed]
+    if not removable:
+        return None
+    return Trim(sorted([*removable, *markers]), removable[-1], markers[-1] if markers else 0, log[-1].position)
+
+
+def is_behind(position: int, changes: Iterable[Change]) -> bool:
+    """Whether entries after a position are missing from those that follow it."""
+    return any(change.kind == "log_trimmed" and change.version > position for change in changes)
+
+
+def _recent(log: Sequence[Change], keep: int) -> set[int]:
+    """Return the positions of each tenant's last entries."""
+    counts: Counter[str] = Counter()
+    recent = set()
+    for change in reversed(log):
+        counts[change.tenant] += 1
+        if counts[change.tenant] <= keep:
+            recent.add(change.position)
+    return recent
+
+
+def _needed(log: Sequence[Change]) -> set[int]:
+    """Return the positions of the entries that alone replay to the state at the end of a log."""
+    state: dict[tuple[str, str], _Needed] = {}
+    for change in log:
+        state.setdefault((change.tenant, change.task), _Needed()).apply(change)
+    return {position for needed in state.values() for position in needed.positions()}
+
+
+@dataclass(slots=True)
+class _Needed:
+    """Positions of the entries that the state of one task is made of."""
+
+    versions: dict[int, int] = field(default_factory=dict)
+    aliases: dict[str, dict[int, int]] = field(default_factory=dict)
+    """By alias, those of the versions that it can go back to, the oldest first."""
+    traffic: int | None = None
+
+    def apply(self, change: Change) -> None:
+        match change.kind:
+            case "published":
+                self.versions[change.version] = change.position
+            case "version_deleted":
+                self.versions.pop(change.version, None)
+                for history in self.aliases.values():
+                    history.pop(change.version, None)
+            case "alias_set":
+                self._point(self.aliases.setdefault(str(change.alias), {}), change)
+            case "alias_deleted":
+                self.aliases.pop(str(change.alias), None)
+            case "traffic_set":
+                self.traffic = None if change.traffic in (None, NO_TRAFFIC) else change.position
+            case "log_trimmed":
+                pass
+
+    def positions(self) -> Iterator[int]:
+        yield from self.versions.values()
+        for history in self.aliases.values():
+            yield from history.values()
+        if self.traffic is not None:
+            yield self.traffic
+
+    @staticmethod
+    def _point(history: dict[int, int], change: Change) -> None:
+        while change.version in history:  # an alias that returns forgets what came after
+            history.popitem()
+        history[change.version] = change.position
+        if len(history) > MAX_VERSIONS:
+            del history[next(iter(history))]

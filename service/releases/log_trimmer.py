@@ -1,0 +1,54 @@
+"""Keeps the registry's change log bounded: removes what neither the present state nor the recent history needs."""
+
+import asyncio
+
+import structlog
+
+from adapters import Registry
+from service.catalog.catalog import Catalog
+from service.periodic import PeriodicTask
+
+_INTERVAL_S = 60.0
+_MIN_NEW_ENTRIES = 1_000
+"""Fewer new entries are not worth reading the log again."""
+_log = structlog.get_logger("service")
+
+
+class LogTrimmer:
+    """Trims the log of a registry once a minute, if it has grown. Any number of servers may do so at once.
+
+    Args:
+        registry: the store
+        catalog: knows how far the log has grown
+        keep: entries of each tenant that stay whatever they are
+    """
+
+    def __init__(self, registry: Registry, catalog: Catalog, *, keep: int) -> None:
+        self._registry, self._catalog, self._keep = registry, catalog, keep
+        self._trimmed_at = 0
+        self._loop = PeriodicTask(
+            "log-trimmer",
+            self.trim,
+            interval_s=_INTERVAL_S,
+            on_down=lambda error: _log.warning("log_not_trimmed", reason=str(error)),
+        )
+
+    async def start(self) -> None:
+        """Trim every minute."""
+        self._loop.start()
+
+    async def stop(self) -> None:
+        """Stop trimming."""
+        await self._loop.stop()
+
+    async def trim(self) -> None:
+        """Remove all that can be removed, if the log has grown enough since the last time (`RegistryUnavailable`)."""
+        position = self._catalog.position
+        if 0 <= position - self._trimmed_at < min(_MIN_NEW_ENTRIES, self._keep):
+            return
+        total = 0
+        while removed := await asyncio.to_thread(self._registry.trim_log, keep=self._keep):
+            total += removed
+        if total:
+            _log.info("log_trimmed", entries=total)
+        self._trimmed_at = position

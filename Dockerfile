@@ -5,7 +5,7 @@
 #
 # Stages are ordered from the least to the most often changed: a change of the source rebuilds one small layer.
 
-ARG BASE=debian:12.12-slim
+ARG BASE=debian:12.15-slim
 
 FROM ${BASE} AS python
 # the base is pinned; additional packages come from the same release

@@ -1,10 +1,11 @@
 # `make serve` and `make test` set up everything that they need, starting from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-fast check prose format bench bench-peers acceptance conformance fuzz bundled platform secrets image lock clean
+.PHONY: help setup serve test test-fast check prose audit format bench bench-peers acceptance conformance fuzz bundled platform secrets image lock clean
 
 PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
+AUDIT := .venv-audit
 BIN := $(VENV)/bin
 
 help: ## Show this list
@@ -55,6 +56,12 @@ prose: $(VENV)/ready ## Check the words and the spelling of documents, docstring
 	$(BIN)/python -m scripts.prose
 	$(BIN)/codespell
 
+audit: $(VENV)/ready ## Check images and packages against advisories (in part without a network)
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && \
+	  $(AUDIT)/bin/pip install --quiet --disable-pip-version-check -r requirements/audit.txt; } || \
+	  echo "SKIPPED: pip-audit could not be installed"
+	$(BIN)/python -m deploy.audit $(AUDIT)/bin/pip-audit
+
 format: $(VENV)/ready ## Format the sources
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -97,4 +104,4 @@ lock: $(VENV)/ready ## Resolve the locked requirements again
 	$(BIN)/python requirements/lock.py
 
 clean: ## Remove the environment and the caches of the tools (not your registry)
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(PEERS) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info

@@ -1,4 +1,4 @@
-"""Resolve `pyproject.toml` into `lock.txt` (to run) and `dev.txt` (to develop), `peers.in` into `peers.txt`.
+"""Resolve `pyproject.toml` into `lock.txt` (to run) and `dev.txt` (to develop), and the `.in` files.
 
 Names no index and no build of torch. `torch==2.13.0` is one version with several builds (CPU, CUDA); which one a
 machine gets is its own pip's choice.
@@ -20,6 +20,7 @@ def main() -> None:
         ("lock.txt", "pyproject.toml", []),
         ("dev.txt", "pyproject.toml", ["--extra", "dev", *LOCKED]),
         ("peers.txt", "requirements/peers.in", LOCKED),
+        ("audit.txt", "requirements/audit.in", LOCKED),
     ):
         target = HERE / name
         command = [sys.executable, "-m", "piptools", "compile", *COMMON, *constraints, *extra]

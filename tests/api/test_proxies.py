@@ -51,6 +51,16 @@ def test_the_targets_host_replaces_the_field(server: RunningServer) -> None:
     assert _split(answer)[0] == 200
 
 
+@pytest.mark.parametrize("first", ["Content-Length: 4", "Transfer-Encoding: chunked"])
+def test_a_request_with_two_lengths_is_refused_and_no_other_is_read_after_it(server: RunningServer, first: str) -> None:
+    framing = sorted(["Content-Length: 4", "Transfer-Encoding: chunked"], key=lambda field: field != first)
+    head = ["POST /classify/sentiment HTTP/1.1", "Host: localhost", "Content-Type: application/json", *framing]
+    request = "\r\n".join([*head, "", "0", "", "GET /smuggled HTTP/1.1", "Host: localhost", "", ""]).encode()
+    answer = exchange(server.url, request, half_close=False)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert _split(answer)[0] == 400
+
+
 def test_options_of_the_whole_server_are_answered(server: RunningServer) -> None:
     request = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     status, fields, body = _split(exchange(server.url, request, half_close=False))

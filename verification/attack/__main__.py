@@ -37,6 +37,7 @@ from verification.attack.arena import TASK, Arena
 from verification.attack.attack import Attack
 from verification.attack.attacks import ATTACKS
 from verification.attack.attacks.connections import ACCOUNTS_AGE_S
+from verification.attack.attacks.registry import LOG_ENTRIES
 from verification.attack.campaign import Campaign, Measure, Outcome
 from verification.attack.neighbour import neighbour
 from verification.attack.report import Combination, attack_table, outcome_table, print_evidence, record, summary
@@ -44,8 +45,12 @@ from verification.attack.target import Store, served
 
 NEIGHBOURS_RATE = 10.0
 """Requests per second of the victim."""
-SETTINGS = {"SUPERPOS_RESULT_CACHE_BYTES": str(4 << 20), "SUPERPOS_ACCOUNTS_MAX_AGE_S": f"{ACCOUNTS_AGE_S:g}"}
-"""Settings of the server that differ from the defaults: what is off is attacked too, and limits of time are short."""
+SETTINGS = {
+    "SUPERPOS_RESULT_CACHE_BYTES": str(4 << 20),
+    "SUPERPOS_ACCOUNTS_MAX_AGE_S": f"{ACCOUNTS_AGE_S:g}",
+    "SUPERPOS_MAX_LOG_ENTRIES": str(LOG_ENTRIES),
+}
+"""Settings of the server that differ from the defaults: what is off is attacked too, and limits are reached sooner."""
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
 console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)

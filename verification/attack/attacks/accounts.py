@@ -11,6 +11,8 @@ from verification.attack.arena import MALLORY, TASK, VICTIM, Answer, Arena, Part
 from verification.attack.attack import Attack, Evidence, Fault
 from verification.attack.attacks.bodies import first
 
+AUDITED_WITHIN_S = 80.0
+"""When the audit log must have an entry about refusals, which are counted for a minute."""
 Request = tuple[str, str, object]
 
 
@@ -173,21 +175,37 @@ def recreated_key(arena: Arena) -> Evidence:
 
 
 def guessed_keys(arena: Arena) -> Evidence:
-    """Guess keys; the log must name the address, and the audit log count the refusals."""
+    """Guess keys; the log must name the address."""
     request_id = f"guess-{secrets.token_hex(6)}"
     for number in range(30):
         key = f"sp_{secrets.token_hex(6)}_{'x' * 43}"
         headers = {"Authorization": f"Bearer {key}", "X-Request-ID": f"{request_id}-{number}"}
         arena.nobody.get("/tasks", headers=headers)
-    return _untraced(arena, f"{request_id}-0") or _unaudited(arena, "401")
+    return _untraced(arena, f"{request_id}-0")
 
 
 def forbidden_requests(arena: Arena) -> Evidence:
-    """Try routes above a key's role; the log must name key and address, and the audit log count the refusals."""
+    """Try routes above a key's role; the log must name key and address."""
     request_id = f"forbidden-{secrets.token_hex(6)}"
     for _ in range(30):
         arena.tenant.send("DELETE", f"/tasks/{TASK}/versions/1", headers={"X-Request-ID": request_id})
-    return _untraced(arena, request_id, arena.tenant.key_id) or _unaudited(arena, "403")
+    return _untraced(arena, request_id, arena.tenant.key_id)
+
+
+def unaudited(arena: Arena) -> Evidence:
+    """Guess keys and try what the role does not permit, until the audit log must have counted both."""
+    for _ in range(30):
+        arena.nobody.get("/tasks", headers={"Authorization": f"Bearer sp_{secrets.token_hex(6)}_{'x' * 43}"})
+        arena.tenant.send("DELETE", f"/tasks/{TASK}/versions/1")
+
+    def audited() -> bool:
+        since, found = 0, ""
+        while entries := arena.operator.get(f"/admin/audit?since={since}&limit=1000").json()["entries"]:
+            since, found = entries[-1]["position"], found + str(entries)
+        return "unauthenticated" in found and "forbidden" in found and "127.0.0.1" in found
+
+    is_audited = wait_for(audited, within_s=AUDITED_WITHIN_S)
+    return None if is_audited else f"the audit log has no refusals after {AUDITED_WITHIN_S:g} s"
 
 
 def _untraced(arena: Arena, request_id: str, *words: str) -> Evidence:
@@ -195,19 +213,6 @@ def _untraced(arena: Arena, request_id: str, *words: str) -> Evidence:
     entries = str(arena.target.log.of_request(request_id))
     missing = [word for word in ("127.0.0.1", *words) if word not in entries]
     return f"the log lacks {', '.join(missing)}: {entries[:300]}" if missing else None
-
-
-def _unaudited(arena: Arena, status: str) -> Evidence:
-    words = {"401": ("401", "unauthenticated", "refus"), "403": ("403", "forbidden", "refus")}[status]
-
-    def audited() -> bool:
-        since, found = 0, ""
-        while entries := arena.operator.get(f"/admin/audit?since={since}&limit=1000").json()["entries"]:
-            since = entries[-1]["position"]
-            found = str(entries)
-        return any(word in found for word in words)
-
-    return None if wait_for(audited, within_s=15) else f"no {status} is in the audit log"
 
 
 def forged_address(arena: Arena) -> Evidence:
@@ -313,11 +318,15 @@ ATTACKS = (
     ),
     Attack(
         "guessed keys", Fault.TRACES, "nobody", "guesses keys",
-        "the log lacks its address, or the audit log its refusals", guessed_keys,
+        "the log lacks its address", guessed_keys,
     ),
     Attack(
         "forbidden requests", Fault.TRACES, "tenant", "tries what its role does not permit",
-        "the log lacks its address or key id, or the audit log its refusals", forbidden_requests,
+        "the log lacks its address or key id", forbidden_requests,
+    ),
+    Attack(
+        "unaudited refusals", Fault.TRACES, "tenant", "guesses keys and tries what its role does not permit",
+        f"the audit log has not counted it after {AUDITED_WITHIN_S:g} s", unaudited, repeats=False, is_long=True,
     ),
     Attack(
         "a forged address", Fault.TRACES, "nobody", "names another client address in proxies' headers",

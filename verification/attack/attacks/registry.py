@@ -298,7 +298,8 @@ ATTACKS = (
     ),
     Attack(
         "traffic flips", Fault.GROWTH, "tenant", f"changes a canary's share {FLIPS} times",
-        f"the log keeps more than {2 * LOG_ENTRIES} of {LOG_ENTRIES} entries", traffic_flips, is_long=True, repeats=False,
+        f"the log keeps more than {2 * LOG_ENTRIES} of {LOG_ENTRIES} entries", traffic_flips,
+        is_long=True, repeats=False,
     ),
     Attack(
         "invented tasks", Fault.GROWTH, "tenant", "asks for 500 tasks and methods that do not exist",

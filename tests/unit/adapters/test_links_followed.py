@@ -5,6 +5,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from support.adapters import make_adapter
 from support.cli import superpos
@@ -17,6 +19,12 @@ from adapters.registry.folder_archive import INDEX
 from adapters.registry.opening import open_archive, open_registry
 from adapters.regular_files import NotRegular, open_regular, read_regular
 from backbone import Backbone
+from training.data.examples import sum_of
+from training.data.formats import class_names, raw_rows
+from training.errors import InvalidData, InvalidTaskFile
+from training.runs.adapter_folder import adapter_files
+from training.runs.run_result import read_run_result
+from training.task.task_file import load_task_file
 
 SECRET = "the passphrase is swordfish"
 Trap = Callable[[Path, Path], object]
@@ -201,6 +209,54 @@ def test_the_way_to_the_folder_that_a_user_names_may_lead_through_links(download
     latest = tmp_path / "latest"
     latest.symlink_to(downloaded)
     assert read_folder(latest) == read_folder(downloaded)
+
+
+# --- rows, task files and runs, which training reads before it publishes
+
+ROWS = {
+    "rows.jsonl": b'{"text": "a", "label": "x"}\n',
+    "rows.csv": b"text,label\na,x\n",
+    "rows.tsv": b"text\tlabel\na\tx\n",
+}
+"""Files of one row; a Parquet file is made of them."""
+
+
+@pytest.mark.parametrize("trap", [linked, linked_relatively, linked_twice, a_pipe, a_socket, an_endless_device])
+@pytest.mark.parametrize("name", [*ROWS, "rows.parquet"])
+def test_rows_are_read_from_regular_files(tmp_path: Path, trap: Trap, name: str) -> None:
+    real = tmp_path / "elsewhere" / name
+    real.parent.mkdir()
+    if name in ROWS:
+        real.write_bytes(ROWS[name])
+    else:
+        pyarrow.parquet.write_table(pyarrow.table({"text": ["a"], "label": ["x"]}), real)
+    assert len(list(raw_rows(real))) == 1
+    trap(tmp_path / name, real)
+    for read in (
+        lambda path: list(raw_rows(path)),
+        lambda path: sum_of([path]),
+        lambda path: class_names(path, "label"),
+    ):
+        if read(real) and not (name in ROWS and read(real) == ()):
+            with pytest.raises((InvalidData, NotRegular)) as refused:
+                read(tmp_path / name)
+            assert name in str(refused.value)
+
+
+@pytest.mark.parametrize("trap", [linked, linked_relatively, linked_twice, a_pipe, a_socket, an_endless_device])
+def test_a_task_file_and_a_run_are_read_from_regular_files(tmp_path: Path, secret: Path, trap: Trap) -> None:
+    trap(tmp_path / "task.yaml", secret)
+    with pytest.raises(InvalidTaskFile) as refused:
+        load_task_file(tmp_path / "task.yaml", variables={})
+    assert SECRET not in str(refused.value)
+    (tmp_path / "run").mkdir()
+    trap(tmp_path / "run" / "run.json", secret)
+    with pytest.raises(InvalidAdapter) as refused_run:
+        adapter_files(tmp_path / "run")
+    assert SECRET not in str(refused_run.value)
+    with pytest.raises(InvalidData) as no_result:
+        read_run_result(tmp_path / "run")
+    assert SECRET not in str(no_result.value)
 
 
 # --- a Hugging Face cache

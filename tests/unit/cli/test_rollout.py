@@ -1,19 +1,25 @@
 """`superpos traffic | rollback | promote | list`, each on a running server and on a registry's file."""
 
+import importlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from support.adapters import make_adapter
-from support.cli import superpos
+from support.cli import TASK, superpos
 from support.server import RunningServer
 from support.waiting import eventually
 
-from adapters import PromptAdapter
+from adapters import PromptAdapter, Registry, TaskInfo, Traffic
 from adapters.exams import ROWS_SHA256
 from adapters.files import to_files
+from adapters.registry.opening import open_registry
 from backbone import Backbone
 
 Serve = Callable[..., RunningServer]
+Meanwhile = Callable[[str, Callable[[Registry], object]], None]
+SERVERS: dict[str, RunningServer] = {}
+"""By address."""
 
 
 def scored(backbone: Backbone, seed: int, accuracy: float | None) -> PromptAdapter:
@@ -35,6 +41,7 @@ def place(request: pytest.FixtureRequest, serve: Serve, tiny: Backbone) -> str:
     if request.param == "file":
         return server.settings.registry
     eventually(lambda: len(server.client.get("/tasks/sst2").json().get("versions", ())) == 4)
+    SERVERS[server.url] = server
     return server.url
 
 
@@ -81,3 +88,82 @@ def test_what_cannot_be_is_refused_in_one_line(place: str) -> None:
     assert "production is already" in superpos("traffic", "sst2", "--shadow", 2, "--to", place).refusal()
     assert "without a canary version" in superpos("traffic", "sst2", "--percent", 5, "--to", place).refusal()
     assert "no sst2@9" in superpos("traffic", "sst2", "--shadow", 9, "--to", place).refusal()
+
+
+# --- what changes between a command's reading and its write
+
+
+@pytest.fixture
+def meanwhile(place: str, monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    """Let something happen to the registry right after a command has called one of its own functions."""
+    registry = open_registry(place) if "://" not in place else SERVERS[place].registry
+
+    def arrange(name: str, happens: Callable[[Registry], object]) -> None:
+        module, _, function = name.rpartition(".")
+        plain = getattr(importlib.import_module(module), function)
+
+        def then(*arguments: object, **options: object) -> object:
+            found = plain(*arguments, **options) if function != "compare_here" else "as good here"
+            monkeypatch.setattr(name, plain)
+            happens(registry)
+            if "://" in place:
+                eventually(lambda: SERVERS[place].app.state.runtime.registry.catalog.position == position_of(registry))
+            return found
+
+        monkeypatch.setattr(name, then)
+
+    return arrange
+
+
+def position_of(registry: Registry) -> int:
+    return registry.changes()[-1].position
+
+
+def state_of(place: str) -> TaskInfo:
+    registry = open_registry(place) if "://" not in place else SERVERS[place].registry
+    return registry.describe("default", "sst2")
+
+
+@pytest.mark.slow
+def test_traffic_that_another_changed_meanwhile_is_not_overwritten(place: str, meanwhile: Meanwhile) -> None:
+    theirs = Traffic(canary=3, percent=40, shadow=4)
+    meanwhile(
+        "cli.commands.rollout.find_task",
+        lambda registry: registry.set_traffic("default", "sst2", theirs, actor="another"),
+    )
+    refusal = superpos("traffic", "sst2", "--shadow", 1, "--to", place).refusal()
+    assert "the traffic of sst2" in refusal
+    assert state_of(place).traffic == theirs
+
+
+@pytest.mark.slow
+def test_a_version_compared_with_one_production_does_not_replace_another(
+    place: str, meanwhile: Meanwhile, tmp_path: Path
+) -> None:
+    meanwhile(
+        "cli.commands.rollout.compare_here",
+        lambda registry: registry.set_alias("default", "sst2", "production", 1, actor="another"),
+    )
+    task = tmp_path / "sst2.yaml"
+    task.write_text(TASK, encoding="utf-8")
+    refusal = superpos("promote", "sst2", 3, "--rows", task, "--to", place).refusal()
+    assert "sst2@production points at version 1, expected version 2" in refusal
+    assert state_of(place).aliases == {"production": 1}
+
+
+@pytest.mark.slow
+def test_a_deletion_ends_where_the_task_is_no_longer_what_was_shown(place: str, meanwhile: Meanwhile) -> None:
+    meanwhile(
+        "cli.commands.versions.find_task",
+        lambda registry: registry.set_alias("default", "sst2", "production", 1, actor="another"),
+    )
+    superpos("delete", "sst2", "--yes", "--to", place).refusal()
+    assert state_of(place).aliases == {"production": 1}
+    assert len(state_of(place).versions) == 4
+
+
+@pytest.mark.slow
+def test_a_rollback_is_repeated_by_the_version_that_it_left(place: str) -> None:
+    assert superpos("rollback", "sst2", "--expected", 2, "--to", place).text == "sst2@production is version 1, it was 2"
+    assert "expected version 2" in superpos("rollback", "sst2", "--expected", 2, "--to", place).refusal()
+    assert state_of(place).aliases == {"production": 1}

@@ -1,10 +1,13 @@
 """Two writes with nothing between them: whatever happens at any call of an operation, nothing is lost or half done."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +31,7 @@ from adapters import (
 from adapters.registry.opening import open_registry
 from adapters.registry.rollback import AliasHistory, AliasMove, previous_target, roll_back
 from adapters.registry.rollouts import promote
+from service.catalog.catalog import Catalog
 
 KEY = ("acme", "sst2")
 Operation = Callable[[Registry], object]
@@ -266,7 +270,7 @@ def cut(redis_server: RedisServer) -> Iterator[tuple[Registry, Registry, CutsRep
 
 @pytest.mark.redis
 @pytest.mark.parametrize("name", ["rollback", "promotion of the canary", "promotion of the shadow", "alias"])
-def test_a_reply_that_is_lost_leaves_a_whole_operation_and_its_repeat_goes_no_further(
+def test_a_lost_command_or_reply_leaves_nothing_or_everything_and_the_repeat_goes_no_further(
     cut: tuple[Registry, Registry, CutsReply], uploads: Uploads, name: str
 ) -> None:
     through, direct, cutter = cut
@@ -280,7 +284,12 @@ def test_a_reply_that_is_lost_leaves_a_whole_operation_and_its_repeat_goes_no_fu
     attempt: Operation = OPERATIONS[name]
     if name == "rollback":
         attempt = lambda registry: roll_back(registry, *KEY, move, actor="rollback")  # noqa: E731
-    cutter.armed = b"\r\ndone\r\n"
+    before = direct.describe(*KEY)
+    cutter.armed = b"EVALSHA"  # the command is lost: nothing was done
+    with pytest.raises(RegistryUnavailable):
+        attempt(through)
+    assert direct.describe(*KEY) == before
+    cutter.armed = b"\r\ndone\r\n"  # the reply is lost: everything was
     with pytest.raises(RegistryUnavailable):
         attempt(through)
     assert cutter.armed is None
@@ -291,3 +300,54 @@ def test_a_reply_that_is_lost_leaves_a_whole_operation_and_its_repeat_goes_no_fu
     with refused if name == "rollback" else nullcontext():
         attempt(through)
     assert direct.describe(*KEY) == done
+
+
+# --- a process that is killed between any two writes
+
+MOVE_AND_BE_KILLED = """
+import os, random, signal, sys, time
+from adapters import AdapterError, Traffic
+from adapters.registry.opening import open_registry
+from adapters.registry.rollback import AliasHistory, previous_target, roll_back
+from adapters.registry.rollouts import promote
+from service.catalog.catalog import Catalog
+
+place, kills, key = sys.argv[1], int(sys.argv[2]), ("acme", "sst2")
+chance = random.Random(7)
+for number in range(kills):
+    reading, writing = os.pipe()
+    writer = os.fork()
+    if writer == 0:
+        registry = open_registry(place)
+        while True:
+            for version in (4, 5, 1):
+                try:
+                    registry.set_traffic(*key, Traffic(canary=version, percent=number + 1, shadow=2), actor="traffic")
+                    promote(registry, *key, version, actor="promote", force=True)
+                    history = AliasHistory()
+                    history.apply(registry.changes())
+                    roll_back(registry, *key, previous_target(registry.describe(*key), history), actor="rollback")
+                except AdapterError:
+                    pass
+                os.write(writing, b".")
+    for _ in range(2):
+        os.read(reading, 1)
+    time.sleep(chance.uniform(0, 0.02))
+    os.kill(writer, signal.SIGKILL)
+    os.waitpid(writer, 0)
+    os.close(reading), os.close(writing)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_at_any_moment_leaves_alias_and_traffic_of_one_operation(
+    store: Store, five: Registry
+) -> None:
+    command = [sys.executable, "-c", MOVE_AND_BE_KILLED, store.place, "12"]
+    subprocess.run(command, cwd=Path(__file__).parents[4], check=True, timeout=120)
+    log = list(five.changes())
+    assert_nothing_lost(log)
+    catalog = Catalog()
+    catalog.apply(log)
+    assert catalog.task(*KEY) == five.describe(*KEY)
+    assert len([change for change in log if change.actor in ("promote", "rollback")]) > 12

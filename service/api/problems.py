@@ -25,6 +25,7 @@ from adapters import (
     InvalidTraffic,
     LimitReached,
     NotFound,
+    OutcomeUnknown,
     PromotionRefused,
     RegistryReadOnly,
     RegistryUnavailable,
@@ -187,7 +188,7 @@ def _detail(exc: Exception) -> str:
     """Return what the caller may know of an error; its log entry has the rest, such as addresses and paths."""
     if isinstance(exc, RegistryReadOnly):
         return "the registry can be read but not written; the operator has to free space on its disk, see the log"
-    if isinstance(exc, RegistryUnavailable):
+    if isinstance(exc, RegistryUnavailable) and not isinstance(exc, OutcomeUnknown):
         return "the registry cannot be reached; tasks in use are still served, and the log has the reason"
     return without_reason(str(exc)) if isinstance(exc, NotReady | InferenceFailed) else str(exc)
 

@@ -199,9 +199,12 @@ def test_what_cannot_be_written_or_read_is_told_in_one_line_with_its_name(desk: 
     assert report.startswith(f"{file}: ")
     init = superpos("task", "init", desk.folder / "train.jsonl", "--backbone", desk.tiny_t5, "--out", file / "t.yaml")
     assert init.refusal().startswith(f"{file}")
-    (tmp_path / "train.jsonl").symlink_to("/proc/self/mem")  # opens, and cannot be read
+    (tmp_path / "train.jsonl").symlink_to("/proc/self/mem")
     checked = superpos("task", "init", tmp_path / "train.jsonl", "--backbone", desk.tiny_t5, "--out", tmp_path / "t")
-    assert "Input/output error" in checked.refusal()
+    assert f"{tmp_path / 'train.jsonl'}: a link to '/proc/self/mem', which is not followed" in checked.refusal()
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1")  # opens, and cannot be read
+    checked = superpos("task", "init", tmp_path / "rows.parquet", "--backbone", desk.tiny_t5, "--out", tmp_path / "t")
+    assert f"{tmp_path / 'rows.parquet'}: not a readable Parquet file" in checked.refusal()
 
 
 def test_a_variable_that_nobody_knows_refuses_the_start(desk: Desk) -> None:

@@ -33,7 +33,7 @@ def copy(
     """Copy a registry without loss: back it up, restore it, or move it between SQLite and Redis.
 
     The copy has the tasks of all tenants, their versions with numbers, times and authors, aliases, traffic, every file
-    byte for byte, and the whole change log, which is the audit trail. Version numbers of deleted versions, names of
+    byte for byte, and the change log, which is the audit trail. Version numbers of deleted versions, names of
     deleted tenants and ids of revoked keys stay reserved. Keys, quotas and usage are not copied. Nothing may write to
     SRC meanwhile: the copy fails if it notices a change.
 

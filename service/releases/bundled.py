@@ -6,16 +6,25 @@ from adapters import DEFAULT_TENANT, Registry
 from adapters.files import bundled_adapters, from_files
 from backbone import Backbone
 
+_ACTOR = "bundled"
+_MAX_ENTRIES = 100
+"""More than the bundled adapters make."""
 _log = structlog.get_logger("service")
 
 
 def publish_bundled(registry: Registry, backbone: Backbone) -> None:
-    """Publish the bundled adapters that fit the backbone, if the registry has never held anything."""
-    if registry.changes(limit=1):
+    """Publish the bundled adapters that fit the backbone, if the registry has never held anything else.
+
+    A start that was ended between two of them is completed by the next.
+    """
+    if any(change.actor != _ACTOR for change in registry.changes(limit=_MAX_ENTRIES)):
         return
+    present = {info.task for info in registry.list(DEFAULT_TENANT)}
     for task, files in bundled_adapters().items():
+        if task in present:
+            continue
         trained_for = from_files(files).manifest.backbone
         if trained_for.fingerprint == backbone.identity.fingerprint:
-            registry.publish(DEFAULT_TENANT, task, files, actor="bundled")
+            registry.publish(DEFAULT_TENANT, task, files, actor=_ACTOR)
         else:
             _log.info("bundled_adapter_skipped", task=task, reason=f"it was trained for {trained_for.id}")

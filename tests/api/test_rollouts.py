@@ -124,6 +124,15 @@ def test_a_worse_version_is_refused_with_both_figures_and_promoted_by_force(serv
 
 
 @pytest.mark.slow
+def test_a_promotion_moves_production_only_from_where_it_is_expected(server: RunningServer) -> None:
+    stale = {"version": 3, "force": True, "expected": 1}
+    refused = server.client.post("/tasks/sentiment/promote", json=stale)
+    check_problem(refused, 409, "conflict", "points at version 2, expected version 1")
+    assert post(server, "promote", version=3, force=True, expected=2)["previous"] == 2
+    assert post(server, "promote", version=3, force=True)["version"] == 3  # a repeat moves nothing
+
+
+@pytest.mark.slow
 def test_a_rollback_goes_one_step_and_refuses_where_there_is_none(server: RunningServer) -> None:
     moved = post(server, "rollback", expected=2)
     assert moved == {"task": "sentiment", "alias": "production", "previous": 2, "version": 1}

@@ -252,6 +252,24 @@ def test_workers_that_start_together_publish_the_bundled_adapters_once(tmp_path:
     assert Counter((change.task, change.kind) for change in changes) == dict.fromkeys(expected, 1)
 
 
+def test_a_start_that_ended_between_two_bundled_adapters_is_completed_by_the_next(
+    tmp_path: Path, embedded: Backbone
+) -> None:
+    """And a registry that anybody has used gets none."""
+    registry, bundled = open_registry(tmp_path / "registry.sqlite"), bundled_adapters()
+    first, second = list(bundled)[:2]
+    registry.publish("default", first, bundled[first], actor="bundled")
+    publish_bundled(registry, embedded)
+    assert {info.task for info in registry.list("default")} == set(bundled)
+    position = registry.changes()[-1].position
+    publish_bundled(registry, embedded)
+    assert registry.changes(position) == []
+    registry.delete_alias("default", second, "production", actor="ann")
+    registry.delete("default", second, 1, actor="ann")
+    publish_bundled(registry, embedded)
+    assert {info.task for info in registry.list("default")} == set(bundled) - {second}
+
+
 def test_a_port_is_held_against_everybody_but_its_own_workers() -> None:
     with hold("127.0.0.1", 0) as holder:
         address = holder.getsockname()

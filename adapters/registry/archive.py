@@ -49,7 +49,7 @@ class Archive(Protocol):
 
         Raises:
             InvalidName, InvalidAdapter: as `check_restored`
-            Conflict: the task has a version with that number or digest
+            Conflict: the task has a version with that number or digest, or another copy writes to the same folder
         """
         ...
 

@@ -19,8 +19,8 @@ from adapters.files import read_folder, write_folder
 from adapters.names import check_name
 from adapters.registry.archive import TaskRecord, check_restored
 from adapters.registry.protocol import Change, TaskInfo, VersionInfo
-from adapters.regular_files import read_regular
-from adapters.storage.private_files import create_private_folder
+from adapters.regular_files import check_no_links, read_regular
+from adapters.storage.private_files import FOLDER_MODE, create_private_folder
 
 INDEX = "registry.json"
 _MAX_INDEX_BYTES = 1 << 30
@@ -48,6 +48,7 @@ class FolderArchive:
         """
         self._folder = folder
         self._tasks: dict[tuple[str, str], TaskRecord] = {}
+        self._claimed = False
         self._changes: tuple[Change, ...] = ()
         with self._reaching():
             if os.path.lexists(folder / INDEX):
@@ -73,7 +74,7 @@ class FolderArchive:
         if any(version.version == other.version or version.digest == other.digest for other in known):
             raise Conflict(f"{task}@{version.version} or its adapter {version.digest} is there already")
         with self._reaching():
-            create_private_folder(self._folder)
+            self._claim()
             write_folder(self._place(tenant, task, version.version), files, beneath=self._folder)
         self._add(tenant, task, version)
 
@@ -97,6 +98,19 @@ class FolderArchive:
             atomic_write({self._folder / INDEX: index})
         self._changes = log
 
+    def _claim(self) -> None:
+        """Make the folder of adapters, which no other copy may have made meanwhile."""
+        if self._claimed:
+            return
+        create_private_folder(self._folder)
+        place = self._folder / "adapters"
+        check_no_links(place, beneath=self._folder)
+        try:
+            place.mkdir(mode=FOLDER_MODE)
+        except FileExistsError as exc:
+            raise Conflict(f"another copy is or was written to {place}; use an empty folder") from exc
+        self._claimed = True
+
     def _read(self) -> None:
         try:
             index = _ADAPTER.validate_json(read_regular(self._folder / INDEX, max_bytes=_MAX_INDEX_BYTES))
@@ -108,6 +122,7 @@ class FolderArchive:
             for version in record.info.versions:
                 self._add(tenant, task, version)
             self.restore_task(record)
+        self._claimed = bool(index.tasks)
         self._changes = tuple(index.changes)
 
     def _record(self, tenant: str, task: str) -> TaskRecord:

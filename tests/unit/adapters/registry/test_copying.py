@@ -168,6 +168,21 @@ def test_a_version_that_goes_while_it_is_copied_is_told_as_such(
         copy(full, open_archive(empty), on_version=write)
 
 
+def test_two_copies_into_one_folder_do_not_become_one(full: SqliteRegistry, tmp_path: Path, uploads: Uploads) -> None:
+    """Both saw it empty; the index of the last would hide what the other wrote."""
+    folder, other = str(tmp_path / "backup"), open_registry(tmp_path / "other.sqlite")
+    other.publish("acme", "another", uploads[9], actor="ann")
+    first, second = open_archive(folder), open_archive(folder)
+
+    def meanwhile(done: int, _: int) -> None:
+        if done == 1:
+            with pytest.raises(Conflict, match="another copy is or was written to"):
+                copy(other, second)
+
+    copy(full, first, on_version=meanwhile)
+    assert_same(open_archive(folder), full)
+
+
 def test_what_is_restored_keeps_its_number_time_and_publisher(
     empty: str, published: list[PromptAdapter], uploads: Uploads
 ) -> None:

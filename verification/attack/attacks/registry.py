@@ -115,7 +115,7 @@ def audit_floods(arena: Arena) -> Evidence:
 
 def promote_and_traffic(arena: Arena) -> Evidence:
     """Promote a canary while its traffic is set again: the result must be that of one order or the other."""
-    for _ in range(4):
+    for _ in range(2):
         task = _task(arena, 3)
         arena.publisher.send("PUT", f"/tasks/{task}/traffic", json={"canary": 2, "percent": 10})
         statuses = _together(
@@ -138,7 +138,7 @@ def promote_and_traffic(arena: Arena) -> Evidence:
 
 def rollbacks_together(arena: Arena) -> Evidence:
     """Roll back twice at the same time: production must move one step."""
-    for _ in range(4):
+    for _ in range(2):
         task = _task(arena, 3)
         for version in (2, 3):
             arena.publisher.send("PUT", f"/tasks/{task}/aliases/production", json={"version": version})
@@ -164,7 +164,7 @@ def _roll_back(party: Party, task: str, *, expected: int) -> int:
 def alias_races(arena: Arena) -> Evidence:
     """Move an alias twice under one tag: one of the two must be refused."""
     task = _task(arena, 3)
-    for _ in range(8):
+    for _ in range(4):
         arena.publisher.send("PUT", f"/tasks/{task}/aliases/x", json={"version": 1})
         time.sleep(arena.publisher.settles_s)
         tag = {"If-Match": arena.publisher.get(f"/tasks/{task}/aliases/x").headers["ETag"]}

@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from typing import Any
 
+_BACKSLASH = ord("\\")
+
 
 class LargeJson(ValueError):
     """JSON with more values than its reader expects; nothing was read of them."""
@@ -33,6 +35,39 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse(constant: str) -> object:
     raise AmbiguousJson(f"{constant} is not JSON (RFC 8259), expected a number or null")
+
+
+def check_count(text: bytes, *, max_values: int) -> None:
+    """Refuse JSON of more values than expected before it is parsed, which stops all threads: 70 ms for 2 MB of digits.
+
+    Args:
+        max_values: of all arrays and objects together, about: commas are counted, so that a little more may pass
+
+    Raises:
+        LargeJson: there are more
+    """
+    if text.count(b",") <= max_values:
+        return
+    commas = at = 0
+    while 0 <= at < len(text) and commas <= max_values:
+        opening = text.find(b'"', at)
+        commas += text.count(b",", at, opening if opening >= 0 else len(text))
+        at = -1 if opening < 0 else _after_string(text, opening)
+    if commas > max_values:
+        raise LargeJson(f"the body has more than {max_values} values in all")
+
+
+def _after_string(text: bytes, opening: int) -> int:
+    """Return the position after the string that begins with the quote at `opening`; -1 if it does not end."""
+    closing = text.find(b'"', opening + 1)
+    while closing >= 0:
+        before = closing
+        while text[before - 1] == _BACKSLASH:
+            before -= 1
+        if (closing - before) % 2 == 0:
+            return closing + 1
+        closing = text.find(b'"', closing + 1)
+    return -1
 
 
 def check_size(value: object, *, max_items: int, max_values: int) -> None:

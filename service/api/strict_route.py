@@ -112,8 +112,9 @@ class StrictRequest(Request):
 
 
 def _read_json(body: bytes, max_rows: int) -> Any:
-    value = strict_json.loads(body)
     max_items, max_values = max(_MIN_ITEMS, 2 * max_rows), _MIN_ITEMS + _VALUES_PER_ROW * max_rows
+    strict_json.check_count(body, max_values=max_values)
+    value = strict_json.loads(body)
     try:
         strict_json.check_size(value, max_items=max_items, max_values=max_values)
     except LargeJson as exc:

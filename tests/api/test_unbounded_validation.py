@@ -84,15 +84,17 @@ def test_refused_megabytes_are_freed_at_once(server: RunningServer) -> None:
         before = process.memory_info().rss
         for _ in range(count):
             answer = server.client.post("/classify/sentiment", content=body, headers={"Content-Type": JSON})
-            check_problem(answer, 422, "invalid_request", "inputs has 333334 items")
+            check_problem(answer, 422, "invalid_request", "more than 9216 values in all")
     assert process.memory_info().rss - before < 200 << 20, "22 MB of parsed JSON each wait for the garbage collector"
 
 
 @pytest.mark.parametrize(
     ("body", "mention"),
     [
-        ({"inputs": [0] * 250_000}, "inputs has 250000 items, expected at most 1024"),
-        ({str(number): 0 for number in range(100_000)}, "the body has 100000 members"),
+        ({"inputs": [0] * 2_500}, "inputs has 2500 items, expected at most 1024"),
+        ({"inputs": [0] * 250_000}, "more than 9216 values in all"),
+        ({str(number): 0 for number in range(5_000)}, "the body has 5000 members"),
+        ({str(number): 0 for number in range(100_000)}, "more than 9216 values in all"),
         ({"inputs": [{"sentence": [""] * 100}] * 1_000}, "more than 9216 values in all"),
     ],
 )
@@ -119,6 +121,14 @@ def test_what_a_caller_sends_comes_back_shortened(server: RunningServer, path: s
     for answer in (server.client.get(path), server.client.post(path, json={"inputs": "x" * 300_000, "y" * 9_000: 1})):
         assert answer.status_code in {400, 404, 405, 414, 422}
         assert len(answer.content) < 4_000
+
+
+def test_values_are_counted_before_they_are_parsed_and_commas_of_texts_are_none() -> None:
+    texts = json.dumps({"inputs": ["a, b" * 100, 'say "x", \\\\', "\\", ",,,"]}).encode()
+    strict_json.check_count(texts, max_values=3)
+    for text in (b"[0" + b",0" * 4 + b"]", b'{"a": [",", ",", ",", ",", ","]}'):
+        with pytest.raises(strict_json.LargeJson, match="more than 3 values"):
+            strict_json.check_count(text, max_values=3)
 
 
 def test_values_are_counted_without_a_look_at_the_text_in_them() -> None:

@@ -70,10 +70,10 @@ def test_the_limit_holds_for_what_comes_out_of_a_gzipped_body(server: RunningSer
     check_problem(_post(server, bomb), 413, "body_too_large", "2097152")
 
 
-@pytest.mark.slow
-def test_members_that_unpack_to_nothing_are_limited_on_the_wire(server: RunningServer) -> None:
-    empty = gzip.compress(b"") * 1_000
-    check_problem(_post(server, (empty for _ in range(200))), 413, "body_too_large", "2097152")
+@pytest.mark.parametrize("member", [b"", b" "])
+def test_members_of_a_gzipped_body_are_limited(server: RunningServer, member: bytes) -> None:
+    packed = gzip.compress(member) * 1_000
+    check_problem(_post(server, (packed for _ in range(200))), 400, "malformed_body", "more than 64 members")
 
 
 @pytest.mark.parametrize(

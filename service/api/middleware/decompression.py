@@ -13,6 +13,8 @@ from service.errors import MalformedBody, UnsupportedEncoding
 CHUNK_BYTES = 64 << 10
 """Size of a decompressed chunk: a body that expands to a gigabyte is never in memory as a whole."""
 
+_MAX_MEMBERS = 64
+"""Members of one body: each costs a turn of the event loop, and an empty one has 20 bytes."""
 _GZIP = ("gzip", "x-gzip")
 _WITH_GZIP_HEADER = zlib.MAX_WBITS | 16
 
@@ -49,6 +51,7 @@ class _Inflating:
         self._member = zlib.decompressobj(_WITH_GZIP_HEADER)
         self._pending = b""
         self._more_on_wire, self._done = True, False
+        self._num_members = 1
 
     async def receive(self) -> Message:
         """Return the next decompressed chunk (`MalformedBody` if the body is not gzip or is truncated)."""
@@ -69,6 +72,9 @@ class _Inflating:
 
     def _inflate(self) -> bytes:
         if self._member.eof and self._pending:  # another member follows
+            self._num_members += 1
+            if self._num_members > _MAX_MEMBERS:
+                raise MalformedBody(f"the gzipped body has more than {_MAX_MEMBERS} members; compress it as one")
             self._member = zlib.decompressobj(_WITH_GZIP_HEADER)
         try:
             plain = self._member.decompress(self._pending, CHUNK_BYTES)

@@ -1,6 +1,6 @@
 # `make serve` and `make test` set up everything that they need, starting from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-fast check prose audit format bench bench-peers acceptance conformance fuzz bundled platform secrets image lock clean
+.PHONY: help setup serve test test-fast check prose audit format bench bench-peers acceptance conformance fuzz attack bundled platform secrets image lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -96,6 +96,9 @@ conformance: setup ## Hold a server to its OpenAPI document: thousands of reques
 
 fuzz: setup ## Send a server 20,000 mutated uploads
 	$(BIN)/python -m verification.upload_fuzz
+
+attack: setup ## Attack a server as tenants and strangers would, beside a neighbour
+	$(BIN)/python -m verification.attack
 
 bundled: setup ## Train the bundled adapters again (set SUPERPOS_DATA)
 	$(BIN)/python -m scripts.train_bundled

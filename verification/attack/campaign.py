@@ -1,6 +1,7 @@
 """A campaign: attacks one after another on one server, with what is watched during each."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,6 +19,8 @@ LIVE_WITHIN_S = 45.0
 MAX_SECONDS = 60.0
 """How long an attack is repeated at most to measure the neighbour."""
 _MAX_MEASUREMENTS = 3
+_IDLE_WINDOWS = 4
+_PAUSE_S = 0.5
 
 Result = Literal["held", "succeeded", "not judged"]
 
@@ -62,9 +65,11 @@ class Campaign:
     """Runs attacks on one server, and judges each by its own evidence and by what every attack is watched for."""
 
     def __init__(self, arena: Arena, neighbour: Neighbour | None = None, measure: Measure | None = None) -> None:
-        """Start with an idle measurement of the neighbour, if there is one."""
+        """Start with idle measurements of the neighbour, if there is one."""
         self._arena, self._neighbour, self._measure = arena, neighbour, measure
-        self._idle_s = self._measure_idle()
+        self._idle: deque[Sample] = deque(maxlen=_IDLE_WINDOWS * (measure.samples if measure else 0))
+        for _ in range(_IDLE_WINDOWS):
+            self._measure_idle()
 
     def run(
         self, attacks: Iterable[Attack], *, on_outcome: Callable[[Outcome], None] = lambda _: None
@@ -83,7 +88,6 @@ class Campaign:
         for _ in range(_MAX_MEASUREMENTS - 1):
             if not self._is_slow(outcome) or outcome.result != "held":
                 break
-            self._idle_s = self._measure_idle()
             outcome = self._once(attack)
         if outcome.result == "held" and self._is_slow(outcome):
             waits = f"the neighbour waits {outcome.p99_ms:.0f} ms, {outcome.ratio:.1f} × as long as on an idle server"
@@ -94,6 +98,7 @@ class Campaign:
         return self._measure is not None and outcome.ratio is not None and outcome.ratio > self._measure.limit
 
     def _once(self, attack: Attack) -> Outcome:
+        self._measure_idle()
         target = self._arena.target
         memory, logged, processes = target.resident_bytes, target.log.size_bytes, target.processes
         started, runs, evidence, result = time.monotonic(), 0, None, "held"
@@ -120,7 +125,7 @@ class Campaign:
             seconds=ended - started,
             samples=len(samples),
             p99_ms=1e3 * p99_s(samples) if enough else None,
-            idle_ms=1e3 * self._idle_s if enough else None,
+            idle_ms=1e3 * p99_s(list(self._idle)) if enough else None,
             grown_bytes=grown,
             logged_bytes=logged,
         )
@@ -153,11 +158,11 @@ class Campaign:
         due = int((ended - started) * self._neighbour.rate) - 1
         return [each for each in self._neighbour.wait(due, started=started, within_s=60) if each.due <= ended]
 
-    def _measure_idle(self) -> float:
-        if self._neighbour is None or self._measure is None:
-            return 0.0
-        time.sleep(1)  # what the last attack has left behind
-        return p99_s(self._neighbour.wait(2 * self._measure.samples, started=time.monotonic(), within_s=120))
+    def _measure_idle(self) -> None:
+        """Measure the neighbour without an attack; the last windows together are what an attack is compared with."""
+        if self._neighbour is not None and self._measure is not None:
+            time.sleep(_PAUSE_S)  # the last attack's work ends
+            self._idle.extend(self._neighbour.wait(self._measure.samples, started=time.monotonic(), within_s=60))
 
 
 def _is_live(arena: Arena) -> bool:

@@ -297,6 +297,6 @@ class Registry(Protocol):
     def trim_log(self, *, keep: int) -> int:
         """Remove entries that neither the present state nor the last `keep` of their tenant needs; return how many.
 
-        At most 20,000 at once. Those that are left replay to the same state.
+        At most 100,000, in steps of 5,000. Those that are left replay to the same state after each.
         """
         ...

@@ -29,7 +29,7 @@ from adapters.registry.protocol import (
 )
 from adapters.registry.redis_log import PAGE, RedisLog
 from adapters.registry.redis_records import at_field, entry, family, task_record, text, traffic_field
-from adapters.registry.trimming import plan_trim
+from adapters.registry.trimming import Trim, trim_in_steps
 from adapters.storage.redis import RedisStore
 
 _DIGESTS_PER_TRIP = 250
@@ -183,14 +183,15 @@ class RedisRegistry:
         return self._log.changes(since, limit)
 
     def trim_log(self, *, keep: int) -> int:
-        trim = plan_trim(self.changes(), keep=keep)
-        if trim is None:
-            return 0
-        arguments = ["", "", "", trim.horizon, trim.marker, json.dumps([f"{each}-0" for each in trim.positions])]
-        match self._run(self._trim_log, [*self._keys("", ""), self._store.key("trimmed")], arguments):
-            case ["elsewhere"]:
-                return 0  # another process trimmed meanwhile
-        return len(trim.positions)
+        return trim_in_steps(self.changes(), self._remove, keep=keep)
+
+    def _remove(self, trim: Trim) -> int | None:
+        positions = json.dumps([f"{position}-0" for position in trim.positions])
+        keys = [*self._keys("", ""), self._store.key("trimmed")]
+        match self._run(self._trim_log, keys, ["", "", "", trim.horizon, trim.marker, positions]):
+            case ["done", position]:
+                return int(position)
+        return None
 
     def records(self) -> Sequence[TaskRecord]:
         with self._store.reaching():

@@ -250,7 +250,8 @@ for first = 1, #positions, 1000 do
   redis.call('XDEL', changes_key, unpack(positions, first, math.min(first + 999, #positions)))
 end
 log('log_trimmed', horizon, '', at_now())
-redis.call('SET', trimmed_key, redis.call('GET', position_key))
-return {'done'}
+local position = redis.call('GET', position_key)
+redis.call('SET', trimmed_key, position)
+return {'done', position}
 """
 )

@@ -42,7 +42,7 @@ from adapters.registry.sqlite_rows import (
     to_row,
     version_row,
 )
-from adapters.registry.trimming import plan_trim
+from adapters.registry.trimming import Trim, trim_in_steps
 from adapters.storage.sqlite import SqliteFile
 
 
@@ -220,16 +220,17 @@ class SqliteRegistry:
         return [to_change(row) for row in rows]
 
     def trim_log(self, *, keep: int) -> int:
-        trim = plan_trim(self.changes(), keep=keep)
-        if trim is None:
-            return 0
+        return trim_in_steps(self.changes(), self._remove, keep=keep)
+
+    def _remove(self, trim: Trim) -> int | None:
         with self._file.transaction("IMMEDIATE") as db:
-            newer = "SELECT 1 FROM changes WHERE position>? AND kind='log_trimmed'"
-            if one(db, newer, (trim.end,)):
-                return 0  # another process trimmed meanwhile
+            if one(db, "SELECT 1 FROM changes WHERE position>? AND kind='log_trimmed'", (trim.end,)):
+                return None
             db.executemany("DELETE FROM changes WHERE position=?", [(position,) for position in trim.positions])
             log(db, "log_trimmed", ("", ""), trim.horizon, "", actor="")
-        return len(trim.positions)
+            last = one(db, "SELECT max(position) AS position FROM changes", ())
+            assert last is not None
+            return int(last["position"])
 
     def records(self) -> Sequence[TaskRecord]:
         with self._file.transaction("DEFERRED") as db:

@@ -42,13 +42,12 @@ class LogTrimmer:
         await self._loop.stop()
 
     async def trim(self) -> None:
-        """Remove all that can be removed, if the log has grown enough since the last time (`RegistryUnavailable`)."""
+        """Remove what can be removed, if the log has grown since the last time (`RegistryUnavailable`)."""
         position = self._catalog.position
         if 0 <= position - self._trimmed_at < min(_MIN_NEW_ENTRIES, self._keep):
             return
-        total = 0
-        while removed := await asyncio.to_thread(self._registry.trim_log, keep=self._keep):
-            total += removed
-        if total:
-            _log.info("log_trimmed", entries=total)
-        self._trimmed_at = position
+        removed = await asyncio.to_thread(self._registry.trim_log, keep=self._keep)
+        if removed:
+            _log.info("log_trimmed", entries=removed)
+        if removed < _MIN_NEW_ENTRIES:  # else there may be more, of a log that was never trimmed
+            self._trimmed_at = position

@@ -62,8 +62,7 @@ def test_a_log_that_is_trimmed_again_and_again_replays_to_what_the_whole_log_doe
             assert replayed(registry.changes()) == replayed(whole)
         asyncio.run(sync.refresh())
         assert [seldom.tasks(tenant) for tenant in TENANTS] == replayed(whole)[0]
-        while registry.trim_log(keep=keep):
-            pass
+        registry.trim_log(keep=keep)
         left = registry.changes()
         assert replayed(left) == replayed(whole)
         assert plan_trim(left, keep=keep) is None
@@ -191,10 +190,11 @@ def test_a_redis_without_memory_can_be_trimmed(start_redis: Any, uploads: Upload
 
 
 @pytest.mark.slow
-def test_a_long_log_is_trimmed_a_part_at_a_time(
+def test_a_long_log_is_trimmed_in_steps_and_each_leaves_the_same_state(
     monkeypatch: pytest.MonkeyPatch, registry: Registry, uploads: Uploads
 ) -> None:
     monkeypatch.setattr("adapters.registry.trimming._MAX_REMOVED", 20)
+    monkeypatch.setattr("adapters.registry.trimming._MAX_STEPS", 1)
     for files in uploads[:3]:
         registry.publish(*KEY, files, actor="ann")
     for number in range(60):
@@ -205,6 +205,13 @@ def test_a_long_log_is_trimmed_a_part_at_a_time(
         assert replayed(registry.changes()) == replayed(whole)
     assert all(count <= 21 for count in removed)
     assert len(removed) >= 2
+    for number in range(60):
+        registry.set_alias(*KEY, "production", 1 + number % 3, actor="ann")
+    whole = registry.changes()
+    monkeypatch.setattr("adapters.registry.trimming._MAX_STEPS", 20)
+    assert registry.trim_log(keep=5) > 40  # all steps of one reading
+    assert replayed(registry.changes()) == replayed(whole)
+    assert plan_trim(registry.changes(), keep=5) is None
 
 
 # --- aliases and names

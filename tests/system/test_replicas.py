@@ -216,7 +216,9 @@ def test_servers_of_a_redis_that_lost_everything_answer_and_take_nothing_new(
     backup = shutil.move(redis.folder, tmp_path / "backup")
     redis.folder.mkdir()
     redis.start()
-    told = "the registry is empty, its log was at position 2: restore it"
+    reason = "the registry is empty, its log was at position 2: restore it"  # for the operator, in the log
+    told = "the registry cannot be reached; tasks in use are still served, and the log has the reason"
+    eventually(lambda: server.app.state.runtime.registry.sync._loop.error == reason)
     eventually(lambda: upload(server, tiny, 1).json()["detail"] == told)
     assert upload(server, tiny, 1).status_code == 503
     others = [

@@ -55,6 +55,10 @@ class NotValidatedInInt8(InvalidAdapter):
     """An adapter whose labels in int8 were not compared with those in fp32, or differ too often."""
 
 
+class RowTooLarge(InvalidAdapter):
+    """An adapter whose rows may be larger than the operator of a server allows."""
+
+
 class RegistryError(AdapterError):
     """Base of a registry's errors."""
 

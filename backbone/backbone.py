@@ -1,6 +1,6 @@
 """`Backbone`: a frozen T5 with its identity, its tokenizer, and the forward that serving and training share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,6 +14,7 @@ from backbone.dropout import Dropout
 from backbone.encoder import encode
 from backbone.errors import InvalidLabels
 from backbone.packing import PackedBatch
+from backbone.pieces import Pause, no_pause
 from backbone.precision import Precision, check_device, in_precision
 from backbone.relative_bias import EncoderBias, TreeBias
 from backbone.scoring import label_log_probs
@@ -99,7 +100,7 @@ class Backbone:
         packed: PackedBatch,
         prompts: Tensor,
         *,
-        pause: Callable[[], None] = lambda: None,
+        pause: Pause = no_pause,
         dropout: Dropout | None = None,
     ) -> Encoded:
         """Run the encoder over packed rows.
@@ -107,7 +108,7 @@ class Backbone:
         Args:
             packed: the rows, with indices into `prompts`
             prompts: the prompt table [R, H], the only tensor that can receive a gradient
-            pause: called before each half of a layer, after `prompts` has been read; may encode and score other rows
+            pause: called between pieces of bounded work, after `prompts` has been read; may encode and score other rows
             dropout: for training; pass the same to `score`
         """
         hidden = encode(
@@ -146,20 +147,25 @@ class Backbone:
         encoded: Encoded,
         tries: Sequence[LabelTrie],  # [B]
         top_k: Sequence[int | None],  # [B], None: all labels
+        *,
+        pause: Pause = no_pause,
     ) -> Found:
-        """Score like `score`, except that a search may end at its budget (`LabelTrie.search_budget`)."""
+        """Score like `score`, except that a search may end at its budget (`LabelTrie.search_budget`).
+
+        `pause` is called as in `encode`.
+        """
         budgets = [trie.search_budget(k) for trie, k in zip(tries, top_k, strict=True)]
         searching = [row for row, budget in enumerate(budgets) if budget is not None]
         if not searching:
-            return Found(self._score_all(encoded, range(len(tries)), tries), [])
+            return Found(self._score_all(encoded, range(len(tries)), tries, pause=pause), [])
         whole = sorted(set(range(len(tries))) - set(searching))
         width = max(trie.num_labels for trie in tries)
         scores = encoded.hidden.new_full((len(tries), width), float("-inf"), dtype=torch.float32)
         if whole:
-            part = self._score_all(encoded, whole, [tries[i] for i in whole])
+            part = self._score_all(encoded, whole, [tries[i] for i in whole], pause=pause)
             scores[whole, : part.shape[1]] = part
         found = best_first(
-            lambda rows, nodes: self._decode(encoded, [searching[row] for row in rows], nodes),
+            lambda rows, nodes: self._decode(encoded, [searching[row] for row in rows], nodes, pause=pause),
             self.weights.head,
             [tries[i] for i in searching],
             [cast(int, top_k[i]) for i in searching],
@@ -195,13 +201,19 @@ class Backbone:
         return (states[last].to(self.weights.head.dtype) @ self.weights.head.T).float()
 
     def _score_all(
-        self, encoded: Encoded, rows: Sequence[int], tries: Sequence[LabelTrie], dropout: Dropout | None = None
+        self,
+        encoded: Encoded,
+        rows: Sequence[int],
+        tries: Sequence[LabelTrie],
+        dropout: Dropout | None = None,
+        *,
+        pause: Pause = no_pause,
     ) -> Tensor:
         """Return [B, K] scores over whole tries."""
         states: list[Tensor] = []
         for parts in passes(tries):
             numbers, nodes = [rows[part.row] for part in parts], [part.nodes for part in parts]
-            decoded = self._decode(encoded, numbers, nodes, dropout)
+            decoded = self._decode(encoded, numbers, nodes, dropout, pause=pause)
             for part, decoded_part in zip(
                 parts, torch.split(decoded, [part.nodes.num_nodes for part in parts]), strict=True
             ):
@@ -209,7 +221,13 @@ class Backbone:
         return label_log_probs(torch.cat(states), self.weights.head, tries)
 
     def _decode(
-        self, encoded: Encoded, rows: Sequence[int], nodes: Sequence[TrieNodes], dropout: Dropout | None = None
+        self,
+        encoded: Encoded,
+        rows: Sequence[int],
+        nodes: Sequence[TrieNodes],
+        dropout: Dropout | None = None,
+        *,
+        pause: Pause = no_pause,
     ) -> Tensor:
         """Return the states of the given nodes of the given rows, [ΣM_i, H]."""
         return decode(
@@ -219,4 +237,5 @@ class Backbone:
             architecture=self.architecture,
             bias=self._tree_bias,
             drop=None if dropout is None else dropout.of([each.num_nodes for each in nodes], rows),
+            pause=pause,
         )

@@ -14,6 +14,7 @@ from torch import Tensor
 from backbone.architecture import Architecture
 from backbone.dropout import RowsDropout
 from backbone.layers import add_projection, attend, feed_forward, rms_norm
+from backbone.pieces import CROSS_CELLS, PIECE_TOKENS, Pause, no_pause, spans
 from backbone.relative_bias import TreeBias
 from backbone.trie import PART_NODES, LabelTrie
 from backbone.weights import DecoderLayer, T5Weights
@@ -24,7 +25,7 @@ its last bits from the same row in a batch (docs/decisions.md)."""
 
 
 _PART_NODES = PART_NODES
-_PASS_NODES = 4_096
+_PASS_NODES = PIECE_TOKENS
 
 T = TypeVar("T")
 
@@ -95,19 +96,27 @@ def decode(
     architecture: Architecture,
     bias: TreeBias,
     drop: RowsDropout | None = None,
+    pause: Pause = no_pause,
 ) -> Tensor:
-    """Return the last hidden states of all rows' nodes, concatenated, [D, H], D = ΣM_i, ready for the head."""
+    """Return the last hidden states of all rows' nodes, concatenated, [D, H], D = ΣM_i, ready for the head.
+
+    Calls `pause` before each third of a layer, and within a third that is larger than a piece.
+    """
     device = weights.embedding.device
     counts = [row.num_nodes for row in rows]
     total = sum(counts)
     token_ids = [token for row in rows for token in row.token_ids]
     token_ids += [architecture.start_id] * (_MIN_NODES - total)
-    trees = _trees(rows, bias, device=device)
+    trees = _trees(rows, bias, device=device, pause=pause)
+    third = total / (3 * len(weights.decoder))
     x = weights.embedding[torch.tensor(token_ids, device=device)]  # [D, H]
     x = x if drop is None else drop(x)
     for layer in weights.decoder:
+        pause(third)
         x = _self_attention(x, layer, architecture, trees, drop)
-        x = _cross_attention(x, states, layer, architecture, counts, drop=drop)
+        pause(third)
+        x = _cross_attention(x, states, layer, architecture, counts, drop=drop, pause=pause)
+        pause(third)
         x = feed_forward(x, layer.feed_forward, architecture, drop)
     x = rms_norm(x, architecture.norm_eps)
     x = x if drop is None else drop(x)
@@ -124,7 +133,7 @@ class _Trees:
     biases: list[Tensor]  # [heads, M, M] per row
 
 
-def _trees(rows: Sequence[TrieNodes], bias: TreeBias, *, device: torch.device) -> _Trees | None:
+def _trees(rows: Sequence[TrieNodes], bias: TreeBias, *, device: torch.device, pause: Pause) -> _Trees | None:
     positions: list[int] = []
     first = 0
     numbers = [number for number, row in enumerate(rows) if row.num_nodes > 1]
@@ -134,12 +143,13 @@ def _trees(rows: Sequence[TrieNodes], bias: TreeBias, *, device: torch.device) -
         if row.num_nodes > 1:
             positions.extend(range(first, first + row.num_nodes))
         first += row.num_nodes
-    return _Trees(
-        torch.tensor(positions, device=device),
-        numbers,
-        [rows[number].num_nodes for number in numbers],
-        [bias.of(rows[number].trie, rows[number].nodes) for number in numbers],
-    )
+    biases = []
+    for number in numbers:
+        if rows[number].num_nodes >= _PART_NODES:
+            pause(0.0)
+        biases.append(bias.of(rows[number].trie, rows[number].nodes))
+    counts = [rows[number].num_nodes for number in numbers]
+    return _Trees(torch.tensor(positions, device=device), numbers, counts, biases)
 
 
 def _self_attention(
@@ -179,6 +189,7 @@ def _cross_attention(
     counts: list[int],  # [B]
     *,
     drop: RowsDropout | None,
+    pause: Pause,
 ) -> Tensor:
     """Return the input plus the cross-attention block, [D, H].
 
@@ -188,13 +199,20 @@ def _cross_attention(
     heads = architecture.num_heads
     query = layer.cross_query(rms_norm(x, architecture.norm_eps)).view(len(x), heads, -1).transpose(0, 1)
     query = torch.bmm(query, layer.cross_key).transpose(0, 1)  # [D, heads, H]
-    parts = []
+    parts: list[Tensor] = []
+    cells = 0
     for index, (row, state) in enumerate(zip(torch.split(query[: sum(counts)], counts), states, strict=True)):
         hidden = state.to(query.dtype)  # [L, H]
-        scores = row.flatten(0, 1) @ hidden.T  # [M·heads, L]
-        probabilities = torch.softmax(scores, dim=-1, dtype=torch.float32)
-        probabilities = probabilities if drop is None else drop.row(index)(probabilities)
-        parts.append(probabilities.to(hidden.dtype) @ hidden)
+        most = len(row) if drop is not None else CROSS_CELLS // len(hidden)
+        for first, last in spans(len(row), most):
+            cells += (last - first) * len(hidden)
+            if cells > CROSS_CELLS and parts:
+                pause(0.0)
+                cells = (last - first) * len(hidden)
+            scores = row[first:last].flatten(0, 1) @ hidden.T  # [M·heads, L]
+            probabilities = torch.softmax(scores, dim=-1, dtype=torch.float32)
+            probabilities = probabilities if drop is None else drop.row(index)(probabilities)
+            parts.append(probabilities.to(hidden.dtype) @ hidden)
     parts.append(query.new_zeros((len(x) - sum(counts)) * heads, x.shape[1]))
     mixed = torch.cat(parts).view(len(x), heads, -1).transpose(0, 1)  # [heads, D, H]
     mixed = torch.bmm(mixed, layer.cross_value)  # [heads, D, d]

@@ -5,7 +5,8 @@ group of rows of about one length, padded to a rectangle: many small kernels cos
 linear layers stay packed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 
 import torch
@@ -16,8 +17,12 @@ from backbone.architecture import Architecture
 from backbone.dropout import Dropout, RowsDropout
 from backbone.layers import add_projection, attend, feed_forward, rms_norm
 from backbone.packing import PackedBatch
+from backbone.pieces import PIECE_CELLS, Pause, in_pieces, no_pause, spans
 from backbone.relative_bias import EncoderBias
-from backbone.weights import T5Weights
+from backbone.weights import EncoderLayer, T5Weights
+
+_WHOLE_BIAS = 1_024
+"""Tokens of the longest row whose bias is made once for all layers, 25 MB at 6 heads."""
 
 
 def embed(packed: PackedBatch, embedding: Tensor, prompts: Tensor) -> Tensor:
@@ -34,49 +39,77 @@ def encode(
     weights: T5Weights,
     architecture: Architecture,
     bias: EncoderBias,
-    pause: Callable[[], None],
+    pause: Pause = no_pause,
     dropout: Dropout | None = None,
 ) -> Tensor:
     """Return the encoder's last hidden states, [N, H], normalised; that norm's weight is folded into the decoder.
 
-    Calls `pause` before each half of a layer, after `prompts` has been read.
+    Calls `pause` before each half of a layer, after `prompts` has been read, and within a half that is larger than a
+    piece.
     """
     lengths = [end - start for start, end in pairwise(packed.offsets)]
     device = weights.embedding.device
     drop = None if dropout is None else dropout.of(lengths)
     # the padded rectangle does not support dropout, which only an ablation uses
     row_by_row = drop is not None or device.type == "cpu"
-    attend = RowByRow(lengths, bias, drop) if row_by_row else Padded(lengths, bias, device=device)
+    attend = RowByRow(lengths, bias, drop, pause=pause) if row_by_row else Padded(lengths, bias, device=device)
+    divided = pause if drop is None else no_pause
+    half = packed.num_tokens / (2 * len(weights.encoder))
     x = embed(packed, weights.embedding, prompts)
     x = x if drop is None else drop(x)
     for layer in weights.encoder:
-        pause()
-        qkv = layer.qkv(rms_norm(x, architecture.norm_eps))  # [N, 3·A]
+        pause(half)
+        qkv = in_pieces(partial(_qkv, layer, architecture), x, divided)  # [N, 3·A]
         mixed = attend(qkv.view(-1, 3, architecture.num_heads, architecture.head_dim))  # [N, A]
         x = add_projection(x, layer.out, mixed, drop)
-        pause()
-        x = feed_forward(x, layer.feed_forward, architecture, drop)
+        pause(half)
+        x = in_pieces(partial(_feed_forward, layer, architecture, drop), x, divided)
     x = rms_norm(x, architecture.norm_eps)
     return x if drop is None else drop(x)
 
 
-class RowByRow:
-    """Attention with one kernel call per row, in the precision of the bias."""
+def _qkv(layer: EncoderLayer, architecture: Architecture, x: Tensor) -> Tensor:
+    return layer.qkv(rms_norm(x, architecture.norm_eps))
 
-    def __init__(self, lengths: Sequence[int], bias: EncoderBias, drop: RowsDropout | None = None) -> None:
-        self._drop = drop
+
+def _feed_forward(layer: EncoderLayer, architecture: Architecture, drop: RowsDropout | None, x: Tensor) -> Tensor:
+    return feed_forward(x, layer.feed_forward, architecture, drop)
+
+
+class RowByRow:
+    """Attention in the precision of the bias, with one kernel call per row.
+
+    A row with more pairs of positions than a piece takes a call per part of its queries. The whole bias of a row is in
+    memory up to `_WHOLE_BIAS` tokens; a longer row's is made for each part.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], bias: EncoderBias, drop: RowsDropout | None = None, *, pause: Pause = no_pause
+    ) -> None:
+        self._drop, self._bias, self._pause = drop, bias, pause
         self._lengths = list(lengths)
-        self._biases = bias.for_lengths(lengths)  # B × [heads, L_i, L_i]
+        whole = [length for length in lengths if length <= _WHOLE_BIAS]
+        self._biases = dict(zip(whole, bias.for_lengths(whole), strict=True))  # L → [heads, L, L]
 
     def __call__(self, qkv: Tensor) -> Tensor:
         """[N, 3, heads, d] → [N, heads·d]."""
-        mixed = []
-        rows = torch.split(qkv.to(self._biases[0].dtype), self._lengths)
-        for number, (row, bias) in enumerate(zip(rows, self._biases, strict=True)):
+        mixed: list[Tensor] = []
+        cells = 0
+        for number, row in enumerate(torch.split(qkv.to(self._bias.dtype), self._lengths)):
             query, key, value = row.unbind(1)  # [L, heads, d] each
             drop = None if self._drop is None else self._drop.row(number)
-            mixed.append(attend(query, key, value, bias, drop))
+            for first, last in spans(len(row), len(row) if drop else PIECE_CELLS // len(row)):
+                cells += (last - first) * len(row)
+                if cells > PIECE_CELLS and mixed:
+                    self._pause(0.0)
+                    cells = (last - first) * len(row)
+                mixed.append(attend(query[first:last], key, value, self._of_queries(len(row), first, last), drop))
         return torch.cat(mixed)
+
+    def _of_queries(self, length: int, first: int, last: int) -> Tensor:
+        """Return a part of a row's bias, [heads, last − first, length]."""
+        whole = self._biases.get(length)
+        return self._bias.of_queries(length, first, last) if whole is None else whole[:, first:last]
 
 
 class Padded:

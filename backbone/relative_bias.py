@@ -51,24 +51,33 @@ class EncoderBias:
         self._num_buckets, self._max_distance = num_buckets, max_distance
         self._kept = self._compute(128)  # [heads, L, L]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._table.dtype
+
     def for_lengths(self, lengths: Sequence[int]) -> list[Tensor]:
         """Return the bias of each row, [heads, length, length]: read-only views, of one tensor for all long rows."""
-        longest = max(lengths)
+        longest = max(lengths, default=0)
         if self._kept.shape[1] < min(longest, _KEPT_LENGTH):
             self._kept = self._compute(min(_KEPT_LENGTH, 1 << (longest - 1).bit_length()))
         widest = self._kept if longest <= self._kept.shape[1] else self._compute(longest)
         return [(self._kept if length <= self._kept.shape[1] else widest)[:, :length, :length] for length in lengths]
 
+    def of_queries(self, length: int, first: int, last: int) -> Tensor:
+        """Return the rows `first` to `last` of the bias of a row, [heads, last − first, length]."""
+        return self._compute(length, first, last)
+
     # kept for later calls, which may need gradients
     @torch.inference_mode(mode=False)
-    def _compute(self, length: int) -> Tensor:
+    def _compute(self, length: int, first: int = 0, last: int | None = None) -> Tensor:
         positions = torch.arange(1 - length, length, device=self._table.device)
         buckets = relative_buckets(
             positions, bidirectional=True, num_buckets=self._num_buckets, max_distance=self._max_distance
         )
         by_distance = self._table[buckets].T.contiguous()  # [heads, 2·L − 1]
         # row i of the bias is the window of L distances that starts at L − 1 − i
-        return by_distance.unfold(1, length, 1).flip(1)  # [heads, L, L]
+        last = length if last is None else last
+        return by_distance[:, length - last : 2 * length - 1 - first].unfold(1, length, 1).flip(1)  # [heads, q, L]
 
 
 class TreeBias:

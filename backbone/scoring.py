@@ -11,6 +11,9 @@ from torch import Tensor
 
 from backbone.trie import LabelTrie
 
+_PIECE_EDGES = 8_192
+"""Edges whose vectors are in memory at once, 17 MB at a width of 512."""
+
 
 def label_log_probs(
     nodes: Tensor,  # [D, H], D = ΣM_i: every node of every trie
@@ -55,8 +58,13 @@ def edge_log_probs(nodes: Tensor, head: Tensor, edge_nodes: Sequence[int], edge_
         edge_nodes, edge_tokens: [E], the row of `nodes` that an edge leaves, and the edge's token
     """
     at = torch.tensor(edge_nodes, device=nodes.device)  # [E]
-    rows = head[torch.tensor(edge_tokens, device=nodes.device)]  # [E, H]
-    logits = (nodes.index_select(0, at) * rows).sum(-1, dtype=torch.float32)  # [E]
+    tokens = torch.tensor(edge_tokens, device=nodes.device)  # [E]
+    logits = torch.cat(
+        [
+            (nodes.index_select(0, some) * head[some_tokens]).sum(-1, dtype=torch.float32)
+            for some, some_tokens in zip(torch.split(at, _PIECE_EDGES), torch.split(tokens, _PIECE_EDGES), strict=True)
+        ]
+    )  # [E]
     peak = logits.detach().new_full((len(nodes),), float("-inf")).scatter_reduce(0, at, logits.detach(), "amax")
     shifted = logits - peak[at]
     total = torch.zeros_like(peak).index_add(0, at, shifted.exp())  # [D]

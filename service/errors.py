@@ -142,3 +142,7 @@ class BackboneMismatch(ServiceError):
 
 class PrecisionNotValidated(ServiceError):
     """The server runs in int8, and the adapter's labels were not compared with fp32, or differ too often."""
+
+
+class OverServerLimit(ServiceError):
+    """The adapter's texts or labels may be larger than the operator allows."""

@@ -150,6 +150,7 @@ def build_runtime(
         backbone,
         weight=tenancy.quotas.weight,
         charge=tenancy.quotas.charge,
+        charge_more=tenancy.quotas.charge_more,
         on_batch=metrics.model.batch_done,
         on_model_failure=on_model_failure,
     )

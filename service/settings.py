@@ -131,6 +131,10 @@ class Settings(BaseSettings):
     max_queue_tokens: Annotated[int, Field(ge=1)] = 32_768
     max_rows_per_request: Annotated[int, Field(ge=1)] = 256
     max_text_chars: Annotated[int, Field(ge=1)] = 100_000
+    max_text_tokens: Annotated[int, Field(ge=2)] = 1_024
+    """Largest `max_tokens` of a task that is served."""
+    max_trie_nodes: Annotated[int, Field(ge=1)] = 1_024
+    """Most nodes that the labels of a task that is served may take to decode."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 2 << 20
     max_upload_bytes: Annotated[int, Field(ge=1)] = 8 << 20
     max_tasks_per_request: Annotated[int, Field(ge=1)] = 32
@@ -153,7 +157,7 @@ class Settings(BaseSettings):
     """Consecutive failed rows after which an adapter is refused for `breaker_reset_s`."""
     breaker_reset_s: Annotated[float, Field(gt=0)] = 30.0
     forward_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds after which a running forward ends the process with status 1."""
+    """Seconds without progress of a running forward after which the process ends with status 1."""
     heartbeat_interval_s: Annotated[float, Field(gt=0)] = 10.0
     """Seconds without an answered row after which the model runs a small probe."""
     readiness_max_age_s: Annotated[float, Field(gt=0)] = 30.0

@@ -5,6 +5,7 @@ another digest's load.
 """
 
 import asyncio
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +17,12 @@ import structlog
 from numpy.typing import NDArray
 
 from adapters import Change, PromptAdapter, Registry
-from adapters.errors import AdapterError, InvalidAdapter, NotValidatedInInt8
+from adapters.errors import AdapterError, InvalidAdapter, NotValidatedInInt8, RowTooLarge
 from adapters.files import from_files
+from adapters.task import MAX_TASK_TOKENS
 from adapters.template import Template
 from backbone import Backbone, BackboneError, Frame, LabelTrie
-from service.errors import BackboneMismatch, PrecisionNotValidated, ServiceError
+from service.errors import BackboneMismatch, OverServerLimit, PrecisionNotValidated, ServiceError
 
 _MAX_LOADS = 32
 """Concurrent loads; more than the number of calls that reach a hung registry before it is noticed."""
@@ -51,21 +53,61 @@ class LoadedAdapter:
     """Whether the version has a validation profile to compare its answers with."""
 
 
-def load_adapter(adapter: PromptAdapter, backbone: Backbone, *, force_precision: bool = False) -> LoadedAdapter:
+@dataclass(frozen=True, slots=True)
+class RowLimits:
+    """The largest row that the operator lets an adapter ask for: it bounds how long one row occupies the model."""
+
+    max_text_tokens: int = MAX_TASK_TOKENS
+    """Largest `max_tokens` of a task."""
+    max_trie_nodes: int = sys.maxsize
+    """Most nodes that a task's labels may take to decode."""
+
+    def check_text(self, adapter: PromptAdapter) -> None:
+        """Refuse an adapter whose texts may be too long (`RowTooLarge`)."""
+        if adapter.spec.max_tokens > self.max_text_tokens:
+            raise RowTooLarge(
+                "superpos.json: task.max_tokens",
+                adapter.spec.max_tokens,
+                f"at most {self.max_text_tokens}, this server's limit: train the task with fewer, or let the operator "
+                "raise SUPERPOS_MAX_TEXT_TOKENS",
+            )
+
+    def check_labels(self, trie: LabelTrie) -> None:
+        """Refuse an adapter whose labels take too many nodes to decode (`RowTooLarge`)."""
+        if trie.num_decoded > self.max_trie_nodes:
+            raise RowTooLarge(
+                "label trie nodes",
+                trie.num_decoded,
+                f"at most {self.max_trie_nodes}, this server's limit: choose shorter label words or words that differ "
+                "earlier, or let the operator raise SUPERPOS_MAX_TRIE_NODES",
+            )
+
+
+def load_adapter(
+    adapter: PromptAdapter,
+    backbone: Backbone,
+    *,
+    force_precision: bool = False,
+    limits: RowLimits = RowLimits(),
+) -> LoadedAdapter:
     """Check an adapter against the backbone and build its trie.
 
     Args:
         adapter: with its manifest
         backbone: the backbone that will serve it
         force_precision: accept int8 although the adapter was not validated in int8
+        limits: of the server
 
     Raises:
-        InvalidAdapter: another width or fingerprint, or not validated in the backbone's precision
+        InvalidAdapter: another width or fingerprint, not validated in the backbone's precision, or over a limit
         backbone.InvalidLabels: label words that the tokenizer cannot tell apart
     """
     adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
     if backbone.precision == "int8" and not force_precision:
         adapter.check_int8()
+    limits.check_text(adapter)
+    trie = backbone.label_trie(adapter.spec.label_words)
+    limits.check_labels(trie)
     calibration, template = adapter.manifest.calibration, adapter.spec.parsed_template
     return LoadedAdapter(
         digest=adapter.digest,
@@ -74,7 +116,7 @@ def load_adapter(adapter: PromptAdapter, backbone: Backbone, *, force_precision:
         template=template,
         frame=backbone.tokenizer.frame(template.literals, template.placeholders),
         label_names=adapter.spec.label_names,
-        trie=backbone.label_trie(adapter.spec.label_words),
+        trie=trie,
         max_tokens=adapter.spec.max_tokens,
         temperature=calibration.temperature,
         abstain_threshold=calibration.abstain_threshold,
@@ -87,10 +129,16 @@ class AdapterCache:
     """Loaded adapters by digest. Beyond a limit the least recently used are dropped."""
 
     def __init__(
-        self, registry: Registry, backbone: Backbone, *, max_adapters: int, force_precision: bool = False
+        self,
+        registry: Registry,
+        backbone: Backbone,
+        *,
+        max_adapters: int,
+        force_precision: bool = False,
+        limits: RowLimits = RowLimits(),
     ) -> None:
         self._registry, self._backbone, self._max_adapters = registry, backbone, max_adapters
-        self._force_precision = force_precision
+        self._force_precision, self._limits = force_precision, limits
         self._loaded: OrderedDict[str, LoadedAdapter] = OrderedDict()
         self._loading: dict[str, asyncio.Future[LoadedAdapter]] = {}
         self._threads = ThreadPoolExecutor(_MAX_LOADS, thread_name_prefix="superpos-load")
@@ -108,6 +156,7 @@ class AdapterCache:
             NotFound: the registry no longer has it
             BackboneMismatch: it was trained for another backbone
             PrecisionNotValidated: the server runs in int8, and the adapter's labels were not compared in it
+            OverServerLimit: its texts or labels exceed a limit that the operator set
             RegistryUnavailable: it is not in memory and the registry cannot be read
         """
         adapter = self._loaded.get(digest)
@@ -133,7 +182,8 @@ class AdapterCache:
 
     def parse(self, files: Mapping[str, bytes]) -> LoadedAdapter:
         """Parse an adapter's files and load it; raises as `from_files` and `load_adapter`. Callable from any thread."""
-        return load_adapter(from_files(files), self._backbone, force_precision=self._force_precision)
+        adapter = from_files(files)
+        return load_adapter(adapter, self._backbone, force_precision=self._force_precision, limits=self._limits)
 
     def _load(self, digest: str) -> LoadedAdapter:
         files: Mapping[str, bytes] = self._registry.get(digest)
@@ -141,6 +191,8 @@ class AdapterCache:
             return self.parse(files)
         except NotValidatedInInt8 as exc:
             raise PrecisionNotValidated(f"adapter {digest} is not validated in this server's int8: {exc}") from exc
+        except RowTooLarge as exc:
+            raise OverServerLimit(f"adapter {digest} exceeds a limit of this server: {exc}") from exc
         except InvalidAdapter as exc:
             raise BackboneMismatch(f"adapter {digest} cannot run on this server: {exc}") from exc
 
@@ -184,10 +236,16 @@ class Prefetch:
         await asyncio.gather(*self._workers, return_exceptions=True)
 
     async def _work(self) -> None:
-        while self._waiting:
-            digest = next(iter(self._waiting))
-            del self._waiting[digest]
-            try:
-                await self._adapters.get(digest)
-            except (AdapterError, BackboneError, ServiceError) as exc:
-                _log.info("adapter_not_loaded", adapter=digest, reason=str(exc))
+        try:
+            while self._waiting:
+                digest = next(iter(self._waiting))
+                del self._waiting[digest]
+                try:
+                    await self._adapters.get(digest)
+                except (AdapterError, BackboneError, ServiceError) as exc:
+                    _log.info("adapter_not_loaded", adapter=digest, reason=str(exc))
+                except Exception:  # noqa: BLE001 - the other adapters are loaded
+                    _log.exception("adapter_not_loaded", adapter=digest)
+        finally:
+            # at once, not in a callback: changes that come before that would be left to a worker that has ended
+            self._workers.discard(asyncio.current_task())

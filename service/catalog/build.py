@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from adapters import Registry
 from backbone import Backbone
-from service.catalog.adapter_cache import AdapterCache, Prefetch
+from service.catalog.adapter_cache import AdapterCache, Prefetch, RowLimits
 from service.catalog.catalog import Catalog
 from service.catalog.instrumented import RegistryCall, instrument
 from service.catalog.sync import CatalogSync
@@ -36,7 +36,11 @@ def build_registry(
     """
     store = instrument(registry, on_call)
     adapters = AdapterCache(
-        store, backbone, max_adapters=settings.max_loaded_adapters, force_precision=settings.force_precision
+        store,
+        backbone,
+        max_adapters=settings.max_loaded_adapters,
+        force_precision=settings.force_precision,
+        limits=RowLimits(settings.max_text_tokens, settings.max_trie_nodes),
     )
     prefetch = Prefetch(adapters)
     catalog = Catalog()

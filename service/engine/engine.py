@@ -207,7 +207,7 @@ class Engine:
         if arrived is None:
             self._stopping = True
         else:
-            self._scheduler.put(arrived)
+            self._scheduler.put(arrived, now=time.monotonic())
 
     def _run_batch(self) -> None:
         self._preempting = []
@@ -217,20 +217,25 @@ class Engine:
             if each is not None:
                 self._on_batch(each)
 
-    def _preempt(self) -> None:
-        """Run the interactive rows that arrived meanwhile as a batch of their own, between two layers of a bulk one."""
+    def _preempt(self, worked: float) -> None:
+        """Run the rows that may preempt a bulk batch as a batch of their own, between two pieces of that one.
+
+        Each piece is a sign of life: the watchdog looks at its duration, not at the forward's.
+        """
+        self._busy_since = time.monotonic()
         preempting, self._preempting = self._preempting, None  # None: a preempting batch is not preempted itself
         if preempting is None:
             return
         try:
             while not (self._stopping or self._inbox.empty()):
                 self._accept(self._inbox.get())
-            batch = self._scheduler.preempt(time.monotonic())
+            batch = self._scheduler.preempt(time.monotonic(), worked=worked)
             stats = self._run_rows(batch) if batch.rows or batch.expired else None
             if stats is not None:
                 preempting.append(stats)
         finally:
             self._preempting = preempting
+            self._busy_since = time.monotonic()
 
     def _run_rows(self, batch: Batch) -> BatchStats | None:
         """Answer a batch; return None if no row of it had to run."""

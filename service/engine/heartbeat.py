@@ -11,6 +11,7 @@ import structlog
 import torch
 
 from backbone import Backbone, PackedRow, pack
+from backbone.pieces import Pause
 from service.engine.self_test import Shape, synthetic_rows
 from service.engine.types import Row
 
@@ -51,7 +52,7 @@ class Heartbeat:
     def probe(self, *, preempted: Callable[[], bool]) -> None:
         """Run one short row; give it up between two layers as soon as `preempted` returns true."""
 
-        def pause() -> None:
+        def pause(_: float) -> None:
             if preempted():
                 raise ProbePreempted
 
@@ -69,7 +70,7 @@ class Heartbeat:
         if finite:
             self.succeeded()
 
-    def _run(self, pause: Callable[[], None]) -> bool:
+    def _run(self, pause: Pause) -> bool:
         """Run the probe's forward and return whether its scores are finite."""
         if self._row is None:
             (self._row,) = synthetic_rows(self._backbone, [_SHAPE])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from backbone import Backbone, PackedRow, pack
+from backbone.pieces import Pause, no_pause
 from service.engine.prompt_table import PromptTable
 from service.engine.types import Row, RowScores
 from service.errors import SearchExhausted
@@ -16,12 +17,10 @@ class ModelRunner:
     """Turns rows of any mix of tasks into the log-probabilities of each row's labels.
 
     Args:
-        pause: called repeatedly during a forward; it may run another forward before it returns
+        pause: called between the bounded pieces of a forward; it may run another forward before it returns
     """
 
-    def __init__(
-        self, backbone: Backbone, *, prompt_table_bytes: int, pause: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, backbone: Backbone, *, prompt_table_bytes: int, pause: Pause = no_pause) -> None:
         self._backbone, self._pause = backbone, pause
         self.prompt_table = PromptTable(width=backbone.width, device=backbone.device, max_bytes=prompt_table_bytes)
 
@@ -37,7 +36,8 @@ class ModelRunner:
                 device=self._backbone.device,
             )
             encoded = self._backbone.encode(packed, self.prompt_table.table, pause=self._pause)
-            found = self._backbone.search(encoded, [row.adapter.trie for row in rows], [row.top_k for row in rows])
+            tries, top_k = [row.adapter.trie for row in rows], [row.top_k for row in rows]
+            found = self._backbone.search(encoded, tries, top_k, pause=self._pause)
             scores = found.scores.cpu().numpy()  # [B, K]
         answers: list[RowScores | SearchExhausted] = [
             scores[i, : row.adapter.trie.num_labels] for i, row in enumerate(rows)

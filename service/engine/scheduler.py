@@ -7,10 +7,11 @@ their tenant. Background rows run while no other row waits, in small batches of 
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
 
+from service.engine.tenant_queue import TenantQueue
 from service.engine.types import Row
 
 _UNSWEPT = 64
@@ -27,27 +28,6 @@ class Batch:
     expired: Sequence[Row]
 
 
-@dataclass(slots=True, eq=False)
-class _TenantQueue:
-    """One tenant's rows in order of arrival."""
-
-    start: float
-    """Virtual time at which its next row is due."""
-    rows: deque[Row] = field(default_factory=deque)
-    num_tokens: int = 0
-    bulk: bool = False
-    """Whether more than a quarter of a batch has waited here at once since the queue was last empty."""
-
-    def append(self, row: Row) -> None:
-        self.rows.append(row)
-        self.num_tokens += row.num_tokens
-
-    def pop(self) -> Row:
-        row = self.rows.popleft()
-        self.num_tokens -= row.num_tokens
-        return row
-
-
 class Scheduler:
     """Queue of rows, taken in batches of at most `max_batch_tokens` packed tokens.
 
@@ -56,9 +36,11 @@ class Scheduler:
     tenant that returns starts at the present, or where it left if that is later: idling earns no credit and clears no
     debt. Taking a row costs O(log n) in the number of waiting tenants, whatever the number of rows.
 
-    A tenant becomes bulk when more than a quarter of a batch waits, and stays bulk until none of its rows waits; else
-    it is interactive. A batch holds rows of one kind of tenant, because a bulk batch lasts many times as long as an
-    interactive row would. While a bulk batch runs, `preempt` returns the rows that may run before the rest of it.
+    A tenant becomes bulk when more than a quarter of a batch waits, dead rows not counted, and stays bulk until none of
+    its rows waits; else it is interactive. A batch holds rows of one kind of tenant, because a bulk batch lasts many
+    times as long as an interactive row would. While a bulk batch runs, `preempt` returns the rows that may run before
+    the rest of it. A row larger than the budget is a batch of its own, which the rows of all other tenants may preempt
+    as far as they are not ahead of their share.
 
     Background rows share one queue, first come first served, and are charged to no tenant. A batch of them is at most a
     quarter of the budget, and interactive rows may preempt it too.
@@ -67,12 +49,12 @@ class Scheduler:
     def __init__(self, *, max_batch_tokens: int) -> None:
         self._max_batch_tokens = max_batch_tokens
         # tenants with waiting rows, and tenants without but with a debt
-        self._queues: dict[str, _TenantQueue] = {}
+        self._queues: dict[str, TenantQueue] = {}
         # heaps of queues with rows; in the first also queues that became bulk since they were pushed
-        self._interactive: list[tuple[float, int, _TenantQueue]] = []
-        self._bulk: list[tuple[float, int, _TenantQueue]] = []
+        self._interactive: list[tuple[float, int, TenantQueue]] = []
+        self._bulk: list[tuple[float, int, TenantQueue]] = []
         # queues that got their first row since the last batch, and are in no heap yet
-        self._arrived: list[_TenantQueue] = []
+        self._arrived: list[TenantQueue] = []
         self._background: deque[Row] = deque()
         # breaks ties between queues that are due at once: the first pushed goes first
         self._sequence = count()
@@ -83,29 +65,44 @@ class Scheduler:
         self._bulk_tenants: set[str] = set()
         # tokens that may still preempt the last batch, if it was bulk or background
         self._preemption_budget = 0
+        # the last batch, if it is one row larger than the budget, and its tokens that are worked off
+        self._oversized: Row | None = None
+        self._worked = 0.0
+        # rows that were found to have expired since the last batch
+        self._expired: list[Row] = []
 
     def __len__(self) -> int:
-        return self._num_waiting + len(self._background)
+        return self._num_waiting + len(self._background) + len(self._expired)
 
-    def put(self, rows: Sequence[Row]) -> None:
+    def put(self, rows: Sequence[Row], *, now: float = float("-inf")) -> None:
         """Queue rows, each behind the others of its tenant."""
+        quarter = self._max_batch_tokens // _INTERACTIVE_FRACTION
         for row in rows:
             if row.background:
                 self._background.append(row)
                 continue
             queue = self._queues.get(row.tenant)
             if queue is None:
-                queue = self._queues[row.tenant] = _TenantQueue(self._virtual_time)
+                queue = self._queues[row.tenant] = TenantQueue(self._virtual_time)
+            if queue.bulk and queue.rows and self._first(queue, now, self._expired) is None:
+                self._unlist(queue)
             if not queue.rows:
                 queue.start, queue.bulk = max(queue.start, self._virtual_time), False
                 self._arrived.append(queue)
             queue.append(row)
-            queue.bulk |= queue.num_tokens > self._max_batch_tokens // _INTERACTIVE_FRACTION
             self._num_waiting += 1
+            if not queue.bulk and queue.num_tokens > quarter:
+                dead, expired = queue.remove_dead(now)
+                self._num_waiting -= dead
+                self._expired += expired
+                queue.bulk = queue.num_tokens > quarter
+                if not queue.rows:
+                    self._unlist(queue)
 
     def next(self, now: float) -> Batch:
         """Take the next batch; a row larger than the budget is a batch of its own."""
-        ahead = self.preempt(now)
+        ahead = self._arrivals(now)
+        self._oversized, self._worked = None, 0.0
         if ahead.rows:
             self._bulk_tenants, self._preemption_budget = set(), 0
             return ahead
@@ -123,16 +120,56 @@ class Scheduler:
         self._bulk_tenants = {row.tenant for row in rows} if heap is self._bulk else set()
         background = [] if rows else self._fill_from_background(now, expired)
         self._preemption_budget = self._max_batch_tokens if self._bulk_tenants or background else 0
+        for row in rows or background:
+            if row.num_tokens > self._max_batch_tokens:
+                self._oversized = row
         return Batch(rows or background, expired)
 
-    def preempt(self, now: float) -> Batch:
+    def preempt(self, now: float, *, worked: float = 0.0) -> Batch:
         """Take the rows that may preempt what is left of the last batch; none if that was interactive itself.
 
         They belong to interactive tenants that had no row waiting when the batch was taken, are at most one batch ahead
-        of their share, and fill at most one batch in all, which bounds the delay.
+        of their share, and fill at most one batch in all, which bounds the delay. A row larger than a batch is
+        preempted by more (`_beside`).
+
+        Args:
+            now: on the clock of the deadlines
+            worked: tokens of the last batch that were worked off since the last call
+        """
+        self._worked += worked
+        return self._arrivals(now) if self._oversized is None else self._beside(self._oversized, now)
+
+    def _beside(self, oversized: Row, now: float) -> Batch:
+        """Take the rows of a batch that runs between two pieces of a row larger than a batch.
+
+        They belong to other tenants with at most a quarter of the row's tokens waiting, whenever these came, and no
+        tenant gets more than one batch ahead of its share: the row is charged as far as it is worked off.
         """
         rows: list[Row] = []
-        expired: list[Row] = []
+        expired, self._expired = self._expired, []
+        before = self._num_waiting
+        if not before:
+            return Batch(rows, expired)
+        room = self._max_batch_tokens
+        most = min(self._max_batch_tokens, oversized.num_tokens // _INTERACTIVE_FRACTION)
+        latest = self._virtual_time + self._max_batch_tokens + self._worked / oversized.weight
+        waiting = {id(queue): queue for *_, queue in (*self._interactive, *self._bulk)}
+        waiting |= {id(queue): queue for queue in self._arrived}
+        for queue in sorted(waiting.values(), key=lambda queue: queue.start):
+            while (row := self._first(queue, now, expired)) and queue.start <= latest and queue.num_tokens <= most:
+                if row.tenant == oversized.tenant or row.num_tokens > room:
+                    break
+                room -= row.num_tokens
+                rows.append(self._take(queue))
+        if self._num_waiting < before:
+            self._arrived = [queue for queue in self._arrived if queue.rows]
+            self._order_heaps()
+        return Batch(rows, expired)
+
+    def _arrivals(self, now: float) -> Batch:
+        """Take the rows of interactive tenants that came since the last batch, as far as these may preempt it."""
+        rows: list[Row] = []
+        expired, self._expired = self._expired, []
         if not self._preemption_budget or not self._arrived:
             return Batch(rows, expired)
         latest = self._virtual_time + self._max_batch_tokens
@@ -145,7 +182,7 @@ class Scheduler:
         self._arrived = [queue for queue in self._arrived if queue.rows]
         return Batch(rows, expired)
 
-    def _fill(self, heap: list[tuple[float, int, _TenantQueue]], now: float, expired: list[Row]) -> list[Row]:
+    def _fill(self, heap: list[tuple[float, int, TenantQueue]], now: float, expired: list[Row]) -> list[Row]:
         """Take rows from the queues of one heap until the next one does not fit."""
         rows: list[Row] = []
         room = self._max_batch_tokens
@@ -183,7 +220,7 @@ class Scheduler:
                 room -= row.num_tokens
         return rows
 
-    def _first(self, queue: _TenantQueue, now: float, expired: list[Row]) -> Row | None:
+    def _first(self, queue: TenantQueue, now: float, expired: list[Row]) -> Row | None:
         """Return the first live row of a queue, and remove the cancelled and expired ones before it without charge."""
         while queue.rows:
             row = queue.rows[0]
@@ -196,7 +233,7 @@ class Scheduler:
             self._num_waiting -= 1
         return None
 
-    def _take(self, queue: _TenantQueue) -> Row:
+    def _take(self, queue: TenantQueue) -> Row:
         """Take the first row of a queue and charge it to the tenant."""
         row = queue.pop()
         queue.start += row.num_tokens / row.weight
@@ -216,19 +253,22 @@ class Scheduler:
         expired += [row for row in waiting if row.deadline <= now]
         self._background = deque(row for row in waiting if row.deadline > now)
         for queue in self._queues.values():
-            for row in [queue.pop() for _ in range(len(queue.rows))]:
-                if row.cancelled():
-                    continue
-                if row.deadline <= now:
-                    expired.append(row)
-                else:
-                    queue.append(row)
+            expired += queue.remove_dead(now)[1]
         self._queues = {
             name: queue for name, queue in self._queues.items() if queue.rows or queue.start > self._virtual_time
         }
-        for heap in (self._interactive, self._bulk):
-            heap[:] = [item for item in heap if item[2].rows]
-            heapify(heap)
+        self._order_heaps()
         self._num_waiting = sum(len(queue.rows) for queue in self._queues.values())
         self._sweep_at = _UNSWEPT + 2 * (len(self) + len(self._queues))
         return expired
+
+    def _unlist(self, queue: TenantQueue) -> None:
+        """Remove a queue that has no rows from where it waits for its turn."""
+        self._arrived = [other for other in self._arrived if other is not queue]
+        self._order_heaps()
+
+    def _order_heaps(self) -> None:
+        """Bring the heaps up to date after rows were taken or removed from anywhere in them."""
+        for heap in (self._interactive, self._bulk):
+            heap[:] = [(queue.start, sequence, queue) for _, sequence, queue in heap if queue.rows]
+            heapify(heap)

@@ -29,7 +29,9 @@ class Row:
     """Runs only while no other row waits."""
 
     num_tokens: int = field(init=False)
-    """Packed tokens that the row adds to a batch, plus the most decoder tokens that its labels may need."""
+    """Packed tokens that the row adds to a batch, plus the most that its labels may take (`LabelTrie.cost`)."""
+    spent_tokens: int = field(init=False, default=0)
+    """Tokens of the batches that the row was in before, if its search was exhausted."""
     future: Future[RowScores] = field(init=False, repr=False, default_factory=Future)
     submitted: float = field(init=False, default=0.0)
     """On the clock of `time.monotonic`, as the next two are durations on it; the engine sets all three."""
@@ -39,13 +41,19 @@ class Row:
     """From the start of its batch until its scores were known."""
 
     def __post_init__(self) -> None:
-        num_nodes = self.adapter.trie.max_decoded(self.top_k)
-        self.num_tokens = self.adapter.num_virtual_tokens + len(self.token_ids) + num_nodes - 1
+        labels = self.adapter.trie.cost(self.top_k)
+        self.num_tokens = self.adapter.num_virtual_tokens + len(self.token_ids) + labels - 1
 
     def score_all(self) -> None:
-        """Ask for the scores of all labels from now on."""
+        """Ask for the scores of all labels from now on, in another batch."""
+        self.spent_tokens += self.num_tokens
         self.top_k = None
         self.__post_init__()
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of all batches that the row is in."""
+        return self.spent_tokens + self.num_tokens
 
     def cancelled(self) -> bool:
         """Return whether no answer is needed any more: the caller left, or the row was refused."""

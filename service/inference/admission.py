@@ -85,7 +85,8 @@ class Admission:
             for capacity, count in ((self._row_capacity, rows), (self._token_capacity, tokens))
         ]
         for capacity, more in asked:
-            capacity.check(tenant, more, alpha)
+            if more:
+                capacity.check(tenant, more, alpha)
         self._add(rows, tokens)
         for capacity, more in asked:
             capacity.add(tenant, more)

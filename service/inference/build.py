@@ -36,6 +36,7 @@ def build_inference(
     *,
     weight: Callable[[str], float],
     charge: Callable[[str, int], Awaitable[None]],
+    charge_more: Callable[[str, int], Awaitable[None]],
     on_batch: Callable[[BatchStats], None],
     on_model_failure: Callable[[str], None],
 ) -> InferenceGroup:
@@ -46,6 +47,7 @@ def build_inference(
         backbone: the frozen model
         weight: returns a tenant's weight in admission and fair queuing
         charge: charges a tenant for tokens before the model sees them; raises to refuse
+        charge_more: charges a tenant for tokens that were spent beyond those; refuses nothing
         on_batch: receives the numbers of each batch, on the model thread
         on_model_failure: receives the reason why the model thread is gone for good
     """
@@ -70,6 +72,7 @@ def build_inference(
         max_text_chars=settings.max_text_chars,
         weight=weight,
         charge=charge,
+        charge_more=charge_more,
     )
     watchdog = Watchdog(engine, forward_timeout_s=settings.forward_timeout_s, on_failure=on_model_failure)
     return InferenceGroup(

@@ -26,6 +26,7 @@ class InferencePipeline:
     Args:
         weight: returns a tenant's weight in admission and fair queuing
         charge: charges a tenant for the packed tokens and label nodes of an admitted request; raises to refuse it
+        charge_more: charges for what an admitted request took beyond that; refuses nothing
     """
 
     def __init__(
@@ -38,9 +39,11 @@ class InferencePipeline:
         max_text_chars: int,
         weight: Callable[[str], float] = lambda tenant: 1.0,
         charge: Callable[[str, int], Awaitable[None]] = _free_of_charge,
+        charge_more: Callable[[str, int], Awaitable[None]] = _free_of_charge,
     ) -> None:
         self._backbone, self._engine, self._admission = backbone, engine, admission
-        self._results, self._weight, self._charge = results, weight, charge
+        self._results, self._weight = results, weight
+        self._charge, self._charge_more = charge, charge_more
         self._tokenization = Tokenization(backbone.tokenizer)
         self._max_text_chars = max_text_chars
 
@@ -134,12 +137,17 @@ class InferencePipeline:
         tokens = sum(row.num_tokens for row in rows)
         with self._admission.admit(request.tenant, rows=len(rows), tokens=tokens, weight=rows[0].weight):
             await self._charge(request.tenant, tokens)
-            # if this is cancelled (deadline, caller gone), the rows that still wait are cancelled in the queue
-            return await gather(self._engine.submit(rows))
+            try:
+                # if this is cancelled (deadline, caller gone), the rows that still wait are cancelled in the queue
+                return await gather(self._engine.submit(rows))
+            finally:
+                # an exhausted search is charged for its second pass, however the request ends
+                if more := sum(row.total_tokens for row in rows) - tokens:
+                    await self._charge_more(request.tenant, more)
 
 
 def _stages(started: float, tokenize_s: float, rows: Sequence[Row]) -> Stages:
     """Combine the times of a request's rows, which were submitted together."""
     queue_s = min(row.queue_s for row in rows)
     ended_s = max(row.queue_s + row.infer_s for row in rows)
-    return Stages(started, tokenize_s, queue_s, ended_s - queue_s, sum(row.num_tokens for row in rows))
+    return Stages(started, tokenize_s, queue_s, ended_s - queue_s, sum(row.total_tokens for row in rows))

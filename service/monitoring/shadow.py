@@ -6,10 +6,13 @@ The answers are compared and counted, and returned to no caller.
 import asyncio
 from collections.abc import Callable, Mapping
 from contextvars import Context
+from functools import partial
+
+import structlog
 
 from adapters import AdapterError
 from backbone import BackboneError
-from service.catalog.adapter_cache import AdapterCache
+from service.catalog.adapter_cache import AdapterCache, LoadedAdapter
 from service.counters.store import Key
 from service.errors import DeadlineExceeded, QueueFull, ServiceError
 from service.inference.admission import Admission
@@ -18,6 +21,7 @@ from service.inference.predictions import Prediction, Shadowed, predict
 from service.inference.request import InferenceRequest
 from service.monitoring.shadow_report import compared, dropped, failed, outcomes, pair_key
 
+_log = structlog.get_logger("service")
 _PATIENCE_S = 30.0
 """How long rows may wait for a busy model."""
 
@@ -43,7 +47,7 @@ class ShadowRunner:
     ) -> None:
         self._pipeline, self._adapters, self._admission = pipeline, adapters, admission
         self._count, self._on_rows = count, on_rows
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[dict[Key, float]]] = set()
 
     @property
     def rows(self) -> int:
@@ -55,7 +59,7 @@ class ShadowRunner:
         # in a context of its own: the request has its answer, and its record must not change
         task = asyncio.create_task(self._compare(rows), name="shadow", context=Context())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._record, rows))
 
     async def stop(self) -> None:
         """Drop all comparisons under way."""
@@ -63,31 +67,41 @@ class ShadowRunner:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _compare(self, rows: Shadowed) -> None:
-        counts = dropped(len(rows.request.items))
+    async def _compare(self, rows: Shadowed) -> dict[Key, float]:
+        """Return what the comparison adds to the counters."""
+        num_rows = len(rows.request.items)
         try:
-            with self._admission.admit(rows.request.tenant, rows=len(rows.request.items), tokens=_num_tokens(rows)):
+            with self._admission.admit(rows.request.tenant, rows=num_rows, tokens=0):
                 async with asyncio.timeout(_PATIENCE_S):
-                    counts = compared(rows.predictions, await self._answer(rows))
+                    return compared(rows.predictions, await self._answer(rows))
         except (QueueFull, DeadlineExceeded, TimeoutError):
-            pass  # counted as dropped
+            return dropped(num_rows)
         except (AdapterError, BackboneError, ServiceError):
-            counts = failed(len(rows.request.items))
-        finally:  # also when the server stops
-            key = pair_key(rows.request.tenant, rows.primary, rows.shadow)
-            for what, by in counts.items():
-                self._count((*key, *what), by)
-            self._on_rows(outcomes(counts))
+            return failed(num_rows)
+
+    def _record(self, rows: Shadowed, task: asyncio.Task[dict[Key, float]]) -> None:
+        """Count a comparison however it ended, also if the server stopped before its first step."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("shadow_failed", exc_info=error)
+        counts = dropped(len(rows.request.items)) if task.cancelled() or error is not None else task.result()
+        key = pair_key(rows.request.tenant, rows.primary, rows.shadow)
+        for what, by in counts.items():
+            self._count((*key, *what), by)
+        self._on_rows(outcomes(counts))
 
     async def _answer(self, rows: Shadowed) -> list[Prediction]:
         """Return what a caller would get if the shadow version were in production."""
         adapter = await self._adapters.get(rows.shadow.digest)
         asked = rows.request
         request = InferenceRequest(asked.tenant, asked.items, _PATIENCE_S, asked.truncation, background=True)
-        results, _ = await self._pipeline.infer(request, adapter)
+        with self._admission.admit(asked.tenant, rows=0, tokens=_most_tokens(rows, adapter)):
+            results, _ = await self._pipeline.infer(request, adapter)
         return [predict(result, adapter, top_k=adapter.trie.num_labels) for result in results]
 
 
-def _num_tokens(rows: Shadowed) -> int:
-    """Estimate the rows' cost; the shadow version's prompt length is unknown until it is loaded."""
-    return sum(prediction.tokens for prediction in rows.predictions)
+def _most_tokens(rows: Shadowed, adapter: LoadedAdapter) -> int:
+    """Return an upper bound of what the rows may cost, except that the shadow's template may have other words."""
+    own = adapter.num_virtual_tokens + adapter.trie.cost(None)
+    return sum(min(prediction.tokens, adapter.max_tokens) + own for prediction in rows.predictions)

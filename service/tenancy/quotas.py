@@ -138,6 +138,15 @@ class Quotas:
         """Count a change that a tenant's administrator makes to its keys (`RateLimited`)."""
         await self._count(tenant, "changes", 1, Window(CHANGES, _HOUR_S))
 
+    async def charge_more(self, tenant: str, tokens: int) -> None:
+        """Count tokens that a request took beyond its charge; if they exceed the limit, the next request is refused."""
+        limit = self._tenant(tenant).tokens_per_min
+        if limit is None:
+            return
+        number = Window(limit, _MINUTE_S).number(self._clock())
+        used = await self._rate_counter.add(_key(tenant, "tokens", _MINUTE_S, number), tokens, window_s=_MINUTE_S)
+        self._used[tenant, "tokens"] = (number, min(used, limit))
+
     def fields(self, tenant: str) -> dict[str, str]:
         """Return the `RateLimit` headers of a response (draft-ietf-httpapi-ratelimit-headers), if there are limits."""
         info, now = self._tenant(tenant), self._clock()
@@ -173,7 +182,7 @@ class Quotas:
     async def _count(self, tenant: str, limit: Limit, amount: int, window: Window) -> None:
         now = self._clock()
         number = window.number(now)
-        key = f"{tenant}:{limit}:{window.length_s}:{number}"
+        key = _key(tenant, limit, window.length_s, number)
         used = await self._rate_counter.add(key, amount, window_s=window.length_s)
         if used <= window.quantity:
             self._used[tenant, limit] = (number, used)
@@ -183,6 +192,10 @@ class Quotas:
         self._used[tenant, limit] = (number, min(used, window.quantity))
         what = f"may use {window.quantity} {limit} per {window.length_s} s, which this request exceeds"
         raise _refusal(tenant, limit, what, retry_after_s=window.left_s(now))
+
+
+def _key(tenant: str, limit: Limit, length_s: int, number: int) -> str:
+    return f"{tenant}:{limit}:{length_s}:{number}"
 
 
 def _windows(info: TenantInfo) -> list[tuple[Limit, Window]]:

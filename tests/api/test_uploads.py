@@ -20,6 +20,7 @@ from torch import Tensor
 from adapters import PromptAdapter
 from adapters.files import CONFIG, MANIFEST, WEIGHTS, content_id, to_files
 from backbone import Backbone, Encoded, PackedBatch
+from backbone.pieces import Pause, no_pause
 
 Files = dict[str, bytes]
 
@@ -208,7 +209,7 @@ def test_an_adapter_that_the_model_fails_at_is_refused_before_anybody_sees_it(
 ) -> None:
     broken, sound = copy.copy(tiny), tiny.encode
 
-    def encode(packed: PackedBatch, prompts: Tensor, *, pause: Callable[[], None] = lambda: None) -> Encoded:
+    def encode(packed: PackedBatch, prompts: Tensor, *, pause: Pause = no_pause) -> Encoded:
         encoded = sound(packed, prompts, pause=pause)
         asked = prompts[packed.prompt_rows]  # not all of the bank: a prompt that was refused may still be in it
         return Encoded(encoded.hidden * math.nan, encoded.offsets) if bool((asked > 9e3).any()) else encoded

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from adapters import TaskSpec
 from backbone import Backbone, Encoded, PackedBatch, PackedRow, pack
+from backbone.pieces import Pause
 from service.catalog.adapter_cache import LoadedAdapter, load_adapter
 from service.engine.engine import Engine
 from service.engine.types import BatchStats, Row, RowScores
@@ -81,7 +82,7 @@ def sabotaged(backbone: Backbone, before: Callable[[PackedBatch], None]) -> Back
     """The same model, but something happens before each batch: it may raise, or wait."""
     broken, sound = copy.copy(backbone), backbone.encode
 
-    def encode(packed: PackedBatch, prompts: torch.Tensor, *, pause: Callable[[], None]) -> Encoded:
+    def encode(packed: PackedBatch, prompts: torch.Tensor, *, pause: Pause) -> Encoded:
         before(packed)
         return sound(packed, prompts, pause=pause)
 

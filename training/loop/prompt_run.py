@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 
-from adapters.adapter import MAX_ROW_NORM
 from backbone import Backbone
 from training.loop.batch import PromptBatch
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, Stop, TrainResult
@@ -12,6 +11,7 @@ from training.loop.prompt_run_state import PromptRunState, load_optimizer_tensor
 from training.loop.row_order import RowOrder
 from training.loop.timing import Timer, Timing
 from training.methods import has_no_prompt
+from training.methods.protocol import check_start, is_within_bounds
 from training.scoring.evaluation import evaluate
 from training.scoring.metrics import Metrics
 
@@ -40,7 +40,12 @@ class PromptRun:
         self._timing = Timing(training)
 
     def begin(self) -> None:
-        """Score the untrained prompt."""
+        """Score the untrained prompt.
+
+        Raises:
+            InvalidArguments: no adapter could hold it
+        """
+        check_start(self.job.method)
         self._evaluate(None)
 
     def next_batch(self) -> PromptBatch:
@@ -126,7 +131,7 @@ class PromptRun:
         """Score the current prompt. A prompt that no adapter could hold ends the run and is not kept."""
         with torch.no_grad():
             prompt = self.job.method.prompt().detach().clone()
-        if not bool((prompt.norm(dim=1) <= MAX_ROW_NORM).all()):  # [P]
+        if not is_within_bounds(prompt):
             self.stop = "diverged"
             return
         scored = has_no_prompt(self.job.method) or prompt

@@ -12,7 +12,7 @@ from training.errors import InvalidArguments
 from training.methods.attempt import Attempt
 from training.methods.full import FullFineTuning
 from training.methods.low_rank import LowRank
-from training.methods.protocol import Method
+from training.methods.protocol import Method, check_start
 from training.methods.residual import Residual
 from training.methods.simple import Simple, transfer
 from training.methods.superpos import SuperPos, sampled_columns
@@ -25,11 +25,14 @@ def start_method(backbone: Backbone, arguments: TrainArguments, sources: Sequenc
         sources: the adapters that `arguments.sources` names (`training.runs.adapter_folder.read_sources`)
 
     Raises:
-        InvalidArguments: full fine-tuning of a backbone that is not in float32, or sources that do not fit
+        InvalidArguments: full fine-tuning of a backbone that is not in float32, sources that do not fit, or a start out
+            of bounds
     """
     if arguments.method != "full":
         prompts = [torch.from_numpy(source.prompt.copy()).to(backbone.device) for source in sources]  # each [P_s, H]
-        return make_method(arguments, backbone.weights.embedding, sources=prompts)
+        method = make_method(arguments, backbone.weights.embedding, sources=prompts)
+        check_start(method)
+        return method
     if backbone.precision != "fp32":
         raise InvalidArguments(f"full fine-tuning needs fp32, the backbone is in {backbone.precision}")
     from backbone.to_transformers import to_transformers  # noqa: PLC0415 - modelling code: 3 s of processor time

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from adapters.adapter import MAX_ROW_NORM
 from backbone import LabelTrie
 from training.errors import InvalidArguments
 
@@ -69,6 +70,27 @@ class OwnModel(Method, Protocol):
 def has_no_prompt(method: Method) -> InputDependent | OwnModel | None:
     """Return the method if it does not collapse to a prompt that an adapter could hold, else None."""
     return method if isinstance(method, InputDependent | OwnModel) else None
+
+
+def is_within_bounds(prompt: Tensor) -> bool:
+    """Return whether an adapter could hold a prompt [P, H]: its vectors are finite and of bounded norm."""
+    return bool((prompt.detach().norm(dim=1) <= MAX_ROW_NORM).all())
+
+
+def check_start(method: Method) -> None:
+    """Refuse a method whose untrained prompt no adapter could hold: no evaluation of it could be kept.
+
+    Raises:
+        InvalidArguments: a vector is not finite, or its norm exceeds `MAX_ROW_NORM`
+    """
+    prompt = method.prompt().detach()  # [P, H]
+    if not is_within_bounds(prompt):
+        norms = prompt.norm(dim=1)  # [P]
+        row = int((norms <= MAX_ROW_NORM).int().argmin())
+        raise InvalidArguments(
+            f"the prompt starts with a vector (row {row}) of norm {norms[row]:.3g}, expected at most {MAX_ROW_NORM:g}; "
+            "start from other tokens (--seed) or other sources, or check the backbone's embedding table"
+        )
 
 
 def detached(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:

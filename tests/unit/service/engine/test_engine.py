@@ -73,7 +73,8 @@ def test_a_search_that_reaches_its_budget_is_charged_again_and_answered(tiny: Ba
     scores = future.result(30)
     assert np.abs(scores - alone(tiny, whole)).max() <= 1e-4
     assert [done.num_tokens for done in held.batches[1:]] == [charged, whole.num_tokens]
-    assert charged - packed_tokens(searched) <= trie.num_nodes == whole.num_tokens - packed_tokens(whole) + 1
+    assert trie.cost(None) == trie.num_nodes + len(trie.edge_nodes) // 128
+    assert charged - packed_tokens(searched) <= trie.cost(None) == whole.num_tokens - packed_tokens(whole) + 1
 
 
 @pytest.mark.parametrize("top_k", [1, 5, 199, 200, 799])
@@ -84,9 +85,11 @@ def test_a_row_is_charged_for_every_node_that_its_search_may_decode(tiny: Backbo
     decoded: list[int] = []
     watched, sound = copy.copy(tiny), tiny._decode
 
-    def count(encoded: Encoded, rows: Sequence[int], nodes: Sequence[TrieNodes], *rest: object) -> torch.Tensor:
+    def count(
+        encoded: Encoded, rows: Sequence[int], nodes: Sequence[TrieNodes], *rest: object, **more: object
+    ) -> torch.Tensor:
         decoded.extend(each.num_nodes for each in nodes)
-        return sound(encoded, rows, nodes, *rest)
+        return sound(encoded, rows, nodes, *rest, **more)
 
     watched._decode = count
     ModelRunner(watched, prompt_table_bytes=1 << 20)([asked])

@@ -130,7 +130,7 @@ def test_a_forward_that_another_one_interrupts_gives_the_same_scores_to_the_bit(
     pauses: list[int] = []
     inner: list[np.ndarray] = []
 
-    def pause() -> None:
+    def pause(_: float) -> None:
         pauses.append(len(pauses))
         if len(pauses) <= len(others):
             inner.append(forward(rows_of(others[len(pauses) - 1], "light", num_tokens=30))[0])
@@ -157,5 +157,5 @@ def test_the_encoder_pauses_only_after_it_has_read_the_prompts(tiny: Backbone) -
     packed = pack([PackedRow(range(4), (5, 6, 7, 1))])
     with torch.inference_mode():
         expected = tiny.encode(packed, prompts.clone()).hidden
-        overwritten = tiny.encode(packed, prompts, pause=lambda: overwrite(prompts)).hidden
+        overwritten = tiny.encode(packed, prompts, pause=lambda _: overwrite(prompts)).hidden
     assert torch.equal(expected, overwritten)

@@ -1,0 +1,48 @@
+"""Bounds on the work between two pauses of a forward, so that other rows can run in between.
+
+A piece is a part of a layer. Where a row or a batch is too large for one, the layer is computed in parts that depend
+only on the row's own size, or whose results do not depend on the division.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+Pause = Callable[[float], None]
+"""Called between two pieces with the packed tokens that were worked off since the last call; all calls of a forward
+add up to its tokens and decoded nodes. It may run another forward before it returns."""
+
+PIECE_TOKENS = 1_024
+"""Rows of a matrix product in one piece: 20 ms for the feed-forward of the embedded backbone on two cores."""
+PIECE_CELLS = 1 << 18
+"""Pairs of query and key in one piece of the encoder's attention, a row of 512 tokens: 10 ms."""
+CROSS_CELLS = 1 << 16
+"""Pairs of node and key in one piece of the cross-attention, where a head has the width of the model: 10 ms."""
+
+
+def no_pause(tokens: float) -> None:
+    """Go on at once."""
+
+
+def in_pieces(compute: Callable[[Tensor], Tensor], x: Tensor, pause: Pause) -> Tensor:
+    """Return `compute(x)` of rows that do not depend on each other, [N, …], with a pause between parts of equal size.
+
+    Parts have at least half of `PIECE_TOKENS` rows, since kernels for a few rows add in another order.
+    """
+    if len(x) <= PIECE_TOKENS or pause is no_pause:
+        return compute(x)
+    found: list[Tensor] = []
+    for part in torch.tensor_split(x, -(-len(x) // PIECE_TOKENS)):
+        if found:
+            pause(0.0)
+        found.append(compute(part))
+    return torch.cat(found)
+
+
+def spans(length: int, most: int) -> list[tuple[int, int]]:
+    """Divide `length` things into spans of nearly equal size, each at most `most`."""
+    count = -(-length // max(1, most))
+    edges = [length * index // count for index in range(count + 1)]
+    return list(pairwise(edges))

@@ -14,7 +14,7 @@ from torch import Tensor
 from backbone.architecture import Architecture
 from backbone.dropout import RowsDropout
 from backbone.layers import add_projection, attend, feed_forward, rms_norm
-from backbone.pieces import CROSS_CELLS, PIECE_TOKENS, Pause, no_pause, spans
+from backbone.pieces import CROSS_CELLS, PIECE_TOKENS, Pause, Progress, no_pause, spans
 from backbone.relative_bias import TreeBias
 from backbone.trie import PART_NODES, LabelTrie
 from backbone.weights import DecoderLayer, T5Weights
@@ -107,17 +107,19 @@ def decode(
     total = sum(counts)
     token_ids = [token for row in rows for token in row.token_ids]
     token_ids += [architecture.start_id] * (_MIN_NODES - total)
-    trees = _trees(rows, bias, device=device, pause=pause)
+    progress = Progress(pause)
+    trees = _trees(rows, bias, device=device, progress=progress)
     third = total / (3 * len(weights.decoder))
     x = weights.embedding[torch.tensor(token_ids, device=device)]  # [D, H]
     x = x if drop is None else drop(x)
     for layer in weights.decoder:
-        pause(third)
+        progress.begin(third)
         x = _self_attention(x, layer, architecture, trees, drop)
-        pause(third)
-        x = _cross_attention(x, states, layer, architecture, counts, drop=drop, pause=pause)
-        pause(third)
+        progress.begin(third)
+        x = _cross_attention(x, states, layer, architecture, counts, drop=drop, progress=progress)
+        progress.begin(third)
         x = feed_forward(x, layer.feed_forward, architecture, drop)
+    progress.begin()
     x = rms_norm(x, architecture.norm_eps)
     x = x if drop is None else drop(x)
     return x[:total] * (weights.decoder_norm * architecture.logit_scale)
@@ -133,7 +135,7 @@ class _Trees:
     biases: list[Tensor]  # [heads, M, M] per row
 
 
-def _trees(rows: Sequence[TrieNodes], bias: TreeBias, *, device: torch.device, pause: Pause) -> _Trees | None:
+def _trees(rows: Sequence[TrieNodes], bias: TreeBias, *, device: torch.device, progress: Progress) -> _Trees | None:
     positions: list[int] = []
     first = 0
     numbers = [number for number, row in enumerate(rows) if row.num_nodes > 1]
@@ -146,7 +148,7 @@ def _trees(rows: Sequence[TrieNodes], bias: TreeBias, *, device: torch.device, p
     biases = []
     for number in numbers:
         if rows[number].num_nodes >= _PART_NODES:
-            pause(0.0)
+            progress.piece()
         biases.append(bias.of(rows[number].trie, rows[number].nodes))
     counts = [rows[number].num_nodes for number in numbers]
     return _Trees(torch.tensor(positions, device=device), numbers, counts, biases)
@@ -189,7 +191,7 @@ def _cross_attention(
     counts: list[int],  # [B]
     *,
     drop: RowsDropout | None,
-    pause: Pause,
+    progress: Progress,
 ) -> Tensor:
     """Return the input plus the cross-attention block, [D, H].
 
@@ -200,15 +202,16 @@ def _cross_attention(
     query = layer.cross_query(rms_norm(x, architecture.norm_eps)).view(len(x), heads, -1).transpose(0, 1)
     query = torch.bmm(query, layer.cross_key).transpose(0, 1)  # [D, heads, H]
     parts: list[Tensor] = []
-    cells = 0
+    cells, all_cells = 0, sum(count * len(state) for count, state in zip(counts, states, strict=True))
     for index, (row, state) in enumerate(zip(torch.split(query[: sum(counts)], counts), states, strict=True)):
         hidden = state.to(query.dtype)  # [L, H]
         most = len(row) if drop is not None else CROSS_CELLS // len(hidden)
         for first, last in spans(len(row), most):
-            cells += (last - first) * len(hidden)
-            if cells > CROSS_CELLS and parts:
-                pause(0.0)
-                cells = (last - first) * len(hidden)
+            more = (last - first) * len(hidden)
+            if parts and cells + more > CROSS_CELLS:
+                progress.piece(cells / all_cells)
+                cells = 0
+            cells += more
             scores = row[first:last].flatten(0, 1) @ hidden.T  # [M·heads, L]
             probabilities = torch.softmax(scores, dim=-1, dtype=torch.float32)
             probabilities = probabilities if drop is None else drop.row(index)(probabilities)

@@ -17,7 +17,7 @@ from backbone.architecture import Architecture
 from backbone.dropout import Dropout, RowsDropout
 from backbone.layers import add_projection, attend, feed_forward, rms_norm
 from backbone.packing import PackedBatch
-from backbone.pieces import PIECE_CELLS, Pause, in_pieces, no_pause, spans
+from backbone.pieces import PIECE_CELLS, Pause, Progress, in_pieces, no_pause, spans
 from backbone.relative_bias import EncoderBias
 from backbone.weights import EncoderLayer, T5Weights
 
@@ -52,18 +52,19 @@ def encode(
     drop = None if dropout is None else dropout.of(lengths)
     # the padded rectangle does not support dropout, which only an ablation uses
     row_by_row = drop is not None or device.type == "cpu"
-    attend = RowByRow(lengths, bias, drop, pause=pause) if row_by_row else Padded(lengths, bias, device=device)
-    divided = pause if drop is None else no_pause
+    progress = Progress(pause)
+    attend = RowByRow(lengths, bias, drop, progress=progress) if row_by_row else Padded(lengths, bias, device=device)
     half = packed.num_tokens / (2 * len(weights.encoder))
     x = embed(packed, weights.embedding, prompts)
     x = x if drop is None else drop(x)
     for layer in weights.encoder:
-        pause(half)
-        qkv = in_pieces(partial(_qkv, layer, architecture), x, divided)  # [N, 3·A]
+        progress.begin(half)
+        qkv = in_pieces(partial(_qkv, layer, architecture), x, progress)  # [N, 3·A]
         mixed = attend(qkv.view(-1, 3, architecture.num_heads, architecture.head_dim))  # [N, A]
         x = add_projection(x, layer.out, mixed, drop)
-        pause(half)
-        x = in_pieces(partial(_feed_forward, layer, architecture, drop), x, divided)
+        progress.begin(half)
+        x = in_pieces(partial(_feed_forward, layer, architecture, drop), x, progress)
+    progress.begin()
     x = rms_norm(x, architecture.norm_eps)
     return x if drop is None else drop(x)
 
@@ -84,10 +85,16 @@ class RowByRow:
     """
 
     def __init__(
-        self, lengths: Sequence[int], bias: EncoderBias, drop: RowsDropout | None = None, *, pause: Pause = no_pause
+        self,
+        lengths: Sequence[int],
+        bias: EncoderBias,
+        drop: RowsDropout | None = None,
+        *,
+        progress: Progress | None = None,
     ) -> None:
-        self._drop, self._bias, self._pause = drop, bias, pause
+        self._drop, self._bias, self._progress = drop, bias, progress or Progress(no_pause)
         self._lengths = list(lengths)
+        self._cells = sum(length**2 for length in lengths)
         whole = [length for length in lengths if length <= _WHOLE_BIAS]
         self._biases = dict(zip(whole, bias.for_lengths(whole), strict=True))  # L → [heads, L, L]
 
@@ -99,10 +106,11 @@ class RowByRow:
             query, key, value = row.unbind(1)  # [L, heads, d] each
             drop = None if self._drop is None else self._drop.row(number)
             for first, last in spans(len(row), len(row) if drop else PIECE_CELLS // len(row)):
-                cells += (last - first) * len(row)
-                if cells > PIECE_CELLS and mixed:
-                    self._pause(0.0)
-                    cells = (last - first) * len(row)
+                more = (last - first) * len(row)
+                if mixed and cells + more > PIECE_CELLS:
+                    self._progress.piece(cells / self._cells)
+                    cells = 0
+                cells += more
                 mixed.append(attend(query[first:last], key, value, self._of_queries(len(row), first, last), drop))
         return torch.cat(mixed)
 

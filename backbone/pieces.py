@@ -23,7 +23,7 @@ CROSS_CELLS = 1 << 16
 
 
 def no_pause(tokens: float) -> None:
-    """Go on at once."""
+    """Do nothing."""
 
 
 class Progress:

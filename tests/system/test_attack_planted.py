@@ -133,7 +133,7 @@ def test_a_neighbour_that_waits_is_reported(arena: Arena, monkeypatch: Patch) ->
         "a stall", Fault.VALIDATION, "tenant", "", "",
         lambda arena: arena.tenant.post(f"/classify/{TASK}", {"inputs": "x", "unknown": 1}) and None,
     )  # fmt: skip
-    with neighbour(arena.target.url, TASK, arena.victim.key, rate=20) as beside:
+    with neighbour(arena.target.url, TASK, arena.victim.key, rate=40) as beside:
         campaign = Campaign(arena, beside, Measure(samples=10, limit=10))
         assert [each.result for each in campaign.run([stalls])] == ["held"]
         monkeypatch.setattr(strict_json, "check_size", stand_still)

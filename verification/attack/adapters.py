@@ -1,5 +1,6 @@
 """The adapters that attacks publish, made for the served backbone."""
 
+import random
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -7,8 +8,9 @@ import numpy as np
 from adapters import BackboneRef, Label, Manifest, PromptAdapter, Provenance, TaskSpec
 from backbone import Backbone
 
-WIDE_LABELS = 800
-LONG_TOKENS = 4_096
+WIDE_LABELS = 400
+LONG_TOKENS = 1_024
+"""The most that a server takes by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,22 @@ class Maker:
         return self._adapter(labels, seed=seed)
 
     def wide(self, *, seed: int = 0) -> PromptAdapter:
-        """Make an adapter of 800 labels, whose words share their first pieces."""
-        labels = tuple(Label(name=f"label-{number}", words=str(number)) for number in range(1_000, 1_000 + WIDE_LABELS))
+        """Make an adapter of 400 labels of ten binary digits, so that each label takes a node of the trie."""
+        words = (" ".join(f"{number:010b}") for number in range(WIDE_LABELS))
+        labels = tuple(Label(name=f"label-{number}", words=each) for number, each in enumerate(words))
         return self._adapter(labels, seed=seed)
 
-    def long(self, *, seed: int = 0) -> PromptAdapter:
-        """Make an adapter that takes texts of 4,096 tokens."""
+    def long(self, *, seed: int = 0, max_tokens: int = LONG_TOKENS) -> PromptAdapter:
+        """Make an adapter of long texts."""
         labels = (Label(name="negative", words="negative"), Label(name="positive", words="positive"))
-        return self._adapter(labels, seed=seed, max_tokens=LONG_TOKENS)
+        return self._adapter(labels, seed=seed, max_tokens=max_tokens)
+
+    def deep(self, *, seed: int = 0) -> PromptAdapter:
+        """Make an adapter of 1,000 labels that share no piece beyond the first few: thousands of nodes."""
+        draw = random.Random(seed)
+        words = {" ".join(draw.choices("0123456789", k=60)) for _ in range(1_000)}
+        labels = tuple(Label(name=f"label-{number}", words=each) for number, each in enumerate(sorted(words)))
+        return self._adapter(labels, seed=seed)
 
     def _adapter(self, labels: tuple[Label, ...], *, seed: int, max_tokens: int = 256) -> PromptAdapter:
         prompt = np.random.default_rng(seed).normal(0, self.scale, (10, self.width)).astype(np.float32)

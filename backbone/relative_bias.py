@@ -16,6 +16,8 @@ _KEPT_LENGTH = 512
 """Longest row whose bias is kept (8.4 MB at 8 heads)."""
 _KEPT_NODES = 256
 """Largest trie whose bias over all nodes is cached (1.5 MB at 6 heads)."""
+_KEPT_BYTES = 64 << 20
+"""Size at which the cache of tries' biases is emptied: a server may hold 20,000 adapters."""
 
 
 def relative_buckets(
@@ -83,13 +85,14 @@ class EncoderBias:
 class TreeBias:
     """Decoder bias over trie nodes: T5's bias of the difference in depth, −inf unless the key is an ancestor.
 
-    Cached as long as the trie exists.
+    Cached as long as the trie exists and the cache is not full.
     """
 
     def __init__(self, table: Tensor, *, num_buckets: int, max_distance: int) -> None:
         self._table = table  # [buckets, heads]
         self._num_buckets, self._max_distance = num_buckets, max_distance
         self._known: WeakKeyDictionary[LabelTrie, Tensor] = WeakKeyDictionary()
+        self._kept_bytes = 0
 
     def of(self, trie: LabelTrie, nodes: Sequence[int]) -> Tensor:
         """Return the bias [heads, M, M] over M nodes in ascending order that include all their ancestors."""
@@ -97,7 +100,12 @@ class TreeBias:
             return self._compute(trie, nodes)
         whole = self._known.get(trie)
         if whole is None:
-            whole = self._known[trie] = self._compute(trie, range(trie.num_nodes))
+            whole = self._compute(trie, range(trie.num_nodes))
+            self._kept_bytes += whole.nbytes
+            if self._kept_bytes > _KEPT_BYTES:
+                self._known.clear()
+                self._kept_bytes = whole.nbytes
+            self._known[trie] = whole
         if len(nodes) == trie.num_nodes:
             return whole
         at = torch.tensor(nodes, device=whole.device)

@@ -1,5 +1,6 @@
 """A shadow version through a real server: its answers are counted exactly, and no caller ever notices it."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from support.waiting import eventually
 
 from adapters import PromptAdapter, TaskSpec
 from backbone import Backbone, PackedBatch, PackedRow, pack
+from service.inference.predictions import Shadowed
 from service.monitoring.shadow_report import compared, outcomes, reports
 
 Serve = Callable[..., RunningServer]
@@ -199,6 +201,28 @@ def test_what_finds_no_room_is_dropped_and_counted(serve: Serve, tiny: Backbone)
     assert sample(server, 'superpos_shadow_rows_total{outcome="dropped"}') == 3
     server.classify("topic", TEXTS[:3]).raise_for_status()
     eventually(lambda: told(server)["rows"] == 3)
+
+
+@pytest.mark.slow
+def test_a_shadow_that_is_cancelled_before_its_first_step_is_counted_as_dropped(serve: Serve, tiny: Backbone) -> None:
+    """The rows that a stopping server offers last are in the report too."""
+    server = shadowed(serve, make_adapter(tiny, TOPIC), make_adapter(tiny, TOPIC, seed=3))
+    runtime = server.app.state.runtime
+    offered: list[Shadowed] = []
+    shadow, offer = runtime.monitoring.shadow, runtime.monitoring.shadow.offer
+    runtime.classifier._shadow = offered.append
+    assert server.classify("topic", TEXTS[:3]).status_code == 200
+    done = threading.Event()
+
+    def offer_and_cancel() -> None:
+        offer(offered[0])
+        for task in shadow._tasks:
+            task.cancel()
+        done.set()
+
+    server.server.servers[0].get_loop().call_soon_threadsafe(offer_and_cancel)
+    assert done.wait(10)
+    eventually(lambda: told(server)["dropped"] == 3)
 
 
 def test_another_set_of_labels_is_compared_by_name(serve: Serve, tiny: Backbone) -> None:

@@ -10,7 +10,8 @@ from transformers import T5ForConditionalGeneration
 
 from backbone import Backbone, PackedRow, load, pack
 from backbone.encoder import Padded, RowByRow
-from backbone.relative_bias import EncoderBias, relative_buckets
+from backbone.relative_bias import EncoderBias, TreeBias, relative_buckets
+from backbone.trie import build_trie
 from verification.reference import reference_log_probs
 
 
@@ -187,3 +188,17 @@ def test_padded_attention_is_the_same_as_row_by_row() -> None:
         qkv = torch.randn(sum(lengths), 3, 3, 8, generator=generator)
         padded = Padded(lengths, bias, device=torch.device("cpu"))
         torch.testing.assert_close(padded(qkv), RowByRow(lengths, bias)(qkv), atol=1e-5, rtol=1e-5)
+
+
+def test_the_biases_of_many_tries_stay_within_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backbone.relative_bias._KEPT_BYTES", 100_000)
+    bias = TreeBias(torch.randn(32, 3), num_buckets=32, max_distance=128)
+    tries = [
+        build_trie([[2 + i % 20, 30 + i // 20, 3 + (i + seed) % 7] for i in range(60)], start_id=0, eos_id=1)
+        for seed in range(40)
+    ]
+    first = bias.of(tries[0], range(tries[0].num_nodes)).clone()
+    for trie in tries:
+        bias.of(trie, range(trie.num_nodes))
+        assert sum(kept.nbytes for kept in bias._known.values()) <= 100_000
+    assert torch.equal(bias.of(tries[0], range(tries[0].num_nodes)), first)

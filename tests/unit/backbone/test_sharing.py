@@ -1,7 +1,11 @@
 """Weights in a mapped file: the same numbers, answers and identity, once in memory for all, and never half a file."""
 
+import hashlib
+import os
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +16,7 @@ from safetensors import SafetensorError
 from support.backbone import mixed_rows
 
 from backbone import Backbone, BackboneCacheError, load, pack
-from backbone.sharing import open_shared, save
+from backbone.sharing import fault, open_shared, save
 
 READ_AND_WAIT = """
 import sys
@@ -53,7 +57,7 @@ def test_of_many_writers_at_once_one_writes_and_all_read_it_whole(tmp_path: Path
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(write, range(8)))) == 1
-    assert {file.name for file in tmp_path.iterdir()} == {"w", "w.lock"}
+    assert {file.name for file in tmp_path.iterdir()} == {"w", "w.lock", "w.sha256"}
 
 
 def test_a_file_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
@@ -134,4 +138,100 @@ def test_shared_weights_answer_to_the_bit_as_a_processs_own(
 def test_a_cache_that_cannot_be_written_is_said_in_one_line(tiny_t5: Path, tmp_path: Path) -> None:
     (tmp_path / "shared").write_text("a file where a folder belongs")
     with pytest.raises(BackboneCacheError, match="cannot share weights in"):
+        load(str(tiny_t5), cache_dir=tmp_path, share_weights=True)
+
+
+def swapped(path: Path) -> None:
+    save({"w": torch.full((1_000,), 666.0)}, path.with_name("evil"))
+    path.with_name("evil").replace(path)
+
+
+def same_size(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def by_symlink(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def by_hard_link(path: Path) -> None:
+    path.with_name("second").hardlink_to(path)
+
+
+def writable_by_all(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def of_another_user(path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    os.chown(path, 12_345, -1)
+
+
+def with_a_record_of_its_own(path: Path) -> None:
+    swapped(path)
+    record = path.with_name(path.name + ".sha256")
+    record.unlink()
+    record.write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+    record.chmod(0o666)
+
+
+def without_a_record(path: Path) -> None:
+    path.with_name(path.name + ".sha256").unlink()
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        swapped,
+        same_size,
+        truncated,
+        by_symlink,
+        by_hard_link,
+        writable_by_all,
+        of_another_user,
+        with_a_record_of_its_own,
+        without_a_record,
+    ],
+)
+def test_weights_that_another_user_touched_are_not_mapped_but_made_again(
+    tmp_path: Path, attack: Callable[[Path], None]
+) -> None:
+    path, sound = tmp_path / "shared" / "w", {"w": torch.arange(1_000.0)}
+    save(sound, path)
+    assert fault(path) is None
+    attack(path)
+    assert fault(path) is not None
+    save(sound, path)
+    assert fault(path) is None
+    assert torch.equal(open_shared(path)["w"], sound["w"])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_folder_that_all_may_write_is_closed_and_a_planted_lock_destroys_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o777)
+    (tmp_path / "precious").write_text("keep")
+    (folder / "w.lock").symlink_to(tmp_path / "precious")
+    save({"w": torch.zeros(3)}, folder / "w")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert (tmp_path / "precious").read_text() == "keep"
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(NotADirectoryError, match="SUPERPOS_CACHE_DIR"):
+        save({"w": torch.zeros(3)}, tmp_path / "link" / "w")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_another_users_folder_is_refused_in_one_line(tiny_t5: Path, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    os.chown(tmp_path / "shared", 12_345, -1)
+    with pytest.raises(BackboneCacheError, match="belongs to user 12345"):
         load(str(tiny_t5), cache_dir=tmp_path, share_weights=True)

@@ -15,7 +15,7 @@ from adapters.files import to_files
 from adapters.registry.sqlite import SqliteRegistry
 from adapters.storage.sqlite import SqliteFile
 from backbone import Backbone
-from service.catalog.adapter_cache import AdapterCache, Prefetch, load_adapter
+from service.catalog.adapter_cache import AdapterCache, LoadedAdapter, Prefetch, load_adapter
 
 Serve = Callable[..., RunningServer]
 
@@ -149,3 +149,29 @@ def test_a_loaded_adapter_keeps_nothing_that_answering_does_not_need(tiny: Backb
     assert not hasattr(adapter, "__dict__")
     assert not hasattr(adapter, "provenance")
     assert adapter.num_virtual_tokens == 10
+
+
+def test_a_change_that_comes_as_a_worker_ends_is_not_lost(registry: Held, tiny: Backbone) -> None:
+    """Between the last step of a worker and the callbacks of its task, it must not count as working."""
+    digests = publish(registry, tiny, 2)
+    first, second = (change for change in registry.changes() if change.kind == "published")
+
+    class Announcing(AdapterCache):
+        async def get(self, digest: str) -> LoadedAdapter:
+            loaded = await super().get(digest)
+            if digest == first.digest:
+                asyncio.get_running_loop().call_soon(prefetch.on_changes, [second])
+            return loaded
+
+    async def announce() -> None:
+        nonlocal prefetch
+        cache = Announcing(registry, tiny, max_adapters=20)
+        prefetch = Prefetch(cache, concurrency=1)
+        prefetch.on_changes([first])
+        await asyncio.to_thread(eventually, lambda: len(cache) == 2)
+        await prefetch.stop()
+        cache.stop()
+
+    prefetch: Prefetch
+    asyncio.run(announce())
+    assert registry.read == digests

@@ -14,6 +14,7 @@ from support.adapters import SENTIMENT, make_adapter
 from support.engine import sabotaged
 
 from backbone import Backbone, PackedBatch, PackedRow, pack
+from backbone.trie import build_trie
 from service.catalog.adapter_cache import LoadedAdapter, load_adapter
 from service.engine.engine import Engine
 from service.engine.model_runner import ModelRunner
@@ -159,3 +160,31 @@ def test_the_encoder_pauses_only_after_it_has_read_the_prompts(tiny: Backbone) -
         expected = tiny.encode(packed, prompts.clone()).hidden
         overwritten = tiny.encode(packed, prompts, pause=lambda _: overwrite(prompts)).hidden
     assert torch.equal(expected, overwritten)
+
+
+def test_a_long_row_is_the_same_to_the_bit_wherever_another_forward_interrupts_it(tiny: Backbone) -> None:
+    """Its attention, its linear layers and its decoder run in pieces, and all its tokens and nodes are worked off."""
+    trie = build_trie([[3 + i // 20, 3 + i % 20, 40 + i % 7, 50] for i in range(800)], start_id=0, eos_id=1)
+    adapter = load_adapter(make_adapter(tiny, SENTIMENT), tiny)
+    adapter = dataclasses.replace(adapter, trie=trie)
+    worked: list[float] = []
+    nested = False
+
+    def pause(tokens: float) -> None:
+        nonlocal nested
+        if nested:
+            return
+        worked.append(tokens)
+        nested = True
+        forward(rows_of(others, "light", num_tokens=30))
+        nested = False
+
+    others = load_adapter(make_adapter(tiny, SENTIMENT, seed=1), tiny)
+    forward = ModelRunner(tiny, prompt_table_bytes=1 << 20, pause=pause)
+    rows = rows_of(adapter, "heavy", num_tokens=1_500)
+    (interrupted,) = forward(rows)
+    forward.prompt_table.clear()
+    assert len(worked) > 5 * (2 * tiny.architecture.num_encoder_layers)
+    assert sum(worked) == pytest.approx(1_500 + trie.num_decoded)
+    (alone,) = ModelRunner(tiny, prompt_table_bytes=1 << 20)(rows)
+    assert np.array_equal(interrupted, alone)

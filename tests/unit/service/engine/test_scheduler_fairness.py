@@ -266,3 +266,53 @@ def test_going_ahead_gives_no_tenant_more_than_its_share(sizes: list[int], pause
                 waiting["light"] = 1
             take(scheduler.preempt(0).rows)
     assert served["light"] <= (1 / 5) * 1.1 * served.total()
+
+
+def test_dead_rows_do_not_make_a_tenant_bulk() -> None:
+    """Its callers hung up, or their deadline passed: the tenant's next row is interactive all the same."""
+    for dead in ({"gone": True}, {"deadline": 1.0}):
+        scheduler = scheduler_of(*(make_row(20, tenant="heavy") for _ in range(20)))
+        scheduler.next(0)
+        rows = [make_row(20, tenant="light", **dead) for _ in range(4)]
+        living = make_row(20, tenant="light")
+        scheduler.put([*rows, living], now=2.0)
+        assert scheduler.preempt(2.0).rows == [living]
+
+
+def test_a_tenant_whose_flood_was_cancelled_is_as_good_as_new() -> None:
+    scheduler = scheduler_of(*(make_row(20, tenant="heavy") for _ in range(40)))
+    scheduler.next(0)
+    flood = rows_of("light", [20] * 10)
+    scheduler.put(flood)
+    assert scheduler.preempt(0).rows == []
+    for row in flood:
+        row.future.cancel()
+    living = make_row(20, tenant="light")
+    scheduler.put([living])
+    assert scheduler.preempt(0).rows == [living]
+    assert len(scheduler) == 35
+
+
+def test_expired_rows_that_were_removed_are_returned_even_if_no_other_waits() -> None:
+    scheduler = Scheduler(max_batch_tokens=BUDGET)
+    rows = [make_row(20, deadline=1.0) for _ in range(4)]
+    scheduler.put(rows, now=2.0)
+    assert len(scheduler) == 4
+    assert list(scheduler.next(2.0).expired) == rows
+    assert len(scheduler) == 0
+
+
+def test_a_row_larger_than_a_batch_is_preempted_as_far_as_it_is_worked_off() -> None:
+    """Also by rows that waited before it, but no tenant gets more than a batch ahead of its share."""
+    long = make_row(10 * BUDGET, tenant="long")
+    scheduler = scheduler_of(long, *rows_of("early", [20] * 2))
+    assert scheduler.next(0).rows == [long]
+    scheduler.put(rows_of("light", [20] * 2))
+    assert {row.tenant for row in scheduler.preempt(0).rows} == {"early", "light"}
+    taken = 0
+    for worked in [0.0] * 8:
+        scheduler.put([make_row(20, tenant="light"), make_row(20, tenant="long")])
+        taken += sum(row.num_tokens for row in scheduler.preempt(0, worked=worked).rows)
+    assert taken + 40 <= BUDGET + 20
+    assert scheduler.preempt(0, worked=5 * BUDGET).rows != []
+    assert all(row.tenant == "light" for row in scheduler.preempt(0, worked=5 * BUDGET).rows)

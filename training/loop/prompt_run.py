@@ -45,8 +45,9 @@ class PromptRun:
         Raises:
             InvalidArguments: no adapter could hold it
         """
-        check_start(self.job.method)
         self._evaluate(None)
+        if not self.history:
+            check_start(self.job.method)
 
     def next_batch(self) -> PromptBatch:
         """Draw the rows of the next step and compute their prompts."""

@@ -120,7 +120,7 @@ def save(tensors: Mapping[str, Tensor], path: Path) -> None:
 def fault(path: Path) -> str | None:
     """Return why a file must not be mapped, None if it is the one that `save` wrote.
 
-    It must be a regular file, with one name, of this user, that nobody else may write, with the recorded digest.
+    It must be a regular file, with one name, of this user, that no other user may write, with the recorded digest.
     Reading it for the digest takes 0.18 s for the 246 MB of the embedded backbone, and brings it into the page cache.
     """
     for each in (path, _record(path)):

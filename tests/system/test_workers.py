@@ -17,7 +17,9 @@ import pytest
 from support.adapters import make_adapter
 from support.backbone import make_t5
 from support.cli import superpos, superpos_process
+from support.redis import RedisServer
 from support.server_process import server_process
+from support.tenancy import ADMIN_KEY, bearer
 from support.workers import WorkersServer, eventually, samples, serving, total
 
 from adapters.files import bundled_adapters, to_files
@@ -296,3 +298,32 @@ def test_a_port_in_use_and_a_number_of_workers_that_is_none_are_refused(tmp_path
     assert message.startswith(f"cannot listen on 127.0.0.1:{port}: ")
     assert not (tmp_path / "r.sqlite").exists()
     assert num_cores() >= 1
+
+
+def test_without_redis_a_limit_is_each_workers_and_with_redis_the_servers(
+    tiny_t5: Path, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """What docs/operations.md states: two workers admit twice a tenant's rate where they have no common counter."""
+    admitted = {}
+    for kind, place in (("sqlite", tmp_path / "registry.sqlite"), ("redis", redis_server.place())):
+        environment = {"SUPERPOS_ADMIN_KEY": ADMIN_KEY, "TMPDIR": str(tmp_path)}
+        with serving(tiny_t5, place, "--require-keys", **environment) as server, server.client_of_each() as clients:
+            one, *_ = clients.values()
+            admin = bearer(ADMIN_KEY)
+            tenant = {"id": "acme", "requests_per_s": 0.0001}  # ten requests in a window of a day
+            one.post("/admin/tenants", json=tenant, headers=admin).raise_for_status()
+            made = one.post("/admin/tenants/acme/keys", json={}, headers=admin).raise_for_status().json()["key"]
+            statuses = Counter[int]()
+
+            def ask(client: httpx2.Client, key: str = made, statuses: Counter[int] = statuses) -> int:
+                status = client.get("/limits", headers=bearer(key)).status_code
+                statuses[status] += 1
+                return status
+
+            for client in clients.values():
+                eventually(lambda client=client, ask=ask: ask(client) != 401)  # type: ignore[misc]
+                for _ in range(20):
+                    ask(client)
+            assert set(statuses) <= {200, 401, 429}
+            admitted[kind] = statuses[200]
+    assert admitted == {"sqlite": 20, "redis": 10}

@@ -18,8 +18,6 @@ from service.releases.preconditions import Preconditions
 from service.runtime import Runtime
 from service.tenancy.principal import Principal, Role
 
-_SAFE = frozenset({"GET", "HEAD"})
-
 # dependencies are coroutines: FastAPI would run each plain function in a thread, at 0.1 ms per call
 
 
@@ -63,15 +61,12 @@ async def administrator_of(request: Request) -> Principal:
         Unauthenticated: no valid key
         Forbidden: the role is not `admin`
         NotFound: the tenant is another one, as if it did not exist
-        RateLimited: the tenant's administrators have made too many changes
     """
     principal = await principal_of(request)
     principal.require("admin")
     tenant = request.path_params.get("tenant")
     if tenant is not None and not principal.manages(tenant):
         raise NotFound(f"no tenant {tenant!r}")
-    if principal.role != "operator" and request.method not in _SAFE:
-        await (await runtime_of(request)).tenancy.quotas.count_change(principal.tenant)
     return principal
 
 

@@ -20,7 +20,9 @@ from service.api.schemas.admin import (
 )
 from service.api.schemas.tasks import ChangeLog
 from service.api.strict_route import StrictRoute
+from service.runtime import Runtime
 from service.tenancy.models import TenantInfo
+from service.tenancy.principal import Principal
 
 router = APIRouter(route_class=StrictRoute, prefix="/admin", tags=["admin"])
 
@@ -79,6 +81,7 @@ async def create_key(
     tenant: str, body: KeyRequest, response: Response, runtime: Running, principal: Administering
 ) -> NewKeyBody:
     """Create a key with a role up to the caller's. Only this response shows it."""
+    await _count_change(runtime, principal)
     made = await asyncio.to_thread(
         runtime.tenancy.accounts.create_key,
         tenant,
@@ -102,6 +105,7 @@ async def rotate_key(
     tenant: str, key: str, body: RotateRequest, response: Response, runtime: Running, principal: Administering
 ) -> NewKeyBody:
     """Give a key a new secret, shown only here. The old one stays valid for `overlap_s` seconds."""
+    await _count_change(runtime, principal)
     made = await asyncio.to_thread(
         runtime.tenancy.accounts.rotate_key,
         tenant,
@@ -118,6 +122,7 @@ async def rotate_key(
 @router.delete("/tenants/{tenant}/keys/{key}", status_code=204, responses=problems(404, 503))
 async def revoke_key(tenant: str, key: str, runtime: Running, principal: Administering) -> None:
     """Revoke a key for ever. Every replica rejects it within a second."""
+    await _count_change(runtime, principal)
     await asyncio.to_thread(
         runtime.tenancy.accounts.revoke_key, tenant, key, actor=principal.actor, authority=principal.role
     )
@@ -143,3 +148,9 @@ async def read_changes(runtime: Running, principal: Administering, since: Since 
         wanted=lambda change: principal.manages(change.tenant),
     )
     return ChangeLog.model_validate(part)
+
+
+async def _count_change(runtime: Runtime, principal: Principal) -> None:
+    """Count a change of keys (`RateLimited`); an operator's are unlimited."""
+    if principal.role != "operator":
+        await runtime.tenancy.quotas.count_change(principal.tenant)

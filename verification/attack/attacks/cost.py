@@ -7,8 +7,8 @@ from verification.attack.adapters import WIDE_LABELS
 from verification.attack.arena import LONG, TASK, WIDE, Answer, Arena
 from verification.attack.attack import Attack, Evidence, Fault
 
-_REFUSALS = (404, 409, 413, 422, 429)
-"""Statuses of a bounded refusal; 404 where the server did not take the task in the first place."""
+_REFUSALS = (413, 422, 429, 504)
+"""Statuses of a bounded refusal; 504 where the attacker has waited until its own deadline."""
 MAX_KEPT_BYTES = 300 << 20
 """Memory that one attack may leave behind; the kernels' own caches take some of it."""
 
@@ -149,7 +149,7 @@ def refused_by_the_queue(arena: Arena) -> Evidence:
     tenant = arena.tenant  # her limit is far away; the header counts down from it
     before = tenant.classify(TASK, "x")
     answer = tenant.classify(TASK, [f"{number} " + "a gripping film " * 80 for number in range(256)], truncate="end")
-    if answer.status == 200:
+    if answer.status not in (413, 422, 429):
         return None  # an idle server takes it
     charged = _charged(before, answer)
     return f"{charged} tokens are charged for {answer}" if charged else None

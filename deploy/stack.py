@@ -134,7 +134,7 @@ def make_stack(folder: Path, ports: Ports, *, sink: Sink, settings: Mapping[str,
 
 def redis_program(folder: Path, port: int, sink: Sink) -> Program:
     data = folder / "redis"
-    data.mkdir(exist_ok=True)
+    data.mkdir(mode=0o700, exist_ok=True)
     auth = folder / "secrets" / REDIS_AUTH
     client = redis.Redis(HOST, port, password=auth.read_text(encoding="ascii").split()[1], socket_timeout=1)
 

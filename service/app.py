@@ -13,6 +13,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from service.api.dependencies import KEY_SCHEMES, principal_of
 from service.api.draining import Drain
 from service.api.middleware.authentication import AuthenticationMiddleware
+from service.api.middleware.body_budget import BodyBudgetMiddleware
 from service.api.middleware.body_deadline import BodyDeadlineMiddleware
 from service.api.middleware.body_drain import DrainBodyMiddleware
 from service.api.middleware.body_limit import BodyLimitMiddleware
@@ -117,6 +118,7 @@ def _add_middleware(app: FastAPI, runtime: Runtime, drain: Drain) -> None:
         require_keys=settings.require_keys,
     )
     app.add_middleware(ConditionalGetMiddleware)
+    app.add_middleware(BodyBudgetMiddleware, max_bytes=settings.bodies_bytes)
     app.add_middleware(BodyLimitMiddleware, unmatched_bytes=smallest)  # after decompression
     app.add_middleware(GunzipMiddleware)
     app.add_middleware(BodyLimitMiddleware, unmatched_bytes=smallest)  # on the wire

@@ -28,7 +28,9 @@ ServiceError
 
 from typing import Literal, get_args
 
-AdmissionReason = Literal["rows", "tokens", "tenant_rows", "tenant_tokens", "rate", "token_rate", "concurrency"]
+AdmissionReason = Literal[
+    "rows", "tokens", "tenant_rows", "tenant_tokens", "rate", "token_rate", "concurrency", "body_bytes"
+]
 """Limit that a refused request reached: the queue's, its tenant's share of it, or one of its tenant's limits."""
 ADMISSION_REASONS: tuple[AdmissionReason, ...] = get_args(AdmissionReason)
 AuthenticationReason = Literal["missing", "malformed", "unknown", "expired"]

@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     """Host names that a server without keys accepts in addition to localhost and loopback addresses."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses or networks of proxies whose `X-Forwarded-For` names the client; others' is ignored."""
-    max_connections: Annotated[int, Field(ge=1)] = 1_000
+    max_connections: Annotated[int, Field(ge=1)] = 2_000
     """Open connections of a process, and at most three quarters of its descriptor limit (`ulimit -n`)."""
     header_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """Seconds for the header of a connection's first request, and for each later header from its first byte."""
@@ -137,6 +137,8 @@ class Settings(BaseSettings):
     """Most nodes that the labels of a task that is served may take to decode."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 2 << 20
     max_upload_bytes: Annotated[int, Field(ge=1)] = 8 << 20
+    bodies_bytes: Annotated[int, Field(ge=1 << 20)] = 128 << 20
+    """Bytes of all bodies that are being read or answered; a tenant may hold twice the free part."""
     max_tasks_per_request: Annotated[int, Field(ge=1)] = 32
     default_timeout_ms: Annotated[int, Field(ge=1)] = 30_000
     max_timeout_ms: Annotated[int, Field(ge=1)] = 120_000

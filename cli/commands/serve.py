@@ -19,6 +19,7 @@ from cli.backbone_options import PANEL, CacheOption, OfflineOption, RevisionOpti
 from cli.client.first_request import first_request, when_ready
 from cli.console import CommandError, err, status
 from cli.options import read_if_file
+from service.server.connections import raise_descriptor_limit
 from service.server.sockets import hold, listen
 from service.server.workers import StartupFailed, serve_with_workers
 from service.settings import Settings
@@ -104,6 +105,7 @@ def serve(
         raise CommandError(f"setting {where} is {value}: {message}") from exc
     configure_logging(settings.log_format, settings.log_level)
     bound_kernel_caches()
+    raise_descriptor_limit(settings)
     with _listen(settings) as listener:
         if settings.workers > 1:
             announce = partial(_log_serving, settings, listener, is_ready=lambda: True)

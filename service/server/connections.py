@@ -35,6 +35,16 @@ def connection_limit(settings: Settings) -> int:
     return max(1, min(settings.max_connections, int(soft * _DESCRIPTORS)))
 
 
+def raise_descriptor_limit(settings: Settings) -> None:
+    """Raise the soft limit, within the hard one, so that `max_connections` fit; child processes inherit it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = math.ceil(settings.max_connections / _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
+
+
 class Connections:
     """Accepts connections up to the limit, and closes those that wait for their client too long.
 

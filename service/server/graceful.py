@@ -10,7 +10,8 @@ import asyncio
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network, ip_network
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -52,7 +53,7 @@ class DrainingServer(uvicorn.Server):
             headers=[("X-Content-Type-Options", "nosniff")],
             timeout_keep_alive=settings.idle_timeout_s,  # type: ignore[arg-type]
             proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=list(settings.trusted_proxies),
+            forwarded_allow_ips=_with_mapped(settings.trusted_proxies),
         )
         super().__init__(config)
         self._connections = Connections(settings, self.server_state.connections, self._protocol)
@@ -117,6 +118,15 @@ class DrainingServer(uvicorn.Server):
                 if now >= since + _SILENT_S:
                     connection.shutdown()
             await asyncio.sleep(_TICK_S)
+
+
+def _with_mapped(proxies: Sequence[str]) -> list[str]:
+    """Add the form in which a socket for both families reports IPv4 addresses: `::ffff:10.0.0.0/104`."""
+    networks = [ip_network(proxy) for proxy in proxies]
+    mapped = [
+        f"::ffff:{each.network_address}/{96 + each.prefixlen}" for each in networks if isinstance(each, IPv4Network)
+    ]
+    return [*map(str, networks), *mapped]
 
 
 def _accept_all(listener: socket.socket, at_most: int) -> list[socket.socket]:

@@ -132,6 +132,31 @@ def test_a_form_on_a_foreign_page_cannot_upload(server: RunningServer, tiny: Bac
     assert ours.status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("localhost:8080", "http://localhost:8080", 200),
+        ("localhost:8080", "http://127.0.0.1:8080", 200),
+        ("localhost:9000", "http://localhost:9000", 200),  # through a tunnel
+        ("localhost", "http://localhost", 200),
+        ("localhost", "https://localhost:443", 200),  # behind TLS
+        ("[::1]:8080", "http://[::1]:8080", 200),
+        ("localhost:8080", "http://localhost:3000", 403),
+        ("localhost:8080", "http://localhost", 403),
+        ("localhost", "http://localhost:8080", 403),
+        ("localhost:443", "http://localhost", 403),
+        ("localhost:8080", "http://localhost:x", 403),
+        ("localhost", "chrome-extension://localhost", 403),
+        ("localhost:8080", "http://[::1:8080", 403),
+    ],
+)
+def test_a_page_of_another_program_of_this_machine_is_foreign(
+    server: RunningServer, host: str, origin: str, status: int
+) -> None:
+    answer = server.client.put("/tasks/none/aliases/x", json={}, headers={"Host": host, "Origin": origin})
+    assert answer.status_code == (422 if status == 200 else status), answer.text
+
+
 def test_a_server_answers_under_the_names_that_it_is_given(serve: Serve) -> None:
     server = serve(allowed_hosts="gpu-box, classify.internal")
     for host in ("gpu-box:8080", "Classify.Internal"):

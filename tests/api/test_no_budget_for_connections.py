@@ -13,9 +13,10 @@ from pathlib import Path
 import httpx2
 import pytest
 from support.adapters import make_adapter
-from support.http import http_request
+from support.http import check_problem, http_request
 from support.server import RunningServer, running_servers
 from support.server_process import ServerProcess, server_process
+from support.tenancy import ADMIN_KEY, Keyring, bearer
 from support.waiting import eventually
 
 from adapters.files import to_files
@@ -176,6 +177,36 @@ def test_a_request_that_is_being_answered_keeps_its_connection(
 
     with ThreadPoolExecutor(12) as pool:
         assert list(pool.map(ask, range(24))) == [200] * 24
+
+
+@pytest.mark.slow
+def test_a_tenants_unfinished_bodies_leave_memory_for_those_of_others(
+    serve: Callable[..., RunningServer], tiny: Backbone
+) -> None:
+    server = serve(require_keys=True, admin_key=ADMIN_KEY, bodies_bytes=1 << 20)
+    keyring = Keyring(server)
+    keys = {}
+    for tenant in ("flood", "quiet"):
+        keyring.tenant(tenant)
+        keys[tenant] = keyring.key(tenant, "publish")
+        parts = [("files", (name, data)) for name, data in to_files(make_adapter(tiny)).items()]
+        server.client.post("/tasks/sentiment/versions", files=parts, headers=bearer(keys[tenant])).raise_for_status()
+
+    def classify(tenant: str, padding: int) -> httpx2.Response:
+        content = BODY + b" " * padding
+        headers = {"Content-Type": "application/json"} | bearer(keys[tenant])
+        return server.client.post("/classify/sentiment", content=content, headers=headers)
+
+    part = head("/classify/sentiment", "Content-Length: 200000", f"X-API-Key: {keys['flood']}") + b" " * 199_999
+    with ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(connected(server)).sendall(part)
+        eventually(lambda: classify("flood", 100_000).status_code == 429)
+        refused = classify("flood", 300_000)
+        check_problem(refused, 429, "queue_full", "of this tenant", "the server holds at most 1048576")
+        assert refused.headers["Retry-After"] == "1"
+        assert classify("quiet", 100_000).status_code == 200
+    eventually(lambda: classify("flood", 600_000).status_code == 200)
 
 
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)); from cli.main import main; main()"

@@ -9,10 +9,12 @@ from io import StringIO
 
 import httpx2
 import pytest
+from pydantic import ValidationError
 from support.server import RunningServer, sample
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 from support.waiting import eventually
 
+from service.settings import Settings
 from service.telemetry.logging import configure_logging
 from service.tenancy import refusals
 
@@ -54,6 +56,7 @@ STATED = [
     ({"X-Real-IP": "203.0.113.7"}, PEER),
     ({"X-Forwarded-For": "zanzibar" * 1_000}, "unknown"),
     ({"X-Forwarded-For": "fe80::1%zanzibar"}, "fe80::1"),
+    ({"X-Forwarded-For": "::ffff:203.0.113.7"}, "203.0.113.7"),
     ({"X-Forwarded-For": ""}, PEER),
 ]
 
@@ -66,6 +69,12 @@ def test_an_address_is_believed_from_trusted_proxies_only(
         assert entry_of(log, behind.client.get("/tasks", headers=headers))["client"] == client, headers
         assert entry_of(log, direct.client.get("/tasks", headers=headers))["client"] == PEER
     assert "zanzibar" not in json.dumps(log())
+
+
+@pytest.mark.parametrize("proxies", ["gateway", "0.0.0.0/0", "::/0", "10.0.0.1/8", "127.0.0.1,*"])
+def test_proxies_that_name_no_network_or_everybody_are_refused(proxies: str) -> None:
+    with pytest.raises(ValidationError, match=r"expected addresses or networks|trusts every client"):
+        Settings(trusted_proxies=proxies)
 
 
 def test_a_request_is_logged_with_the_id_of_its_key_and_never_with_the_key(

@@ -132,7 +132,8 @@ def client_address(scope: Scope) -> str:
     """Return the address of the client, which a trusted proxy may have stated; "unknown" if it is not an address."""
     host, _ = scope.get("client") or ("", 0)
     try:
-        return str(ip_address(host.partition("%")[0]))
+        address = ip_address(host.partition("%")[0])
+        return str(getattr(address, "ipv4_mapped", None) or address)
     except ValueError:
         return "unknown"
 

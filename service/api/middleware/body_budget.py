@@ -1,0 +1,56 @@
+"""Limits the memory of all request bodies together, and each tenant's share of it."""
+
+from collections import Counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import QueueFull
+from service.telemetry.request_record import current_record
+
+_ALPHA = 2
+"""As in `Admission`: a tenant may hold twice the free part, so that one flood stops at two thirds."""
+
+
+class BodyBudgetMiddleware:
+    """Counts the bytes of each body until its response is sent; refuses a body (`QueueFull`) if there are too many."""
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app, self._max_bytes = app, max_bytes
+        self._held: Counter[str | None] = Counter()
+        self._held_by_all = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        held, tenant = 0, None
+
+        async def counted() -> Message:
+            nonlocal held, tenant
+            message = await receive()
+            if size := len(message.get("body", b"")):
+                tenant = current_record().tenant  # a body is read only after its sender is known
+                self._take(tenant, size)
+                held += size
+            return message
+
+        try:
+            await self._app(scope, counted, send)
+        finally:
+            self._held_by_all -= held
+            self._held[tenant] -= held
+            if not self._held[tenant]:
+                del self._held[tenant]
+
+    def _take(self, tenant: str | None, size: int) -> None:
+        own, free = self._held[tenant] + size, self._max_bytes - self._held_by_all - size
+        if own > _ALPHA * free:
+            raise QueueFull(
+                f"bodies of {self._held[tenant]} bytes of this tenant, and of {self._held_by_all} bytes of all, are "
+                f"being read or answered; the server holds at most {self._max_bytes}, and a tenant {_ALPHA} times the "
+                "free part; send it again, or fewer at a time",
+                retry_after_s=1,
+                reason="body_bytes",
+            )
+        self._held[tenant] += size
+        self._held_by_all += size

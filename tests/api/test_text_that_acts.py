@@ -149,9 +149,7 @@ def test_no_answer_names_a_place_while_the_file_is_away(
     folder.mkdir()
     server = serve(registry=folder / "registry.sqlite")
     server.upload("sentiment", make_adapter(tiny))
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
+    folder.rename(tmp_path / "elsewhere")
     eventually(lambda: bool(server.client.get("/healthz/ready").json()["degraded"]))
     outage(server, str(folder), logged)
 

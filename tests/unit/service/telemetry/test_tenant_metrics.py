@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry
 
-from service.errors import ADMISSION_REASONS, AUTHENTICATION_REASONS, NotReady, QueueFull, Unauthenticated
+from service.errors import ADMISSION_REASONS, AUTHENTICATION_REASONS, Forbidden, NotReady, QueueFull, Unauthenticated
 from service.telemetry.collectors import RefusalMetrics
 from service.telemetry.tenant_metrics import MAX_TENANTS, OTHER_TENANT, OUTCOMES, TenantMetrics
 
@@ -46,6 +46,8 @@ def test_refusals_are_counted_by_reason_and_other_errors_are_none() -> None:
     for failure in AUTHENTICATION_REASONS:
         metrics.refused(Unauthenticated("no key", reason=failure))
         assert registry.get_sample_value("superpos_authentication_failures_total", {"reason": failure}) == 1
+    metrics.refused(Forbidden("the key's role is 'classify'"))
+    assert registry.get_sample_value("superpos_authorization_failures_total") == 1
     metrics.refused(NotReady("gone"))
     after = [sample for family in registry.collect() for sample in family.samples if "created" not in sample.name]
     assert {s.value for s in after} == {1.0}

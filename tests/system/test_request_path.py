@@ -2,12 +2,14 @@
 
 A profiler records each Python function of `service`, `adapters` and `backbone` that is entered for one request: on
 the event loop and in worker threads those in the request's context, on the model thread all, as the engine holds no
-other row. Polling is not counted, nor are functions that Python generates. Modules are counted in four groups, each of
+other row. Polling is not counted, nor are functions that Python generates. Modules are counted in six groups, each of
 which a reader meets at another time:
 
 - path: routes, catalog, inference, engine, releases and the values that they pass on
 - surroundings: middleware, accounts, telemetry and monitoring, which every request crosses
+- body: the limits of a body and its reading
 - store: the registry and its storage
+- format: an adapter's files and values
 - model thread: scheduling and the forward
 """
 
@@ -36,9 +38,15 @@ MOST = 25
 ROOT = Path(__file__).parents[2]
 PACKAGES = tuple(f"{ROOT / package}/" for package in ("service", "adapters", "backbone"))
 GROUPS = {
+    "body": (
+        "service/api/middleware/body_",
+        "service/api/middleware/decompression.py",
+        "service/api/request_body.py",
+    ),
     "surroundings": (
         "service/api/middleware/",
         "service/api/strict_route.py",
+        "service/api/reflection.py",
         "service/tenancy/",
         "service/telemetry/",
         "service/monitoring/",
@@ -46,6 +54,7 @@ GROUPS = {
         "service/runtime.py",
     ),
     "store": ("adapters/registry/", "adapters/storage/", "service/catalog/instrumented.py"),
+    "format": ("adapters/",),
 }
 MODEL_THREAD = "superpos-model"
 _traced: ContextVar[bool] = ContextVar("traced", default=False)

@@ -21,6 +21,7 @@ from support.training import easy_rows, write_rows
 from adapters.files import to_files
 from backbone import Backbone
 from cli.main import COMMANDS, load_command
+from cli.options import KEY_FILE
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -140,7 +141,8 @@ def test_every_variable_that_a_text_names_is_read() -> None:
         for variable in ([parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or [])
     }
     source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "deploy").rglob("*") if path.is_file())
-    known = of_settings | of_options | {"SUPERPOS_SECRETS_DIR", "SUPERPOS_DATA", "SUPERPOS_CONFORMANCE_RECORD"}
+    others = {KEY_FILE, "SUPERPOS_SECRETS_DIR", "SUPERPOS_DATA", "SUPERPOS_CONFORMANCE_RECORD"}
+    known = of_settings | of_options | others
     found = []
     for where, text in TEXTS:
         for name in re.findall(r"SUPERPOS_[A-Z][A-Z_]*[A-Z](?![A-Z_<])", text):

@@ -1,4 +1,4 @@
-"""`PromptAdapter`: a task's prompt with everything needed to serve it. Immutable, and identified by its digest."""
+"""`PromptAdapter`: a task's prompt and readout, and what serving needs. Immutable, and identified by its digest."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from adapters.calibration import Calibration
 from adapters.errors import InvalidAdapter, NotValidatedInInt8
 from adapters.names import DIGEST_PATTERN
 from adapters.profile import ValidationProfile
+from adapters.readout import LearnedReadout, ReadoutKind
 from adapters.task import TaskSpec
 
 MAX_VIRTUAL_TOKENS = 100
@@ -65,15 +66,24 @@ class Provenance(_Frozen):
 
 
 class Manifest(_Frozen):
-    """`superpos.json`: everything in an adapter except its prompt."""
+    """`superpos.json`: everything in an adapter except its numbers."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 1
+    """2 where the readout is learned, which a server that reads only version 1 could not serve."""
+    readout: ReadoutKind = "words"
     task: TaskSpec
     backbone: BackboneRef
     calibration: Calibration = Calibration()
     provenance: Provenance
     validation: ValidationProfile | None = None
     """Its answers on held-out rows; without them, live answers are not monitored for drift."""
+
+    @model_validator(mode="after")
+    def _version_of_this_readout(self) -> Self:
+        expected = 1 if self.readout == "words" else 2
+        if self.schema_version != expected:
+            raise ValueError(f"schema_version {self.schema_version} with readout {self.readout!r}, expected {expected}")
+        return self
 
     @model_validator(mode="after")
     def _profile_of_this_task(self) -> Self:
@@ -88,26 +98,30 @@ class Manifest(_Frozen):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptAdapter:
-    """A prompt and its manifest.
+    """A prompt, its readout and its manifest.
 
     Raises:
-        InvalidAdapter: the prompt has a wrong type or shape, or values that are not finite or out of bounds
+        InvalidAdapter: the prompt or the readout has a wrong type or shape, or values that are not finite or out of
+            bounds; or the readout is not the one that the manifest names
     """
 
-    prompt: NDArray[np.float32]  # [P, H], read-only
+    prompt: NDArray[np.float32]  # [P, H], read-only; P may be 0 with a learned readout
     manifest: Manifest
+    readout: LearnedReadout | None = None
+    """None: the label words are the readout."""
     digest: str = field(init=False)
-    """`sha256:…` of the manifest as canonical JSON (RFC 8785) and the prompt's shape and bytes.
+    """`sha256:…` of the manifest as canonical JSON (RFC 8785) and of the shapes and bytes of prompt and readout.
 
     Fields with default values are left out, so that adding a field keeps older digests.
     """
 
     def __post_init__(self) -> None:
-        _check_prompt(self.prompt)
+        self._check_readout()
+        _check_prompt(self.prompt, fewest=1 if self.readout is None else 0)
         frozen = np.ascontiguousarray(self.prompt, dtype="<f4").copy()
         frozen.setflags(write=False)
         object.__setattr__(self, "prompt", frozen)
-        object.__setattr__(self, "digest", _digest(frozen, self.manifest))
+        object.__setattr__(self, "digest", _digest(frozen, self.manifest, self.readout))
 
     @property
     def num_virtual_tokens(self) -> int:
@@ -122,6 +136,22 @@ class PromptAdapter:
     @property
     def spec(self) -> TaskSpec:
         return self.manifest.task
+
+    def _check_readout(self) -> None:
+        kind, readout = self.manifest.readout, self.readout
+        if (readout is None) != (kind == "words"):
+            found = "no label vectors" if readout is None else "label vectors"
+            raise InvalidAdapter(
+                "readout", found, f"{kind!r} needs {'none' if kind == 'words' else 'a vector for each label'}"
+            )
+        if readout is None:
+            return
+        if readout.num_labels != len(self.spec.labels):
+            raise InvalidAdapter(
+                "label_vectors", f"{readout.num_labels} labels", f"{len(self.spec.labels)}, the task's"
+            )
+        if self.prompt.ndim == 2 and readout.width != self.prompt.shape[1]:
+            raise InvalidAdapter("label_vectors width", readout.width, f"{self.prompt.shape[1]}, the prompt's")
 
     def check_backbone(self, *, fingerprint: str, width: int) -> None:
         """Reject a prompt that was trained for another model.
@@ -152,28 +182,36 @@ class PromptAdapter:
             )
 
 
-def _check_prompt(prompt: NDArray[np.float32]) -> None:
+def no_prompt(width: int) -> NDArray[np.float32]:
+    """Return the prompt of an adapter that has only a readout, [0, H]."""
+    return np.zeros((0, width), dtype=np.float32)
+
+
+def _check_prompt(prompt: NDArray[np.float32], *, fewest: int) -> None:
     if prompt.dtype != np.float32:
         raise InvalidAdapter("prompt dtype", str(prompt.dtype), "float32")
     if prompt.ndim != 2 or prompt.shape[1] < 1:
         raise InvalidAdapter("prompt shape", str(list(prompt.shape)), "[virtual tokens, width]")
-    if not 1 <= prompt.shape[0] <= MAX_VIRTUAL_TOKENS:
-        raise InvalidAdapter("virtual tokens", prompt.shape[0], f"1 to {MAX_VIRTUAL_TOKENS}")
+    if not fewest <= prompt.shape[0] <= MAX_VIRTUAL_TOKENS:
+        raise InvalidAdapter("virtual tokens", prompt.shape[0], f"{fewest} to {MAX_VIRTUAL_TOKENS}")
     finite = np.isfinite(prompt)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
         raise InvalidAdapter("prompt values", f"{prompt[row, column]} at [{row}, {column}]", "finite numbers")
     norms = np.linalg.norm(prompt.astype(np.float64), axis=1)  # [P]
-    if norms.max() > MAX_ROW_NORM:
+    if norms.max(initial=0) > MAX_ROW_NORM:
         raise InvalidAdapter(
             "prompt row norm", f"{norms.max():.3g} in row {norms.argmax()}", f"at most {MAX_ROW_NORM:g}"
         )
 
 
-def _digest(prompt: NDArray[np.float32], manifest: Manifest) -> str:
+def _digest(prompt: NDArray[np.float32], manifest: Manifest, readout: LearnedReadout | None) -> str:
     try:
         canonical = rfc8785.dumps(manifest.model_dump(mode="json", exclude_defaults=True))
     except rfc8785.CanonicalizationError as exc:
         raise InvalidAdapter("superpos.json", str(exc), "values that canonical JSON (RFC 8785) can represent") from exc
     header = f"superpos-adapter {len(canonical)} {prompt.shape[0]} {prompt.shape[1]}\n".encode()
-    return f"sha256:{hashlib.sha256(header + canonical + prompt.tobytes()).hexdigest()}"
+    digest = hashlib.sha256(header + canonical + prompt.tobytes())
+    if readout is not None:
+        readout.update(digest)
+    return f"sha256:{digest.hexdigest()}"

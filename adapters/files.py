@@ -1,4 +1,5 @@
-"""Adapters as files: a valid PEFT folder plus `superpos.json`. Input is untrusted, output is canonical.
+"""Adapters as files: a valid PEFT folder plus `superpos.json` and a learned readout. Input is untrusted, output is
+canonical.
 
 Reading checks names, sizes, JSON, PEFT fields, and the tensor's name, dtype, shape and values. Nothing is unpickled.
 """
@@ -10,27 +11,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from adapters import strict_json
-from adapters.adapter import MAX_VIRTUAL_TOKENS, BackboneRef, Manifest, PromptAdapter, Provenance
+from adapters.adapter import MAX_VIRTUAL_TOKENS, BackboneRef, Manifest, PromptAdapter, Provenance, no_prompt
 from adapters.atomic_files import atomic_write
 from adapters.errors import InvalidAdapter, first_error
+from adapters.readout import LearnedReadout
 from adapters.regular_files import NotRegular, check_no_links, open_regular
 from adapters.task import TaskSpec
+from adapters.tensor_files import read_metadata, read_tensors, write_tensors
 
-CONFIG, WEIGHTS, MANIFEST, CARD = (
+CONFIG, WEIGHTS, READOUT, MANIFEST, CARD = (
     "adapter_config.json",
     "adapter_model.safetensors",
+    "readout.safetensors",
     "superpos.json",
     "README.md",
 )
-SIZE_LIMITS = {CONFIG: 64 << 10, WEIGHTS: 4 << 20, MANIFEST: 1 << 20, CARD: 1 << 20}
-"""In bytes. The largest prompt, 100 × 4,096 float32, has 1.6 MB."""
+SIZE_LIMITS = {CONFIG: 64 << 10, WEIGHTS: 4 << 20, READOUT: 18 << 20, MANIFEST: 1 << 20, CARD: 1 << 20}
+"""In bytes. The largest prompt, 100 × 4,096 float32, has 1.6 MB; the vectors of 1,000 labels 16.4 MB."""
 TENSOR = "prompt_embeddings"
+VECTORS, BIAS = "label_vectors", "label_bias"
+_LABELS = "labels"
+_READ_VERSIONS = (1, 2)
 BUNDLED = Path(__file__).parent / "bundled"
 
 Files = Mapping[str, bytes]
@@ -38,12 +43,17 @@ Files = Mapping[str, bytes]
 
 def to_files(adapter: PromptAdapter, *, card: str = "") -> dict[str, bytes]:
     """Return an adapter's files; equal adapters give equal bytes."""
-    manifest = adapter.manifest.model_dump(mode="json")
-    files = {
-        CONFIG: _json_bytes(_peft_config(adapter)),
-        WEIGHTS: safetensors.numpy.save({TENSOR: np.array(adapter.prompt)}),
-        MANIFEST: _json_bytes(manifest),
-    }
+    files = {MANIFEST: _json_bytes(_manifest_values(adapter.manifest))}
+    if adapter.num_virtual_tokens:
+        files |= {
+            CONFIG: _json_bytes(_peft_config(adapter)),
+            WEIGHTS: write_tensors({TENSOR: adapter.prompt}),
+        }
+    if (readout := adapter.readout) is not None:
+        files[READOUT] = write_tensors(
+            {VECTORS: readout.label_vectors, BIAS: readout.label_bias},
+            metadata={_LABELS: json.dumps(adapter.spec.label_names, ensure_ascii=False)},
+        )
     return files | ({CARD: card.encode()} if card else {})
 
 
@@ -60,13 +70,14 @@ def from_files(files: Files) -> PromptAdapter:
     Raises:
         InvalidAdapter: a check failed; has the check, the value, and what was expected
     """
-    _check_names_and_sizes(files, required=(CONFIG, WEIGHTS, MANIFEST))
-    try:
-        manifest = Manifest.model_validate(_read_json(files, MANIFEST))
-    except ValidationError as exc:
-        where, value, message = first_error(exc)
-        raise InvalidAdapter(f"{MANIFEST}: {where}", value, message) from exc
-    return PromptAdapter(_read_prompt(files), manifest)
+    _check_names_and_sizes(files, required=(MANIFEST,))
+    manifest = _read_manifest(files)
+    readout = _read_readout(files, manifest)
+    has_prompt = readout is None or CONFIG in files or WEIGHTS in files
+    if not has_prompt and readout is not None:
+        return PromptAdapter(no_prompt(readout.width), manifest, readout)
+    _check_names_and_sizes(files, required=(CONFIG, WEIGHTS))
+    return PromptAdapter(_read_prompt(files), manifest, readout)
 
 
 def from_peft_files(files: Files, *, task: TaskSpec, backbone: BackboneRef) -> PromptAdapter:
@@ -78,6 +89,8 @@ def from_peft_files(files: Files, *, task: TaskSpec, backbone: BackboneRef) -> P
 
 def stated_backbone(files: Files) -> tuple[object, object]:
     """Return the base model and its revision as `adapter_config.json` names them; None where it names none."""
+    if CONFIG not in files:  # a readout without a prompt
+        return None, None
     config = _read_json(files, CONFIG)
     return config.get("base_model_name_or_path") or None, config.get("revision") or None
 
@@ -150,6 +163,11 @@ def bundled_adapters() -> dict[str, dict[str, bytes]]:
     return {folder.name: read_folder(folder) for folder in sorted(BUNDLED.iterdir()) if folder.is_dir()}
 
 
+def _manifest_values(manifest: Manifest) -> dict[str, object]:
+    """Return the values of `superpos.json`; `readout` is left out where older readers do not know it."""
+    return manifest.model_dump(mode="json", exclude={"readout"} if manifest.schema_version == 1 else None)
+
+
 def _peft_config(adapter: PromptAdapter) -> dict[str, object]:
     return {
         "peft_type": "PROMPT_TUNING",
@@ -190,6 +208,39 @@ def _read_json(files: Files, name: str) -> dict[str, Any]:
     return value
 
 
+def _read_manifest(files: Files) -> Manifest:
+    values = _read_json(files, MANIFEST)
+    version = values.get("schema_version", 1)
+    if isinstance(version, int) and version > max(_READ_VERSIONS):
+        known = ", ".join(map(str, _READ_VERSIONS))
+        raise InvalidAdapter(f"{MANIFEST}: schema_version", version, f"{known}; a newer Superpos wrote the adapter")
+    readout = values.get("readout", "words")
+    needed = 1 if readout == "words" else 2
+    if version != needed and version in _READ_VERSIONS:
+        raise InvalidAdapter(
+            f"{MANIFEST}: schema_version", version, f"{needed}, with the readout {str(readout)[:64]!r}"
+        )
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as exc:
+        where, value, message = first_error(exc)
+        raise InvalidAdapter(f"{MANIFEST}: {where}", value, message) from exc
+
+
+def _read_readout(files: Files, manifest: Manifest) -> LearnedReadout | None:
+    if manifest.readout == "words":
+        if READOUT in files:
+            raise InvalidAdapter("files", READOUT, f"none where {MANIFEST} has the readout 'words'")
+        return None
+    _check_names_and_sizes(files, required=(READOUT,))
+    tensors = read_tensors(files[READOUT], READOUT, {VECTORS: ("labels", "width"), BIAS: ("labels",)})
+    labels = read_metadata(files[READOUT], READOUT).get(_LABELS, "none")
+    expected = json.dumps(manifest.task.label_names, ensure_ascii=False)
+    if labels != expected:
+        raise InvalidAdapter(f"{READOUT}: labels", labels[:200], f"{expected[:200]}, those of {MANIFEST} in its order")
+    return LearnedReadout(tensors[VECTORS], tensors[BIAS])
+
+
 def _read_prompt(files: Files) -> NDArray[np.float32]:
     """Return the prompt [P, H] of the safetensors file, once the PEFT fields are checked."""
     config = _read_json(files, CONFIG)
@@ -200,7 +251,7 @@ def _read_prompt(files: Files) -> NDArray[np.float32]:
     count = config.get("num_virtual_tokens")
     if type(count) is not int or not 1 <= count <= MAX_VIRTUAL_TOKENS:
         raise InvalidAdapter(f"{CONFIG}: num_virtual_tokens", count, f"an integer from 1 to {MAX_VIRTUAL_TOKENS}")
-    tensor = _read_tensor(files[WEIGHTS])
+    tensor = read_tensors(files[WEIGHTS], WEIGHTS, {TENSOR: ("virtual tokens", "width")})[TENSOR]
     # PEFT without num_transformer_submodules: 1 stores n rows for the encoder and n that it never uses
     submodules = config.get("num_transformer_submodules", 2)
     if submodules not in (1, 2, None) or isinstance(submodules, bool):
@@ -212,28 +263,3 @@ def _read_prompt(files: Files) -> NDArray[np.float32]:
     if config.get("token_dim") != tensor.shape[1]:
         raise InvalidAdapter(f"{CONFIG}: token_dim", config.get("token_dim"), f"{tensor.shape[1]}, the tensor's width")
     return tensor
-
-
-def _read_tensor(data: bytes) -> NDArray[np.float32]:
-    try:
-        entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
-    except safetensors.SafetensorError as exc:
-        raise InvalidAdapter(WEIGHTS, f"{_kind_of(data)} ({exc})", "a whole safetensors file") from exc
-    names = [name for name, _ in entries]
-    if names != [TENSOR]:
-        raise InvalidAdapter(f"{WEIGHTS}: tensors", ", ".join(names)[:200] or "none", f"{TENSOR} and no other")
-    entry = entries[0][1]
-    if entry["dtype"] != "F32":
-        raise InvalidAdapter(f"{WEIGHTS}: dtype of {TENSOR}", entry["dtype"], "F32")
-    if len(entry["shape"]) != 2:
-        raise InvalidAdapter(f"{WEIGHTS}: shape of {TENSOR}", str(entry["shape"]), "[virtual tokens, width]")
-    return np.frombuffer(bytes(entry["data"]), dtype="<f4").reshape(entry["shape"])
-
-
-def _kind_of(data: bytes) -> str:
-    """Guess the type of a file that is not in safetensors format, for the error message."""
-    if data[:4] == b"PK\x03\x04":
-        return "a zip archive (a PyTorch checkpoint?)"
-    if data[:1] == b"\x80":
-        return "a pickle"
-    return f"{len(data)} bytes that are not safetensors"

@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from adapters import BackboneRef, Manifest, PromptAdapter, Provenance, TaskSpec
-from adapters.files import CONFIG, MANIFEST, TENSOR, WEIGHTS
+from adapters.adapter import no_prompt
+from adapters.files import BIAS, CONFIG, MANIFEST, READOUT, TENSOR, VECTORS, WEIGHTS
+from adapters.readout import LearnedReadout, ReadoutKind
 from backbone import Backbone
 
 WIDTH = 8
@@ -46,18 +48,43 @@ def an_adapter(prompt: NDArray[Any] | None = None, **changes: Any) -> PromptAdap
     return PromptAdapter(a_prompt() if prompt is None else prompt, Manifest(**values))
 
 
-def make_adapter(
-    backbone: Backbone, spec: TaskSpec = SENTIMENT, *, seed: int = 0, num_virtual_tokens: int = 10
+def a_readout(num_labels: int = 2, width: int = WIDTH) -> LearnedReadout:
+    return LearnedReadout(a_prompt(num_labels, width) / np.float32(3), a_prompt(1, num_labels)[0])
+
+
+def a_learned_adapter(
+    kind: ReadoutKind = "soft", *, prompt: NDArray[Any] | None = None, readout: LearnedReadout | None = None
 ) -> PromptAdapter:
-    """An adapter with a random prompt in the backbone's scale."""
+    """A small adapter with a learned readout, without a prompt unless one is given."""
+    manifest = an_adapter().manifest.model_copy(update={"schema_version": 2, "readout": kind})
+    return PromptAdapter(no_prompt(WIDTH) if prompt is None else prompt, manifest, readout or a_readout())
+
+
+def make_adapter(
+    backbone: Backbone,
+    spec: TaskSpec = SENTIMENT,
+    *,
+    seed: int = 0,
+    num_virtual_tokens: int = 10,
+    readout: ReadoutKind = "words",
+) -> PromptAdapter:
+    """An adapter with random numbers in the backbone's scale."""
+    random = np.random.default_rng(seed)
     scale = float(backbone.weights.embedding.std())
-    prompt = np.random.default_rng(seed).normal(0, scale, (num_virtual_tokens, backbone.width)).astype(np.float32)
+    prompt = random.normal(0, scale, (num_virtual_tokens, backbone.width)).astype(np.float32)
     manifest = Manifest(
+        schema_version=1 if readout == "words" else 2,
+        readout=readout,
         task=spec,
         backbone=BackboneRef(**dataclasses.asdict(backbone.identity)),
         provenance=Provenance(method="random", seed=seed),
     )
-    return PromptAdapter(prompt, manifest)
+    if readout == "words":
+        return PromptAdapter(prompt, manifest)
+    num_labels = len(spec.labels)
+    vectors = random.normal(0, backbone.width**-0.5, (num_labels, backbone.width)).astype(np.float32)
+    bias = random.normal(0, 1, num_labels).astype(np.float32)
+    return PromptAdapter(prompt, manifest, LearnedReadout(vectors, bias))
 
 
 def edited(files: Files, name: str, edit: Callable[[dict[str, Any]], object]) -> Files:
@@ -92,6 +119,14 @@ def file(name: str, data: bytes) -> Change:
 
 def tensors(**arrays: NDArray[Any]) -> Change:
     return file(WEIGHTS, safetensors.numpy.save(arrays))
+
+
+def readout_tensors(metadata: dict[str, str] | None = None, **arrays: NDArray[Any]) -> Change:
+    """Another readout file, with the labels of `TASK` in its header unless told otherwise."""
+    readout = a_readout()
+    values = {VECTORS: np.array(readout.label_vectors), BIAS: np.array(readout.label_bias), **arrays}
+    labels = {"labels": json.dumps(TASK.label_names)} if metadata is None else metadata
+    return file(READOUT, safetensors.numpy.save(values, metadata=labels))
 
 
 def header_only(*shape: int, dtype: str = "F32", size: int = 0) -> Change:

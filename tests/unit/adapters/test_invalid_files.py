@@ -184,7 +184,7 @@ def test_the_files_that_the_refusals_start_from_are_taken() -> None:
         pytest.param(without(MANIFEST, "task"), f"{MANIFEST}: task", "nothing", "field required", id="no task"),
         pytest.param(without(MANIFEST, "backbone"), f"{MANIFEST}: backbone", "nothing", "required", id="no backbone"),
         pytest.param(
-            manifest("schema_version", value=2), f"{MANIFEST}: schema_version", "2", "should be 1", id="schema version"
+            manifest("schema_version", value=2), f"{MANIFEST}: schema_version", "2", "1, with the", id="schema version"
         ),
         pytest.param(
             manifest("backbone", "fingerprint", value="sha256:abc"),

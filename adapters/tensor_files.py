@@ -1,0 +1,77 @@
+"""Tensors in safetensors files. Input is untrusted: names, dtypes and shapes are checked, and nothing is unpickled."""
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from adapters import strict_json
+from adapters.errors import InvalidAdapter
+
+_LENGTH_BYTES = 8
+"""Length of the number at the start of the file, which is the header's length."""
+
+
+def write_tensors(tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return a safetensors file; equal tensors and metadata give equal bytes."""
+    copies = {name: np.array(tensor) for name, tensor in tensors.items()}
+    data: bytes = safetensors.numpy.save(copies, metadata=None if metadata is None else dict(metadata))
+    return data
+
+
+def read_tensors(data: bytes, file: str, axes: Mapping[str, tuple[str, ...]]) -> dict[str, NDArray[np.float32]]:
+    """Return the tensors of a file, which must be exactly those in `axes`, in float32.
+
+    Args:
+        data: the file
+        file: its name, for errors
+        axes: for each tensor the names of its axes
+
+    Raises:
+        InvalidAdapter: not a whole safetensors file, other tensors, another dtype, or another number of axes
+    """
+    try:
+        entries = dict(safetensors.deserialize(data))  # type: ignore[no-untyped-call]
+    except safetensors.SafetensorError as exc:
+        raise InvalidAdapter(file, f"{_kind_of(data)} ({exc})", "a whole safetensors file") from exc
+    if set(entries) != set(axes):
+        expected = f"{' and '.join(axes)} and no other"
+        raise InvalidAdapter(f"{file}: tensors", ", ".join(sorted(entries))[:200] or "none", expected)
+    found = {}
+    for name, names in axes.items():
+        entry = entries[name]
+        if entry["dtype"] != "F32":
+            raise InvalidAdapter(f"{file}: dtype of {name}", entry["dtype"], "F32")
+        if len(entry["shape"]) != len(names):
+            raise InvalidAdapter(f"{file}: shape of {name}", str(entry["shape"]), f"[{', '.join(names)}]")
+        found[name] = np.frombuffer(bytes(entry["data"]), dtype="<f4").reshape(entry["shape"])
+    return found
+
+
+def read_metadata(data: bytes, file: str) -> dict[str, str]:
+    """Return the metadata in the header of a file that `read_tensors` accepts.
+
+    Raises:
+        InvalidAdapter: it is not a mapping of texts
+    """
+    length = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    try:
+        header = strict_json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length].decode())
+        metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
+    except (ValueError, RecursionError) as exc:
+        raise InvalidAdapter(f"{file}: header", str(exc)[:200], "a JSON object in UTF-8") from exc
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise InvalidAdapter(f"{file}: metadata", json.dumps(metadata)[:200], "texts by name")
+    return metadata
+
+
+def _kind_of(data: bytes) -> str:
+    """Guess the type of a file that is not in safetensors format, for the error message."""
+    if data[:4] == b"PK\x03\x04":
+        return "a zip archive (a PyTorch checkpoint?)"
+    if data[:1] == b"\x80":
+        return "a pickle"
+    return f"{len(data)} bytes that are not safetensors"

@@ -18,8 +18,9 @@ from backbone.errors import (
 )
 from backbone.framing import PLAIN, Frame, FramedText
 from backbone.loading import EMBEDDED, load
-from backbone.packing import PackedBatch, PackedRow, pack
+from backbone.packing import PackedBatch, PackedRow, RowSpan, pack
 from backbone.precision import TOLERANCES, Precision, check_device
+from backbone.readout import LabelVectors, LearnedState, Readout
 from backbone.scoring import label_log_probs
 from backbone.text import NOTABLE_UNKNOWN_SHARE, TextTokenizer, TokenizedText, Truncation
 from backbone.trie import LabelTrie, chain
@@ -41,10 +42,14 @@ __all__ = [
     "FramedText",
     "InvalidLabels",
     "LabelTrie",
+    "LabelVectors",
+    "LearnedState",
     "NoRoomForFields",
     "PackedBatch",
     "PackedRow",
     "Precision",
+    "Readout",
+    "RowSpan",
     "TextTokenizer",
     "TextTooLong",
     "TokenizedText",

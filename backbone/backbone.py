@@ -13,9 +13,10 @@ from backbone.decoder import TrieNodes, decode, passes
 from backbone.dropout import Dropout
 from backbone.encoder import encode
 from backbone.errors import InvalidLabels
-from backbone.packing import PackedBatch
+from backbone.packing import PackedBatch, RowSpan
 from backbone.pieces import Pause, no_pause
 from backbone.precision import Precision, check_device, in_precision
+from backbone.readout import LabelVectors, LearnedState, Readout, pooled_states
 from backbone.relative_bias import EncoderBias, TreeBias
 from backbone.scoring import label_log_probs
 from backbone.text import TextTokenizer
@@ -25,10 +26,14 @@ from backbone.weights import T5Weights
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Encoder output of a packed batch, for `score` only, which contains the weight of the last norm."""
+    """Encoder output of a packed batch, for `score` only, which applies the weight of the last norm."""
 
     hidden: Tensor  # [N, H]
-    offsets: tuple[int, ...]  # [B + 1], row i is offsets[i] : offsets[i + 1]
+    spans: tuple[RowSpan, ...]  # [B]
+
+    def of(self, rows: Sequence[int]) -> "Encoded":
+        """Return some rows, in any order and any number of times; nothing is copied."""
+        return Encoded(self.hidden, tuple(self.spans[row] for row in rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Backbone:
         buckets, distance = architecture.relative_buckets, architecture.relative_max_distance
         self._encoder_bias = EncoderBias(weights.encoder_bias, num_buckets=buckets, max_distance=distance)
         self._tree_bias = TreeBias(weights.decoder_bias, num_buckets=buckets, max_distance=distance)
+        self._first = prefix_chain([architecture.start_id])
 
     def in_precision(self, precision: Precision) -> "Backbone":
         """Return a copy of this float32 backbone in another precision; unconverted tensors are shared.
@@ -120,32 +126,33 @@ class Backbone:
             pause=pause,
             dropout=dropout,
         )
-        return Encoded(hidden, packed.offsets)
+        return Encoded(hidden, packed.spans)
 
     def score(
         self,
         encoded: Encoded,
-        tries: Sequence[LabelTrie],  # [B]
+        readouts: Sequence[Readout],  # [B]
         *,
         top_k: Sequence[int | None] | None = None,  # [B]
         dropout: Dropout | None = None,
     ) -> Tensor:
-        """Return each row's label log-probabilities under constrained decoding, [B, K]; −inf beyond a row's labels.
+        """Return each row's label log-probabilities, [B, K]; −inf beyond a row's labels.
 
-        With `top_k`, a row has exact values for at least its best k labels, and −inf for labels that were not needed.
+        Label words are scored by constrained decoding. With `top_k`, a row has exact values for at least its best k
+        labels, and −inf for labels that were not needed.
         """
         if top_k is None:
-            return self._score_all(encoded, range(len(tries)), tries, dropout)
-        found = self.search(encoded, tries, top_k)
+            return self._score_all(encoded, range(len(readouts)), readouts, dropout)
+        found = self.search(encoded, readouts, top_k)
         if found.exhausted:
-            part = self._score_all(encoded, found.exhausted, [tries[row] for row in found.exhausted])
+            part = self._score_all(encoded, found.exhausted, [readouts[row] for row in found.exhausted])
             found.scores[found.exhausted, : part.shape[1]] = part
         return found.scores
 
     def search(
         self,
         encoded: Encoded,
-        tries: Sequence[LabelTrie],  # [B]
+        readouts: Sequence[Readout],  # [B]
         top_k: Sequence[int | None],  # [B], None: all labels
         *,
         pause: Pause = no_pause,
@@ -154,25 +161,46 @@ class Backbone:
 
         `pause` is called as in `encode`.
         """
-        budgets = [trie.search_budget(k) for trie, k in zip(tries, top_k, strict=True)]
-        searching = [row for row, budget in enumerate(budgets) if budget is not None]
+        searching: list[int] = []
+        tries: list[LabelTrie] = []
+        budgets: list[int] = []
+        for row, (readout, k) in enumerate(zip(readouts, top_k, strict=True)):
+            budget = readout.search_budget(k)
+            if budget is not None and isinstance(readout, LabelTrie):
+                searching.append(row)
+                tries.append(readout)
+                budgets.append(budget)
         if not searching:
-            return Found(self._score_all(encoded, range(len(tries)), tries, pause=pause), [])
-        whole = sorted(set(range(len(tries))) - set(searching))
-        width = max(trie.num_labels for trie in tries)
-        scores = encoded.hidden.new_full((len(tries), width), float("-inf"), dtype=torch.float32)
+            return Found(self._score_all(encoded, range(len(readouts)), readouts, pause=pause), [])
+        whole = sorted(set(range(len(readouts))) - set(searching))
+        width = max(readout.num_labels for readout in readouts)
+        scores = encoded.hidden.new_full((len(readouts), width), float("-inf"), dtype=torch.float32)
         if whole:
-            part = self._score_all(encoded, whole, [tries[i] for i in whole], pause=pause)
+            part = self._score_all(encoded, whole, [readouts[i] for i in whole], pause=pause)
             scores[whole, : part.shape[1]] = part
         found = best_first(
             lambda rows, nodes: self._decode(encoded, [searching[row] for row in rows], nodes, pause=pause),
             self.weights.head,
-            [tries[i] for i in searching],
+            tries,
             [cast(int, top_k[i]) for i in searching],
-            [cast(int, budgets[i]) for i in searching],
+            budgets,
         )
         scores[searching, : found.scores.shape[1]] = found.scores
         return Found(scores, [searching[row] for row in found.exhausted])
+
+    def states(
+        self,
+        encoded: Encoded,
+        state: LearnedState,
+        *,
+        rows: Sequence[int] | None = None,
+        dropout: Dropout | None = None,
+    ) -> Tensor:
+        """Return what the label vectors of a learned readout are multiplied with, [B, H], of all rows or of `rows`."""
+        rows = range(len(encoded.spans)) if rows is None else rows
+        if state == "soft":
+            return self._decode(encoded, rows, [TrieNodes(self._first, (0,))] * len(rows), dropout).float()
+        return pooled_states(encoded.hidden, self.weights.encoder_norm, [encoded.spans[row] for row in rows])
 
     def target(self, words: str) -> LabelTrie:
         """Return label words in the form that `log_likelihoods` takes."""
@@ -204,12 +232,52 @@ class Backbone:
         self,
         encoded: Encoded,
         rows: Sequence[int],
-        tries: Sequence[LabelTrie],
+        readouts: Sequence[Readout],  # of these rows
         dropout: Dropout | None = None,
         *,
         pause: Pause = no_pause,
     ) -> Tensor:
-        """Return [B, K] scores over whole tries."""
+        """Return [B, K] scores of all labels."""
+        words = [i for i, readout in enumerate(readouts) if isinstance(readout, LabelTrie)]
+        tries = [readout for readout in readouts if isinstance(readout, LabelTrie)]
+        # rows that share an encoded text share its states
+        soft, pooled = _rows_by_span(encoded, rows, readouts, "soft"), _rows_by_span(encoded, rows, readouts, "pooled")
+        decoded = self._decode_all(
+            encoded,
+            [*(rows[i] for i in words), *soft.values()],
+            [*tries, *[self._first] * len(soft)],
+            dropout,
+            pause=pause,
+        )
+        if len(words) == len(readouts):
+            return label_log_probs(decoded, self.weights.head, tries)
+        width = max(readout.num_labels for readout in readouts)
+        scores = encoded.hidden.new_full((len(readouts), width), float("-inf"), dtype=torch.float32)
+        num_nodes = sum(trie.num_nodes for trie in tries)
+        if words:
+            part = label_log_probs(decoded[:num_nodes], self.weights.head, tries)
+            scores[words, : part.shape[1]] = part
+        states = {"soft": dict(zip(soft, decoded[num_nodes:], strict=True)), "pooled": {}}
+        if pooled:
+            means = self.states(encoded, "pooled", rows=list(pooled.values()))
+            states["pooled"] = dict(zip(pooled, means, strict=True))
+        for vectors, alike in _rows_by_readout(readouts).items():
+            of_rows = torch.stack([states[vectors.state][encoded.spans[rows[i]]] for i in alike])  # [R, H]
+            scores[alike, : vectors.num_labels] = torch.log_softmax(vectors.logits(of_rows), dim=-1)
+        return scores
+
+    def _decode_all(
+        self,
+        encoded: Encoded,
+        rows: Sequence[int],
+        tries: Sequence[LabelTrie],
+        dropout: Dropout | None,
+        *,
+        pause: Pause,
+    ) -> Tensor:
+        """Return the states of all nodes of the rows' tries, in order, [ΣM_i, H]."""
+        if not tries:
+            return encoded.hidden.new_empty(0, self.width)
         states: list[Tensor] = []
         for parts in passes(tries):
             numbers, nodes = [rows[part.row] for part in parts], [part.nodes for part in parts]
@@ -218,7 +286,7 @@ class Backbone:
                 parts, torch.split(decoded, [part.nodes.num_nodes for part in parts]), strict=True
             ):
                 states.append(decoded_part[part.nodes.num_nodes - part.num_new :])
-        return label_log_probs(torch.cat(states), self.weights.head, tries)
+        return torch.cat(states)
 
     def _decode(
         self,
@@ -231,7 +299,7 @@ class Backbone:
     ) -> Tensor:
         """Return the states of the given nodes of the given rows, [ΣM_i, H]."""
         return decode(
-            [encoded.hidden[encoded.offsets[row] : encoded.offsets[row + 1]] for row in rows],
+            [encoded.hidden[encoded.spans[row].start : encoded.spans[row].end] for row in rows],
             nodes,
             weights=self.weights,
             architecture=self.architecture,
@@ -239,3 +307,23 @@ class Backbone:
             drop=None if dropout is None else dropout.of([each.num_nodes for each in nodes], rows),
             pause=pause,
         )
+
+
+def _rows_by_span(
+    encoded: Encoded, rows: Sequence[int], readouts: Sequence[Readout], state: LearnedState
+) -> dict[RowSpan, int]:
+    """Return one row for each encoded text that has a learned readout on `state`."""
+    return {
+        encoded.spans[row]: row
+        for row, readout in zip(rows, readouts, strict=True)
+        if isinstance(readout, LabelVectors) and readout.state == state
+    }
+
+
+def _rows_by_readout(readouts: Sequence[Readout]) -> dict[LabelVectors, list[int]]:
+    """Return the indices of each learned readout."""
+    found: dict[LabelVectors, list[int]] = {}
+    for index, readout in enumerate(readouts):
+        if isinstance(readout, LabelVectors):
+            found.setdefault(readout, []).append(index)
+    return found

@@ -7,7 +7,7 @@ linear layers stay packed.
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +47,7 @@ def encode(
     Calls `pause` before each half of a layer, after `prompts` has been read, and within a half that is larger than a
     piece.
     """
-    lengths = [end - start for start, end in pairwise(packed.offsets)]
+    lengths = [span.length for span in packed.spans]
     device = weights.embedding.device
     drop = None if dropout is None else dropout.of(lengths)
     # the padded rectangle does not support dropout, which only an ablation uses

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,19 @@ class PackedRow:
         return len(self.prompt_rows) + len(self.token_ids)
 
 
+class RowSpan(NamedTuple):
+    """A row's place among the N packed positions: its prompt from `start`, its text from `text_start` to `end`."""
+
+    start: int
+    text_start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        """Number of positions."""
+        return self.end - self.start
+
+
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
     """B rows as index tensors into N packed positions."""
@@ -28,16 +42,16 @@ class PackedBatch:
     token_positions: Tensor  # [ΣT_i] int64, each token's position in N
     prompt_rows: Tensor  # [ΣP_i] int64, rows of the prompt table
     prompt_positions: Tensor  # [ΣP_i] int64
-    offsets: tuple[int, ...]  # [B + 1], row i is offsets[i] : offsets[i + 1]
+    spans: tuple[RowSpan, ...]  # [B]
 
     @property
     def num_rows(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.spans)
 
     @property
     def num_tokens(self) -> int:
         """N = Σ(P_i + T_i)."""
-        return self.offsets[-1]
+        return self.spans[-1].end if self.spans else 0
 
 
 def pack(rows: Sequence[PackedRow], *, device: torch.device | None = None) -> PackedBatch:
@@ -46,19 +60,19 @@ def pack(rows: Sequence[PackedRow], *, device: torch.device | None = None) -> Pa
     token_positions: list[int] = []
     prompt_rows: list[int] = []
     prompt_positions: list[int] = []
-    offsets = [0]
+    spans: list[RowSpan] = []
     for row in rows:
-        start = offsets[-1]
+        start = spans[-1].end if spans else 0
         text_start, end = start + len(row.prompt_rows), start + row.num_tokens
         prompt_rows.extend(row.prompt_rows)
         prompt_positions.extend(range(start, text_start))
         token_ids.extend(row.token_ids)
         token_positions.extend(range(text_start, end))
-        offsets.append(end)
+        spans.append(RowSpan(start, text_start, end))
     return PackedBatch(
         token_ids=torch.tensor(token_ids, dtype=torch.int64, device=device),
         token_positions=torch.tensor(token_positions, dtype=torch.int64, device=device),
         prompt_rows=torch.tensor(prompt_rows, dtype=torch.int64, device=device),
         prompt_positions=torch.tensor(prompt_positions, dtype=torch.int64, device=device),
-        offsets=tuple(offsets),
+        spans=tuple(spans),
     )

@@ -50,6 +50,7 @@ def _weights(tensors: Mapping[str, Tensor], *, num_encoder: int, num_decoder: in
         embedding=tensors["embedding"],
         encoder_bias=tensors["encoder_bias"],
         encoder=tuple(_encoder_layer(tensors, f"encoder.{i}") for i in range(num_encoder)),
+        encoder_norm=tensors["encoder_norm"],
         decoder_bias=tensors["decoder_bias"],
         decoder=tuple(_decoder_layer(tensors, f"decoder.{i}") for i in range(num_decoder)),
         decoder_norm=tensors["decoder_norm"],

@@ -19,7 +19,7 @@ SMALL_TRIE = 4
 """Largest trie that is always decoded as a whole: a second pass would cost more."""
 PART_NODES = 256
 """Number of nodes that are decoded together, with their ancestors, when a whole trie is scored."""
-_EDGES_PER_TOKEN = 128
+EDGES_PER_TOKEN = 128
 """Edges whose scores take about as long as a token in the encoder."""
 _MIN_BUDGET = 64
 _BUDGET_PER_LABEL = 8
@@ -76,7 +76,7 @@ class LabelTrie:
 
     def cost(self, top_k: int | None) -> int:
         """Return an upper bound of a row's work on its labels in tokens: decoded nodes, and their edges."""
-        return self.max_decoded(top_k) + len(self.edge_nodes) // _EDGES_PER_TOKEN
+        return self.max_decoded(top_k) + len(self.edge_nodes) // EDGES_PER_TOKEN
 
     @property
     def needs_one_step(self) -> bool:

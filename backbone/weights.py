@@ -1,7 +1,8 @@
 """Frozen tensors of a T5, arranged for the packed forward, without any computation.
 
 Norm weights are folded here, once: into the layers that read the norm (T5's norm has no bias, so diag(g) moves into
-their columns), and the encoder's last norm into the decoder's keys and values.
+their columns), and the encoder's last norm into the decoder's keys and values. `encoder_norm` is kept as well, for who
+reads the encoder's states without the decoder.
 """
 
 from collections.abc import Mapping
@@ -47,6 +48,7 @@ class T5Weights:
     embedding: Tensor  # [V, H]
     encoder_bias: Tensor  # [buckets, heads]
     encoder: tuple[EncoderLayer, ...]
+    encoder_norm: Tensor  # [H], folded into the decoder
     decoder_bias: Tensor  # [buckets, heads]
     decoder: tuple[DecoderLayer, ...]
     decoder_norm: Tensor  # [H]
@@ -116,6 +118,7 @@ def weights_of(tensors: Mapping[str, Tensor], architecture: Architecture) -> T5W
         embedding=embedding,
         encoder_bias=tensors[f"encoder.{bias}"],
         encoder=tuple(block.encoder_layer() for block in blocks["encoder"]),
+        encoder_norm=encoder_norm,
         decoder_bias=tensors[f"decoder.{bias}"],
         decoder=tuple(block.decoder_layer(encoder_norm) for block in blocks["decoder"]),
         decoder_norm=tensors["decoder.final_layer_norm.weight"],

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
+from backbone import LearnedState
+
 
 def reference_log_probs(
     model: T5ForConditionalGeneration,
@@ -39,3 +41,21 @@ def constrained_log_probs(labels: list[list[int]], logits_of: Callable[[Tensor],
             total = total + logits[step, token] - torch.logsumexp(logits[step, children], 0)
         scores.append(total)
     return torch.stack(scores)
+
+
+def reference_state(
+    model: T5ForConditionalGeneration,
+    prompt: Tensor,  # [P, H]
+    token_ids: tuple[int, ...],  # [T], end-of-sequence included
+    state: LearnedState,
+) -> Tensor:
+    """Return the state [H] that a learned readout's label vectors are multiplied with, computed by `transformers`."""
+    embeds = torch.cat([prompt[None], model.shared(torch.tensor([token_ids]))], dim=1)  # [1, P + T, H]
+    encoded = model.encoder(inputs_embeds=embeds)
+    if state == "pooled":
+        mean: Tensor = encoded.last_hidden_state[0, len(prompt) :].mean(0)
+        return mean
+    start = torch.tensor([[model.config.decoder_start_token_id]])
+    decoded = model.decoder(input_ids=start, encoder_hidden_states=encoded.last_hidden_state)
+    first: Tensor = decoded.last_hidden_state[0, 0]
+    return first * (model.model_dim**-0.5 if model.config.scale_decoder_outputs else 1.0)

@@ -190,7 +190,7 @@ def test_a_hub_snapshot_loads_offline_with_its_commit_as_revision(
 
 def test_every_tensor_is_frozen(tiny: Backbone) -> None:
     tensors = tiny.weights.tensors()
-    assert len(tensors) == 5 + 2 * 5 + 3 * 10
+    assert len(tensors) == 6 + 2 * 5 + 3 * 10
     assert not any(tensor.requires_grad for tensor in tensors.values())
     assert all(tensor.dtype == torch.float32 for tensor in tensors.values())
 

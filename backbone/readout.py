@@ -1,0 +1,67 @@
+"""Readouts: how a row's states become scores of its labels.
+
+`words` walks the trie of the label words with the decoder. `soft` and `pooled` multiply one state of the row with a
+learned vector per label: the decoder's first state, or the mean of the encoder's states of the text. The field calls
+`soft` a soft verbalizer (Hambardzumyan et al. 2021, "WARP").
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from backbone.packing import RowSpan
+from backbone.trie import LabelTrie
+
+LearnedState = Literal["soft", "pooled"]
+"""`soft`: the decoder's first state, as the head reads it; `pooled`: the mean of the text's last encoder states."""
+
+_MIN_ROWS = 4
+"""Minimum rows of a matrix product: kernels for fewer rows add in another order (`backbone.decoder`)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelVectors:
+    """A learned readout: log p = log-softmax(state · vectorsᵀ + bias), in float32."""
+
+    state: LearnedState
+    vectors: Tensor  # [K, H]
+    bias: Tensor  # [K]
+
+    @property
+    def num_labels(self) -> int:
+        """K."""
+        return len(self.bias)
+
+    def search_budget(self, top_k: int | None) -> int | None:  # noqa: ARG002 - as `LabelTrie` has it
+        """Return None: one product scores all labels, however many are asked for."""
+        return None
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Return the labels' logits of states [R, H], [R, K]; a row's do not depend on the other rows."""
+        missing = max(0, _MIN_ROWS - len(states))
+        padded = F.pad(states.float(), (0, 0, 0, missing))
+        return F.linear(padded, self.vectors, self.bias)[: len(states)]
+
+
+Readout = LabelTrie | LabelVectors
+"""The readout of one row."""
+
+
+def pooled_states(
+    hidden: Tensor,  # [N, H], the encoder's last states without the weight of their norm
+    norm: Tensor,  # [H], that weight
+    spans: Sequence[RowSpan],
+) -> Tensor:
+    """Return the mean of the states of each row's text, [R, H] float32."""
+    if hidden.device.type == "cpu":
+        means = torch.stack([hidden[span.text_start : span.end].float().mean(0) for span in spans])
+    else:
+        # one kernel for all rows
+        rows = torch.cat([hidden[span.text_start : span.end] for span in spans]).float()
+        lengths = torch.tensor([span.end - span.text_start for span in spans], device=hidden.device)
+        means = torch.segment_reduce(rows, "mean", lengths=lengths)
+    return means * norm

@@ -1,4 +1,4 @@
-"""Loaded adapters, ready for the model thread: parsed, checked against the backbone, with their trie.
+"""Loaded adapters, ready for the model thread: parsed, checked against the backbone, with their readout.
 
 `AdapterCache` belongs to the event loop. Concurrent requests for one digest share one load, and no request waits for
 another digest's load.
@@ -22,6 +22,7 @@ from adapters.files import from_files
 from adapters.task import MAX_TASK_TOKENS
 from adapters.template import Template
 from backbone import Backbone, BackboneError, Frame, LabelTrie
+from service.catalog.learned_labels import LearnedLabels, adapter_rows
 from service.errors import BackboneMismatch, OverServerLimit, PrecisionNotValidated, ServiceError
 
 _MAX_LOADS = 32
@@ -33,17 +34,18 @@ class LoadedAdapter:
     """The parts of a version that classification needs, and no more: ten thousand of them are in memory."""
 
     digest: str
-    prompt: NDArray[np.float32] | None
-    """[P, H] while it is in host memory; None while it is in the prompt table, which returns it on eviction.
+    rows: NDArray[np.float32] | None
+    """[R, H], the prompt and a learned readout (`adapter_rows`) while they are in host memory; None while they are in
+    the prompt table, which returns them on eviction.
 
-    From the adapter's first submitted row on it belongs to the model thread.
+    From the adapter's first submitted row on they belong to the model thread.
     """
     num_virtual_tokens: int
     template: Template
     frame: Frame
     """The template in the tokenizer's form."""
     label_names: tuple[str, ...]
-    trie: LabelTrie
+    readout: LabelTrie | LearnedLabels
     max_tokens: int
     temperature: float
     abstain_threshold: float | None
@@ -51,6 +53,8 @@ class LoadedAdapter:
     """Ordinal tasks: each label's number."""
     has_profile: bool = False
     """Whether the version has a validation profile to compare its answers with."""
+    num_bytes: int = 0
+    """Size of its numbers, in host memory or in the prompt table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ def load_adapter(
     force_precision: bool = False,
     limits: RowLimits = RowLimits(),
 ) -> LoadedAdapter:
-    """Check an adapter against the backbone and build its trie.
+    """Check an adapter against the backbone and build the trie of its label words, unless its readout is learned.
 
     Args:
         adapter: with its manifest
@@ -106,27 +110,37 @@ def load_adapter(
     if backbone.precision == "int8" and not force_precision:
         adapter.check_int8()
     limits.check_text(adapter)
-    trie = backbone.label_trie(adapter.spec.label_words)
-    limits.check_labels(trie)
+    readout = _readout(adapter, backbone, limits)
     calibration, template = adapter.manifest.calibration, adapter.spec.parsed_template
+    rows = adapter_rows(adapter)
     return LoadedAdapter(
         digest=adapter.digest,
-        prompt=adapter.prompt,
+        rows=rows,
         num_virtual_tokens=adapter.num_virtual_tokens,
         template=template,
         frame=backbone.tokenizer.frame(template.literals, template.placeholders),
         label_names=adapter.spec.label_names,
-        trie=trie,
+        readout=readout,
         max_tokens=adapter.spec.max_tokens,
         temperature=calibration.temperature,
         abstain_threshold=calibration.abstain_threshold,
         values=tuple(map(float, adapter.spec.label_names)) if adapter.spec.kind == "ordinal" else None,
         has_profile=adapter.manifest.validation is not None,
+        num_bytes=rows.nbytes,
     )
 
 
+def _readout(adapter: PromptAdapter, backbone: Backbone, limits: RowLimits) -> LabelTrie | LearnedLabels:
+    kind = adapter.manifest.readout
+    if kind != "words":
+        return LearnedLabels(kind, len(adapter.spec.labels))
+    trie = backbone.label_trie(adapter.spec.label_words)
+    limits.check_labels(trie)
+    return trie
+
+
 class AdapterCache:
-    """Loaded adapters by digest. Beyond a limit the least recently used are dropped."""
+    """Loaded adapters by digest. Beyond a number or a size in bytes the least recently used are dropped."""
 
     def __init__(
         self,
@@ -134,12 +148,15 @@ class AdapterCache:
         backbone: Backbone,
         *,
         max_adapters: int,
+        max_bytes: int = 1 << 30,
         force_precision: bool = False,
         limits: RowLimits = RowLimits(),
     ) -> None:
-        self._registry, self._backbone, self._max_adapters = registry, backbone, max_adapters
+        self._registry, self._backbone = registry, backbone
+        self._max_adapters, self._max_bytes = max_adapters, max_bytes
         self._force_precision, self._limits = force_precision, limits
         self._loaded: OrderedDict[str, LoadedAdapter] = OrderedDict()
+        self._bytes = 0
         self._loading: dict[str, asyncio.Future[LoadedAdapter]] = {}
         self._threads = ThreadPoolExecutor(_MAX_LOADS, thread_name_prefix="superpos-load")
 
@@ -175,10 +192,12 @@ class AdapterCache:
 
     def add(self, adapter: LoadedAdapter) -> None:
         """Add an adapter that is already loaded."""
+        known = self._loaded.pop(adapter.digest, None)
         self._loaded[adapter.digest] = adapter
-        self._loaded.move_to_end(adapter.digest)
-        while len(self._loaded) > self._max_adapters:
-            self._loaded.popitem(last=False)
+        self._bytes += adapter.num_bytes - (known.num_bytes if known else 0)
+        while len(self._loaded) > 1 and (len(self._loaded) > self._max_adapters or self._bytes > self._max_bytes):
+            _, dropped = self._loaded.popitem(last=False)
+            self._bytes -= dropped.num_bytes
 
     def parse(self, files: Mapping[str, bytes]) -> LoadedAdapter:
         """Parse an adapter's files and load it; raises as `from_files` and `load_adapter`. Callable from any thread."""

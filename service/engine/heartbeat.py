@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 import torch
 
-from backbone import Backbone, PackedRow, pack
+from backbone import Backbone, LabelTrie, PackedRow, pack
 from backbone.pieces import Pause
 from service.engine.self_test import Shape, synthetic_rows
 from service.engine.types import Row
@@ -75,8 +75,9 @@ class Heartbeat:
         if self._row is None:
             (self._row,) = synthetic_rows(self._backbone, [_SHAPE])
         row, device = self._row, self._backbone.device
-        assert row.adapter.prompt is not None, "the probe's prompt is never in the table"
+        assert row.adapter.rows is not None, "the probe's prompt is never in the table"
+        assert isinstance(row.adapter.readout, LabelTrie)
         with torch.inference_mode():
             packed = pack([PackedRow(range(row.adapter.num_virtual_tokens), row.token_ids)], device=device)
-            encoded = self._backbone.encode(packed, torch.from_numpy(row.adapter.prompt).to(device), pause=pause)
-            return bool(torch.isfinite(self._backbone.score(encoded, [row.adapter.trie])).all())
+            encoded = self._backbone.encode(packed, torch.from_numpy(row.adapter.rows).to(device), pause=pause)
+            return bool(torch.isfinite(self._backbone.score(encoded, [row.adapter.readout])).all())

@@ -1,11 +1,12 @@
-"""Runs one batch through the frozen model: load prompts, pack, encode, score. Belongs to the model thread."""
+"""Runs one batch through the frozen model: load adapters, pack, encode, score. Belongs to the model thread."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from backbone import Backbone, PackedRow, pack
+from backbone import Backbone, PackedRow, Readout, pack
 from backbone.pieces import Pause, no_pause
+from service.catalog.learned_labels import LearnedLabels
 from service.engine.prompt_table import PromptTable
 from service.engine.types import Row, RowScores
 from service.errors import SearchExhausted
@@ -30,18 +31,52 @@ class ModelRunner:
         A row whose search reached its budget has `SearchExhausted` instead.
         """
         with torch.inference_mode():
-            prompts = self.prompt_table.load([row.adapter for row in rows])
-            packed = pack(
-                [PackedRow(prompts[row.adapter.digest], row.token_ids) for row in rows],
-                device=self._backbone.device,
-            )
+            resident = self.prompt_table.load([row.adapter for row in rows])
+            readouts = self._readouts(rows, resident)
+            packed_rows, of_row = _packed(rows, resident)
+            packed = pack(packed_rows, device=self._backbone.device)
             encoded = self._backbone.encode(packed, self.prompt_table.table, pause=self._pause)
-            tries, top_k = [row.adapter.trie for row in rows], [row.top_k for row in rows]
-            found = self._backbone.search(encoded, tries, top_k, pause=self._pause)
+            found = self._backbone.search(
+                encoded.of(of_row),
+                [readouts[row.adapter.digest] for row in rows],
+                [row.top_k for row in rows],
+                pause=self._pause,
+            )
             scores = found.scores.cpu().numpy()  # [B, K]
         answers: list[RowScores | SearchExhausted] = [
-            scores[i, : row.adapter.trie.num_labels] for i, row in enumerate(rows)
+            scores[i, : row.adapter.readout.num_labels] for i, row in enumerate(rows)
         ]
         for row in found.exhausted:
             answers[row] = SearchExhausted()
         return answers
+
+    def _readouts(self, rows: Sequence[Row], resident: Mapping[str, Sequence[int]]) -> dict[str, Readout]:
+        """Return each adapter's readout. Learned ones are copied: a row that preempts this batch may evict them."""
+        found: dict[str, Readout] = {}
+        for adapter in {row.adapter.digest: row.adapter for row in rows}.values():
+            if isinstance(adapter.readout, LearnedLabels):
+                numbers = resident[adapter.digest][adapter.num_virtual_tokens :]
+                found[adapter.digest] = adapter.readout.vectors(self.prompt_table.table, numbers)
+            else:
+                found[adapter.digest] = adapter.readout
+        return found
+
+
+def _packed(rows: Sequence[Row], resident: Mapping[str, Sequence[int]]) -> tuple[list[PackedRow], list[int]]:
+    """Return the rows to encode, and which of them each row reads.
+
+    Rows without a prompt that have the same text and the same tenant are encoded once. Tenants share nothing: the time
+    of an answer would show one of them what another asks.
+    """
+    packed: list[PackedRow] = []
+    of_row: list[int] = []
+    shared: dict[tuple[str, tuple[int, ...]], int] = {}
+    for row in rows:
+        place = len(packed)
+        if row.adapter.num_virtual_tokens == 0:
+            place = shared.setdefault((row.tenant, row.token_ids), place)
+        if place == len(packed):
+            prompt = resident[row.adapter.digest][: row.adapter.num_virtual_tokens]
+            packed.append(PackedRow(prompt, row.token_ids))
+        of_row.append(place)
+    return packed, of_row

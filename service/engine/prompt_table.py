@@ -1,4 +1,4 @@
-"""Prompts that are resident on the model's device. Belongs to the model thread."""
+"""Prompts and label vectors that are resident on the model's device. Belongs to the model thread."""
 
 from collections import OrderedDict
 from collections.abc import Collection
@@ -14,18 +14,19 @@ _INITIAL_ROWS = 1_024
 
 @dataclass(frozen=True, slots=True)
 class _Resident:
-    """An adapter and the table rows that hold its prompt."""
+    """An adapter and the table rows that hold its numbers."""
 
     rows: tuple[int, ...]
     adapter: LoadedAdapter
 
 
 class PromptTable:
-    """Prompts by digest in one table [R, H] that doubles in size up to a limit in bytes.
+    """Adapters by digest in one table [R, H] that doubles in size up to a limit in bytes.
 
-    The rows of a prompt need not be adjacent, so prompts of any length share the table without gaps. Past the limit the
-    least recently used prompts are evicted, but never one that the next batch needs. A prompt has one owner: loading
-    moves it from the adapter to the table, eviction moves it back, so a row always finds its prompt in one of the two.
+    An adapter's rows are its prompt and its learned readout, if it has one. They need not be adjacent, so adapters of
+    any size share the table without gaps. Past the limit the least recently used ones are evicted, but never one that
+    the next batch needs. Rows have one owner: loading moves them from the adapter to the table, eviction moves them
+    back, so that a batch always finds them in one of the two.
     """
 
     def __init__(self, *, width: int, device: torch.device, max_bytes: int) -> None:
@@ -39,7 +40,7 @@ class PromptTable:
 
     @property
     def table(self) -> Tensor:
-        """The current prompt table [R, H]."""
+        """The current table [R, H]."""
         return self._table
 
     def load(self, adapters: Collection[LoadedAdapter]) -> dict[str, tuple[int, ...]]:
@@ -58,25 +59,25 @@ class PromptTable:
         return {digest: self._resident[digest].rows for digest in needed}
 
     def evict(self, digest: str) -> None:
-        """Move a prompt back to its adapter."""
+        """Move an adapter's rows back to it."""
         resident = self._resident[digest]
-        resident.adapter.prompt = self._table[list(resident.rows)].cpu().numpy()  # [P, H]
+        resident.adapter.rows = self._table[list(resident.rows)].cpu().numpy()
         del self._resident[digest]
         self._free.extend(resident.rows)
 
     def clear(self) -> None:
-        """Evict every prompt."""
+        """Evict every adapter."""
         for digest in list(self._resident):
             self.evict(digest)
 
     def _copy_in(self, adapter: LoadedAdapter, needed: Collection[str]) -> _Resident:
-        assert adapter.prompt is not None, "a prompt that is not resident is on the host"
-        count = len(adapter.prompt)
+        assert adapter.rows is not None, "rows that are not resident are on the host"
+        count = len(adapter.rows)
         self._make_room(count, needed)
         rows = self._free[-count:]
-        self._table[rows] = torch.from_numpy(adapter.prompt.copy()).to(self._table.device)  # [P, H]
-        del self._free[-count:]  # only now: a prompt that could not be written takes no rows
-        adapter.prompt = None
+        self._table[rows] = torch.from_numpy(adapter.rows.copy()).to(self._table.device)
+        del self._free[-count:]  # only now: what could not be written takes no rows
+        adapter.rows = None
         return _Resident(tuple(rows), adapter)
 
     def _make_room(self, count: int, needed: Collection[str]) -> None:
@@ -88,10 +89,10 @@ class PromptTable:
                 self.evict(oldest)
 
     def _grow(self) -> None:
-        """Double the table; the prompts of one batch fit even past the limit."""
+        """Double the table; the adapters of one batch fit even past the limit."""
         old = len(self._table)
         new = min(2 * old, self._max_rows) if old < self._max_rows else 2 * old
-        # rows that hold no prompt are never read, and so not resident in memory either
+        # rows that hold nothing are never read, and so not resident in memory either
         table = self._table.new_empty(new, self._table.shape[1])
         table[:old] = self._table
         self._table = table

@@ -50,12 +50,12 @@ def _row(backbone: Backbone, shape: Shape, digest: str, random: np.random.Genera
     architecture = backbone.architecture
     adapter = LoadedAdapter(
         digest=digest,
-        prompt=embedding[prompt_ids].float().cpu().numpy(),
+        rows=embedding[prompt_ids].float().cpu().numpy(),
         num_virtual_tokens=shape.num_virtual_tokens,
         template=Template.parse("{text}"),
         frame=PLAIN,
         label_names=tuple(str(index) for index in range(len(labels))),
-        trie=build_trie(labels, start_id=architecture.start_id, eos_id=architecture.eos_id),
+        readout=build_trie(labels, start_id=architecture.start_id, eos_id=architecture.eos_id),
         max_tokens=shape.num_text_tokens,
         temperature=1.0,
         abstain_threshold=None,

@@ -41,8 +41,8 @@ class Row:
     """From the start of its batch until its scores were known."""
 
     def __post_init__(self) -> None:
-        labels = self.adapter.trie.cost(self.top_k)
-        self.num_tokens = self.adapter.num_virtual_tokens + len(self.token_ids) + labels - 1
+        labels = self.adapter.readout.cost(self.top_k)
+        self.num_tokens = self.adapter.num_virtual_tokens + len(self.token_ids) + max(0, labels - 1)
 
     def score_all(self) -> None:
         """Ask for the scores of all labels from now on, in another batch."""

@@ -60,7 +60,7 @@ class RowResult:
 
 def num_wanted(adapter: LoadedAdapter, top_k: int | None) -> int:
     """Return how many labels an answer has."""
-    num_labels = adapter.trie.num_labels
+    num_labels = adapter.readout.num_labels
     if top_k is None:
         return num_labels if num_labels <= FEW_LABELS else DEFAULT_TOP_K
     return min(top_k, num_labels)
@@ -73,7 +73,7 @@ def num_searched(adapter: LoadedAdapter, wanted: int) -> int | None:
     """
     if adapter.temperature != 1 or adapter.values is not None:
         return None
-    return None if adapter.trie.search_budget(wanted) is None else wanted
+    return None if adapter.readout.search_budget(wanted) is None else wanted
 
 
 def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int) -> Prediction:

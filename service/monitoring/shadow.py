@@ -98,10 +98,10 @@ class ShadowRunner:
         request = InferenceRequest(asked.tenant, asked.items, _PATIENCE_S, asked.truncation, background=True)
         with self._admission.admit(asked.tenant, rows=0, tokens=_most_tokens(rows, adapter)):
             results, _ = await self._pipeline.infer(request, adapter)
-        return [predict(result, adapter, top_k=adapter.trie.num_labels) for result in results]
+        return [predict(result, adapter, top_k=adapter.readout.num_labels) for result in results]
 
 
 def _most_tokens(rows: Shadowed, adapter: LoadedAdapter) -> int:
     """Return an upper bound of what the rows may cost, except that the shadow's template may have other words."""
-    own = adapter.num_virtual_tokens + adapter.trie.cost(None)
+    own = adapter.num_virtual_tokens + adapter.readout.cost(None)
     return sum(min(prediction.tokens, adapter.max_tokens) + own for prediction in rows.predictions)

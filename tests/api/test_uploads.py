@@ -212,7 +212,7 @@ def test_an_adapter_that_the_model_fails_at_is_refused_before_anybody_sees_it(
     def encode(packed: PackedBatch, prompts: Tensor, *, pause: Pause = no_pause) -> Encoded:
         encoded = sound(packed, prompts, pause=pause)
         asked = prompts[packed.prompt_rows]  # not all of the bank: a prompt that was refused may still be in it
-        return Encoded(encoded.hidden * math.nan, encoded.offsets) if bool((asked > 9e3).any()) else encoded
+        return Encoded(encoded.hidden * math.nan, encoded.spans) if bool((asked > 9e3).any()) else encoded
 
     broken.encode = encode
     monkeypatch.setattr("service.runtime.load", lambda *_, **__: broken)

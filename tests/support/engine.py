@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from adapters import TaskSpec
-from backbone import Backbone, Encoded, PackedBatch, PackedRow, pack
+from adapters.readout import ReadoutKind
+from backbone import Backbone, Encoded, LabelVectors, PackedBatch, PackedRow, pack
 from backbone.pieces import Pause
 from service.catalog.adapter_cache import LoadedAdapter, load_adapter
+from service.catalog.learned_labels import LearnedLabels
 from service.engine.engine import Engine
 from service.engine.types import BatchStats, Row, RowScores
 from support.adapters import TOPIC, make_adapter
@@ -22,6 +24,8 @@ from support.adapters import TOPIC, make_adapter
 FAR = 60.0
 PROMPTS: dict[str, NDArray[np.float32]] = {}
 """Of the adapters loaded here, by digest."""
+READOUTS: dict[str, LabelVectors] = {}
+"""The learned ones among them."""
 
 
 def row(backbone: Backbone, adapter: LoadedAdapter, text: str, *, timeout_s: float = FAR) -> Row:
@@ -34,10 +38,21 @@ def copies(asked: Row, count: int) -> list[Row]:
     return [dataclasses.replace(asked) for _ in range(count)]
 
 
-def loaded(backbone: Backbone, spec: TaskSpec = TOPIC, *, seed: int = 0, num_virtual_tokens: int = 10) -> LoadedAdapter:
-    adapter = load_adapter(make_adapter(backbone, spec, seed=seed, num_virtual_tokens=num_virtual_tokens), backbone)
-    assert adapter.prompt is not None
-    PROMPTS[adapter.digest] = adapter.prompt  # the bank will have it
+def loaded(
+    backbone: Backbone,
+    spec: TaskSpec = TOPIC,
+    *,
+    seed: int = 0,
+    num_virtual_tokens: int = 10,
+    readout: ReadoutKind = "words",
+) -> LoadedAdapter:
+    made = make_adapter(backbone, spec, seed=seed, num_virtual_tokens=num_virtual_tokens, readout=readout)
+    adapter = load_adapter(made, backbone)
+    assert adapter.rows is not None
+    PROMPTS[adapter.digest] = made.prompt  # the bank will have it
+    if made.readout is not None and readout != "words":
+        vectors, bias = (torch.from_numpy(x.copy()) for x in (made.readout.label_vectors, made.readout.label_bias))
+        READOUTS[adapter.digest] = LabelVectors(readout, vectors, bias)
     return adapter
 
 
@@ -50,7 +65,9 @@ def alone(backbone: Backbone, asked: Row) -> RowScores:
     prompt = torch.from_numpy(PROMPTS[asked.adapter.digest].copy())
     with torch.inference_mode():
         encoded = backbone.encode(pack([PackedRow(range(len(prompt)), asked.token_ids)]), prompt)
-        return backbone.score(encoded, [asked.adapter.trie])[0].numpy()
+        readout = READOUTS.get(asked.adapter.digest, asked.adapter.readout)
+        assert not isinstance(readout, LearnedLabels)
+        return backbone.score(encoded, [readout])[0].numpy()
 
 
 class Held:
@@ -97,7 +114,7 @@ def token_of(backbone: Backbone, text: str) -> int:
 
 
 def assert_as_if_alone(backbone: Backbone, asked: Row, scores: RowScores) -> None:
-    assert scores.shape == (asked.adapter.trie.num_labels,)
+    assert scores.shape == (asked.adapter.readout.num_labels,)
     assert np.abs(scores - alone(backbone, asked)).max() <= 1e-4
 
 

@@ -21,12 +21,12 @@ def _adapter() -> LoadedAdapter:
     """One whose rows cost their text alone."""
     return LoadedAdapter(
         digest="sha256:0",
-        prompt=np.zeros((0, 8), np.float32),
+        rows=np.zeros((0, 8), np.float32),
         num_virtual_tokens=0,
         template=Template.parse("{text}"),
         frame=PLAIN,
         label_names=("no", "yes"),
-        trie=build_trie([(5,), (6,)], start_id=0, eos_id=1),
+        readout=build_trie([(5,), (6,)], start_id=0, eos_id=1),
         max_tokens=1_000,
         temperature=1.0,
         abstain_threshold=None,

@@ -9,6 +9,7 @@ from adapters import PromptAdapter, TaskSpec
 from adapters.adapter import BackboneRef, Provenance
 from adapters.calibration import Calibration
 from adapters.profile import ValidationProfile
+from adapters.readout import ReadoutKind
 from adapters.registry.protocol import ChangeKind
 from service.api.schemas.rollouts import TrafficBody
 from service.api.schemas.types import RequestSchema, Schema, VersionNumber
@@ -46,6 +47,9 @@ class AdapterBody(Schema):
     adapter: str
     spec: TaskSpec
     num_virtual_tokens: int
+    """Length of the prompt; 0 for a readout alone."""
+    readout: ReadoutKind
+    """How a state becomes label scores: by the label words, or by learned label vectors."""
     backbone: BackboneRef
     calibration: Calibration
     provenance: Provenance
@@ -60,6 +64,7 @@ class AdapterBody(Schema):
             adapter=adapter.digest,
             spec=adapter.spec,
             num_virtual_tokens=adapter.num_virtual_tokens,
+            readout=adapter.manifest.readout,
             backbone=adapter.manifest.backbone,
             calibration=adapter.manifest.calibration,
             provenance=adapter.manifest.provenance,

@@ -42,7 +42,7 @@ def test_rows_of_many_tasks_in_one_batch_are_answered_as_if_alone(tiny: Backbone
     held.release()
     for asked, future in zip(rows, futures, strict=True):
         scores = future.result(30)
-        assert scores.shape == (asked.adapter.trie.num_labels,)
+        assert scores.shape == (asked.adapter.readout.num_labels,)
         assert np.abs(scores - alone(tiny, asked)).max() <= 1e-4
     assert held.batches[-1].num_rows == len(rows)
     assert held.batches[-1].num_adapters == len(adapters)
@@ -63,7 +63,7 @@ def test_a_batch_keeps_to_its_token_budget(tiny: Backbone) -> None:
 
 def test_a_search_that_reaches_its_budget_is_charged_again_and_answered(tiny: Backbone, held: Held) -> None:
     trie = build_trie([[3 + i // 20, 3 + i % 20, 40 + i % 7, 50] for i in range(800)], start_id=0, eos_id=1)
-    adapter = dataclasses.replace(loaded(tiny), trie=trie)
+    adapter = dataclasses.replace(loaded(tiny), readout=trie)
     whole = row(tiny, adapter, "a gripping film")
     searched = dataclasses.replace(whole, top_k=100)
     charged = searched.num_tokens
@@ -80,7 +80,7 @@ def test_a_search_that_reaches_its_budget_is_charged_again_and_answered(tiny: Ba
 @pytest.mark.parametrize("top_k", [1, 5, 199, 200, 799])
 def test_a_row_is_charged_for_every_node_that_its_search_may_decode(tiny: Backbone, top_k: int) -> None:
     trie = build_trie([[3 + 2 * j + (i >> j & 1) for j in range(10)] for i in range(800)], start_id=0, eos_id=1)
-    adapter = dataclasses.replace(loaded(tiny), trie=trie)
+    adapter = dataclasses.replace(loaded(tiny), readout=trie)
     asked = dataclasses.replace(row(tiny, adapter, "a gripping film"), top_k=top_k)
     decoded: list[int] = []
     watched, sound = copy.copy(tiny), tiny._decode
@@ -99,9 +99,9 @@ def test_a_row_is_charged_for_every_node_that_its_search_may_decode(tiny: Backbo
 
 def test_a_row_that_is_no_number_fails_alone(tiny: Backbone, held: Held) -> None:
     good, poisoned = loaded(tiny), loaded(tiny, seed=1)
-    prompt = poisoned.prompt.copy()
+    prompt = poisoned.rows.copy()
     prompt[0, 0] = np.nan
-    bad = dataclasses.replace(poisoned, digest="poisoned", prompt=prompt)
+    bad = dataclasses.replace(poisoned, digest="poisoned", rows=prompt)
     held.hold(row(tiny, good, "x"))
     before, culprit, after = held.engine.submit([row(tiny, adapter, "a film") for adapter in (good, bad, good)])
     held.release()
@@ -113,7 +113,7 @@ def test_a_row_that_is_no_number_fails_alone(tiny: Backbone, held: Held) -> None
 
 def test_a_row_that_raises_is_bisected_out_of_its_batch(tiny: Backbone, held: Held) -> None:
     good = loaded(tiny)
-    bad = dataclasses.replace(loaded(tiny), digest="too wide", prompt=np.zeros((10, 64), np.float32))
+    bad = dataclasses.replace(loaded(tiny), digest="too wide", rows=np.zeros((10, 64), np.float32))
     held.hold(row(tiny, good, "x"))
     rows = [row(tiny, good, "a film") for _ in range(9)]
     rows[4] = row(tiny, bad, "a film")
@@ -202,7 +202,7 @@ ENDS = st.sampled_from(["stopped", "stopped early", "abandoned"])
 @pytest.fixture(scope="module")
 def adapters(tiny: Backbone) -> dict[str, LoadedAdapter]:
     good, other, bad = (loaded(tiny, seed=seed, num_virtual_tokens=4) for seed in range(3))
-    nan = dataclasses.replace(bad, prompt=np.full_like(bad.prompt, np.nan))
+    nan = dataclasses.replace(bad, rows=np.full_like(bad.rows, np.nan))
     return {"good": good, "other": other, "nan": nan, "poison": other}
 
 

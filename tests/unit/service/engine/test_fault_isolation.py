@@ -22,7 +22,7 @@ def with_prompt(adapter: LoadedAdapter, value: float, *, digest: str = "bad") ->
     """An adapter that no upload check would let through."""
     prompt = np.full_like(PROMPTS[adapter.digest], value)
     prompt[1::2] *= -1
-    return dataclasses.replace(adapter, digest=digest, prompt=prompt)
+    return dataclasses.replace(adapter, digest=digest, rows=prompt)
 
 
 def contained(backbone: Backbone) -> FaultIsolation:

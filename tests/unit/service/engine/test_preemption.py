@@ -92,7 +92,7 @@ def test_more_rows_of_the_heavy_tenant_do_not_go_ahead_of_it(tiny: Backbone, ada
 
 
 def test_a_light_row_that_fails_does_not_fail_the_heavy_batch(tiny: Backbone, adapter: LoadedAdapter) -> None:
-    wide = dataclasses.replace(adapter, digest="too wide", prompt=np.zeros((10, 64), np.float32))
+    wide = dataclasses.replace(adapter, digest="too wide", rows=np.zeros((10, 64), np.float32))
     light: list[Future[RowScores]] = []
     batches: list[BatchStats] = []
 
@@ -166,7 +166,7 @@ def test_a_long_row_is_the_same_to_the_bit_wherever_another_forward_interrupts_i
     """Its attention, its linear layers and its decoder run in pieces, and all its tokens and nodes are worked off."""
     trie = build_trie([[3 + i // 20, 3 + i % 20, 40 + i % 7, 50] for i in range(800)], start_id=0, eos_id=1)
     adapter = load_adapter(make_adapter(tiny, SENTIMENT), tiny)
-    adapter = dataclasses.replace(adapter, trie=trie)
+    adapter = dataclasses.replace(adapter, readout=trie)
     worked: list[float] = []
     nested = False
 

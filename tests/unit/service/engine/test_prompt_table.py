@@ -190,8 +190,8 @@ def test_a_prompt_that_cannot_be_written_takes_no_rows(
     tiny: Backbone, prompts: list[LoadedAdapter], assert_intact: Check
 ) -> None:
     prompt_table = bank_of(tiny.width, max_bytes=1 << 20)
-    assert prompts[0].prompt is not None
-    wide = dataclasses.replace(prompts[0], digest="wide", prompt=np.zeros((100, tiny.width + 1), np.float32))
+    assert prompts[0].rows is not None
+    wide = dataclasses.replace(prompts[0], digest="wide", rows=np.zeros((100, tiny.width + 1), np.float32))
     for _ in range(50):
         with pytest.raises(RuntimeError):
             prompt_table.load([wide])
@@ -206,10 +206,10 @@ def test_a_prompt_is_in_one_place_at_a_time_and_none_is_lost(
     prompt_table = bank_of(tiny.width, max_bytes=SMALLEST)
     for adapter in long_prompts:
         prompt_table.load([adapter])
-    resident = [adapter for adapter in long_prompts if adapter.prompt is None]
+    resident = [adapter for adapter in long_prompts if adapter.rows is None]
     assert resident == long_prompts[-len(prompt_table) :]
     for adapter in long_prompts[: -len(prompt_table)]:
-        assert np.array_equal(adapter.prompt, made[adapter.digest].prompt)
+        assert np.array_equal(adapter.rows, made[adapter.digest].prompt)
 
 
 def test_two_copies_of_an_adapter_share_a_slot_and_neither_is_left_without_its_prompt(

@@ -71,12 +71,12 @@ def test_synthetic_rows_have_the_shapes_asked_for_and_are_the_same_each_time(tin
     shapes = [Shape(3, 5, (1, 1)), Shape(100, 1, (4, 4, 1))]
     rows, again = synthetic_rows(tiny, shapes), synthetic_rows(tiny, shapes)
     for shape, made, same in zip(shapes, rows, again, strict=True):
-        assert made.adapter.prompt.shape == (shape.num_virtual_tokens, tiny.width)
+        assert made.adapter.rows.shape == (shape.num_virtual_tokens, tiny.width)
         assert len(made.token_ids) == shape.num_text_tokens
-        assert made.adapter.trie.num_labels == len(shape.label_tokens)
+        assert made.adapter.readout.num_labels == len(shape.label_tokens)
         assert made.token_ids == same.token_ids
         assert made.token_ids[-1] == tiny.architecture.eos_id
-    assert not rows[1].adapter.trie.needs_one_step
+    assert not rows[1].adapter.readout.needs_one_step
 
 
 @pytest.mark.parametrize("max_batch_tokens", [1, 64, 512, 1_000, 4_096])
@@ -181,7 +181,8 @@ def test_a_server_whose_self_test_fails_says_so_and_answers_nothing(
     eventually(lambda: server.app.state.runtime.inference.engine.stats().self_test is not None)
     ready = server.client.get("/healthz/ready")
     assert (ready.status_code, ready.json()["status"]) == (503, "not_ready")
-    assert "differ by up to" in ready.json()["reason"]
+    assert ready.json()["reason"] == "the self-test failed"
+    assert "differ by up to" in str(server.app.state.runtime.inference.engine.stats().not_ready)
     assert ready.json()["self_test"]["max_difference"] > 1e-4
     with pytest.raises(AssertionError, match="not_ready"):
         server.upload("sentiment", make_adapter(tiny))  # its smoke forward is refused

@@ -8,12 +8,14 @@ import numpy as np
 
 from adapters import PromptAdapter
 from adapters.files import to_files
+from adapters.readout import ReadoutKind
 from verification.upload_fuzz.manifests import JSON_MUTATIONS, TASK_MUTATIONS
 from verification.upload_fuzz.message import join, message_of, request_of
+from verification.upload_fuzz.readouts import READOUT_MUTATIONS, with_readout
 from verification.upload_fuzz.weights import WEIGHT_MUTATIONS, FileMutation
 from verification.upload_fuzz.wire import PART_MUTATIONS, WIRE_MUTATIONS, PartMutation
 
-_SHARES = {"weights": 30, "json": 25, "task": 20, "parts": 14, "wire": 11}
+_SHARES = {"weights": 25, "readout": 12, "json": 20, "task": 18, "parts": 14, "wire": 11}
 """Share of each family of mutations, in percent."""
 
 
@@ -52,7 +54,10 @@ def _another(base: PromptAdapter, seed: int) -> PromptAdapter:
     scale = max(float(base.prompt.std()), 1e-3)
     prompt = np.random.default_rng(seed).normal(0, scale, base.prompt.shape).astype(np.float32)
     provenance = base.manifest.provenance.model_copy(update={"seed": seed})
-    return PromptAdapter(prompt, base.manifest.model_copy(update={"provenance": provenance}))
+    adapter = PromptAdapter(prompt, base.manifest.model_copy(update={"provenance": provenance}))
+    kinds: tuple[ReadoutKind, ...] = ("words", "soft", "pooled")
+    kind = kinds[seed % 3]
+    return adapter if kind == "words" else with_readout(adapter, kind, seed)
 
 
 def _choose(draw: Random) -> tuple[list[FileMutation], list[PartMutation], list[PartMutation]]:
@@ -64,6 +69,8 @@ def _choose(draw: Random) -> tuple[list[FileMutation], list[PartMutation], list[
         match draw.choices(tuple(_SHARES), weights=tuple(_SHARES.values()))[0]:
             case "weights":
                 files.append(draw.choice(WEIGHT_MUTATIONS))
+            case "readout":
+                files.append(draw.choice(READOUT_MUTATIONS))
             case "json":
                 files.append(draw.choice(JSON_MUTATIONS))
             case "task":

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from adapters.files import CONFIG, MANIFEST, SIZE_LIMITS, TENSOR, WEIGHTS, from_files
+from adapters.files import BIAS, CONFIG, MANIFEST, READOUT, SIZE_LIMITS, TENSOR, VECTORS, WEIGHTS, from_files
 from benchmarks.common.http_load import Reply
 from service.api.problems import FRAMEWORK_CODES, MEDIA_TYPE, PROBLEM_TYPES
 from verification.upload_fuzz.mutations import Mutated
@@ -31,6 +31,16 @@ NAMED_CHECKS = (
     WEIGHTS,
     f"{WEIGHTS}: tensors",
     *(f"{WEIGHTS}: {what} of {TENSOR}" for what in ("dtype", "shape", "rows")),
+    READOUT,
+    f"{READOUT}: tensors",
+    f"{READOUT}: labels",
+    *(f"{READOUT}: {what} of {name}" for what, name in (("dtype", VECTORS), ("dtype", BIAS), ("shape", VECTORS))),
+    VECTORS,
+    BIAS,
+    *(f"{name} values" for name in (VECTORS, BIAS)),
+    f"{VECTORS} norm",
+    f"{BIAS} value",
+    f"{VECTORS} width",
     "prompt shape",
     "prompt values",
     "prompt row norm",
@@ -38,7 +48,7 @@ NAMED_CHECKS = (
     "backbone fingerprint",
     MANIFEST,
     *(f"{MANIFEST}: task ({word})" for word in _OF_THE_TASK),
-    *(f"{MANIFEST}: {key}" for key in ("schema_version", "task", "backbone", "provenance", "validation")),
+    *(f"{MANIFEST}: {key}" for key in ("schema_version", "readout", "task", "backbone", "provenance", "validation")),
     *(f"{MANIFEST}: task.{key}" for key in ("labels", "labels.#.name", "labels.#.words", "max_tokens", "kind")),
     "label words",
     "label trie nodes",

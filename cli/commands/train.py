@@ -3,10 +3,11 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
+from adapters.readout import ReadoutKind
 from cli.backbone_options import PANEL, BackboneOptions, backbone_options, backbone_source
 from cli.client.publish import check_target, publish_trained
 from cli.console import CommandError, err, status
@@ -38,7 +39,7 @@ DevicesOption = Annotated[
 ]
 
 
-@with_training_arguments(several=("lr",))
+@with_training_arguments(several=("lr", "readout"))
 @backbone_options("device", "precision", "threads", device=DevicesOption)
 def train(
     context: typer.Context,
@@ -123,6 +124,9 @@ def train(
     \b
         superpos train examples/tasks/tickets.yaml --epochs 20
         superpos train sst2.yaml --limit 8000 --epochs 4 --publish http://127.0.0.1:8080
+        superpos train banking77.yaml --readout soft --lr 0.1
+        superpos train tickets.yaml --readout auto
+        superpos train tickets.yaml --method head
         superpos train sst2.yaml --method simple --lr 0.1,0.3,1.0 --seeds 3
         superpos train sst2.yaml --preset paper/residual --epochs 20
         superpos train tickets.yaml --split kfold --folds 5
@@ -142,8 +146,12 @@ def train(
     if resume and out_folder is None:
         raise CommandError("--resume needs the folder of the interrupted runs; name it with --out")
     parts = [Fold(number=number, of=folds) for number in range(1, folds + 1)] if split == "kfold" else [None]
+    readouts = (
+        [{"readout": readout} for readout in _readouts(explicit.pop("readout"))] if "readout" in explicit else [{}]
+    )
     variants = [
-        (train_arguments(explicit | rate | {"seed": number}, preset=preset), part)
+        (train_arguments(explicit | readout | rate | {"seed": number}, preset=preset), part)
+        for readout in readouts
         for rate in rates
         for number in range(first_seed, first_seed + seeds)
         for part in parts
@@ -183,6 +191,16 @@ def train(
         raise typer.Exit(130)  # the exit status of a shell command that Ctrl-C ended
     if publish is not None:
         publish_trained([(task.name, outcome.folder) for task, outcome in best], publish, key)
+
+
+def _readouts(text: str) -> list[str]:
+    """Return the readouts to train; `auto` stands for all, of which the selection rows choose one."""
+    if text == "auto":
+        return list(get_args(ReadoutKind))
+    readouts = text.split(",")
+    if len(set(readouts)) < len(readouts):
+        raise CommandError(f"--readout is {text!r}: a readout is repeated")
+    return readouts
 
 
 def _rates(text: str) -> list[float]:

@@ -7,8 +7,9 @@ of the command line, the search space of a sweep and the settings on an adapter'
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from math import inf
-from typing import Annotated, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
+from adapters.readout import ReadoutKind
 from training.config.choices import Basis, Calibrate, LossName, MethodName, Sampling, TokenSampling, WeightsInit
 from training.errors import InvalidArguments
 
@@ -21,7 +22,7 @@ MAX_SAMPLED_TOKENS = 31_997
 NUM_SOURCES: dict[MethodName, tuple[int, int]] = {"spot": (1, 1), "mixture": (1, 1_000), "attempt": (1, 100)}
 """The fewest and most source adapters, for the methods that start from other adapters."""
 
-Panel = Literal["Method", "Optimiser", "Data", "Calibration", "Run"]
+Panel = Literal["Method", "Readout", "Optimiser", "Data", "Calibration", "Run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,12 @@ class Argument:
     lt: float = inf
     methods: tuple[MethodName, ...] = get_args(MethodName)
     """The methods that use it."""
-    by_method: Mapping[MethodName, float] = field(default_factory=dict)
+    by_method: Mapping[MethodName, object] = field(default_factory=dict)
     """The methods whose default is not the field's own."""
     unset: str = ""
     """The effect of omitting it, for an argument that has no default value."""
+    learned: bool = False
+    """Only a learned readout uses it."""
     option: str | None = None
     """The option of the command line, if it is not named like the field."""
 
@@ -110,6 +113,35 @@ class TrainArguments:
             option="--source",
         ),
     ] = ()
+    readout: Annotated[
+        ReadoutKind,
+        Argument(
+            "words: the label words, spelled by the decoder; soft: a learned vector per label on the decoder's first "
+            "state; pooled: the same on the mean of the encoder's states.",
+            "Readout",
+            by_method={"head": "pooled"},
+        ),
+    ] = "words"
+    readout_lr: Annotated[
+        float, Argument("Learning rate of the label vectors.", "Readout", gt=0, le=100, learned=True)
+    ] = 0.01
+    readout_weight_decay: Annotated[
+        float, Argument("Weight decay of the label vectors.", "Readout", ge=0, le=10, learned=True)
+    ] = 0.01
+    readout_dropout: Annotated[
+        float,
+        Argument("Dropout of the state that the label vectors read.", "Readout", ge=0, lt=1, learned=True),
+    ] = 0.1
+    label_smoothing: Annotated[
+        float,
+        Argument(
+            "Share of each row's target that goes to all labels equally.",
+            "Readout",
+            ge=0,
+            lt=1,
+            learned=True,
+        ),
+    ] = 0.0
     dropout: Annotated[bool, Argument("Train with T5's own dropout in the frozen network.", "Method")] = False
     loss: Annotated[
         LossName,
@@ -123,7 +155,8 @@ class TrainArguments:
         bool, Argument("Weight each row's loss by rows / (labels × rows with its label).", "Data")
     ] = False
     sampling: Annotated[
-        Sampling, Argument("shuffled: every row once per epoch; balanced: every label equally often.", "Data")
+        Sampling,
+        Argument("shuffled: every row once per epoch; balanced: every label equally often.", "Data"),
     ] = "shuffled"
     epochs: Annotated[int, Argument("Passes over the training rows.", "Optimiser", ge=1, le=100_000)] = 10
     batch_size: Annotated[int, Argument("Rows per optimiser step.", "Optimiser", ge=1, le=4_096)] = 32
@@ -162,14 +195,21 @@ class TrainArguments:
         ),
     ] = None
     max_steps: Annotated[
-        int | None, Argument("Maximum number of optimiser steps.", "Optimiser", ge=1, unset="all steps of the epochs")
+        int | None,
+        Argument("Maximum number of optimiser steps.", "Optimiser", ge=1, unset="all steps of the epochs"),
     ] = None
     eval_every: Annotated[
-        int | None, Argument("Optimiser steps between evaluations.", "Optimiser", ge=1, unset="once per epoch")
+        int | None,
+        Argument("Optimiser steps between evaluations.", "Optimiser", ge=1, unset="once per epoch"),
     ] = None
     patience: Annotated[
         int | None,
-        Argument("Stop after this many evaluations without improvement.", "Optimiser", ge=1, unset="no early stopping"),
+        Argument(
+            "Stop after this many evaluations without improvement.",
+            "Optimiser",
+            ge=1,
+            unset="no early stopping",
+        ),
     ] = None
     calibrate: Annotated[
         Calibrate,
@@ -196,6 +236,12 @@ class TrainArguments:
                 raise InvalidArguments(f"{name} is {value!r}, expected one of {', '.join(choices)}")
             if isinstance(value, int | float) and not argument.allows(value):
                 raise InvalidArguments(f"{name} is {value}, expected {argument.bounds}")
+        if self.method == "head" and self.readout == "words":
+            raise InvalidArguments("method 'head' was given the readout 'words', expected soft or pooled")
+        if self.method == "full" and self.readout != "words":
+            raise InvalidArguments(f"method 'full' was given the readout {self.readout!r}, expected words")
+        if self.readout != "words" and self.loss == "full":
+            raise InvalidArguments(f"loss is 'full', which needs the readout 'words', not {self.readout!r}")
         fewest, most = NUM_SOURCES.get(self.method, (0, 0))
         if not fewest <= len(self.sources) <= most:
             expected = "none" if most == 0 else str(fewest) if fewest == most else f"{fewest} to {most}"
@@ -215,7 +261,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 _DEFAULTS: Mapping[str, object] = {each.name: each.default for each in fields(TrainArguments)}
 
 
-def default_of(name: str, method: MethodName) -> object:
+def default_of(name: str, method: MethodName) -> Any:
     """Return the default of an argument under a method."""
     return ARGUMENTS[name].by_method.get(method, _DEFAULTS[name])
 
@@ -225,6 +271,19 @@ def option_of(name: str) -> str:
     return ARGUMENTS[name].option or f"--{name.replace('_', '-')}"
 
 
-def unused_arguments(method: MethodName) -> frozenset[str]:
-    """Return the names of the arguments that a method does not use."""
-    return frozenset(name for name, argument in ARGUMENTS.items() if method not in argument.methods)
+_OF_A_HEAD = {"method", "readout", "seed", "calibrate", "abstain_precision"}
+"""The arguments of a method that is fitted instead of trained."""
+
+
+def users_of(name: str) -> tuple[MethodName, ...]:
+    """Return the methods that use an argument."""
+    return tuple(each for each in ARGUMENTS[name].methods if each != "head" or name in _OF_A_HEAD)
+
+
+def unused_arguments(method: MethodName, readout: ReadoutKind) -> frozenset[str]:
+    """Return the names of the arguments that a method or a readout does not use."""
+    return frozenset(
+        name
+        for name, argument in ARGUMENTS.items()
+        if method not in users_of(name) or (argument.learned and readout == "words")
+    )

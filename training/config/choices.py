@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-MethodName = Literal["superpos", "simple", "residual", "dpt", "spot", "mixture", "attempt", "full"]
+MethodName = Literal["superpos", "simple", "residual", "dpt", "spot", "mixture", "attempt", "full", "head"]
 
 WITHOUT_ADAPTER: dict[MethodName, str] = {
     "attempt": "its prompt differs for every input",

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from training.config.arguments import ARGUMENTS, TrainArguments, default_of, unused_arguments
+from adapters.readout import ReadoutKind
+from training.config.arguments import ARGUMENTS, TrainArguments, default_of, unused_arguments, users_of
 from training.config.choices import MethodName
 from training.errors import InvalidArguments
 
@@ -76,9 +77,13 @@ def train_arguments(explicit: Mapping[str, Any], *, preset: str | None = None) -
         raise InvalidArguments(f"unknown preset {preset!r}; expected one of {', '.join(PRESETS)}")
     values = ({} if preset is None else dict(PRESETS[preset].values)) | dict(explicit)
     method: MethodName = values.get("method", "superpos")
+    readout: ReadoutKind = values.get("readout", default_of("readout", method))
     # the number of sources is checked by TrainArguments itself
-    for name in sorted((explicit.keys() - {"sources"}) & unused_arguments(method)):
-        users = ", ".join(ARGUMENTS[name].methods)
-        raise InvalidArguments(f"{name} is {explicit[name]!r}, but method {method!r} does not use it, only {users}")
+    for name in sorted((explicit.keys() - {"sources"}) & unused_arguments(method, readout)):
+        users = users_of(name)
+        if method in users:
+            raise InvalidArguments(f"{name} is {explicit[name]!r}, but readout {readout!r} does not use it")
+        known = ", ".join(users)
+        raise InvalidArguments(f"{name} is {explicit[name]!r}, but method {method!r} does not use it, only {known}")
     defaults: dict[str, Any] = {name: default_of(name, method) for name in ARGUMENTS}
     return TrainArguments(**(defaults | values))

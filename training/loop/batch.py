@@ -1,4 +1,4 @@
-"""One job's rows in a step, and the way from their gradients to the method's parameters."""
+"""One job's rows in a step, and the way from their gradients to the parameters of method and readout."""
 
 import math
 from collections.abc import Sequence
@@ -44,6 +44,10 @@ class PromptBatch:
             seeds = dropout_seeds(job.arguments.seed, step=step, count=len(rows))
             for batch_row, seed in zip(self.rows, seeds, strict=True):
                 batch_row.dropout_seed = seed
+        self._readout = job.readout
+        if self._readout is not None:
+            for batch_row, kept in zip(self.rows, self._kept(job, step=step), strict=True):
+                batch_row.kept = kept
         # the mean over a batch's tokens, as `transformers` takes it
         if job.arguments.loss == "full":
             num_tokens = sum(row.num_target_tokens for row in self.rows)
@@ -56,28 +60,63 @@ class PromptBatch:
         return float(np.mean([row.loss for row in self.rows]))
 
     def backward(self) -> None:
-        """Propagate the mean gradient of the rows to the method's parameters."""
+        """Propagate the mean gradient of the rows to the parameters."""
+        if self._readout is not None:
+            gradients, states = zip(*((row.logit_gradient, row.state) for row in self.rows), strict=True)
+            self._readout.backward(torch.stack(gradients), torch.stack(states))
+        if not self._prompt.requires_grad:
+            return
         # the passes have already summed the gradients of its parameters over the rows
         if isinstance(self._method, OwnModel):
             for group in self._method.parameter_groups():
                 for parameter in group["params"]:
                     parameter.grad = None if parameter.grad is None else parameter.grad / len(self.rows)
             return
-        gradients = torch.stack([row.prompt.grad for row in self.rows if row.prompt.grad is not None])  # [B, P, H]
+        prompts = torch.stack([row.prompt.grad for row in self.rows if row.prompt.grad is not None])  # [B, P, H]
         is_per_row = isinstance(self._method, InputDependent)
-        self._prompt.backward(gradients / len(gradients) if is_per_row else gradients.mean(0))  # type: ignore[no-untyped-call]
+        self._prompt.backward(prompts / len(prompts) if is_per_row else prompts.mean(0))  # type: ignore[no-untyped-call]
+
+    def _kept(self, job: TrainingJob, *, step: int) -> Tensor:
+        """Return the dropout of each row's state, [B, H]: 0, or 1 / (1 − rate)."""
+        rate = job.arguments.readout_dropout
+        (seed,) = dropout_seeds(job.arguments.seed, step=step, count=1, stream=1)
+        generator = torch.Generator().manual_seed(seed)
+        kept = torch.empty(len(self.rows), self._prompt.shape[-1]).bernoulli_(1 - rate, generator=generator)
+        return kept / (1 - rate)
 
 
-def dropout_seeds(seed: int, *, step: int, count: int) -> list[int]:
-    """Return the dropout seed of each row of a step; a run that resumes from a checkpoint draws the same ones."""
-    seeds: list[int] = np.random.SeedSequence([seed, step]).generate_state(count, np.uint64).tolist()
+def dropout_seeds(seed: int, *, step: int, count: int, stream: int = 0) -> list[int]:
+    """Return the dropout seeds of a step; a run that resumes from a checkpoint draws the same ones.
+
+    Args:
+        count: how many
+        stream: distinguishes independent draws of one step
+    """
+    entropy = [seed, step, stream] if stream else [seed, step]
+    seeds: list[int] = np.random.SeedSequence(entropy).generate_state(count, np.uint64).tolist()
     return seeds
 
 
 class BatchRow:
     """A training row in a step."""
 
-    __slots__ = ("choices", "dropout_seed", "label", "loss", "model", "prompt", "target", "token_ids", "trie", "weight")
+    __slots__ = (
+        "choices",
+        "dropout_seed",
+        "kept",
+        "label",
+        "logit_gradient",
+        "loss",
+        "model",
+        "prompt",
+        "readout",
+        "smoothing",
+        "state",
+        "target",
+        "token_ids",
+        "trie",
+        "weight",
+    )
 
     def __init__(self, job: TrainingJob, row: int, prompt: Tensor, losses: Sequence[LabelLoss]) -> None:
         self.prompt = prompt  # [P, H], its gradient is this row's alone
@@ -91,6 +130,12 @@ class BatchRow:
         """The factor of its loss."""
         self.dropout_seed: int | None = None
         """The seed of the frozen network's dropout; None without dropout."""
+        self.readout = job.readout
+        """None with label words."""
+        self.smoothing = job.arguments.label_smoothing
+        self.kept: Tensor | None = None  # [H], the factors of dropout on the state that a learned readout reads
+        self.state: Tensor | None = None  # [H], that state, after the row's pass
+        self.logit_gradient: Tensor | None = None  # [K], of the row's loss, after the row's pass
         self.loss = math.nan
         """In nats, after the row's pass."""
 
@@ -105,6 +150,7 @@ class BatchRow:
         return 0 if self.target is None else self.target.num_nodes
 
     @property
-    def kind(self) -> tuple[bool, bool, int]:
+    def kind(self) -> tuple[bool, bool, int, str]:
         """Rows of the same kind can share a pass."""
-        return (self.dropout_seed is None, self.target is None, id(self.model))
+        state = "words" if self.readout is None else self.readout.state
+        return (self.dropout_seed is None, self.target is None, id(self.model), state)

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from backbone import LabelVectors
 from training.scoring.metrics import Metrics
 
 Stop = Literal["finished", "patience", "pruned", "interrupted", "diverged"]
@@ -69,13 +70,15 @@ class TimingTotals:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """The evaluations of a run, the best prompt among them, and the cost."""
+    """The evaluations of a run, the best prompt and readout among them, and the cost."""
 
     evaluations: tuple[EvalEvent, ...]
     best_index: int
     """The index of the best evaluation."""
     stop: Stop
     timing: TimingTotals
+    readout: LabelVectors | None = None
+    """The learned readout of the best evaluation; None with label words."""
 
     @property
     def prompt(self) -> NDArray[np.float32]:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backbone import Backbone, LabelTrie
+from backbone import Backbone, LabelTrie, Readout
 from training.config.arguments import TrainArguments
 from training.data.balance import label_weights
 from training.errors import InvalidArguments
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent
 from training.methods import Method
+from training.readouts.trained import TrainedReadout
 from training.scoring.evaluation import TokenizedRows
 from training.scoring.metrics import Metrics
 from training.task.scoring import ACCURACY, Scoring
@@ -18,11 +19,13 @@ from training.task.scoring import ACCURACY, Scoring
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """One prompt to train. The jobs of a stack share nothing but the frozen backbone."""
+    """One prompt to train, and its readout. The jobs of a stack share nothing but the frozen backbone."""
 
     method: Method
     arguments: TrainArguments
     trie: LabelTrie
+    readout: TrainedReadout | None = None
+    """None: the label words of the trie are the readout."""
     rows: TokenizedRows
     selection: TokenizedRows
     label_words: tuple[str, ...] = ()
@@ -34,6 +37,16 @@ class TrainingJob:
     """Called before any other event if the job resumes from a checkpoint."""
     should_prune: Callable[[EvalEvent, Metrics], bool] = lambda event, best: False
     """Called after each evaluation except the first and the last, with the best metrics so far; true ends the job."""
+
+    @property
+    def scored_by(self) -> Readout:
+        """The readout as it is now; later steps change it."""
+        return self.trie if self.readout is None else self.readout.label_vectors
+
+    @property
+    def started_by(self) -> Readout:
+        """The readout before training."""
+        return self.trie if self.readout is None else self.readout.start
 
 
 @dataclass(frozen=True, slots=True)

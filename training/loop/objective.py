@@ -1,12 +1,13 @@
 """The training losses: over the served label distribution, or over the whole vocabulary as in the paper."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from backbone import Backbone, Dropout, PackedRow, pack
+from backbone import Backbone, Dropout, Encoded, LearnedState, PackedRow, pack
 from training.loop.batch import BatchRow
 
 
@@ -16,23 +17,62 @@ def row_losses(backbone: Backbone, rows: Sequence[BatchRow]) -> Tensor:
     `labels`: −log p of the label among the task's labels. `full`: teacher-forced cross-entropy, the sum of −log p over
     the tokens of the label words and end-of-sequence, each among the whole vocabulary.
 
+    The loss of a learned readout is the cross-entropy with smoothed labels. It is differentiable in the prompts; the
+    gradient of its vectors follows from what the backward pass leaves in the rows (`PromptBatch.backward`).
+
     Args:
         rows: of one `kind`
     """
+    if rows[0].readout is not None:
+        return _weighted(_learned_losses(backbone, rows, rows[0].readout.state), rows)
     log_probs = _own_log_probs(rows) if rows[0].model is not None else _log_probs(backbone, rows)
-    return -log_probs * torch.tensor([row.weight for row in rows], device=log_probs.device, dtype=log_probs.dtype)
+    return _weighted(-log_probs, rows)
 
 
-def _log_probs(backbone: Backbone, rows: Sequence[BatchRow]) -> Tensor:
-    """Return log p of each row's label, [B], from one packed pass."""
+def _weighted(losses: Tensor, rows: Sequence[BatchRow]) -> Tensor:
+    return losses * torch.tensor([row.weight for row in rows], device=losses.device, dtype=losses.dtype)
+
+
+def _encoded(backbone: Backbone, rows: Sequence[BatchRow], dropout: Dropout | None) -> Encoded:
+    """Encode rows, each with its copy of the prompt."""
     ends = list(accumulate(row.prompt.shape[0] for row in rows))
     packed = [
         PackedRow(range(end - row.prompt.shape[0], end), row.token_ids) for row, end in zip(rows, ends, strict=True)
     ]
     prompts = torch.cat([row.prompt for row in rows])  # [ΣP, H]
+    return backbone.encode(pack(packed, device=backbone.device), prompts, dropout=dropout)
+
+
+def _dropout(backbone: Backbone, rows: Sequence[BatchRow]) -> Dropout | None:
     seeds = [row.dropout_seed for row in rows if row.dropout_seed is not None]
-    dropout = Dropout(seeds, device=backbone.device) if seeds else None
-    encoded = backbone.encode(pack(packed, device=backbone.device), prompts, dropout=dropout)
+    return Dropout(seeds, device=backbone.device) if seeds else None
+
+
+def _learned_losses(backbone: Backbone, rows: Sequence[BatchRow], state: LearnedState) -> Tensor:
+    """Return each row's cross-entropy under its learned readout, [B]; every row keeps its state and its logits."""
+    dropout = _dropout(backbone, rows)
+    states = backbone.states(_encoded(backbone, rows, dropout), state, dropout=dropout)  # [B, H]
+    losses = []
+    for row, row_state in zip(rows, states, strict=True):
+        assert row.readout is not None
+        kept = row_state if row.kept is None else row_state * row.kept.to(row_state.device)
+        # one row at a time: the vectors of several jobs are in a pass, and a row's sums must not depend on the others
+        logits = row.readout.label_vectors.logits(kept[None])[0]  # [K]
+        row.state = kept.detach()
+        logits.register_hook(partial(_keep_gradient, row))  # type: ignore[no-untyped-call]
+        log_probs = torch.log_softmax(logits, dim=0)
+        losses.append(-(1 - row.smoothing) * log_probs[row.label] - row.smoothing * log_probs.mean())
+    return torch.stack(losses)
+
+
+def _keep_gradient(row: BatchRow, gradient: Tensor) -> None:
+    row.logit_gradient = gradient
+
+
+def _log_probs(backbone: Backbone, rows: Sequence[BatchRow]) -> Tensor:
+    """Return log p of each row's label, [B], from one packed pass."""
+    dropout = _dropout(backbone, rows)
+    encoded = _encoded(backbone, rows, dropout)
     targets = [row.target for row in rows if row.target is not None]
     if targets:
         return _summed(backbone.log_likelihoods(encoded, targets, dropout=dropout), rows)

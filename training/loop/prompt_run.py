@@ -3,15 +3,16 @@
 import numpy as np
 import torch
 
-from backbone import Backbone
+from backbone import Backbone, LabelVectors
 from training.loop.batch import PromptBatch
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, Stop, TrainResult
 from training.loop.job import TrainingJob, label_losses
 from training.loop.prompt_run_state import PromptRunState, load_optimizer_tensors, optimizer_tensors
 from training.loop.row_order import RowOrder
 from training.loop.timing import Timer, Timing
-from training.methods import has_no_prompt
+from training.methods import NoPrompt, has_no_prompt
 from training.methods.protocol import check_start, is_within_bounds
+from training.readouts.head import STRENGTHS, fit_heads, frozen_states
 from training.scoring.evaluation import evaluate
 from training.scoring.metrics import Metrics
 
@@ -30,7 +31,9 @@ class PromptRun:
         self.stop: Stop | None = None
         """Why it ended; None while it trains."""
         self._best_index = 0
-        self._optimizer = torch.optim.AdamW(job.method.parameter_groups(), lr=job.arguments.lr)
+        self._best_readout: LabelVectors | None = None
+        groups = [*job.method.parameter_groups(), *([] if job.readout is None else job.readout.parameter_groups())]
+        self._optimizer = torch.optim.AdamW(groups, lr=job.arguments.lr)
         arguments = job.arguments
         self._order = RowOrder(
             job.rows.labels, batch_size=arguments.batch_size, seed=arguments.seed, sampling=arguments.sampling
@@ -48,6 +51,23 @@ class PromptRun:
         self._evaluate(None)
         if not self.history:
             check_start(self.job.method)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether its readout is fitted at once (`fit`) instead of trained in steps."""
+        return isinstance(self.job.method, NoPrompt)
+
+    def fit(self) -> None:
+        """Fit the readout of a job without a prompt: one evaluation for each strength of regularisation."""
+        job, readout = self.job, self.job.readout
+        assert readout is not None
+        states = frozen_states(self._backbone, job.rows.token_ids, readout.state)
+        for head in fit_heads(states, job.rows.labels, num_labels=readout.num_labels):
+            readout.set(torch.from_numpy(head.vectors), torch.from_numpy(head.bias))
+            self._timing.step(rows=len(states))
+            loss = -head.log_probs(states)[np.arange(len(states)), job.rows.labels].mean()
+            self._evaluate(float(loss))
+        self.stop = "finished"
 
     def next_batch(self) -> PromptBatch:
         """Draw the rows of the next step and compute their prompts."""
@@ -92,6 +112,7 @@ class PromptRun:
             timing=self._timing.totals(),
             evaluations=tuple(self.history),
             tensors=optimizer_tensors(self._optimizer),
+            readout=self._best_readout,
         )
 
     def restore(self, state: PromptRunState) -> None:
@@ -99,6 +120,7 @@ class PromptRun:
         self.stop, self._losses = state.stop, list(state.losses)
         self._order.restore(state.order)
         self._best_index, self.history = state.best_index, list(state.evaluations)
+        self._best_readout = state.readout
         self._timing.restore(state.timing, elapsed_s=state.elapsed_s)
         load_optimizer_tensors(self._optimizer, state.tensors)
         self.job.on_restore(RestoreEvent(state.evaluations, self._step))
@@ -106,7 +128,7 @@ class PromptRun:
     def result(self) -> TrainResult:
         """Return the result of a run that has ended."""
         assert self.stop is not None
-        return TrainResult(tuple(self.history), self._best_index, self.stop, self._timing.totals())
+        return TrainResult(tuple(self.history), self._best_index, self.stop, self._timing.totals(), self._best_readout)
 
     @property
     def _step(self) -> int:
@@ -114,6 +136,8 @@ class PromptRun:
 
     @property
     def _num_steps(self) -> int:
+        if self.is_fitted:
+            return len(STRENGTHS)
         of_epochs = self.job.arguments.epochs * self._order.steps_per_epoch
         return min(of_epochs, self.job.arguments.max_steps or of_epochs)
 
@@ -129,21 +153,25 @@ class PromptRun:
             torch.nn.utils.clip_grad_norm_(parameters, self.job.arguments.clip)
 
     def _evaluate(self, train_loss: float | None) -> None:
-        """Score the current prompt. A prompt that no adapter could hold ends the run and is not kept."""
+        """Score the current prompt and readout. What no adapter could hold ends the run and is not kept."""
         with torch.no_grad():
             prompt = self.job.method.prompt().detach().clone()
         if not is_within_bounds(prompt):
             self.stop = "diverged"
             return
+        if self.job.readout is not None and not self.job.readout.is_exportable:
+            self.stop = "diverged"
+            return
         scored = has_no_prompt(self.job.method) or prompt
         with self._timing.evaluating:
-            metrics = evaluate(self._backbone, scored, self.job.trie, self.job.selection, scoring=self.job.scoring)
+            metrics = evaluate(self._backbone, scored, self.job.scored_by, self.job.selection, scoring=self.job.scoring)
         is_best = not self.history or _is_better(metrics, self.history[self._best_index].metrics)
         if is_best:
             self._best_index = len(self.history)
-        event = EvalEvent(
-            self._order.epoch, self._step, train_loss, metrics, is_best, prompt.cpu().numpy(), self._timing.elapsed_s
-        )
+            self._best_readout = None if self.job.readout is None else self.job.readout.copy()
+        # a fit passes over all rows at once
+        epoch = self._step if self.is_fitted else self._order.epoch
+        event = EvalEvent(epoch, self._step, train_loss, metrics, is_best, prompt.cpu().numpy(), self._timing.elapsed_s)
         self.history.append(event)
         self._losses = []
         self.job.on_evaluation(event)

@@ -13,12 +13,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from adapters.atomic_files import atomic_write
+from backbone import LabelVectors, LearnedState
 from training.errors import InvalidCheckpoint
 from training.loop.events import EvalEvent, Stop, TimingTotals
 from training.loop.row_order import OrderState
 from training.scoring.metrics import Metrics
 
 FORMAT = 2
+_VECTORS, _BIAS = "readout.label_vectors", "readout.label_bias"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +36,13 @@ class PromptRunState:
     timing: TimingTotals
     evaluations: tuple[EvalEvent, ...]
     tensors: Mapping[str, Tensor]
-    """The method's parameters and the optimiser's state."""
+    """The parameters of method and readout, and the optimiser's state."""
+    readout: LabelVectors | None = None
+    """The readout of the best evaluation."""
 
     def write(self, path: Path) -> None:
         """Replace `path` atomically: a crash leaves the old file or none."""
-        values = {
+        values: dict[str, object] = {
             "format": FORMAT,
             "stop": self.stop,
             "losses": self.losses,
@@ -49,7 +53,10 @@ class PromptRunState:
             "evaluations": [_without_prompt(event) for event in self.evaluations],
         }
         prompts = {f"prompt.{i}": torch.from_numpy(event.prompt.copy()) for i, event in enumerate(self.evaluations)}
-        data = safetensors.torch.save({**self.tensors, **prompts}, metadata={"state": json.dumps(values)})
+        values["readout"] = None if self.readout is None else self.readout.state
+        data = safetensors.torch.save(
+            {**self.tensors, **prompts, **readout_tensors(self.readout)}, metadata={"state": json.dumps(values)}
+        )
         atomic_write({path: data}, synced=True)
 
 
@@ -77,10 +84,24 @@ def read_state(path: Path) -> PromptRunState:
             elapsed_s=values["elapsed_s"],
             timing=TimingTotals(**values["spent"]),
             evaluations=tuple(evaluations),
+            readout=take_readout(tensors, values.get("readout")),
             tensors=tensors,
         )
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as exc:
         raise InvalidCheckpoint(f"{path} is not a valid checkpoint: {exc}") from exc
+
+
+def readout_tensors(readout: LabelVectors | None) -> dict[str, Tensor]:
+    """Return the tensors of a run's best readout by the names that `take_readout` looks for."""
+    if readout is None:
+        return {}
+    tensors = {_VECTORS: readout.vectors, _BIAS: readout.bias}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def take_readout(tensors: dict[str, Tensor], state: LearnedState | None) -> LabelVectors | None:
+    """Remove the best readout from a file's tensors and return it (`KeyError`)."""
+    return None if state is None else LabelVectors(state, tensors.pop(_VECTORS), tensors.pop(_BIAS))
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

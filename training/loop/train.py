@@ -75,6 +75,11 @@ def train_stack(
             if not run.history:
                 run.begin()
         checkpoints.begun(runs)
+        for run in runs:
+            if run.is_fitted and run.stop is None:
+                with training:
+                    run.fit()
+                run.end_step(stack_size=1)
         while active := [run for run in runs if run.stop is None]:
             with training:
                 _step(backbone, active)
@@ -93,7 +98,7 @@ def _step(backbone: Backbone, runs: Sequence[PromptRun]) -> None:
     """Take one step of every job, in packed passes over the rows of all."""
     batches = [run.next_batch() for run in runs]
     rows = [row for batch in batches for row in batch.rows]
-    kinds: dict[tuple[bool, bool, int], list[BatchRow]] = {}
+    kinds: dict[tuple[bool, bool, int, str], list[BatchRow]] = {}
     for row in rows:
         kinds.setdefault(row.kind, []).append(row)
     for alike in kinds.values():

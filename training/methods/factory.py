@@ -12,6 +12,7 @@ from training.errors import InvalidArguments
 from training.methods.attempt import Attempt
 from training.methods.full import FullFineTuning
 from training.methods.low_rank import LowRank
+from training.methods.no_prompt import NoPrompt
 from training.methods.protocol import Method, check_start
 from training.methods.residual import Residual
 from training.methods.simple import Simple, transfer
@@ -28,6 +29,8 @@ def start_method(backbone: Backbone, arguments: TrainArguments, sources: Sequenc
         InvalidArguments: full fine-tuning of a backbone that is not in float32, sources that do not fit, or a start out
             of bounds
     """
+    if arguments.method == "head":
+        return NoPrompt(backbone.width, device=backbone.device)
     if arguments.method != "full":
         prompts = [torch.from_numpy(source.prompt.copy()).to(backbone.device) for source in sources]  # each [P_s, H]
         method = make_method(arguments, backbone.weights.embedding, sources=prompts)
@@ -81,8 +84,8 @@ def make_method(arguments: TrainArguments, embedding: Tensor, *, sources: Sequen
                 generator=generator,
                 sampling=sampling,
             )
-        case "full":
-            raise InvalidArguments("full fine-tuning needs the whole backbone (start_method)")
+        case "full" | "head":
+            raise InvalidArguments(f"method {arguments.method!r} has no prompt (start_method)")
 
 
 def _superposition(

@@ -24,8 +24,8 @@ _CARD = """---
 
 {description}
 
-A soft prompt of {num_virtual_tokens} × {width} numbers for the frozen backbone `{backbone}` (revision `{revision}`).
-This folder is a valid PEFT prompt-tuning adapter. `superpos.json` holds the task, the provenance and the content of the
+{artefact} for the frozen backbone `{backbone}` (revision `{revision}`).
+{peft} `superpos.json` holds the task, the provenance and the content of the
 digest.
 
 | | |
@@ -77,8 +77,8 @@ def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
         description=task.description or "No description.",
         backbone=adapter.manifest.backbone.id,
         revision=adapter.manifest.backbone.revision,
-        num_virtual_tokens=adapter.num_virtual_tokens,
-        width=adapter.width,
+        artefact=_artefact(adapter),
+        peft=_peft(adapter),
         template=_cell(task.spec.template),
         labels=_cell(", ".join(f"{label.name} (“{label.words}”)" for label in task.spec.labels)),
         max_tokens=task.spec.max_tokens,
@@ -94,6 +94,28 @@ def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
         calibration_heading=_CALIBRATION,
         calibration=_calibration(adapter),
     )
+
+
+def _artefact(adapter: PromptAdapter) -> str:
+    """Say what the adapter consists of."""
+    prompt = f"soft prompt of {adapter.num_virtual_tokens} × {adapter.width} numbers"
+    if adapter.readout is None:
+        return f"A {prompt}"
+    states = {"soft": "the decoder's first state", "pooled": "the mean of the encoder's states of the text"}
+    vectors = (
+        f"learned readout of {adapter.readout.num_labels} × {adapter.width} numbers on "
+        f"{states[adapter.manifest.readout]}"
+    )
+    return f"A {prompt}, and a {vectors}," if adapter.num_virtual_tokens else f"A {vectors}, without a prompt,"
+
+
+def _peft(adapter: PromptAdapter) -> str:
+    """Say what PEFT can load."""
+    if adapter.readout is None:
+        return "This folder is a valid PEFT prompt-tuning adapter."
+    if adapter.num_virtual_tokens:
+        return "PEFT loads the prompt; it does not know the readout in `readout.safetensors`."
+    return "PEFT cannot load it: there is no prompt, only `readout.safetensors`."
 
 
 def record_adapter(folder: Path, adapter: PromptAdapter, *, measured: str) -> Path:
@@ -133,7 +155,7 @@ def _metadata(task: TaskFile, adapter: PromptAdapter) -> ModelCardData:
     """Describe the adapter and its report metrics in the Hub's terms (`model-index`)."""
     provenance = adapter.manifest.provenance
     return ModelCardData(
-        library_name="peft",
+        library_name="peft" if adapter.num_virtual_tokens else "superpos",
         pipeline_tag="text-classification",
         base_model=adapter.manifest.backbone.id,
         tags=["prompt-tuning", "superpos", "text-classification"],

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance
 from adapters.errors import InvalidAdapter, first_error
 from adapters.files import from_files, to_files
+from adapters.readout import LearnedReadout
 from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.data.examples import Example
@@ -18,6 +19,7 @@ from training.loop.events import TrainResult
 from training.loop.job import TrainingJob
 from training.methods import Method, has_no_prompt
 from training.methods.factory import start_method
+from training.readouts.trained import exported
 from training.runs.folder import RunFolder
 from training.runs.provenance import hyperparameters, software
 from training.runs.scorer import ReportMetrics, Scorer
@@ -72,9 +74,20 @@ def known_manifest(
             data=dict(described),
             software=software(),
         )
-        manifest = Manifest(task=task.spec, backbone=BackboneRef(**asdict(backbone.identity)), provenance=provenance)
-        prompt = np.zeros((arguments.num_virtual_tokens, backbone.width), dtype=np.float32)
-        from_files(to_files(PromptAdapter(prompt, manifest)))
+        manifest = Manifest(
+            schema_version=1 if arguments.readout == "words" else 2,
+            readout=arguments.readout,
+            task=task.spec,
+            backbone=BackboneRef(**asdict(backbone.identity)),
+            provenance=provenance,
+        )
+        num_virtual_tokens = 0 if arguments.method == "head" else arguments.num_virtual_tokens
+        prompt = np.zeros((num_virtual_tokens, backbone.width), dtype=np.float32)
+        empty = None
+        if arguments.readout != "words":
+            num_labels = len(task.spec.labels)
+            empty = LearnedReadout(np.zeros((num_labels, backbone.width), np.float32), np.zeros(num_labels, np.float32))
+        from_files(to_files(PromptAdapter(prompt, manifest, empty)))
     except ValidationError as exc:
         where, value, message = first_error(exc)
         raise InvalidArguments(f"cannot export an adapter: {exc.title} {where} {value}: {message}") from exc
@@ -112,7 +125,8 @@ def export(
         }
     )
     manifest = known.model_copy(update={"calibration": measured.fit.calibration, "provenance": provenance})
-    adapter = with_profile(PromptAdapter(result.prompt, manifest), measured.log_probs)
+    readout = None if result.readout is None else exported(result.readout)
+    adapter = with_profile(PromptAdapter(result.prompt, manifest, readout), measured.log_probs)
     if check_int8 and scorer.backbone.device.type == "cpu":
         adapter = recorded(adapter, compare_int8(scorer.in_precision("int8"), adapter, report, measured.log_probs))
     return adapter

@@ -113,7 +113,8 @@ def _variant_name(arguments: TrainArguments, fold: Fold | None, variants: Sequen
     def differ(figure: Callable[[TrainArguments], object]) -> bool:
         return len({figure(other) for other, _ in variants}) > 1
 
-    parts = [f"lr{arguments.lr:g}"] if differ(lambda other: other.lr) else []
+    parts: list[str] = [arguments.readout] if differ(lambda other: other.readout) else []
+    parts += [f"lr{arguments.lr:g}"] if differ(lambda other: other.lr) else []
     parts += [f"seed{arguments.seed}"] if differ(lambda other: other.seed) else []
     parts += [] if fold is None else [f"fold{fold.number}"]
     return "-".join(parts)

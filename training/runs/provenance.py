@@ -23,7 +23,7 @@ Scalar = str | int | float | bool | None
 
 def hyperparameters(arguments: TrainArguments, *, sources: Sequence[PromptAdapter] = ()) -> dict[str, Scalar]:
     """Return the hyperparameters of an adapter's provenance; source adapters are named by their digests."""
-    unused = unused_arguments(arguments.method)
+    unused = unused_arguments(arguments.method, arguments.readout)
     values = {name: _scalar(value) for name, value in asdict(arguments).items() if name not in unused}
     if "sources" in values:
         values["sources"] = " ".join(source.digest for source in sources)
@@ -120,11 +120,11 @@ def train_command(
     task_file: str = "task.yaml",
 ) -> str:
     """Return `superpos train` with every option that differs from its default, and the learning rate always."""
-    unused = unused_arguments(arguments.method)  # the command rejects them
+    unused = unused_arguments(arguments.method, arguments.readout)  # the command rejects them
     options: dict[str, object] = {
         option_of(name): getattr(arguments, name)
         for name in ARGUMENTS
-        if name == "lr" or (name not in unused and getattr(arguments, name) != default_of(name, arguments.method))
+        if name not in unused and (name == "lr" or getattr(arguments, name) != default_of(name, arguments.method))
     }
     options |= {"--split": split} if split != "honest" else {}
     options |= {} if fold is None else {"--folds": fold.of}

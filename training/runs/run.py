@@ -12,6 +12,7 @@ from backbone import Backbone, check_device
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
 from training.loop.job import TrainingJob
 from training.methods.factory import start_method
+from training.readouts.trained import start_readout
 from training.runs.adapter_folder import read_sources
 from training.runs.card import model_card
 from training.runs.exporting import export, known_manifest, start_and_best
@@ -107,6 +108,7 @@ def prepare(backbone: Backbone, plan: RunPlan, folder: RunFolder, rows: TaskRows
         method=method,
         arguments=arguments,
         trie=trie,
+        readout=start_readout(backbone, arguments, task.spec.label_words),
         rows=run_rows.train,
         selection=run_rows.selection,
         label_words=tuple(task.spec.label_words),
@@ -185,7 +187,7 @@ def finish(scorer: Scorer, run: Preparation, result: TrainResult, *, training_s:
     task = plan.task
     start, best = start_and_best(backbone, job, result, run.folder, sources=run.sources)
     untrained = scorer.untrained(start, job, rows.report)
-    measured = scorer.report(best, job, rows.report, task.spec)
+    measured = scorer.report(best, result.readout or job.trie, job, rows.report, task.spec)
     figures = result_figures(untrained, measured)
     known = known_manifest(backbone, task, job.arguments, job.method, described=rows.described, sources=run.sources)
     adapter = None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adapters.task import TaskSpec
-from backbone import Backbone, Precision
+from backbone import Backbone, Precision, Readout
 from training.loop.job import TrainingJob
 from training.scoring.bootstrap import Interval, interval_figures
 from training.scoring.calibration import CalibrationFit, calibration_figures, fit_calibration, halves_figures
@@ -67,18 +67,20 @@ class Scorer:
         return self._precisions[precision]
 
     def untrained(self, start: Scored, job: TrainingJob, report: TokenizedRows) -> Metrics:
-        """Score what a run starts from; identical prompts are scored once per set of rows."""
-        if not isinstance(start, Tensor):
-            return evaluate(self.backbone, start, job.trie, report, scoring=job.scoring)
+        """Score what a run starts from; identical prompts with the same label words are scored once per set of rows."""
+        if not isinstance(start, Tensor) or job.readout is not None:
+            return evaluate(self.backbone, start, job.started_by, report, scoring=job.scoring)
         prompt = hashlib.sha256(start.cpu().numpy().tobytes()).hexdigest()
         key = (prompt, report.digest(), job.label_words, job.scoring)
         if key not in self._untrained:
             self._untrained[key] = evaluate(self.backbone, start, job.trie, report, scoring=job.scoring)
         return self._untrained[key]
 
-    def report(self, best: Scored, job: TrainingJob, report: TokenizedRows, spec: TaskSpec) -> ReportMetrics:
+    def report(
+        self, best: Scored, readout: Readout, job: TrainingJob, report: TokenizedRows, spec: TaskSpec
+    ) -> ReportMetrics:
         """Calibrate on the selection rows and measure on the report rows; if they are the same, on two halves."""
-        selected = predict(self.backbone, best, job.trie, job.selection.token_ids)
+        selected = predict(self.backbone, best, readout, job.selection.token_ids)
         fit = fit_calibration(
             selected,
             job.selection.labels,
@@ -87,7 +89,7 @@ class Scorer:
             abstain_precision=job.arguments.abstain_precision,
         )
         same = _are_the_same(job.selection, report)
-        log_probs = selected if same else predict(self.backbone, best, job.trie, report.token_ids)
+        log_probs = selected if same else predict(self.backbone, best, readout, report.token_ids)
         return ReportMetrics(
             selection=job.selection.measured(selected, job.scoring),
             log_probs=log_probs,

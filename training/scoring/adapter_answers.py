@@ -14,6 +14,7 @@ from adapters.profile import profile_of
 from backbone import Backbone
 from training.data.examples import RowFile, read_shards
 from training.errors import InvalidData
+from training.readouts.trained import adapter_readout
 from training.scoring.calibration import CalibrationFit, halves_figures
 from training.scoring.evaluation import TokenizedRows, predict
 from training.scoring.generation import generated_answers
@@ -29,7 +30,7 @@ _OF_A_THRESHOLD = frozenset(
 def answers(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> NDArray[np.float32]:
     """Return label log-probabilities [n, K] of rows from the scorer used in serving."""
     prompt = torch.from_numpy(adapter.prompt.copy()).to(backbone.device)
-    return predict(backbone, prompt, backbone.label_trie(adapter.spec.label_words), rows.token_ids)
+    return predict(backbone, prompt, adapter_readout(backbone, adapter), rows.token_ids)
 
 
 def adapter_task(task: TaskFile, adapter: PromptAdapter) -> TaskFile:

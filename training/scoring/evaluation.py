@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adapters.task import TaskSpec
-from backbone import Backbone, LabelTrie, PackedRow, TextTooLong, TokenizedText, pack
+from backbone import Backbone, LabelTrie, PackedRow, Readout, TextTooLong, TokenizedText, pack
 from training.data.examples import Example
 from training.errors import InvalidData
 from training.methods import InputDependent, OwnModel
@@ -102,10 +102,11 @@ Scored = Tensor | InputDependent | OwnModel
 """A prompt [P, H], or a method that does not collapse to one."""
 
 
-def label_scores(backbone: Backbone, scored: Scored, trie: LabelTrie, token_ids: Sequence[Sequence[int]]) -> Tensor:
+def label_scores(backbone: Backbone, scored: Scored, readout: Readout, token_ids: Sequence[Sequence[int]]) -> Tensor:
     """Return label log-probabilities [B, K] of a packed batch, differentiable in the prompt [P, H]."""
     if isinstance(scored, OwnModel):
-        return scored.scores(trie, token_ids)
+        assert isinstance(readout, LabelTrie), "a model of its own generates label words"
+        return scored.scores(readout, token_ids)
     if isinstance(scored, InputDependent):
         table = scored.prompts(token_ids)  # [B, P, H]
         size = table.shape[1]
@@ -114,25 +115,25 @@ def label_scores(backbone: Backbone, scored: Scored, trie: LabelTrie, token_ids:
     else:
         rows = [PackedRow(range(scored.shape[0]), ids) for ids in token_ids]
         encoded = backbone.encode(pack(rows, device=backbone.device), scored)
-    return backbone.score(encoded, [trie] * len(rows))
+    return backbone.score(encoded, [readout] * len(rows))
 
 
 def predict(
-    backbone: Backbone, scored: Scored, trie: LabelTrie, token_ids: Sequence[Sequence[int]]
+    backbone: Backbone, scored: Scored, readout: Readout, token_ids: Sequence[Sequence[int]]
 ) -> NDArray[np.float32]:
     """Return label log-probabilities of any number of rows, [n, K]."""
     with torch.inference_mode():
         prompt = scored if isinstance(scored, Tensor) else scored.prompt()
         batches = token_batches(token_ids, prompt.shape[0])
-        scores = [label_scores(backbone, scored, trie, batch).cpu() for batch in batches]
+        scores = [label_scores(backbone, scored, readout, batch).cpu() for batch in batches]
     return torch.cat(scores).numpy()
 
 
 def evaluate(
-    backbone: Backbone, scored: Scored, trie: LabelTrie, rows: TokenizedRows, *, scoring: Scoring = ACCURACY
+    backbone: Backbone, scored: Scored, readout: Readout, rows: TokenizedRows, *, scoring: Scoring = ACCURACY
 ) -> Metrics:
     """Compute the metrics of a prompt on rows."""
-    return rows.measured(predict(backbone, scored, trie, rows.token_ids), scoring)
+    return rows.measured(predict(backbone, scored, readout, rows.token_ids), scoring)
 
 
 def token_batches(token_ids: Sequence[Sequence[int]], prompt_length: int) -> Iterator[list[Sequence[int]]]:

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from adapters.atomic_files import atomic_write
 from training.errors import InvalidArguments
 from training.loop.events import EvalEvent, TimingTotals, TrainResult
+from training.loop.prompt_run_state import readout_tensors, take_readout
 from training.runs.folder import locked
 from training.runs.identity import differences
 from training.scoring.metrics import Metrics
@@ -90,6 +91,7 @@ def write_result(run: Path, result: TrainResult) -> None:
         "best_index": result.best_index,
         "stop": result.stop,
         "spent": asdict(result.timing),
+        "readout": None if result.readout is None else result.readout.state,
         "evaluations": [
             {field.name: getattr(event, field.name) for field in fields(EvalEvent) if field.name != "prompt"}
             | {"metrics": asdict(event.metrics)}
@@ -97,7 +99,8 @@ def write_result(run: Path, result: TrainResult) -> None:
         ],
     }
     prompts = np.stack([event.prompt for event in result.evaluations])  # [E, P, H]
-    data = safetensors.numpy.save({"prompts": prompts}, metadata={"result": json.dumps(values)})
+    readout = {name: tensor.numpy() for name, tensor in readout_tensors(result.readout).items()}
+    data = safetensors.numpy.save({"prompts": prompts, **readout}, metadata={"result": json.dumps(values)})
     atomic_write({run / RESULT: data})
 
 
@@ -105,11 +108,18 @@ def read_result(run: Path) -> TrainResult | None:
     """Read what `write_result` wrote; None if the trial has no result."""
     if not (run / RESULT).exists():
         return None
-    with safe_open(run / RESULT, framework="np") as file:
+    with safe_open(run / RESULT, framework="pt") as file:
         values = json.loads(file.metadata()["result"])
-        prompts = file.get_tensor("prompts")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    prompts = tensors["prompts"].numpy()
     evaluations = tuple(
         EvalEvent(**line | {"metrics": _METRICS.validate_python(line["metrics"]), "prompt": prompt})
         for line, prompt in zip(values["evaluations"], prompts, strict=True)
     )
-    return TrainResult(evaluations, values["best_index"], values["stop"], TimingTotals(**values["spent"]))
+    return TrainResult(
+        evaluations,
+        values["best_index"],
+        values["stop"],
+        TimingTotals(**values["spent"]),
+        take_readout(tensors, values.get("readout")),
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, TypeVar, cast, get_args
 
 import torch
 
@@ -78,7 +78,7 @@ class SearchSpace:
     def draw(self, trial: "BaseTrial", fixed: TrainArguments) -> TrainArguments:
         """Return the arguments of a trial: `fixed` with the values that Optuna chose."""
         method: MethodName = _choice(trial, "method", self.methods)
-        own_decay = ARGUMENTS["weight_decay"].by_method.get(method, fixed.weight_decay)
+        own_decay = cast(float, ARGUMENTS["weight_decay"].by_method.get(method, fixed.weight_decay))
         drawn = replace(
             fixed,
             method=method,

@@ -1,0 +1,115 @@
+"""A head: a learned readout without a prompt, fitted to the frozen model's states in seconds.
+
+The states of all rows are computed once. Logistic regression on the standardised states is convex, so the fit depends
+on no seed; its strength of regularisation is chosen on the selection rows. The standardisation is folded into the
+vectors.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from backbone import Backbone, LearnedState, PackedRow, pack
+
+STRENGTHS = (0.002, 0.02, 0.2)
+"""Inverse strengths of regularisation that are tried (C of scikit-learn), the strongest regularisation first."""
+_MAX_BATCH_TOKENS = 2_048
+_MAX_ITERATIONS = 2_000
+_ABSENT = -30.0
+"""The logit of a label that no training row has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A fitted head."""
+
+    vectors: NDArray[np.float32]  # [K, H]
+    bias: NDArray[np.float32]  # [K]
+
+    def log_probs(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return label log-probabilities of states [n, H], [n, K]."""
+        logits = torch.from_numpy(states @ self.vectors.T + self.bias)
+        result: NDArray[np.float32] = torch.log_softmax(logits, dim=1).numpy()
+        return result
+
+
+def frozen_states(backbone: Backbone, token_ids: Sequence[Sequence[int]], state: LearnedState) -> NDArray[np.float32]:
+    """Return the state of each row without a prompt, [n, H]; rows are packed by length and returned in their order."""
+    none = torch.zeros(0, backbone.width, device=backbone.device)
+    states = np.empty((len(token_ids), backbone.width), dtype=np.float32)
+    with torch.inference_mode():
+        for rows in _batches(token_ids):
+            packed = pack([PackedRow((), token_ids[row]) for row in rows], device=backbone.device)
+            states[rows] = backbone.states(backbone.encode(packed, none), state).cpu().numpy()
+    return states
+
+
+def fit_heads(
+    states: NDArray[np.float32],  # [n, H]
+    labels: NDArray[np.int64],  # [n]
+    *,
+    num_labels: int,
+    strengths: Sequence[float] = STRENGTHS,
+) -> list[Head]:
+    """Fit a head for each strength of regularisation."""
+    mean = states.mean(axis=0, dtype=np.float64)
+    scale = states.std(axis=0, dtype=np.float64)
+    scale[scale == 0] = 1.0
+    standardised = ((states - mean) / scale).astype(np.float32)
+    return [_fit(standardised, labels, mean, scale, strength, num_labels=num_labels) for strength in strengths]
+
+
+def _fit(
+    standardised: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    mean: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    strength: float,
+    *,
+    num_labels: int,
+) -> Head:
+    vectors = np.zeros((num_labels, standardised.shape[1]))
+    bias = np.full(num_labels, _ABSENT)
+    present = np.unique(labels)
+    if len(present) == 1:
+        bias[present] = 0.0
+        return Head(vectors.astype(np.float32), bias.astype(np.float32))
+    weights, offsets = _logistic_regression(standardised, labels, strength)
+    vectors[present] = weights / scale
+    bias[present] = offsets - vectors[present] @ mean
+    return Head(vectors.astype(np.float32), bias.astype(np.float32))
+
+
+def _logistic_regression(
+    states: NDArray[np.float32], labels: NDArray[np.int64], strength: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return weights [K', H] and offsets [K'] of the K' labels that occur, in ascending order."""
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - imports scipy: a second of processor time
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+
+    model = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS)
+    with warnings.catch_warnings():
+        # a head that has not quite converged is measured all the same
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(states, labels)
+    weights, offsets = np.asarray(model.coef_, np.float64), np.asarray(model.intercept_, np.float64)
+    if len(weights) == 1:  # two labels: scikit-learn keeps the log odds of the second
+        return np.vstack([-weights, weights]) / 2, np.concatenate([-offsets, offsets]) / 2
+    return weights, offsets
+
+
+def _batches(token_ids: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Divide rows, shortest first, into batches of bounded tokens."""
+    batches: list[list[int]] = []
+    num_tokens = 0
+    for row in sorted(range(len(token_ids)), key=lambda row: len(token_ids[row])):
+        if not batches or num_tokens + len(token_ids[row]) > _MAX_BATCH_TOKENS:
+            batches.append([])
+            num_tokens = 0
+        batches[-1].append(row)
+        num_tokens += len(token_ids[row])
+    return batches

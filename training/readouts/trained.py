@@ -1,0 +1,118 @@
+"""`TrainedReadout`: label vectors and biases that are trained together with the prompt.
+
+A vector's gradient is the sum over rows of (p − y) · state. A step keeps these factors of each row apart and adds them
+up in the order of the batch, so that what a job learns does not depend on how the step was divided into passes.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from adapters import PromptAdapter
+from adapters.readout import MAX_VECTOR_NORM, LearnedReadout
+from backbone import Backbone, LabelVectors, LearnedState, Readout
+from training.config.arguments import TrainArguments
+from training.methods.protocol import ParameterGroup, detached, take_over
+
+
+class TrainedReadout:
+    """Parameters of a learned readout."""
+
+    def __init__(self, state: LearnedState, start: Tensor, arguments: TrainArguments) -> None:
+        """Start from given vectors [K, H] and biases of zero."""
+        self.state = state
+        self.start = LabelVectors(state, start.float().clone(), start.new_zeros(len(start), dtype=torch.float32))
+        self._vectors = nn.Parameter(self.start.vectors.clone())
+        self._bias = nn.Parameter(self.start.bias.clone())
+        self._lr, self._weight_decay = arguments.readout_lr, arguments.readout_weight_decay
+
+    @property
+    def num_labels(self) -> int:
+        """K."""
+        return len(self._bias)
+
+    @property
+    def label_vectors(self) -> LabelVectors:
+        """The parameters as they are now, without gradients; later steps change them."""
+        return LabelVectors(self.state, self._vectors.detach(), self._bias.detach())
+
+    def copy(self) -> LabelVectors:
+        """Return a copy as it is now."""
+        now = self.label_vectors
+        return LabelVectors(self.state, now.vectors.clone(), now.bias.clone())
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the parameters with their own rate; biases do not decay."""
+        return [
+            {"params": [self._vectors], "lr": self._lr, "weight_decay": self._weight_decay},
+            {"params": [self._bias], "lr": self._lr, "weight_decay": 0.0},
+        ]
+
+    def backward(self, logit_gradients: Tensor, states: Tensor) -> None:
+        """Set the gradients of a mean loss.
+
+        Args:
+            logit_gradients: [B, K], of each row's loss with respect to its logits
+            states: [B, H], which the vectors were multiplied with
+        """
+        mean = logit_gradients / len(logit_gradients)
+        self._vectors.grad = mean.T @ states
+        self._bias.grad = mean.sum(0)
+
+    @property
+    def is_exportable(self) -> bool:
+        """Whether an adapter could hold the values: finite and within its bounds."""
+        norms = torch.cat([self._vectors.detach().norm(dim=1), self._bias.detach().abs()])
+        return bool((norms <= MAX_VECTOR_NORM).all())
+
+    def set(self, vectors: Tensor, bias: Tensor) -> None:
+        """Replace the values."""
+        take_over(self._parameters(), {"label_vectors": vectors, "label_bias": bias})
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return `label_vectors` [K, H] and `label_bias` [K], detached, not copied."""
+        return detached(self._parameters())
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Copy what `state_dict` returned; raises as `take_over`."""
+        take_over(self._parameters(), state)
+
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        return {"label_vectors": self._vectors, "label_bias": self._bias}
+
+
+def start_readout(backbone: Backbone, arguments: TrainArguments, label_words: Sequence[str]) -> TrainedReadout | None:
+    """Return the readout that the arguments name, None for label words.
+
+    `soft` starts as the mean of the head's rows of each label's words, so that the meaning of the words is kept where
+    rows are few; `pooled` starts at zero.
+    """
+    if arguments.readout == "words":
+        return None
+    if arguments.readout == "pooled":
+        start = torch.zeros(len(label_words), backbone.width, device=backbone.device)
+    else:
+        pieces = backbone.tokenizer.pieces(list(label_words))
+        start = torch.stack([backbone.weights.head[list(tokens)].float().mean(0) for tokens in pieces])
+    return TrainedReadout(arguments.readout, start, arguments)
+
+
+def exported(vectors: LabelVectors) -> LearnedReadout:
+    """Return the readout as an adapter holds it."""
+    return LearnedReadout(vectors.vectors.cpu().numpy(), vectors.bias.cpu().numpy())
+
+
+def adapter_readout(backbone: Backbone, adapter: PromptAdapter) -> Readout:
+    """Return the readout of an adapter as the backbone scores with it.
+
+    Raises:
+        backbone.InvalidLabels: label words that the tokenizer cannot tell apart
+    """
+    kind, learned = adapter.manifest.readout, adapter.readout
+    if kind == "words" or learned is None:
+        return backbone.label_trie(adapter.spec.label_words)
+    vectors, bias = (
+        torch.from_numpy(array.copy()).to(backbone.device) for array in (learned.label_vectors, learned.label_bias)
+    )
+    return LabelVectors(kind, vectors, bias)

@@ -13,7 +13,7 @@ from adapters.calibration import calibrated
 from adapters.profile import profile_of
 from backbone import Backbone
 from training.data.examples import RowFile, read_shards
-from training.errors import InvalidData
+from training.errors import InvalidArguments, InvalidData
 from training.readouts.trained import adapter_readout
 from training.scoring.calibration import CalibrationFit, halves_figures
 from training.scoring.evaluation import TokenizedRows, predict
@@ -60,7 +60,15 @@ def read_adapter_rows(backbone: Backbone, adapter: PromptAdapter, task: TaskFile
 
 
 def generated(backbone: Backbone, adapter: PromptAdapter, rows: TokenizedRows) -> NDArray[np.int64]:
-    """Return the label that each row generates freely, or INVALID, [n]."""
+    """Return the label that each row generates freely, or INVALID, [n].
+
+    Raises:
+        InvalidArguments: the adapter's readout is learned
+    """
+    if adapter.readout is not None:
+        raise InvalidArguments(
+            f"free generation needs the readout 'words', the adapter has {adapter.manifest.readout!r}"
+        )
     prompt = torch.from_numpy(adapter.prompt.copy()).to(backbone.device)
     return generated_answers(backbone, prompt, adapter.spec, rows.token_ids)
 

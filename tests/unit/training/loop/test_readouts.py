@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.adapters import make_adapter
 from support.stack import assert_same, different, make_job
 from support.training import QUICK, easy_task, run
 
@@ -27,6 +28,7 @@ from training.loop.train import train_stack
 from training.readouts.head import STRENGTHS, fit_heads, frozen_states
 from training.readouts.trained import adapter_readout, start_readout
 from training.runs.run_result import read_run_result
+from training.scoring.adapter_answers import generated
 from training.scoring.evaluation import predict
 
 STATES: tuple[LearnedState, ...] = ("soft", "pooled")
@@ -172,3 +174,10 @@ def test_a_head_is_the_same_for_every_seed_and_knows_labels_without_rows(tiny: B
 def test_arguments_of_a_readout_that_do_not_fit_are_refused(explicit: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidArguments, match=message):
         train_arguments(explicit)
+
+
+def test_free_generation_with_a_learned_readout_is_refused(tiny: Backbone) -> None:
+    adapter = make_adapter(tiny, readout="soft")
+    rows = make_job(tiny, QUICK).rows
+    with pytest.raises(InvalidArguments, match="free generation needs the readout 'words', the adapter has 'soft'"):
+        generated(tiny, adapter, rows)

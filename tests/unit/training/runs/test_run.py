@@ -18,7 +18,7 @@ from adapters.files import CARD, from_files, read_folder
 from adapters.profile import profile_of
 from adapters.registry.opening import open_registry
 from backbone import Backbone, load
-from training.config.arguments import TrainArguments
+from training.config.arguments import ARGUMENTS, TrainArguments
 from training.data.examples import read_examples
 from training.errors import InvalidArguments, InvalidData
 from training.report.page import write_report
@@ -61,7 +61,7 @@ def test_provenance_says_what_the_run_was_made_of(finished: Finished) -> None:
     result, task = finished.report.result, finished.task
     assert (provenance.method, provenance.seed) == ("superpos", 0)
     assert len(set(provenance.sampled_token_ids)) == 32
-    unused = {"bottleneck", "rank", "sources"}
+    unused = {"bottleneck", "rank", "sources"} | {name for name, argument in ARGUMENTS.items() if argument.learned}
     asked = {name: value for name, value in dataclasses.asdict(QUICK).items() if name not in unused}
     told = {"metric": "accuracy", "stop": "finished"}
     assert provenance.hyperparameters == asked | told | {

@@ -1,21 +1,21 @@
 """Attack a real server as a hostile tenant, as a tenant's administrator and as a client without a key.
 
-    python -m verification.attack                          # every attack, four servers, embedded backbone
-    python -m verification.attack --workers 1 --only links --only "wide trie"
-    python -m verification.attack --list                   # what each attack does, and what would be a success
+- `python -m verification.attack`: every attack on four servers with the embedded backbone
+- `python -m verification.attack --workers 1 --only links --only "wide trie"`: some of them
+- `python -m verification.attack --list`: what each attack does, and when it has succeeded
 
-For each combination of a store (SQLite, Redis) and a number of workers, the program starts `superpos serve` with keys
-and few descriptors, creates a victim and an attacker with keys of every role, and runs all attacks. Meanwhile the
-victim's light, steady traffic is measured from a process of its own: its p99 during an attack may be at most `--limit`
-times its p99 without one, from `--samples` requests on. An attack that makes it wait is repeated up to twice, since a
-real hold-up repeats.
+The program starts `superpos serve` once per combination of a store (SQLite, Redis) and a number of workers, with keys
+and few file descriptors. It creates a victim and an attacker with keys of every role, and runs all attacks. Meanwhile a
+separate process sends the victim's light, steady traffic and measures it. The victim's p99 during an attack may be at
+most `--limit` times its p99 on the idle server; it is judged once `--samples` requests have been answered. An attack
+that slows the victim down is repeated up to twice, since a real slowdown repeats.
 
-During every attack the server must stay alive, answer a new client and the victim, and neither grow by 600 MB nor log
-1 MB per run. Beyond that each attack has its own judge. An attack that succeeds prints its evidence; one that cannot be
-judged counts as a failure too. The exit status is 1 unless every attack was held.
+During every attack the server must stay alive, answer a new client and the victim, grow by less than 600 MB, and log
+less than 1 MB per run. Each attack also has a judge of its own. An attack that succeeds prints its evidence; one that
+cannot be judged counts as a failure. The exit status is 0 only if no attack succeeded and all were judged.
 
-A new attack is a function and a line in the registry of its module, `verification/attack/attacks/`. A test plants
-faults in a server and requires that the judges report them.
+To add an attack, write a function in `verification/attack/attacks/` and register it at the end of its module. A test
+plants faults in a server and requires the judges to report them.
 """
 
 import json
@@ -50,7 +50,7 @@ SETTINGS = {
     "SUPERPOS_ACCOUNTS_MAX_AGE_S": f"{ACCOUNTS_AGE_S:g}",
     "SUPERPOS_MAX_LOG_ENTRIES": str(LOG_ENTRIES),
 }
-"""Settings of the server that differ from the defaults: what is off is attacked too, and limits are reached sooner."""
+"""Settings that differ from the defaults: optional features are on, and limits are reached sooner."""
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
 console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
@@ -90,12 +90,20 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help="Only attacks with this text in their name or class; repeatable.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Leave out attacks that wait or compute for long.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Skip attacks that wait for deadlines or compute for a long time.")
+    ] = False,
     samples: Annotated[
-        int, typer.Option(min=0, help="Requests of the neighbour from which on its p99 counts; 0 does not measure it.")
+        int,
+        typer.Option(min=0, help="Requests of the victim after which its p99 is judged; 0 turns the measurement off."),
     ] = 50,
-    limit: Annotated[float, typer.Option(min=1, help="Accepted ratio of the neighbour's p99 to idle.")] = 3.0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for a record of every outcome.")] = None,
+    limit: Annotated[
+        float,
+        typer.Option(
+            min=1, help="Largest accepted ratio of the victim's p99 under attack to its p99 on the idle server."
+        ),
+    ] = 3.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every outcome to this JSON file.")] = None,
     show: Annotated[bool, typer.Option("--list", help="List the attacks and exit.")] = False,
 ) -> None:
     attacks = [attack for attack in ATTACKS if not (quick and attack.is_long) and _is_meant(attack, only)]

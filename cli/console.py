@@ -29,7 +29,9 @@ class LiteralConsole(Console):
     """A console without markup, emoji codes and highlighting."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        from adapters.printable import visible  # not above: the list of commands needs no pydantic and numpy
+        from adapters.printable import (
+            visible,
+        )  # imported here, since listing the commands needs neither pydantic nor numpy
 
         literal = {"markup": False, "emoji": False, "highlight": False}
         return super().render_str(visible(text, self.encoding), **options | literal)

@@ -18,7 +18,7 @@ KEY_FILE = "SUPERPOS_API_KEY_FILE"
 
 
 def read_if_file(value: str) -> str:
-    """Return an argument, or with `@FILE` the first line of that file: other users can read a command line."""
+    """Return an argument; for `@FILE` return the first line of that file, so that no secret is on the command line."""
     if not value.startswith("@"):
         return value
     try:
@@ -30,7 +30,7 @@ def read_if_file(value: str) -> str:
 
 
 def _read_key(value: str | None) -> str | None:
-    """Return the key: given, from `@FILE`, or from the file that SUPERPOS_API_KEY_FILE names."""
+    """Return the given key, the key in `@FILE`, or the key in the file that SUPERPOS_API_KEY_FILE names."""
     if value is None and (file := os.environ.get(KEY_FILE)):
         value = f"@{file}"
     return None if value is None else read_if_file(value)
@@ -51,8 +51,8 @@ def _default_server(context: typer.Context, parameter: typer.CallbackParam, valu
 
 _PORT = "Without it, the port in SUPERPOS_PORT is used."
 _TARGET = (
-    "URL of a server (http://…), path of a SQLite registry, or URL of a Redis registry (redis://…); @FILE reads it "
-    f"from a file. {_PORT}"
+    "URL of a server (http://…), path of a SQLite registry, or URL of a Redis registry (redis://…); @FILE reads the "
+    f"location from a file. {_PORT}"
 )
 ServerOption = Annotated[
     str, typer.Option(envvar="SUPERPOS_SERVER", callback=_default_server, help=f"URL of the server. {_PORT}")
@@ -66,8 +66,8 @@ KeyOption = Annotated[
         envvar="SUPERPOS_API_KEY",
         callback=_read_key,
         metavar="@FILE",
-        help=f"File with the API key of the server, after an @; {KEY_FILE} names it too. A key itself is accepted, but "
-        "other users can read a command line.",
+        help=f"The server's API key: @FILE reads it from a file, as does {KEY_FILE}=FILE. A key in place of @FILE "
+        "works too, but other users of this machine can see it.",
     ),
 ]
 

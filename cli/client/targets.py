@@ -272,14 +272,14 @@ class Server:
         self._change(f"alias {alias}", info.task, "DELETE", "tasks", info.task, "aliases", alias, headers=unchanged)
 
     def _change(self, what: str, task: str, method: str, *path: object, **arguments: Any) -> None:
-        """Send a write with a precondition; a failed one is said in the command's words."""
+        """Send a write with a precondition; report a failed precondition in the command's terms."""
         try:
             self.request(method, *path, **arguments)
         except Refused as exc:
             if exc.status != 412:
                 raise
             raise CommandError(
-                f"the {what} of {task} was changed meanwhile, nothing was done; look at it with "
+                f"the {what} of {task} was changed meanwhile, so nothing was done; check it with "
                 f"'superpos show {task}' and try again"
             ) from exc
 

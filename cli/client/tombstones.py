@@ -1,4 +1,4 @@
-"""Tombstones of keys and tenants in a copy of a registry: in the accounts of a store, or in a file of a folder."""
+"""Copies tombstones of keys and tenants with a registry: into the accounts of a store, or a file in a backup folder."""
 
 from pathlib import Path
 
@@ -15,11 +15,11 @@ FILE = "tombstones.json"
 
 
 def copy_tombstones(source: str, target: str) -> None:
-    """Copy what was revoked and deleted, so that nothing makes it valid again at the target.
+    """Copy the tombstones of keys, secrets and tenants, so that the target never accepts them again.
 
     Raises:
-        CommandError: the file of a folder is damaged
-        RegistryUnavailable: either cannot be reached
+        CommandError: the file in a backup folder is damaged
+        RegistryUnavailable: source or target cannot be reached
     """
     found = _read(source)
     if not found.names and not found.tenants:

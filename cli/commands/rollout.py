@@ -63,7 +63,9 @@ def rollback(
     alias: Annotated[str, typer.Option(help="Alias to move; production is the bare task name.")] = "production",
     expected: Annotated[
         int | None,
-        typer.Option(min=1, help="Version that the alias must point at: repeats a rollback that was not confirmed."),
+        typer.Option(
+            min=1, help="Version that the alias must point at now. With it, an unconfirmed rollback is safe to repeat."
+        ),
     ] = None,
     to: ToOption = DEFAULT_SERVER,
     key: KeyOption = None,
@@ -126,7 +128,7 @@ def promote(
             raise CommandError(f"{task} has no production version to compare with; promote it without --rows")
         task_rows = read_task_file(rows)
         paired = compare_here(target, task, (version, production), task_rows, backbone, metric=metric)
-        # compared with this production: another one that took its place meanwhile stays
+        # only if production is still the version that was compared
         done = target.promote(task, version, None, force=True, expected=production)
         why = f"compared here: {paired}"
     else:

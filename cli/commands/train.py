@@ -117,7 +117,7 @@ def train(
 ) -> None:
     """Train a prompt for each task and write its run folder: adapter, metrics, card and report.
 
-    All seeds, learning rates and tasks train together in one packed batch, each into its own folder.
+    All seeds, learning rates, readouts and tasks train together in one packed batch, each into its own folder.
     --publish picks the adapter of each task that scores best on the selection rows, if it beats the untrained prompt.
     Ctrl-C stops training, keeps the best epoch so far and prints the command that resumes it.
 
@@ -194,12 +194,12 @@ def train(
 
 
 def _readouts(text: str) -> list[str]:
-    """Return the readouts to train; `auto` stands for all, of which the selection rows choose one."""
+    """Return the readouts to train; `auto` means all of them."""
     if text == "auto":
         return list(get_args(ReadoutKind))
     readouts = text.split(",")
     if len(set(readouts)) < len(readouts):
-        raise CommandError(f"--readout is {text!r}: a readout is repeated")
+        raise CommandError(f"--readout is {text!r}, expected each readout once")
     return readouts
 
 

@@ -87,9 +87,9 @@ def _ask(question: str, *, yes: bool) -> None:
 
 
 def _delete_task(target: Target, info: TaskInfo) -> None:
-    """Delete what uses the versions, then the versions; run again, it completes what was interrupted.
+    """Delete what uses the versions, then the versions; a second run completes an interrupted one.
 
-    A change of another user ends it: the user did not agree to delete that.
+    Stops if another user has changed the task meanwhile, since this user did not confirm the deletion of that change.
     """
     if info.traffic != NO_TRAFFIC:
         target.set_traffic(info.task, NO_TRAFFIC, info.traffic)

@@ -43,7 +43,7 @@ class Argument:
     unset: str = ""
     """The effect of omitting it, for an argument that has no default value."""
     learned: bool = False
-    """Only a learned readout uses it."""
+    """Whether only learned readouts use it."""
     option: str | None = None
     """The option of the command line, if it is not named like the field."""
 
@@ -72,7 +72,14 @@ class TrainArguments:
         InvalidArguments: a value outside its bounds, or a number of sources that the method does not take
     """
 
-    method: Annotated[MethodName, Argument("Parameterisation of the prompt.", "Method")] = "superpos"
+    method: Annotated[
+        MethodName,
+        Argument(
+            "Parameterisation of the prompt. Without a prompt: full trains all weights; head fits label vectors to the "
+            "frozen states.",
+            "Method",
+        ),
+    ] = "superpos"
     basis: Annotated[
         Basis, Argument("One basis for each prompt vector, or one shared by all.", "Method", methods=_SUPERPOSED)
     ] = "per_token"
@@ -116,8 +123,8 @@ class TrainArguments:
     readout: Annotated[
         ReadoutKind,
         Argument(
-            "words: the label words, spelled by the decoder; soft: a learned vector per label on the decoder's first "
-            "state; pooled: the same on the mean of the encoder's states.",
+            "How labels are scored. words: the decoder generates the label words; soft: a learned vector per label on "
+            "the decoder's first state; pooled: the same on the mean of the encoder's states; auto: train all three.",
             "Readout",
             by_method={"head": "pooled"},
         ),
@@ -130,12 +137,12 @@ class TrainArguments:
     ] = 0.01
     readout_dropout: Annotated[
         float,
-        Argument("Dropout of the state that the label vectors read.", "Readout", ge=0, lt=1, learned=True),
+        Argument("Dropout on the state that the label vectors score.", "Readout", ge=0, lt=1, learned=True),
     ] = 0.1
     label_smoothing: Annotated[
         float,
         Argument(
-            "Share of each row's target that goes to all labels equally.",
+            "Share of each row's target probability that is spread evenly over all labels.",
             "Readout",
             ge=0,
             lt=1,
@@ -272,7 +279,7 @@ def option_of(name: str) -> str:
 
 
 _OF_A_HEAD = {"method", "readout", "seed", "calibrate", "abstain_precision"}
-"""The arguments of a method that is fitted instead of trained."""
+"""Arguments of `head`, which is fitted instead of trained."""
 
 
 def users_of(name: str) -> tuple[MethodName, ...]:

@@ -69,7 +69,7 @@ class Manifest(_Frozen):
     """`superpos.json`: everything in an adapter except its numbers."""
 
     schema_version: Literal[1, 2] = 1
-    """2 where the readout is learned, which a server that reads only version 1 could not serve."""
+    """2 if the readout is learned, so that a server that can read only version 1 refuses the adapter."""
     readout: ReadoutKind = "words"
     task: TaskSpec
     backbone: BackboneRef
@@ -108,7 +108,7 @@ class PromptAdapter:
     prompt: NDArray[np.float32]  # [P, H], read-only; P may be 0 with a learned readout
     manifest: Manifest
     readout: LearnedReadout | None = None
-    """None: the label words are the readout."""
+    """None if the label words are the readout."""
     digest: str = field(init=False)
     """`sha256:…` of the manifest as canonical JSON (RFC 8785) and of the shapes and bytes of prompt and readout.
 

@@ -38,12 +38,12 @@ def atomic_write(files: Mapping[Path, bytes], *, synced: bool = False) -> None:
 
 
 def _created(part: Path) -> BinaryIO:
-    """Open a file for writing from its beginning, and not a link that waits under its name."""
+    """Create or truncate a file for writing, and refuse a link under its name (`OSError`)."""
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     file = os.fdopen(descriptor, "wb")
     if os.fstat(descriptor).st_nlink > 1:
         file.close()
-        raise FileExistsError(errno.EEXIST, "linked to from elsewhere; remove it", str(part))
+        raise FileExistsError(errno.EEXIST, "has a second hard link; remove it", str(part))
     file.truncate(0)
     return file
 

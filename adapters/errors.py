@@ -9,11 +9,11 @@ AdapterError
 └── RegistryError
     ├── NotFound          no such tenant's task, version, alias or digest
     ├── Conflict          the registry is not in the state that the request expects
-    ├── LimitReached      a count that would exceed a limit of the registry
+    ├── LimitReached      the write would exceed a limit of the registry
     ├── PromotionRefused  a version whose metrics are worse than production's, or missing
     └── RegistryUnavailable   the store cannot be read or written
         ├── RegistryReadOnly  it can be read, and the write had no effect
-        └── OutcomeUnknown    the write may have had its effect; the message says how to repeat it
+        └── OutcomeUnknown    the write may have taken effect; the message says how to repeat it
 """
 
 from pydantic import ValidationError
@@ -56,7 +56,7 @@ class NotValidatedInInt8(InvalidAdapter):
 
 
 class RowTooLarge(InvalidAdapter):
-    """An adapter whose rows may be larger than the operator of a server allows."""
+    """The adapter's rows may be larger than the server's operator allows."""
 
 
 class RegistryError(AdapterError):
@@ -72,7 +72,7 @@ class Conflict(RegistryError):
 
 
 class LimitReached(RegistryError):
-    """A task would have too many aliases, or a tenant too many names of tasks."""
+    """The task would have too many aliases, or the tenant too many task names."""
 
 
 class PromotionRefused(RegistryError):
@@ -98,7 +98,7 @@ class RegistryReadOnly(RegistryUnavailable):
 
 
 class OutcomeUnknown(RegistryUnavailable):
-    """The store did not confirm a write, which may have had its effect."""
+    """The store did not confirm a write, which may have taken effect."""
 
 
 def first_error(exc: ValidationError) -> tuple[str, str, str]:

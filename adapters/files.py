@@ -1,5 +1,6 @@
-"""Adapters as files: a valid PEFT folder plus `superpos.json` and a learned readout. Input is untrusted, output is
-canonical.
+"""Adapters as files: a valid PEFT folder plus `superpos.json` and a learned readout.
+
+Input is untrusted, output is canonical.
 
 Reading checks names, sizes, JSON, PEFT fields, and the tensor's name, dtype, shape and values. Nothing is unpickled.
 """
@@ -118,7 +119,7 @@ def write_folder(folder: Path, files: Files, *, beneath: Path | None = None) -> 
     Args:
         folder: the folder, which is created
         files: the adapter's files
-        beneath: a folder above, from which no link may lead to this one
+        beneath: a parent folder; no folder on the path from it to `folder` may be a link
 
     Raises:
         OSError: with the name of the file
@@ -137,10 +138,10 @@ def read_folder(folder: Path, *, beneath: Path | None = None) -> dict[str, bytes
 
     Args:
         folder: the folder
-        beneath: the folder above that the user named, if it is another
+        beneath: the parent folder that the user named, if that is not `folder` itself
 
     Raises:
-        InvalidAdapter: no such folder, or one of the files is a link, a device or the like
+        InvalidAdapter: no such folder, or one of the files is not a regular file
     """
     if not folder.is_dir():
         raise InvalidAdapter("adapter folder", str(folder), "a directory")
@@ -164,7 +165,7 @@ def bundled_adapters() -> dict[str, dict[str, bytes]]:
 
 
 def _manifest_values(manifest: Manifest) -> dict[str, object]:
-    """Return the values of `superpos.json`; `readout` is left out where older readers do not know it."""
+    """Return the values of `superpos.json`; version 1, whose readers do not know `readout`, omits it."""
     return manifest.model_dump(mode="json", exclude={"readout"} if manifest.schema_version == 1 else None)
 
 

@@ -1,4 +1,4 @@
-"""Text that people read on a terminal or a page: what it may hold, and how it is shown if it holds more.
+"""Printable text: which characters a text for people may contain, and how other characters are escaped.
 
 A key's note, a template or a card is written by one tenant and read by an administrator or an operator. A control
 character in it could move the reader's cursor, rename the window or hide a line.
@@ -25,18 +25,18 @@ def visible(text: str, encoding: str = "utf-8") -> str:
 
 
 def json_visible(data: str) -> str:
-    """Return JSON with such characters escaped as JSON allows."""
+    """Return JSON in which the characters that `visible` escapes are escaped as JSON allows."""
     return _ACTING.sub(lambda found: "".join(map("\\u{:04x}".format, _utf16(found[0]))), data)
 
 
 def is_printable(text: str, *, lines: bool = False) -> bool:
-    """Return whether a text has no such character, and no tab and newline either unless it may have lines."""
+    """Return whether a text has only printable characters; with `lines`, tabs and newlines are allowed too."""
     text = text.replace("\r\n", "\n") if lines else text
     return not (_ACTING.search(text) or (not lines and re.search(r"[\t\n]", text)))
 
 
 def check_texts(files: Mapping[str, bytes]) -> None:
-    """Refuse an adapter with texts that act on a reader's terminal. For files that `from_files` accepts.
+    """Refuse an adapter whose texts contain control characters. Takes files that `from_files` accepts.
 
     Raises:
         InvalidAdapter: names the file and the text
@@ -61,7 +61,7 @@ def _check_document(name: str, data: bytes) -> None:
 
 
 def _texts(value: object, place: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every text of a JSON value, names of members included, with its place."""
+    """Yield every string of a JSON value, member names included, with its location."""
     if isinstance(value, str):
         yield place or "(whole)", value
     elif isinstance(value, Mapping):
@@ -75,6 +75,6 @@ def _texts(value: object, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _utf16(character: str) -> tuple[int, ...]:
-    """Return the code units of a character in UTF-16, which JSON's escapes name."""
+    """Return a character's UTF-16 code units, which JSON's escapes name."""
     data = character.encode("utf-16-be", "surrogatepass")
     return tuple(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))

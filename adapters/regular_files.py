@@ -1,9 +1,9 @@
-"""Reading of files that others may have made: regular files, of bounded size, in the folder where they are looked for.
+"""Reading of files that come from others: only regular files in the expected folder, up to a size limit.
 
-A downloaded folder may hold links to files outside of it, or devices and pipes that never end. The user's own path to
-the folder may lead through links; nothing below it may. One kind of link is followed: from a snapshot in a Hugging Face
-cache to a blob of the same repository. Whatever is checked is the file that is open, so nothing can be exchanged
-between check and reading.
+A downloaded folder may contain links to files outside of it, or devices and pipes that never end. The user's own path
+to the folder may lead through links; nothing below it may. One kind of link is followed: from a snapshot in a Hugging
+Face cache to a blob of the same repository. The checks are made on the open file, so it cannot be replaced between
+check and use.
 """
 
 import errno
@@ -26,7 +26,7 @@ _KINDS = {
 
 
 class NotRegular(OSError):
-    """A file that is not read, because of what it is; `strerror` says what, and what to do."""
+    """The file is refused because it is not a regular file or too large; `strerror` says what it is, and what to do."""
 
 
 def open_regular(path: Path, *, beneath: Path | None = None) -> BufferedReader:
@@ -75,7 +75,7 @@ def read_regular(path: Path, *, max_bytes: int, beneath: Path | None = None) -> 
 
 
 def check_no_links(folder: Path, *, beneath: Path) -> None:
-    """Raise `NotRegular` if the way from one folder down to another leads through a link."""
+    """Raise `NotRegular` if the path from `beneath` down to `folder` leads through a link."""
     at = beneath
     for part in folder.relative_to(beneath).parts:
         at /= part
@@ -84,7 +84,7 @@ def check_no_links(folder: Path, *, beneath: Path) -> None:
 
 
 def _enter(at: int, part: str, path: Path) -> int:
-    """Return a descriptor of a folder in a folder, and close the one before."""
+    """Open a subfolder, close the descriptor of its parent, and return the new descriptor."""
     try:
         inner = os.open(part, _OPEN_FOLDER | os.O_NOFOLLOW, dir_fd=at)
     except OSError as exc:
@@ -96,11 +96,11 @@ def _enter(at: int, part: str, path: Path) -> int:
 
 
 def _open_in(at: int, name: str, path: Path) -> int:
-    """Open a file of a folder, or the blob that it stands for."""
+    """Open a file in a folder, or the blob that it links to."""
     mode = _mode(at, name)
     if stat.S_ISLNK(mode):
         return _open_blob(at, os.readlink(name, dir_fd=at), path)
-    _require_regular(mode, path)  # before it is opened, which alone can set a device going
+    _require_regular(mode, path)  # before opening it, since opening alone can trigger a device
     try:
         file = os.open(name, _OPEN_FILE, dir_fd=at)
     except OSError as exc:

@@ -12,7 +12,7 @@ from adapters import strict_json
 from adapters.errors import InvalidAdapter
 
 _LENGTH_BYTES = 8
-"""Length of the number at the start of the file, which is the header's length."""
+"""Size of the first number in the file, which is the length of the header."""
 
 
 def write_tensors(tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[str, str] | None = None) -> bytes:

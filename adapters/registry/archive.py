@@ -54,7 +54,7 @@ class Archive(Protocol):
         ...
 
     def restore_task(self, record: TaskRecord) -> None:
-        """Set a task's aliases and traffic, all of them, and raise its last number, which never falls.
+        """Replace a task's aliases and traffic, and raise its last version number, which is never lowered.
 
         Raises:
             NotFound: an alias or the traffic needs a version that was not restored

@@ -99,7 +99,7 @@ class FolderArchive:
         self._changes = log
 
     def _claim(self) -> None:
-        """Make the folder of adapters, which no other copy may have made meanwhile."""
+        """Create the folder of adapters, and refuse one that another copy has created (`Conflict`)."""
         if self._claimed:
             return
         create_private_folder(self._folder)

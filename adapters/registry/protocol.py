@@ -39,11 +39,11 @@ class Traffic:
         return frozenset(version for version in (self.canary, self.shadow) if version is not None)
 
     def under(self, production: int, *, end_canary: bool) -> "Traffic":
-        """Return what is left of the traffic once a version is in production, since that is never its own canary.
+        """Return the traffic that remains once a version is in production, which is never its own canary or shadow.
 
         Args:
             production: that version
-            end_canary: whether the canary ends, whichever version it is
+            end_canary: end the canary even if it is another version
         """
         canary = None if end_canary or self.canary == production else self.canary
         shadow = None if self.shadow == production else self.shadow
@@ -162,11 +162,11 @@ def _place(version: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RegistryLimits:
-    """Counts that a store refuses to exceed. What exceeds them already can be moved and deleted."""
+    """Counts that a store refuses to exceed. Entries already above a limit can still be moved and deleted."""
 
     aliases_per_task: int = 100
     task_names: int = 50_000
-    """Names of a tenant's tasks, also of those that have no version left: their numbers stay reserved."""
+    """Names of a tenant's tasks, including deleted ones, whose version numbers stay reserved."""
 
     def check_aliases(self, task: str, count: int) -> None:
         """Raise `LimitReached` if a task would have too many aliases."""
@@ -176,7 +176,7 @@ class RegistryLimits:
             )
 
     def check_names(self, tenant: str, count: int) -> None:
-        """Raise `LimitReached` if a tenant would have used too many names of tasks."""
+        """Raise `LimitReached` if a tenant would have used too many task names."""
         if count > self.task_names:
             raise LimitReached(
                 f"tenant {tenant!r} would have used {count} names of tasks, its limit is {self.task_names}, deleted "
@@ -246,12 +246,12 @@ class Registry(Protocol):
 
         Args:
             expected: the version that the alias must point at now, or `ABSENT`; None sets it unconditionally
-            end_canary: for `production`: end the task's canary too, whichever version it is
+            end_canary: for `production`: end the task's canary even if it is another version
 
         Raises:
             NotFound: no such task or version
             Conflict: the alias does not point at `expected`
-            LimitReached: the alias is new, and the task has as many as it may
+            LimitReached: the alias is new, and the task has the maximum number of aliases
         """
         ...
 
@@ -297,6 +297,6 @@ class Registry(Protocol):
     def trim_log(self, *, keep: int) -> int:
         """Remove entries that neither the present state nor the last `keep` of their tenant needs; return how many.
 
-        At most 100,000, in steps of 5,000. Those that are left replay to the same state after each.
+        Removes at most 100,000 entries, in steps of 5,000. After each step the log replays to the same state.
         """
         ...

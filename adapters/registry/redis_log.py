@@ -1,4 +1,4 @@
-"""Reads the Redis registry's change log, which is a stream, in pages that show one state."""
+"""Reads the Redis registry's change log, a stream, in pages that together show one state."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ class RedisLog:
             if len(found) < PAGE:
                 return found
             found += self._pages(found[-1].position, None if limit is None else limit - PAGE)
-            # pages are commands of their own: entries may have been removed between two of them
+            # each page is a separate command: entries may have been removed between two of them
             if self._trimmed() == trimmed:
                 return found
 
@@ -34,9 +34,9 @@ class RedisLog:
             return self._store.client.get(self._store.key("trimmed"))
 
     def _trimmed_and_first_page(self, since: int) -> tuple[object, list[Change]]:
-        """Return the position of a trim, and the first page of entries after a position, of that state or a later one.
+        """Return the position of the last trim, and the first page of entries after `since`, read no earlier.
 
-        Without a transaction, which Redis refuses if its memory is full.
+        Uses no transaction, since Redis refuses one if its memory is full.
         """
         with self._store.reaching(), self._store.client.pipeline(transaction=False) as pipeline:
             pipeline.get(self._store.key("trimmed"))

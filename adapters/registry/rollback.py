@@ -71,7 +71,7 @@ def previous_target(
     Raises:
         NotFound: no such alias
         Conflict: it points at another version than expected, or has no previous version that still exists, or moved
-            between the readings of task and log
+            between the reads of task and log
     """
     current = info.aliases.get(alias)
     if current is None:

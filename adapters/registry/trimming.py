@@ -1,8 +1,8 @@
-"""Selection of the entries of a registry's log that nothing needs: neither the present state nor the recent history.
+"""Selects the log entries that can be removed: those that neither the present state nor the recent history needs.
 
-What is left replays to the same state, with the same way back for every alias, so a log that was trimmed is a snapshot
-followed by history. The removal is an entry too, `log_trimmed`. Its version is the position up to which entries are
-missing; a reader that had not reached that position reads the log again from its beginning.
+The remaining entries replay to the same state, with the same rollback targets for every alias, so a trimmed log is a
+snapshot followed by history. The removal is an entry too, `log_trimmed`. Its version is the position up to which
+entries are missing; a reader that had not reached that position reads the log again from its beginning.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from adapters.registry.protocol import NO_TRAFFIC, Change
 from adapters.registry.rollback import MAX_VERSIONS
 
 _MAX_REMOVED = 5_000
-"""Entries that are removed together: 10 to 30 ms, in which Redis does nothing else."""
+"""Entries removed in one step, which blocks Redis for 10 to 30 ms."""
 _MAX_STEPS = 20
 
 
@@ -28,15 +28,15 @@ class Trim:
     marker: int
     """Position of the last `log_trimmed` that the log had; 0 if it had none."""
     end: int
-    """The last position that the log had."""
+    """Position of the last entry that the log had."""
 
 
 def trim_in_steps(log: Sequence[Change], remove: Callable[[Trim], int | None], *, keep: int) -> int:
-    """Remove what a log does not need, at most 100,000 entries, and return how many were removed.
+    """Remove the entries that a log does not need, at most 100,000, and return how many were removed.
 
     Args:
         log: all entries, oldest first
-        remove: removes entries and logs that as one write; returns the position of its `log_trimmed`, or None if
+        remove: removes entries and adds `log_trimmed` in one write; returns the position of that entry, or None if
             another process has trimmed the log since it was read
         keep: as for `plan_trim`
     """
@@ -58,7 +58,7 @@ def plan_trim(log: Sequence[Change], *, keep: int) -> Trim | None:
 
     Args:
         log: all entries, oldest first
-        keep: the number of entries of each tenant, the last ones, that stay whatever they are
+        keep: number of each tenant's latest entries that are never removed
     """
     markers = [change.position for change in log if change.kind == "log_trimmed"]
     recent = _recent(log, keep)
@@ -66,7 +66,7 @@ def plan_trim(log: Sequence[Change], *, keep: int) -> Trim | None:
     needed = _needed(old)
     removable = [change.position for change in old if change.position not in needed]
     if len(removable) > _MAX_REMOVED:
-        # what a state needs depends on where it ends: a part of the log is trimmed as if it were all that is old
+        # which entries are needed depends on where the log ends: trim a part as if it were the whole old log
         end = removable[_MAX_REMOVED - 1]
         part = [change for change in old if change.position <= end]
         needed = _needed(part)
@@ -77,7 +77,7 @@ def plan_trim(log: Sequence[Change], *, keep: int) -> Trim | None:
 
 
 def is_behind(position: int, changes: Iterable[Change]) -> bool:
-    """Whether entries after a position are missing from those that follow it."""
+    """Return whether entries after `position` have been removed, according to the entries that follow it."""
     return any(change.kind == "log_trimmed" and change.version > position for change in changes)
 
 
@@ -93,7 +93,7 @@ def _recent(log: Sequence[Change], keep: int) -> set[int]:
 
 
 def _needed(log: Sequence[Change]) -> set[int]:
-    """Return the positions of the entries that alone replay to the state at the end of a log."""
+    """Return the positions of entries that are enough to replay the state at the end of a log."""
     state: dict[tuple[str, str], _Needed] = {}
     for change in log:
         state.setdefault((change.tenant, change.task), _Needed()).apply(change)
@@ -102,11 +102,11 @@ def _needed(log: Sequence[Change]) -> set[int]:
 
 @dataclass(slots=True)
 class _Needed:
-    """Positions of the entries that the state of one task is made of."""
+    """Positions of the entries that the state of one task needs."""
 
     versions: dict[int, int] = field(default_factory=dict)
     aliases: dict[str, dict[int, int]] = field(default_factory=dict)
-    """By alias, those of the versions that it can go back to, the oldest first."""
+    """By alias: the positions of the versions that it can go back to, oldest first."""
     traffic: int | None = None
 
     def apply(self, change: Change) -> None:
@@ -135,7 +135,7 @@ class _Needed:
 
     @staticmethod
     def _point(history: dict[int, int], change: Change) -> None:
-        while change.version in history:  # an alias that returns forgets what came after
+        while change.version in history:  # an alias that returns to a version forgets the versions after it
             history.popitem()
         history[change.version] = change.position
         if len(history) > MAX_VERSIONS:

@@ -1,4 +1,4 @@
-"""Files that only their owner may read: created so, and closed to others if an older version left them open."""
+"""Private files: created readable by their owner only, and closed if an older version left them open to others."""
 
 import os
 import stat
@@ -21,10 +21,10 @@ def create_private_folder(path: Path) -> None:
 
 
 def close_to_others(path: Path) -> str | None:
-    """Take all permissions on a file from all users but its owner.
+    """Remove the permissions of all users but the owner from a file.
 
     Returns:
-        what its owner has to do if the file is another user's or cannot be changed; None if it is closed or missing
+        the command for its owner if this process cannot change it; None if it is closed or missing
     """
     try:
         found = path.stat()

@@ -25,9 +25,9 @@ class SqliteFile:
     """A file shared by threads and processes of one machine. Each use opens its own connection (0.1 ms)."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file; create it and its folder, for their owner alone, if they are missing.
+        """Open the file; create it and its folder, private to their owner, if they are missing.
 
-        It holds hashes of keys and the adapters of all tenants, so a file that other users can read is closed to them.
+        An existing file is made private too, since it has hashes of keys and the adapters of all tenants.
 
         Raises:
             RegistryUnavailable: it can be neither opened nor created

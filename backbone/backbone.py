@@ -26,13 +26,13 @@ from backbone.weights import T5Weights
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Encoder output of a packed batch, for `score` only, which applies the weight of the last norm."""
+    """Encoder output of a packed batch, without the weight of the last norm, which `score` and `states` apply."""
 
     hidden: Tensor  # [N, H]
     spans: tuple[RowSpan, ...]  # [B]
 
     def of(self, rows: Sequence[int]) -> "Encoded":
-        """Return some rows, in any order and any number of times; nothing is copied."""
+        """Return a selection of rows, in any order and with repetitions; nothing is copied."""
         return Encoded(self.hidden, tuple(self.spans[row] for row in rows))
 
 
@@ -196,7 +196,7 @@ class Backbone:
         rows: Sequence[int] | None = None,
         dropout: Dropout | None = None,
     ) -> Tensor:
-        """Return what the label vectors of a learned readout are multiplied with, [B, H], of all rows or of `rows`."""
+        """Return the states that a learned readout scores, [B, H], of all rows or of `rows`."""
         rows = range(len(encoded.spans)) if rows is None else rows
         if state == "soft":
             return self._decode(encoded, rows, [TrieNodes(self._first, (0,))] * len(rows), dropout).float()
@@ -312,7 +312,7 @@ class Backbone:
 def _rows_by_span(
     encoded: Encoded, rows: Sequence[int], readouts: Sequence[Readout], state: LearnedState
 ) -> dict[RowSpan, int]:
-    """Return one row for each encoded text that has a learned readout on `state`."""
+    """Return one row per encoded text among the rows with a learned readout on `state`."""
     return {
         encoded.spans[row]: row
         for row, readout in zip(rows, readouts, strict=True)
@@ -321,7 +321,7 @@ def _rows_by_span(
 
 
 def _rows_by_readout(readouts: Sequence[Readout]) -> dict[LabelVectors, list[int]]:
-    """Return the indices of each learned readout."""
+    """Return the indices of the rows of each learned readout."""
     found: dict[LabelVectors, list[int]] = {}
     for index, readout in enumerate(readouts):
         if isinstance(readout, LabelVectors):

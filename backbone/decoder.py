@@ -66,7 +66,7 @@ def passes(tries: Sequence[LabelTrie]) -> list[list[Part]]:
 
 
 def in_passes(items: Iterable[T], num_nodes: Callable[[T], int]) -> list[list[T]]:
-    """Split items, in order, into passes of at most `_PASS_NODES` nodes; a larger item is a pass of its own."""
+    """Split items, in order, into passes of at most `_PASS_NODES` nodes; a larger item gets its own pass."""
     found: list[list[T]] = [[]]
     size = 0
     for item in items:
@@ -100,7 +100,7 @@ def decode(
 ) -> Tensor:
     """Return the last hidden states of all rows' nodes, concatenated, [D, H], D = ΣM_i, ready for the head.
 
-    Calls `pause` before each third of a layer, and within a third that is larger than a piece.
+    Calls `pause` before each third of a layer, and inside a third that is larger than a piece.
     """
     device = weights.embedding.device
     counts = [row.num_nodes for row in rows]

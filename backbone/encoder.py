@@ -22,7 +22,7 @@ from backbone.relative_bias import EncoderBias
 from backbone.weights import EncoderLayer, T5Weights
 
 _WHOLE_BIAS = 1_024
-"""Tokens of the longest row whose bias is made once for all layers, 25 MB at 6 heads."""
+"""Tokens of the longest row whose bias is computed once for all layers: 25 MB at 6 heads."""
 
 
 def embed(packed: PackedBatch, embedding: Tensor, prompts: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def encode(
 ) -> Tensor:
     """Return the encoder's last hidden states, [N, H], normalised; that norm's weight is folded into the decoder.
 
-    Calls `pause` before each half of a layer, after `prompts` has been read, and within a half that is larger than a
+    Calls `pause` before each half of a layer, after `prompts` has been read, and inside a half that is larger than a
     piece.
     """
     lengths = [span.length for span in packed.spans]
@@ -80,8 +80,8 @@ def _feed_forward(layer: EncoderLayer, architecture: Architecture, drop: RowsDro
 class RowByRow:
     """Attention in the precision of the bias, with one kernel call per row.
 
-    A row with more pairs of positions than a piece takes a call per part of its queries. The whole bias of a row is in
-    memory up to `_WHOLE_BIAS` tokens; a longer row's is made for each part.
+    A row with more pairs of positions than a piece takes one call per part of its queries. Up to `_WHOLE_BIAS` tokens
+    the whole bias of a row is in memory; for a longer row it is computed part by part.
     """
 
     def __init__(

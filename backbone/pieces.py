@@ -1,7 +1,7 @@
-"""Bounds on the work between two pauses of a forward, so that other rows can run in between.
+"""Pieces of bounded work, between which a forward pauses so that other rows can run.
 
-A piece is a part of a layer. Where a row or a batch is too large for one, the layer is computed in parts that depend
-only on the row's own size, or whose results do not depend on the division.
+A piece is a part of a layer. If a row or a batch is too large for one piece, the layer is computed in parts. Either the
+parts depend only on the row's own size, or the results do not depend on how the layer is divided.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 Pause = Callable[[float], None]
-"""Called between two pieces with the packed tokens that were worked off since the last call; all calls of a forward
+"""Called between two pieces with the number of packed tokens computed since the last call. Over a forward the numbers
 add up to its tokens and decoded nodes. It may run another forward before it returns."""
 
 PIECE_TOKENS = 1_024
@@ -27,7 +27,7 @@ def no_pause(tokens: float) -> None:
 
 
 class Progress:
-    """Pauses between the pieces of one forward, and divides the tokens of each of its parts over the part's pieces."""
+    """Pauses between the pieces of a forward, and divides the tokens of each part among the part's pieces."""
 
     def __init__(self, pause: Pause) -> None:
         self._pause = pause
@@ -35,25 +35,25 @@ class Progress:
 
     @property
     def pauses(self) -> bool:
-        """Whether anything is done at a pause."""
+        """Whether a pause does anything."""
         return self._pause is not no_pause
 
     def begin(self, tokens: float = 0.0) -> None:
-        """Pause after the part that is done, and begin one that works off `tokens`; begin an empty one at the end."""
+        """Pause after the finished part, and begin one of `tokens` tokens; at the end of a forward, begin an empty one."""
         self._pause(self._left)
         self._part = self._left = tokens
 
     def piece(self, share: float = 0.0) -> None:
-        """Pause within a part of which another `share`, 0 to 1, is done."""
+        """Pause within a part after another `share` of it, 0 to 1, is done."""
         done = min(self._left, share * self._part)
         self._left -= done
         self._pause(done)
 
 
 def in_pieces(compute: Callable[[Tensor], Tensor], x: Tensor, progress: Progress) -> Tensor:
-    """Return `compute(x)` of rows that do not depend on each other, [N, …], with a pause between parts of equal size.
+    """Return `compute(x)` for independent rows, [N, …], with a pause between parts of equal size.
 
-    Parts have at least half of `PIECE_TOKENS` rows, since kernels for a few rows add in another order.
+    Each part has at least half of `PIECE_TOKENS` rows, since kernels for few rows add in another order.
     """
     if len(x) <= PIECE_TOKENS or not progress.pauses:
         return compute(x)
@@ -67,7 +67,7 @@ def in_pieces(compute: Callable[[Tensor], Tensor], x: Tensor, progress: Progress
 
 
 def spans(length: int, most: int) -> list[tuple[int, int]]:
-    """Divide `length` things into spans of nearly equal size, each at most `most`."""
+    """Divide `length` positions into spans of nearly equal size, each at most `most`."""
     count = -(-length // max(1, most))
     edges = [length * index // count for index in range(count + 1)]
     return list(pairwise(edges))

@@ -1,8 +1,8 @@
 """Readouts: how a row's states become scores of its labels.
 
-`words` walks the trie of the label words with the decoder. `soft` and `pooled` multiply one state of the row with a
-learned vector per label: the decoder's first state, or the mean of the encoder's states of the text. The field calls
-`soft` a soft verbalizer (Hambardzumyan et al. 2021, "WARP").
+`words` walks the trie of the label words with the decoder. `soft` and `pooled` multiply one state of the row by a
+learned vector per label: the decoder's first state, or the mean of the encoder's states of the text. `soft` is known as
+a soft verbalizer (Hambardzumyan et al. 2021, "WARP").
 """
 
 from collections.abc import Sequence
@@ -36,12 +36,12 @@ class LabelVectors:
         """K."""
         return len(self.bias)
 
-    def search_budget(self, top_k: int | None) -> int | None:  # noqa: ARG002 - as `LabelTrie` has it
+    def search_budget(self, top_k: int | None) -> int | None:  # noqa: ARG002 - same signature as `LabelTrie`
         """Return None: one product scores all labels, however many are asked for."""
         return None
 
     def logits(self, states: Tensor) -> Tensor:
-        """Return the labels' logits of states [R, H], [R, K]; a row's do not depend on the other rows."""
+        """Return the label logits [R, K] of states [R, H]; a row's logits do not depend on the other rows."""
         missing = max(0, _MIN_ROWS - len(states))
         padded = F.pad(states.float(), (0, 0, 0, missing))
         return F.linear(padded, self.vectors, self.bias)[: len(states)]

@@ -66,7 +66,7 @@ class EncoderBias:
         return [(self._kept if length <= self._kept.shape[1] else widest)[:, :length, :length] for length in lengths]
 
     def of_queries(self, length: int, first: int, last: int) -> Tensor:
-        """Return the rows `first` to `last` of the bias of a row, [heads, last − first, length]."""
+        """Return the bias of a row's queries `first` to `last`, [heads, last − first, length]."""
         return self._compute(length, first, last)
 
     # kept for later calls, which may need gradients

@@ -89,7 +89,7 @@ def _feed_forward(tensors: Mapping[str, Tensor], path: str) -> FeedForward:
 
 
 def save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write the file, and a record of it, unless a valid one exists; concurrent processes wait for the one that writes.
+    """Write the file and a record of its digest, unless a valid file exists; concurrent processes wait for the writer.
 
     A tensor with two names (a tied head) is written once. A file with a `fault` is replaced.
 
@@ -98,7 +98,9 @@ def save(tensors: Mapping[str, Tensor], path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
     _close_folder(path.parent)
-    if fault(path) is None:  # processes that start together need not wait for each other's check
+    if (
+        fault(path) is None
+    ):  # checked without the lock, so that processes that start together do not wait for each other
         return
     lock = path.with_name(path.name + ".lock")
     if lock.is_symlink():  # opening the lock would truncate what it points to
@@ -119,9 +121,9 @@ def save(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def fault(path: Path) -> str | None:
-    """Return why a file must not be mapped, None if it is the one that `save` wrote.
+    """Return why a file must not be mapped, or None if it is the one that `save` wrote.
 
-    It must be a regular file, with one name, of this user, that no other user may write, with the recorded digest.
+    It must be a regular file of this user without further hard links, not writable by others, with the recorded digest.
     Reading it for the digest takes 0.18 s for the 246 MB of the embedded backbone, and brings it into the page cache.
     """
     for each in (path, _record(path)):
@@ -134,18 +136,19 @@ def fault(path: Path) -> str | None:
         if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return f"{each.name} belongs to user {found.st_uid} with mode {found.st_mode & 0o7777:o}"
     if _sha256(path) != _record(path).read_text(encoding="ascii", errors="replace").strip():
-        return f"{path.name} has another content than when it was written"
+        return f"{path.name} has changed since it was written"
     return None
 
 
 def _close_folder(folder: Path) -> None:
-    """Take other users' permissions from this user's folder, and refuse another user's, who could replace files."""
+    """Remove other users' permissions from this user's folder; refuse another user's folder, whose owner could replace
+    files."""
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(f"{folder} is a link or not a folder; remove it, or set SUPERPOS_CACHE_DIR")
     if found.st_uid != os.geteuid():
         raise PermissionError(
-            f"{folder} belongs to user {found.st_uid}, expected user {os.geteuid()}, who runs this process; remove it, "
+            f"{folder} belongs to user {found.st_uid}, expected user {os.geteuid()}, which runs this process; remove it, "
             "or set SUPERPOS_CACHE_DIR"
         )
     if stat.S_IMODE(found.st_mode) != _PRIVATE:

@@ -71,11 +71,11 @@ class LabelTrie:
         return min(self.num_decoded, _MIN_BUDGET + _BUDGET_PER_LABEL * top_k)
 
     def max_decoded(self, top_k: int | None) -> int:
-        """Return an upper bound of the nodes that a row's labels take to decode, before a search is exhausted."""
+        """Return an upper bound on the nodes that are decoded for a row's labels before a search is exhausted."""
         return self.search_budget(top_k) or self.num_decoded
 
     def cost(self, top_k: int | None) -> int:
-        """Return an upper bound of a row's work on its labels in tokens: decoded nodes, and their edges."""
+        """Return an upper bound on the cost of a row's labels in tokens: decoded nodes, and their edges."""
         return self.max_decoded(top_k) + len(self.edge_nodes) // EDGES_PER_TOKEN
 
     @property

@@ -1,8 +1,8 @@
 """Frozen tensors of a T5, arranged for the packed forward, without any computation.
 
 Norm weights are folded here, once: into the layers that read the norm (T5's norm has no bias, so diag(g) moves into
-their columns), and the encoder's last norm into the decoder's keys and values. `encoder_norm` is kept as well, for who
-reads the encoder's states without the decoder.
+their columns), and the encoder's last norm into the decoder's keys and values. `encoder_norm` is kept as well, for
+readouts that use the encoder's states without the decoder.
 """
 
 from collections.abc import Mapping

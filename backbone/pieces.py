@@ -39,7 +39,7 @@ class Progress:
         return self._pause is not no_pause
 
     def begin(self, tokens: float = 0.0) -> None:
-        """Pause after the finished part, and begin one of `tokens` tokens; at the end of a forward, begin an empty one."""
+        """Pause after the finished part, and begin one of `tokens` tokens; the last one is empty."""
         self._pause(self._left)
         self._part = self._left = tokens
 

@@ -141,15 +141,14 @@ def fault(path: Path) -> str | None:
 
 
 def _close_folder(folder: Path) -> None:
-    """Remove other users' permissions from this user's folder; refuse another user's folder, whose owner could replace
-    files."""
+    """Make this user's folder private; refuse another user's folder, whose owner could replace files."""
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(f"{folder} is a link or not a folder; remove it, or set SUPERPOS_CACHE_DIR")
     if found.st_uid != os.geteuid():
         raise PermissionError(
-            f"{folder} belongs to user {found.st_uid}, expected user {os.geteuid()}, which runs this process; remove it, "
-            "or set SUPERPOS_CACHE_DIR"
+            f"{folder} belongs to user {found.st_uid}, expected user {os.geteuid()}, which runs this process; remove "
+            "it, or set SUPERPOS_CACHE_DIR"
         )
     if stat.S_IMODE(found.st_mode) != _PRIVATE:
         folder.chmod(_PRIVATE)

@@ -63,7 +63,7 @@ class NotReady(ServiceError):
 
 
 class Unauthenticated(ServiceError):
-    """The request shows no key that is valid now; `key_id` is the id that it shows, if a key has it."""
+    """The request has no valid key; `key_id` is the id of the key that it names, if that key exists."""
 
     def __init__(self, message: str, *, reason: AuthenticationReason = "unknown", key_id: str | None = None) -> None:
         super().__init__(message)
@@ -71,7 +71,7 @@ class Unauthenticated(ServiceError):
 
 
 class AccountsOutdated(ServiceError):
-    """The known tenants and keys are too old to verify a key."""
+    """Keys cannot be verified: the copy of tenants and keys in memory is too old."""
 
 
 class Forbidden(ServiceError):
@@ -147,4 +147,4 @@ class PrecisionNotValidated(ServiceError):
 
 
 class OverServerLimit(ServiceError):
-    """The adapter's texts or labels may be larger than the operator allows."""
+    """The task's `max_tokens` or its label trie exceeds a limit of the server."""

@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     """Publish the bundled adapters into an empty registry."""
 
     require_keys: bool = False
-    """Refuse requests without a key. Otherwise every client of the port is the operator of a single tenant."""
+    """Refuse requests without a key. Without this, every client acts as the operator, in the default tenant."""
     admin_key: SecretStr | None = None
     """The first operator's key: `sp_<id>_<secret>`."""
     admin_key_file: Path | None = None
@@ -110,17 +110,17 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host names that a server without keys accepts in addition to localhost and loopback addresses."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
-    """Addresses or networks of proxies whose `X-Forwarded-For` names the client; others' is ignored."""
+    """Addresses or networks of proxies whose `X-Forwarded-For` names the client; that of other clients is ignored."""
     max_connections: Annotated[int, Field(ge=1)] = 2_000
-    """Open connections of a process, and at most three quarters of its descriptor limit (`ulimit -n`)."""
+    """Open connections of a process, but at most three quarters of its descriptor limit (`ulimit -n`)."""
     header_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """Seconds for the header of a connection's first request, and for each later header from its first byte."""
     body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds for a request's body."""
     idle_timeout_s: Annotated[float, Field(gt=0)] = 5.0
-    """Seconds without a request after which a connection is closed."""
+    """Seconds after which an idle connection is closed."""
     answer_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds in which a client has to read an answer that is ready."""
+    """Seconds that a client may take to read an answer."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads of the model in each process; None is PyTorch's choice, or divides the cores among the workers."""
     workers: Annotated[int, Field(ge=1)] = 1
@@ -134,11 +134,11 @@ class Settings(BaseSettings):
     max_text_tokens: Annotated[int, Field(ge=2)] = 1_024
     """Largest `max_tokens` of a task that is served."""
     max_trie_nodes: Annotated[int, Field(ge=1)] = 1_024
-    """Most nodes that the labels of a task that is served may take to decode."""
+    """Largest number of trie nodes that the labels of a served task may take to decode."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 2 << 20
     max_upload_bytes: Annotated[int, Field(ge=1)] = 8 << 20
     bodies_bytes: Annotated[int, Field(ge=1 << 20)] = 128 << 20
-    """Bytes of all bodies that are being read or answered; a tenant may hold twice the free part."""
+    """Bytes of all request bodies that are being read or answered; a tenant may hold twice the free part."""
     max_tasks_per_request: Annotated[int, Field(ge=1)] = 32
     default_timeout_ms: Annotated[int, Field(ge=1)] = 30_000
     max_timeout_ms: Annotated[int, Field(ge=1)] = 120_000
@@ -147,9 +147,9 @@ class Settings(BaseSettings):
     max_aliases_per_task: Annotated[int, Field(ge=1)] = 100
     max_aliases_per_tenant: Annotated[int, Field(ge=1)] = 50_000
     max_task_names: Annotated[int, Field(ge=1)] = 50_000
-    """Names of a tenant's tasks, deleted ones included, whose version numbers stay reserved."""
+    """Names that a tenant's tasks have ever had: version numbers of deleted tasks stay reserved."""
     max_log_entries: Annotated[int, Field(ge=1)] = 10_000
-    """Entries of a tenant in the change log that are kept as its history, next to those that the state needs."""
+    """Latest entries per tenant that the change log keeps as history, besides those that the present state needs."""
     max_loaded_adapters: Annotated[int, Field(ge=1)] = 20_000
     result_cache_bytes: Annotated[int, Field(ge=0)] = 0
     """Host memory of the result cache; 0 computes every row."""
@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     """Consecutive failed rows after which an adapter is refused for `breaker_reset_s`."""
     breaker_reset_s: Annotated[float, Field(gt=0)] = 30.0
     forward_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds without progress of a running forward after which the process ends with status 1."""
+    """Seconds that one piece of a forward (a part of a layer) may take before the process exits with status 1."""
     heartbeat_interval_s: Annotated[float, Field(gt=0)] = 10.0
     """Seconds without an answered row after which the model runs a small probe."""
     readiness_max_age_s: Annotated[float, Field(gt=0)] = 30.0

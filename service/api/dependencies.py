@@ -55,12 +55,12 @@ async def tenant_of(request: Request) -> str:
 
 
 async def administrator_of(request: Request) -> Principal:
-    """Return the principal if it manages the tenant in the path, or some tenant where the path names none.
+    """Return the principal if it manages the tenant in the path, or any tenant if the path names none.
 
     Raises:
         Unauthenticated: no valid key
         Forbidden: the role is not `admin`
-        NotFound: the tenant is another one, as if it did not exist
+        NotFound: it is another tenant, which is reported as if it did not exist
     """
     principal = await principal_of(request)
     principal.require("admin")

@@ -187,7 +187,7 @@ def problem_of(exc: Exception) -> Problem:
 
 
 def _detail(exc: Exception) -> str:
-    """Return what the caller may know of an error; its log entry has the rest, such as addresses and paths."""
+    """Return the part of an error that the caller may see; the log has the rest, such as addresses and paths."""
     if isinstance(exc, RegistryReadOnly):
         return "the registry can be read but not written; the operator has to free space on its disk, see the log"
     if isinstance(exc, RegistryUnavailable) and not isinstance(exc, OutcomeUnknown):
@@ -196,7 +196,7 @@ def _detail(exc: Exception) -> str:
 
 
 def without_reason(text: str) -> str:
-    """Remove the message of an exception from the end of a sentence."""
+    """Remove the exception's message after the first colon of a sentence."""
     return text.partition(": ")[0]
 
 

@@ -1,16 +1,16 @@
-"""Text of callers as an answer or a log entry may repeat it: printable, and at most 200 characters of each."""
+"""Callers' texts as answers and log entries may repeat them: printable, and at most 200 characters of each."""
 
 import re
 
 MAX_CHARS = 200
 _MAX_DETAIL_CHARS = 1_000
 _LONG_QUOTED = re.compile(r"""(['"])((?:\\.|(?!\1)[^\\]){201,}?)(?:\1|$)""", re.DOTALL)
-"""A text as `repr` writes it."""
+"""A long text that `repr` has quoted."""
 _LONG_WORD = re.compile(rf"[^\s'\"]{{{MAX_CHARS + 1},}}")
 
 
 def printable(text: str) -> str:
-    """Escape control characters and whatever else a terminal would act on."""
+    """Escape control characters and all other unprintable characters."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

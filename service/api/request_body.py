@@ -9,7 +9,7 @@ from service.errors import UnsupportedMediaType
 from service.settings import Settings
 
 BODY_LIMIT = "body_limit"
-"""Key of the body's largest size in the request's state, for `BodyLimitMiddleware`."""
+"""Key of the body's size limit in the request's state, for `BodyLimitMiddleware`."""
 _SMALL_BYTES = 64 << 10
 """Enough for every body without rows or files."""
 
@@ -25,7 +25,7 @@ def body_limit(size: BodySize, settings: Settings) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedBody:
-    """A dependency that admits a body by its media type, and sets the limit of its size."""
+    """A dependency that checks a body's media type and sets its size limit."""
 
     media_type: str
     size: BodySize = "small"
@@ -33,7 +33,7 @@ class ExpectedBody:
     """Whether the request must state the media type."""
 
     async def __call__(self, request: Request) -> None:
-        """Admit the body (`UnsupportedMediaType`)."""
+        """Check the media type (`UnsupportedMediaType`) and set the size limit."""
         request.scope["state"][BODY_LIMIT] = body_limit(self.size, request.app.state.runtime.settings)
         given = request.headers.get("Content-Type", "")
         if (self.is_typed or given) and given.partition(";")[0].strip().lower() != self.media_type:

@@ -121,7 +121,7 @@ def _read_json(body: bytes, max_rows: int) -> Any:
         refusal = str(exc)
     else:
         return value
-    del value  # the new error's traceback does not keep it alive until the collector runs: 22 MB per MB of body
+    del value  # otherwise the error's traceback keeps it alive until the collector runs: 22 MB per MB of body
     raise LargeJson(refusal)
 
 

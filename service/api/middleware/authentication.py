@@ -1,4 +1,4 @@
-"""Authenticates each request once, where its route asks for it: before the first byte of the body is read."""
+"""Authenticates each request once, when its route requires it, before the first byte of the body is read."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -70,8 +70,8 @@ class RequestSession:
         """Return the principal.
 
         Raises:
-            Unauthenticated: the key is missing or not valid
-            AccountsOutdated: no key can be verified at present
+            Unauthenticated: the key is missing or invalid
+            AccountsOutdated: keys cannot be verified at present
             RateLimited: the tenant has reached a limit
         """
         if self._refusal is not None:

@@ -1,4 +1,4 @@
-"""Limits the memory of all request bodies together, and each tenant's share of it."""
+"""Limits the memory of all request bodies together and each tenant's share of it."""
 
 from collections import Counter
 
@@ -8,11 +8,11 @@ from service.errors import QueueFull
 from service.telemetry.request_record import current_record
 
 _ALPHA = 2
-"""As in `Admission`: a tenant may hold twice the free part, so that one flood stops at two thirds."""
+"""As in `Admission`: a tenant may hold twice the free part, so that one tenant alone gets at most two thirds."""
 
 
 class BodyBudgetMiddleware:
-    """Counts the bytes of each body until its response is sent; refuses a body (`QueueFull`) if there are too many."""
+    """Counts the bytes of each body until its response is sent; refuses a body beyond the budget (`QueueFull`)."""
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
         self._app, self._max_bytes = app, max_bytes
@@ -46,9 +46,9 @@ class BodyBudgetMiddleware:
         own, free = self._held[tenant] + size, self._max_bytes - self._held_by_all - size
         if own > _ALPHA * free:
             raise QueueFull(
-                f"bodies of {self._held[tenant]} bytes of this tenant, and of {self._held_by_all} bytes of all, are "
-                f"being read or answered; the server holds at most {self._max_bytes}, and a tenant {_ALPHA} times the "
-                "free part; send it again, or fewer at a time",
+                f"bodies in memory: {self._held[tenant]} bytes of this tenant, {self._held_by_all} bytes in all; "
+                f"the server holds at most {self._max_bytes}, and a tenant at most {_ALPHA} times the free part; retry "
+                "later, or send fewer requests at a time",
                 retry_after_s=1,
                 reason="body_bytes",
             )

@@ -1,4 +1,4 @@
-"""Limits the time that a request's body may take to arrive."""
+"""Limits the time that a request body may take to arrive."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from service.errors import BodyTimeout
 
 
 class BodyDeadlineMiddleware:
-    """Ends the reading of a body that is not complete in time."""
+    """Stops reading a body that is not complete in time (`BodyTimeout`)."""
 
     def __init__(self, app: ASGIApp, *, timeout_s: float) -> None:
         self._app, self._timeout_s = app, timeout_s
@@ -22,7 +22,7 @@ class BodyDeadlineMiddleware:
 
         async def timed() -> Message:
             nonlocal has_ended
-            if has_ended:  # what follows is the client's end of the connection
+            if has_ended:  # only the client's disconnect can follow
                 return await receive()
             try:
                 async with asyncio.timeout_at(deadline):

@@ -67,7 +67,7 @@ class _Exchange:
         """Read the rest of the body, then end the response, if it is still open."""
         if not self._is_ended_early:
             return
-        # a body that was waited for until its deadline is not waited for again
+        # the deadline has already passed for this body: do not wait for it again
         ends = time.monotonic() + (0 if self._is_late else DRAIN_TIMEOUT_S)
         with suppress(TimeoutError):
             while not self._body_ended and time.monotonic() < ends:

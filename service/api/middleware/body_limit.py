@@ -10,8 +10,8 @@ from service.errors import BodyTooLarge
 class BodyLimitMiddleware:
     """Rejects a body by its Content-Length, or at the first chunk above the limit.
 
-    The matched route sets the limit, by its `ExpectedBody`. No other route reads a body, so that none has a larger one
-    than `unmatched_bytes`.
+    The matched route sets the limit by its `ExpectedBody`. Other routes read no body; theirs is limited to
+    `unmatched_bytes`.
     """
 
     def __init__(self, app: ASGIApp, *, unmatched_bytes: int) -> None:

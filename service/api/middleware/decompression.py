@@ -14,7 +14,7 @@ CHUNK_BYTES = 64 << 10
 """Size of a decompressed chunk: a body that expands to a gigabyte is never in memory as a whole."""
 
 _MAX_MEMBERS = 64
-"""Members of one body: each costs a turn of the event loop, and an empty one has 20 bytes."""
+"""Maximum gzip members of a body: each costs a turn of the event loop, and an empty one takes only 20 bytes."""
 _GZIP = ("gzip", "x-gzip")
 _WITH_GZIP_HEADER = zlib.MAX_WBITS | 16
 

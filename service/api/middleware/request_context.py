@@ -129,7 +129,7 @@ class _Exchange:
 
 
 def client_address(scope: Scope) -> str:
-    """Return the address of the client, which a trusted proxy may have stated; "unknown" if it is not an address."""
+    """Return the client's address, which may come from a trusted proxy; "unknown" if it is not an address."""
     host, _ = scope.get("client") or ("", 0)
     try:
         address = ip_address(host.partition("%")[0])
@@ -142,7 +142,7 @@ def _log_fields(record: RequestRecord) -> dict[str, object]:
     """Return the fields of the log line that come from the record, without unknown ones."""
     fields: dict[str, object] = {"tenant": record.tenant, "key": record.key, "code": record.code}
     if isinstance(record.error, RegistryUnavailable | NotReady):
-        fields["reason"] = shortened(str(record.error), 500)  # the response does not say it
+        fields["reason"] = shortened(str(record.error), 500)  # the response omits it
     if len(record.resolved) == 1:
         fields |= {"task": record.resolved[0].task, "version": record.resolved[0].version}
     elif record.resolved:

@@ -1,4 +1,4 @@
-"""Request targets, methods and lengths as proxies send them: the absolute form, `OPTIONS *`, HEAD, and two lengths."""
+"""Request targets, methods and lengths as proxies send them: absolute form, `OPTIONS *`, HEAD, ambiguous lengths."""
 
 import re
 from urllib.parse import unquote
@@ -15,8 +15,8 @@ class RequestTargetMiddleware:
     """Turns `GET http://host/path` into `GET /path` for that host, and answers `OPTIONS *`. Must be outermost.
 
     The target's host replaces the `Host` header, as RFC 9112, section 3.2.2 requires: whatever checks the host checks
-    the one that is asked for. A request with two lengths is refused, and its connection closed: a proxy that believes
-    the other length may have read another request (section 6.3).
+    the one that is asked for. A request with both `Content-Length` and `Transfer-Encoding` is refused and its
+    connection closed: a proxy that trusts the other length would see another request (request smuggling, section 6.3).
     """
 
     def __init__(self, app: ASGIApp) -> None:

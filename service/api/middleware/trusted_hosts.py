@@ -22,7 +22,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 class TrustedHostsMiddleware:
     """Accepts localhost, loopback addresses and `allowed_hosts`; others get 421 (Host) or 403 (Origin).
 
-    A request reaches the server at any port, through a tunnel too; the page that sends it must have the same port.
+    A request may arrive at any port, for example through a tunnel; the page that sends it must have the same port.
     """
 
     def __init__(self, app: ASGIApp, *, allowed_hosts: Collection[str]) -> None:
@@ -54,7 +54,7 @@ class TrustedHostsMiddleware:
 
 
 def _has_same_port(origin: str, host: str) -> bool:
-    """Return whether a page's origin and the requested host have one port, by default that of the origin's scheme."""
+    """Return whether a page's origin and the requested host have the same port; the default is the scheme's."""
     try:
         page, requested = urlsplit(origin), urlsplit(host)
         default = _DEFAULT_PORTS.get(page.scheme)

@@ -151,6 +151,6 @@ async def read_changes(runtime: Running, principal: Administering, since: Since 
 
 
 async def _count_change(runtime: Runtime, principal: Principal) -> None:
-    """Count a change of keys (`RateLimited`); an operator's are unlimited."""
+    """Count a change of keys (`RateLimited`); operators are not limited."""
     if principal.role != "operator":
         await runtime.tenancy.quotas.count_change(principal.tenant)

@@ -97,6 +97,6 @@ class AuditLog(Schema, json_schema_serialization_defaults_required=True):
 
     entries: list[AuditEntry]
     position: int
-    """The last position that was read, also without an entry in the part."""
+    """The last position that was read, even if this part has no entry."""
     complete: bool
     """Whether the end of the log was reached."""

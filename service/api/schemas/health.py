@@ -44,14 +44,14 @@ class Startup(Schema):
 class Ready(Schema):
     status: Literal["ready", "not_ready"]
     reason: str | None
-    """Why the worker is not ready: `draining`, what is wrong with the model, or that keys cannot be verified."""
+    """Why the worker is not ready: `draining`, the fault of the model, or that keys cannot be verified."""
     last_forward_age_s: float | None
     """Seconds since a forward pass last returned scores, for a request or a health probe."""
     self_test: SelfTestBody | None
     backbone: BackboneRef
     precision: Literal["fp32", "int8", "bf16"]
     degraded: bool
-    """The registry cannot be read, or tenants and keys: requests are served from the last known state."""
+    """The registry, or tenants and keys, cannot be read: requests are served from the last known state."""
     read_only: str | None
     """Why the registry cannot be written, as of the last attempt; then changes get 503, and requests are served."""
     tasks: int

@@ -47,9 +47,9 @@ class AdapterBody(Schema):
     adapter: str
     spec: TaskSpec
     num_virtual_tokens: int
-    """Length of the prompt; 0 for a readout alone."""
+    """Length of the prompt; 0 for an adapter with only a readout."""
     readout: ReadoutKind
-    """How a state becomes label scores: by the label words, or by learned label vectors."""
+    """How labels are scored: by the label words, or by learned label vectors."""
     backbone: BackboneRef
     calibration: Calibration
     provenance: Provenance

@@ -54,17 +54,17 @@ class LoadedAdapter:
     has_profile: bool = False
     """Whether the version has a validation profile to compare its answers with."""
     num_bytes: int = 0
-    """Size of its numbers, in host memory or in the prompt table."""
+    """Size of the prompt and the learned readout, in host memory or in the prompt table."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowLimits:
-    """The largest row that the operator lets an adapter ask for: it bounds how long one row occupies the model."""
+    """The largest row that the operator permits an adapter, which bounds how long one row occupies the model."""
 
     max_text_tokens: int = MAX_TASK_TOKENS
     """Largest `max_tokens` of a task."""
     max_trie_nodes: int = sys.maxsize
-    """Most nodes that a task's labels may take to decode."""
+    """Largest number of trie nodes that a task's labels may take to decode."""
 
     def check_text(self, adapter: PromptAdapter) -> None:
         """Refuse an adapter whose texts may be too long (`RowTooLarge`)."""
@@ -72,8 +72,8 @@ class RowLimits:
             raise RowTooLarge(
                 "superpos.json: task.max_tokens",
                 adapter.spec.max_tokens,
-                f"at most {self.max_text_tokens}, this server's limit: train the task with fewer, or let the operator "
-                "raise SUPERPOS_MAX_TEXT_TOKENS",
+                f"at most {self.max_text_tokens}, this server's limit: train the task with fewer, or ask the operator "
+                "to raise SUPERPOS_MAX_TEXT_TOKENS",
             )
 
     def check_labels(self, trie: LabelTrie) -> None:
@@ -83,7 +83,7 @@ class RowLimits:
                 "label trie nodes",
                 trie.num_decoded,
                 f"at most {self.max_trie_nodes}, this server's limit: choose shorter label words or words that differ "
-                "earlier, or let the operator raise SUPERPOS_MAX_TRIE_NODES",
+                "earlier, or ask the operator to raise SUPERPOS_MAX_TRIE_NODES",
             )
 
 
@@ -100,7 +100,7 @@ def load_adapter(
         adapter: with its manifest
         backbone: the backbone that will serve it
         force_precision: accept int8 although the adapter was not validated in int8
-        limits: of the server
+        limits: largest texts and label tries that the server permits
 
     Raises:
         InvalidAdapter: another width or fingerprint, not validated in the backbone's precision, or over a limit
@@ -140,7 +140,7 @@ def _readout(adapter: PromptAdapter, backbone: Backbone, limits: RowLimits) -> L
 
 
 class AdapterCache:
-    """Loaded adapters by digest. Beyond a number or a size in bytes the least recently used are dropped."""
+    """Loaded adapters by digest. Beyond a number or a size in bytes, the least recently used are dropped."""
 
     def __init__(
         self,
@@ -266,5 +266,5 @@ class Prefetch:
                 except Exception:  # noqa: BLE001 - the other adapters are loaded
                     _log.exception("adapter_not_loaded", adapter=digest)
         finally:
-            # at once, not in a callback: changes that come before that would be left to a worker that has ended
+            # here, not in a callback: digests that arrive before the callback would count on a worker that has ended
             self._workers.discard(asyncio.current_task())

@@ -1,4 +1,4 @@
-"""A learned readout as rows of a table: its label vectors and its biases, which move with the prompt."""
+"""Learned readouts as rows of the prompt table: label vectors and biases, which are loaded with the prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from backbone.trie import EDGES_PER_TOKEN
 
 @dataclass(frozen=True, slots=True)
 class LearnedLabels:
-    """Shape of a learned readout, whose numbers are the last rows of its adapter."""
+    """Shape of a learned readout, whose values are the last rows of its adapter."""
 
     state: LearnedState
     num_labels: int
 
-    def search_budget(self, top_k: int | None) -> int | None:  # noqa: ARG002 - as `LabelTrie` has it
+    def search_budget(self, top_k: int | None) -> int | None:  # noqa: ARG002 - same signature as `LabelTrie`
         """Return None: one product scores all labels, however many are asked for."""
         return None
 
     def cost(self, top_k: int | None) -> int:  # noqa: ARG002
-        """Return an upper bound of a row's work on its labels in tokens, as `LabelTrie.cost` does."""
+        """Return an upper bound on the cost of a row's labels in tokens, like `LabelTrie.cost`."""
         return (1 if self.state == "soft" else 0) + self.num_labels // EDGES_PER_TOKEN
 
     def vectors(self, table: Tensor, rows: Sequence[int]) -> LabelVectors:
-        """Return the readout in a table [R, H], whose `rows` are those of `adapter_rows` without the prompt."""
+        """Return the readout from a table [R, H]; `rows` are those of `adapter_rows` without the prompt's."""
         numbers = table[torch.tensor(rows, device=table.device)]  # [K + ⌈K / H⌉, H]
         return LabelVectors(
             self.state, numbers[: self.num_labels], numbers[self.num_labels :].flatten()[: self.num_labels]
@@ -37,7 +37,7 @@ class LearnedLabels:
 
 
 def adapter_rows(adapter: PromptAdapter) -> NDArray[np.float32]:
-    """Return an adapter's numbers as rows of one table: prompt, label vectors, and the biases in ⌈K / H⌉ rows."""
+    """Return an adapter's values as table rows: prompt, label vectors, and the biases in ⌈K / H⌉ rows."""
     readout = adapter.readout
     if readout is None:
         return adapter.prompt

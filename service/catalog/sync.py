@@ -2,7 +2,7 @@
 
 Each poll reads the last known entry again. If that entry is missing or different, the registry has lost entries
 (restarted from an older state, or failed over to a replica that lagged), and the log is replayed from its beginning.
-So it is if the log was trimmed further than this server had read.
+The log is also replayed if it was trimmed beyond the point that this server had read.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ class CatalogSync:
             raise RegistryUnavailable(self._loop.error)
 
     async def _read_again(self, last: Change) -> None:
-        """Replace the catalog by the current log: it lost entries, or this server is behind what was trimmed."""
+        """Rebuild the catalog from the current log, which has lost entries or was trimmed beyond `last`."""
         log = await self._changes(0)
         if not log:
             # a server with known adapters is worth more than one in sync with an empty store

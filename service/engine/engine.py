@@ -83,8 +83,8 @@ class Engine:
 
     def start(self) -> None:
         """Start the model thread."""
-        # it returns the interpreter at each operator and waits as long as this for it next to a busy event loop: a
-        # forward of 45 ms takes 80 ms then, and 200 at the default of 5 ms
+        # the thread releases the GIL at each tensor operation, and waits this long for it next to a busy event loop: a
+        # forward of 45 ms then takes 80 ms, and 200 ms at the default of 5 ms
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._thread.start()
 
@@ -220,7 +220,7 @@ class Engine:
     def _preempt(self, worked: float) -> None:
         """Run the rows that may preempt a bulk batch as a batch of their own, between two pieces of that one.
 
-        Each piece is a sign of life: the watchdog looks at its duration, not at the forward's.
+        The watchdog measures the duration of each piece, not of the whole forward.
         """
         self._busy_since = time.monotonic()
         preempting, self._preempting = self._preempting, None  # None: a preempting batch is not preempted itself

@@ -50,7 +50,7 @@ class Heartbeat:
         return max(0.0, last + self._interval_s - time.monotonic())
 
     def probe(self, *, preempted: Callable[[], bool]) -> None:
-        """Run one short row; give it up between two layers as soon as `preempted` returns true."""
+        """Run one short row; give it up between two pieces as soon as `preempted` returns true."""
 
         def pause(_: float) -> None:
             if preempted():

@@ -51,7 +51,7 @@ class ModelRunner:
         return answers
 
     def _readouts(self, rows: Sequence[Row], resident: Mapping[str, Sequence[int]]) -> dict[str, Readout]:
-        """Return each adapter's readout. Learned ones are copied: a row that preempts this batch may evict them."""
+        """Return each adapter's readout. Learned ones are copied, since a preempting row may evict them."""
         found: dict[str, Readout] = {}
         for adapter in {row.adapter.digest: row.adapter for row in rows}.values():
             if isinstance(adapter.readout, LearnedLabels):
@@ -63,10 +63,10 @@ class ModelRunner:
 
 
 def _packed(rows: Sequence[Row], resident: Mapping[str, Sequence[int]]) -> tuple[list[PackedRow], list[int]]:
-    """Return the rows to encode, and which of them each row reads.
+    """Return the rows to encode, and the index of each row's encoded row.
 
-    Rows without a prompt that have the same text and the same tenant are encoded once. Tenants share nothing: the time
-    of an answer would show one of them what another asks.
+    Rows without a prompt that have the same text and tenant are encoded once. Tenants share nothing, since the time of
+    an answer would show one tenant what another asks.
     """
     packed: list[PackedRow] = []
     of_row: list[int] = []

@@ -14,7 +14,7 @@ _INITIAL_ROWS = 1_024
 
 @dataclass(frozen=True, slots=True)
 class _Resident:
-    """An adapter and the table rows that hold its numbers."""
+    """An adapter and the table rows that hold its values."""
 
     rows: tuple[int, ...]
     adapter: LoadedAdapter
@@ -76,7 +76,7 @@ class PromptTable:
         self._make_room(count, needed)
         rows = self._free[-count:]
         self._table[rows] = torch.from_numpy(adapter.rows.copy()).to(self._table.device)
-        del self._free[-count:]  # only now: what could not be written takes no rows
+        del self._free[-count:]  # only after the write, so that a failed write takes no rows
         adapter.rows = None
         return _Resident(tuple(rows), adapter)
 
@@ -92,7 +92,7 @@ class PromptTable:
         """Double the table; the adapters of one batch fit even past the limit."""
         old = len(self._table)
         new = min(2 * old, self._max_rows) if old < self._max_rows else 2 * old
-        # rows that hold nothing are never read, and so not resident in memory either
+        # free rows are never read, so they are not resident in memory either
         table = self._table.new_empty(new, self._table.shape[1])
         table[:old] = self._table
         self._table = table

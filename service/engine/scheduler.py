@@ -40,7 +40,7 @@ class Scheduler:
     its rows waits; else it is interactive. A batch holds rows of one kind of tenant, because a bulk batch lasts many
     times as long as an interactive row would. While a bulk batch runs, `preempt` returns the rows that may run before
     the rest of it. A row larger than the budget is a batch of its own, which the rows of all other tenants may preempt
-    as far as they are not ahead of their share.
+    unless they are ahead of their share.
 
     Background rows share one queue, first come first served, and are charged to no tenant. A batch of them is at most a
     quarter of the budget, and interactive rows may preempt it too.
@@ -65,10 +65,10 @@ class Scheduler:
         self._bulk_tenants: set[str] = set()
         # tokens that may still preempt the last batch, if it was bulk or background
         self._preemption_budget = 0
-        # the last batch, if it is one row larger than the budget, and its tokens that are worked off
+        # the row of the last batch, if it is larger than the budget, and how many of its tokens have been computed
         self._oversized: Row | None = None
         self._worked = 0.0
-        # rows that were found to have expired since the last batch
+        # rows that have been found expired since the last batch
         self._expired: list[Row] = []
 
     def __len__(self) -> int:
@@ -134,7 +134,7 @@ class Scheduler:
 
         Args:
             now: on the clock of the deadlines
-            worked: tokens of the last batch that were worked off since the last call
+            worked: tokens of the last batch that were computed since the last call
         """
         self._worked += worked
         return self._arrivals(now) if self._oversized is None else self._beside(self._oversized, now)
@@ -142,8 +142,8 @@ class Scheduler:
     def _beside(self, oversized: Row, now: float) -> Batch:
         """Take the rows of a batch that runs between two pieces of a row larger than a batch.
 
-        They belong to other tenants with at most a quarter of the row's tokens waiting, whenever these came, and no
-        tenant gets more than one batch ahead of its share: the row is charged as far as it is worked off.
+        They belong to other tenants that have at most a quarter of the row's tokens waiting, no matter when they
+        arrived. No tenant gets more than one batch ahead of its share, for which the row is charged piece by piece.
         """
         rows: list[Row] = []
         expired, self._expired = self._expired, []
@@ -167,7 +167,7 @@ class Scheduler:
         return Batch(rows, expired)
 
     def _arrivals(self, now: float) -> Batch:
-        """Take the rows of interactive tenants that came since the last batch, as far as these may preempt it."""
+        """Take the rows of interactive tenants that arrived since the last batch and may preempt it."""
         rows: list[Row] = []
         expired, self._expired = self._expired, []
         if not self._preemption_budget or not self._arrived:
@@ -263,12 +263,12 @@ class Scheduler:
         return expired
 
     def _unlist(self, queue: TenantQueue) -> None:
-        """Remove a queue that has no rows from where it waits for its turn."""
+        """Remove an empty queue from the arrivals and the heaps."""
         self._arrived = [other for other in self._arrived if other is not queue]
         self._order_heaps()
 
     def _order_heaps(self) -> None:
-        """Bring the heaps up to date after rows were taken or removed from anywhere in them."""
+        """Restore the heaps after rows were taken or removed at any place in them."""
         for heap in (self._interactive, self._bulk):
             heap[:] = [(queue.start, sequence, queue) for _, sequence, queue in heap if queue.rows]
             heapify(heap)

@@ -29,9 +29,9 @@ class Row:
     """Runs only while no other row waits."""
 
     num_tokens: int = field(init=False)
-    """Packed tokens that the row adds to a batch, plus the most that its labels may take (`LabelTrie.cost`)."""
+    """Packed tokens that the row adds to a batch, plus an upper bound for its labels (`LabelTrie.cost`)."""
     spent_tokens: int = field(init=False, default=0)
-    """Tokens of the batches that the row was in before, if its search was exhausted."""
+    """Tokens of the row's earlier batches, if its search was exhausted."""
     future: Future[RowScores] = field(init=False, repr=False, default_factory=Future)
     submitted: float = field(init=False, default=0.0)
     """On the clock of `time.monotonic`, as the next two are durations on it; the engine sets all three."""
@@ -52,7 +52,7 @@ class Row:
 
     @property
     def total_tokens(self) -> int:
-        """Tokens of all batches that the row is in."""
+        """Tokens of all of the row's batches."""
         return self.spent_tokens + self.num_tokens
 
     def cancelled(self) -> bool:

@@ -47,7 +47,7 @@ def build_inference(
         backbone: the frozen model
         weight: returns a tenant's weight in admission and fair queuing
         charge: charges a tenant for tokens before the model sees them; raises to refuse
-        charge_more: charges a tenant for tokens that were spent beyond those; refuses nothing
+        charge_more: charges a tenant for tokens beyond those afterwards; never refuses
         on_batch: receives the numbers of each batch, on the model thread
         on_model_failure: receives the reason why the model thread is gone for good
     """

@@ -26,7 +26,7 @@ class InferencePipeline:
     Args:
         weight: returns a tenant's weight in admission and fair queuing
         charge: charges a tenant for the packed tokens and label nodes of an admitted request; raises to refuse it
-        charge_more: charges for what an admitted request took beyond that; refuses nothing
+        charge_more: charges for tokens that an admitted request took beyond that; never refuses
     """
 
     def __init__(

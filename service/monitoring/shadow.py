@@ -80,7 +80,7 @@ class ShadowRunner:
             return failed(num_rows)
 
     def _record(self, rows: Shadowed, task: asyncio.Task[dict[Key, float]]) -> None:
-        """Count a comparison however it ended, also if the server stopped before its first step."""
+        """Count a comparison however it ended, even if the server stopped before it began."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
@@ -102,6 +102,6 @@ class ShadowRunner:
 
 
 def _most_tokens(rows: Shadowed, adapter: LoadedAdapter) -> int:
-    """Return an upper bound of what the rows may cost, except that the shadow's template may have other words."""
+    """Return an upper bound on the rows' tokens, apart from words that only the shadow's template has."""
     own = adapter.num_virtual_tokens + adapter.readout.cost(None)
     return sum(min(prediction.tokens, adapter.max_tokens) + own for prediction in rows.predictions)

@@ -35,7 +35,7 @@ class Aliases:
             NotFound: no such task or version
             Conflict: the alias does not point at `expected`, and there are no other conditions
             PreconditionFailed: the conditions do not hold
-            LimitReached, QuotaExceeded: the alias is new, and the task or the tenant has as many as it may
+            LimitReached, QuotaExceeded: the alias is new, and the task or the tenant has the maximum number
             RegistryUnavailable
         """
         self._quota.check_aliases(tenant, ref.task, [str(ref.alias)])

@@ -16,7 +16,7 @@ from service.tenancy.account_cache import AccountCache
 
 @dataclass(frozen=True, slots=True)
 class ReleasesGroup:
-    """Uploads, aliases, rollouts, and what keeps the log bounded."""
+    """Uploads, aliases, rollouts, and the trimmer of the log."""
 
     publisher: Publisher
     aliases: Aliases
@@ -30,7 +30,7 @@ def build_releases(
     """Build the writers of a registry.
 
     Args:
-        settings: how many aliases a tenant may have, how much of the log is kept
+        settings: limits of aliases and of the log
         registry: what they write to
         classifier: runs an uploaded adapter once before its version is visible
         account_cache: the tenants' storage quotas

@@ -8,14 +8,14 @@ from backbone import Backbone
 
 _ACTOR = "bundled"
 _MAX_ENTRIES = 100
-"""More than the bundled adapters make."""
+"""More entries than publishing the bundled adapters makes."""
 _log = structlog.get_logger("service")
 
 
 def publish_bundled(registry: Registry, backbone: Backbone) -> None:
     """Publish the bundled adapters that fit the backbone, if the registry has never held anything else.
 
-    A start that was ended between two of them is completed by the next.
+    If a start was interrupted between two of them, the next start publishes the rest.
     """
     if any(change.actor != _ACTOR for change in registry.changes(limit=_MAX_ENTRIES)):
         return

@@ -1,4 +1,4 @@
-"""Keeps the registry's change log bounded: removes what neither the present state nor the recent history needs."""
+"""Bounds the registry's change log: removes entries that neither the present state nor the recent history needs."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from service.periodic import PeriodicTask
 
 _INTERVAL_S = 60.0
 _MIN_NEW_ENTRIES = 1_000
-"""Fewer new entries are not worth reading the log again."""
+"""With fewer new entries the log is not read again."""
 _log = structlog.get_logger("service")
 
 
@@ -20,7 +20,7 @@ class LogTrimmer:
     Args:
         registry: the store
         catalog: knows how far the log has grown
-        keep: entries of each tenant that stay whatever they are
+        keep: number of each tenant's latest entries that are never removed
     """
 
     def __init__(self, registry: Registry, catalog: Catalog, *, keep: int) -> None:
@@ -42,12 +42,12 @@ class LogTrimmer:
         await self._loop.stop()
 
     async def trim(self) -> None:
-        """Remove what can be removed, if the log has grown since the last time (`RegistryUnavailable`)."""
+        """Trim the log if it has grown since the last time (`RegistryUnavailable`)."""
         position = self._catalog.position
         if 0 <= position - self._trimmed_at < min(_MIN_NEW_ENTRIES, self._keep):
             return
         removed = await asyncio.to_thread(self._registry.trim_log, keep=self._keep)
         if removed:
             _log.info("log_trimmed", entries=removed)
-        if removed < _MIN_NEW_ENTRIES:  # else there may be more, of a log that was never trimmed
+        if removed < _MIN_NEW_ENTRIES:  # otherwise there may be more to remove, in a log that was never trimmed
             self._trimmed_at = position

@@ -64,7 +64,8 @@ class Rollouts:
         """Point an alias back to the version before (`NotFound`, `Conflict`, `PreconditionFailed`).
 
         The target is read before the first await, so that one of two simultaneous requests is refused.
-        A rollback that was not confirmed is repeated as the same step: without `expected`, by this process alone.
+        Repeating a rollback that was not confirmed does not move the alias again. Without `expected`, only this process
+        recognises the repetition.
 
         Args:
             conditions: preconditions on the alias's entity tag
@@ -73,7 +74,7 @@ class Rollouts:
             OutcomeUnknown: the registry did not confirm the move
         """
         key = (tenant, task, alias)
-        named = expected is not None or bool(conditions)  # then a repeat is refused once the alias has moved
+        named = expected is not None or bool(conditions)  # a repeat is then refused once the alias has moved
         unconfirmed = self._unconfirmed.pop(key, None)
         if unconfirmed is not None and not named and time.monotonic() < unconfirmed.until:
             await self._writer.refresh()
@@ -96,9 +97,9 @@ class Rollouts:
                 self._remember(key, move)
             raise OutcomeUnknown(
                 f"the registry did not confirm that {task}@{alias} went back from version {move.previous} to "
-                f"{move.version}; to repeat it safely, give the version that it left: expected {move.previous}"
+                f"{move.version}; to repeat it safely, send the version that it left: expected {move.previous}"
             ) from exc
-        except asyncio.CancelledError:  # the caller hung up, and may ask again
+        except asyncio.CancelledError:  # the caller disconnected, and may repeat the request
             if not named:
                 self._remember(key, move)
             raise

@@ -51,7 +51,7 @@ class StorageQuota:
             yield
 
     def check_aliases(self, tenant: str, task: str, moving: Sequence[str]) -> None:
-        """Refuse new aliases beyond the limit; requests at the same moment may exceed it by what they make.
+        """Refuse new aliases beyond the limit; concurrent requests may exceed it by the aliases that they create.
 
         Raises:
             QuotaExceeded: names the limit and its value

@@ -1,7 +1,7 @@
-"""The open connections of a server: how many there may be, and how long each may wait for its client.
+"""Limits a server's open connections: their number, and how long each may wait for its client.
 
-uvicorn limits neither. A client that opens connections and sends nothing, half a header or nothing more of a body
-would hold them for ever, and the event loop answers a lack of file descriptors with 2,048 log entries per second.
+uvicorn limits neither. A client that sends nothing, half a header or half a body would hold its connections for ever,
+and without free file descriptors the event loop logs 2,048 errors per second.
 """
 
 import asyncio
@@ -16,15 +16,15 @@ from service.settings import Settings
 from service.telemetry.logging import RateLimitedLog
 
 Phase = Literal["request", "idle", "sending", "body", "answering"]
-"""The event that a connection waits for: a request's header, the next request, the client to read the answer, the body,
-or this server's answer."""
+"""The event that a connection waits for: a request's header, the next request, the client's reading of the answer, the
+body, or this server's answer."""
 _DESCRIPTORS = 0.75
 """Share of the descriptor limit that connections may use; files, databases and uploads need the rest."""
 _BURST = 64
-"""Connections accepted before other events have their turn."""
+"""Connections accepted before the event loop handles other events."""
 _CLOSED_AT_ONCE = 8
 _PAUSE_S = 0.05
-"""Until the next attempt to accept, where none is possible now."""
+"""Seconds until the next attempt to accept, after a failed one."""
 
 
 def connection_limit(settings: Settings) -> int:
@@ -36,7 +36,7 @@ def connection_limit(settings: Settings) -> int:
 
 
 def raise_descriptor_limit(settings: Settings) -> None:
-    """Raise the soft limit, within the hard one, so that `max_connections` fit; child processes inherit it."""
+    """Raise the soft limit up to the hard limit, so that `max_connections` fit; child processes inherit it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = math.ceil(settings.max_connections / _DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -48,9 +48,9 @@ def raise_descriptor_limit(settings: Settings) -> None:
 class Connections:
     """Accepts connections up to the limit, and closes those that wait for their client too long.
 
-    At the limit a new connection takes the place of the one that has waited longest for its client: first those
-    without a request, then those that send a body or read an answer. A connection whose request is being answered is
-    never closed; if all are, new ones stay in the kernel's queue.
+    At the limit, new connections replace those that have waited longest for their clients: first those without a
+    request, then those that send a body or read an answer. A connection whose request is being answered is never
+    closed; if all are being answered, new ones stay in the kernel's queue.
     """
 
     def __init__(
@@ -59,7 +59,13 @@ class Connections:
         opened: Collection[asyncio.Protocol],
         connect: Callable[[], HalfCloseProtocol],
     ) -> None:
-        """Take uvicorn's set of open connections, and the function that makes a connection's protocol."""
+        """Accept nothing yet.
+
+        Args:
+            settings: limits and timeouts
+            opened: uvicorn's set of open connections
+            connect: makes a connection's protocol
+        """
         self.limit = connection_limit(settings)
         self._opened, self._connect = opened, connect
         self._timeouts: dict[Phase, float] = {
@@ -88,7 +94,7 @@ class Connections:
         self._is_stopped = True
 
     def check(self, now: float) -> None:
-        """Close the connections whose client has not done its part in time; called at an interval."""
+        """Close the connections whose clients have exceeded a timeout; called periodically."""
         seen: dict[HalfCloseProtocol, tuple[object, float]] = {}
         for connection in self._of_clients():
             phase = phase_of(connection)
@@ -108,7 +114,7 @@ class Connections:
             if self.free == 0:
                 if not self._make_room():
                     self._pause(listener)
-                return  # a closed connection gives its descriptor back in the event loop's next turn
+                return  # a closed connection frees its descriptor in the event loop's next turn
             try:
                 accepted, _ = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -135,7 +141,9 @@ class Connections:
         for connection in waiting[:_CLOSED_AT_ONCE]:
             connection.transport.abort()
         if waiting:
-            self._log.warning("connections_full", limit=self.limit, action="closed those that waited for their client")
+            self._log.warning(
+                "connections_full", limit=self.limit, action="closed those that waited longest for their clients"
+            )
         else:
             self._log.warning("connections_full", limit=self.limit, action="accepting no more for now")
         return bool(waiting)
@@ -167,7 +175,7 @@ def phase_of(connection: HalfCloseProtocol) -> Phase:
 
 def _expire(connection: HalfCloseProtocol, phase: Phase) -> None:
     if phase == "sending":
-        connection.transport.abort()  # to close it would wait for the client to read the rest
+        connection.transport.abort()  # `close` would wait for the client to read the rest
     elif phase == "request" and connection.conn.trailing_data[0]:
         connection.refuse(408, "The request's header did not arrive in time.")
     else:

@@ -32,7 +32,7 @@ _SILENT_S = 0.5
 """How long a connection without a request is kept open: longer than a request takes to arrive."""
 _TICK_S = 0.02
 _CHECK_TICKS = 5
-"""uvicorn's ticks, of 0.1 s, between two looks at the open connections."""
+"""uvicorn's ticks, of 0.1 s, between two checks of the open connections."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -68,7 +68,7 @@ class DrainingServer(uvicorn.Server):
             self._connections.listen(listener)
 
     async def on_tick(self, counter: int) -> bool:
-        """Look after the connections; return whether to stop."""
+        """Check the connections' timeouts periodically; return whether to stop."""
         if counter % _CHECK_TICKS == 0:
             self._connections.check(asyncio.get_running_loop().time())
         return await super().on_tick(counter)
@@ -121,7 +121,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def _with_mapped(proxies: Sequence[str]) -> list[str]:
-    """Add the form in which a socket for both families reports IPv4 addresses: `::ffff:10.0.0.0/104`."""
+    """Add IPv4 networks in the form that a dual-stack socket reports: `::ffff:10.0.0.0/104`."""
     networks = [ip_network(proxy) for proxy in proxies]
     mapped = [
         f"::ffff:{each.network_address}/{96 + each.prefixlen}" for each in networks if isinstance(each, IPv4Network)
@@ -130,7 +130,7 @@ def _with_mapped(proxies: Sequence[str]) -> list[str]:
 
 
 def _accept_all(listener: socket.socket, at_most: int) -> list[socket.socket]:
-    """Accept every pending connection, up to a number."""
+    """Accept the pending connections, up to a number."""
     accepted: list[socket.socket] = []
     while len(accepted) < at_most:
         try:

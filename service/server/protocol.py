@@ -1,6 +1,6 @@
 """The HTTP/1.1 protocol of a connection: uvicorn's, which also answers clients that have closed their sending side.
 
-It reads no body to its end after the response, upgrades no connection, and refuses by itself only what is not HTTP.
+Unlike uvicorn's, it does not read the rest of a body after the response, and it upgrades no connection.
 
 A client may send its request, close that half of the connection and wait for the response (RFC 9112, section 9.6;
 `nc -N` and some proxies do). A client that is gone looks the same until something is sent to it. So the server sends
@@ -31,7 +31,7 @@ class HalfCloseProtocol(H11Protocol):
         self.opened_at = self.loop.time()
 
     def refuse(self, status: int, detail: str) -> None:
-        """Send a response of the server's own, unless another has begun, and close the connection."""
+        """Send a response that does not come from the application, unless one has begun, and close the connection."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             headers = [
                 *self.server_state.default_headers,
@@ -45,7 +45,7 @@ class HalfCloseProtocol(H11Protocol):
                 h11.EndOfMessage(),
             ):
                 self.transport.write(self.conn.send(event) or b"")
-        if self.cycle is not None:  # the application's own response is not sent after this one
+        if self.cycle is not None:  # so that the application's response does not follow this one
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()

@@ -20,13 +20,13 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 _SILENT = ("opentelemetry",)
 """Libraries whose errors we log ourselves, once per outage."""
 _INTERVAL_S = 10.0
-"""Between two entries that any client can cause."""
+"""Seconds between two entries of an event that any client can cause."""
 
 
 class RateLimitedLog:
-    """Logs events that any client can cause: each at most once per interval, with the number of times since.
+    """Logs events that any client can cause at most once per interval each, with a count.
 
-    Not for several threads.
+    Not thread-safe.
     """
 
     def __init__(self, *, interval_s: float = _INTERVAL_S) -> None:
@@ -35,12 +35,12 @@ class RateLimitedLog:
         self._times: dict[str, int] = {}
 
     def warning(self, event: str, **fields: object) -> None:
-        """Log an event, unless it was logged a moment ago."""
+        """Log an event, unless it was logged within the interval."""
         if (times := self.count(event)) > 0:
             structlog.get_logger("service").warning(event, times=times, **fields)
 
     def count(self, event: str) -> int:
-        """Count an event; return how often it occurred since it was last logged, or 0 if it is not to be logged."""
+        """Count an event; return how often it occurred since it was last logged, or 0 if it must not be logged now."""
         self._times[event] = times = self._times.get(event, 0) + 1
         now = time.monotonic()
         if now < self._next.get(event, 0.0):
@@ -50,7 +50,7 @@ class RateLimitedLog:
 
 
 class _RateLimit(logging.Filter):
-    """Drops the repeated warnings of a library about its clients."""
+    """Drops repeated warnings of a library about its clients."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ def configure_logging(log_format: LogFormat, level: LogLevel = "info") -> None:
 
 
 def _visible(_: WrappedLogger, __: str, entry: EventDict) -> EventDict:
-    """Escape what a terminal would obey: an entry may name a tenant's text, such as a stored adapter's."""
+    """Escape control characters: an entry may contain a tenant's text, such as a name in a stored adapter."""
     return {name: visible(value) if isinstance(value, str) else value for name, value in entry.items()}
 
 

@@ -28,7 +28,7 @@ class RequestRecord:
     tenant: str | None = None
     """The owner of the caller's key, or the default tenant of a server without keys."""
     key: str | None = None
-    """The id of the caller's key, also of a refused one; None for an id that no key has."""
+    """The id of the caller's key, even if it was refused; None if no key has that id."""
     resolved: list[Resolution] = field(default_factory=list)
     """The versions that the caller's refs name."""
     answered: list[Classification] = field(default_factory=list)

@@ -20,8 +20,8 @@ MAX_POLL_INTERVAL_S = 0.25
 class AccountCache:
     """The tenants and keys of the last poll. Belongs to the event loop.
 
-    During an outage of the store keys are verified against the last poll, up to a maximum age: after that a key that
-    another server revoked could be accepted for ever.
+    During an outage of the store, keys are verified against the last poll up to a maximum age. Without that limit, a
+    key that another server revoked could be accepted for ever.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class AccountCache:
 
     @property
     def degraded(self) -> bool:
-        """Whether the store cannot be read, or a poll has been waiting for too long."""
+        """Whether the store cannot be read, or the last successful poll is too old."""
         return self._loop.degraded or self.is_outdated
 
     @property

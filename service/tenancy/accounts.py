@@ -44,7 +44,7 @@ _MAX_SECRETS = 8
 _MAX_ATTEMPTS = 100
 
 SettingsKey = Literal["valid", "revoked", "replaced", "expired"]
-"""State of the operator's key that the settings name."""
+"""State of the operator's key that is in the settings."""
 
 T = TypeVar("T")
 
@@ -133,8 +133,8 @@ class Accounts:
         Raises:
             NotFound: no such tenant
             Forbidden: the role exceeds the actor's
-            InvalidRequest: the key would expire in the past, an operator's key would not be the default tenant's, or
-                the note is not printable
+            InvalidRequest: the expiry is in the past, an operator's key is not for the default tenant, or the note is
+                not printable
         """
         check_authority(authority, role)
         if role == "operator" and tenant != DEFAULT_TENANT:
@@ -159,7 +159,7 @@ class Accounts:
         return self._change(edit)
 
     def ensure_operator_key(self, text: ApiKey, *, actor: str) -> SettingsKey:
-        """Store this key as an operator's key, unless it exists already or was taken back.
+        """Store this key as an operator's key, unless it exists already or was revoked, replaced or has expired.
 
         A revoked id stays revoked, and a secret that was replaced or has expired stays invalid.
         """
@@ -183,9 +183,9 @@ class Accounts:
         return self._change(edit)
 
     def migrate_roles(self, *, actor: str) -> Sequence[KeyInfo]:
-        """Divide the administrators of before there were operators, and return their keys.
+        """Migrate administrators' keys of versions without operators, and return them.
 
-        Those of the default tenant become operators, all others administrators of their own tenant.
+        Keys of the default tenant become operators' keys, all others administrators' keys of their own tenant.
         """
 
         def edit(now: Snapshot) -> tuple[Edit | None, Sequence[KeyInfo]]:
@@ -209,7 +209,7 @@ class Accounts:
     ) -> ShownKey:
         """Give a key a new secret; the old one stays valid for `overlap_s` (`NotFound`, `Forbidden`, `InvalidRequest`).
 
-        The actor sees the new secret, so that the key's role may not exceed `authority`.
+        The actor sees the new secret, so the key's role must not exceed `authority`.
         """
         if not 0 <= overlap_s <= MAX_OVERLAP_S:
             raise InvalidRequest(f"overlap_s is {overlap_s:g}, expected 0 to {MAX_OVERLAP_S:g}")
@@ -237,12 +237,12 @@ class Accounts:
         self._change(edit)
 
     def tombstones(self) -> Tombstones:
-        """Return what was revoked and deleted."""
+        """Return the tombstones of keys and secrets, and the names of deleted tenants."""
         deleted = sorted(info.id for info in self.store.snapshot().tenants.values() if info.deleted)
         return Tombstones(tuple(self.store.tombstones()), tuple(deleted))
 
     def bury(self, tombstones: Tombstones, *, actor: str) -> None:
-        """Apply the tombstones of another store: its revoked keys are revoked here, its deleted names are taken."""
+        """Apply another store's tombstones: revoke its revoked keys, and reserve the names of its deleted tenants."""
 
         def edit(now: Snapshot) -> tuple[Edit | None, None]:
             keys = [name for name in tombstones.names if name in now.keys]
@@ -258,7 +258,7 @@ class Accounts:
         self._change(edit)
 
     def audit(self, since: int = 0, *, limit: int = 1_000, tenant: str | None = None) -> LogPart[AuditEntry]:
-        """Return the entries of the audit trail after a position; with `tenant`, those about it."""
+        """Return the entries of the audit log after a position; with `tenant`, only those about that tenant."""
         return search_log(
             lambda after, most: self.store.audit(after, limit=most),
             since=since,
@@ -267,7 +267,7 @@ class Accounts:
         )
 
     def _was_revoked(self, key_id: str) -> bool:
-        """Return whether the audit trail has the revocation of a key, also from before there were tombstones."""
+        """Return whether the audit log has the revocation of a key, which may be older than tombstones."""
         since = 0
         while page := self.store.audit(since):
             if any((entry.action, entry.key) == ("key_revoked", key_id) for entry in page):
@@ -276,7 +276,7 @@ class Accounts:
         return False
 
     def record_refusals(self, tenant: str, detail: str, *, key: str | None) -> None:
-        """Add an entry about refused requests to the audit log; `key` is that of the last one."""
+        """Add an entry about refused requests to the audit log; `key` is the id in the last one."""
         entry = self._entry("requests_refused", "server", tenant, key, detail)
         self._change(lambda _: (Edit(entry), None))
 

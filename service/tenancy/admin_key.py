@@ -1,4 +1,4 @@
-"""The first operator's key, as the settings name it, and the roles of keys from before there were operators."""
+"""The first operator's key from the settings, and the migration of keys from versions without operators."""
 
 from pathlib import Path
 
@@ -23,10 +23,10 @@ _WAY_OUT = (
 
 
 def ensure_admin_key(accounts: Accounts, key: SecretStr | None, file: Path | None) -> None:
-    """Store the operator's key of the settings, if they have one. One that was taken back is logged and not stored.
+    """Store the operator's key of the settings, if there is one. A revoked, replaced or expired one is logged instead.
 
     Raises:
-        InvalidName: the key is malformed or its file is unreadable; the message repeats no part of it
+        InvalidName: the key is malformed or its file is unreadable; the message does not contain the key
         Conflict: another key has its id
         RegistryUnavailable: it cannot be stored
     """
@@ -44,9 +44,9 @@ def ensure_admin_key(accounts: Accounts, key: SecretStr | None, file: Path | Non
 
 
 def migrate_roles(accounts: Accounts) -> None:
-    """Divide the administrators of before there were operators, and log what became of each key.
+    """Migrate administrators' keys of versions without operators, and log the new role of each.
 
-    A store that cannot be written is read as if it were done.
+    If the store is read-only nothing is stored; keys are read as if they had been migrated.
     """
     try:
         keys = accounts.migrate_roles(actor="settings")

@@ -23,7 +23,7 @@ class TenancyGroup:
 
 
 def build_tenancy(settings: Settings, storage: Storage) -> TenancyGroup:
-    """Open the accounts of a registry, and create the operator's key of the settings if it never existed.
+    """Open the accounts of a registry, and store the operator's key of the settings if it is new.
 
     Raises:
         InvalidName: that key is malformed, or its file is unreadable

@@ -96,7 +96,7 @@ class KeyInfo:
     expires_at: datetime | None = None
     note: str = ""
     unscoped: bool = field(default=False, compare=False)
-    """An administrator's key that was stored before there were operators."""
+    """Whether this is an administrator's key from a version without operators."""
 
     def __post_init__(self) -> None:
         if not _KEY_ID.fullmatch(self.id):
@@ -167,12 +167,12 @@ class Edit:
     deleted_keys: Sequence[str] = ()
     """Ids of the keys to delete. Each gets a tombstone."""
     tombstones: Sequence[str] = ()
-    """Further names that nothing may create again: ids of keys, and hashes of secrets that were replaced."""
+    """Further tombstones: ids of keys and hashes of replaced secrets, which must never become valid again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tombstones:
-    """Names that neither a restart nor a copy of the registry may create again."""
+    """Names that neither a restart nor a copy of the registry may make valid again."""
 
     names: Sequence[str] = ()
     """Ids of revoked keys, and hashes of operators' secrets that were replaced."""
@@ -219,7 +219,7 @@ ENTRY = TypeAdapter(AuditEntry)
 TOMBSTONES = TypeAdapter(Tombstones)
 _KEY = TypeAdapter(KeyInfo)
 _SCOPES = {"admin": "tenant", "operator": "platform"}
-"""Both roles are stored as `admin` with a scope, so that a server from before there were operators can read them."""
+"""Both roles are stored as `admin` with a scope, so that a server without operators can read them."""
 
 
 def encode_key(key: KeyInfo) -> bytes:
@@ -231,7 +231,7 @@ def encode_key(key: KeyInfo) -> bytes:
 
 
 def decode_keys(stored: Iterable[bytes]) -> dict[str, KeyInfo]:
-    """Return stored keys by id. One that cannot be read is left out, so that it alone is rejected, and logged."""
+    """Return stored keys by id. One that cannot be read is logged and left out, so that only it is rejected."""
     keys: dict[str, KeyInfo] = {}
     for value in stored:
         try:
@@ -244,7 +244,7 @@ def decode_keys(stored: Iterable[bytes]) -> dict[str, KeyInfo]:
 
 
 def _decode_key(value: bytes) -> KeyInfo:
-    """Read a key. An administrator's key without a scope belongs to an operator in the default tenant only."""
+    """Read a key. An administrator's key without a scope becomes an operator's only in the default tenant."""
     stored = json.loads(value)
     scope = stored.pop("scope", None)
     if stored["role"] == "admin":

@@ -38,7 +38,7 @@ class Principal:
             raise Forbidden(f"the key's role is {self.role!r}, this route needs {role!r}")
 
     def manages(self, tenant: str) -> bool:
-        """Return whether the principal may manage a tenant's keys and read its limits and its audit trail."""
+        """Return whether the principal may manage a tenant's keys and read its limits and its audit log."""
         return self.role == "operator" or (self.role == "admin" and self.tenant == tenant)
 
 

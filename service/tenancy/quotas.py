@@ -17,7 +17,7 @@ Limit = Literal["requests", "tokens", "concurrency", "changes"]
 _REQUESTS_WINDOW_S = 10
 _MINUTE_S = 60
 CHANGES = 200
-"""Changes of its keys that a tenant may make per hour: each adds to the audit trail, which is kept for ever."""
+"""Changes to its keys that a tenant may make per hour: each adds to the audit log, which is kept for ever."""
 _HOUR_S = 3_600
 
 
@@ -62,7 +62,7 @@ class Quotas:
         self._used: dict[tuple[str, Limit], tuple[int, int]] = {}
         """By tenant and limit: the window's number and its use, as of the last reply."""
         self._releasing: set[asyncio.Task[None]] = set()
-        """Slots of cancelled requests on their way back."""
+        """Tasks that release the slots of ended and cancelled requests."""
 
     def weight(self, tenant: str) -> float:
         """Return the tenant's share of the model and the queue."""
@@ -97,7 +97,7 @@ class Quotas:
         return slot
 
     async def leave(self, tenant: str, slot: ConcurrencySlot | None) -> None:
-        """Release a request's slot, also if the request is cancelled meanwhile."""
+        """Release a request's slot, even if the request is cancelled meanwhile."""
         if slot is not None:
             await asyncio.shield(self._in_background(self._leave(tenant, slot)))
 
@@ -139,7 +139,7 @@ class Quotas:
         await self._count(tenant, "changes", 1, Window(CHANGES, _HOUR_S))
 
     async def charge_more(self, tenant: str, tokens: int) -> None:
-        """Count tokens that a request took beyond its charge; if they exceed the limit, the next request is refused."""
+        """Count tokens that a request took beyond its charge. If they exceed the limit, the next request is refused."""
         limit = self._tenant(tenant).tokens_per_min
         if limit is None:
             return

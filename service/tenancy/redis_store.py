@@ -1,6 +1,6 @@
 """Tenants and keys in Redis, under the registry's prefix.
 
-They are two hashes. A third has the tombstones, a string the revision, and a stream the audit trail.
+Tenants, keys and tombstones are hashes, the revision is a string, and the audit log a stream.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Samples refused requests into the audit log: one entry per tenant and interval, however many there were."""
+"""Summarizes refused requests in the audit log: one entry per tenant and interval."""
 
 import asyncio
 from collections import Counter
@@ -40,9 +40,9 @@ class _Refused:
 
 
 class RefusalAudit:
-    """Counts refused requests and writes an entry about them at an interval. Belongs to the event loop.
+    """Counts refused requests and periodically writes an entry about them. Belongs to the event loop.
 
-    Requests without a valid key are entered under the default tenant, the platform's own.
+    Requests without a valid key are counted for the default tenant, which is the platform's own.
     """
 
     def __init__(self, accounts: Accounts) -> None:
@@ -54,13 +54,13 @@ class RefusalAudit:
         """Count a refused request."""
         tenant = refusal.tenant or DEFAULT_TENANT
         if tenant not in self._refused and len(self._refused) >= _MAX_TENANTS:
-            return  # the metric counts it
+            return  # the metrics still count it
         found = self._refused.setdefault(tenant, _Refused(refusal))
         found.last = refusal
         found.codes[refusal.code] += 1
 
     async def write(self) -> None:
-        """Write what was counted (`RegistryUnavailable`: it is kept and counted on)."""
+        """Write an entry per tenant; if that fails, keep the counts for the next time (`RegistryUnavailable`)."""
         for tenant, refused in list(self._refused.items()):
             detail, key, counted = refused.detail, refused.last.key, Counter(refused.codes)
             await asyncio.to_thread(self._accounts.record_refusals, tenant, detail, key=key)
@@ -69,10 +69,10 @@ class RefusalAudit:
                 del self._refused[tenant]
 
     async def start(self) -> None:
-        """Start to write."""
+        """Start writing periodically."""
         self._loop.start()
 
     async def stop(self) -> None:
-        """Write the rest, and stop."""
+        """Stop, and write the remaining entries."""
         await self._loop.stop()
         await self._loop.run_once()

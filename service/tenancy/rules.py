@@ -1,4 +1,4 @@
-"""Rules about tenants and keys at one revision, which changes are checked against."""
+"""Rules that changes to tenants and keys are checked against, at one revision."""
 
 from adapters import NotFound
 from service.errors import Forbidden
@@ -38,7 +38,7 @@ def retired_secrets(known: KeyInfo | None) -> list[str]:
 
 
 def limits_text(tenant: TenantInfo) -> str:
-    """Return a tenant's settings as text for the audit trail."""
+    """Return a tenant's settings as text for the audit log."""
     values = {name: getattr(tenant, name) for name in TenantLimits.model_fields}
     limits = [f"{name}={value:g}" for name, value in values.items() if value is not None]
     return ", ".join([*limits, *(["suspended"] if tenant.suspended else [])])

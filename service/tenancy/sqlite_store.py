@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS account_keys (id TEXT PRIMARY KEY, value BLOB NOT NUL
 CREATE TABLE IF NOT EXISTS account_audit (position INTEGER PRIMARY KEY AUTOINCREMENT, value BLOB NOT NULL) STRICT;
 """
 _TOMBSTONES = "CREATE TABLE IF NOT EXISTS account_tombstones (name TEXT PRIMARY KEY, at TEXT NOT NULL) STRICT;"
-"""A schema of its own: a read-only file from before there were tombstones lacks this table alone."""
+"""Separate from the schema above: a read-only file from a version without tombstones lacks only this table."""
 
 
 class SqliteAccounts:

@@ -1,7 +1,7 @@
-"""Checks what is deployed against published advisories: images and Python packages.
+"""Checks the deployed images and Python packages against published advisories.
 
-`python -m deploy.audit [pip-audit]` first checks the pins by `advisories.csv`, which needs no network, and then asks
-pip-audit about every locked package. Where pip-audit cannot run or cannot ask, that part is skipped and says so.
+`python -m deploy.audit [pip-audit]` first checks the pins against `advisories.csv`, which needs no network, and then
+asks pip-audit about every locked package. If pip-audit is missing or has no network, that part is reported as SKIPPED.
 """
 
 import csv
@@ -25,7 +25,7 @@ _TIMEOUT_S = 600
 
 @dataclass(frozen=True, slots=True)
 class Advisory:
-    """A published fault of an image, or of a Python package (`pypi:<name>`)."""
+    """A published vulnerability or fault of an image, or of a Python package (`pypi:<name>`)."""
 
     subject: str
     advisory: str
@@ -35,7 +35,7 @@ class Advisory:
 
 
 def advisories() -> list[Advisory]:
-    """Read the table."""
+    """Return the rows of `advisories.csv`."""
     with _TABLE.open(encoding="utf-8", newline="") as file:
         return [
             Advisory(row["subject"], row["advisory"], Version(row["fixed"]), row["source"])
@@ -44,7 +44,7 @@ def advisories() -> list[Advisory]:
 
 
 def pinned_images() -> dict[str, str]:
-    """Return the tags of the images that are not built here, by name: of the platform, and the base of our own."""
+    """Return the tags of the platform's foreign images and of our own image's base, by name."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"].values()
     images = [service["image"] for service in services if "build" not in service]
     images += re.findall(r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -58,7 +58,7 @@ def locked_packages(lock: str) -> dict[str, str]:
 
 
 def known_faults(pins: Mapping[str, str], table: Iterable[Advisory]) -> list[str]:
-    """Return one line for each advisory that a pin falls under."""
+    """Return one line for each advisory that affects a pin."""
     lines = []
     for each in table:
         tag = pins.get(each.subject)
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
         faults += known_faults(locked_packages(lock), table)
     print(f"{len(table)} advisories of {_TABLE.name} checked")
     if not arguments:
-        print("SKIPPED: pip-audit is not named, so only the table was checked")
+        print("SKIPPED: no path of pip-audit was given, so only the table was checked")
     for lock in LOCKS if arguments else ():
         faults += reported_faults(Path(arguments[0]).absolute(), lock) or []
     for line in dict.fromkeys(faults):

@@ -58,7 +58,7 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            umask=0o077,  # what the programs write holds keys and tenants' texts, and some write it readable for all
+            umask=0o077,  # the programs write keys and tenants' texts, some of them in files readable for all
             # a separate group: Ctrl-C reaches the platform only, which stops its programs in order
             start_new_session=True,
         )

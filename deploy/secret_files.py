@@ -34,7 +34,7 @@ def make_secrets(folder: Path = FOLDER, *, redis: str = "redis:6379") -> list[st
     contents = {
         REDIS_AUTH: f"requirepass {password}\n",
         REGISTRY: f"redis://:{password}@{redis}/0\n",
-        # an id of its own each time: a revoked id stays revoked
+        # a new id each time, since a revoked id stays revoked
         ADMIN_KEY: f"sp_admin{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}\n",
         GRAFANA_PASSWORD: f"{secrets.token_urlsafe(24)}\n",
     }
@@ -46,7 +46,7 @@ def make_secrets(folder: Path = FOLDER, *, redis: str = "redis:6379") -> list[st
 
 
 def _close(folder: Path) -> None:
-    """Let only the owner open the folder, also if it was created otherwise.
+    """Make an existing folder private to its owner.
 
     Raises:
         PermissionError: another user owns it; the message has the command for its owner

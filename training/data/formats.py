@@ -20,7 +20,7 @@ PlacedRow = tuple[str, Mapping[str, object]]
 UTF_8 = ("utf-8", "utf-8-sig")
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
 MAX_FILE_BYTES = 8 << 30
-"""A file of text is held in memory."""
+"""Size limit of a text file, which is read into memory."""
 
 
 _USUAL_SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -143,7 +143,7 @@ def _jsonl_rows(
 
 
 def _contents(path: Path) -> bytes:
-    """Read a file of rows (`InvalidData` for a link, a device and the like)."""
+    """Read a file of rows (`InvalidData` if it is not a regular file)."""
     try:
         return read_regular(path, max_bytes=MAX_FILE_BYTES)
     except NotRegular as exc:

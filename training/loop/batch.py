@@ -1,4 +1,4 @@
-"""One job's rows in a step, and the way from their gradients to the parameters of method and readout."""
+"""One job's rows in a step, and backpropagation from them to the parameters of method and readout."""
 
 import math
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ class PromptBatch:
         self._prompt.backward(prompts / len(prompts) if is_per_row else prompts.mean(0))  # type: ignore[no-untyped-call]
 
     def _kept(self, job: TrainingJob, *, step: int) -> Tensor:
-        """Return the dropout of each row's state, [B, H]: 0, or 1 / (1 − rate)."""
+        """Return the dropout factors of each row's state, [B, H]: 0 or 1 / (1 − rate)."""
         rate = job.arguments.readout_dropout
         (seed,) = dropout_seeds(job.arguments.seed, step=step, count=1, stream=1)
         generator = torch.Generator().manual_seed(seed)
@@ -89,7 +89,7 @@ def dropout_seeds(seed: int, *, step: int, count: int, stream: int = 0) -> list[
     """Return the dropout seeds of a step; a run that resumes from a checkpoint draws the same ones.
 
     Args:
-        count: how many
+        count: number of seeds
         stream: distinguishes independent draws of one step
     """
     entropy = [seed, step, stream] if stream else [seed, step]
@@ -131,9 +131,9 @@ class BatchRow:
         self.dropout_seed: int | None = None
         """The seed of the frozen network's dropout; None without dropout."""
         self.readout = job.readout
-        """None with label words."""
+        """None if the label words are the readout."""
         self.smoothing = job.arguments.label_smoothing
-        self.kept: Tensor | None = None  # [H], the factors of dropout on the state that a learned readout reads
+        self.kept: Tensor | None = None  # [H], dropout factors of the state that a learned readout scores
         self.state: Tensor | None = None  # [H], that state, after the row's pass
         self.logit_gradient: Tensor | None = None  # [K], of the row's loss, after the row's pass
         self.loss = math.nan

@@ -25,7 +25,7 @@ class TrainingJob:
     arguments: TrainArguments
     trie: LabelTrie
     readout: TrainedReadout | None = None
-    """None: the label words of the trie are the readout."""
+    """None if the label words of the trie are the readout."""
     rows: TokenizedRows
     selection: TokenizedRows
     label_words: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class TrainingJob:
 
     @property
     def scored_by(self) -> Readout:
-        """The readout as it is now; later steps change it."""
+        """The current readout; later steps change it."""
         return self.trie if self.readout is None else self.readout.label_vectors
 
     @property

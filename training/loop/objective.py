@@ -18,7 +18,7 @@ def row_losses(backbone: Backbone, rows: Sequence[BatchRow]) -> Tensor:
     the tokens of the label words and end-of-sequence, each among the whole vocabulary.
 
     The loss of a learned readout is the cross-entropy with smoothed labels. It is differentiable in the prompts; the
-    gradient of its vectors follows from what the backward pass leaves in the rows (`PromptBatch.backward`).
+    gradient of its vectors is computed from what the backward pass stores in the rows (`PromptBatch.backward`).
 
     Args:
         rows: of one `kind`
@@ -49,14 +49,16 @@ def _dropout(backbone: Backbone, rows: Sequence[BatchRow]) -> Dropout | None:
 
 
 def _learned_losses(backbone: Backbone, rows: Sequence[BatchRow], state: LearnedState) -> Tensor:
-    """Return each row's cross-entropy under its learned readout, [B]; every row keeps its state and its logits."""
+    """Return each row's cross-entropy under its learned readout, [B]; store each row's state, and later the gradient of
+    its logits, in the row.
+    """
     dropout = _dropout(backbone, rows)
     states = backbone.states(_encoded(backbone, rows, dropout), state, dropout=dropout)  # [B, H]
     losses = []
     for row, row_state in zip(rows, states, strict=True):
         assert row.readout is not None
         kept = row_state if row.kept is None else row_state * row.kept.to(row_state.device)
-        # one row at a time: the vectors of several jobs are in a pass, and a row's sums must not depend on the others
+        # one row at a time: a pass has the vectors of several jobs, and a row's sums must not depend on other rows
         logits = row.readout.label_vectors.logits(kept[None])[0]  # [K]
         row.state = kept.detach()
         logits.register_hook(partial(_keep_gradient, row))  # type: ignore[no-untyped-call]

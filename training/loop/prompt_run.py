@@ -46,7 +46,7 @@ class PromptRun:
         """Score the untrained prompt.
 
         Raises:
-            InvalidArguments: no adapter could hold it
+            InvalidArguments: its values are not valid in an adapter
         """
         self._evaluate(None)
         if not self.history:
@@ -54,11 +54,11 @@ class PromptRun:
 
     @property
     def is_fitted(self) -> bool:
-        """Whether its readout is fitted at once (`fit`) instead of trained in steps."""
+        """Whether the readout is fitted in one go (`fit`) instead of trained in steps."""
         return isinstance(self.job.method, NoPrompt)
 
     def fit(self) -> None:
-        """Fit the readout of a job without a prompt: one evaluation for each strength of regularisation."""
+        """Fit the readout of a job without a prompt, with one evaluation per strength of regularisation."""
         job, readout = self.job, self.job.readout
         assert readout is not None
         states = frozen_states(self._backbone, job.rows.token_ids, readout.state)
@@ -153,7 +153,7 @@ class PromptRun:
             torch.nn.utils.clip_grad_norm_(parameters, self.job.arguments.clip)
 
     def _evaluate(self, train_loss: float | None) -> None:
-        """Score the current prompt and readout. What no adapter could hold ends the run and is not kept."""
+        """Score the current prompt and readout. Values that no adapter may have end the run and are not kept."""
         with torch.no_grad():
             prompt = self.job.method.prompt().detach().clone()
         if not is_within_bounds(prompt):
@@ -169,7 +169,7 @@ class PromptRun:
         if is_best:
             self._best_index = len(self.history)
             self._best_readout = None if self.job.readout is None else self.job.readout.copy()
-        # a fit passes over all rows at once
+        # a fit uses all rows at once
         epoch = self._step if self.is_fitted else self._order.epoch
         event = EvalEvent(epoch, self._step, train_loss, metrics, is_best, prompt.cpu().numpy(), self._timing.elapsed_s)
         self.history.append(event)

@@ -92,7 +92,7 @@ def read_state(path: Path) -> PromptRunState:
 
 
 def readout_tensors(readout: LabelVectors | None) -> dict[str, Tensor]:
-    """Return the tensors of a run's best readout by the names that `take_readout` looks for."""
+    """Return the tensors of a run's best readout, named as `take_readout` expects."""
     if readout is None:
         return {}
     tensors = {_VECTORS: readout.vectors, _BIAS: readout.bias}

@@ -26,8 +26,8 @@ def start_method(backbone: Backbone, arguments: TrainArguments, sources: Sequenc
         sources: the adapters that `arguments.sources` names (`training.runs.adapter_folder.read_sources`)
 
     Raises:
-        InvalidArguments: full fine-tuning of a backbone that is not in float32, sources that do not fit, or a start out
-            of bounds
+        InvalidArguments: full fine-tuning of a backbone that is not in float32, sources that do not fit, or initial
+            values out of bounds
     """
     if arguments.method == "head":
         return NoPrompt(backbone.width, device=backbone.device)

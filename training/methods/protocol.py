@@ -73,12 +73,12 @@ def has_no_prompt(method: Method) -> InputDependent | OwnModel | None:
 
 
 def is_within_bounds(prompt: Tensor) -> bool:
-    """Return whether an adapter could hold a prompt [P, H]: its vectors are finite and of bounded norm."""
+    """Return whether a prompt [P, H] is valid in an adapter: its vectors are finite and of bounded norm."""
     return bool((prompt.detach().norm(dim=1) <= MAX_ROW_NORM).all())
 
 
 def check_start(method: Method) -> None:
-    """Refuse a method whose untrained prompt no adapter could hold: no evaluation of it could be kept.
+    """Refuse a method whose untrained prompt is not valid in an adapter, since no evaluation of it could be kept.
 
     Raises:
         InvalidArguments: a vector is not finite, or its norm exceeds `MAX_ROW_NORM`

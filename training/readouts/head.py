@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from backbone import Backbone, LearnedState, PackedRow, pack
 
 STRENGTHS = (0.002, 0.02, 0.2)
-"""Inverse strengths of regularisation that are tried (C of scikit-learn), the strongest regularisation first."""
+"""Values of C in scikit-learn that are tried, the inverse of the regularisation; the strongest regularisation first."""
 _MAX_BATCH_TOKENS = 2_048
 _MAX_ITERATIONS = 2_000
 _ABSENT = -30.0
@@ -88,12 +88,12 @@ def _logistic_regression(
     states: NDArray[np.float32], labels: NDArray[np.int64], strength: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return weights [K', H] and offsets [K'] of the K' labels that occur, in ascending order."""
-    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - imports scipy: a second of processor time
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - imports scipy, which takes a second
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
 
     model = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS)
     with warnings.catch_warnings():
-        # a head that has not quite converged is measured all the same
+        # a head that has not fully converged is evaluated all the same
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(states, labels)
     weights, offsets = np.asarray(model.coef_, np.float64), np.asarray(model.intercept_, np.float64)

@@ -1,7 +1,7 @@
 """`TrainedReadout`: label vectors and biases that are trained together with the prompt.
 
-A vector's gradient is the sum over rows of (p − y) · state. A step keeps these factors of each row apart and adds them
-up in the order of the batch, so that what a job learns does not depend on how the step was divided into passes.
+A vector's gradient is the sum over rows of (p − y) · state. A step keeps these factors per row and adds them up in
+the order of the batch, so that the result does not depend on how the step was divided into passes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,12 +38,12 @@ class TrainedReadout:
         return LabelVectors(self.state, self._vectors.detach(), self._bias.detach())
 
     def copy(self) -> LabelVectors:
-        """Return a copy as it is now."""
+        """Return a copy of the current values."""
         now = self.label_vectors
         return LabelVectors(self.state, now.vectors.clone(), now.bias.clone())
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Return the parameters with their own rate; biases do not decay."""
+        """Return the parameters with their own learning rate; biases have no weight decay."""
         return [
             {"params": [self._vectors], "lr": self._lr, "weight_decay": self._weight_decay},
             {"params": [self._bias], "lr": self._lr, "weight_decay": 0.0},
@@ -54,7 +54,7 @@ class TrainedReadout:
 
         Args:
             logit_gradients: [B, K], of each row's loss with respect to its logits
-            states: [B, H], which the vectors were multiplied with
+            states: [B, H], the states that were scored
         """
         mean = logit_gradients / len(logit_gradients)
         self._vectors.grad = mean.T @ states
@@ -62,7 +62,7 @@ class TrainedReadout:
 
     @property
     def is_exportable(self) -> bool:
-        """Whether an adapter could hold the values: finite and within its bounds."""
+        """Whether the values are valid in an adapter: finite and within its bounds."""
         norms = torch.cat([self._vectors.detach().norm(dim=1), self._bias.detach().abs()])
         return bool((norms <= MAX_VECTOR_NORM).all())
 
@@ -85,8 +85,8 @@ class TrainedReadout:
 def start_readout(backbone: Backbone, arguments: TrainArguments, label_words: Sequence[str]) -> TrainedReadout | None:
     """Return the readout that the arguments name, None for label words.
 
-    `soft` starts as the mean of the head's rows of each label's words, so that the meaning of the words is kept where
-    rows are few; `pooled` starts at zero.
+    `soft` starts as the mean of the head's rows of each label's words, so that the meaning of the words helps if there
+    are few rows; `pooled` starts at zero.
     """
     if arguments.readout == "words":
         return None
@@ -99,12 +99,12 @@ def start_readout(backbone: Backbone, arguments: TrainArguments, label_words: Se
 
 
 def exported(vectors: LabelVectors) -> LearnedReadout:
-    """Return the readout as an adapter holds it."""
+    """Return the readout in the form that an adapter stores."""
     return LearnedReadout(vectors.vectors.cpu().numpy(), vectors.bias.cpu().numpy())
 
 
 def adapter_readout(backbone: Backbone, adapter: PromptAdapter) -> Readout:
-    """Return the readout of an adapter as the backbone scores with it.
+    """Return the readout of an adapter in the form that the backbone scores with.
 
     Raises:
         backbone.InvalidLabels: label words that the tokenizer cannot tell apart

@@ -97,7 +97,7 @@ def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
 
 
 def _artefact(adapter: PromptAdapter) -> str:
-    """Say what the adapter consists of."""
+    """Return what the adapter consists of, in words."""
     prompt = f"soft prompt of {adapter.num_virtual_tokens} × {adapter.width} numbers"
     if adapter.readout is None:
         return f"A {prompt}"
@@ -110,7 +110,7 @@ def _artefact(adapter: PromptAdapter) -> str:
 
 
 def _peft(adapter: PromptAdapter) -> str:
-    """Say what PEFT can load."""
+    """Return what PEFT can load, in words."""
     if adapter.readout is None:
         return "This folder is a valid PEFT prompt-tuning adapter."
     if adapter.num_virtual_tokens:

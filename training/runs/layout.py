@@ -1,7 +1,7 @@
 """Names of the files in a run's folder; importing them does not import torch."""
 
 MAX_JSON_BYTES = 64 << 20
-"""Largest size of the files below that hold JSON."""
+"""Size limit of the JSON files below."""
 ADAPTER = "adapter"
 RUN = "run.json"
 """The run's task, arguments, data, backbone and environment."""

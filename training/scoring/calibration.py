@@ -21,9 +21,9 @@ _LOWEST, _HIGHEST = 0.01, 100.0
 """The range that `Calibration` allows."""
 _PRIOR_SIGMA = 0.5
 _GOLDEN = (1 + sqrt(5)) / 2
-_MISS = 0.1
-"""Share of draws in which the precision above a threshold may be lower than promised."""
-_LOOKS = 50
+_MISS_RATE = 0.1
+"""Share of draws of held-out rows in which the precision above the threshold may be lower than requested."""
+_NUM_CANDIDATES = 50
 _FIRST_SHARE = 0.2
 """Share of the rows that the first candidate answers."""
 
@@ -125,13 +125,13 @@ def fit_temperature(log_probs: NDArray[np.float32], labels: Labels) -> float:
 
 
 def fit_threshold(probabilities: Floats, labels: Labels, *, precision: float) -> float | None:
-    """Return a threshold on the best calibrated probability that answers many rows with a wanted precision.
+    """Return a threshold on the best calibrated probability that answers many rows with the requested precision.
 
-    In at least 90 % of draws of the held-out rows, the precision on all rows reaches the wanted one. Each candidate is
+    In at least 90 % of draws of the held-out rows, the true precision reaches the requested one. Each candidate is
     a hypothesis, "the precision above this confidence is too low", that an exact binomial test of the rows above it may
     reject. Candidates are tested by fixed-sequence testing (Angelopoulos et al. 2021, "Learn then Test", section 3.2;
     Bauer 1991): their order, from few answered rows to all, does not depend on labels, and the first that is not
-    rejected ends the sequence. The last rejected one is chosen, and no correction for the number of looks is needed.
+    rejected ends the sequence. The last rejected one is chosen, and no correction for the number of tests is needed.
     The sequence begins at a fifth of the rows, so that one wrong row among the most confident does not end it.
 
     A threshold is halfway between two probabilities, since scores may differ in their last digits from batch to batch.
@@ -151,7 +151,7 @@ def fit_threshold(probabilities: Floats, labels: Labels, *, precision: float) ->
     ends = np.flatnonzero(np.append(confidences[:-1] > confidences[1:], True)) + 1
     last = None
     for count in _sequence(ends, precision):
-        if _binomial_tail(int(right[count - 1]), count, precision) > _MISS:
+        if _binomial_tail(int(right[count - 1]), count, precision) > _MISS_RATE:
             break
         last = count
     if last is None:
@@ -160,16 +160,16 @@ def fit_threshold(probabilities: Floats, labels: Labels, *, precision: float) ->
 
 
 def _sequence(ends: Labels, precision: float) -> list[int]:
-    """Return how many rows each candidate answers; the last one answers all.
+    """Return how many rows each candidate answers, ascending; the last one answers all.
 
     Args:
         ends: numbers of rows, ascending, that a threshold can answer
         precision: a candidate needs as many rows as prove it if all are right
     """
     num_rows = int(ends[-1])
-    fewest = ceil(log(_MISS) / log(precision))
+    fewest = ceil(log(_MISS_RATE) / log(precision))
     candidates = set()
-    for share in np.linspace(_FIRST_SHARE, 1, _LOOKS):
+    for share in np.linspace(_FIRST_SHARE, 1, _NUM_CANDIDATES):
         wanted = max(fewest, int(share * num_rows))
         at = int(np.searchsorted(ends, wanted, side="right")) - 1
         if at < 0 or ends[at] < fewest:

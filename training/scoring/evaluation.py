@@ -105,7 +105,7 @@ Scored = Tensor | InputDependent | OwnModel
 def label_scores(backbone: Backbone, scored: Scored, readout: Readout, token_ids: Sequence[Sequence[int]]) -> Tensor:
     """Return label log-probabilities [B, K] of a packed batch, differentiable in the prompt [P, H]."""
     if isinstance(scored, OwnModel):
-        assert isinstance(readout, LabelTrie), "a model of its own generates label words"
+        assert isinstance(readout, LabelTrie), "fine-tuned models generate label words"
         return scored.scores(readout, token_ids)
     if isinstance(scored, InputDependent):
         table = scored.prompts(token_ids)  # [B, P, H]

@@ -10,7 +10,7 @@ from backbone import Backbone
 
 WIDE_LABELS = 400
 LONG_TOKENS = 1_024
-"""The most that a server takes by default."""
+"""The largest values that a server accepts by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Maker:
 
     @classmethod
     def of(cls, backbone: Backbone) -> "Maker":
-        """Read what adapters need to know of a backbone."""
+        """Read what an adapter depends on from a backbone."""
         return cls(BackboneRef(**asdict(backbone.identity)), backbone.width, float(backbone.weights.embedding.std()))
 
     def small(self, *, seed: int) -> PromptAdapter:

@@ -25,7 +25,7 @@ from verification.attack.target import Target
 
 TIMEOUT_S = 60.0
 SETTLES_S = 0.3
-"""When every server process has read a change that one of them has made: some intervals of their polls."""
+"""Seconds until every server process has read a change that one of them made: several poll intervals."""
 JSON = {"Content-Type": "application/json"}
 GZIPPED = {**JSON, "Content-Encoding": "gzip"}
 VICTIM, MALLORY = "victim", "mallory"
@@ -153,7 +153,7 @@ class Arena:
         first = Party(target.url, key=target.admin_key, settles_s=SETTLES_S if len(target.processes) > 1 else 0)
         operator = _with_key(first, "default", "operator")
         for tenant in (VICTIM, MALLORY):
-            # a limit far away: the header `RateLimit` says what was charged
+            # a limit that is never reached, so that the header `RateLimit` shows what was charged
             made = operator.post("/admin/tenants", {"id": tenant, "tokens_per_min": 1_000_000_000})
             assert made.status == 201, made
         keys = {role: _with_key(operator, MALLORY, role) for role in ("classify", "publish", "admin")}
@@ -180,7 +180,7 @@ class Arena:
         return arena
 
     def number(self) -> int:
-        """Return a number that no attack has had yet."""
+        """Return a number that no attack has used yet."""
         return next(self._numbers)
 
     def new_tenant(self, **limits: object) -> tuple[Party, str]:

@@ -47,7 +47,7 @@ class Attack:
     identity: Identity
     does: str
     succeeds: str
-    """The attack's own criterion of success, besides what is watched during every attack."""
+    """The attack's own criterion of success, besides the general ones of a campaign."""
     run: Callable[[Arena], Evidence]
     """Attacks once and returns the evidence of a success."""
     repeats: bool = True
@@ -57,4 +57,4 @@ class Attack:
     disturbs: bool = False
     """Whether it stops a part of the platform itself, so that the neighbour's requests may fail meanwhile."""
     store: Literal["sqlite", "redis"] | None = None
-    """The only store that it concerns; None for both."""
+    """The only store that it applies to; None for both."""

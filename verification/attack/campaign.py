@@ -15,9 +15,9 @@ MAX_GROWTH_BYTES = 600 << 20
 MAX_LOG_BYTES = 1 << 20
 """Bytes that a server may log during one run of an attack."""
 LIVE_WITHIN_S = 45.0
-"""When the server must answer a new client after an attack: deadlines free the connections that it held."""
+"""Seconds within which the server must answer a new client after an attack, once deadlines have freed connections."""
 MAX_SECONDS = 60.0
-"""How long an attack is repeated at most to measure the neighbour."""
+"""Longest time for which an attack is repeated to measure the neighbour."""
 _MAX_MEASUREMENTS = 3
 _IDLE_WINDOWS = 4
 _PAUSE_S = 0.5
@@ -30,7 +30,7 @@ class Measure:
     """How the neighbour is measured, and what it may suffer."""
 
     samples: int
-    """Number of requests of the neighbour during an attack from which on its wait is judged."""
+    """Number of the neighbour's requests during an attack after which its wait is judged."""
     limit: float
     """The largest ratio of its p99 during an attack to that of an idle server."""
 
@@ -83,7 +83,7 @@ class Campaign:
         return outcomes
 
     def _attack(self, attack: Attack) -> Outcome:
-        """Run one attack; one that makes the neighbour wait is repeated, since a real hold-up repeats."""
+        """Run one attack; one that slows the neighbour down is repeated, since a real slowdown repeats."""
         outcome = self._once(attack)
         for _ in range(_MAX_MEASUREMENTS - 1):
             if not self._is_slow(outcome) or outcome.result != "held":
@@ -131,7 +131,7 @@ class Campaign:
         )
 
     def _watched(self, attack: Attack, grown: int, logged: int, samples: list[Sample]) -> Evidence:
-        """Return what every attack must not cause: an end, silence, memory, a long log, or a refused neighbour."""
+        """Return which general rule was broken: a dead or silent server, memory, a long log, or a refused neighbour."""
         if not self._arena.target.is_alive:
             return "a process of the server ended"
         if not _is_live(self._arena):

@@ -23,7 +23,7 @@ class Combination:
 
 
 def attack_table(attacks: Sequence[Attack]) -> Table:
-    """Return a table of what the attacks do, and of what would be a success."""
+    """Return a table of what the attacks do, and when they have succeeded."""
     table = Table("attack", "class", "by", "what it does", "it succeeds if", title=f"{len(attacks)} attacks")
     for attack in attacks:
         table.add_row(attack.name, attack.fault.value, attack.identity, attack.does, attack.succeeds)

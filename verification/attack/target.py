@@ -21,7 +21,7 @@ from service.settings import default_cache_dir
 
 Store = Literal["sqlite", "redis"]
 MAX_DESCRIPTORS = 256
-"""Descriptors that each process of the server may open, so that some hundred connections are an attack."""
+"""Descriptors that each process of the server may open, so that a few hundred connections are an attack."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -56,7 +56,7 @@ class Target:
 
     url: str
     admin_key: str
-    """The key of the settings."""
+    """The operator's key in the settings."""
     registry: str
     """Location of its registry."""
     folder: Path
@@ -64,7 +64,7 @@ class Target:
     log: Log
     processes: "list[psutil.Process]"
     server: Program | None = None
-    """None where the server is a thread of this process, and cannot be restarted."""
+    """None if the server is a thread of this process, which cannot be restarted."""
     redis: Program | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""The registry of all attacks. A module holds those of related classes; `ATTACKS` is the order in which they run."""
+"""All attacks. Each module has those of related classes; they run in the order of `ATTACKS`."""
 
 from verification.attack.attack import Attack
 from verification.attack.attacks import accounts, bodies, connections, content, cost, errors, registry, text
@@ -13,4 +13,4 @@ ATTACKS: tuple[Attack, ...] = (
     *cost.ATTACKS,
     *connections.ATTACKS,
 )
-assert len({attack.name for attack in ATTACKS}) == len(ATTACKS), "two attacks of one name"
+assert len({attack.name for attack in ATTACKS}) == len(ATTACKS), "two attacks have the same name"

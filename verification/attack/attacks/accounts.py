@@ -300,7 +300,7 @@ ATTACKS = (
         "it is answered", tenants_in_parameters,
     ),
     Attack(
-        "every route", Fault.ROLES, "tenant", "sends every route without a key, with a wrong one and with a lower role",
+        "every route", Fault.ROLES, "tenant", "calls every route without a key, with a wrong one and with a lower role",
         "it is not 401 or 403", every_route,
     ),
     Attack(
@@ -329,7 +329,7 @@ ATTACKS = (
         f"the audit log has not counted it after {AUDITED_WITHIN_S:g} s", unaudited, repeats=False, is_long=True,
     ),
     Attack(
-        "a forged address", Fault.TRACES, "nobody", "names another client address in proxies' headers",
+        "a forged address", Fault.TRACES, "nobody", "states another client address in proxies' headers",
         "the log believes it", forged_address,
     ),
     Attack(

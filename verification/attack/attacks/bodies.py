@@ -216,7 +216,7 @@ def encoded_suffix(arena: Arena) -> Evidence:
     return first(_took(arena.tenant.post_bytes(path, body), path) for path in paths)
 
 
-_DEAR = f"it is not refused with 4xx in at most {MAX_ANSWER_BYTES >> 10} KB and {MAX_SECONDS:g} s"
+_DEAR = f"it is not refused by a 4xx response of at most {MAX_ANSWER_BYTES >> 10} KB within {MAX_SECONDS:g} s"
 
 ATTACKS = (
     Attack(
@@ -245,7 +245,7 @@ ATTACKS = (
     Attack("gzip bomb", Fault.VALIDATION, "tenant", "sends 2 MB that unpack to 1.9 GB", "it is not 413", gzip_bomb),
     Attack("empty gzip members", Fault.VALIDATION, "tenant", "sends 60,000 empty members", _DEAR, empty_members),
     Attack(
-        "longest texts", Fault.COST, "tenant", "sends 1.9 MB of text to be cut to 256 tokens a row",
+        "longest texts", Fault.COST, "tenant", "sends 1.9 MB of text, of which each row is cut to 256 tokens",
         "it fails", long_text, is_long=True,
     ),
     Attack(

@@ -207,7 +207,7 @@ def stale_accounts(arena: Arena) -> Evidence:
 ACCOUNTS_AGE_S = 10.0
 """Maximum age of the cached accounts in this server's settings."""
 
-_HELD = f"a new client is not answered within {ANSWERS_WITHIN_S:g} s, or it writes {MAX_LOG_BYTES >> 10} KB of log"
+_HELD = f"a new client is not answered within {ANSWERS_WITHIN_S:g} s, or the log grows by {MAX_LOG_BYTES >> 10} KB"
 
 ATTACKS = (
     Attack(
@@ -241,11 +241,11 @@ ATTACKS = (
     ),
     Attack(
         "endless head", Fault.CONNECTIONS, "nobody", "sends 8 MB of header lines",
-        "it is answered, or costs 64 MB", endless_head,
+        "it is answered, or the server grows by 64 MB", endless_head,
     ),
     Attack(
         "unread responses", Fault.CONNECTIONS, "nobody",
-        "sends 3,000 requests in one connection and reads no response", "they cost 100 MB", never_read,
+        "sends 3,000 requests in one connection and reads no response", "the server grows by 100 MB", never_read,
     ),
     Attack(
         "tiny chunks", Fault.CONNECTIONS, "tenant", "sends a body in chunks of a byte with long extensions",
@@ -253,7 +253,7 @@ ATTACKS = (
     ),
     Attack(
         "resets", Fault.CONNECTIONS, "tenant", "resets 100 connections right after a request",
-        "each writes more than 2 KB of log", resets,
+        "each adds more than 2 KB to the log", resets,
     ),
     Attack(
         "revoked meanwhile", Fault.CONNECTIONS, "tenant",

@@ -231,15 +231,15 @@ ATTACKS = (
         "a known digest", Fault.CONTENT, "tenant", "names the victim's adapter by digest", "it is not 404", known_digest
     ),
     Attack(
-        "cached answers", Fault.CACHE, "tenant", "asks what the victim has asked of the same adapter",
+        "cached answers", Fault.CACHE, "tenant", "sends what the victim has sent to the same adapter",
         "the answer is `cached`", cached_answer,
     ),
     Attack(
-        "answers to other questions", Fault.CACHE, "tenant", "asks again with another truncation and top_k",
-        "it gets the answer to the first question", cached_by_other_means,
+        "answers to other requests", Fault.CACHE, "tenant", "sends the same text with another truncation and top_k",
+        "it gets the answer to the first request", cached_by_other_means,
     ),
     Attack(
-        "foreign names", Fault.CACHE, "tenant", "asks about tasks of the victim and about none",
+        "foreign names", Fault.CACHE, "tenant", "asks about the victim's tasks and about tasks that do not exist",
         "the answers differ", foreign_names,
     ),
     Attack(

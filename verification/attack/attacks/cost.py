@@ -1,4 +1,4 @@
-"""Attacks by what costs more than it is charged: tries, long texts, searches, memory, refused requests."""
+"""Attacks by requests that cost more than their charge: tries, long texts, searches, memory, refused requests."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -230,11 +230,11 @@ ATTACKS = (
     ),
     Attack(
         "a long text's tables", Fault.MEMORY, "tenant", "sends texts of up to 1,024 tokens",
-        f"they keep {MAX_KEPT_BYTES >> 20} MB", long_text_memory, is_long=True, repeats=False,
+        f"the server keeps {MAX_KEPT_BYTES >> 20} MB", long_text_memory, is_long=True, repeats=False,
     ),
     Attack(
         "tries in memory", Fault.MEMORY, "tenant", "serves and deletes ten adapters of 400 labels",
-        f"they keep {MAX_KEPT_BYTES >> 20} MB", wide_memory, is_long=True, repeats=False,
+        f"the server keeps {MAX_KEPT_BYTES >> 20} MB", wide_memory, is_long=True, repeats=False,
     ),
     Attack(
         "refused by the queue", Fault.REFUSED, "tenant", "sends more tokens than the queue takes",

@@ -194,10 +194,11 @@ ATTACKS = (
     Attack("odd paths", Fault.ERRORS, "admin", "puts odd segments and parameters into each route", _FIVE, odd_paths),
     Attack("odd headers", Fault.ERRORS, "tenant", "sends odd headers", _FIVE, odd_headers),
     Attack(
-        "no HTTP", Fault.ERRORS, "nobody", "sends TLS, HTTP/2 and noise", _FIVE + ", or it writes 8 KB of log", not_http
+        "not HTTP", Fault.ERRORS, "nobody", "sends TLS, HTTP/2 and noise",
+        _FIVE + ", or the log grows by 8 KB", not_http,
     ),
     Attack(
-        "two lengths", Fault.ERRORS, "tenant", "sends requests whose length two parsers may read differently",
+        "two lengths", Fault.ERRORS, "tenant", "smuggles requests: their length is ambiguous",
         "one is accepted, or answered twice", smuggled,
     ),
     Attack("unusual methods", Fault.ERRORS, "admin", "sends unusual methods to each route", _FIVE, wrong_methods),
@@ -207,7 +208,7 @@ ATTACKS = (
         "one lacks nosniff, or names its server", headers,
     ),
     Attack(
-        "what is open", Fault.HEADERS, "nobody", "reads all that needs no key",
-        "it names a place, a key or a task", told_anonymously,
+        "public routes", Fault.HEADERS, "nobody", "reads every route that needs no key",
+        "it shows a path, a key or a task", told_anonymously,
     ),
 )  # fmt: skip

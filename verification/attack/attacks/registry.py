@@ -294,11 +294,12 @@ ATTACKS = (
     ),
     Attack(
         "alias flips", Fault.GROWTH, "tenant", f"flips an alias {FLIPS} times",
-        f"the log keeps more than {2 * LOG_ENTRIES} of {LOG_ENTRIES} entries", flips, is_long=True, repeats=False,
+        f"the log keeps more than {2 * LOG_ENTRIES} entries, its limit is {LOG_ENTRIES}", flips,
+        is_long=True, repeats=False,
     ),
     Attack(
         "traffic flips", Fault.GROWTH, "tenant", f"changes a canary's share {FLIPS} times",
-        f"the log keeps more than {2 * LOG_ENTRIES} of {LOG_ENTRIES} entries", traffic_flips,
+        f"the log keeps more than {2 * LOG_ENTRIES} entries, its limit is {LOG_ENTRIES}", traffic_flips,
         is_long=True, repeats=False,
     ),
     Attack(

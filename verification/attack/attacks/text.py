@@ -37,7 +37,7 @@ def notes(arena: Arena) -> Evidence:
 
 
 def shown_notes(arena: Arena) -> Evidence:
-    """Let an administrator list keys, tasks and history after text that acts was sent."""
+    """Let an administrator list keys, tasks and history after text with control characters was sent."""
     notes(arena)
     names(arena)
     commands = (
@@ -51,7 +51,7 @@ def shown_notes(arena: Arena) -> Evidence:
 
 
 def names(arena: Arena) -> Evidence:
-    """Use text that acts as the name of a task, an alias, a label, a tenant and a sticky key."""
+    """Use text with control characters as the name of a task, an alias, a label, a tenant and a sticky key."""
     adapter = to_files(arena.make.small(seed=6_000))
     for text in ODD_TEXTS:
         manifest = json.loads(adapter[MANIFEST])
@@ -203,12 +203,12 @@ ATTACKS = (
         shown_notes, repeats=False, is_long=True,
     ),
     Attack(
-        "names that act", Fault.TEXT, "tenant", "uses escapes as names of aliases, labels and tenants",
+        "names with escapes", Fault.TEXT, "tenant", "uses escapes as names of aliases, labels and tenants",
         "one is accepted, or returned as it is", names,
     ),
     Attack(
         "lines in the log", Fault.TEXT, "nobody", "puts line breaks and escapes into paths, headers and members",
-        "the log has a line that it did not write", logged,
+        "the log gets a line of the attacker's", logged,
     ),
     Attack(
         "reflections", Fault.TEXT, "tenant", "sends 60 KB in each place that an error could repeat",
@@ -219,15 +219,15 @@ ATTACKS = (
         wide_reflections,
     ),
     Attack(
-        "places of Redis", Fault.TEXT, "tenant", "uses the server while Redis is stopped",
+        "address of Redis", Fault.TEXT, "tenant", "uses the server while Redis is stopped",
         "a response names its address", places_of_redis, repeats=False, is_long=True, store="redis",
     ),
     Attack(
-        "places of SQLite", Fault.TEXT, "tenant", "uses the server while its file is locked",
+        "path of SQLite", Fault.TEXT, "tenant", "uses the server while its file is locked",
         "a response names its path", places_of_sqlite, repeats=False, is_long=True, store="sqlite",
     ),
     Attack(
-        "cards that act", Fault.TEXT, "tenant", "publishes a card of escapes and scripts",
+        "cards with scripts", Fault.TEXT, "tenant", "publishes a card with escapes and scripts",
         "a browser could run it, or a command prints it", cards, is_long=True, repeats=False,
     ),
 )  # fmt: skip

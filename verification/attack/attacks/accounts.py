@@ -1,4 +1,4 @@
-"""Attacks on roles, keys and tenants, on files' permissions, and by who cannot be traced."""
+"""Attacks on roles, keys, tenants, file permissions, and the traceability of callers."""
 
 import os
 import secrets
@@ -12,12 +12,12 @@ from verification.attack.attack import Attack, Evidence, Fault
 from verification.attack.attacks.bodies import first
 
 AUDITED_WITHIN_S = 80.0
-"""When the audit log must have an entry about refusals, which are counted for a minute."""
+"""Seconds until the audit log must have an entry about refusals, which is written once a minute."""
 Request = tuple[str, str, object]
 
 
 def _denied(party: Party, requests: Sequence[Request]) -> Evidence:
-    """Return the first request that a party is not refused."""
+    """Return the first request that is not refused as evidence."""
     return first(_unless_denied(party.send(method, path, json=body), method, path) for method, path, body in requests)
 
 
@@ -252,7 +252,7 @@ def open_secrets(arena: Arena) -> Evidence:
 
 
 def open_archive(arena: Arena) -> Evidence:
-    """Copy a registry under a permissive umask, and look at what it wrote."""
+    """Copy a registry under a permissive umask, and check the modes of the files."""
     mask = os.umask(0o000)
     try:
         target = arena.scratch / f"copy-{arena.number()}.sqlite"

@@ -1,4 +1,4 @@
-"""Attacks by what a body holds: wrong items without end, sizes that no route should take, routes by their look."""
+"""Attacks by request bodies: masses of wrong items, sizes that no route accepts, and misleading paths."""
 
 import gzip
 import json
@@ -12,13 +12,13 @@ from verification.attack.attack import Attack, Evidence, Fault
 
 MAX_ANSWER_BYTES = 64 << 10
 MAX_SECONDS = 2.0
-"""Far above what a refusal takes, for a busy machine; the neighbour's wait is what judges its cost."""
+"""Far longer than a refusal takes, since the machine may be busy; the neighbour's wait judges its cost."""
 MEGABYTE = 1_000_000
 _FOUND = {"ref": TASK, "task": TASK, "model": TASK, "version": "1", "alias": "canary", "tenant": MALLORY}
 
 
 def dear(answer: Answer, *, expected: Sequence[int] = range(400, 500)) -> Evidence:
-    """Return why the refusal of a bad request is dear: its status, its size or its time."""
+    """Return why the refusal of a bad request is too expensive: its status, its size or its time."""
     if answer.status not in expected:
         return f"it was not refused: {answer}"
     if len(answer.body) > MAX_ANSWER_BYTES:
@@ -29,7 +29,7 @@ def dear(answer: Answer, *, expected: Sequence[int] = range(400, 500)) -> Eviden
 
 
 def first(evidence: Iterator[Evidence]) -> Evidence:
-    """Return the first evidence there is."""
+    """Return the first evidence, if there is any."""
     return next((each for each in evidence if each is not None), None)
 
 

@@ -12,7 +12,7 @@ MANY = 260
 ANSWERS_WITHIN_S = 45.0
 """How long a new client may wait while others hold connections: until deadlines have freed one."""
 CLOSED_WITHIN_S = 100.0
-"""When a connection without a request, or with half of one, must be closed at the latest."""
+"""Seconds after which a connection without a request, or with half of one, must be closed."""
 MAX_LOG_BYTES = 256 << 10
 _HEAD = b"POST /classify/%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" % TASK.encode()
 
@@ -98,7 +98,7 @@ def kept_for_ever(arena: Arena) -> Evidence:
 
 
 def _drip(arena: Arena, opening: bytes, drop: bytes, *, within_s: float) -> Evidence:
-    """Send one drop a second until the server closes the connection."""
+    """Send a few bytes per second until the server closes the connection."""
     with arena.connect() as connection:
         connection.sendall(opening)
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Attacks by what is shared: content addresses, the result cache, links in folders that are published."""
+"""Attacks on shared state: content addresses, the result cache, links in published folders."""
 
 import os
 import shutil
@@ -81,7 +81,7 @@ def known_digest(arena: Arena) -> Evidence:
 
 
 def cached_answer(arena: Arena) -> Evidence:
-    """Ask what the victim has asked, of the same adapter."""
+    """Send what the victim has sent to the same adapter."""
     task, theirs, _ = _pair(arena)
     arena.victim.upload(task, theirs)
     arena.publisher.upload(task, theirs)
@@ -97,7 +97,7 @@ def cached_answer(arena: Arena) -> Evidence:
 
 
 def cached_by_other_means(arena: Arena) -> Evidence:
-    """Ask by another truncation, number of labels and API: an answer must be the one that was asked for."""
+    """Ask with another truncation, number of labels and API: each answer must belong to its own request."""
     text = f"a film {arena.number()}"
     plain = arena.tenant.classify(TASK, text).json()["predictions"][0]
     one = arena.tenant.classify(TASK, text, top_k=1).json()["predictions"][0]
@@ -112,7 +112,7 @@ def cached_by_other_means(arena: Arena) -> Evidence:
 
 
 def foreign_names(arena: Arena) -> Evidence:
-    """Compare the answers about the victim's tasks with those about nothing."""
+    """Compare the answers about the victim's tasks with those about tasks that do not exist."""
     task, theirs, _ = _pair(arena)
     arena.victim.upload(task, theirs)
     nothing = task[:-1] + "z"

@@ -8,13 +8,13 @@ from verification.attack.arena import LONG, TASK, WIDE, Answer, Arena
 from verification.attack.attack import Attack, Evidence, Fault
 
 _REFUSALS = (413, 422, 429, 504)
-"""Statuses of a bounded refusal; 504 where the attacker has waited until its own deadline."""
+"""Statuses of a bounded refusal; 504 if the attacker has waited until its own deadline."""
 MAX_KEPT_BYTES = 300 << 20
 """Memory that one attack may leave behind; the kernels' own caches take some of it."""
 
 
 def left(answer: Answer) -> int | None:
-    """Return how many tokens the tenant may still use, by the header `RateLimit`; None if it says nothing."""
+    """Return how many tokens the tenant may still use, by the header `RateLimit`; None if it is missing."""
     for limit in answer.headers.get("RateLimit", "").split(", "):
         name, _, rest = limit.partition(";r=")
         if name == '"tokens"':
@@ -80,7 +80,7 @@ def almost_all_labels(arena: Arena) -> Evidence:
 
 
 def every_k(arena: Arena) -> Evidence:
-    """Search for 6, 50 and 200 labels of 400, each of which bounds the search otherwise."""
+    """Search for 6, 50 and 200 of 400 labels: each number gives the search another budget."""
     for k in (6, 50, 200):
         evidence = _under_charged(arena, WIDE, [_short(arena) for _ in range(8)], least=8 * 10, top_k=k)
         if evidence is not None:
@@ -89,7 +89,7 @@ def every_k(arena: Arena) -> Evidence:
 
 
 def trials(arena: Arena) -> Evidence:
-    """Upload 400 labels again and again, each of which is tried on the model."""
+    """Upload adapters of 400 labels repeatedly; each is tried on the model."""
     publisher, _ = arena.new_tenant(tokens_per_min=1_000)
     statuses = [
         publisher.upload(f"wide-{number}", arena.make.wide(seed=10_000 + arena.number())).status for number in range(6)
@@ -131,7 +131,7 @@ def long_text_memory(arena: Arena) -> Evidence:
 
 
 def wide_memory(arena: Arena) -> Evidence:
-    """Ask for 400 labels with ten adapters of other tries."""
+    """Ask for all labels of ten adapters with different tries of 400 labels."""
     before = arena.target.resident_bytes
     for number in range(10):
         task = f"memory-{arena.number()}"
@@ -156,7 +156,7 @@ def refused_by_the_queue(arena: Arena) -> Evidence:
 
 
 def refused_by_the_model(arena: Arena) -> Evidence:
-    """Send rows that are too long, of which others are not."""
+    """Send requests in which only some rows are too long."""
     tenant = arena.tenant  # her limit is far away; the header counts down from it
     before = tenant.classify(TASK, "x")
     bad = (["x"] * 20 + ["a gripping film " * 400], ["x"] * 20 + [""], [{"sentence": "x"}, {"other": "y"}])

@@ -1,4 +1,4 @@
-"""Attacks that look for errors of the server itself: no caller can cause a 5xx, and no response helps an attacker."""
+"""Attacks that look for server errors and disclosure: no caller can cause a 5xx, and no response helps an attacker."""
 
 import re
 from collections.abc import Iterator
@@ -173,8 +173,8 @@ def headers(arena: Arena) -> Evidence:
     return None
 
 
-def told_anonymously(arena: Arena) -> Evidence:
-    """Read what is open without a key: no name of a tenant, a task, a place or a key may be in it."""
+def read_public_routes(arena: Arena) -> Evidence:
+    """Read the routes that need no key: they must not show a task, a path or a key."""
     secrets = [str(arena.target.folder), arena.operator.key_id, arena.admin.key_id, f'"{TASK}"']
     for path in ("/", "/healthz/live", "/healthz/ready", "/healthz/startup", "/v2", "/v2/health/ready", "/health"):
         answer = arena.nobody.get(path)
@@ -209,6 +209,6 @@ ATTACKS = (
     ),
     Attack(
         "public routes", Fault.HEADERS, "nobody", "reads every route that needs no key",
-        "it shows a path, a key or a task", told_anonymously,
+        "it shows a path, a key or a task", read_public_routes,
     ),
 )  # fmt: skip

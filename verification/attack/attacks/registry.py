@@ -1,4 +1,4 @@
-"""Attacks on the registry: growth that no quota counts, writes with something between them, loops that die."""
+"""Attacks on the registry: growth outside quotas, non-atomic writes, background tasks that die."""
 
 import sqlite3
 import threading
@@ -17,7 +17,7 @@ LOG_ENTRIES = 200
 """Entries of a tenant that this server's settings keep in the change log."""
 FLIPS = 1_500
 TRIMMED_WITHIN_S = 90.0
-"""When the change log must be trimmed, which happens once a minute."""
+"""Seconds until the change log must be trimmed, which happens once a minute."""
 
 
 def _task(arena: Arena, versions: int) -> str:
@@ -40,7 +40,7 @@ def many_aliases(arena: Arena) -> Evidence:
 
 
 def aliases_one_by_one(arena: Arena) -> Evidence:
-    """Make 300 aliases of one task, each in a request of its own."""
+    """Make 300 aliases of one task, each in its own request."""
     task = _task(arena, 1)
     for number in range(300):
         answer = arena.publisher.send("PUT", f"/tasks/{task}/aliases/a{number}", json={"version": 1})

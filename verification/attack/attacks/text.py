@@ -1,4 +1,4 @@
-"""Attacks by text: escapes that reach a terminal, reflections, places in errors' details."""
+"""Attacks by text: escapes that reach a terminal, reflections, addresses and paths in error details."""
 
 import json
 import sqlite3
@@ -28,7 +28,7 @@ MAX_REFLECTED = 4 << 10
 
 
 def notes(arena: Arena) -> Evidence:
-    """Make keys with notes that act on a terminal."""
+    """Create keys with control characters in their notes."""
     for text in ODD_TEXTS:
         made = arena.admin.post(f"/admin/tenants/{MALLORY}/keys", {"role": "classify", "note": text})
         if made.status < 300:

@@ -56,7 +56,7 @@ prose: $(VENV)/ready ## Check the words and the spelling of documents, docstring
 	$(BIN)/python -m scripts.prose
 	$(BIN)/codespell
 
-audit: $(VENV)/ready ## Check images and packages against advisories (in part without a network)
+audit: $(VENV)/ready ## Check images and packages against advisories (offline: in part)
 	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && \
 	  $(AUDIT)/bin/pip install --quiet --disable-pip-version-check -r requirements/audit.txt; } || \
 	  echo "SKIPPED: pip-audit could not be installed"
@@ -97,7 +97,7 @@ conformance: setup ## Hold a server to its OpenAPI document: thousands of reques
 fuzz: setup ## Send a server 20,000 mutated uploads
 	$(BIN)/python -m verification.upload_fuzz
 
-attack: setup ## Attack a server as tenants and strangers would, beside a neighbour
+attack: setup ## Attack a server as hostile tenants and strangers; measure another tenant's wait
 	$(BIN)/python -m verification.attack
 
 bundled: setup ## Train the bundled adapters again (set SUPERPOS_DATA)

@@ -189,12 +189,12 @@ class Accounts:
         """
 
         def edit(now: Snapshot) -> tuple[Edit | None, Sequence[KeyInfo]]:
-            divided = [replace(key, unscoped=False) for key in now.keys.values() if key.unscoped]
-            if not divided:
+            migrated = [replace(key, unscoped=False) for key in now.keys.values() if key.unscoped]
+            if not migrated:
                 return None, []
-            operators = sum(key.role == "operator" for key in divided)
-            detail = f"{operators} keys became operator, {len(divided) - operators} admin of their tenant"
-            return Edit(self._entry("roles_migrated", actor, DEFAULT_TENANT, detail=detail), keys=divided), divided
+            operators = sum(key.role == "operator" for key in migrated)
+            detail = f"{operators} keys became operator, {len(migrated) - operators} admin of their tenant"
+            return Edit(self._entry("roles_migrated", actor, DEFAULT_TENANT, detail=detail), keys=migrated), migrated
 
         return self._change(edit)
 

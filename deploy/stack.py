@@ -177,7 +177,7 @@ def _server(folder: Path, name: str, port: int, sink: Sink, settings: Mapping[st
         "SUPERPOS_LOG_FORMAT": "json",
     }
     command: Sequence[str | Path] = [Path(sys.executable).with_name("superpos"), "serve"]
-    return Program(name, command, environment, _answers(f"{_url(port)}/healthz/ready"), sink)
+    return Program(name, command, environment, answers(f"{_url(port)}/healthz/ready"), sink)
 
 
 def _gateway(folder: Path, ports: Ports, sink: Sink) -> Program:
@@ -193,7 +193,7 @@ def _gateway(folder: Path, ports: Ports, sink: Sink) -> Program:
         "GATEWAY_REPLICAS": " ".join(f"{HOST}:{port}" for port in ports.servers),
     }
     command: Sequence[str | Path] = [find("caddy"), "run", "--config", HERE / "Caddyfile", "--adapter", "caddyfile"]
-    return Program("gateway", command, environment, _answers(f"{_url(ports.gateway_metrics)}/live"), sink)
+    return Program("gateway", command, environment, answers(f"{_url(ports.gateway_metrics)}/live"), sink)
 
 
 def _prometheus(folder: Path, ports: Ports, sink: Sink) -> Program:
@@ -209,14 +209,16 @@ def _prometheus(folder: Path, ports: Ports, sink: Sink) -> Program:
         f"--web.listen-address={HOST}:{ports.prometheus}",
         "--log.level=warn",
     ]
-    return Program("prometheus", command, {"HOME": str(own)}, _answers(f"{_url(ports.prometheus)}/-/ready"), sink)
+    return Program("prometheus", command, {"HOME": str(own)}, answers(f"{_url(ports.prometheus)}/-/ready"), sink)
 
 
 def _url(port: int) -> str:
     return f"http://{HOST}:{port}"
 
 
-def _answers(url: str) -> Callable[[], bool]:
+def answers(url: str) -> Callable[[], bool]:
+    """Return a function that asks a URL, and returns whether it answers with 200."""
+
     def ready() -> bool:
         try:
             with urlopen(url, timeout=5) as answer:  # noqa: S310, the URL is built here

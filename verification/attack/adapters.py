@@ -9,6 +9,7 @@ from adapters import BackboneRef, Label, Manifest, PromptAdapter, Provenance, Ta
 from backbone import Backbone
 
 WIDE_LABELS = 400
+_TWO_LABELS = tuple(Label(name=word, words=word) for word in ("negative", "positive"))
 LONG_TOKENS = 1_024
 """The largest values that a server accepts by default."""
 
@@ -28,8 +29,7 @@ class Maker:
 
     def small(self, *, seed: int) -> PromptAdapter:
         """Make an adapter of two labels."""
-        labels = (Label(name="negative", words="negative"), Label(name="positive", words="positive"))
-        return self._adapter(labels, seed=seed)
+        return self._adapter(_TWO_LABELS, seed=seed)
 
     def wide(self, *, seed: int = 0) -> PromptAdapter:
         """Make an adapter of 400 labels of ten binary digits, so that each label takes a node of the trie."""
@@ -39,8 +39,7 @@ class Maker:
 
     def long(self, *, seed: int = 0, max_tokens: int = LONG_TOKENS) -> PromptAdapter:
         """Make an adapter of long texts."""
-        labels = (Label(name="negative", words="negative"), Label(name="positive", words="positive"))
-        return self._adapter(labels, seed=seed, max_tokens=max_tokens)
+        return self._adapter(_TWO_LABELS, seed=seed, max_tokens=max_tokens)
 
     def deep(self, *, seed: int = 0) -> PromptAdapter:
         """Make an adapter of 1,000 labels that share no piece beyond the first few: thousands of nodes."""

@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import re
+import secrets
 import socket
 import subprocess
 import time
@@ -77,6 +79,11 @@ class Party:
     def key_id(self) -> str:
         """The public part of the key."""
         return self.key.split("_")[1]
+
+    @property
+    def key_field(self) -> str:
+        """The key as a field of a request's head; empty without one."""
+        return f"Authorization: Bearer {self.key}\r\n" if self.key else ""
 
     def send(self, method: str, path: str, **options: Any) -> Answer:
         """Send a request, and wait until what it has created or deleted is known; `options` are httpx's."""
@@ -211,6 +218,33 @@ class Arena:
                 pass
             return received
 
+    def answers(self, *, within_s: float) -> bool:
+        """Return whether a new client is answered within a time."""
+        request = b"GET /healthz/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        try:
+            return self.raw(request, timeout_s=within_s).startswith(b"HTTP/1.1 200")
+        except OSError:
+            return False
+
+    def operations(self) -> Iterator[tuple[str, str, Any]]:
+        """Yield method, path and description of each operation of the server's document, its parameters in braces."""
+        for path, operations in self.document()["paths"].items():
+            for method, operation in operations.items():
+                yield method.upper(), path, operation
+
+    def document(self) -> Any:
+        """Return the server's OpenAPI document."""
+        return self.nobody.get("/openapi.json").json()
+
+    def audit(self) -> list[dict[str, object]]:
+        """Return the whole audit log."""
+        found: list[dict[str, object]] = []
+        since: object = 0
+        while entries := self.operator.get(f"/admin/audit?since={since}&limit=1000").json()["entries"]:
+            since = entries[-1]["position"]
+            found += entries
+        return found
+
     @contextmanager
     def many_connections(self, count: int, opening: bytes = b"") -> Iterator[list[socket.socket]]:
         """Hold connections, each of which has sent `opening`; those that the server refuses are missing."""
@@ -251,6 +285,17 @@ def wait_for(condition: Callable[[], bool], *, within_s: float) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def filled(path: str, *, tenant: str) -> str:
+    """Return the path of an operation with parameters that exist, as far as a tenant's task has them."""
+    known = {"ref": TASK, "task": TASK, "model": TASK, "version": "1", "alias": "canary", "tenant": tenant}
+    return re.sub(r"{(\w+)}", lambda name: known.get(name[1], "x"), path)
+
+
+def guess() -> dict[str, str]:
+    """Return the headers of a client that guesses a key."""
+    return {"Authorization": f"Bearer sp_{secrets.token_hex(6)}_{'x' * 43}"}
 
 
 def _with_key(operator: Party, tenant: str, role: str, **members: object) -> Party:

@@ -1,6 +1,6 @@
 """`Attack`: one attack as a value, and the classes of fault that attacks belong to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -58,3 +58,8 @@ class Attack:
     """Whether it stops a part of the platform itself, so that the neighbour's requests may fail meanwhile."""
     store: Literal["sqlite", "redis"] | None = None
     """The only store that it applies to; None for both."""
+
+
+def first(evidence: Iterable[Evidence]) -> Evidence:
+    """Return the first evidence, if there is any; what follows it is not computed."""
+    return next((each for each in evidence if each is not None), None)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from verification.attack.arena import Arena
+from verification.attack.arena import Arena, wait_for
 from verification.attack.attack import Attack, Evidence
 from verification.attack.neighbour import Neighbour, Sample, p99_s
 
@@ -101,7 +101,9 @@ class Campaign:
         self._measure_idle()
         target = self._arena.target
         memory, logged, processes = target.resident_bytes, target.log.size_bytes, target.processes
-        started, runs, evidence, result = time.monotonic(), 0, None, "held"
+        started, runs = time.monotonic(), 0
+        evidence: Evidence = None
+        result: Result = "held"
         try:
             while evidence is None and (runs == 0 or self._continues(attack, started)):
                 evidence = attack.run(self._arena)
@@ -119,7 +121,7 @@ class Campaign:
         enough = self._measure is not None and len(samples) >= self._measure.samples and not attack.disturbs
         return Outcome(
             attack=attack,
-            result=result,  # type: ignore[arg-type]
+            result=result,
             evidence=evidence or "",
             runs=runs,
             seconds=ended - started,
@@ -134,7 +136,7 @@ class Campaign:
         """Return which general rule was broken: a dead or silent server, memory, a long log, or a refused neighbour."""
         if not self._arena.target.is_alive:
             return "a process of the server ended"
-        if not _is_live(self._arena):
+        if not wait_for(lambda: self._arena.answers(within_s=10), within_s=LIVE_WITHIN_S):
             return f"the server does not answer within {LIVE_WITHIN_S:g} s"
         if grown > MAX_GROWTH_BYTES:
             return f"the server grew by {grown >> 20} MB"
@@ -163,16 +165,3 @@ class Campaign:
         if self._neighbour is not None and self._measure is not None:
             time.sleep(_PAUSE_S)  # the last attack's work ends
             self._idle.extend(self._neighbour.wait(self._measure.samples, started=time.monotonic(), within_s=60))
-
-
-def _is_live(arena: Arena) -> bool:
-    request = b"GET /healthz/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    deadline = time.monotonic() + LIVE_WITHIN_S
-    while time.monotonic() < deadline:
-        try:
-            if arena.raw(request, timeout_s=10).startswith(b"HTTP/1.1 200"):
-                return True
-        except OSError:
-            pass
-        time.sleep(0.2)
-    return False

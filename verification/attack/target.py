@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.request import urlopen
 
 import psutil
 
 from benchmarks.common.server_process import SUPERPOS, free_port
 from deploy.program import Program
 from deploy.secret_files import ADMIN_KEY, REGISTRY, make_secrets
-from deploy.stack import HOST, redis_program
+from deploy.stack import HOST, answers, redis_program
 from service.settings import default_cache_dir
 
 Store = Literal["sqlite", "redis"]
@@ -96,6 +95,17 @@ class Target:
         self.server.wait_ready()
         self.look_up_processes()
 
+    @contextmanager
+    def without_redis(self) -> Iterator[None]:
+        """Stop Redis during the block, and wait until it answers again."""
+        assert self.redis is not None
+        self.redis.stop()
+        try:
+            yield
+        finally:
+            self.redis.start()
+            self.redis.wait_ready()
+
     def look_up_processes(self) -> None:
         """Find the processes that serve."""
         assert self.server is not None
@@ -143,7 +153,7 @@ def served(backbone: str, *, store: Store, workers: int, folder: Path, settings:
     if not environment["OMP_NUM_THREADS"]:
         del environment["OMP_NUM_THREADS"]
     command = ["sh", "-c", f'ulimit -n {MAX_DESCRIPTORS}; exec "$@"', "sh", SUPERPOS, "serve"]
-    server = Program("server", command, environment, lambda: _is_ready(url), log.add)
+    server = Program("server", command, environment, answers(f"{url}/healthz/ready"), log.add)
     target = Target(
         url,
         (secrets / ADMIN_KEY).read_text(encoding="ascii").strip(),
@@ -166,11 +176,3 @@ def served(backbone: str, *, store: Store, workers: int, folder: Path, settings:
         server.stop()
         if redis is not None:
             redis.stop()
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        with urlopen(f"{url}/healthz/ready", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False

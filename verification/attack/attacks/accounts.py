@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deploy.secret_files import make_secrets
-from verification.attack.arena import MALLORY, TASK, VICTIM, Answer, Arena, Party, wait_for
-from verification.attack.attack import Attack, Evidence, Fault
-from verification.attack.attacks.bodies import first
+from verification.attack.arena import MALLORY, TASK, VICTIM, Answer, Arena, Party, filled, guess, wait_for
+from verification.attack.attack import Attack, Evidence, Fault, first
 
 AUDITED_WITHIN_S = 80.0
 """Seconds until the audit log must have an entry about refusals, which is written once a minute."""
@@ -106,7 +105,7 @@ def every_route(arena: Arena) -> Evidence:
         keyed = not _is_open(path)
         if keyed and arena.nobody.send(method, path).status != 401:
             return f"{method} {path} is answered without a key"
-        wrong = arena.nobody.send(method, path, headers={"Authorization": f"Bearer sp_{'0' * 12}_{'x' * 43}"})
+        wrong = arena.nobody.send(method, path, headers=guess())
         if keyed and wrong.status != 401:
             return f"{method} {path} with a wrong key: {wrong}"
         is_write = method != "GET" and "/classify" not in path and "infer" not in path and "predict" not in path
@@ -120,13 +119,8 @@ def every_route(arena: Arena) -> Evidence:
 
 
 def _routes(arena: Arena) -> Iterator[tuple[str, str]]:
-    document = arena.nobody.get("/openapi.json").json()
-    values = {"ref": TASK, "task": TASK, "model": TASK, "version": "1", "alias": "canary", "tenant": VICTIM}
-    for path, operations in document["paths"].items():
-        for name in ("ref", "task", "model", "version", "alias", "tenant", "key", "name"):
-            path = path.replace(f"{{{name}}}", values.get(name, "x"))  # noqa: PLW2901
-        for method in operations:
-            yield method.upper(), path
+    for method, path, _ in arena.operations():
+        yield method, filled(path, tenant=VICTIM)
 
 
 def _is_open(path: str) -> bool:
@@ -178,9 +172,7 @@ def guessed_keys(arena: Arena) -> Evidence:
     """Guess keys; the log must name the address."""
     request_id = f"guess-{secrets.token_hex(6)}"
     for number in range(30):
-        key = f"sp_{secrets.token_hex(6)}_{'x' * 43}"
-        headers = {"Authorization": f"Bearer {key}", "X-Request-ID": f"{request_id}-{number}"}
-        arena.nobody.get("/tasks", headers=headers)
+        arena.nobody.get("/tasks", headers=guess() | {"X-Request-ID": f"{request_id}-{number}"})
     return _untraced(arena, f"{request_id}-0")
 
 
@@ -195,13 +187,11 @@ def forbidden_requests(arena: Arena) -> Evidence:
 def unaudited(arena: Arena) -> Evidence:
     """Guess keys and try what the role does not permit, until the audit log must have counted both."""
     for _ in range(30):
-        arena.nobody.get("/tasks", headers={"Authorization": f"Bearer sp_{secrets.token_hex(6)}_{'x' * 43}"})
+        arena.nobody.get("/tasks", headers=guess())
         arena.tenant.send("DELETE", f"/tasks/{TASK}/versions/1")
 
     def audited() -> bool:
-        since, found = 0, ""
-        while entries := arena.operator.get(f"/admin/audit?since={since}&limit=1000").json()["entries"]:
-            since, found = entries[-1]["position"], found + str(entries)
+        found = str(arena.audit())
         return "unauthenticated" in found and "forbidden" in found and "127.0.0.1" in found
 
     is_audited = wait_for(audited, within_s=AUDITED_WITHIN_S)

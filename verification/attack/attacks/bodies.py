@@ -2,19 +2,16 @@
 
 import gzip
 import json
-import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
 
-from verification.attack.arena import MALLORY, TASK, Answer, Arena, Party
-from verification.attack.attack import Attack, Evidence, Fault
+from verification.attack.arena import GZIPPED, JSON, MALLORY, TASK, Answer, Arena, Party, filled
+from verification.attack.attack import Attack, Evidence, Fault, first
 
 MAX_ANSWER_BYTES = 64 << 10
 MAX_SECONDS = 2.0
 """Far longer than a refusal takes, since the machine may be busy; the neighbour's wait judges its cost."""
 MEGABYTE = 1_000_000
-_FOUND = {"ref": TASK, "task": TASK, "model": TASK, "version": "1", "alias": "canary", "tenant": MALLORY}
 
 
 def dear(answer: Answer, *, expected: Sequence[int] = range(400, 500)) -> Evidence:
@@ -26,11 +23,6 @@ def dear(answer: Answer, *, expected: Sequence[int] = range(400, 500)) -> Eviden
     if answer.seconds > MAX_SECONDS:
         return f"the refusal took {answer.seconds:.1f} s, at most {MAX_SECONDS:g} s are right"
     return None
-
-
-def first(evidence: Iterator[Evidence]) -> Evidence:
-    """Return the first evidence, if there is any."""
-    return next((each for each in evidence if each is not None), None)
 
 
 @cache
@@ -71,22 +63,21 @@ def unknown_keys(arena: Arena) -> Evidence:
 
 def every_array(arena: Arena) -> Evidence:
     return first(
-        dear(arena.admin.send(method, path, content=body, headers={"Content-Type": "application/json"}))
-        for method, path, members in _operations(arena.nobody.get("/openapi.json").json())
+        dear(arena.admin.send(method, path, content=body, headers=JSON))
+        for method, path, members in _operations(arena)
         for body in _megabytes(members)
     )
 
 
-def _operations(document: Any) -> Iterator[tuple[str, str, list[str]]]:
+def _operations(arena: Arena) -> Iterator[tuple[str, str, list[str]]]:
     """Yield method, path and members of every operation with a JSON body."""
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
-            schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
-            if schema is not None:
-                while "$ref" in schema:
-                    schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-                filled = re.sub(r"{(\w+)}", lambda found: _FOUND.get(found[1], "x"), path)
-                yield method.upper(), filled, list(schema.get("properties", {}))
+    schemas = arena.document()["components"]["schemas"]
+    for method, path, operation in arena.operations():
+        schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+        if schema is not None:
+            while "$ref" in schema:
+                schema = schemas[schema["$ref"].rpartition("/")[2]]
+            yield method, filled(path, tenant=MALLORY), list(schema.get("properties", {}))
 
 
 def _megabytes(members: list[str]) -> Iterator[bytes]:
@@ -133,10 +124,7 @@ def many_parameters(arena: Arena) -> Evidence:
 
 
 def gzip_bomb(arena: Arena) -> Evidence:
-    return dear(arena.tenant.post_bytes(f"/classify/{TASK}", _bomb(), {**_GZIPPED}), expected=(413,))
-
-
-_GZIPPED = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    return dear(arena.tenant.post_bytes(f"/classify/{TASK}", _bomb(), GZIPPED), expected=(413,))
 
 
 @cache
@@ -147,7 +135,7 @@ def _bomb() -> bytes:
 
 def empty_members(arena: Arena) -> Evidence:
     """Send a gzipped body of tens of thousands of empty members."""
-    return dear(arena.tenant.post_bytes(f"/classify/{TASK}", gzip.compress(b"") * 60_000, {**_GZIPPED}))
+    return dear(arena.tenant.post_bytes(f"/classify/{TASK}", gzip.compress(b"") * 60_000, GZIPPED))
 
 
 def long_text(arena: Arena) -> Evidence:
@@ -190,11 +178,8 @@ def body_before_role(arena: Arena) -> Evidence:
 
 def _waited(arena: Arena, party: Party, method: str, path: str, statuses: tuple[int, ...]) -> Evidence:
     kind = "multipart/form-data; boundary=b" if path.endswith("versions") else "application/json"
-    key = f"Authorization: Bearer {party.key}\r\n" if party.key else ""
-    head = (
-        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{key}Content-Type: {kind}\r\nContent-Length: 1000000\r\n\r\n"
-    )
-    answer = _first_bytes(arena, head.encode())
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{party.key_field}Content-Type: {kind}\r\n"
+    answer = _first_bytes(arena, f"{head}Content-Length: 1000000\r\n\r\n".encode())
     status = int(answer[9:12] or b"0")
     if status in statuses:
         return None

@@ -17,15 +17,6 @@ MAX_LOG_BYTES = 256 << 10
 _HEAD = b"POST /classify/%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" % TASK.encode()
 
 
-def _answers(arena: Arena) -> bool:
-    """Whether a new client is answered."""
-    request = b"GET /healthz/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    try:
-        return arena.raw(request, timeout_s=5).startswith(b"HTTP/1.1 200")
-    except OSError:
-        return False
-
-
 def _closed(connection: socket.socket) -> bool:
     """Whether the server has closed a connection; what it sent before is read."""
     connection.setblocking(False)
@@ -43,9 +34,9 @@ def _hold(arena: Arena, opening: bytes) -> Evidence:
     """Hold more connections than there are descriptors, and open more whenever one is closed."""
     before = arena.target.log.size_bytes
     with arena.many_connections(MANY, opening):
-        if not wait_for(lambda: _answers(arena), within_s=ANSWERS_WITHIN_S):
+        if not wait_for(lambda: arena.answers(within_s=5), within_s=ANSWERS_WITHIN_S):
             return f"while {MANY} connections are held, no new client is answered within {ANSWERS_WITHIN_S:g} s"
-    if not wait_for(lambda: _answers(arena), within_s=ANSWERS_WITHIN_S):
+    if not wait_for(lambda: arena.answers(within_s=5), within_s=ANSWERS_WITHIN_S):
         return f"after {MANY} connections were held, no new client is answered within {ANSWERS_WITHIN_S:g} s"
     written = arena.target.log.size_bytes - before
     return f"it wrote {written >> 10} KB of log" if written > MAX_LOG_BYTES else None
@@ -69,7 +60,7 @@ def kept_alive(arena: Arena) -> Evidence:
 
 def kept_for_ever(arena: Arena) -> Evidence:
     """Wait for the server to close idle connections, half a head, half a body and finished requests."""
-    key = f"Authorization: Bearer {arena.tenant.key}\r\n".encode()
+    key = arena.tenant.key_field.encode()
     openings = {
         "no byte": b"",
         "half a head": _HEAD,
@@ -119,7 +110,7 @@ def slow_head(arena: Arena) -> Evidence:
 
 
 def slow_body(arena: Arena) -> Evidence:
-    key = f"Authorization: Bearer {arena.tenant.key}\r\n".encode()
+    key = arena.tenant.key_field.encode()
     opening = _HEAD + key + b"Content-Length: 100000\r\n\r\n" + b'{"inputs": "'
     return _drip(arena, opening, b"x", within_s=2 * CLOSED_WITHIN_S)
 
@@ -150,17 +141,17 @@ def never_read(arena: Arena) -> Evidence:
 
 def tiny_chunks(arena: Arena) -> Evidence:
     """Send a body in chunks of one byte with long extensions."""
-    key = f"Authorization: Bearer {arena.tenant.key}\r\nConnection: close\r\n".encode()
+    fields = f"{arena.tenant.key_field}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     chunk = b"1;" + b"e" * 200 + b"\r\n \r\n"
     body = chunk * 20_000 + b"0\r\n\r\n"
-    answer = arena.raw(_HEAD + key + b"Transfer-Encoding: chunked\r\n\r\n" + body, timeout_s=20)
+    answer = arena.raw(_HEAD + fields + body, timeout_s=20)
     return None if not answer or answer[9:10] == b"4" else f"it was answered {answer[:60]!r}"
 
 
 def resets(arena: Arena) -> Evidence:
     """Send requests and reset the connections at once."""
     before = arena.target.log.size_bytes
-    key = f"Authorization: Bearer {arena.tenant.key}\r\n".encode()
+    key = arena.tenant.key_field.encode()
     body = b'{"inputs": "a gripping film"}'
     request = _HEAD + key + b"Content-Length: %d\r\n\r\n" % len(body) + body
     for _ in range(100):
@@ -191,14 +182,9 @@ def revoked_meanwhile(arena: Arena) -> Evidence:
 
 def stale_accounts(arena: Arena) -> Evidence:
     """Stop Redis: keys that may have been revoked elsewhere must not be accepted for ever."""
-    assert arena.target.redis is not None
-    arena.target.redis.stop()
-    try:
+    with arena.target.without_redis():
         refused = wait_for(lambda: arena.tenant.get("/tasks").status in (401, 503), within_s=ACCOUNTS_AGE_S + 15)
-    finally:
-        arena.target.redis.start()
-        arena.target.redis.wait_ready()
-        recovered = wait_for(lambda: arena.tenant.get("/tasks").status == 200, within_s=30)
+    recovered = wait_for(lambda: arena.tenant.get("/tasks").status == 200, within_s=30)
     if not refused:
         return f"{ACCOUNTS_AGE_S + 15:g} s after the store of keys is gone, keys are accepted"
     return None if recovered else "keys are refused 30 s after their store has returned"

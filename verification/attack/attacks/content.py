@@ -7,8 +7,7 @@ from subprocess import TimeoutExpired
 
 from adapters.files import CARD, CONFIG, to_files, write_folder
 from verification.attack.arena import MALLORY, TASK, Arena
-from verification.attack.attack import Attack, Evidence, Fault
-from verification.attack.attacks.bodies import first
+from verification.attack.attack import Attack, Evidence, Fault, first
 
 
 def _pair(arena: Arena) -> tuple[str, dict[str, bytes], dict[str, bytes]]:
@@ -28,13 +27,19 @@ def _differs(found: dict[str, bytes], uploaded: dict[str, bytes], whose: str) ->
     )
 
 
+def _either_differs(
+    arena: Arena, task: str, theirs: dict[str, bytes], version: int, ours: dict[str, bytes]
+) -> Evidence:
+    return _differs(arena.victim.files(task, 1), theirs, "the victim's") or _differs(
+        arena.publisher.files(task, version), ours, "the attacker's"
+    )
+
+
 def replaced_files(arena: Arena) -> Evidence:
     task, theirs, ours = _pair(arena)
     arena.victim.upload(task, theirs)
     version = arena.publisher.upload(task, ours).json()["version"]
-    return _differs(arena.victim.files(task, 1), theirs, "the victim's") or _differs(
-        arena.publisher.files(task, version), ours, "the attacker's"
-    )
+    return _either_differs(arena, task, theirs, version, ours)
 
 
 def squatted_files(arena: Arena) -> Evidence:
@@ -42,9 +47,7 @@ def squatted_files(arena: Arena) -> Evidence:
     task, theirs, ours = _pair(arena)
     version = arena.publisher.upload(task, ours).json()["version"]
     arena.victim.upload(task, theirs)
-    return _differs(arena.victim.files(task, 1), theirs, "the victim's") or _differs(
-        arena.publisher.files(task, version), ours, "the attacker's"
-    )
+    return _either_differs(arena, task, theirs, version, ours)
 
 
 def deleted_files(arena: Arena) -> Evidence:
@@ -77,7 +80,7 @@ def known_digest(arena: Arena) -> Evidence:
         arena.tenant.classify(f"{task}@{digest}", "x"),
         arena.tenant.get(f"/v1/models/{task}@{digest}"),
     )
-    return next((f"the victim's digest: {answer}" for answer in requests if answer.status != 404), None)
+    return first(f"the victim's digest: {answer}" for answer in requests if answer.status != 404)
 
 
 def cached_answer(arena: Arena) -> Evidence:

@@ -4,7 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from verification.attack.adapters import WIDE_LABELS
-from verification.attack.arena import LONG, TASK, WIDE, Answer, Arena
+from verification.attack.arena import LONG, TASK, WIDE, Answer, Arena, wait_for
 from verification.attack.attack import Attack, Evidence, Fault
 
 _REFUSALS = (413, 422, 429, 504)
@@ -174,17 +174,14 @@ def cancelled_slots(arena: Arena) -> Evidence:
     publisher.upload(TASK, arena.make.small(seed=3))
     key = arena.new_key(tenant, "classify")
     body = b'{"inputs": "a gripping film"}'
-    head = f"POST /classify/{TASK} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key.key}\r\n"
+    head = f"POST /classify/{TASK} HTTP/1.1\r\nHost: x\r\n{key.key_field}"
     request = f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     for _ in range(4):
         with arena.connect() as half, arena.connect() as whole:
             half.sendall(request + body[:5])
             whole.sendall(request + body)
-    deadline = time.monotonic() + 10
+    wait_for(lambda: key.classify(TASK, "x").status != 429, within_s=10)
     answer = key.classify(TASK, "x")
-    while answer.status == 429 and time.monotonic() < deadline:
-        time.sleep(0.2)
-        answer = key.classify(TASK, "x")
     return None if answer.status == 200 else f"10 s after its clients have hung up: {answer}"
 
 

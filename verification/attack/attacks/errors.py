@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from verification.attack.arena import TASK, Answer, Arena
-from verification.attack.attack import Attack, Evidence, Fault
-from verification.attack.attacks.bodies import first
+from verification.attack.attack import Attack, Evidence, Fault, first
 
 _ASSET = re.compile(r"""(?:src|href|url)\s*[=:]\s*["'](/[^"']+)["']""")
 _ODD_SEGMENTS = (
@@ -56,8 +55,8 @@ def odd_paths(arena: Arena) -> Evidence:
 
 
 def _odd_paths(arena: Arena) -> Iterator[tuple[str, str]]:
-    document = arena.nobody.get("/openapi.json").json()
-    for number, (path, operations) in enumerate(sorted(document["paths"].items())):
+    paths = arena.document()["paths"]
+    for number, (path, operations) in enumerate(sorted(paths.items())):
         for method in operations:
             for segment in _ODD_SEGMENTS[number % 3 :: 3]:
                 yield method.upper(), re.sub(r"{\w+}", segment, path)
@@ -108,7 +107,7 @@ def not_http(arena: Arena) -> Evidence:
 
 def smuggled(arena: Arena) -> Evidence:
     """Send requests whose length two parsers may read differently."""
-    head = f"POST /classify/{TASK} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {arena.tenant.key}\r\n"
+    head = f"POST /classify/{TASK} HTTP/1.1\r\nHost: x\r\n{arena.tenant.key_field}"
     second = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
     for framing in (
         "Content-Length: 4\r\nTransfer-Encoding: chunked",
@@ -126,7 +125,7 @@ def smuggled(arena: Arena) -> Evidence:
 
 def wrong_methods(arena: Arena) -> Evidence:
     """Send unusual methods to every route."""
-    paths = sorted(arena.nobody.get("/openapi.json").json()["paths"])
+    paths = sorted(arena.document()["paths"])
     return first(
         _status(arena, f"{method} {re.sub(r'{.+?}', 'x', path)} HTTP/1.1", arena.admin.key)
         for path in paths
@@ -136,7 +135,6 @@ def wrong_methods(arena: Arena) -> Evidence:
 
 def broken_bodies(arena: Arena) -> Evidence:
     """Send bodies of other types and encodings to every write."""
-    document = arena.nobody.get("/openapi.json").json()
     bodies = (
         (b"", "application/json"), (b"\xff\xfe", "application/json"), (b"null", "application/json"),
         (b'"\\ud800"', "application/json"), (b'{"a": NaN}', "application/json"),
@@ -146,14 +144,11 @@ def broken_bodies(arena: Arena) -> Evidence:
     )  # fmt: skip
     return first(
         _faulty(
-            arena.admin.send(
-                method.upper(), re.sub(r"{\w+}", TASK, path), content=body, headers={"Content-Type": kind}
-            ),
+            arena.admin.send(method, re.sub(r"{\w+}", TASK, path), content=body, headers={"Content-Type": kind}),
             f"{method} {path} with {body!r} as {kind[:40]}",
         )
-        for path, operations in document["paths"].items()
-        for method in operations
-        if method in ("post", "put", "patch")
+        for method, path, _ in arena.operations()
+        if method in ("POST", "PUT", "PATCH")
         for body, kind in bodies
     )
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from adapters.storage.redis import connect
-from verification.attack.arena import MALLORY, TASK, Arena, Party, wait_for
+from verification.attack.arena import MALLORY, TASK, Arena, Party, guess, wait_for
 from verification.attack.attack import Attack, Evidence, Fault
 
 LOG_ENTRIES = 200
@@ -99,17 +99,10 @@ def invented_tasks(arena: Arena) -> Evidence:
 
 def audit_floods(arena: Arena) -> Evidence:
     """Send 300 wrong keys: the audit log must not grow by one entry each."""
-
-    def size() -> int:
-        since, found = 0, 0
-        while entries := arena.operator.get(f"/admin/audit?since={since}&limit=1000").json()["entries"]:
-            since, found = entries[-1]["position"], found + len(entries)
-        return found
-
-    before = size()
-    for number in range(300):
-        arena.nobody.get("/tasks", headers={"Authorization": f"Bearer sp_{number:012d}_{'x' * 43}"})
-    grown = size() - before
+    before = len(arena.audit())
+    for _ in range(300):
+        arena.nobody.get("/tasks", headers=guess())
+    grown = len(arena.audit()) - before
     return f"300 refusals are {grown} entries of the audit log" if grown > 100 else None
 
 
@@ -209,7 +202,7 @@ def unknown_field(arena: Arena) -> Evidence:
     """Write a log entry with a field that this version does not know, as a newer server would."""
     task = _task(arena, 2)
     digest = arena.publisher.get(f"/tasks/{task}/versions/2").json()["adapter"]
-    (_log_in_redis if arena.target.store == "redis" else _log_in_sqlite)(arena, task, digest)
+    _log(arena, kind="alias_set", task=task, version=2, digest=digest, alias="newer", newer="x")
     return _follows(arena)
 
 
@@ -226,56 +219,34 @@ def _follows(arena: Arena) -> Evidence:
     return None if wait_for(served, within_s=15) else "what is published afterwards is not served by every process"
 
 
-def _log_in_sqlite(arena: Arena, task: str, digest: str) -> None:
+def _log(arena: Arena, **entry: str | int) -> None:
+    """Append an entry to the change log, as a newer server would."""
+    entry |= {"tenant": MALLORY, "actor": "newer"}
+    now = datetime.now(UTC)
+    if arena.target.store == "redis":
+        store = connect(arena.target.registry)
+        position = store.client.incr(store.key("position"))
+        fields = {name: str(value) for name, value in entry.items()} | {"at": str(int(now.timestamp() * 1_000_000))}
+        store.client.xadd(store.key("changes"), fields, id=f"{position}-0")
+        return
+    row = entry | {"at": now.isoformat()}
     with closing(sqlite3.connect(arena.target.registry, timeout=10)) as db, db:
-        columns = {row[1] for row in db.execute("PRAGMA table_info(changes)")}
-        if "newer" not in columns:
-            db.execute("ALTER TABLE changes ADD COLUMN newer TEXT")
-        names = "kind, tenant, task, version, digest, alias, actor, at, newer"
-        db.execute(
-            f"INSERT INTO changes ({names}) VALUES (?,?,?,?,?,?,?,?,?)",
-            ("alias_set", MALLORY, task, 2, digest, "newer", "newer", datetime.now(UTC).isoformat(), "x"),
-        )
-
-
-def _log_in_redis(arena: Arena, task: str, digest: str) -> None:
-    store = connect(arena.target.registry)
-    position = store.client.incr(store.key("position"))
-    micros = str(int(datetime.now(UTC).timestamp() * 1_000_000))
-    fields = {
-        "kind": "alias_set", "tenant": MALLORY, "task": task, "version": "2", "digest": digest, "alias": "newer",
-        "actor": "newer", "at": micros, "newer": "x",
-    }  # fmt: skip
-    store.client.xadd(store.key("changes"), fields, id=f"{position}-0")
+        for name in row.keys() - {column[1] for column in db.execute("PRAGMA table_info(changes)")}:
+            db.execute(f"ALTER TABLE changes ADD COLUMN {name} TEXT")
+        places = ",".join("?" * len(row))
+        db.execute(f"INSERT INTO changes ({','.join(row)}) VALUES ({places})", tuple(row.values()))
 
 
 def unknown_kind(arena: Arena) -> Evidence:
     """Write a log entry of a kind that this version does not know."""
-    task = _task(arena, 1)
-    if arena.target.store == "redis":
-        store = connect(arena.target.registry)
-        position = store.client.incr(store.key("position"))
-        fields = {
-            "kind": "frozen", "tenant": MALLORY, "task": task, "version": "1", "digest": "", "actor": "newer",
-            "at": str(int(datetime.now(UTC).timestamp() * 1_000_000)),
-        }  # fmt: skip
-        store.client.xadd(store.key("changes"), fields, id=f"{position}-0")
-    else:
-        with closing(sqlite3.connect(arena.target.registry, timeout=10)) as db, db:
-            db.execute(
-                "INSERT INTO changes (kind, tenant, task, version, digest, actor, at) VALUES (?,?,?,?,?,?,?)",
-                ("frozen", MALLORY, task, 1, "", "newer", datetime.now(UTC).isoformat()),
-            )
+    _log(arena, kind="frozen", task=_task(arena, 1), version=1, digest="")
     return _follows(arena)
 
 
 def outage(arena: Arena) -> Evidence:
     """Stop Redis for some seconds: every loop must continue afterwards."""
-    assert arena.target.redis is not None
-    arena.target.redis.stop()
-    wait_for(lambda: False, within_s=3)
-    arena.target.redis.start()
-    arena.target.redis.wait_ready()
+    with arena.target.without_redis():
+        time.sleep(3)
     if not wait_for(lambda: arena.publisher.get(f"/tasks/{TASK}/history").status == 200, within_s=30):
         return "the registry is not read 30 s after its return"
     revoked = arena.new_key(MALLORY, "classify")

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from adapters.files import CARD, MANIFEST, to_files
 from verification.attack.arena import MALLORY, TASK, WIDE, Answer, Arena
-from verification.attack.attack import Attack, Evidence, Fault
-from verification.attack.attacks.bodies import first
+from verification.attack.attack import Attack, Evidence, Fault, first
 
 CLEAR = "\x1b[2J\x1b[1;1Hroot:"
 ODD_TEXTS = (
@@ -84,7 +83,7 @@ def logged(arena: Arena) -> Evidence:
     broken = [line for line in lines if line.strip() and not line.startswith("{")]
     acting = [line for line in lines if "\x1b" in line or '"event": "forged"' in line]
     # a traceback has lines of its own, and no caller may cause one
-    return next((f"the log has the line {line[:200]!r}" for line in (*acting, *broken)), None)
+    return first(f"the log has the line {line[:200]!r}" for line in (*acting, *broken))
 
 
 def reflections(arena: Arena) -> Evidence:
@@ -135,14 +134,9 @@ def wide_reflections(arena: Arena) -> Evidence:
 
 def places_of_redis(arena: Arena) -> Evidence:
     """Upload and classify while Redis is stopped."""
-    assert arena.target.redis is not None
     port = arena.target.registry.rpartition(":")[2].partition("/")[0]
-    arena.target.redis.stop()
-    try:
+    with arena.target.without_redis():
         evidence = _places(arena, port)
-    finally:
-        arena.target.redis.start()
-        arena.target.redis.wait_ready()
     _until_writable(arena)
     return evidence
 

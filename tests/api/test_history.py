@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 from support.adapters import make_adapter
 from support.http import check_problem
-from support.redis import RedisServer
 from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 
@@ -16,14 +15,10 @@ from backbone import Backbone
 Serve = Callable[..., RunningServer]
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def server(request: pytest.FixtureRequest, serve: Serve) -> RunningServer:
+@pytest.fixture
+def server(place: str, serve: Serve) -> RunningServer:
     """A server with keys."""
-    place = {}
-    if request.param == "redis":
-        redis: RedisServer = request.getfixturevalue("redis_server")
-        place = {"registry": redis.place()}
-    return serve(require_keys=True, admin_key=ADMIN_KEY, **place)
+    return serve(registry=place, require_keys=True, admin_key=ADMIN_KEY)
 
 
 @pytest.mark.slow

@@ -1,10 +1,8 @@
 """Nobody can be traced: each request's log entry names key and address, and refusals are counted and audited."""
 
 import json
-import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr
+from collections.abc import Callable
 from io import StringIO
 
 import httpx2
@@ -15,21 +13,15 @@ from support.tenancy import ADMIN_KEY, Keyring, bearer
 from support.waiting import eventually
 
 from service.settings import Settings
-from service.telemetry.logging import configure_logging
 from service.tenancy import refusals
 
 Serve = Callable[..., RunningServer]
 
 
 @pytest.fixture
-def log() -> Iterator[Callable[[], list[dict[str, object]]]]:
+def log(logged: StringIO) -> Callable[[], list[dict[str, object]]]:
     """Return a function that returns the log's entries."""
-    stream = StringIO()
-    with redirect_stderr(stream):
-        configure_logging("json", "info")
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    configure_logging("json")
-    logging.getLogger("service").setLevel(logging.WARNING)
+    return lambda: [json.loads(line) for line in logged.getvalue().splitlines()]
 
 
 def entry_of(log: Callable[[], list[dict[str, object]]], response: httpx2.Response) -> dict[str, object]:

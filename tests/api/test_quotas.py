@@ -190,13 +190,9 @@ def files(tiny: Backbone) -> Files:
     return [to_files(make_adapter(tiny, SENTIMENT, seed=seed)) for seed in range(6)]
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def server(request: pytest.FixtureRequest, serve: Callable[..., RunningServer]) -> RunningServer:
-    place: dict[str, object] = {}
-    if request.param == "redis":
-        redis: RedisServer = request.getfixturevalue("redis_server")
-        place = {"registry": redis.place()}
-    return serve(require_keys=True, admin_key=ADMIN_KEY, **place)
+@pytest.fixture
+def server(place: str, serve: Callable[..., RunningServer]) -> RunningServer:
+    return serve(registry=place, require_keys=True, admin_key=ADMIN_KEY)
 
 
 def size_bytes(files: dict[str, bytes]) -> int:

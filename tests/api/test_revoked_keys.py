@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from support.http import check_problem
-from support.redis import RedisServer
 from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 
@@ -15,14 +14,9 @@ Serve = Callable[..., RunningServer]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_a_revoked_key_of_the_settings_does_not_work_again_after_a_restart(
-    kind: str, serve: Serve, tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+    place: str, serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    place = str(tmp_path / "r.sqlite")
-    if kind == "redis":
-        redis: RedisServer = request.getfixturevalue("redis_server")
-        place = redis.place()
     server = serve(registry=place, require_keys=True, admin_key=ADMIN_KEY)
     other = Keyring(server).key("default", "operator")
     path = f"/admin/tenants/default/keys/{ADMIN_KEY.split('_')[1]}"

@@ -1,10 +1,8 @@
 """Text that acts: what a caller sends comes back short and printable, and no answer names a place of the server."""
 
 import json
-import logging
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
 from urllib.parse import quote
@@ -19,7 +17,6 @@ from support.waiting import eventually
 
 from backbone import Backbone
 from service.api.reflection import MAX_CHARS, printable, readable, shortened
-from service.telemetry.logging import configure_logging
 
 Serve = Callable[..., RunningServer]
 MARK = "Z"
@@ -110,16 +107,6 @@ def test_a_task_of_several_is_refused_by_a_short_name(server: RunningServer) -> 
     answer = server.client.post("/classify", json={"inputs": "x", "tasks": ["pair", "\x1b" * 150, MARK * 200]})
     assert answer.status_code in {200, 400, 422}
     assert all(len(text) <= 1_001 for text in texts(answer.json()))
-
-
-@pytest.fixture
-def logged() -> Iterator[StringIO]:
-    stream = StringIO()
-    with redirect_stderr(stream):
-        configure_logging("json", "info")
-    yield stream
-    configure_logging("json")
-    logging.getLogger("service").setLevel(logging.WARNING)
 
 
 def outage(server: RunningServer, place: str, logged: StringIO) -> None:

@@ -8,7 +8,6 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from support.adapters import make_adapter
 from support.cli import Answer, superpos
-from support.redis import RedisServer
 from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, bearer
 from support.waiting import eventually
@@ -25,12 +24,8 @@ Serve = Callable[..., RunningServer]
 Ask = Callable[..., Answer]
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def server(request: pytest.FixtureRequest, serve: Serve, tmp_path: Path) -> RunningServer:
-    place = str(tmp_path / "r.sqlite")
-    if request.param == "redis":
-        redis: RedisServer = request.getfixturevalue("redis_server")
-        place = redis.place()
+@pytest.fixture
+def server(place: str, serve: Serve) -> RunningServer:
     return serve(registry=place, require_keys=True, admin_key=ADMIN_KEY)
 
 

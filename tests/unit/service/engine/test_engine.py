@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
 
 import numpy as np
@@ -22,14 +22,6 @@ from service.engine.engine import Engine
 from service.engine.model_runner import ModelRunner
 from service.engine.types import BatchStats, Row, RowScores
 from service.errors import DeadlineExceeded, InferenceFailed, NotReady, ServiceError
-
-
-@pytest.fixture
-def held(tiny: Backbone) -> Iterator[Held]:
-    holder = Held(tiny)
-    yield holder
-    holder.release()
-    holder.engine.stop()
 
 
 def test_rows_of_many_tasks_in_one_batch_are_answered_as_if_alone(tiny: Backbone, held: Held) -> None:

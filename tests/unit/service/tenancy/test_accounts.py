@@ -30,14 +30,6 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return str(tmp_path / "registry.sqlite")
-    server: RedisServer = request.getfixturevalue("redis_server")
-    return server.place()
-
-
 @pytest.fixture
 def accounts(place: str, clock: Clock) -> Accounts:
     return Accounts(open_accounts(open_storage(place)).store, clock=clock)

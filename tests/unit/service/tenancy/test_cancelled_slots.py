@@ -2,11 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.redis import RedisServer
 
 from adapters.storage.opening import open_storage
 from service.tenancy.models import TenantInfo
@@ -39,14 +37,6 @@ class SlowReplies:
 
     async def close(self) -> None:
         await self._counter.close()
-
-
-@pytest.fixture(params=["local", "redis"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "local":
-        return str(tmp_path / "registry.sqlite")
-    server: RedisServer = request.getfixturevalue("redis_server")
-    return server.place()
 
 
 def run(place: str, use: Callable[[SlowReplies, Quotas], Awaitable[None]]) -> None:

@@ -2,11 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from support.redis import RedisServer
 
 from adapters.storage.opening import open_storage
 from service.errors import InvalidRequest, RateLimited
@@ -25,14 +23,6 @@ class Time:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture(params=["local", "redis"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "local":
-        return str(tmp_path / "registry.sqlite")
-    server: RedisServer = request.getfixturevalue("redis_server")
-    return server.place()
 
 
 def with_counter(place: str, use: Callable[[RateCounter], Awaitable[T]]) -> T:

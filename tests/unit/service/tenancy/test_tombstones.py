@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 from support.cli import superpos
-from support.redis import RedisServer
 from support.tenancy import ADMIN_KEY, Clock
 
 from adapters import DEFAULT_TENANT, Conflict
@@ -18,14 +17,6 @@ from service.tenancy.models import TenantInfo
 from service.tenancy.sqlite_store import SqliteAccounts
 
 SETTINGS = ApiKey.given(ADMIN_KEY)
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return str(tmp_path / "registry.sqlite")
-    server: RedisServer = request.getfixturevalue("redis_server")
-    return server.place()
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx2
 import pytest
 import structlog
-from support.adapters import make_adapter
+from support.adapters import edited, make_adapter
 from support.server import RunningServer, running_servers
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 
@@ -53,30 +53,23 @@ def upload(server: RunningServer, key: str, files: Mapping[str, bytes]) -> httpx
     return server.client.post("/tasks/texts/versions", files=parts, headers=bearer(key))
 
 
-def edited(files: Mapping[str, bytes], name: str, edit: Callable[[dict[str, object]], object]) -> dict[str, bytes]:
-    """Return the files with a change of one of the JSON files; its text is escaped, so that JSON may hold it."""
-    value = json.loads(files[name])
-    edit(value)
-    return {**files, name: json.dumps(value).encode()}
-
-
-def places(files: Mapping[str, bytes], text: str) -> dict[str, dict[str, bytes]]:
-    """An upload for each text that a publisher chooses."""
+def places(files: dict[str, bytes], text: str) -> dict[str, dict[str, bytes]]:
+    """An upload for each text that a publisher chooses; what acts is escaped, so that JSON may hold it."""
     manifest, config = MANIFEST, CONFIG
     return {
-        "template": edited(files, manifest, lambda m: m["task"].update(template=f"{text} {{text}}")),  # type: ignore[attr-defined]
-        "label": edited(files, manifest, lambda m: m["task"]["labels"][0].update(name=text)),  # type: ignore[index]
-        "label words": edited(files, manifest, lambda m: m["task"]["labels"][0].update(words=text)),  # type: ignore[index]
-        "method": edited(files, manifest, lambda m: m["provenance"].update(method=text)),  # type: ignore[attr-defined]
-        "hyperparameter": edited(files, manifest, lambda m: m["provenance"].update(hyperparameters={"lr": text})),  # type: ignore[attr-defined]
+        "template": edited(files, manifest, lambda m: m["task"].update(template=f"{text} {{text}}")),
+        "label": edited(files, manifest, lambda m: m["task"]["labels"][0].update(name=text)),
+        "label words": edited(files, manifest, lambda m: m["task"]["labels"][0].update(words=text)),
+        "method": edited(files, manifest, lambda m: m["provenance"].update(method=text)),
+        "hyperparameter": edited(files, manifest, lambda m: m["provenance"].update(hyperparameters={"lr": text})),
         "name of a hyperparameter": edited(
             files,
             manifest,
-            lambda m: m["provenance"].update(hyperparameters={text: 1}),  # type: ignore[attr-defined]
+            lambda m: m["provenance"].update(hyperparameters={text: 1}),
         ),
-        "data": edited(files, manifest, lambda m: m["provenance"].update(data={"file": text})),  # type: ignore[attr-defined]
-        "software": edited(files, manifest, lambda m: m["provenance"].update(software={"os": text})),  # type: ignore[attr-defined]
-        "backbone": edited(files, manifest, lambda m: m["backbone"].update(revision=text)),  # type: ignore[attr-defined]
+        "data": edited(files, manifest, lambda m: m["provenance"].update(data={"file": text})),
+        "software": edited(files, manifest, lambda m: m["provenance"].update(software={"os": text})),
+        "backbone": edited(files, manifest, lambda m: m["backbone"].update(revision=text)),
         "PEFT's configuration": edited(files, config, lambda c: c.update(auto_mapping=text)),
         "card": {**files, CARD: f"# card\n\n{text}\n".encode()},
     }
@@ -116,9 +109,9 @@ def test_ordinary_text_of_any_language_is_taken(server: RunningServer, tiny: Bac
         assert made.status_code == 201, made.text
         assert made.json()["note"] == text
         files = to_files(make_adapter(tiny, seed=number), card=f"# card\r\n\r\n\t{text}\r\n")
-        changed = edited(files, MANIFEST, lambda m, text=text: m["provenance"].update(data={"file": text}))  # type: ignore[misc]
+        changed = edited(files, MANIFEST, lambda m, text=text: m["provenance"].update(data={"file": text}))
         assert upload(server, key, changed).status_code == 201
-        written = edited(files, MANIFEST, lambda m: m["task"].update(template="premise:\n\t{text}"))  # type: ignore[attr-defined]
+        written = edited(files, MANIFEST, lambda m: m["task"].update(template="premise:\n\t{text}"))
         assert upload(server, key, written).status_code == 201
 
 

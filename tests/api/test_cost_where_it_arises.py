@@ -14,7 +14,7 @@ from support.http import check_problem
 from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 
-from adapters import PromptAdapter, TaskSpec
+from adapters import TaskSpec
 from adapters.files import to_files
 from backbone import Backbone
 
@@ -26,11 +26,6 @@ TEXT = "world " * 4_000
 def task(*, max_tokens: int = 64, num_labels: int = 2, words_per_label: int = 3) -> TaskSpec:
     labels = [" ".join(words) for words in islice(product(WORDS, repeat=words_per_label), num_labels)]
     return TaskSpec(template="{text}", labels={words: words for words in labels}, max_tokens=max_tokens)
-
-
-def upload(server: RunningServer, key: str, name: str, adapter: PromptAdapter) -> httpx2.Response:
-    parts = [("files", file) for file in to_files(adapter).items()]
-    return server.client.post(f"/tasks/{name}/versions", files=parts, headers=bearer(key))
 
 
 @pytest.mark.parametrize(
@@ -93,8 +88,8 @@ def test_a_neighbour_waits_no_longer_than_a_piece_of_a_row_however_large_it_is(s
         keyring.tenant(tenant)
     good, bad = keyring.key("good", "publish"), keyring.key("bad", "publish")
     many = make_adapter(tiny, task(max_tokens=4_096, num_labels=1_000), num_virtual_tokens=100)
-    assert upload(server, good, "short", make_adapter(tiny, SENTIMENT)).is_success
-    assert upload(server, bad, "long", many).is_success
+    server.upload("short", make_adapter(tiny, SENTIMENT), key=good)
+    server.upload("long", many, key=bad)
 
     def attack(top_k: int, text: str) -> float:
         body = {"inputs": text, "top_k": top_k, "truncate": "end"}
@@ -123,7 +118,7 @@ def test_the_second_pass_of_an_exhausted_search_is_charged(serve: Serve, tiny: B
     keyring.tenant("acme")
     key = keyring.key("acme", "publish")
     spec = task(num_labels=1_000)
-    assert upload(server, key, "many", make_adapter(tiny, spec)).is_success
+    server.upload("many", make_adapter(tiny, spec), key=key)
     keyring.change("acme", tokens_per_min=100_000)
     quotas, engine = server.app.state.runtime.tenancy.quotas, server.app.state.runtime.inference.engine
     trie = tiny.label_trie(spec.label_words)

@@ -12,7 +12,6 @@ from support.adapters import make_adapter
 from support.server import RunningServer, running_servers
 from support.tenancy import ADMIN_KEY, Keyring
 
-from adapters.files import to_files
 from backbone import Backbone
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "M-SEARCH", "x" * 300)
@@ -99,9 +98,7 @@ RAW: tuple[tuple[bytes, bytes], ...] = (
 def server(tiny_t5, tmp_path_factory, cache_dir, tiny: Backbone) -> Iterator[RunningServer]:  # type: ignore[no-untyped-def]
     with running_servers(tiny_t5, tmp_path_factory.mktemp("asked"), cache_dir) as start:
         started = start(require_keys=True, admin_key=ADMIN_KEY, trusted_proxies="127.0.0.1")
-        parts = [("files", (name, data)) for name, data in to_files(make_adapter(tiny)).items()]
-        headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-        started.client.post("/tasks/sentiment/versions", files=parts, headers=headers).raise_for_status()
+        started.upload("sentiment", make_adapter(tiny), key=ADMIN_KEY)
         yield started
 
 
@@ -149,7 +146,7 @@ def operations(server: RunningServer) -> list[tuple[str, str, dict[str, object]]
 
 
 def filled(path: str, name: str = "sentiment", number: str = "1") -> str:
-    return path.replace("{version}", number).translate({}).format_map(_Names(name))
+    return path.replace("{version}", number).format_map(_Names(name))
 
 
 class _Names(dict[str, str]):

@@ -11,12 +11,10 @@ import pytest
 from fastapi import FastAPI
 from support.adapters import make_adapter
 from support.http import check_problem
-from support.redis import RedisServer
 from support.routes import DECIDED, ROLES, routes
 from support.server import RunningServer, running_servers
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 
-from adapters.files import to_files
 from adapters.storage.opening import open_storage
 from adapters.storage.redis import RedisStore
 from adapters.storage.sqlite import SqliteFile
@@ -64,10 +62,7 @@ def server(
             keyring.tenant(tenant)
             key = keyring.key(tenant, "publish")
             for version, alias in enumerate(("production", "production", "doomed"), start=1):
-                adapter = make_adapter(tiny, seed=10 * number + version)
-                parts = [("files", (name, data)) for name, data in to_files(adapter).items()]
-                url = f"/tasks/{task_of(tenant)}/versions"
-                server.client.post(url, files=parts, data={"alias": alias}, headers=bearer(key)).raise_for_status()
+                server.upload(task_of(tenant), make_adapter(tiny, seed=10 * number + version), key=key, alias=alias)
             put = server.client.put
             for alias, at in (("canary", 1), ("doomed", 1)):
                 url = f"/tasks/{task_of(tenant)}/aliases/{alias}"
@@ -257,14 +252,9 @@ def without_scope(value: bytes) -> bytes:
     return json.dumps({name: each for name, each in stored.items() if name != "scope"}).encode()
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_administrators_from_before_operators_neither_gain_nor_lose_silently(
-    kind: str, serve: Serve, tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+    place: str, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    place = str(tmp_path / "old.sqlite")
-    if kind == "redis":
-        redis: RedisServer = request.getfixturevalue("redis_server")
-        place = redis.place()
     accounts = open_accounts(open_storage(place))
     for tenant in TENANTS:
         accounts.create_tenant(TenantInfo(id=tenant), actor="test")

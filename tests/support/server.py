@@ -33,10 +33,11 @@ class RunningServer:
         """Its registry, opened a second time: what another process would do."""
         return open_registry(self.settings.registry)
 
-    def upload(self, task: str, adapter: PromptAdapter, **form: str) -> dict[str, object]:
+    def upload(self, task: str, adapter: PromptAdapter, *, key: str = "", **form: str) -> dict[str, object]:
         """Publish an adapter over HTTP."""
         parts = [("files", (name, data)) for name, data in to_files(adapter).items()]
-        response = self.client.post(f"/tasks/{task}/versions", files=parts, data=form)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        response = self.client.post(f"/tasks/{task}/versions", files=parts, data=form, headers=headers)
         assert response.is_success, response.text
         return response.json()
 

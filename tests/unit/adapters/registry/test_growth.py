@@ -90,8 +90,8 @@ def test_alias_flips_do_not_make_the_log_grow_for_ever(registry: Registry, uploa
 @pytest.mark.slow
 def test_a_neighbours_flood_takes_nothing_from_a_tenants_history(registry: Registry, uploads: Uploads) -> None:
     registry.publish("zeta", "trec", uploads[0], actor="zoe")
-    for shadow in (None, 1, None, 1, None):
-        registry.delete_alias("zeta", "trec", "production", actor="zoe") if shadow is None else None
+    for _ in range(3):
+        registry.delete_alias("zeta", "trec", "production", actor="zoe")
         registry.set_alias("zeta", "trec", "production", 1, actor="zoe")
     history = [c for c in registry.changes() if c.tenant == "zeta"]
     for files in uploads[:2]:

@@ -46,10 +46,6 @@ def step_back(registry: Registry) -> AliasMove:
     return move
 
 
-def publish_into_production(uploads: Uploads) -> Operation:
-    return lambda registry: registry.publish(*KEY, uploads[0], actor="publish", aliases=(PRODUCTION,))
-
-
 OPERATIONS: dict[str, Operation] = {
     "rollback": step_back,
     "promotion of the canary": lambda registry: promote(registry, *KEY, 4, actor="promote", force=True),
@@ -132,10 +128,10 @@ def test_what_another_writes_at_any_call_of_an_operation_is_kept(five: Registry,
             done.append(True)
 
         way = AtCall(five, number, interfere)
-        position, traffic = five.changes()[-1].position, five.describe(*KEY).traffic
+        position = five.changes()[-1].position
         try:
             OPERATIONS[name](way)  # type: ignore[arg-type]
-        except (Conflict, AdapterError):
+        except AdapterError:
             left = five.describe(*KEY).traffic  # refused: what the other wrote stands alone
             if done == [True] and other == "traffic":
                 assert left == Traffic(canary=5, percent=7, shadow=4)
@@ -143,7 +139,6 @@ def test_what_another_writes_at_any_call_of_an_operation_is_kept(five: Registry,
         if not way.reached:
             break
         assert len(five.changes(position)) <= 4
-        assert traffic is not None
         restore(five)
 
 
@@ -194,7 +189,7 @@ def test_traffic_cannot_name_the_version_that_is_promoted_at_the_same_moment(fiv
 
 
 def test_an_adapter_published_again_into_production_is_no_longer_shadow(five: Registry, uploads: Uploads) -> None:
-    publish_into_production(uploads)(five)
+    five.publish(*KEY, uploads[0], actor="publish", aliases=(PRODUCTION,))
     info = five.describe(*KEY)
     assert (info.aliases[PRODUCTION], info.traffic) == (1, Traffic(canary=4, percent=10))
 

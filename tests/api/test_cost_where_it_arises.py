@@ -103,7 +103,7 @@ def test_a_neighbour_waits_no_longer_than_a_piece_of_a_row_however_large_it_is(s
             pass
         lasted: list[float] = []
         with answered(server, good, inputs, 0) as waits, ThreadPoolExecutor(3) as pool:
-            for each in [pool.submit(attack, 1_000, text) for _ in range(4)]:
+            for each in [pool.submit(attack, 1_000, text) for _ in range(3)]:
                 lasted.append(each.result())
         assert np.median(waits) < min(lasted) / 4
         assert len(waits) > 3

@@ -45,6 +45,17 @@ def server(
         yield started
 
 
+@pytest.fixture(scope="module")
+def patient(
+    tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, tiny: Backbone
+) -> Iterator[RunningServer]:
+    """A server with the default deadlines, so that attackers hold their connections."""
+    with running_servers(tiny_t5, tmp_path_factory.mktemp("patient"), cache_dir) as start:
+        started = start(max_connections=MAX_CONNECTIONS)
+        started.upload("sentiment", make_adapter(tiny))
+        yield started
+
+
 @pytest.fixture(autouse=True)
 def _short_drain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body_drain, "DRAIN_TIMEOUT_S", 0.5)
@@ -144,25 +155,21 @@ def test_a_client_that_reads_no_answers_is_closed_in_time(server: RunningServer)
 
 @pytest.mark.parametrize("attack", ["nothing", "half a request line", "no body", "a body after the refusal"])
 @pytest.mark.slow
-def test_a_neighbour_is_answered_while_others_hold_all_connections(
-    serve: Callable[..., RunningServer], tiny: Backbone, attack: str
-) -> None:
-    server = serve(max_connections=MAX_CONNECTIONS)
-    server.upload("sentiment", make_adapter(tiny))
+def test_a_neighbour_is_answered_while_others_hold_all_connections(patient: RunningServer, attack: str) -> None:
     with ExitStack() as stack:
         for _ in range(5 * MAX_CONNECTIONS):
-            connection = stack.enter_context(connected(server))
+            connection = stack.enter_context(connected(patient))
             connection.sendall(ATTACKS[attack][0])
         waits = []
         for _ in range(20):
             began = time.monotonic()
-            with httpx2.Client(base_url=server.url, timeout=30) as neighbour:
+            with httpx2.Client(base_url=patient.url, timeout=30, verify=False) as neighbour:
                 answer = neighbour.post(
                     "/classify/sentiment", content=BODY, headers={"Content-Type": "application/json"}
                 )
             waits.append(time.monotonic() - began)
             assert answer.status_code == 200
-            assert open_connections(server) <= MAX_CONNECTIONS
+            assert open_connections(patient) <= MAX_CONNECTIONS
     assert max(waits) < 2
 
 
@@ -198,8 +205,7 @@ def test_a_tenants_unfinished_bodies_leave_memory_for_those_of_others(
     for tenant in ("flood", "quiet"):
         keyring.tenant(tenant)
         keys[tenant] = keyring.key(tenant, "publish")
-        parts = [("files", (name, data)) for name, data in to_files(make_adapter(tiny)).items()]
-        server.client.post("/tasks/sentiment/versions", files=parts, headers=bearer(keys[tenant])).raise_for_status()
+        server.upload("sentiment", make_adapter(tiny), key=keys[tenant])
 
     def classify(tenant: str, padding: int) -> httpx2.Response:
         content = BODY + b" " * padding
@@ -235,7 +241,7 @@ def test_more_connections_than_descriptors_neither_stop_the_server_nor_fill_its_
 ) -> None:
     program = (sys.executable, "-c", LIMITED)
     with server_process(tiny_t5, registry, program=program) as server:
-        with httpx2.Client(base_url=server.url) as client:
+        with httpx2.Client(base_url=server.url, verify=False) as client:
             eventually(lambda: client.get("/healthz/ready").is_success, within_s=60)
         num_lines = len(server.lines)
         for attack in ("nothing", "a header, byte by byte", "no body"):
@@ -245,7 +251,7 @@ def test_more_connections_than_descriptors_neither_stop_the_server_nor_fill_its_
                     with suppress(ConnectionError):  # closed already
                         attacker.sendall(ATTACKS[attack][0])
                 for _ in range(20):
-                    with httpx2.Client(base_url=server.url, timeout=5) as neighbour:
+                    with httpx2.Client(base_url=server.url, timeout=5, verify=False) as neighbour:
                         assert neighbour.post("/classify/sentiment", json={"inputs": "a film"}).status_code == 200
                         assert neighbour.get("/usage").status_code == 200  # opens the registry's file
                 assert len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())) < 200
@@ -256,7 +262,10 @@ def test_more_connections_than_descriptors_neither_stop_the_server_nor_fill_its_
 
 @pytest.mark.slow
 def test_a_lack_of_descriptors_is_logged_once_and_survived(tiny_t5: Path, registry: Path) -> None:
-    with server_process(tiny_t5, registry) as server, httpx2.Client(base_url=server.url, timeout=30) as client:
+    with (
+        server_process(tiny_t5, registry) as server,
+        httpx2.Client(base_url=server.url, timeout=30, verify=False) as client,
+    ):
         eventually(lambda: client.get("/healthz/ready").is_success, within_s=60)
         _, hard = before = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, hard))
@@ -266,6 +275,6 @@ def test_a_lack_of_descriptors_is_logged_once_and_survived(tiny_t5: Path, regist
             eventually(lambda: any('"accept_failed"' in line for line in list(server.lines)))
             time.sleep(1)
             resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, before)
-            with httpx2.Client(base_url=server.url, timeout=30) as neighbour:
+            with httpx2.Client(base_url=server.url, timeout=30, verify=False) as neighbour:
                 assert neighbour.get("/limits").status_code == 200
         assert len([line for line in server.lines if "accept" in line]) == 1

@@ -18,7 +18,7 @@ from backbone.errors import (
 )
 from backbone.framing import PLAIN, Frame, FramedText
 from backbone.loading import EMBEDDED, load
-from backbone.packing import PackedBatch, PackedRow, RowSpan, pack
+from backbone.packing import PackedBatch, PackedRow, RowSpan, divide, pack
 from backbone.precision import TOLERANCES, Precision, check_device
 from backbone.readout import LabelVectors, LearnedState, Readout
 from backbone.scoring import label_log_probs
@@ -57,6 +57,7 @@ __all__ = [
     "UnsupportedBackbone",
     "chain",
     "check_device",
+    "divide",
     "label_log_probs",
     "load",
     "pack",

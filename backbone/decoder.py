@@ -14,6 +14,7 @@ from torch import Tensor
 from backbone.architecture import Architecture
 from backbone.dropout import RowsDropout
 from backbone.layers import add_projection, attend, feed_forward, rms_norm
+from backbone.packing import divide
 from backbone.pieces import CROSS_CELLS, PIECE_TOKENS, Pause, Progress, no_pause, spans
 from backbone.relative_bias import TreeBias
 from backbone.trie import PART_NODES, LabelTrie
@@ -66,16 +67,8 @@ def passes(tries: Sequence[LabelTrie]) -> list[list[Part]]:
 
 
 def in_passes(items: Iterable[T], num_nodes: Callable[[T], int]) -> list[list[T]]:
-    """Split items, in order, into passes of at most `_PASS_NODES` nodes; a larger item gets its own pass."""
-    found: list[list[T]] = [[]]
-    size = 0
-    for item in items:
-        if size and size + num_nodes(item) > _PASS_NODES:
-            found.append([])
-            size = 0
-        found[-1].append(item)
-        size += num_nodes(item)
-    return found
+    """Divide items, in order, into passes of bounded memory."""
+    return divide(items, num_nodes, at_most=_PASS_NODES)
 
 
 def _parts(row: int, trie: LabelTrie) -> list[Part]:

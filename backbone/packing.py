@@ -1,11 +1,13 @@
 """Packed batch: rows concatenated without padding, each `[its prompt | its text]`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +78,17 @@ def pack(rows: Sequence[PackedRow], *, device: torch.device | None = None) -> Pa
         prompt_positions=torch.tensor(prompt_positions, dtype=torch.int64, device=device),
         spans=tuple(spans),
     )
+
+
+def divide(items: Iterable[T], size: Callable[[T], int], *, at_most: float) -> list[list[T]]:
+    """Divide items, in order, into groups of at most a total size; a larger item is a group of its own."""
+    groups: list[list[T]] = []
+    total = 0
+    for item in items:
+        more = size(item)
+        if not groups or total + more > at_most:
+            groups.append([])
+            total = 0
+        groups[-1].append(item)
+        total += more
+    return groups

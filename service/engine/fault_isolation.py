@@ -8,6 +8,7 @@ import numpy as np
 import structlog
 import torch
 
+from backbone import divide
 from service.engine.model_runner import Forward
 from service.engine.types import Row, RowScores
 from service.errors import InferenceFailed, OutOfMemory, SearchExhausted, ServiceError
@@ -95,16 +96,7 @@ class FaultIsolation:
 
     def _split(self, rows: Sequence[Row]) -> deque[list[Row]]:
         """Split rows into parts that should fit in memory; a row over the limit is a part of its own."""
-        parts: deque[list[Row]] = deque()
-        num_tokens = 0
-        for row in rows:
-            if parts and num_tokens + row.num_tokens <= self._fitting.limit:
-                parts[-1].append(row)
-                num_tokens += row.num_tokens
-            else:
-                parts.append([row])
-                num_tokens = row.num_tokens
-        return parts
+        return deque(divide(rows, lambda row: row.num_tokens, at_most=self._fitting.limit))
 
     def _attempt(self, rows: Sequence[Row]) -> list[RowScores | SearchExhausted] | ServiceError:
         """Run rows together.

@@ -4,11 +4,11 @@ The backbone is frozen, a row attends only to itself and every job has its own o
 of all rows' losses therefore gives each row's prompt the gradient of its own loss only.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from backbone import Backbone, LabelTrie
+from backbone import Backbone, LabelTrie, divide
 from training.config.arguments import TrainArguments
 from training.loop.batch import BatchRow
 from training.loop.checkpoint import Checkpoints
@@ -116,14 +116,6 @@ def _accumulate(backbone: Backbone, rows: Sequence[BatchRow]) -> None:
         row.loss = loss
 
 
-def _passes(rows: Iterable[BatchRow], *, max_tokens: int) -> Iterator[list[BatchRow]]:
+def _passes(rows: Iterable[BatchRow], *, max_tokens: int) -> list[list[BatchRow]]:
     """Divide rows, shortest first, into passes of at most `max_tokens`; a longer row gets a pass of its own."""
-    together: list[BatchRow] = []
-    num_tokens = 0
-    for row in sorted(rows, key=lambda row: row.num_tokens):
-        if together and num_tokens + row.num_tokens > max_tokens:
-            yield together
-            together, num_tokens = [], 0
-        together.append(row)
-        num_tokens += row.num_tokens
-    yield together
+    return divide(sorted(rows, key=lambda row: row.num_tokens), lambda row: row.num_tokens, at_most=max_tokens)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from backbone import Backbone, LearnedState, PackedRow, pack
+from backbone import Backbone, LearnedState, PackedRow, divide, pack
 
 STRENGTHS = (0.002, 0.02, 0.2)
 """Values of C in scikit-learn that are tried, the inverse of the regularisation; the strongest regularisation first."""
@@ -42,7 +42,8 @@ def frozen_states(backbone: Backbone, token_ids: Sequence[Sequence[int]], state:
     none = torch.zeros(0, backbone.width, device=backbone.device)
     states = np.empty((len(token_ids), backbone.width), dtype=np.float32)
     with torch.inference_mode():
-        for rows in _batches(token_ids):
+        by_length = sorted(range(len(token_ids)), key=lambda row: len(token_ids[row]))
+        for rows in divide(by_length, lambda row: len(token_ids[row]), at_most=_MAX_BATCH_TOKENS):
             packed = pack([PackedRow((), token_ids[row]) for row in rows], device=backbone.device)
             states[rows] = backbone.states(backbone.encode(packed, none), state).cpu().numpy()
     return states
@@ -100,16 +101,3 @@ def _logistic_regression(
     if len(weights) == 1:  # two labels: scikit-learn keeps the log odds of the second
         return np.vstack([-weights, weights]) / 2, np.concatenate([-offsets, offsets]) / 2
     return weights, offsets
-
-
-def _batches(token_ids: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Divide rows, shortest first, into batches of bounded tokens."""
-    batches: list[list[int]] = []
-    num_tokens = 0
-    for row in sorted(range(len(token_ids)), key=lambda row: len(token_ids[row])):
-        if not batches or num_tokens + len(token_ids[row]) > _MAX_BATCH_TOKENS:
-            batches.append([])
-            num_tokens = 0
-        batches[-1].append(row)
-        num_tokens += len(token_ids[row])
-    return batches

@@ -1,7 +1,7 @@
 """Evaluation of a prompt on tokenised rows with the scorer used in serving, so that its metrics hold there too."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adapters.task import TaskSpec
-from backbone import Backbone, LabelTrie, PackedRow, Readout, TextTooLong, TokenizedText, pack
+from backbone import Backbone, LabelTrie, PackedRow, Readout, TextTooLong, TokenizedText, divide, pack
 from training.data.examples import Example
 from training.errors import InvalidData
 from training.methods import InputDependent, OwnModel
@@ -136,16 +136,6 @@ def evaluate(
     return rows.measured(predict(backbone, scored, readout, rows.token_ids), scoring)
 
 
-def token_batches(token_ids: Sequence[Sequence[int]], prompt_length: int) -> Iterator[list[Sequence[int]]]:
+def token_batches(token_ids: Sequence[Sequence[int]], prompt_length: int) -> list[list[Sequence[int]]]:
     """Divide rows, in order, into batches of at most `MAX_BATCH_TOKENS` including prompts, or of one longer row."""
-    batch: list[Sequence[int]] = []
-    num_tokens = 0
-    for ids in token_ids:
-        size = prompt_length + len(ids)
-        if batch and num_tokens + size > MAX_BATCH_TOKENS:
-            yield batch
-            batch, num_tokens = [], 0
-        batch.append(ids)
-        num_tokens += size
-    if batch:
-        yield batch
+    return divide(token_ids, lambda ids: prompt_length + len(ids), at_most=MAX_BATCH_TOKENS)

@@ -165,8 +165,7 @@ class Backbone:
         tries: list[LabelTrie] = []
         budgets: list[int] = []
         for row, (readout, k) in enumerate(zip(readouts, top_k, strict=True)):
-            budget = readout.search_budget(k)
-            if budget is not None and isinstance(readout, LabelTrie):
+            if isinstance(readout, LabelTrie) and (budget := readout.search_budget(k)) is not None:
                 searching.append(row)
                 tries.append(readout)
                 budgets.append(budget)
@@ -238,23 +237,20 @@ class Backbone:
         pause: Pause = no_pause,
     ) -> Tensor:
         """Return [B, K] scores of all labels."""
-        words = [i for i, readout in enumerate(readouts) if isinstance(readout, LabelTrie)]
         tries = [readout for readout in readouts if isinstance(readout, LabelTrie)]
+        if len(tries) == len(readouts):
+            return label_log_probs(
+                self._decode_all(encoded, rows, tries, dropout, pause=pause), self.weights.head, tries
+            )
+        words = [i for i, readout in enumerate(readouts) if isinstance(readout, LabelTrie)]
         # rows that share an encoded text share its states
         soft, pooled = _rows_by_span(encoded, rows, readouts, "soft"), _rows_by_span(encoded, rows, readouts, "pooled")
-        decoded = self._decode_all(
-            encoded,
-            [*(rows[i] for i in words), *soft.values()],
-            [*tries, *[self._first] * len(soft)],
-            dropout,
-            pause=pause,
-        )
-        if len(words) == len(readouts):
-            return label_log_probs(decoded, self.weights.head, tries)
+        numbers, chains = [*(rows[i] for i in words), *soft.values()], [*tries, *[self._first] * len(soft)]
+        decoded = self._decode_all(encoded, numbers, chains, dropout, pause=pause)
         width = max(readout.num_labels for readout in readouts)
         scores = encoded.hidden.new_full((len(readouts), width), float("-inf"), dtype=torch.float32)
         num_nodes = sum(trie.num_nodes for trie in tries)
-        if words:
+        if tries:
             part = label_log_probs(decoded[:num_nodes], self.weights.head, tries)
             scores[words, : part.shape[1]] = part
         states = {"soft": dict(zip(soft, decoded[num_nodes:], strict=True)), "pooled": {}}

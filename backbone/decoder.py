@@ -13,17 +13,12 @@ from torch import Tensor
 
 from backbone.architecture import Architecture
 from backbone.dropout import RowsDropout
-from backbone.layers import add_projection, attend, feed_forward, rms_norm
+from backbone.layers import MIN_ROWS, add_projection, at_least_min_rows, attend, feed_forward, rms_norm
 from backbone.packing import divide
 from backbone.pieces import CROSS_CELLS, PIECE_TOKENS, Pause, Progress, no_pause, spans
 from backbone.relative_bias import TreeBias
 from backbone.trie import PART_NODES, LabelTrie
 from backbone.weights import DecoderLayer, T5Weights
-
-_MIN_NODES = 4
-"""Minimum rows of a matrix product. Kernels for fewer rows add in another order, so that a row alone would differ in
-its last bits from the same row in a batch (docs/decisions.md)."""
-
 
 _PART_NODES = PART_NODES
 _PASS_NODES = PIECE_TOKENS
@@ -99,7 +94,7 @@ def decode(
     counts = [row.num_nodes for row in rows]
     total = sum(counts)
     token_ids = [token for row in rows for token in row.token_ids]
-    token_ids += [architecture.start_id] * (_MIN_NODES - total)
+    token_ids += [architecture.start_id] * (MIN_ROWS - total)
     progress = Progress(pause)
     trees = _trees(rows, bias, device=device, progress=progress)
     third = total / (3 * len(weights.decoder))
@@ -159,7 +154,7 @@ def _self_attention(
         kept = drop(values.new_ones(len(values), heads))  # [D, heads]
         mixed = (values.view(-1, heads, head_dim) * kept[..., None]).flatten(1)
     if trees is not None:
-        query_key = layer.query_key(_at_least_four(normed.index_select(0, trees.positions)))  # [D_t, 2·A]
+        query_key = layer.query_key(at_least_min_rows(normed.index_select(0, trees.positions)))  # [D_t, 2·A]
         query_key = query_key[: len(trees.positions)].view(-1, 2, heads, head_dim)
         value = values.index_select(0, trees.positions).view(-1, heads, head_dim)
         parts = [
@@ -213,8 +208,3 @@ def _cross_attention(
     mixed = torch.cat(parts).view(len(x), heads, -1).transpose(0, 1)  # [heads, D, H]
     mixed = torch.bmm(mixed, layer.cross_value)  # [heads, D, d]
     return add_projection(x, layer.cross_out, mixed.transpose(0, 1).flatten(1), drop)
-
-
-def _at_least_four(x: Tensor) -> Tensor:
-    missing = _MIN_NODES - len(x)
-    return x if missing <= 0 else torch.cat([x, x[:1].expand(missing, -1)])

@@ -9,6 +9,16 @@ from backbone.dropout import Drop
 from backbone.linear import Linear
 from backbone.weights import FeedForward
 
+MIN_ROWS = 4
+"""Minimum rows of a matrix product. Kernels for fewer rows add in another order, so that a row alone would differ in
+its last bits from the same row in a batch (docs/decisions.md)."""
+
+
+def at_least_min_rows(x: Tensor) -> Tensor:
+    """Return rows [R, …], with copies of the first one after them if they are fewer than `MIN_ROWS`."""
+    missing = MIN_ROWS - len(x)
+    return x if missing <= 0 else torch.cat([x, x[:1].expand(missing, *x.shape[1:])])
+
 
 def rms_norm(x: Tensor, eps: float) -> Tensor:
     """Apply T5's layer norm without its weight, which is folded into the next layer. [N, H] → [N, H]."""

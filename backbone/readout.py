@@ -13,14 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backbone.layers import at_least_min_rows
 from backbone.packing import RowSpan
 from backbone.trie import LabelTrie
 
 LearnedState = Literal["soft", "pooled"]
 """`soft`: the decoder's first state, as the head reads it; `pooled`: the mean of the text's last encoder states."""
-
-_MIN_ROWS = 4
-"""Minimum rows of a matrix product: kernels for fewer rows add in another order (`backbone.decoder`)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,15 +34,9 @@ class LabelVectors:
         """K."""
         return len(self.bias)
 
-    def search_budget(self, top_k: int | None) -> int | None:  # noqa: ARG002 - same signature as `LabelTrie`
-        """Return None: one product scores all labels, however many are asked for."""
-        return None
-
     def logits(self, states: Tensor) -> Tensor:
         """Return the label logits [R, K] of states [R, H]; a row's logits do not depend on the other rows."""
-        missing = max(0, _MIN_ROWS - len(states))
-        padded = F.pad(states.float(), (0, 0, 0, missing))
-        return F.linear(padded, self.vectors, self.bias)[: len(states)]
+        return F.linear(at_least_min_rows(states.float()), self.vectors, self.bias)[: len(states)]
 
 
 Readout = LabelTrie | LabelVectors

@@ -10,11 +10,12 @@ import rfc8785
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
+from adapters.arrays import check_finite, check_type, frozen
 from adapters.calibration import Calibration
 from adapters.errors import InvalidAdapter, NotValidatedInInt8
 from adapters.names import DIGEST_PATTERN
 from adapters.profile import ValidationProfile
-from adapters.readout import LearnedReadout, ReadoutKind
+from adapters.readout import VECTORS, LearnedReadout, ReadoutKind, schema_version_of
 from adapters.task import TaskSpec
 
 MAX_VIRTUAL_TOKENS = 100
@@ -80,7 +81,7 @@ class Manifest(_Frozen):
 
     @model_validator(mode="after")
     def _version_of_this_readout(self) -> Self:
-        expected = 1 if self.readout == "words" else 2
+        expected = schema_version_of(self.readout)
         if self.schema_version != expected:
             raise ValueError(f"schema_version {self.schema_version} with readout {self.readout!r}, expected {expected}")
         return self
@@ -118,10 +119,8 @@ class PromptAdapter:
     def __post_init__(self) -> None:
         self._check_readout()
         _check_prompt(self.prompt, fewest=1 if self.readout is None else 0)
-        frozen = np.ascontiguousarray(self.prompt, dtype="<f4").copy()
-        frozen.setflags(write=False)
-        object.__setattr__(self, "prompt", frozen)
-        object.__setattr__(self, "digest", _digest(frozen, self.manifest, self.readout))
+        object.__setattr__(self, "prompt", frozen(self.prompt))
+        object.__setattr__(self, "digest", _digest(self.prompt, self.manifest, self.readout))
 
     @property
     def num_virtual_tokens(self) -> int:
@@ -147,11 +146,9 @@ class PromptAdapter:
         if readout is None:
             return
         if readout.num_labels != len(self.spec.labels):
-            raise InvalidAdapter(
-                "label_vectors", f"{readout.num_labels} labels", f"{len(self.spec.labels)}, the task's"
-            )
+            raise InvalidAdapter(VECTORS, f"{readout.num_labels} labels", f"{len(self.spec.labels)}, the task's")
         if self.prompt.ndim == 2 and readout.width != self.prompt.shape[1]:
-            raise InvalidAdapter("label_vectors width", readout.width, f"{self.prompt.shape[1]}, the prompt's")
+            raise InvalidAdapter(f"{VECTORS} width", readout.width, f"{self.prompt.shape[1]}, the prompt's")
 
     def check_backbone(self, *, fingerprint: str, width: int) -> None:
         """Reject a prompt that was trained for another model.
@@ -188,16 +185,12 @@ def no_prompt(width: int) -> NDArray[np.float32]:
 
 
 def _check_prompt(prompt: NDArray[np.float32], *, fewest: int) -> None:
-    if prompt.dtype != np.float32:
-        raise InvalidAdapter("prompt dtype", str(prompt.dtype), "float32")
+    check_type("prompt", prompt)
     if prompt.ndim != 2 or prompt.shape[1] < 1:
         raise InvalidAdapter("prompt shape", str(list(prompt.shape)), "[virtual tokens, width]")
     if not fewest <= prompt.shape[0] <= MAX_VIRTUAL_TOKENS:
         raise InvalidAdapter("virtual tokens", prompt.shape[0], f"{fewest} to {MAX_VIRTUAL_TOKENS}")
-    finite = np.isfinite(prompt)
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0]
-        raise InvalidAdapter("prompt values", f"{prompt[row, column]} at [{row}, {column}]", "finite numbers")
+    check_finite("prompt", prompt)
     norms = np.linalg.norm(prompt.astype(np.float64), axis=1)  # [P]
     if norms.max(initial=0) > MAX_ROW_NORM:
         raise InvalidAdapter(
@@ -211,7 +204,5 @@ def _digest(prompt: NDArray[np.float32], manifest: Manifest, readout: LearnedRea
     except rfc8785.CanonicalizationError as exc:
         raise InvalidAdapter("superpos.json", str(exc), "values that canonical JSON (RFC 8785) can represent") from exc
     header = f"superpos-adapter {len(canonical)} {prompt.shape[0]} {prompt.shape[1]}\n".encode()
-    digest = hashlib.sha256(header + canonical + prompt.tobytes())
-    if readout is not None:
-        readout.update(digest)
-    return f"sha256:{digest.hexdigest()}"
+    learned = b"" if readout is None else readout.to_bytes()
+    return f"sha256:{hashlib.sha256(header + canonical + prompt.tobytes() + learned).hexdigest()}"

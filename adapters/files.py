@@ -19,7 +19,7 @@ from adapters import strict_json
 from adapters.adapter import MAX_VIRTUAL_TOKENS, BackboneRef, Manifest, PromptAdapter, Provenance, no_prompt
 from adapters.atomic_files import atomic_write
 from adapters.errors import InvalidAdapter, first_error
-from adapters.readout import LearnedReadout
+from adapters.readout import BIAS, VECTORS, LearnedReadout, schema_version_of
 from adapters.regular_files import NotRegular, check_no_links, open_regular
 from adapters.task import TaskSpec
 from adapters.tensor_files import read_metadata, read_tensors, write_tensors
@@ -34,7 +34,6 @@ CONFIG, WEIGHTS, READOUT, MANIFEST, CARD = (
 SIZE_LIMITS = {CONFIG: 64 << 10, WEIGHTS: 4 << 20, READOUT: 18 << 20, MANIFEST: 1 << 20, CARD: 1 << 20}
 """In bytes. The largest prompt, 100 × 4,096 float32, has 1.6 MB; the vectors of 1,000 labels 16.4 MB."""
 TENSOR = "prompt_embeddings"
-VECTORS, BIAS = "label_vectors", "label_bias"
 _LABELS = "labels"
 _READ_VERSIONS = (1, 2)
 BUNDLED = Path(__file__).parent / "bundled"
@@ -71,19 +70,20 @@ def from_files(files: Files) -> PromptAdapter:
     Raises:
         InvalidAdapter: a check failed; has the check, the value, and what was expected
     """
-    _check_names_and_sizes(files, required=(MANIFEST,))
+    _check_names_and_sizes(files)
+    _require(files, MANIFEST)
     manifest = _read_manifest(files)
     readout = _read_readout(files, manifest)
-    has_prompt = readout is None or CONFIG in files or WEIGHTS in files
-    if not has_prompt and readout is not None:
+    if readout is not None and files.keys().isdisjoint((CONFIG, WEIGHTS)):
         return PromptAdapter(no_prompt(readout.width), manifest, readout)
-    _check_names_and_sizes(files, required=(CONFIG, WEIGHTS))
+    _require(files, CONFIG, WEIGHTS)
     return PromptAdapter(_read_prompt(files), manifest, readout)
 
 
 def from_peft_files(files: Files, *, task: TaskSpec, backbone: BackboneRef) -> PromptAdapter:
     """Read a PEFT prompt-tuning folder that has no `superpos.json`: its task and backbone are given."""
-    _check_names_and_sizes(files, required=(CONFIG, WEIGHTS))
+    _check_names_and_sizes(files)
+    _require(files, CONFIG, WEIGHTS)
     provenance = Provenance(method="peft import")
     return PromptAdapter(_read_prompt(files), Manifest(task=task, backbone=backbone, provenance=provenance))
 
@@ -187,13 +187,16 @@ def _json_bytes(value: object) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _check_names_and_sizes(files: Files, *, required: tuple[str, ...]) -> None:
+def _check_names_and_sizes(files: Files) -> None:
     for name, data in files.items():
         if name not in SIZE_LIMITS:
             raise InvalidAdapter("file name", repr(name), f"one of {', '.join(SIZE_LIMITS)}")
         if len(data) > SIZE_LIMITS[name]:
             raise InvalidAdapter(f"size of {name}", f"{len(data)} bytes", f"at most {SIZE_LIMITS[name]} bytes")
-    for name in required:
+
+
+def _require(files: Files, *names: str) -> None:
+    for name in names:
         if name not in files:
             raise InvalidAdapter("files", ", ".join(sorted(files)) or "none", f"{name} among them")
 
@@ -216,7 +219,7 @@ def _read_manifest(files: Files) -> Manifest:
         known = ", ".join(map(str, _READ_VERSIONS))
         raise InvalidAdapter(f"{MANIFEST}: schema_version", version, f"{known}; a newer Superpos wrote the adapter")
     readout = values.get("readout", "words")
-    needed = 1 if readout == "words" else 2
+    needed = schema_version_of(readout)
     if version != needed and version in _READ_VERSIONS:
         raise InvalidAdapter(
             f"{MANIFEST}: schema_version", version, f"{needed}, with the readout {str(readout)[:64]!r}"
@@ -233,7 +236,7 @@ def _read_readout(files: Files, manifest: Manifest) -> LearnedReadout | None:
         if READOUT in files:
             raise InvalidAdapter("files", READOUT, f"none where {MANIFEST} has the readout 'words'")
         return None
-    _check_names_and_sizes(files, required=(READOUT,))
+    _require(files, READOUT)
     tensors = read_tensors(files[READOUT], READOUT, {VECTORS: ("labels", "width"), BIAS: ("labels",)})
     labels = read_metadata(files[READOUT], READOUT).get(_LABELS, "none")
     expected = json.dumps(manifest.task.label_names, ensure_ascii=False)

@@ -1,14 +1,16 @@
 """`LearnedReadout`: a vector and a bias per label, trained with the prompt, instead of the label words."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.arrays import check_finite, check_type, frozen
 from adapters.errors import InvalidAdapter
 
+VECTORS, BIAS = "label_vectors", "label_bias"
+"""Names of the arrays in files and errors."""
 ReadoutKind = Literal["words", "soft", "pooled"]
 """`words`: the label words, spelled by the decoder; `soft`: label vectors on the decoder's first state; `pooled`: label
 vectors on the mean of the encoder's states of the text."""
@@ -28,13 +30,11 @@ class LearnedReadout:
     label_bias: NDArray[np.float32]  # [K], read-only
 
     def __post_init__(self) -> None:
-        for name, value, num_axes in (("label_vectors", self.label_vectors, 2), ("label_bias", self.label_bias, 1)):
+        for name, value, num_axes in ((VECTORS, self.label_vectors, 2), (BIAS, self.label_bias, 1)):
             _check(name, value, num_axes)
-            frozen = np.ascontiguousarray(value, dtype="<f4").copy()
-            frozen.setflags(write=False)
-            object.__setattr__(self, name, frozen)
+            object.__setattr__(self, name, frozen(value))
         if len(self.label_bias) != self.num_labels:
-            raise InvalidAdapter("label_bias", f"{len(self.label_bias)} values", f"{self.num_labels}, one per vector")
+            raise InvalidAdapter(BIAS, f"{len(self.label_bias)} values", f"{self.num_labels}, one per vector")
 
     @property
     def num_labels(self) -> int:
@@ -46,23 +46,23 @@ class LearnedReadout:
         """H."""
         return int(self.label_vectors.shape[1])
 
-    def update(self, digest: "hashlib._Hash") -> None:
-        """Add the readout to an adapter's digest."""
-        digest.update(f"readout {self.num_labels} {self.width}\n".encode())
-        digest.update(self.label_vectors.tobytes())
-        digest.update(self.label_bias.tobytes())
+    def to_bytes(self) -> bytes:
+        """Return shape and values, as an adapter's digest has them."""
+        header = f"readout {self.num_labels} {self.width}\n".encode()
+        return header + self.label_vectors.tobytes() + self.label_bias.tobytes()
+
+
+def schema_version_of(kind: ReadoutKind) -> Literal[1, 2]:
+    """Return the version of `superpos.json` that a readout needs."""
+    return 1 if kind == "words" else 2
 
 
 def _check(name: str, value: NDArray[np.float32], num_axes: int) -> None:
-    if value.dtype != np.float32:
-        raise InvalidAdapter(f"{name} dtype", str(value.dtype), "float32")
+    check_type(name, value)
     if value.ndim != num_axes or 0 in value.shape:
         expected = "[labels, width]" if num_axes == 2 else "[labels]"
         raise InvalidAdapter(f"{name} shape", str(list(value.shape)), expected)
-    finite = np.isfinite(value)
-    if not finite.all():
-        place = np.argwhere(~finite)[0].tolist()
-        raise InvalidAdapter(f"{name} values", f"{value[tuple(place)]} at {place}", "finite numbers")
+    check_finite(name, value)
     norms = np.linalg.norm(value.astype(np.float64), axis=1) if num_axes == 2 else np.abs(value)  # [K]
     if norms.max() > MAX_VECTOR_NORM:
         what = "norm" if num_axes == 2 else "value"

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from adapters import BackboneRef, Manifest, PromptAdapter, Provenance, TaskSpec
 from adapters.adapter import no_prompt
-from adapters.files import BIAS, CONFIG, MANIFEST, READOUT, TENSOR, VECTORS, WEIGHTS
-from adapters.readout import LearnedReadout, ReadoutKind
+from adapters.files import CONFIG, MANIFEST, READOUT, TENSOR, WEIGHTS
+from adapters.readout import BIAS, VECTORS, LearnedReadout, ReadoutKind, schema_version_of
 from backbone import Backbone
 
 WIDTH = 8
@@ -73,7 +73,7 @@ def make_adapter(
     scale = float(backbone.weights.embedding.std())
     prompt = random.normal(0, scale, (num_virtual_tokens, backbone.width)).astype(np.float32)
     manifest = Manifest(
-        schema_version=1 if readout == "words" else 2,
+        schema_version=schema_version_of(readout),
         readout=readout,
         task=spec,
         backbone=BackboneRef(**dataclasses.asdict(backbone.identity)),

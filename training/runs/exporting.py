@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance
 from adapters.errors import InvalidAdapter, first_error
 from adapters.files import from_files, to_files
-from adapters.readout import LearnedReadout
+from adapters.readout import LearnedReadout, schema_version_of
 from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.data.examples import Example
@@ -75,14 +75,13 @@ def known_manifest(
             software=software(),
         )
         manifest = Manifest(
-            schema_version=1 if arguments.readout == "words" else 2,
+            schema_version=schema_version_of(arguments.readout),
             readout=arguments.readout,
             task=task.spec,
             backbone=BackboneRef(**asdict(backbone.identity)),
             provenance=provenance,
         )
-        num_virtual_tokens = 0 if arguments.method == "head" else arguments.num_virtual_tokens
-        prompt = np.zeros((num_virtual_tokens, backbone.width), dtype=np.float32)
+        prompt = np.zeros(tuple(method.prompt().shape), dtype=np.float32)
         empty = None
         if arguments.readout != "words":
             num_labels = len(task.spec.labels)

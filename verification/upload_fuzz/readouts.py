@@ -6,8 +6,8 @@ from random import Random
 import numpy as np
 
 from adapters.adapter import PromptAdapter
-from adapters.files import BIAS, MANIFEST, READOUT, VECTORS
-from adapters.readout import LearnedReadout, ReadoutKind
+from adapters.files import MANIFEST, READOUT
+from adapters.readout import BIAS, VECTORS, LearnedReadout, ReadoutKind, schema_version_of
 from adapters.tensor_files import read_metadata, read_tensors, write_tensors
 from verification.upload_fuzz.weights import FileMutation, Files
 
@@ -23,7 +23,7 @@ def with_readout(adapter: PromptAdapter, kind: ReadoutKind, seed: int) -> Prompt
         random.normal(0, adapter.width**-0.5, (num_labels, adapter.width)).astype(np.float32),
         random.normal(0, 1, num_labels).astype(np.float32),
     )
-    manifest = adapter.manifest.model_copy(update={"schema_version": 2, "readout": kind})
+    manifest = adapter.manifest.model_copy(update={"schema_version": schema_version_of(kind), "readout": kind})
     return PromptAdapter(adapter.prompt, manifest, readout)
 
 

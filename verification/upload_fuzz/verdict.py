@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx2
 
-from adapters.files import BIAS, CONFIG, MANIFEST, READOUT, SIZE_LIMITS, TENSOR, VECTORS, WEIGHTS, from_files
+from adapters.files import CONFIG, MANIFEST, READOUT, SIZE_LIMITS, TENSOR, WEIGHTS, from_files
+from adapters.readout import BIAS, VECTORS
 from benchmarks.common.http_load import Reply
 from service.api.problems import FRAMEWORK_CODES, MEDIA_TYPE, PROBLEM_TYPES
 from verification.upload_fuzz.mutations import Mutated

@@ -22,18 +22,16 @@ from support.adapters import (
 from adapters import InvalidAdapter, Manifest, PromptAdapter
 from adapters.adapter import MAX_VIRTUAL_TOKENS, no_prompt
 from adapters.files import (
-    BIAS,
     CONFIG,
     MANIFEST,
     READOUT,
     SIZE_LIMITS,
     TENSOR,
-    VECTORS,
     WEIGHTS,
     from_files,
     to_files,
 )
-from adapters.readout import MAX_VECTOR_NORM, LearnedReadout, ReadoutKind
+from adapters.readout import BIAS, MAX_VECTOR_NORM, VECTORS, LearnedReadout, ReadoutKind
 
 
 def vectors(value: float | None = None, *, num_labels: int = 2, width: int = WIDTH) -> np.ndarray[Any, Any]:

@@ -45,7 +45,7 @@ class PromptBatch:
             for batch_row, seed in zip(self.rows, seeds, strict=True):
                 batch_row.dropout_seed = seed
         self._readout = job.readout
-        if self._readout is not None:
+        if self._readout is not None and job.arguments.readout_dropout:
             for batch_row, kept in zip(self.rows, self._kept(job, step=step), strict=True):
                 batch_row.kept = kept
         # the mean over a batch's tokens, as `transformers` takes it
@@ -133,7 +133,7 @@ class BatchRow:
         self.readout = job.readout
         """None if the label words are the readout."""
         self.smoothing = job.arguments.label_smoothing
-        self.kept: Tensor | None = None  # [H], dropout factors of the state that a learned readout scores
+        self.kept: Tensor | None = None  # [H], the factors of dropout on the state that a learned readout reads, if any
         self.state: Tensor | None = None  # [H], that state, after the row's pass
         self.logit_gradient: Tensor | None = None  # [K], of the row's loss, after the row's pass
         self.loss = math.nan

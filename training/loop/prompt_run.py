@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from backbone import Backbone, LabelVectors
 from training.loop.batch import PromptBatch
@@ -58,15 +59,18 @@ class PromptRun:
         return isinstance(self.job.method, NoPrompt)
 
     def fit(self) -> None:
-        """Fit the readout of a job without a prompt, with one evaluation per strength of regularisation."""
-        job, readout = self.job, self.job.readout
+        """Fit the readout of a job without a prompt: one evaluation for each strength of regularisation."""
+        job, readout, prompt = self.job, self.job.readout, self.job.method.prompt()
         assert readout is not None
         states = frozen_states(self._backbone, job.rows.token_ids, readout.state)
+        with self._timing.evaluating:
+            held_out = frozen_states(self._backbone, job.selection.token_ids, readout.state)
         for head in fit_heads(states, job.rows.labels, num_labels=readout.num_labels):
             readout.set(torch.from_numpy(head.vectors), torch.from_numpy(head.bias))
             self._timing.step(rows=len(states))
-            loss = -head.log_probs(states)[np.arange(len(states)), job.rows.labels].mean()
-            self._evaluate(float(loss))
+            if self._is_exportable(prompt):
+                loss = -head.log_probs(states)[np.arange(len(states)), job.rows.labels].mean()
+                self._record(prompt, job.selection.measured(head.log_probs(held_out), job.scoring), float(loss))
         self.stop = "finished"
 
     def next_batch(self) -> PromptBatch:
@@ -153,18 +157,24 @@ class PromptRun:
             torch.nn.utils.clip_grad_norm_(parameters, self.job.arguments.clip)
 
     def _evaluate(self, train_loss: float | None) -> None:
-        """Score the current prompt and readout. Values that no adapter may have end the run and are not kept."""
+        """Score the current prompt and readout. What no adapter could hold ends the run and is not kept."""
+        job = self.job
         with torch.no_grad():
-            prompt = self.job.method.prompt().detach().clone()
-        if not is_within_bounds(prompt):
+            prompt = job.method.prompt().detach().clone()
+        if not self._is_exportable(prompt):
             self.stop = "diverged"
             return
-        if self.job.readout is not None and not self.job.readout.is_exportable:
-            self.stop = "diverged"
-            return
-        scored = has_no_prompt(self.job.method) or prompt
+        scored = has_no_prompt(job.method) or prompt
         with self._timing.evaluating:
-            metrics = evaluate(self._backbone, scored, self.job.scored_by, self.job.selection, scoring=self.job.scoring)
+            metrics = evaluate(self._backbone, scored, job.scored_by, job.selection, scoring=job.scoring)
+        self._record(prompt, metrics, train_loss)
+
+    def _is_exportable(self, prompt: Tensor) -> bool:
+        """Return whether an adapter could hold a prompt [P, H] and the current readout."""
+        return is_within_bounds(prompt) and (self.job.readout is None or self.job.readout.is_exportable)
+
+    def _record(self, prompt: Tensor, metrics: Metrics, train_loss: float | None) -> None:
+        """Add an evaluation of a prompt and the current readout to the history, and keep the readout if it is best."""
         is_best = not self.history or _is_better(metrics, self.history[self._best_index].metrics)
         if is_best:
             self._best_index = len(self.history)

@@ -4,7 +4,7 @@ A vector's gradient is the sum over rows of (p − y) · state. A step keeps the
 the order of the batch, so that the result does not depend on how the step was divided into passes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from adapters import PromptAdapter
 from adapters.readout import MAX_VECTOR_NORM, LearnedReadout
 from backbone import Backbone, LabelVectors, LearnedState, Readout
 from training.config.arguments import TrainArguments
-from training.methods.protocol import ParameterGroup, detached, take_over
+from training.methods.protocol import ParameterGroup
 
 
 class TrainedReadout:
@@ -68,18 +68,9 @@ class TrainedReadout:
 
     def set(self, vectors: Tensor, bias: Tensor) -> None:
         """Replace the values."""
-        take_over(self._parameters(), {"label_vectors": vectors, "label_bias": bias})
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return `label_vectors` [K, H] and `label_bias` [K], detached, not copied."""
-        return detached(self._parameters())
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Copy what `state_dict` returned; raises as `take_over`."""
-        take_over(self._parameters(), state)
-
-    def _parameters(self) -> dict[str, nn.Parameter]:
-        return {"label_vectors": self._vectors, "label_bias": self._bias}
+        with torch.no_grad():
+            self._vectors.copy_(vectors)
+            self._bias.copy_(bias)
 
 
 def start_readout(backbone: Backbone, arguments: TrainArguments, label_words: Sequence[str]) -> TrainedReadout | None:

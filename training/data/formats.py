@@ -3,7 +3,9 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 import pyarrow
@@ -101,10 +103,8 @@ def raw_rows(
 
 def _parquet_rows(path: Path) -> Iterator[PlacedRow]:
     try:
-        with open_regular(path) as file:
+        with _opened(path) as file:
             table = pyarrow.parquet.read_table(file)
-    except NotRegular as exc:
-        raise InvalidData(f"{path}: {exc.strerror}") from exc
     except (pyarrow.ArrowException, OSError) as exc:
         raise InvalidData(f"{path}: not a readable Parquet file: {str(exc).splitlines()[0]}") from exc
     if len(set(table.column_names)) < len(table.column_names):
@@ -143,9 +143,21 @@ def _jsonl_rows(
 
 
 def _contents(path: Path) -> bytes:
-    """Read a file of rows (`InvalidData` if it is not a regular file)."""
-    try:
+    """Read a file of rows (`InvalidData` for a link, a device and the like, or a file that is too large)."""
+    with _refusing(path):
         return read_regular(path, max_bytes=MAX_FILE_BYTES)
+
+
+def _opened(path: Path) -> BufferedReader:
+    """Open a file of rows (`InvalidData` for a link, a device and the like)."""
+    with _refusing(path):
+        return open_regular(path)
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except NotRegular as exc:
         raise InvalidData(f"{path}: {exc.strerror}") from exc
 
@@ -217,10 +229,8 @@ def class_names(path: Path, column: str) -> tuple[str, ...]:
     if path.suffix.lower() != ".parquet" or not path.is_file():
         return ()
     try:
-        with open_regular(path) as file:
+        with _opened(path) as file:
             metadata = pyarrow.parquet.read_schema(file).metadata or {}
-    except NotRegular as exc:
-        raise InvalidData(f"{path}: {exc.strerror}") from exc
     except (pyarrow.ArrowException, OSError) as exc:
         raise InvalidData(f"{path}: not a readable Parquet file: {str(exc).splitlines()[0]}") from exc
     try:

@@ -15,7 +15,18 @@ from safetensors import SafetensorError
 from adapters.calibration import calibrated
 from adapters.regular_files import read_regular
 from training.errors import InvalidData
-from training.runs.layout import COST, MAX_JSON_BYTES, METHOD, METRICS, PREDICTIONS, RESULT, RUN, STEPS, WORDS
+from training.runs.layout import (
+    COST,
+    MAX_JSON_BYTES,
+    METHOD,
+    METRICS,
+    PREDICTIONS,
+    RESULT,
+    RUN,
+    STEPS,
+    WORDS,
+    read_json,
+)
 from training.scoring.predictions import Predictions, read_predictions
 from training.task.task_file import TaskFile
 
@@ -106,7 +117,7 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(read_regular(path, max_bytes=MAX_JSON_BYTES))
+        value = read_json(path)
     except (OSError, ValueError) as exc:
         raise InvalidData(f"{path}: cannot be read: {exc}") from exc
     if not isinstance(value, dict):

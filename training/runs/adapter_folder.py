@@ -1,6 +1,5 @@
 """Adapters in folders that a user names: a folder with an adapter, or the folder of a run."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,10 +7,9 @@ from typing import TYPE_CHECKING
 from adapters.adapter import PromptAdapter
 from adapters.errors import InvalidAdapter
 from adapters.files import CONFIG, from_files, read_folder
-from adapters.regular_files import read_regular
 from training.config.choices import WITHOUT_ADAPTER
 from training.errors import InvalidArguments
-from training.runs.layout import ADAPTER, MAX_JSON_BYTES, RUN
+from training.runs.layout import ADAPTER, RUN, read_json
 
 if TYPE_CHECKING:
     from backbone import Backbone  # imports torch, which `superpos push` does not need
@@ -65,7 +63,7 @@ def _read(backbone: "Backbone", folder: Path) -> PromptAdapter:
 def _run_without_adapter(folder: Path) -> tuple[str, str]:
     """Describe what was found and what was expected."""
     try:
-        method = json.loads(read_regular(folder / RUN, max_bytes=MAX_JSON_BYTES))["arguments"]["method"]
+        method = read_json(folder / RUN)["arguments"]["method"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"a run whose {RUN} cannot be read", "a run with an adapter"
     if method in WITHOUT_ADAPTER:

@@ -1,4 +1,10 @@
-"""Names of the files in a run's folder; importing them does not import torch."""
+"""Names of the files in a run's folder, and the reading of those in JSON; importing them does not import torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from adapters.regular_files import read_regular
 
 MAX_JSON_BYTES = 64 << 20
 """Size limit of the JSON files below."""
@@ -21,3 +27,8 @@ RESULT = "result.json"
 """The run's results; the run is finished once this file exists."""
 REPORT = "report.html"
 PLOTS = "plots"
+
+
+def read_json(path: Path) -> Any:
+    """Read a file that holds JSON (`OSError`, also for a link or a large file; `ValueError`)."""
+    return json.loads(read_regular(path, max_bytes=MAX_JSON_BYTES))

@@ -1,6 +1,5 @@
 """Results of finished runs, as their folders hold them; those of a cross-validation also taken together."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,10 @@ import numpy as np
 
 from adapters.adapter import PromptAdapter
 from adapters.calibration import Calibration
-from adapters.regular_files import read_regular
 from training.data.folds import Fold
 from training.errors import InvalidData
 from training.loop.events import Stop, TrainResult
-from training.runs.layout import MAX_JSON_BYTES, PREDICTIONS, RESULT, RUN
+from training.runs.layout import PREDICTIONS, RESULT, RUN, read_json
 from training.runs.scorer import ReportMetrics
 from training.scoring.bootstrap import Interval, read_intervals
 from training.scoring.calibration import calibration_line
@@ -97,8 +95,8 @@ def read_run_result(folder: Path) -> RunResult:
         InvalidData: the folder has no finished run, or its files are invalid
     """
     try:
-        run = json.loads(read_regular(folder / RUN, max_bytes=MAX_JSON_BYTES))
-        result = json.loads(read_regular(folder / RESULT, max_bytes=MAX_JSON_BYTES))
+        run = read_json(folder / RUN)
+        result = read_json(folder / RESULT)
         return RunResult(
             folder=folder,
             digest=result["adapter"],

@@ -36,9 +36,12 @@ def open_archive(location: str) -> Archive:
     Raises:
         InvalidName, RegistryUnavailable: as `open_storage`; also a folder that holds something else
     """
-    if not is_redis(location):
-        path = local_path(location)
-        is_file = path.is_file() if path.exists() else path.suffix in SQLITE_SUFFIXES
-        if not is_file:
-            return FolderArchive(path)
-    return open_registry(location)
+    return FolderArchive(local_path(location)) if is_folder(location) else open_registry(location)
+
+
+def is_folder(location: str) -> bool:
+    """Return whether `open_archive` takes a location for a folder (`InvalidName` for a URL of something else)."""
+    if is_redis(location):
+        return False
+    path = local_path(location)
+    return not (path.is_file() if path.exists() else path.suffix in SQLITE_SUFFIXES)

@@ -5,8 +5,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from adapters.atomic_files import atomic_write
-from adapters.registry.opening import SQLITE_SUFFIXES
-from adapters.storage.opening import is_redis, open_storage
+from adapters.registry.opening import is_folder
+from adapters.storage.opening import open_storage
 from cli.console import CommandError
 from service.tenancy.accounts import open_accounts
 from service.tenancy.models import TOMBSTONES, Tombstones
@@ -24,14 +24,14 @@ def copy_tombstones(source: str, target: str) -> None:
     found = _read(source)
     if not found.names and not found.tenants:
         return
-    if _is_folder(target):
+    if is_folder(target):
         atomic_write({Path(target) / FILE: TOMBSTONES.dump_json(found, indent=1)})
     else:
         open_accounts(open_storage(target)).bury(found, actor="cli")
 
 
 def _read(source: str) -> Tombstones:
-    if not _is_folder(source):
+    if not is_folder(source):
         return open_accounts(open_storage(source)).tombstones()
     file = Path(source) / FILE
     if not file.exists():
@@ -40,7 +40,3 @@ def _read(source: str) -> Tombstones:
         return TOMBSTONES.validate_json(file.read_bytes())
     except ValidationError as exc:
         raise CommandError(f"{file} is damaged; restore it from another copy of the backup") from exc
-
-
-def _is_folder(location: str) -> bool:
-    return not is_redis(location) and not Path(location).is_file() and Path(location).suffix not in SQLITE_SUFFIXES

@@ -10,7 +10,7 @@ import typer
 from adapters.atomic_files import describe_oserror
 from cli.console import CommandError, print_table
 from cli.option_group import Command, option_group
-from training.config.arguments import ARGUMENTS, TYPES, default_of, users_of
+from training.config.arguments import ARGUMENTS, TYPES, default_of
 from training.config.choices import MethodName
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
@@ -135,9 +135,7 @@ def _option(name: str, takes_several: bool) -> object:
 def _help(name: str, takes_several: bool) -> str:
     """Return an argument's meaning, followed by the methods it is for, its bounds and its default."""
     argument, every = ARGUMENTS[name], get_args(MethodName)
-    trained = tuple(method for method in every if method != "head")
-    users = users_of(name)
-    notes = [] if users in (every, trained) else [f"for {', '.join(users)}"]
+    notes = [] if argument.methods == every else [f"for {', '.join(argument.methods)}"]
     notes += ["for soft and pooled readouts"] if argument.learned else []
     notes += [argument.bounds] if argument.bounds and name != "seed" else []
     defaults: dict[str, list[str]] = {}

@@ -133,6 +133,7 @@ def make_stack(folder: Path, ports: Ports, *, sink: Sink, settings: Mapping[str,
 
 
 def redis_program(folder: Path, port: int, sink: Sink) -> Program:
+    """Return a Redis server with a password, whose data are in a folder of its own."""
     data = folder / "redis"
     data.mkdir(mode=0o700, exist_ok=True)
     auth = folder / "secrets" / REDIS_AUTH

@@ -162,8 +162,7 @@ class TrainArguments:
         bool, Argument("Weight each row's loss by rows / (labels × rows with its label).", "Data")
     ] = False
     sampling: Annotated[
-        Sampling,
-        Argument("shuffled: every row once per epoch; balanced: every label equally often.", "Data"),
+        Sampling, Argument("shuffled: every row once per epoch; balanced: every label equally often.", "Data")
     ] = "shuffled"
     epochs: Annotated[int, Argument("Passes over the training rows.", "Optimiser", ge=1, le=100_000)] = 10
     batch_size: Annotated[int, Argument("Rows per optimiser step.", "Optimiser", ge=1, le=4_096)] = 32
@@ -202,21 +201,14 @@ class TrainArguments:
         ),
     ] = None
     max_steps: Annotated[
-        int | None,
-        Argument("Maximum number of optimiser steps.", "Optimiser", ge=1, unset="all steps of the epochs"),
+        int | None, Argument("Maximum number of optimiser steps.", "Optimiser", ge=1, unset="all steps of the epochs")
     ] = None
     eval_every: Annotated[
-        int | None,
-        Argument("Optimiser steps between evaluations.", "Optimiser", ge=1, unset="once per epoch"),
+        int | None, Argument("Optimiser steps between evaluations.", "Optimiser", ge=1, unset="once per epoch")
     ] = None
     patience: Annotated[
         int | None,
-        Argument(
-            "Stop after this many evaluations without improvement.",
-            "Optimiser",
-            ge=1,
-            unset="no early stopping",
-        ),
+        Argument("Stop after this many evaluations without improvement.", "Optimiser", ge=1, unset="no early stopping"),
     ] = None
     calibrate: Annotated[
         Calibrate,

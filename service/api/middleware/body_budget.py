@@ -5,14 +5,14 @@ from collections import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import QueueFull
+from service.inference.admission import ALPHA
 from service.telemetry.request_record import current_record
 
-_ALPHA = 2
-"""As in `Admission`: a tenant may hold twice the free part, so that one tenant alone gets at most two thirds."""
-
-
 class BodyBudgetMiddleware:
-    """Counts the bytes of each body until its response is sent; refuses a body beyond the budget (`QueueFull`)."""
+    """Counts the bytes of each body until its response is sent; refuses a body beyond the budget (`QueueFull`).
+
+    As in `Admission`, a tenant may hold `ALPHA` times the free part, so that one tenant alone gets at most two thirds.
+    """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
         self._app, self._max_bytes = app, max_bytes
@@ -44,10 +44,10 @@ class BodyBudgetMiddleware:
 
     def _take(self, tenant: str | None, size: int) -> None:
         own, free = self._held[tenant] + size, self._max_bytes - self._held_by_all - size
-        if own > _ALPHA * free:
+        if own > ALPHA * free:
             raise QueueFull(
                 f"bodies in memory: {self._held[tenant]} bytes of this tenant, {self._held_by_all} bytes in all; "
-                f"the server holds at most {self._max_bytes}, and a tenant at most {_ALPHA} times the free part; retry "
+                f"the server holds at most {self._max_bytes}, and a tenant at most {ALPHA} times the free part; retry "
                 "later, or send fewer requests at a time",
                 retry_after_s=1,
                 reason="body_bytes",

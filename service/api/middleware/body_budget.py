@@ -8,6 +8,7 @@ from service.errors import QueueFull
 from service.inference.admission import ALPHA
 from service.telemetry.request_record import current_record
 
+
 class BodyBudgetMiddleware:
     """Counts the bytes of each body until its response is sent; refuses a body beyond the budget (`QueueFull`).
 

@@ -25,6 +25,8 @@ _BURST = 64
 _CLOSED_AT_ONCE = 8
 _PAUSE_S = 0.05
 """Seconds until the next attempt to accept, after a failed one."""
+_SPARED_S = 0.05
+"""Age below which a connection is not replaced: its first request may have arrived without having been read."""
 
 
 def connection_limit(settings: Settings) -> int:
@@ -50,7 +52,7 @@ class Connections:
 
     At the limit, new connections replace those that have waited longest for their clients: first those without a
     request, then those that send a body or read an answer. A connection whose request is being answered is never
-    closed; if all are being answered, new ones stay in the kernel's queue.
+    closed, nor is one that was accepted a moment ago; if there are no others, new ones stay in the kernel's queue.
     """
 
     def __init__(
@@ -136,7 +138,10 @@ class Connections:
 
     def _make_room(self) -> bool:
         """Close the connections that have waited longest for their client; return whether there were any."""
-        waiting = [each for each in self._of_clients() if phase_of(each) != "answering"]
+        opened_before = asyncio.get_running_loop().time() - _SPARED_S
+        waiting = [
+            each for each in self._of_clients() if phase_of(each) != "answering" and each.opened_at < opened_before
+        ]
         waiting.sort(key=lambda each: (phase_of(each) in ("sending", "body"), self._waits_since(each)))
         for connection in waiting[:_CLOSED_AT_ONCE]:
             connection.transport.abort()

@@ -3,11 +3,10 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from adapters.readout import ReadoutKind
 from cli.backbone_options import PANEL, BackboneOptions, backbone_options, backbone_source
 from cli.client.publish import check_target, publish_trained
 from cli.console import CommandError, err, status
@@ -19,7 +18,7 @@ from cli.options import (
 from cli.resume import resume_command, resume_hint
 from cli.ui.results import print_results
 from cli.ui.training import TrainingDisplay
-from training.config.arguments import default_of
+from training.config.arguments import ARGUMENTS, default_of, readouts_of
 from training.config.choices import WITHOUT_ADAPTER
 
 if TYPE_CHECKING:
@@ -146,12 +145,9 @@ def train(
     if resume and out_folder is None:
         raise CommandError("--resume needs the folder of the interrupted runs; name it with --out")
     parts = [Fold(number=number, of=folds) for number in range(1, folds + 1)] if split == "kfold" else [None]
-    readouts = (
-        [{"readout": readout} for readout in _readouts(explicit.pop("readout"))] if "readout" in explicit else [{}]
-    )
     variants = [
-        (train_arguments(explicit | readout | rate | {"seed": number}, preset=preset), part)
-        for readout in readouts
+        (train_arguments(given | rate | {"seed": number}, preset=preset), part)
+        for given in _by_readout(explicit)
         for rate in rates
         for number in range(first_seed, first_seed + seeds)
         for part in parts
@@ -193,14 +189,22 @@ def train(
         publish_trained([(task.name, outcome.folder) for task, outcome in best], publish, key)
 
 
-def _readouts(text: str) -> list[str]:
-    """Return the readouts to train; `auto` means all of them."""
-    if text == "auto":
-        return list(get_args(ReadoutKind))
-    readouts = text.split(",")
+def _by_readout(explicit: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the explicit arguments of each readout to train; `auto` means all readouts of the method."""
+    if "readout" not in explicit:
+        return [explicit]
+    text: str = explicit["readout"]
+    readouts = readouts_of(explicit.get("method", "superpos")) if text == "auto" else text.split(",")
     if len(set(readouts)) < len(readouts):
         raise CommandError(f"--readout is {text!r}, expected each readout once")
-    return readouts
+    if len(readouts) == 1:
+        return [explicit | {"readout": readouts[0]}]
+    # an argument of the learned readouts among them is not refused for the sake of `words`
+    return [
+        {name: value for name, value in explicit.items() if readout != "words" or not ARGUMENTS[name].learned}
+        | {"readout": readout}
+        for readout in readouts
+    ]
 
 
 def _rates(text: str) -> list[float]:

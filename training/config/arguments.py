@@ -235,10 +235,10 @@ class TrainArguments:
                 raise InvalidArguments(f"{name} is {value!r}, expected one of {', '.join(choices)}")
             if isinstance(value, int | float) and not argument.allows(value):
                 raise InvalidArguments(f"{name} is {value}, expected {argument.bounds}")
-        if self.method == "head" and self.readout == "words":
-            raise InvalidArguments("method 'head' was given the readout 'words', expected soft or pooled")
-        if self.method == "full" and self.readout != "words":
-            raise InvalidArguments(f"method 'full' was given the readout {self.readout!r}, expected words")
+        if self.readout not in (readouts := readouts_of(self.method)):
+            raise InvalidArguments(
+                f"method {self.method!r} was given the readout {self.readout!r}, expected {' or '.join(readouts)}"
+            )
         if self.readout != "words" and self.loss == "full":
             raise InvalidArguments(f"loss is 'full', which needs the readout 'words', not {self.readout!r}")
         fewest, most = NUM_SOURCES.get(self.method, (0, 0))
@@ -263,6 +263,13 @@ _DEFAULTS: Mapping[str, object] = {each.name: each.default for each in fields(Tr
 def default_of(name: str, method: MethodName) -> Any:
     """Return the default of an argument under a method."""
     return ARGUMENTS[name].by_method.get(method, _DEFAULTS[name])
+
+
+def readouts_of(method: MethodName) -> tuple[ReadoutKind, ...]:
+    """Return the readouts that a method can train."""
+    if method == "full":
+        return ("words",)
+    return tuple(each for each in get_args(ReadoutKind) if method != "head" or each != "words")
 
 
 def option_of(name: str) -> str:

@@ -147,8 +147,24 @@ def test_several_tasks_train_in_one_stack_and_end_in_one_table(desk: Desk, tmp_p
 
 
 @pytest.mark.parametrize(
+    ("options", "runs"),
+    [
+        (["--readout", "auto", "--readout-lr", "0.05", *QUICK], {"words", "soft", "pooled"}),
+        (["--readout", "auto", "--method", "head"], {"soft", "pooled"}),
+    ],
+)
+@pytest.mark.slow
+def test_auto_trains_all_readouts_of_a_method(desk: Desk, tmp_path: Path, options: list[str], runs: set[str]) -> None:
+    answer = superpos("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "all", *options)
+    assert answer.code == 0, answer.stderr
+    assert {path.parent.name for path in (tmp_path / "all").rglob("run.json")} == runs
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--readout", "soft,soft"], "expected each readout once"),
+        (["--readout", "words", "--readout-lr", "0.1"], "readout 'words' does not use it"),
         (["--resume"], "name it with --out"),
         (["--precision", "fp16"], "T5's activations overflow it"),
         (["--precision", "int8"], "expected fp32 or bf16"),

@@ -118,16 +118,18 @@ def test_a_key_that_was_revoked_before_there_were_tombstones_stays_revoked(tmp_p
     assert not is_good(accounts, ADMIN_KEY, clock)
 
 
+@pytest.mark.parametrize("name", ["backup", "folder.sqlite"])
 @pytest.mark.slow
 def test_a_copy_of_a_registry_keeps_the_tombstones(
-    accounts: Accounts, place: str, tmp_path: Path, clock: Clock
+    accounts: Accounts, place: str, tmp_path: Path, clock: Clock, name: str
 ) -> None:
     """`registry copy` leaves keys and tenants behind: a deleted tenant's name would be free, and its tasks with it."""
     restart(accounts)
     accounts.create_tenant(TenantInfo(id="acme"), actor="test")
     accounts.delete_tenant("acme", actor="test")
     accounts.revoke_key(DEFAULT_TENANT, SETTINGS.id, actor="test")
-    folder, restored = tmp_path / "backup", tmp_path / "restored.sqlite"
+    folder, restored = tmp_path / name, tmp_path / "restored.sqlite"
+    folder.mkdir()
     for source, target in ((place, folder), (folder, restored)):
         done = superpos("registry", "copy", source, target)
         assert done.code == 0, done.stderr

@@ -51,7 +51,7 @@ class Ready(Schema):
     backbone: BackboneRef
     precision: Literal["fp32", "int8", "bf16"]
     degraded: bool
-    """The registry, or tenants and keys, cannot be read: requests are served from the last known state."""
+    """The registry cannot be read, or tenants and keys cannot: requests are served from the last known state."""
     read_only: str | None
     """Why the registry cannot be written, as of the last attempt; then changes get 503, and requests are served."""
     tasks: int

@@ -19,7 +19,7 @@ STRENGTHS = (0.002, 0.02, 0.2)
 """Values of C in scikit-learn that are tried, the inverse of the regularisation; the strongest regularisation first."""
 _MAX_BATCH_TOKENS = 2_048
 _MAX_ITERATIONS = 2_000
-_ABSENT = -30.0
+ABSENT = -30.0
 """The logit of a label that no training row has."""
 
 
@@ -74,7 +74,7 @@ def _fit(
     num_labels: int,
 ) -> Head:
     vectors = np.zeros((num_labels, standardised.shape[1]))
-    bias = np.full(num_labels, _ABSENT)
+    bias = np.full(num_labels, ABSENT)
     present = np.unique(labels)
     if len(present) == 1:
         bias[present] = 0.0

@@ -1,0 +1,109 @@
+"""A bag of words: TF-IDF under logistic regression or, for labels that are numbers, ridge regression.
+
+It is what a practitioner tries first, done well: words and pairs of words, and pieces of two to four characters within
+words, which forgive spelling (banking77: 0.908 instead of 0.884, tickets: 0.658 instead of 0.550). The strength of
+regularisation is chosen on rows that are not reported.
+"""
+
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.baselines.candidates import Features, Fit, LogProbs, Predict, best_of
+from training.baselines.regression import fit_ridge
+from training.baselines.rows import BaselineRows
+from training.readouts.head import ABSENT
+from training.task.scoring import Scoring
+
+STRENGTHS = (1.0, 10.0, 100.0)
+"""Values of C that are tried, the inverse of the regularisation; the strongest regularisation first."""
+STRENGTHS_OF_MANY = (10.0, 100.0)
+"""The same with more than `_MANY_LABELS` labels, whose fits take long."""
+MAX_ROWS_BY_PIECE = 20_000
+"""With more training rows only words are counted: pieces would multiply the time, and gain less with many rows."""
+ALPHAS = (10.0, 1.0, 0.1)
+"""Values of ridge regression's alpha that are tried; the strongest regularisation first."""
+_MAX_ITERATIONS = 1_000
+_MANY_LABELS = 20
+"""With more labels, one binary fit per label takes a third of the time of one for all: 2.4 s instead of 8.6 s for the
+words of 8,500 rows with 77 labels, on one core and at the same accuracy."""
+
+
+_TINY = 1e-13
+
+
+def bag_of_words(rows: BaselineRows, *, num_labels: int, scoring: Scoring) -> tuple[str, LogProbs]:
+    """Return the chosen setting, and the label log-probabilities of the report rows [n, K]."""
+    train, held_out, report = _features(rows)
+    chosen, predict = best_of(
+        candidates(num_labels, scoring),
+        train,
+        rows.train.tokenized,
+        held_out,
+        rows.selection.tokenized,
+        scoring=scoring,
+    )
+    return chosen, predict(report)
+
+
+def candidates(num_labels: int, scoring: Scoring) -> Mapping[str, Fit]:
+    """Return the models that are tried: ridge regression if the labels are numbers, logistic regression otherwise."""
+    if scoring.values is not None:
+        grid = np.array(scoring.values, dtype=np.float64)
+        return {f"alpha = {alpha:g}": partial(fit_ridge, grid=grid, alpha=alpha) for alpha in ALPHAS}
+    strengths = STRENGTHS_OF_MANY if num_labels > _MANY_LABELS else STRENGTHS
+    return {
+        f"C = {strength:g}": partial(_fit_logistic, num_labels=num_labels, strength=strength) for strength in strengths
+    }
+
+
+def _features(rows: BaselineRows) -> tuple[Features, Features, Features]:
+    """Weigh the words and pieces of the training, selection and report rows, by the counts in the training rows."""
+    from scipy.sparse import hstack  # noqa: PLC0415 - takes a second to import
+    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415
+
+    roles = (rows.train.texts, rows.selection.texts, rows.report.texts)
+    kinds: list[dict[str, Any]] = [{"ngram_range": (1, 2)}]
+    if len(rows.train) <= MAX_ROWS_BY_PIECE:
+        kinds.append({"analyzer": "char_wb", "ngram_range": (2, 4)})
+    parts = []
+    for kind in kinds:
+        vectorizer = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **kind)
+        # no text may have a word of two letters, as in some scripts
+        with suppress(ValueError):
+            vectorizer.fit(roles[0])
+            parts.append([vectorizer.transform(texts) for texts in roles])
+    if not parts:  # no text has a letter
+        return tuple(np.zeros((len(texts), 1), dtype=np.float32) for texts in roles)  # type: ignore[return-value]
+    train, selection, report = (hstack(role).tocsr() for role in zip(*parts, strict=True))
+    return train, selection, report
+
+
+def _fit_logistic(features: Features, labels: NDArray[np.int64], *, num_labels: int, strength: float) -> Predict:
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - as above
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+    from sklearn.multiclass import OneVsRestClassifier  # noqa: PLC0415
+
+    present = np.unique(labels)
+    if len(present) == 1:
+        return lambda other: _spread(np.zeros((other.shape[0], 1)), present, num_labels)
+    if len(present) > _MANY_LABELS:
+        model = OneVsRestClassifier(LogisticRegression(C=strength, tol=1e-2, solver="liblinear"))
+    else:
+        model = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that has not converged is a baseline all the same
+        model.fit(features, labels)
+    return lambda other: _spread(np.log(np.maximum(model.predict_proba(other), _TINY)), present, num_labels)
+
+
+def _spread(log_probs: NDArray[np.float64], present: NDArray[np.int64], num_labels: int) -> LogProbs:
+    """Place the columns of the labels that occur, [n, K'], among all labels, [n, K]."""
+    spread = np.full((len(log_probs), num_labels), ABSENT, dtype=np.float32)
+    spread[:, present] = np.maximum(log_probs, ABSENT)
+    return spread

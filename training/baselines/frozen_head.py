@@ -1,0 +1,72 @@
+"""A head on the frozen model: what `--method head` would publish, fitted to the same rows."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backbone import Backbone
+from training.baselines.candidates import Features, Fit, LogProbs, Predict, best_of
+from training.baselines.regression import fit_ridge
+from training.baselines.rows import BaselineRows
+from training.readouts.head import STRENGTHS, fit_heads, frozen_states
+from training.scoring.evaluation import TokenizedRows
+from training.task.scoring import Scoring
+
+MAX_TRAIN_ROWS = 20_000
+"""Encoding costs a forward per row, so more training rows than these are not used."""
+ALPHAS = (10_000.0, 1_000.0, 100.0)
+"""Values of ridge regression's alpha that are tried; the strongest regularisation first."""
+
+
+class FrozenStates:
+    """Mean encoder states of texts without a prompt, each computed once, whatever rows of seeds and folds share."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+        self._known: dict[tuple[int, ...], NDArray[np.float32]] = {}
+
+    def of(self, rows: TokenizedRows) -> NDArray[np.float32]:
+        """Return the states of rows, [n, H]."""
+        new = [ids for ids in dict.fromkeys(rows.token_ids) if ids not in self._known]
+        if new:
+            self._known |= zip(new, frozen_states(self._backbone, new, "pooled"), strict=True)
+        return np.stack([self._known[ids] for ids in rows.token_ids])
+
+
+def frozen_head(states: FrozenStates, rows: BaselineRows, *, num_labels: int, scoring: Scoring) -> tuple[str, LogProbs]:
+    """Return the chosen setting, and the label log-probabilities of the report rows [n, K]."""
+    train = rows.train.first(MAX_TRAIN_ROWS).tokenized
+    chosen, predict = best_of(
+        candidates(num_labels, scoring),
+        states.of(train),
+        train,
+        states.of(rows.selection.tokenized),
+        rows.selection.tokenized,
+        scoring=scoring,
+    )
+    return chosen, predict(states.of(rows.report.tokenized))
+
+
+def candidates(num_labels: int, scoring: Scoring) -> Mapping[str, Fit]:
+    """Return the models that are tried: logistic regression, and ridge regression if the labels are numbers."""
+    heads: dict[str, Fit] = {
+        f"C = {strength:g}": partial(_fit_head, num_labels=num_labels, strength=strength) for strength in STRENGTHS
+    }
+    if scoring.values is None:
+        return heads
+    grid = np.array(scoring.values, dtype=np.float64)
+    return heads | {f"alpha = {alpha:g}": partial(_fit_ridge, grid=grid, alpha=alpha) for alpha in ALPHAS}
+
+
+def _fit_head(states: Features, labels: NDArray[np.int64], *, num_labels: int, strength: float) -> Predict:
+    return fit_heads(states, labels, num_labels=num_labels, strengths=[strength])[0].log_probs
+
+
+def _fit_ridge(states: Features, labels: NDArray[np.int64], *, grid: NDArray[np.float64], alpha: float) -> Predict:
+    """Fit ridge regression to standardised states."""
+    mean, scale = states.mean(axis=0), states.std(axis=0)
+    scale[scale == 0] = 1.0
+    predict = fit_ridge((states - mean) / scale, labels, grid=grid, alpha=alpha)
+    return lambda other: predict((other - mean) / scale)

@@ -10,6 +10,7 @@ import jinja2
 import yaml
 
 from adapters.atomic_files import atomic_write
+from adapters.baselines import TITLES, BaselineName, read_baselines
 from training.report import style
 from training.report.comparison import NamedRun, best_run, named_runs
 from training.report.plots import Plot, comparison_plots, run_plots
@@ -32,6 +33,12 @@ class Comparison:
     runs: Sequence[NamedRun]
     best: NamedRun
     plots: Sequence[Plot]
+
+    @property
+    def baseline_names(self) -> list[BaselineName]:
+        """The baselines that some run was measured against; the constant answer has a column of its own."""
+        measured = {each.name for run in self.runs for each in read_baselines(run.record.metrics)}
+        return [name for name in TITLES if name in measured - {"constant"}]
 
     @property
     def means(self) -> list[tuple[str, int, float, float]]:
@@ -84,6 +91,7 @@ def html(
         light=style.LIGHT,
         dark=style.DARK,
         task_yaml=task_yaml,
+        baseline_titles=TITLES,
     )
 
 

@@ -9,9 +9,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from adapters.atomic_files import atomic_write
+from adapters.baselines import Baseline, read_baselines
 from adapters.calibration import calibrated
 from training.report.answer_figures import confidence_figure, confusion_figure, reliability_figure
 from training.report.answers import confusion_matrix, reliability
+from training.report.baseline_figures import ScorePoint, score_points
 from training.report.comparison import NamedRun, loss_curves, score_curves
 from training.report.figures import learning_curves, similarity_maps
 from training.report.reading import RunRecord
@@ -63,12 +65,31 @@ def comparison_plots(runs: Sequence[NamedRun], *, suffix: str) -> list[Plot]:
 def run_plots(record: RunRecord, *, suffix: str) -> list[Plot]:
     """Plot confusion, reliability, confidence and similarity of one run, as far as its folder has the data."""
     plots = []
+    if baselines := read_baselines(record.metrics):
+        plots.append(_baseline_plot(record, baselines, suffix))
     if record.predictions is not None:
         plots += _answer_plots(record, suffix)
     if record.weights is not None:
         figure = similarity_maps({"p′": record.weights})
         plots.append(Plot(f"prompt{suffix}", _SIMILARITY, figure))
     return plots
+
+
+def _baseline_plot(record: RunRecord, baselines: Sequence[Baseline], suffix: str) -> Plot:
+    metrics = record.metrics
+    points = [
+        ScorePoint(each.title, each.figures["score"], each.figures["score_low"], each.figures["score_high"])
+        for each in baselines
+        if {"score_low", "score_high"} <= each.figures.keys()
+    ]
+    points.append(
+        ScorePoint("this run", metrics["report_score"], metrics["report_score_low"], metrics["report_score_high"])
+    )
+    told = "; ".join(f"{point.name} {point.value:.3f} ({point.low:.3f} to {point.high:.3f})" for point in points)
+    titles = ", ".join(record.task.metrics).replace("_", " ")
+    return Plot(
+        f"baselines{suffix}", f"Scores on the report rows with 95 % intervals. {told}.", score_points(points, titles)
+    )
 
 
 def _answer_plots(record: RunRecord, suffix: str) -> list[Plot]:

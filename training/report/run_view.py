@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from adapters.baselines import Baseline, is_unbeaten, read_baselines, verdict
 from adapters.calibration import Calibration
 from training.report.answer_figures import MAX_NAMED_LABELS
 from training.report.answers import (
@@ -49,6 +50,10 @@ class RunView:
     words: Sequence[tuple[Sequence[Json], Sequence[Json]]]
     """Nearest and superposed pieces of each prompt vector."""
     split_meaning: str
+    baselines: Sequence[Baseline]
+    """Empty if they were not measured."""
+    verdict: str
+    """States that the run beats them; empty if it does not, which is a warning."""
     calibration: str
     """Result and rows of the calibration; empty if it was not measured."""
 
@@ -67,6 +72,7 @@ def run_view(run: NamedRun, plots: Sequence[Plot]) -> RunView:
         mistakes = worst_mistakes(predictions, record.probabilities(predictions), count=NUM_MISTAKES)
         num_mistakes = int((predictions.predicted != predictions.labels).sum())
     many = len(scores) > MAX_NAMED_LABELS
+    baselines = read_baselines(record.metrics)
     return RunView(
         run=run,
         warnings=warnings(record),
@@ -78,6 +84,8 @@ def run_view(run: NamedRun, plots: Sequence[Plot]) -> RunView:
         num_mistakes=num_mistakes,
         words=_words(record),
         split_meaning=SPLITS.get(str(record.run.get("split")), ""),
+        baselines=baselines,
+        verdict="" if is_unbeaten(baselines) else verdict(baselines),
         calibration=_calibration(record),
     )
 
@@ -90,6 +98,8 @@ def warnings(record: RunRecord) -> list[str]:
         found.append("Every report row got the same answer: this run collapsed.")
     elif metrics["report_score"] <= metrics["report_constant_score"] + _NEAR_CONSTANT:
         found.append("The score is no better than that of one answer for every row.")
+    if is_unbeaten(baselines := read_baselines(metrics)):
+        found.append(verdict(baselines))
     if stop == "diverged":
         found.append("The loss stopped being a number; what was best before is shown.")
     if stop == "interrupted":

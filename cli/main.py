@@ -31,7 +31,7 @@ COMMANDS = {
     "paper": ("paper:app", _TRAIN, "Reproduce the tables and the figure of the SuperPos-Prompt paper."),
     "push": ("adapters:push", _ADAPTERS, "Publish a trained adapter as the next version of a task."),
     "list": ("adapters:list_tasks", _ADAPTERS, "List tasks with their versions, aliases, canary and shadow."),
-    "show": ("versions:show", _ADAPTERS, "Show a task: versions, traffic, shadow agreement and drift."),
+    "show": ("versions:show", _ADAPTERS, "Show a task: versions, traffic, scores, shadow agreement and drift."),
     "alias": ("adapters:alias", _ADAPTERS, "Point an alias at a version."),
     "traffic": ("rollout:traffic", _ADAPTERS, "Show or change a task's canary and shadow versions."),
     "promote": ("rollout:promote", _ADAPTERS, "Put a version into production if it is not worse on the same rows."),

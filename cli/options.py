@@ -1,16 +1,17 @@
 """Options that several commands share, and those generated from the training arguments."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from adapters.atomic_files import describe_oserror
 from cli.console import CommandError, print_table
 from cli.option_group import Command, option_group
-from training.config.arguments import ARGUMENTS, TYPES, default_of
+from training.config.arguments import ARGUMENTS, CHOICES, TYPES, default_of
 from training.config.choices import MethodName
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
@@ -100,7 +101,10 @@ PresetOption = Annotated[
 
 
 def with_training_arguments(
-    *, only: Collection[str] = tuple(ARGUMENTS), several: Collection[str] = ()
+    *,
+    only: Collection[str] = tuple(ARGUMENTS),
+    several: Collection[str] = (),
+    auto: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Command], Command]:
     """Give a command one option per training argument.
 
@@ -109,8 +113,11 @@ def with_training_arguments(
     Args:
         only: the arguments, as the fields of `TrainArguments`
         several: arguments that accept several values; these reach the command as one comma-separated string
+        auto: arguments with a closed set of values that also accept `auto`, with its meaning
     """
-    return option_group("explicit", {name: (_option(name, name in several), None) for name in only}, _explicit)
+    return option_group(
+        "explicit", {name: (_option(name, name in several, auto.get(name, "")), None) for name in only}, _explicit
+    )
 
 
 def _explicit(**given: Any) -> dict[str, Any]:
@@ -121,18 +128,20 @@ def _explicit(**given: Any) -> dict[str, Any]:
     }
 
 
-def _option(name: str, takes_several: bool) -> object:
+def _option(name: str, takes_several: bool, auto: str) -> object:
     argument = ARGUMENTS[name]
     kind = str if takes_several else list[str] if TYPES[name] == tuple[str, ...] else TYPES[name]
+    if auto:
+        kind = Literal[(*CHOICES[name], "auto")]
     option = typer.Option(
         *([argument.option] if argument.option else []),
-        help=_help(name, takes_several),
+        help=_help(name, takes_several, auto),
         rich_help_panel=argument.panel,
     )
     return Annotated[kind | None, option]  # type: ignore[operator]
 
 
-def _help(name: str, takes_several: bool) -> str:
+def _help(name: str, takes_several: bool, auto: str = "") -> str:
     """Return an argument's meaning, followed by the methods it is for, its bounds and its default."""
     argument, every = ARGUMENTS[name], get_args(MethodName)
     notes = [] if argument.methods == every else [f"for {', '.join(argument.methods)}"]
@@ -145,7 +154,8 @@ def _help(name: str, takes_several: bool) -> str:
     exceptions = [f"{value} for {', '.join(defaults[value])}" for value in others]
     notes += [f"default: {', or '.join([usual, *exceptions])}"] if usual else []
     several = " Separate several values by commas." if takes_several else ""
-    return f"{argument.help}{several} ({'; '.join(notes)})"
+    also = f" {auto}" if auto else ""
+    return f"{argument.help}{several}{also} ({'; '.join(notes)})"
 
 
 def _shown(value: object) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx2
 
+from adapters.adapter import Provenance
 from adapters.files import from_files
 from adapters.names import DEFAULT_TENANT, Ref
 from adapters.printable import check_texts
@@ -60,6 +61,10 @@ class Target(Protocol):
 
     def files(self, ref: Ref) -> dict[str, bytes]:
         """Return the files of the version that a ref resolves to."""
+        ...
+
+    def provenance(self, task: str, version: int) -> Provenance:
+        """Return the origin of a version, with the metrics on its card."""
         ...
 
     def history(self, task: str) -> Iterator[Change]:
@@ -150,6 +155,9 @@ class DirectRegistry:
     def files(self, ref: Ref) -> dict[str, bytes]:
         found = self._registry.resolve(DEFAULT_TENANT, ref)
         return self._registry.files(DEFAULT_TENANT, found.task, found.version)
+
+    def provenance(self, task: str, version: int) -> Provenance:
+        return from_files(self._registry.files(DEFAULT_TENANT, task, version)).manifest.provenance
 
     def history(self, task: str) -> Iterator[Change]:
         self._registry.describe(DEFAULT_TENANT, task)
@@ -252,6 +260,9 @@ class Server:
         path = ("tasks", ref.task, "versions", version, "files")
         names = self.request("GET", *path).json()["files"]
         return {name: self.request("GET", *path, name).content for name in names}
+
+    def provenance(self, task: str, version: int) -> Provenance:
+        return Provenance.model_validate(self.request("GET", "tasks", task, "versions", version).json()["provenance"])
 
     def history(self, task: str) -> Iterator[Change]:
         since, complete = 0, False

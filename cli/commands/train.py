@@ -16,9 +16,9 @@ from cli.options import (
     with_training_arguments,
 )
 from cli.resume import resume_command, resume_hint
-from cli.ui.results import print_results
+from cli.ui.results import keep_chosen, print_results
 from cli.ui.training import TrainingDisplay
-from training.config.arguments import ARGUMENTS, default_of, readouts_of
+from training.config.arguments import default_of
 from training.config.choices import WITHOUT_ADAPTER
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ DevicesOption = Annotated[
 ]
 
 
-@with_training_arguments(several=("lr", "readout"))
+@with_training_arguments(
+    several=("lr", "readout"),
+    auto={"method": "auto: train heads and SuperPos prompts, and keep what is best on the selection rows."},
+)
 @backbone_options("device", "precision", "threads", device=DevicesOption)
 def train(
     context: typer.Context,
@@ -97,6 +100,15 @@ def train(
             "--plain", help="Print one log line per evaluation instead of a live table.", rich_help_panel=_RUN
         ),
     ] = False,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines/--no-baselines",
+            help="Measure a constant answer, the untrained model, TF-IDF with logistic regression and a head on the "
+            "frozen model on the same rows, for the report and the card.",
+            rich_help_panel=_RUN,
+        ),
+    ] = True,
     write_report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write an HTML report.", rich_help_panel=_RUN)
     ] = True,
@@ -117,7 +129,9 @@ def train(
     """Train a prompt for each task and write its run folder: adapter, metrics, card and report.
 
     All seeds, learning rates, readouts and tasks train together in one packed batch, each into its own folder.
-    --publish picks the adapter of each task that scores best on the selection rows, if it beats the untrained prompt.
+    --publish picks the adapter of each task that scores best on the selection rows, if it beats the untrained prompt;
+    of equals, the cheaper one to serve. --method auto trains heads and SuperPos prompts with every readout, says which
+    the selection rows chose and why, and copies its adapter into the folder of the runs.
     Ctrl-C stops training, keeps the best epoch so far and prints the command that resumes it.
 
     \b
@@ -126,29 +140,34 @@ def train(
         superpos train banking77.yaml --readout soft --lr 0.1
         superpos train tickets.yaml --readout auto
         superpos train tickets.yaml --method head
+        superpos train tickets.yaml --method auto --publish http://127.0.0.1:8080
         superpos train sst2.yaml --method simple --lr 0.1,0.3,1.0 --seeds 3
         superpos train sst2.yaml --preset paper/residual --epochs 20
         superpos train tickets.yaml --split kfold --folds 5
         superpos train sst2.yaml trec.yaml --seeds 5 --out runs/both --device cuda:0,cuda:1
         superpos train sst2.yaml trec.yaml --seeds 5 --out runs/both --device cuda:0,cuda:1 --resume
     """
-    from training.config.presets import train_arguments
+    from dataclasses import replace
+
+    from training.config.recipes import AUTO, recipes
     from training.data.folds import Fold
     from training.runs.plan import plan_runs, unfinished_runs
     from training.runs.processes import launch
 
     tasks = [read_task_file(path) for path in task_files]
-    rates = [{"lr": rate} for rate in _rates(explicit.pop("lr"))] if "lr" in explicit else [{}]
+    rates = _rates(explicit.pop("lr")) if "lr" in explicit else []
+    is_auto = explicit.get("method") == AUTO
     first_seed = explicit.get("seed", default_of("seed", "superpos"))
     if split == "kfold" and publish is not None:
         raise CommandError("--publish: with --split kfold no prompt is trained on all rows; use another split")
     if resume and out_folder is None:
         raise CommandError("--resume needs the folder of the interrupted runs; name it with --out")
+    if is_auto and split == "paper":
+        raise CommandError("--method auto with --split paper would choose on the reported rows; use --split honest")
     parts = [Fold(number=number, of=folds) for number in range(1, folds + 1)] if split == "kfold" else [None]
     variants = [
-        (train_arguments(given | rate | {"seed": number}, preset=preset), part)
-        for given in _by_readout(explicit)
-        for rate in rates
+        (replace(arguments, seed=number), part)
+        for arguments in recipes(explicit, rates=rates, preset=preset)
         for number in range(first_seed, first_seed + seeds)
         for part in parts
     ]
@@ -162,6 +181,7 @@ def train(
         limit=limit,
         precision=backbone.precision,
         resume=resume,
+        baselines=baselines,
         tensorboard=tensorboard,
     )
     if publish is not None:
@@ -179,6 +199,8 @@ def train(
                 say=status,
             )
         best = print_results(plans)
+        if is_auto and split != "kfold" and not failures and not unfinished_runs(plans):
+            keep_chosen(plans, above)
         if write_report:
             report_training(plans, above)
         if failures:
@@ -187,24 +209,6 @@ def train(
         raise typer.Exit(130)  # the exit status of a shell command that Ctrl-C ended
     if publish is not None:
         publish_trained([(task.name, outcome.folder) for task, outcome in best], publish, key)
-
-
-def _by_readout(explicit: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the explicit arguments of each readout to train; `auto` means all readouts of the method."""
-    if "readout" not in explicit:
-        return [explicit]
-    text: str = explicit["readout"]
-    readouts = readouts_of(explicit.get("method", "superpos")) if text == "auto" else text.split(",")
-    if len(set(readouts)) < len(readouts):
-        raise CommandError(f"--readout is {text!r}, expected each readout once")
-    if len(readouts) == 1:
-        return [explicit | {"readout": readouts[0]}]
-    # an argument of the learned readouts among them is not refused for the sake of `words`
-    return [
-        {name: value for name, value in explicit.items() if readout != "words" or not ARGUMENTS[name].learned}
-        | {"readout": readout}
-        for readout in readouts
-    ]
 
 
 def _rates(text: str) -> list[float]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from adapters.baselines import TITLES, read_baselines, verdict
 from adapters.names import Ref
 from adapters.registry.protocol import NO_TRAFFIC, TaskInfo
 from cli.client.targets import Target, find_task, open_target
@@ -19,8 +20,9 @@ def show(
     source: FromOption = DEFAULT_SERVER,
     key: KeyOption = None,
 ) -> None:
-    """Show a task: versions, traffic, shadow agreement and drift.
+    """Show a task: versions, traffic, scores, shadow agreement and drift.
 
+    Scores are those of training, next to their baselines, of the versions that an alias, a canary or a shadow uses.
     A registry has no traffic of its own, so shadow and drift are shown by a server only.
 
     \b
@@ -36,10 +38,34 @@ def show(
         table.add_row(str(version.version), ", ".join(aliases), version.digest[:19], published, version.actor)
     print_table(table)
     out.print(described_traffic(info, info.traffic))
+    _print_scores(target, info)
     observed = target.observed(task)
     if observed is not None:
         for line in (*map(_shadow, observed["shadows"]), _drift(observed["drift"])):
             out.print(line)
+
+
+def _print_scores(target: Target, info: TaskInfo) -> None:
+    """Print what the versions in use scored on their report rows, and the baselines there."""
+    table = Table("version", "measure", "score", *TITLES.values(), title=f"{info.task}, report rows of each version")
+    verdicts = []
+    for number in sorted(
+        {*info.aliases.values(), *(each for each in (info.traffic.canary, info.traffic.shadow) if each)}
+    ):
+        provenance = target.provenance(info.task, number)
+        measure = str(provenance.hyperparameters.get("metric", "accuracy"))
+        score = provenance.metrics.get(f"report_{measure}")
+        if score is None:
+            continue
+        baselines = {each.name: each for each in read_baselines(provenance.metrics)}
+        cells = [f"{baselines[name].figures['score']:.3f}" if name in baselines else "" for name in TITLES]
+        table.add_row(str(number), measure.replace("_", " "), f"{score:.3f}", *cells)
+        if told := verdict(list(baselines.values())):
+            verdicts.append(f"version {number}: {told}")
+    if table.row_count:
+        print_table(table)
+    for line in verdicts:
+        out.print(line)
 
 
 def delete(

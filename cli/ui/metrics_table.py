@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from adapters.baselines import Baseline
     from training.scoring.bootstrap import Interval
     from training.scoring.metrics import Metrics
     from training.task.scoring import Scoring
@@ -40,6 +41,15 @@ class MetricsTable:
             values = [metrics.figures()[column] for metrics in prompts]
             cells.append(f"{statistics.fmean(values):.4f} ± {statistics.pstdev(values):.4f}")
         self._table.add_row(name, *cells)
+
+    def add_baseline(self, baseline: "Baseline") -> None:
+        """Add a baseline on the same rows, with its 95 % intervals."""
+        figures = baseline.figures
+        cells = [
+            f"{figures[column]:.4f} ({figures[f'{column}_low']:.3f}–{figures[f'{column}_high']:.3f})"
+            for column in self._columns
+        ]
+        self._table.add_row(baseline.title, *cells, f"{figures['loss']:.4f}" if "loss" in figures else "")
 
     def add_section(self) -> None:
         """Draw a line below the rows so far."""

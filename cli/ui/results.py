@@ -1,10 +1,12 @@
 """Tables of trained prompts: each run, means over seeds or folds, and the best run of each task."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from adapters.baselines import is_unbeaten, verdict
 from cli.console import err, out, print_table
 from cli.ui.metrics_table import MetricsTable
 
@@ -16,27 +18,25 @@ if TYPE_CHECKING:
 
 def print_results(plans: Sequence["RunPlan"]) -> list[tuple["TaskFile", "RunResult"]]:
     """Print the results of the finished runs, and return the best run of each task by its selection rows."""
-    from training.runs.layout import RESULT
-    from training.runs.run_result import read_run_result
+    from training.runs.choice import candidates
 
-    of_task: dict[str, tuple[TaskFile, list[RunResult]]] = {}
-    for plan in plans:
-        outcomes = of_task.setdefault(plan.task.name, (plan.task, []))[1]
-        if (plan.folder / RESULT).exists():
-            outcomes.append(read_run_result(plan.folder))
-    known = [(task, outcomes) for task, outcomes in of_task.values() if outcomes]
-    if len(of_task) > 1 and known:
+    known = _by_task(plans)
+    is_single = len({plan.task.name for plan in plans}) == 1
+    if not is_single and known:
         print_table(_tasks_table(known))
     best = []
     for task, outcomes in known:
-        if len(of_task) == 1:
+        if is_single:
             print_table(_task_table(task, outcomes))
         for note in _incomplete(outcomes):
             err.print(note, style="yellow")
-        best.append((task, max(outcomes, key=lambda outcome: (outcome.selection.score, -outcome.selection.loss))))
+        best.append((task, candidates(outcomes)[0].best))
         for outcome in outcomes:
             _warn(outcome, task)
     for _, outcome in best:
+        if told := verdict(outcome.baselines):
+            name = "" if len(plans) == 1 else f"{outcome.folder}: "
+            out.print(f"{name}{told}", style="yellow" if is_unbeaten(outcome.baselines) else None)
         if outcome.calibration is not None:
             out.print(outcome.calibration)
         if outcome.digest is None:
@@ -46,11 +46,27 @@ def print_results(plans: Sequence["RunPlan"]) -> list[tuple["TaskFile", "RunResu
     return best
 
 
+def _by_task(plans: Sequence["RunPlan"]) -> list[tuple["TaskFile", list["RunResult"]]]:
+    """Return each task with the results of its finished runs; without tasks that have none."""
+    from training.runs.layout import RESULT
+    from training.runs.run_result import read_run_result
+
+    of_task: dict[str, tuple[TaskFile, list[RunResult]]] = {}
+    for plan in plans:
+        outcomes = of_task.setdefault(plan.task.name, (plan.task, []))[1]
+        if (plan.folder / RESULT).exists():
+            outcomes.append(read_run_result(plan.folder))
+    return [(task, outcomes) for task, outcomes in of_task.values() if outcomes]
+
+
 def _task_table(task: "TaskFile", outcomes: Sequence["RunResult"]) -> Table:
+    from training.runs.choice import candidates
+
     table = MetricsTable(f"{task.name}, report rows, split {outcomes[0].split}", task.scoring)
     if len(outcomes) == 1:
         table.add("untrained", outcomes[0].untrained)
         table.add(f"epoch {outcomes[0].best_epoch}", outcomes[0].trained, outcomes[0].intervals or None)
+        _add_baselines(table, outcomes[0])
         return table.finished()
     for outcome in outcomes:
         table.add(f"{outcome.folder.name}, epoch {outcome.best_epoch}", outcome.trained)
@@ -58,17 +74,41 @@ def _task_table(task: "TaskFile", outcomes: Sequence["RunResult"]) -> Table:
     if outcomes[0].split == "kfold":
         _add_folds(table, outcomes, task)
     else:
-        for rate, of_rate in _by_rate(outcomes).items():
-            if len(of_rate) > 1:
-                table.add_mean(f"lr {rate}: {len(of_rate)} seeds", [outcome.trained for outcome in of_rate])
+        for name, alike in _by_settings(outcomes).items():
+            if len(alike) > 1:
+                table.add_mean(f"{name}: {len(alike)} seeds", [outcome.trained for outcome in alike])
+        _add_baselines(table, candidates(outcomes)[0].best)
     return table.finished()
+
+
+def keep_chosen(plans: Sequence["RunPlan"], above: Path) -> None:
+    """Print which run of each task the selection rows chose, and write it into the folder of the task's runs."""
+    from training.runs.choice import candidates, choice_told, write_choice
+
+    known = _by_task(plans)
+    for task, outcomes in known:
+        ranked = candidates(outcomes)
+        folder = above if len({plan.task.name for plan in plans}) == 1 else above / task.name
+        out.print(f"{task.name}: {choice_told(ranked, metric=task.metric)}")
+        if ranked[0].best.digest is not None:
+            write_choice(folder, ranked, metric=task.metric)
+            out.print(f"chosen adapter: {folder / 'adapter'}")
+
+
+def _add_baselines(table: MetricsTable, outcome: "RunResult") -> None:
+    """Add the baselines on the rows of a run, under a line; the table has a constant answer of its own."""
+    learned = [baseline for baseline in outcome.baselines if baseline.name != "constant"]
+    if learned:
+        table.add_section()
+    for baseline in learned:
+        table.add_baseline(baseline)
 
 
 def _add_folds(table: MetricsTable, outcomes: Sequence["RunResult"], task: "TaskFile") -> None:
     """Add mean and deviation over the folds of each seed, and all rows taken together if no fold is missing."""
     from training.runs.run_result import missing_folds, out_of_fold
 
-    for name, of_seed in _by_rate_and_seed(outcomes).items():
+    for name, of_seed in _by_settings(outcomes, seeds_apart=True).items():
         missing = missing_folds(of_seed)
         count = f"{len(of_seed)} of {len(of_seed) + len(missing)}" if missing else f"{len(of_seed)}"
         table.add_mean(f"{name}: mean of {count} folds", [outcome.trained for outcome in of_seed])
@@ -82,44 +122,43 @@ def _incomplete(outcomes: Sequence["RunResult"]) -> list[str]:
 
     return [
         f"{name}: no result of fold {', '.join(map(str, missing))}, so no out-of-fold result for all rows"
-        for name, of_seed in _by_rate_and_seed(outcomes).items()
+        for name, of_seed in _by_settings(outcomes, seeds_apart=True).items()
         if (missing := missing_folds(of_seed))
     ]
 
 
-def _by_rate_and_seed(outcomes: Sequence["RunResult"]) -> dict[str, list["RunResult"]]:
+def _by_settings(outcomes: Sequence["RunResult"], *, seeds_apart: bool = False) -> dict[str, list["RunResult"]]:
+    """Group runs that differ in their fold alone, or also in their seed, under names of what else differs."""
+    methods, readouts = ({getattr(each, name) for each in outcomes} for name in ("method", "readout"))
     alike: dict[str, list[RunResult]] = {}
     for outcome in outcomes:
-        alike.setdefault(f"lr {outcome.lr}, seed {outcome.seed}", []).append(outcome)
+        parts = [outcome.method] if len(methods) > 1 else []
+        parts += [outcome.readout] if len(readouts) > 1 else []
+        parts += [f"lr {outcome.lr}"] if outcome.method != "head" or not parts else []
+        parts += [f"seed {outcome.seed}"] if seeds_apart else []
+        alike.setdefault(", ".join(parts), []).append(outcome)
     return alike
 
 
 def _tasks_table(known: Sequence[tuple["TaskFile", Sequence["RunResult"]]]) -> Table:
-    """Make a table with one line per task and rate: only scores are comparable between tasks."""
+    """Make a table with one line per task and settings: only scores are comparable between tasks."""
     import statistics
 
-    table = Table("task", "lr", "prompts", "score", "best constant answer", "untrained", "loss (nats)")
+    table = Table("task", "settings", "runs", "score", "best constant answer", "untrained", "loss (nats)")
     for task, outcomes in known:
-        for rate, of_rate in _by_rate(outcomes).items():
-            scores, losses = ([o.trained.score for o in of_rate], [o.trained.loss for o in of_rate])
+        for name, alike in _by_settings(outcomes).items():
+            scores, losses = ([o.trained.score for o in alike], [o.trained.loss for o in alike])
             spread = f" ± {statistics.pstdev(scores):.4f}" if len(scores) > 1 else ""
             table.add_row(
                 task.name,
-                f"{rate:g}",
-                str(len(of_rate)),
+                name,
+                str(len(alike)),
                 f"{statistics.fmean(scores):.4f}{spread}",
-                f"{of_rate[0].trained.constant_score:.4f}",
-                f"{statistics.fmean(o.untrained.score for o in of_rate):.4f}",
+                f"{alike[0].trained.constant_score:.4f}",
+                f"{statistics.fmean(o.untrained.score for o in alike):.4f}",
                 f"{statistics.fmean(losses):.4f}",
             )
     return table
-
-
-def _by_rate(outcomes: Sequence["RunResult"]) -> dict[float, list["RunResult"]]:
-    rates: dict[float, list[RunResult]] = {}
-    for outcome in outcomes:
-        rates.setdefault(outcome.lr, []).append(outcome)
-    return rates
 
 
 def _warn(outcome: "RunResult", task: "TaskFile") -> None:

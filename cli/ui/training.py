@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from adapters.baselines import TITLES
+
 if TYPE_CHECKING:
     from training.loop.events import EvalEvent, RestoreEvent, StepEvent
     from training.runs.executor import EndEvent, Event
@@ -94,7 +96,7 @@ class TrainingDisplay:
     def watch(self, number: int, event: "Event") -> None:
         """Update the display with an event of a prompt."""
         from training.loop.events import EvalEvent, RestoreEvent, StepEvent
-        from training.runs.executor import EndEvent, RowsEvent, ScoreEvent
+        from training.runs.executor import BaselineEvent, EndEvent, RowsEvent, ScoreEvent
 
         row = self.rows[number]
         if isinstance(event, StepEvent):
@@ -113,6 +115,10 @@ class TrainingDisplay:
             self._ended(event)
         elif isinstance(event, ScoreEvent):
             self._scoring(row)
+        elif isinstance(event, BaselineEvent):
+            self._caption = _named(row, f"baseline: {TITLES[event.name]}")
+            if self._plain:
+                self._console.out(self._caption, highlight=False)
         elif isinstance(event, RestoreEvent):
             row.restored(event)
             if self._plain:

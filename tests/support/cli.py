@@ -25,7 +25,7 @@ data:
 QUICK = [
     *("--epochs", "4", "--batch-size", "12", "--lr", "0.05"),
     *("--num-virtual-tokens", "6", "--num-sampled-tokens", "32", "--threads", "1"),
-    "--no-report",
+    *("--no-report", "--no-baselines"),
 ]
 
 

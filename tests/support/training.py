@@ -64,6 +64,7 @@ def run(
     *,
     split: Split = "honest",
     limit: int | None = None,
+    baselines: bool = False,
 ) -> Finished:
     steps: list[StepEvent] = []
     epochs: list[EvalEvent] = []
@@ -74,7 +75,7 @@ def run(
         elif isinstance(event, EvalEvent):
             epochs.append(event)
 
-    plan = RunPlan(task=task, arguments=arguments, folder=folder, split=split, limit=limit)
+    plan = RunPlan(task=task, arguments=arguments, folder=folder, split=split, limit=limit, baselines=baselines)
     (report,) = train_runs(backbone, [plan], on_event=hear)
     return Finished(report, task, steps, epochs)
 

@@ -133,6 +133,7 @@ class GridRun:
             max_report=budget.max_report,
             # full fine-tuning trains a network of its own, in float32
             precision="fp32" if cell.variant.arguments.method == "full" else self._precision,
+            baselines=False,  # a grid compares its own lines
             check_int8=False,  # these adapters are not served, and the comparison takes as long as scoring them
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from adapters.adapter import PromptAdapter
+from adapters.baselines import Baseline, is_unbeaten, read_baselines, verdict
 from adapters.errors import InvalidAdapter
 from adapters.exams import ROWS_SHA256
 from adapters.files import CARD, from_files, read_folder, to_files, write_folder
@@ -45,7 +46,7 @@ digest.
 In brackets: 95 % bootstrap intervals over the report rows. The majority-class baseline is the best that one label for
 every row reaches by each metric.{warning}
 
-{calibration_heading}
+{baselines}{calibration_heading}
 
 {calibration}
 
@@ -55,6 +56,17 @@ The prompt was trained and measured on the rows named in `superpos.json` only. T
 of text, and the intervals only cover the random choice of rows. The answer is always one of the labels, even for a text
 that none of them fits. The backbone was never changed; the prompt does not work with another model, and the server
 rejects it there.
+"""
+_BASELINES = """## Baselines
+
+Simpler classifiers on the same report rows, fitted to the same training rows; their strength of regularisation was
+chosen on rows that are not reported. The lead is the {measure} of this adapter less the baseline's, with its paired
+95 % bootstrap interval.
+
+{table}
+
+{verdict}
+
 """
 _SPLITS = {
     "honest": "the best epoch was selected on held-out training rows; the report rows were scored once",
@@ -90,10 +102,38 @@ def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
         report_rows=data.get(ROWS_SHA256, "not named"),
         split_meaning=_SPLITS[split],
         results=_results(task, metrics),
+        baselines=_baselines(task, metrics),
         warning=" **Every report row got the same label: this run collapsed.**" if collapsed else "",
         calibration_heading=_CALIBRATION,
         calibration=_calibration(adapter),
     )
+
+
+def _baselines(task: TaskFile, metrics: Mapping[str, float]) -> str:
+    """Write the part about baselines; empty for an adapter without them."""
+    baselines = read_baselines(metrics)
+    if not baselines:
+        return ""
+    titles = _titles(task)
+    lines = [f"| | {' | '.join(titles.values())} | this adapter's lead |", "|---" * (len(titles) + 2) + "|"]
+    lines += [_line(baseline.title, [*map(baseline.told, titles), _signed_lead(baseline)]) for baseline in baselines]
+    told = verdict(baselines)
+    return _BASELINES.format(
+        table="\n".join(lines),
+        measure="score" if len(task.metrics) > 1 else METRIC_TITLES[task.metrics[0]],
+        verdict=f"**{told}**" if is_unbeaten(baselines) else told,
+    )
+
+
+def _signed_lead(baseline: Baseline) -> str:
+    lead = baseline.lead
+    return f"{lead.value:+.3f} ({lead.low:+.3f} to {lead.high:+.3f})".replace("-", "−")
+
+
+def _titles(task: TaskFile) -> dict[str, str]:
+    """Return the columns of results: the task's metrics first, their mean if there are several."""
+    titles: dict[str, str] = {name: METRIC_TITLES[name] for name in task.scoring.measured}
+    return titles | ({"score": "score (mean of the task's)"} if len(task.metrics) > 1 else {})
 
 
 def _artefact(adapter: PromptAdapter) -> str:
@@ -176,9 +216,7 @@ def _metadata(task: TaskFile, adapter: PromptAdapter) -> ModelCardData:
 
 def _results(task: TaskFile, metrics: Mapping[str, float]) -> str:
     """Write the table of results, the task's metrics first."""
-    titles: dict[str, str] = {name: METRIC_TITLES[name] for name in task.scoring.measured}
-    if len(task.metrics) > 1:
-        titles["score"] = "score (mean of the task's)"
+    titles = _titles(task)
     intervals = read_intervals(metrics, role="report")
     lines = [f"| | {' | '.join(titles.values())} | loss (nats) |", "|---" * (len(titles) + 2) + "|"]
     for role, title in (("untrained", "untrained, report"), ("selection", "trained, selection")):

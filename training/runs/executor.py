@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from adapters.baselines import BaselineName
 from adapters.errors import AdapterError
 from backbone import Backbone, BackboneError
 from training.errors import TrainingError
@@ -47,13 +48,20 @@ class ScoreEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class BaselineEvent:
+    """A baseline is being fitted to the run's rows."""
+
+    name: BaselineName
+
+
+@dataclass(frozen=True, slots=True)
 class FailEvent:
     """The run failed; the others continue."""
 
     reason: str
 
 
-Event = RowsEvent | StepEvent | EvalEvent | RestoreEvent | EndEvent | ScoreEvent | FailEvent
+Event = RowsEvent | StepEvent | EvalEvent | RestoreEvent | EndEvent | ScoreEvent | BaselineEvent | FailEvent
 OnEvent = Callable[[int, Event], None]
 """Called with a run's index among the plans and what happened to it."""
 ShouldPrune = Callable[[int, EvalEvent, Metrics], bool]
@@ -213,7 +221,13 @@ class _Execution:
                 continue
             self.on_event(number, ScoreEvent())
             try:
-                report = finish(self.scorer, run, result, training_s=share_s)
+                report = finish(
+                    self.scorer,
+                    run,
+                    result,
+                    training_s=share_s,
+                    on_baseline=partial(self._fitting, number),
+                )
                 self.on_report(number, report)
                 reports.append(report)
             except self.failures as exc:
@@ -221,6 +235,9 @@ class _Execution:
         if not self.resumable and any(result.stop == "interrupted" for result in results):
             raise KeyboardInterrupt
         return reports
+
+    def _fitting(self, number: int, name: BaselineName) -> None:
+        self.on_event(number, BaselineEvent(name))
 
     def _fail(self, number: int, exc: Exception) -> None:
         self.on_event(number, FailEvent(" ".join(str(exc).split()) or type(exc).__name__))

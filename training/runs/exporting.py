@@ -104,12 +104,14 @@ def export(
     figures: Mapping[str, float],
     report: TokenizedRows,
     examples: Sequence[Example],
+    baselines: Mapping[str, str],
     check_int8: bool,
 ) -> PromptAdapter:
     """Export the best prompt as an adapter.
 
     Args:
         known: the manifest from `known_manifest`
+        baselines: the setting of each baseline, by entry of the provenance's `data`
         examples: the report rows, as they were read
     """
     outcome = {"best_epoch": result.best_epoch, "best_step": result.best_step, "stop": result.stop}
@@ -120,6 +122,7 @@ def export(
             "metrics": dict(figures),
             "data": known.provenance.data
             | measured.described()
+            | dict(baselines)
             | exam(examples, known.task.label_names, measured.log_probs.argmax(axis=1), report.labels),
         }
     )

@@ -25,6 +25,8 @@ COST = "cost.json"
 """Seconds, rows per second, memory."""
 RESULT = "result.json"
 """The run's results; the run is finished once this file exists."""
+CHOICE = "choice.json"
+"""Among the runs of `--method auto`: which of them the selection rows chose, and why."""
 REPORT = "report.html"
 PLOTS = "plots"
 

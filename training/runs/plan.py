@@ -6,6 +6,7 @@ from pathlib import Path
 
 from backbone import Precision
 from training.config.arguments import TrainArguments
+from training.config.recipes import AUTO
 from training.data.folds import Fold
 from training.data.splits import Split
 from training.errors import InvalidArguments
@@ -44,6 +45,8 @@ class RunPlan:
     """Precision of the frozen network during training. The result is always scored in float32."""
     check_int8: bool = True
     """On a CPU, compare the result with its int8 predictions, which a server in int8 requires of an adapter."""
+    baselines: bool = True
+    """Also measure baselines on the report rows (`training.baselines`)."""
     tensorboard: bool = False
     """Also write event files for TensorBoard."""
 
@@ -61,7 +64,8 @@ def plan_runs(
     limit: int | None,
     precision: Precision,
     resume: bool,
-    tensorboard: bool,
+    baselines: bool = True,
+    tensorboard: bool = False,
 ) -> tuple[Path, list[RunPlan]]:
     """Plan a run for each task and variant; returns them with the folder that holds them all.
 
@@ -86,6 +90,7 @@ def plan_runs(
                 fold=fold,
                 limit=limit,
                 precision=precision,
+                baselines=baselines,
                 tensorboard=tensorboard,
             )
             plans.append(plan)
@@ -101,10 +106,11 @@ def unfinished_runs(plans: Sequence[RunPlan]) -> list[RunPlan]:
 
 def _default_folder(tasks: Sequence[TaskFile], variants: Sequence[Variant]) -> Path:
     arguments, _ = variants[0]
+    method = arguments.method if len({other.method for other, _ in variants}) == 1 else AUTO
     if len(tasks) > 1:
-        return next_free_folder(Path("runs"), f"{len(tasks)}-tasks-{arguments.method}")
+        return next_free_folder(Path("runs"), f"{len(tasks)}-tasks-{method}")
     many = f"{len(variants)}-runs" if len(variants) > 1 else f"seed{arguments.seed}"
-    return next_free_folder(Path("runs"), f"{tasks[0].name}-{arguments.method}-{many}")
+    return next_free_folder(Path("runs"), f"{tasks[0].name}-{method}-{many}")
 
 
 def _variant_name(arguments: TrainArguments, fold: Fold | None, variants: Sequence[Variant]) -> str:
@@ -113,8 +119,10 @@ def _variant_name(arguments: TrainArguments, fold: Fold | None, variants: Sequen
     def differ(figure: Callable[[TrainArguments], object]) -> bool:
         return len({figure(other) for other, _ in variants}) > 1
 
-    parts: list[str] = [arguments.readout] if differ(lambda other: other.readout) else []
-    parts += [f"lr{arguments.lr:g}"] if differ(lambda other: other.lr) else []
+    parts: list[str] = [arguments.method] if differ(lambda other: other.method) else []
+    parts += [arguments.readout] if differ(lambda other: other.readout) else []
+    rates = {other.lr for other, _ in variants if other.method != "head"}
+    parts += [f"lr{arguments.lr:g}"] if len(rates) > 1 and arguments.method != "head" else []
     parts += [f"seed{arguments.seed}"] if differ(lambda other: other.seed) else []
     parts += [] if fold is None else [f"fold{fold.number}"]
     return "-".join(parts)

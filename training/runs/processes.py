@@ -20,7 +20,7 @@ from adapters.atomic_files import describe_oserror
 from adapters.errors import AdapterError
 from backbone import Backbone, BackboneError, load
 from training.errors import TrainingError
-from training.runs.executor import EndEvent, Event, OnEvent, ScoreEvent, train_runs
+from training.runs.executor import BaselineEvent, EndEvent, Event, OnEvent, ScoreEvent, train_runs
 from training.runs.plan import RunPlan
 
 
@@ -202,7 +202,7 @@ def _work(assignment: WorkerAssignment, pipe: Connection) -> None:
 
     def report(number: int, event: Event) -> None:
         # a request to stop ends training, not the scoring of its result
-        if not isinstance(event, EndEvent | ScoreEvent) and pipe.poll():
+        if not isinstance(event, EndEvent | ScoreEvent | BaselineEvent) and pipe.poll():
             pipe.recv()  # raises EOFError if the parent is gone
             raise KeyboardInterrupt
         pipe.send((assignment.numbers[number], event))

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from adapters.adapter import PromptAdapter
+from adapters.baselines import BaselineName, baseline_figures
 from adapters.files import to_files
 from backbone import Backbone, check_device
+from training.baselines.comparison import baselines_of, compared
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
 from training.loop.job import TrainingJob
 from training.methods.factory import start_method
@@ -176,11 +178,21 @@ def _described(backbone: Backbone, plan: RunPlan, rows: RunRows, sources: Sequen
     }
 
 
-def finish(scorer: Scorer, run: Preparation, result: TrainResult, *, training_s: float = 0.0) -> RunReport:
+def finish(
+    scorer: Scorer,
+    run: Preparation,
+    result: TrainResult,
+    *,
+    training_s: float = 0.0,
+    on_baseline: Callable[[BaselineName], None] = lambda name: None,
+) -> RunReport:
     """Score a run's best prompt on the report rows, and write the adapter with its card where there can be one.
+
+    An interrupted run is not measured against baselines, since Ctrl-C should end the command soon.
 
     Args:
         training_s: what the report adds the time of scoring to
+        on_baseline: called before a baseline is fitted
     """
     began_s = time.monotonic()
     backbone, plan, job, rows = scorer.backbone, run.plan, run.job, run.rows
@@ -188,7 +200,19 @@ def finish(scorer: Scorer, run: Preparation, result: TrainResult, *, training_s:
     start, best = start_and_best(backbone, job, result, run.folder, sources=run.sources)
     untrained = scorer.untrained(start, job, rows.report)
     measured = scorer.report(best, result.readout or job.trie, job, rows.report, task.spec)
-    figures = result_figures(untrained, measured)
+    fitted = []
+    if plan.baselines and result.stop != "interrupted":
+        names = baselines_of(job.arguments.method)
+        fitted = scorer.baselines.answers(rows.for_baselines, task, names=names, on_fit=on_baseline)
+    baselines = compared(
+        fitted,
+        measured.log_probs.argmax(axis=1),
+        rows.report,
+        num_labels=len(task.spec.labels),
+        scoring=task.scoring,
+    )
+    settings = {f"baseline_{baseline.name}": baseline.setting for baseline in fitted if baseline.setting}
+    figures = result_figures(untrained, measured) | baseline_figures(baselines)
     known = known_manifest(backbone, task, job.arguments, job.method, described=rows.described, sources=run.sources)
     adapter = None
     if known is not None:
@@ -200,6 +224,7 @@ def finish(scorer: Scorer, run: Preparation, result: TrainResult, *, training_s:
             figures=figures,
             report=rows.report,
             examples=rows.report_examples,
+            baselines=settings,
             check_int8=plan.check_int8,
         )
     run.folder.write_predictions(predictions_table(rows.report_examples, task.spec.label_names, measured.log_probs))
@@ -207,7 +232,7 @@ def finish(scorer: Scorer, run: Preparation, result: TrainResult, *, training_s:
     if adapter is not None:
         run.folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
     run.folder.write_result(
-        result_values(adapter, result, measured, figures=figures, num_truncated=rows.train.num_truncated)
+        result_values(adapter, result, measured, figures=figures, num_truncated=rows.train.num_truncated) | settings
     )
     return RunReport(
         plan=plan,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from adapters.adapter import PromptAdapter
+from adapters.baselines import Baseline, read_baselines
 from adapters.calibration import Calibration
 from training.data.folds import Fold
 from training.errors import InvalidData
@@ -41,6 +42,8 @@ class RunResult:
     """The best prompt, on the report rows."""
     intervals: Mapping[str, Interval]
     """Intervals of the trained prompt's metrics."""
+    baselines: tuple[Baseline, ...]
+    """On the report rows; empty if they were not measured."""
     calibration: str | None
     """The calibration in one line; None for an adapter from before calibration existed."""
     calibration_notes: tuple[str, ...]
@@ -48,6 +51,8 @@ class RunResult:
     num_truncated: int
     """Training rows truncated to the task's token limit."""
     split: str
+    method: str
+    readout: str
     lr: float
     seed: int
     fold: Fold | None
@@ -107,10 +112,13 @@ def read_run_result(folder: Path) -> RunResult:
             selection=_metrics(result["metrics"], "selection"),
             trained=_metrics(result["metrics"], "report"),
             intervals=read_intervals(result["metrics"], role="report"),
+            baselines=tuple(read_baselines(result["metrics"])),
             calibration=_calibration(result),
             calibration_notes=tuple(result.get("calibration_notes", ())),
             num_truncated=result["num_truncated"],
             split=run["split"],
+            method=run["arguments"]["method"],
+            readout=run["arguments"].get("readout", "words"),
             lr=run["arguments"]["lr"],
             seed=run["arguments"]["seed"],
             fold=_fold(run["data"]),

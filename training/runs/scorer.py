@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adapters.task import TaskSpec
 from backbone import Backbone, Precision, Readout
+from training.baselines.fitting import Baselines
 from training.loop.job import TrainingJob
 from training.scoring.bootstrap import Interval, interval_figures
 from training.scoring.calibration import CalibrationFit, calibration_figures, fit_calibration, halves_figures
@@ -53,11 +54,12 @@ class ReportMetrics:
 
 
 class Scorer:
-    """A float32 backbone, its other precisions, and the metrics of untrained prompts."""
+    """A float32 backbone, its other precisions, the metrics of untrained prompts, and the baselines."""
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
         self._precisions: dict[Precision, Backbone] = {"fp32": backbone}
+        self.baselines = Baselines(backbone)
         self._untrained: dict[tuple[str, str, tuple[str, ...], Scoring], Metrics] = {}
 
     def in_precision(self, precision: Precision) -> Backbone:

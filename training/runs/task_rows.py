@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from backbone import Backbone, TokenizedText
+from training.baselines.rows import BaselineRows, TextRows
 from training.data.examples import Example
 from training.data.folds import Fold
 from training.data.splits import RowFiles, Split, divide
@@ -21,10 +22,21 @@ class RunRows:
     train: TokenizedRows
     selection: TokenizedRows
     report: TokenizedRows
+    train_examples: tuple[Example, ...]
+    selection_examples: tuple[Example, ...]
     report_examples: tuple[Example, ...]
     described: dict[str, str | int]
     notes: tuple[str, ...] = ()
     """Notes for the author on the rows, one line each."""
+
+    @property
+    def for_baselines(self) -> BaselineRows:
+        """The rows as baselines read them."""
+        return BaselineRows(
+            train=TextRows.of(self.train_examples, self.train),
+            selection=TextRows.of(self.selection_examples, self.selection),
+            report=TextRows.of(self.report_examples, self.report),
+        )
 
 
 _Division = tuple[Split, int, int | None, int | None, int | None, Fold | None]
@@ -72,7 +84,16 @@ class TaskRows:
                 fold=fold,
             )
             train, selection, report = map(self._tokenized, (rows.train, rows.selection, rows.report))
-            self._divided[asked] = RunRows(train, selection, report, rows.report, rows.described, rows.notes)
+            self._divided[asked] = RunRows(
+                train=train,
+                selection=selection,
+                report=report,
+                train_examples=rows.train,
+                selection_examples=rows.selection,
+                report_examples=rows.report,
+                described=rows.described,
+                notes=rows.notes,
+            )
         return self._divided[asked]
 
     def _tokenized(self, examples: Sequence[Example]) -> TokenizedRows:

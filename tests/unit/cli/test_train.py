@@ -160,9 +160,69 @@ def test_auto_trains_all_readouts_of_a_method(desk: Desk, tmp_path: Path, option
     assert {path.parent.name for path in (tmp_path / "all").rglob("run.json")} == runs
 
 
+@pytest.mark.slow
+def test_auto_trains_heads_and_prompts_and_publishes_the_one_that_the_selection_rows_choose(
+    desk: Desk, tmp_path: Path
+) -> None:
+    out, registry = tmp_path / "auto", tmp_path / "registry.sqlite"
+    options = ("--method", "auto", "--readout", "pooled", "--out", out, "--publish", registry, *QUICK)
+    answer = superpos("train", desk.task, "--backbone", desk.tiny_t5, *options)
+    assert answer.code == 0, answer.stderr
+    assert {path.parent.name for path in out.rglob("run.json")} == {"head", "superpos"}
+    choice = json.loads((out / "choice.json").read_text(encoding="utf-8"))
+    scores = [candidate["selection_score"] for candidate in choice["candidates"]]
+    assert scores == sorted(scores, reverse=True)
+    assert choice["candidates"][0]["runs"] == [choice["chosen"]]
+    assert f"topic: {choice['reason']}" in answer.text
+    assert f"published topic@1 {choice['adapter']}" in answer.stdout
+    assert from_files(read_folder(out / "adapter")).digest == choice["adapter"]
+    again = superpos("train", desk.task, "--backbone", desk.tiny_t5, *options, "--resume")
+    assert again.code == 0, again.stderr
+    assert "epoch" not in again.stderr
+    assert f"already published, nothing changed: topic@1 {choice['adapter']}" in again.stdout
+    pushed = superpos("push", out, "copied", "--to", registry)
+    assert pushed.stdout.startswith(f"published copied@1 {choice['adapter']}"), pushed.stderr
+
+
+@pytest.mark.slow
+def test_auto_compares_methods_over_seeds_and_folds(desk: Desk, tmp_path: Path) -> None:
+    words = ("train", desk.task, "--backbone", desk.tiny_t5, "--method", "auto", "--readout", "pooled", *QUICK)
+    seeds = superpos(*words, "--seeds", 2, "--epochs", 1, "--out", tmp_path / "seeds")
+    assert seeds.code == 0, seeds.stderr
+    choice = json.loads((tmp_path / "seeds" / "choice.json").read_text(encoding="utf-8"))
+    assert [len(candidate["runs"]) for candidate in choice["candidates"]] == [2, 2]
+    assert "mean of 2 runs" in seeds.text
+    folds = superpos(*words, "--split", "kfold", "--folds", 2, "--epochs", 1, "--out", tmp_path / "folds")
+    assert folds.code == 0, folds.stderr
+    assert "superpos, lr 0.05, seed 0: mean of 2 folds" in folds.text
+    assert "head, seed 0: all rows, out of fold" in folds.text
+    assert not (tmp_path / "folds" / "choice.json").exists()
+
+
+@pytest.mark.slow
+def test_the_command_tells_whether_the_baselines_are_beaten(desk: Desk, tmp_path: Path) -> None:
+    options = [option for option in QUICK if option != "--no-baselines"]
+    registry = tmp_path / "registry.sqlite"
+    answer = superpos(
+        *("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *options),
+        *("--epochs", "1", "--lr", "1e-4", "--publish", registry),
+    )
+    assert "baseline: TF-IDF + logistic regression" in answer.stderr
+    row = next(line for line in answer.stdout.splitlines() if "TF-IDF + logistic regression" in line)
+    assert "1.0000 (1.000–1.000)" in row
+    assert "A bag of words does better (−" in answer.text
+    assert superpos("push", tmp_path / "run", "topic", "--to", registry).code == 0
+    shown = superpos("show", "topic", "--from", registry)
+    assert "topic, report rows of each version" in shown.stdout
+    assert "version 1: " in shown.stdout
+    assert "A bag of words does better (−" in shown.text
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--method", "auto", "--split", "paper"], "would choose on the reported rows; use --split honest"),
+        (["--method", "auto", "--preset", "paper/full"], "preset 'paper/full' has the method 'full'"),
         (["--readout", "soft,soft"], "expected each readout once"),
         (["--readout", "words", "--readout-lr", "0.1"], "readout 'words' does not use it"),
         (["--resume"], "name it with --out"),

@@ -24,7 +24,7 @@ def plans_of(task: TaskFile, folder: Path) -> list[RunPlan]:
     short = dataclasses.replace(QUICK, epochs=1)
     variants = (short, dataclasses.replace(short, lr=0.1), dataclasses.replace(short, seed=1))
     return [
-        RunPlan(task=task, arguments=arguments, folder=folder / str(number), limit=24)
+        RunPlan(task=task, arguments=arguments, folder=folder / str(number), limit=24, baselines=False)
         for number, arguments in enumerate(variants)
     ]
 

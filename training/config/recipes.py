@@ -1,0 +1,73 @@
+"""Runs that one `superpos train` trains together: the methods, readouts and rates that its options stand for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from training.config.arguments import ARGUMENTS, TrainArguments, readouts_of, unused_arguments
+from training.config.choices import WITHOUT_ADAPTER, MethodName
+from training.config.presets import PRESETS, train_arguments
+from training.errors import InvalidArguments
+
+AUTO = "auto"
+"""As a method: a head and prompts, of which the selection rows choose; as a readout: all readouts of the method."""
+
+
+def recipes(
+    explicit: Mapping[str, Any], *, rates: Sequence[float] = (), preset: str | None = None
+) -> list[TrainArguments]:
+    """Return the arguments of every run that the options ask for, apart from seeds and folds.
+
+    Args:
+        explicit: options by argument name, without the learning rate; `method` may be `auto`, `readout` may be `auto`
+            or several readouts separated by commas
+        rates: learning rates; empty for the default
+
+    Raises:
+        InvalidArguments: as `train_arguments`; a readout is repeated; or `auto` with a preset whose method has no
+            adapter
+    """
+    if explicit.get("method") != AUTO:
+        return _of_readouts(explicit, rates=rates, preset=preset)
+    rest = {name: value for name, value in explicit.items() if name != "method"}
+    recipe = PRESETS.get(preset or "")  # an unknown name is refused below
+    method: MethodName = "superpos" if recipe is None else recipe.values.get("method", "superpos")
+    if reason := WITHOUT_ADAPTER.get(method):
+        raise InvalidArguments(
+            f"method 'auto' publishes an adapter, but preset {preset!r} has the method {method!r}: {reason}"
+        )
+    prompts = _of_readouts({"readout": AUTO} | rest | {"method": method}, rates=rates, preset=preset)
+    return [*_heads(rest), *prompts]
+
+
+def _heads(explicit: Mapping[str, Any]) -> list[TrainArguments]:
+    """Return a head for each learned readout that is asked for, or for both; options of prompts do not concern it."""
+    asked = explicit.get("readout", AUTO)
+    of_heads = readouts_of("head")
+    known = [readout for readout in of_heads if asked == AUTO or readout in asked.split(",")] or list(of_heads)
+    kept = {name: value for name, value in explicit.items() if name not in unused_arguments("head", "pooled")}
+    return [train_arguments(kept | {"method": "head", "readout": readout}) for readout in known]
+
+
+def _of_readouts(explicit: Mapping[str, Any], *, rates: Sequence[float], preset: str | None) -> list[TrainArguments]:
+    """Return the arguments for each readout and rate."""
+    of_rates: list[dict[str, Any]] = [{"lr": rate} for rate in rates] or [{}]
+    return [train_arguments(given | rate, preset=preset) for given in _by_readout(explicit) for rate in of_rates]
+
+
+def _by_readout(explicit: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the explicit arguments of each readout to train."""
+    if "readout" not in explicit:
+        return [dict(explicit)]
+    text: str = explicit["readout"]
+    method: MethodName = explicit.get("method", "superpos")
+    readouts: Sequence[str] = readouts_of(method) if text == AUTO else text.split(",")
+    if len(set(readouts)) < len(readouts):
+        raise InvalidArguments(f"readout is {text!r}, expected each readout once")
+    if len(readouts) == 1:
+        return [{**explicit, "readout": readouts[0]}]
+    # an argument of the learned readouts among them is not refused for the sake of `words`
+    return [
+        {name: value for name, value in explicit.items() if readout != "words" or not ARGUMENTS[name].learned}
+        | {"readout": readout}
+        for readout in readouts
+    ]

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from service.catalog.build import RegistryGroup
 from service.inference.classifier import Classifier
+from service.log_trimmer import LogTrimmer
 from service.releases.aliases import Aliases
-from service.releases.log_trimmer import LogTrimmer
 from service.releases.publisher import Publisher
 from service.releases.rollouts import Rollouts
 from service.releases.storage_quota import StorageQuota
@@ -47,5 +47,10 @@ def build_releases(
         publisher=Publisher(writer, registry.adapters, classifier, quota),
         aliases=Aliases(writer, registry.catalog, quota),
         rollouts=Rollouts(writer, registry.catalog),
-        log_trimmer=LogTrimmer(registry.store, registry.catalog, keep=settings.max_log_entries),
+        log_trimmer=LogTrimmer(
+            "changes",
+            position=lambda: registry.catalog.position,
+            trim=lambda keep: registry.store.trim_log(keep=keep),
+            keep=settings.max_log_entries,
+        ),
     )

@@ -47,7 +47,7 @@ def test_aliases_of_a_tenant_are_counted_over_its_tasks(serve: Serve, tiny: Back
 def test_a_server_trims_the_log_while_two_of_them_serve(
     serve: Serve, tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.releases.log_trimmer._INTERVAL_S", 0.05)
+    monkeypatch.setattr("service.log_trimmer._INTERVAL_S", 0.05)
     a, b = (serve(bundled=False, max_log_entries=10) for _ in range(2))
     for seed in range(2):
         a.upload("sentiment", make_adapter(tiny, seed=seed))

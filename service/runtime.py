@@ -75,6 +75,7 @@ class Runtime:
             stack.push_async_callback(self.tenancy.quotas.close)
             await _start(stack, self.tenancy.account_cache)
             await _start(stack, self.tenancy.refusals)
+            await _start(stack, self.tenancy.audit_trimmer)
             await _start(stack, self.monitoring.drift)
             # torch's and transformers' half million objects: each full collection stopped the server for 0.2 s
             gc.freeze()

@@ -10,7 +10,7 @@ import structlog
 from adapters import RegistryUnavailable
 from service.errors import AccountsOutdated
 from service.periodic import PeriodicTask
-from service.tenancy.models import NOTHING, AccountStore, KeyInfo, TenantInfo, is_known
+from service.tenancy.models import NOTHING, AccountStore, KeyInfo, Snapshot, TenantInfo, is_known
 
 _log = structlog.get_logger("service")
 MAX_POLL_INTERVAL_S = 0.25
@@ -30,15 +30,18 @@ class AccountCache:
         *,
         poll_interval_s: float,
         max_age_s: float,
+        on_change: Callable[[Snapshot], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is read yet.
 
         Args:
             max_age_s: age of the last successful poll up to which keys are accepted
+            on_change: receives all tenants and keys after each change, and at the start
             clock: monotonic time in seconds
         """
         self._store, self._max_age_s, self._clock = store, max_age_s, clock
+        self._on_change = on_change
         self._known = NOTHING
         self._confirmed_at = -math.inf
         self._refreshing = asyncio.Lock()
@@ -61,6 +64,11 @@ class AccountCache:
         return self._clock() - self._confirmed_at
 
     @property
+    def revision(self) -> int:
+        """Number of the last change to tenants and keys that is known."""
+        return self._known.revision
+
+    @property
     def is_outdated(self) -> bool:
         """Whether the last successful poll is too old to verify keys."""
         return self.age_s > self._max_age_s
@@ -78,13 +86,16 @@ class AccountCache:
         return sorted((info for info in self._known.tenants.values() if not info.deleted), key=lambda info: info.id)
 
     def key(self, key_id: str) -> KeyInfo | None:
-        """Return a key, if it exists and its tenant is active (`AccountsOutdated`)."""
+        """Return a key, if it exists and its tenant is active (`AccountsOutdated`).
+
+        An operator's key is accepted even if an older server has suspended the default tenant.
+        """
         if self.is_outdated:
             raise AccountsOutdated(
                 "keys cannot be verified at present: the server has lost contact to their store; retry later"
             )
         info = self._known.keys.get(key_id)
-        return info if info is not None and self.tenant(info.tenant).active else None
+        return info if info is not None and (info.role == "operator" or self.tenant(info.tenant).active) else None
 
     async def start(self) -> None:
         """Read everything once (`RegistryUnavailable`), then start to poll."""
@@ -106,4 +117,5 @@ class AccountCache:
                 _log.warning("accounts_restored", todo="keys revoked since the backup are valid again: revoke them")
             if revision != self._known.revision:
                 self._known = await asyncio.to_thread(self._store.snapshot)
+                self._on_change(self._known)
             self._confirmed_at = asked_at

@@ -13,7 +13,9 @@ from adapters.storage.opening import Storage
 from adapters.storage.redis import RedisStore
 from service.errors import InvalidRequest
 from service.tenancy.api_keys import ApiKey
+from service.tenancy.audit import Excess, excess_entries, was_revoked
 from service.tenancy.models import (
+    SERVER,
     AccountAction,
     AccountStore,
     AuditEntry,
@@ -28,6 +30,8 @@ from service.tenancy.principal import Role
 from service.tenancy.redis_store import RedisAccounts
 from service.tenancy.rules import (
     check_authority,
+    check_not_suspended,
+    check_operator_remains,
     existing_key,
     existing_tenant,
     keys_of,
@@ -42,6 +46,8 @@ MAX_KEYS = 1_000
 """Per tenant."""
 _MAX_SECRETS = 8
 _MAX_ATTEMPTS = 100
+_MAX_REMOVED = 5_000
+"""Audit entries removed in one write, which blocks Redis for some milliseconds."""
 
 SettingsKey = Literal["valid", "revoked", "replaced", "expired"]
 """State of the operator's key that is in the settings."""
@@ -75,7 +81,7 @@ class Accounts:
         return existing_tenant(self.store.snapshot(), tenant)
 
     def create_tenant(self, tenant: TenantInfo, *, actor: str) -> TenantInfo:
-        """Create a tenant (`Conflict` if a tenant has or had this name)."""
+        """Create a tenant (`Conflict` if a tenant has or had this name, or that locks the operators out)."""
         made = tenant.model_copy(update={"created_at": self._clock(), "deleted": False})
 
         def edit(now: Snapshot) -> tuple[Edit, TenantInfo]:
@@ -83,15 +89,18 @@ class Accounts:
             if known is not None:
                 state = "was deleted, and its name cannot be used again" if known.deleted else "exists already"
                 raise Conflict(f"tenant {tenant.id!r} {state}")
+            check_not_suspended(now.tenant(tenant.id), made)
             return Edit(self._entry("tenant_created", actor, tenant.id, detail=limits_text(made)), tenants=[made]), made
 
         return self._change(edit)
 
     def update_tenant(self, tenant: str, change: Callable[[TenantInfo], TenantInfo], *, actor: str) -> TenantInfo:
-        """Replace a tenant by what `change` returns for it (`NotFound`)."""
+        """Replace a tenant by what `change` returns for it (`NotFound`, `Conflict` if that locks the operators out)."""
 
         def edit(now: Snapshot) -> tuple[Edit, TenantInfo]:
-            made = change(existing_tenant(now, tenant))
+            known = existing_tenant(now, tenant)
+            made = change(known)
+            check_not_suspended(known, made)
             return Edit(self._entry("tenant_updated", actor, tenant, detail=limits_text(made)), tenants=[made]), made
 
         return self._change(edit)
@@ -154,7 +163,9 @@ class Accounts:
             if len(keys_of(now, tenant)) >= MAX_KEYS:
                 raise Conflict(f"tenant {tenant!r} has {MAX_KEYS} keys, revoke one first")
             assert text.id not in now.keys, "the same 48 random bits twice"
-            return Edit(self._entry("key_created", actor, tenant, text.id, role), keys=[made]), ShownKey(text, made)
+            return Edit(self._entry("key_created", actor, tenant, text.id, role, by=authority), keys=[made]), ShownKey(
+                text, made
+            )
 
         return self._change(edit)
 
@@ -171,7 +182,7 @@ class Accounts:
             if known is not None and any(secret.sha256 == text.sha256 for secret in known.secrets):
                 return None, "valid" if text.sha256 in known.hashes(self._clock()) else "expired"
             buried = self.store.buried([text.id, text.sha256])
-            if text.id in buried or (known is None and self._was_revoked(text.id)):
+            if text.id in buried or (known is None and was_revoked(self.store, text.id)):
                 return None, "revoked"
             if buried:
                 return None, "replaced"
@@ -222,17 +233,26 @@ class Accounts:
             if len(secrets) > _MAX_SECRETS:
                 raise Conflict(f"key {key_id!r} has {_MAX_SECRETS} valid secrets, wait or create another key")
             made = replace(known, secrets=secrets)
-            entry = self._entry("key_rotated", actor, tenant, key_id, f"overlap {overlap_s:g} s")
+            entry = self._entry("key_rotated", actor, tenant, key_id, f"overlap {overlap_s:g} s", by=authority)
             return Edit(entry, keys=[made], tombstones=retired_secrets(known)), ShownKey(text, made)
 
         return self._change(edit)
 
     def revoke_key(self, tenant: str, key_id: str, *, actor: str, authority: Role = "operator") -> None:
-        """Delete a key for ever: its id gets a tombstone (`NotFound`, `Forbidden`)."""
+        """Delete a key for ever: its id gets a tombstone.
+
+        Raises:
+            NotFound: no such key
+            Forbidden: the key's role exceeds the actor's
+            Conflict: it is the last valid key of an operator
+        """
 
         def edit(now: Snapshot) -> tuple[Edit, None]:
-            check_authority(authority, existing_key(now, tenant, key_id).role)
-            return Edit(self._entry("key_revoked", actor, tenant, key_id), deleted_keys=[key_id]), None
+            known = existing_key(now, tenant, key_id)
+            check_authority(authority, known.role)
+            check_operator_remains(now, known, at=self._clock())
+            entry = self._entry("key_revoked", actor, tenant, key_id, by=authority)
+            return Edit(entry, deleted_keys=[key_id]), None
 
         self._change(edit)
 
@@ -247,7 +267,9 @@ class Accounts:
         def edit(now: Snapshot) -> tuple[Edit | None, None]:
             keys = [name for name in tombstones.names if name in now.keys]
             tenants = [
-                TenantInfo(id=tenant, deleted=True) for tenant in tombstones.tenants if tenant not in now.tenants
+                TenantInfo(id=tenant, deleted=True)
+                for tenant in tombstones.tenants
+                if tenant not in now.tenants and tenant != DEFAULT_TENANT  # which has the operators' keys
             ]
             if not tombstones.names and not tenants:
                 return None, None
@@ -266,24 +288,43 @@ class Accounts:
             wanted=lambda entry: tenant in (None, entry.tenant),
         )
 
-    def _was_revoked(self, key_id: str) -> bool:
-        """Return whether the audit log has the revocation of a key, which may be older than tombstones."""
-        since = 0
-        while page := self.store.audit(since):
-            if any((entry.action, entry.key) == ("key_revoked", key_id) for entry in page):
-                return True
-            since = page[-1].position
-        return False
+    def trim_audit(self, *, keep: int) -> int:
+        """Remove the oldest audit entries of each tenant and author beyond the latest `keep`; return their number.
+
+        The removal is an entry too. A revocation that is removed leaves a tombstone, if it is older than tombstones.
+        """
+        excess = excess_entries(self.store, keep=keep)
+        return sum(self._remove(excess[at : at + _MAX_REMOVED]) for at in range(0, len(excess), _MAX_REMOVED))
+
+    def _remove(self, excess: Sequence[Excess]) -> int:
+        positions = [each.position for each in excess]
+
+        def edit(_: Snapshot) -> tuple[Edit | None, int]:
+            if [entry.position for entry in self.store.audit(positions[0] - 1, limit=1)] != positions[:1]:
+                return None, 0  # another server has removed them
+            detail = f"{len(positions)} entries removed, at positions {positions[0]} to {positions[-1]}"
+            entry = self._entry("audit_trimmed", SERVER, DEFAULT_TENANT, detail=detail)
+            revoked = [each.revoked for each in excess if each.revoked is not None]
+            return Edit(entry, tombstones=revoked, trimmed=positions), len(positions)
+
+        return self._change(edit)
 
     def record_refusals(self, tenant: str, detail: str, *, key: str | None) -> None:
         """Add an entry about refused requests to the audit log; `key` is the id in the last one."""
-        entry = self._entry("requests_refused", "server", tenant, key, detail)
+        entry = self._entry("requests_refused", SERVER, tenant, key, detail)
         self._change(lambda _: (Edit(entry), None))
 
     def _entry(
-        self, action: AccountAction, actor: str, tenant: str, key: str | None = None, detail: str = ""
+        self,
+        action: AccountAction,
+        actor: str,
+        tenant: str,
+        key: str | None = None,
+        detail: str = "",
+        *,
+        by: Role = "operator",
     ) -> AuditEntry:
-        return AuditEntry(self._clock(), actor, action, tenant, key, detail)
+        return AuditEntry(self._clock(), actor, action, tenant, key, detail, None if actor == SERVER else by)
 
     def _change(self, edit: Callable[[Snapshot], tuple[Edit | None, T]]) -> T:
         for _ in range(_MAX_ATTEMPTS):

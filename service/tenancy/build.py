@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from adapters.storage.opening import Storage
+from service.log_trimmer import LogTrimmer
 from service.settings import Settings
 from service.tenancy.account_cache import AccountCache
 from service.tenancy.accounts import Accounts, open_accounts
-from service.tenancy.admin_key import ensure_admin_key, migrate_roles
+from service.tenancy.admin_key import LockoutWarning, ensure_admin_key, migrate_roles
 from service.tenancy.quotas import Quotas
 from service.tenancy.rate_limiter import open_rate_counter
 from service.tenancy.refusals import RefusalAudit
@@ -20,6 +21,7 @@ class TenancyGroup:
     account_cache: AccountCache
     quotas: Quotas
     refusals: RefusalAudit
+    audit_trimmer: LogTrimmer
 
 
 def build_tenancy(settings: Settings, storage: Storage) -> TenancyGroup:
@@ -32,8 +34,24 @@ def build_tenancy(settings: Settings, storage: Storage) -> TenancyGroup:
     accounts = open_accounts(storage)
     migrate_roles(accounts)
     ensure_admin_key(accounts, settings.admin_key, settings.admin_key_file)
+    lockout = LockoutWarning()
     account_cache = AccountCache(
-        accounts.store, poll_interval_s=settings.poll_interval_s, max_age_s=settings.accounts_max_age_s
+        accounts.store,
+        poll_interval_s=settings.poll_interval_s,
+        max_age_s=settings.accounts_max_age_s,
+        on_change=lockout.check if settings.require_keys else lambda _: None,
     )
     quotas = Quotas(account_cache.tenant, open_rate_counter(storage))
-    return TenancyGroup(accounts=accounts, account_cache=account_cache, quotas=quotas, refusals=RefusalAudit(accounts))
+    audit_trimmer = LogTrimmer(
+        "audit",
+        position=lambda: account_cache.revision,
+        trim=lambda keep: accounts.trim_audit(keep=keep),
+        keep=settings.max_audit_entries,
+    )
+    return TenancyGroup(
+        accounts=accounts,
+        account_cache=account_cache,
+        quotas=quotas,
+        refusals=RefusalAudit(accounts),
+        audit_trimmer=audit_trimmer,
+    )

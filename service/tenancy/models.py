@@ -25,7 +25,10 @@ AccountAction = Literal[
     "roles_migrated",
     "tombstones_copied",
     "requests_refused",
+    "audit_trimmed",
 ]
+SERVER = "server"
+"""Actor of the entries that a server writes by itself."""
 
 _log = structlog.get_logger("service")
 _KEY_ID = re.compile(r"[a-z0-9]{1,32}")
@@ -137,6 +140,8 @@ class AuditEntry:
     tenant: str
     key: str | None = None
     detail: str = ""
+    role: str | None = None
+    """Role with which the actor acted; None for the server's own entries and those of older servers."""
     position: int = 0
     """Position in the log, increasing; 0 before the entry is written."""
 
@@ -168,6 +173,8 @@ class Edit:
     """Ids of the keys to delete. Each gets a tombstone."""
     tombstones: Sequence[str] = ()
     """Further tombstones: ids of keys and hashes of replaced secrets, which must never become valid again."""
+    trimmed: Sequence[int] = ()
+    """Positions of the audit entries to remove."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ Limit = Literal["requests", "tokens", "concurrency", "changes"]
 _REQUESTS_WINDOW_S = 10
 _MINUTE_S = 60
 CHANGES = 200
-"""Changes to its keys that a tenant may make per hour: each adds to the audit log, which is kept for ever."""
+"""Changes to its keys that a tenant may make per hour: each adds to the audit log."""
 _HOUR_S = 3_600
 
 

@@ -24,6 +24,9 @@ for _, key in ipairs({KEYS[2], KEYS[3]}) do
         at = at + 2
     end
 end
+local trimmed = tonumber(ARGV[at])
+for i = at + 1, at + trimmed do redis.call('XDEL', KEYS[4], ARGV[i] .. '-0') end
+at = at + trimmed + 1
 local deleted = tonumber(ARGV[at])
 for i = at + 1, #ARGV do
     if i <= at + deleted then redis.call('HDEL', KEYS[3], ARGV[i]) end
@@ -68,6 +71,7 @@ class RedisAccounts:
         arguments.append(len(edit.keys))
         for key in edit.keys:
             arguments += [key.id, encode_key(key)]
+        arguments += [len(edit.trimmed), *edit.trimmed]
         arguments += [len(edit.deleted_keys), *edit.deleted_keys, *edit.tombstones]
         names = [self._revision, self._tenants, self._keys, self._audit, self._tombstones]
         with self._store.reaching():

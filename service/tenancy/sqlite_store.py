@@ -58,6 +58,7 @@ class SqliteAccounts:
                 "INSERT OR IGNORE INTO account_tombstones VALUES (?,?)",
                 [(name, edit.entry.at.isoformat()) for name in (*edit.deleted_keys, *edit.tombstones)],
             )
+            db.executemany("DELETE FROM account_audit WHERE position=?", [(position,) for position in edit.trimmed])
             db.execute("INSERT INTO account_audit (value) VALUES (?)", (ENTRY.dump_json(edit.entry),))
         return True
 

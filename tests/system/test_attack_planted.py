@@ -15,12 +15,13 @@ from adapters.registry.sqlite import SqliteRegistry
 from backbone import Backbone
 from service.api import problems
 from service.inference.result_cache import CacheKey
+from service.tenancy import audit
 from service.tenancy.accounts import Accounts
 from service.tenancy.principal import Principal
 from verification.attack.adapters import Maker
 from verification.attack.arena import TASK, Arena
 from verification.attack.attack import Attack, Fault
-from verification.attack.attacks import ATTACKS
+from verification.attack.attacks import ATTACKS, registry
 from verification.attack.campaign import Campaign, Measure
 from verification.attack.neighbour import neighbour
 from verification.attack.target import Log, Target
@@ -32,8 +33,16 @@ NAMED = {attack.name: attack for attack in ATTACKS}
 @pytest.fixture(scope="module")
 def arena(tiny_t5: Path, tiny: Backbone, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     folder, scratch = (tmp_path_factory.mktemp(name) for name in ("attacked", "scratch"))
-    with running_servers(tiny_t5, folder, cache_dir) as start:
-        server = start(require_keys=True, admin_key=ADMIN_KEY, bundled=False, result_cache_bytes=1 << 20)
+    with pytest.MonkeyPatch.context() as patch, running_servers(tiny_t5, folder, cache_dir) as start:
+        patch.setattr("service.log_trimmer._INTERVAL_S", 0.1)
+        patch.setattr(registry, "TRIMMED_WITHIN_S", 1.0)
+        server = start(
+            require_keys=True,
+            admin_key=ADMIN_KEY,
+            bundled=False,
+            result_cache_bytes=1 << 20,
+            max_audit_entries=registry.AUDIT_ENTRIES,
+        )
         target = Target(server.url, ADMIN_KEY, str(server.settings.registry), folder, Log(), [psutil.Process()])
         yield Arena.prepare(target, Maker.of(tiny), scratch)
 
@@ -93,6 +102,16 @@ def plant_blind_writes(patch: Patch) -> None:
     )
 
 
+def plant_one_author(patch: Patch) -> None:
+    """Bound the audit log as a whole, whoever wrote an entry."""
+    patch.setattr(audit, "author", lambda entry: "operators")
+
+
+def plant_an_endless_trail(patch: Patch) -> None:
+    """Never trim the audit log."""
+    patch.setattr(Accounts, "trim_audit", lambda self, *, keep: 0)
+
+
 @pytest.mark.parametrize(
     ("plant", "attack", "complaint"),
     [
@@ -105,6 +124,8 @@ def plant_blind_writes(patch: Patch) -> None:
         (plant_escapes, "notes that act", "was accepted"),
         (plant_keys_that_stay, "a revoked key rotated", "a revoked key was rotated"),
         (plant_blind_writes, "two moves", "[200, 200]"),
+        (plant_one_author, "an erased trail", "the operator's change is gone"),
+        (plant_an_endless_trail, "an erased trail", "more than 30 entries"),
     ],
     ids=lambda value: value.__name__.removeprefix("plant_") if callable(value) else "",
 )

@@ -27,6 +27,7 @@ STOPPED: dict[str, Callable[[Runtime], tuple[object, str]]] = {
     "account_cache": lambda runtime: (runtime.tenancy.account_cache, "stop"),
     "quotas": lambda runtime: (runtime.tenancy.quotas, "close"),
     "log_trimmer": lambda runtime: (runtime.releases.log_trimmer, "stop"),
+    "audit_trimmer": lambda runtime: (runtime.tenancy.audit_trimmer, "stop"),
     "sync": lambda runtime: (runtime.registry.sync, "stop"),
     "prefetch": lambda runtime: (runtime.registry.prefetch, "stop"),
     "shadow": lambda runtime: (runtime.monitoring.shadow, "stop"),

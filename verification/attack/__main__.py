@@ -37,7 +37,7 @@ from verification.attack.arena import TASK, Arena
 from verification.attack.attack import Attack
 from verification.attack.attacks import ATTACKS
 from verification.attack.attacks.connections import ACCOUNTS_AGE_S
-from verification.attack.attacks.registry import LOG_ENTRIES
+from verification.attack.attacks.registry import AUDIT_ENTRIES, LOG_ENTRIES
 from verification.attack.campaign import Campaign, Measure, Outcome
 from verification.attack.neighbour import neighbour
 from verification.attack.report import Combination, attack_table, outcome_table, print_evidence, record, summary
@@ -49,6 +49,7 @@ SETTINGS = {
     "SUPERPOS_RESULT_CACHE_BYTES": str(4 << 20),
     "SUPERPOS_ACCOUNTS_MAX_AGE_S": f"{ACCOUNTS_AGE_S:g}",
     "SUPERPOS_MAX_LOG_ENTRIES": str(LOG_ENTRIES),
+    "SUPERPOS_MAX_AUDIT_ENTRIES": str(AUDIT_ENTRIES),
 }
 """Settings that differ from the defaults: optional features are on, and limits are reached sooner."""
 

@@ -50,9 +50,9 @@ async def describe_tenant(tenant: str, runtime: Running, principal: Administerin
     return TenantBody.model_validate(await asyncio.to_thread(runtime.tenancy.accounts.tenant, tenant))
 
 
-@router.patch("/tenants/{tenant}", dependencies=[JSON_BODY], responses=problems(400, 404, 413, 415, 503))
+@router.patch("/tenants/{tenant}", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 413, 415, 503))
 async def update_tenant(tenant: str, body: TenantChange, runtime: Running, principal: Operating) -> TenantBody:
-    """Change a tenant's share and limits; omitted fields stay as they are."""
+    """Change a tenant's share and limits; omitted fields stay as they are. The default tenant cannot be suspended."""
     made = await asyncio.to_thread(runtime.tenancy.accounts.update_tenant, tenant, body.apply_to, actor=principal.actor)
     await runtime.tenancy.account_cache.refresh()
     return TenantBody.model_validate(made)
@@ -119,9 +119,9 @@ async def rotate_key(
     return NewKeyBody.shown(made)
 
 
-@router.delete("/tenants/{tenant}/keys/{key}", status_code=204, responses=problems(404, 503))
+@router.delete("/tenants/{tenant}/keys/{key}", status_code=204, responses=problems(404, 409, 503))
 async def revoke_key(tenant: str, key: str, runtime: Running, principal: Administering) -> None:
-    """Revoke a key for ever. Every replica rejects it within a second."""
+    """Revoke a key for ever. Every replica rejects it within a second. The last operator's key cannot be revoked."""
     await _count_change(runtime, principal)
     await asyncio.to_thread(
         runtime.tenancy.accounts.revoke_key, tenant, key, actor=principal.actor, authority=principal.role

@@ -16,8 +16,11 @@ from verification.attack.attack import Attack, Evidence, Fault
 LOG_ENTRIES = 200
 """Entries of a tenant that this server's settings keep in the change log."""
 FLIPS = 1_500
+AUDIT_ENTRIES = 15
+"""Entries of a tenant and author that this server's settings keep in the audit log."""
+ROTATIONS = 35
 TRIMMED_WITHIN_S = 90.0
-"""Seconds until the change log must be trimmed, which happens once a minute."""
+"""Seconds until a log must be trimmed, which happens once a minute."""
 
 
 def _task(arena: Arena, versions: int) -> str:
@@ -104,6 +107,30 @@ def audit_floods(arena: Arena) -> Evidence:
         arena.nobody.get("/tasks", headers=guess())
     grown = len(arena.audit()) - before
     return f"300 refusals are {grown} entries of the audit log" if grown > 100 else None
+
+
+def erased_trail(arena: Arena) -> Evidence:
+    """Flood the audit log as an administrator and as a stranger: an operator's act must stay, the log be bounded."""
+    spare = arena.new_key(MALLORY, "classify")
+    arena.operator.send("PATCH", f"/admin/tenants/{MALLORY}", json={"weight": 1})
+    acts = [entry for entry in arena.audit() if (entry["action"], entry["tenant"]) == ("tenant_updated", MALLORY)]
+    rotations = 0
+    for _ in range(ROTATIONS):
+        answer = arena.admin.post(f"/admin/tenants/{MALLORY}/keys/{spare.key_id}/rotate", {"overlap_s": 0})
+        rotations += answer.status == 200
+        arena.tenant.get("/admin/tenants")
+        arena.nobody.get("/tasks", headers=guess())
+    if rotations <= 2 * AUDIT_ENTRIES:
+        raise RuntimeError(f"{rotations} rotations were permitted, {2 * AUDIT_ENTRIES + 1} are needed to judge")
+
+    def is_trimmed() -> bool:
+        rotated = [entry for entry in arena.audit() if (entry["action"], entry["key"]) == ("key_rotated", spare.key_id)]
+        return len(rotated) <= 2 * AUDIT_ENTRIES
+
+    if not wait_for(is_trimmed, within_s=TRIMMED_WITHIN_S):
+        return f"{rotations} rotations have left more than {2 * AUDIT_ENTRIES} entries in the audit log"
+    kept = {entry["position"] for entry in arena.audit()}
+    return None if acts[-1]["position"] in kept else "the operator's change is gone from the audit log"
 
 
 def promote_and_traffic(arena: Arena) -> Evidence:
@@ -280,6 +307,11 @@ ATTACKS = (
     Attack(
         "floods of the audit log", Fault.GROWTH, "nobody", "sends 300 wrong keys",
         "the audit log grows by more than 100 entries", audit_floods,
+    ),
+    Attack(
+        "an erased trail", Fault.GROWTH, "admin", "floods the audit log by rotations and refusals",
+        f"an operator's act is gone from it, or it keeps more than {2 * AUDIT_ENTRIES} rotations", erased_trail,
+        is_long=True, repeats=False,
     ),
     Attack(
         "promotion and traffic", Fault.WRITES, "tenant", "promotes a canary and sets its traffic at the same time",

@@ -254,7 +254,8 @@ def test_every_change_leaves_who_did_what_and_when(accounts: Accounts, clock: Cl
     accounts.revoke_key("acme", key, actor="bob")
     accounts.delete_tenant("acme", actor="ann")
     entries = accounts.store.audit()
-    assert [replace(entry, position=0, at=start) for entry in entries] == [
+    assert {entry.role for entry in entries} == {"operator"}
+    assert [replace(entry, position=0, at=start, role=None) for entry in entries] == [
         AuditEntry(start, "ann", "tenant_created", "acme", detail="weight=1, max_tasks=3"),
         AuditEntry(start, "bob", "key_created", "acme", key, "publish"),
         AuditEntry(start, "bob", "key_rotated", "acme", key, "overlap 5 s"),

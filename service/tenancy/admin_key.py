@@ -52,7 +52,7 @@ def ensure_admin_key(accounts: Accounts, key: SecretStr | None, file: Path | Non
 
 
 class LockoutWarning:
-    """Logs when no operator's key is valid, or when the last one will expire: then no caller could manage the server."""
+    """Logs when no operator's key is valid or the last one will expire: then no caller could manage the server."""
 
     def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock

@@ -1,7 +1,7 @@
 """The audit log of tenants and keys as a whole: its bound, and what is searched for in all of it.
 
-A caller that causes entries could push out those of others. Hence the bound is one per tenant and author: the operators,
-the tenant's administrators, and the server, which writes samples of refused requests.
+A caller that causes entries could push out those of others. Hence the bound is one per tenant and author: the
+operators, the tenant's administrators, and the server, which writes samples of refused requests.
 """
 
 from array import array

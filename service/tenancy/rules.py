@@ -44,7 +44,7 @@ def check_not_suspended(before: TenantInfo, after: TenantInfo) -> None:
 
 
 def check_operator_remains(now: Snapshot, key: KeyInfo, *, at: datetime) -> None:
-    """Raise `Conflict` if a key is the last operator's key that is valid: without it no caller could manage the server."""
+    """Raise `Conflict` if a key is the last valid operator's key: without it no caller could manage the server."""
     operators = [each for each in now.keys.values() if each.role == "operator" and each.hashes(at)]
     if [each.id for each in operators] == [key.id]:
         raise Conflict(

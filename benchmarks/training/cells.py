@@ -1,0 +1,277 @@
+"""Cells of the accuracy grids: one way to classify, one set, one seed and a number of rows per label.
+
+A cell's result is one line of JSON in the grid's file, written when the cell is done; a cell with a line is not run
+again. The runs themselves are those of `superpos train` and leave no folder.
+"""
+
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from adapters.baselines import BaselineName
+from adapters.readout import ReadoutKind
+from backbone import Backbone, Precision
+from benchmarks.common.report import commit
+from training.baselines.comparison import compared
+from training.config.arguments import TrainArguments, unused_arguments
+from training.config.presets import train_arguments
+from training.runs.executor import Event, FailEvent, train_runs
+from training.runs.plan import RunPlan
+from training.runs.run import RunReport
+from training.runs.scorer import Scorer
+from training.runs.task_rows import RunRows, TaskRows
+from training.scoring.evaluation import TokenizedRows
+from training.task.task_file import TaskFile
+
+SETS = ("sst2", "mrpc", "rte", "cb", "cola", "trec", "ag_news", "banking77", "stsb")
+PROMPTS = ("superpos", "simple", "none")
+READOUTS: tuple[ReadoutKind, ...] = get_args(ReadoutKind)
+TFIDF, ZERO_SHOT, HEAD = "tfidf", "none/words", "none/pooled"
+LINES = (*(f"{prompt}/{readout}" for prompt in PROMPTS for readout in READOUTS), TFIDF)
+"""Ways to classify, `prompt/readout`; `none/words` is the untrained model, `none/pooled` the frozen head."""
+BASELINES: Mapping[str, BaselineName] = {TFIDF: "tfidf", ZERO_SHOT: "zero_shot"}
+"""Lines that are fitted as baselines instead of trained as runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One cell, with everything that decides its result."""
+
+    set: str
+    line: str
+    seed: int
+    shots: int | None = None
+    """Rows per label, those that are held out included; None for all rows."""
+    limit: int | None = None
+    """Maximum number of training rows."""
+    max_report: int | None = None
+    arguments: tuple[tuple[str, str | int | float | bool], ...] = ()
+    """Training arguments that differ from the defaults, sorted by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellResult:
+    """A finished cell."""
+
+    cell: Cell
+    measure: str
+    """The task's metrics, whose mean is the score."""
+    score: float
+    low: float
+    high: float
+    """Bounds of the score's 95 % bootstrap interval over the report rows."""
+    metrics: Mapping[str, float]
+    selection_score: float | None
+    """None for a baseline."""
+    selection_loss: float | None
+    rows: Mapping[str, int]
+    """Numbers of training, selection and report rows."""
+    seconds: float
+    commit: str
+
+
+_RESULT = TypeAdapter(CellResult)
+
+
+def read_results(path: Path) -> list[CellResult]:
+    """Read a grid's file; empty if it does not exist. A last line that a killed process cut off is left out."""
+    if not path.exists():
+        return []
+    results = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            results.append(_RESULT.validate_json(line))
+        except ValidationError:
+            if line.endswith("\n"):
+                raise
+    return results
+
+
+def arguments_of(cell: Cell) -> TrainArguments:
+    """Return the arguments of a cell that is trained; arguments that its method does not use are left out."""
+    prompt, _, readout = cell.line.partition("/")
+    method = "head" if prompt == "none" else prompt
+    given: dict[str, Any] = {"method": method, "readout": readout}
+    unused = unused_arguments(method, readout)  # type: ignore[arg-type]
+    given |= {name: value for name, value in cell.arguments if name not in unused}
+    return train_arguments(given | {"seed": cell.seed})
+
+
+class GridFile:
+    """Runs cells and appends their results to the grid's file."""
+
+    def __init__(
+        self,
+        path: Path,
+        backbone: Backbone,
+        tasks: Mapping[str, TaskFile],
+        *,
+        precision: Precision,
+        say: Callable[[str], None],
+    ) -> None:
+        self._path, self._tasks = path, tasks
+        self._scorer, self._say = Scorer(backbone), say
+        self._precision: Precision = precision
+        self._rows: dict[str, TaskRows] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def run(self, cells: Iterable[Cell]) -> int:
+        """Run the cells that have no result, those of the same rows in one stack; returns how many failed."""
+        known = {result.cell for result in read_results(self._path)}
+        left = [cell for cell in cells if cell not in known]
+        failed = 0
+        for number, (_, group) in enumerate(groupby(left, key=_same_rows), start=1):
+            together = list(group)
+            self._say(f"{number}: {together[0].set}, seed {together[0].seed}, {len(together)} cells")
+            rows = self._divided(together[0])
+            for cell in together:
+                if cell.line in BASELINES:
+                    self._keep(self._baseline(cell, rows))
+            failed += self._train([cell for cell in together if cell.line not in BASELINES], rows)
+        return failed
+
+    def _divided(self, cell: Cell) -> RunRows:
+        if cell.set not in self._rows:
+            self._rows[cell.set] = TaskRows(self._scorer.backbone, self._tasks[cell.set])
+        rows = self._rows[cell.set].divided(
+            split="honest", seed=cell.seed, limit=cell.limit, max_report=cell.max_report
+        )
+        return rows if cell.shots is None else few_rows(rows, cell.shots, seed=cell.seed)
+
+    def _baseline(self, cell: Cell, rows: RunRows) -> CellResult:
+        began_s = time.monotonic()
+        task = self._tasks[cell.set]
+        (fitted,) = self._scorer.baselines.answers(rows.for_baselines, task, names=[BASELINES[cell.line]])
+        (measured,) = compared(
+            [fitted], fitted.answers, rows.report, num_labels=len(task.spec.labels), scoring=task.scoring
+        )
+        figures = measured.figures
+        return CellResult(
+            cell=cell,
+            measure=" + ".join(task.metrics),
+            score=figures["score"],
+            low=figures["score_low"],
+            high=figures["score_high"],
+            metrics={name: figures[name] for name in task.metrics},
+            selection_score=None,
+            selection_loss=None,
+            rows=_counts(rows),
+            seconds=round(time.monotonic() - began_s, 2),
+            commit=commit(),
+        )
+
+    def _train(self, cells: Sequence[Cell], rows: RunRows) -> int:
+        if not cells:
+            return 0
+        failed = []
+
+        def on_event(number: int, event: Event) -> None:
+            if isinstance(event, FailEvent):
+                failed.append(number)
+                self._say(f"  {cells[number].line} failed: {event.reason}")
+
+        with tempfile.TemporaryDirectory(prefix="superpos-grid-") as scratch:
+            train_runs(
+                self._scorer.backbone,
+                [
+                    RunPlan(
+                        task=self._tasks[cell.set],
+                        arguments=arguments_of(cell),
+                        folder=Path(scratch) / str(number),
+                        rows=rows,
+                        precision=self._precision,
+                        check_int8=False,
+                        baselines=False,
+                    )
+                    for number, cell in enumerate(cells)
+                ],
+                on_event=on_event,
+                on_report=lambda number, report: self._keep(_trained(cells[number], report)),
+                scorer=self._scorer,
+                resumable=False,
+                isolate_failures=True,
+            )
+        return len(failed)
+
+    def _keep(self, result: CellResult) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
+        interval = f"({result.low:.3f} to {result.high:.3f})"
+        self._say(f"  {result.cell.line:16s} {result.measure} {result.score:.3f} {interval}  {result.seconds:.0f} s")
+
+
+def few_rows(rows: RunRows, shots: int, *, seed: int) -> RunRows:
+    """Keep `shots` rows of each label, drawn from training and selection rows; report rows stay.
+
+    A quarter of them, at least one, selects.
+    """
+    examples = (*rows.train_examples, *rows.selection_examples)
+    order = list(range(len(examples)))
+    random.Random(seed).shuffle(order)
+    by_label: dict[object, list[int]] = {}
+    for index in order:
+        by_label.setdefault(examples[index].label, []).append(index)
+    chosen: dict[str, list[int]] = {"train": [], "selection": []}
+    for indices in by_label.values():
+        kept = indices[:shots]
+        held_out = max(1, len(kept) // 4) if len(kept) > 1 else 0
+        chosen["selection"] += kept[:held_out]
+        chosen["train"] += kept[held_out:]
+    train, selection = (sorted(chosen[role]) for role in ("train", "selection"))
+    return replace(
+        rows,
+        train=_subset(rows, train),
+        selection=_subset(rows, selection),
+        train_examples=tuple(examples[index] for index in train),
+        selection_examples=tuple(examples[index] for index in selection),
+        described=rows.described | {"train_rows": len(train), "selection_rows": len(selection), "shots": shots},
+        notes=(),
+    )
+
+
+def _subset(rows: RunRows, indices: Sequence[int]) -> TokenizedRows:
+    """Return some of the training and selection rows, which are counted in this order."""
+    token_ids = (*rows.train.token_ids, *rows.selection.token_ids)
+    labels = np.concatenate([rows.train.labels, rows.selection.labels])
+    groups = (*(rows.train.groups or ()), *(rows.selection.groups or ()))
+    return TokenizedRows(
+        tuple(token_ids[index] for index in indices),
+        labels[list(indices)],
+        0,
+        tuple(groups[index] for index in indices) if groups else None,
+    )
+
+
+def _trained(cell: Cell, report: RunReport) -> CellResult:
+    interval = report.measured.intervals["score"]
+    selection = report.measured.selection
+    return CellResult(
+        cell=cell,
+        measure=" + ".join(report.plan.task.metrics),
+        score=report.trained.score,
+        low=interval.low,
+        high=interval.high,
+        metrics={name: report.trained.values[name] for name in report.plan.task.metrics},
+        selection_score=selection.score,
+        selection_loss=selection.loss,
+        rows=_counts(report.rows),
+        seconds=round(report.seconds, 2),
+        commit=commit(),
+    )
+
+
+def _counts(rows: RunRows) -> dict[str, int]:
+    return {"train": len(rows.train), "selection": len(rows.selection), "report": len(rows.report)}
+
+
+def _same_rows(cell: Cell) -> tuple[object, ...]:
+    return cell.set, cell.seed, cell.shots, cell.limit, cell.max_report

@@ -1,0 +1,63 @@
+"""Tables of the accuracy grids in Markdown, and the statistics in them."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+import typer
+from scipy.stats import t
+
+from benchmarks.training.cells import LINES, SETS, CellResult
+
+LEVEL = 0.95
+
+
+def chosen_lines(text: str | None, known: Sequence[str]) -> list[str]:
+    """Return the lines that `--only` names.
+
+    Raises:
+        typer.BadParameter: an unknown name
+    """
+    names = list(known) if text is None else text.split(",")
+    if unknown := [name for name in names if name not in LINES]:
+        raise typer.BadParameter(f"unknown line {unknown[0]!r}, expected one of {', '.join(LINES)}")
+    return names
+
+
+def select(results: Iterable[CellResult], **wanted: object) -> list[CellResult]:
+    """Return the results whose cells have these values, by seed."""
+    found = [each for each in results if all(getattr(each.cell, name) == value for name, value in wanted.items())]
+    return sorted(found, key=lambda each: each.cell.seed)
+
+
+def ordered(results: Sequence[CellResult]) -> tuple[list[str], list[str]]:
+    """Return the sets and the lines that occur, in the order of the grids."""
+    sets = {each.cell.set for each in results}
+    lines = {each.cell.line for each in results}
+    return [*(name for name in SETS if name in sets), *sorted(sets - set(SETS))], [x for x in LINES if x in lines]
+
+
+def points(results: Iterable[CellResult]) -> list[float]:
+    """Return the scores × 100."""
+    return [100 * each.score for each in results]
+
+
+def half_width(values: Sequence[float]) -> float | None:
+    """Return half the width of the mean's 95 % interval by Student's t over seeds; None for fewer than two."""
+    if len(values) < 2:
+        return None
+    quantile = float(t.ppf((1 + LEVEL) / 2, len(values) - 1))
+    return quantile * statistics.stdev(values) / len(values) ** 0.5
+
+
+def mean_and_half_width(values: Sequence[float]) -> str:
+    """Return `84.2 ± 1.3`, a mean alone for one value, and a dash for none."""
+    if not values:
+        return "–"
+    width = half_width(values)
+    return f"{statistics.fmean(values):.1f}".replace("-", "−") + ("" if width is None else f" ± {width:.1f}")
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, words: int) -> str:
+    """Return a table whose first columns hold words and whose others hold numbers, those to the right."""
+    rule = "|---" * words + "|---:" * (len(head) - words) + "|"
+    return "\n".join([f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)])

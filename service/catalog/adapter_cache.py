@@ -166,6 +166,13 @@ class AdapterCache:
     def __contains__(self, digest: str) -> bool:
         return digest in self._loaded or digest in self._loading
 
+    def loaded(self, digest: str) -> LoadedAdapter | None:
+        """Return the adapter if it is in memory."""
+        adapter = self._loaded.get(digest)
+        if adapter is not None:
+            self._loaded.move_to_end(digest)
+        return adapter
+
     async def get(self, digest: str) -> LoadedAdapter:
         """Return the adapter, from memory or from the registry.
 
@@ -176,9 +183,8 @@ class AdapterCache:
             OverServerLimit: its texts or labels exceed a limit that the operator set
             RegistryUnavailable: it is not in memory and the registry cannot be read
         """
-        adapter = self._loaded.get(digest)
+        adapter = self.loaded(digest)
         if adapter is not None:
-            self._loaded.move_to_end(digest)
             return adapter
         loading = self._loading.get(digest)
         if loading is None:

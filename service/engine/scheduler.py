@@ -3,6 +3,8 @@
 Scheduling is weighted fair between tenants by packed tokens, first come first served within a tenant, and limited by a
 token budget per batch. Rows that were cancelled or whose deadline has passed leave the queue without being charged to
 their tenant. Background rows run while no other row waits, in small batches of their own.
+
+The unit is a `RowGroup`: rows that share an encoder pass stay together, and count as what they add to a batch together.
 """
 
 from collections import deque
@@ -12,7 +14,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
 
 from service.engine.tenant_queue import TenantQueue
-from service.engine.types import Row
+from service.engine.types import Row, RowGroup
 
 _UNSWEPT = 64
 """Number of rows and tenants below which a sweep is not worth its cost."""
@@ -55,7 +57,7 @@ class Scheduler:
         self._bulk: list[tuple[float, int, TenantQueue]] = []
         # queues that got their first row since the last batch, and are in no heap yet
         self._arrived: list[TenantQueue] = []
-        self._background: deque[Row] = deque()
+        self._background: deque[RowGroup] = deque()
         # breaks ties between queues that are due at once: the first pushed goes first
         self._sequence = count()
         self._virtual_time = 0.0
@@ -65,8 +67,8 @@ class Scheduler:
         self._bulk_tenants: set[str] = set()
         # tokens that may still preempt the last batch, if it was bulk or background
         self._preemption_budget = 0
-        # the row of the last batch, if it is larger than the budget, and how many of its tokens have been computed
-        self._oversized: Row | None = None
+        # the group of the last batch, if it is larger than the budget, and how many of its tokens have been computed
+        self._oversized: RowGroup | None = None
         self._worked = 0.0
         # rows that have been found expired since the last batch
         self._expired: list[Row] = []
@@ -77,26 +79,26 @@ class Scheduler:
     def put(self, rows: Sequence[Row], *, now: float = float("-inf")) -> None:
         """Queue rows, each behind the others of its tenant."""
         quarter = self._max_batch_tokens // _INTERACTIVE_FRACTION
-        for row in rows:
-            if row.background:
-                self._background.append(row)
+        for group in RowGroup.of(rows):
+            if group.background:
+                self._background.append(group)
                 continue
-            queue = self._queues.get(row.tenant)
+            queue = self._queues.get(group.tenant)
             if queue is None:
-                queue = self._queues[row.tenant] = TenantQueue(self._virtual_time)
-            if queue.bulk and queue.rows and self._first(queue, now, self._expired) is None:
+                queue = self._queues[group.tenant] = TenantQueue(self._virtual_time)
+            if queue.bulk and queue.groups and self._first(queue, now, self._expired) is None:
                 self._unlist(queue)
-            if not queue.rows:
+            if not queue.groups:
                 queue.start, queue.bulk = max(queue.start, self._virtual_time), False
                 self._arrived.append(queue)
-            queue.append(row)
+            queue.append(group)
             self._num_waiting += 1
             if not queue.bulk and queue.num_tokens > quarter:
                 dead, expired = queue.remove_dead(now)
                 self._num_waiting -= dead
                 self._expired += expired
                 queue.bulk = queue.num_tokens > quarter
-                if not queue.rows:
+                if not queue.groups:
                     self._unlist(queue)
 
     def next(self, now: float) -> Batch:
@@ -109,21 +111,21 @@ class Scheduler:
         for queue in self._arrived:
             heappush(self._bulk if queue.bulk else self._interactive, (queue.start, next(self._sequence), queue))
         self._arrived.clear()
-        rows: list[Row] = []
+        groups: list[RowGroup] = []
         expired = [*ahead.expired, *self._sweep(now)]
         heap = self._interactive
-        while not rows and (self._interactive or self._bulk):
+        while not groups and (self._interactive or self._bulk):
             heap = min((heap for heap in (self._interactive, self._bulk) if heap), key=lambda heap: heap[0][:2])
-            rows = self._fill(heap, now, expired)
+            groups = self._fill(heap, now, expired)
         if not self._num_waiting:
             self._queues.clear()  # no row waits: all debts are cleared
-        self._bulk_tenants = {row.tenant for row in rows} if heap is self._bulk else set()
-        background = [] if rows else self._fill_from_background(now, expired)
+        self._bulk_tenants = {group.tenant for group in groups} if heap is self._bulk else set()
+        background = [] if groups else self._fill_from_background(now, expired)
         self._preemption_budget = self._max_batch_tokens if self._bulk_tenants or background else 0
-        for row in rows or background:
-            if row.num_tokens > self._max_batch_tokens:
-                self._oversized = row
-        return Batch(rows or background, expired)
+        for group in groups or background:
+            if group.num_tokens > self._max_batch_tokens:
+                self._oversized = group
+        return _batch(groups or background, expired)
 
     def preempt(self, now: float, *, worked: float = 0.0) -> Batch:
         """Take the rows that may preempt what is left of the last batch; none if that was interactive itself.
@@ -139,106 +141,106 @@ class Scheduler:
         self._worked += worked
         return self._arrivals(now) if self._oversized is None else self._beside(self._oversized, now)
 
-    def _beside(self, oversized: Row, now: float) -> Batch:
+    def _beside(self, oversized: RowGroup, now: float) -> Batch:
         """Take the rows of a batch that runs between two pieces of a row larger than a batch.
 
         They belong to other tenants that have at most a quarter of the row's tokens waiting, no matter when they
         arrived. No tenant gets more than one batch ahead of its share, for which the row is charged piece by piece.
         """
-        rows: list[Row] = []
+        groups: list[RowGroup] = []
         expired, self._expired = self._expired, []
         before = self._num_waiting
         if not before:
-            return Batch(rows, expired)
+            return _batch(groups, expired)
         room = self._max_batch_tokens
         most = min(self._max_batch_tokens, oversized.num_tokens // _INTERACTIVE_FRACTION)
         latest = self._virtual_time + self._max_batch_tokens + self._worked / oversized.weight
         waiting = {id(queue): queue for *_, queue in (*self._interactive, *self._bulk)}
         waiting |= {id(queue): queue for queue in self._arrived}
         for queue in sorted(waiting.values(), key=lambda queue: queue.start):
-            while (row := self._first(queue, now, expired)) and queue.start <= latest and queue.num_tokens <= most:
-                if row.tenant == oversized.tenant or row.num_tokens > room:
+            while (group := self._first(queue, now, expired)) and queue.start <= latest and queue.num_tokens <= most:
+                if group.tenant == oversized.tenant or group.num_tokens > room:
                     break
-                room -= row.num_tokens
-                rows.append(self._take(queue))
+                room -= group.num_tokens
+                groups.append(self._take(queue))
         if self._num_waiting < before:
-            self._arrived = [queue for queue in self._arrived if queue.rows]
+            self._arrived = [queue for queue in self._arrived if queue.groups]
             self._order_heaps()
-        return Batch(rows, expired)
+        return _batch(groups, expired)
 
     def _arrivals(self, now: float) -> Batch:
         """Take the rows of interactive tenants that arrived since the last batch and may preempt it."""
-        rows: list[Row] = []
+        groups: list[RowGroup] = []
         expired, self._expired = self._expired, []
         if not self._preemption_budget or not self._arrived:
-            return Batch(rows, expired)
+            return _batch(groups, expired)
         latest = self._virtual_time + self._max_batch_tokens
         for queue in self._arrived:
-            while (row := self._first(queue, now, expired)) and queue.start <= latest and not queue.bulk:
-                if row.tenant in self._bulk_tenants or row.num_tokens > self._preemption_budget:
+            while (group := self._first(queue, now, expired)) and queue.start <= latest and not queue.bulk:
+                if group.tenant in self._bulk_tenants or group.num_tokens > self._preemption_budget:
                     break
-                self._preemption_budget -= row.num_tokens
-                rows.append(self._take(queue))
-        self._arrived = [queue for queue in self._arrived if queue.rows]
-        return Batch(rows, expired)
+                self._preemption_budget -= group.num_tokens
+                groups.append(self._take(queue))
+        self._arrived = [queue for queue in self._arrived if queue.groups]
+        return _batch(groups, expired)
 
-    def _fill(self, heap: list[tuple[float, int, TenantQueue]], now: float, expired: list[Row]) -> list[Row]:
-        """Take rows from the queues of one heap until the next one does not fit."""
-        rows: list[Row] = []
+    def _fill(self, heap: list[tuple[float, int, TenantQueue]], now: float, expired: list[Row]) -> list[RowGroup]:
+        """Take groups from the queues of one heap until the next one does not fit."""
+        groups: list[RowGroup] = []
         room = self._max_batch_tokens
         while heap:
             queue = heap[0][2]
-            row = self._first(queue, now, expired)
-            if row is None:
+            group = self._first(queue, now, expired)
+            if group is None:
                 heappop(heap)
             elif queue.bulk and heap is self._interactive:
                 heappush(self._bulk, heappop(heap))
-            elif rows and row.num_tokens > room:
+            elif groups and group.num_tokens > room:
                 break
             else:
                 self._virtual_time = max(self._virtual_time, queue.start)
-                rows.append(self._take(queue))
-                room -= row.num_tokens
-                if queue.rows:
+                groups.append(self._take(queue))
+                room -= group.num_tokens
+                if queue.groups:
                     heapreplace(heap, (queue.start, next(self._sequence), queue))
                 else:
                     heappop(heap)
-        return rows
+        return groups
 
-    def _fill_from_background(self, now: float, expired: list[Row]) -> list[Row]:
-        """Take background rows, up to a quarter of a batch; a larger row is a batch of its own."""
-        rows: list[Row] = []
+    def _fill_from_background(self, now: float, expired: list[Row]) -> list[RowGroup]:
+        """Take background groups, up to a quarter of a batch; a larger one is a batch of its own."""
+        groups: list[RowGroup] = []
         room = self._max_batch_tokens // _INTERACTIVE_FRACTION
-        while self._background and not (rows and self._background[0].num_tokens > room):
-            row = self._background.popleft()
-            if row.cancelled():
+        while self._background and not (groups and self._background[0].num_tokens > room):
+            group = self._background.popleft()
+            if group.cancelled():
                 continue
-            if row.deadline <= now:
-                expired.append(row)
+            if group.deadline <= now:
+                expired += group.live()
             else:
-                rows.append(row)
-                room -= row.num_tokens
-        return rows
+                groups.append(group)
+                room -= group.num_tokens
+        return groups
 
-    def _first(self, queue: TenantQueue, now: float, expired: list[Row]) -> Row | None:
-        """Return the first live row of a queue, and remove the cancelled and expired ones before it without charge."""
-        while queue.rows:
-            row = queue.rows[0]
-            if row.cancelled():
+    def _first(self, queue: TenantQueue, now: float, expired: list[Row]) -> RowGroup | None:
+        """Return the first live group of a queue; remove the cancelled and expired ones before it without charge."""
+        while queue.groups:
+            group = queue.groups[0]
+            if group.cancelled():
                 queue.pop()
-            elif row.deadline <= now:
-                expired.append(queue.pop())
+            elif group.deadline <= now:
+                expired += queue.pop().live()
             else:
-                return row
+                return group
             self._num_waiting -= 1
         return None
 
-    def _take(self, queue: TenantQueue) -> Row:
-        """Take the first row of a queue and charge it to the tenant."""
-        row = queue.pop()
-        queue.start += row.num_tokens / row.weight
+    def _take(self, queue: TenantQueue) -> RowGroup:
+        """Take the first group of a queue and charge it to the tenant."""
+        group = queue.pop()
+        queue.start += group.num_tokens / group.weight
         self._num_waiting -= 1
-        return row
+        return group
 
     def _sweep(self, now: float) -> list[Row]:
         """Remove cancelled and expired rows anywhere, and tenants without rows or debts; return the expired rows.
@@ -249,16 +251,16 @@ class Scheduler:
         expired: list[Row] = []
         if len(self) + len(self._queues) < self._sweep_at:
             return expired
-        waiting = [row for row in self._background if not row.cancelled()]
-        expired += [row for row in waiting if row.deadline <= now]
-        self._background = deque(row for row in waiting if row.deadline > now)
+        waiting = [group for group in self._background if not group.cancelled()]
+        expired += [row for group in waiting if group.deadline <= now for row in group.live()]
+        self._background = deque(group for group in waiting if group.deadline > now)
         for queue in self._queues.values():
             expired += queue.remove_dead(now)[1]
         self._queues = {
-            name: queue for name, queue in self._queues.items() if queue.rows or queue.start > self._virtual_time
+            name: queue for name, queue in self._queues.items() if queue.groups or queue.start > self._virtual_time
         }
         self._order_heaps()
-        self._num_waiting = sum(len(queue.rows) for queue in self._queues.values())
+        self._num_waiting = sum(len(queue.groups) for queue in self._queues.values())
         self._sweep_at = _UNSWEPT + 2 * (len(self) + len(self._queues))
         return expired
 
@@ -270,5 +272,9 @@ class Scheduler:
     def _order_heaps(self) -> None:
         """Restore the heaps after rows were taken or removed at any place in them."""
         for heap in (self._interactive, self._bulk):
-            heap[:] = [(queue.start, sequence, queue) for _, sequence, queue in heap if queue.rows]
+            heap[:] = [(queue.start, sequence, queue) for _, sequence, queue in heap if queue.groups]
             heapify(heap)
+
+
+def _batch(groups: Sequence[RowGroup], expired: Sequence[Row]) -> Batch:
+    return Batch([row for group in groups for row in group.rows], expired)

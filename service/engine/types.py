@@ -1,5 +1,6 @@
 """Values of the engine: a row with the future of its scores, statistics of a batch, state of the engine."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -28,6 +29,8 @@ class Row:
     background: bool = False
     """Runs only while no other row waits."""
 
+    leader: "Row | None" = field(init=False, repr=False, default=None)
+    """The row with which this one shares its encoder pass (`share_texts`); None if it has a pass of its own."""
     num_tokens: int = field(init=False)
     """Packed tokens that the row adds to a batch, plus an upper bound for its labels (`LabelTrie.cost`)."""
     spent_tokens: int = field(init=False, default=0)
@@ -41,14 +44,25 @@ class Row:
     """From the start of its batch until its scores were known."""
 
     def __post_init__(self) -> None:
+        self._count_tokens()
+
+    def _count_tokens(self) -> None:
         labels = self.adapter.readout.cost(self.top_k)
-        self.num_tokens = self.adapter.num_virtual_tokens + len(self.token_ids) + max(0, labels - 1)
+        if self.leader is None:
+            self.num_tokens = self.adapter.num_virtual_tokens + len(self.token_ids) + max(0, labels - 1)
+        else:
+            self.num_tokens = max(1, labels)
+
+    def follow(self, leader: "Row | None") -> None:
+        """Share the encoder pass of another row, or of none; a follower adds only its labels, at least one token."""
+        self.leader = leader
+        self._count_tokens()
 
     def score_all(self) -> None:
         """Ask for the scores of all labels from now on, in another batch."""
         self.spent_tokens += self.num_tokens
         self.top_k = None
-        self.__post_init__()
+        self._count_tokens()
 
     @property
     def total_tokens(self) -> int:
@@ -58,6 +72,61 @@ class Row:
     def cancelled(self) -> bool:
         """Return whether no answer is needed any more: the caller left, or the row was refused."""
         return self.future.done()
+
+
+def share_texts(rows: Sequence[Row]) -> None:
+    """Let each row without a prompt follow the first such row with the same text, and no other.
+
+    Args:
+        rows: rows of one tenant and one request that are about to be submitted together
+    """
+    leaders: dict[tuple[int, ...], Row] = {}
+    for row in rows:
+        if row.adapter.num_virtual_tokens == 0:
+            leader = leaders.setdefault(row.token_ids, row)
+            row.follow(None if leader is row else leader)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowGroup:
+    """A row and those that share its encoder pass, all of one request. A batch has all of them or none."""
+
+    rows: Sequence[Row]
+    num_tokens: int
+    """Tokens that the group adds to a batch."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "list[RowGroup]":
+        """Group rows by their leader, in the order of the leaders."""
+        groups: dict[Row, list[Row]] = {}
+        for row in rows:
+            groups.setdefault(row.leader or row, []).append(row)
+        return [cls(group, sum(row.num_tokens for row in group)) for group in groups.values()]
+
+    @property
+    def tenant(self) -> str:
+        return self.rows[0].tenant
+
+    @property
+    def weight(self) -> float:
+        return self.rows[0].weight
+
+    @property
+    def deadline(self) -> float:
+        """On the clock of `time.monotonic`."""
+        return self.rows[0].deadline
+
+    @property
+    def background(self) -> bool:
+        return self.rows[0].background
+
+    def cancelled(self) -> bool:
+        """Return whether no row needs an answer any more."""
+        return all(row.cancelled() for row in self.rows)
+
+    def live(self) -> list[Row]:
+        """Return the rows that need an answer."""
+        return [row for row in self.rows if not row.cancelled()]
 
 
 @dataclass(frozen=True, slots=True)

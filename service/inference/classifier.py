@@ -2,16 +2,20 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from adapters import Ref, Resolution
+from adapters import AdapterError, Ref, Resolution
+from backbone import BackboneError
 from service.catalog.adapter_cache import AdapterCache, LoadedAdapter
 from service.catalog.catalog import Catalog
-from service.catalog.routing import route
-from service.errors import DeadlineExceeded
-from service.inference.pipeline import InferencePipeline
+from service.catalog.routing import Route, route
+from service.errors import ServiceError
+from service.inference.pipeline import InferencePipeline, InferenceResult
 from service.inference.predictions import Classification, Shadowed, num_wanted, predict
 from service.inference.request import InferenceRequest
+
+REFUSALS = (AdapterError, BackboneError, ServiceError)
+"""Errors by which a ref or an item is refused. Everything else is a fault of the program."""
 
 
 class Classifier:
@@ -44,15 +48,79 @@ class Classifier:
             InvalidRow, TextTooLong: an item does not fit its task; the message says which
             QueueFull, DeadlineExceeded, InferenceFailed, NotReady
         """
+        return await self._classify(self._route(ref, request), request)
+
+    async def classify_by_several(
+        self, refs: Sequence[str], request: InferenceRequest
+    ) -> list[Classification | Exception]:
+        """Return for each ref what `classify` would return, or the error that it would raise.
+
+        The rows of all versions in memory are submitted together. None of them waits for a version that is not.
+        """
+        routes = [self._route_or_error(ref, request) for ref in refs]
+        loaded = [self._adapters.loaded(route.primary.digest) if isinstance(route, Route) else None for route in routes]
+        pairs = list(zip(routes, loaded, strict=True))
+        async with asyncio.TaskGroup() as group:
+            together = group.create_task(
+                self._classify_together(
+                    [(route, adapter) for route, adapter in pairs if isinstance(route, Route) and adapter], request
+                )
+            )
+            apart = [
+                group.create_task(self._classify_or_error(route, request))
+                for route, adapter in pairs
+                if isinstance(route, Route) and not adapter
+            ]
+        answers, others = iter(together.result()), iter(apart)
+        return [
+            route if isinstance(route, Exception) else next(answers) if adapter else next(others).result()
+            for route, adapter in pairs
+        ]
+
+    def _route(self, ref: Ref, request: InferenceRequest) -> Route:
+        """Return the version that answers, and report it."""
+        task = self._catalog.task(request.tenant, ref.task)
+        routed = route(task, ref, sticky_key=request.sticky_key, draw=random.random)
+        self._on_resolved(routed.primary)
+        return routed
+
+    def _route_or_error(self, ref: str, request: InferenceRequest) -> Route | Exception:
         try:
-            async with asyncio.timeout(request.timeout_s):
-                task = self._catalog.task(request.tenant, ref.task)
-                routed = route(task, ref, sticky_key=request.sticky_key, draw=random.random)
-                self._on_resolved(routed.primary)
-                adapter = await self._adapters.get(routed.primary.digest)
-                results, stages = await self._pipeline.infer(request, adapter)
-        except TimeoutError as exc:
-            raise DeadlineExceeded(f"no answer within {request.timeout_s:g} s") from exc
+            return self._route(Ref.parse(ref), request)
+        except REFUSALS as exc:
+            return exc
+
+    async def _classify(self, routed: Route, request: InferenceRequest) -> Classification:
+        async with request.before_deadline():
+            adapter = await self._adapters.get(routed.primary.digest)
+            result = await self._pipeline.infer(request, adapter)
+        return self._answer(request, routed, adapter, result)
+
+    async def _classify_or_error(self, routed: Route, request: InferenceRequest) -> Classification | Exception:
+        try:
+            return await self._classify(routed, request)
+        except REFUSALS as exc:
+            return exc
+
+    async def _classify_together(
+        self, parts: Sequence[tuple[Route, LoadedAdapter]], request: InferenceRequest
+    ) -> list[Classification | Exception]:
+        outcomes = await self._pipeline.infer_together(request, [adapter for _, adapter in parts])
+        answers: list[Classification | Exception] = []
+        for (routed, adapter), outcome in zip(parts, outcomes, strict=True):
+            if isinstance(outcome, REFUSALS):
+                answers.append(outcome)
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                answers.append(self._answer(request, routed, adapter, outcome))
+        return answers
+
+    def _answer(
+        self, request: InferenceRequest, routed: Route, adapter: LoadedAdapter, result: InferenceResult
+    ) -> Classification:
+        """Calibrate the results and notify the observers."""
+        results, stages = result
         top_k = num_wanted(adapter, request.top_k)
         predictions = [predict(result, adapter, top_k=top_k) for result in results]
         classification = Classification(

@@ -1,13 +1,11 @@
 """One request for several tasks, each of which is answered or refused separately. Independent of HTTP."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters import AdapterError
-from backbone import BackboneError
-from service.errors import ServiceError
+from service.inference.classifier import Classifier
 from service.inference.predictions import Classification
+from service.inference.request import InferenceRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,29 +17,22 @@ class Part:
     refusal: Exception | None
 
 
-async def fan_out(
-    refs: Sequence[str], classify: Callable[[str], Coroutine[object, object, Classification]]
-) -> list[Part]:
-    """Classify by all refs concurrently, so that their rows share batches; parts are in the order of the refs.
+async def fan_out(classifier: Classifier, refs: Sequence[str], request: InferenceRequest) -> list[Part]:
+    """Classify by all refs at once, so that their rows share batches; parts are in the order of the refs.
 
     Args:
+        classifier: answers each ref
         refs: refs as the caller wrote them
-        classify: classifies by one ref
+        request: the items, which are the same for all refs
 
     Raises:
         AdapterError, BackboneError, ServiceError: the first ref's error, if no ref was answered
     """
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_part(ref, classify)) for ref in refs]
-    parts = [task.result() for task in tasks]
-    first = parts[0].refusal
-    if first is not None and all(part.answer is None for part in parts):
+    outcomes = await classifier.classify_by_several(refs, request)
+    first = outcomes[0]
+    if isinstance(first, Exception) and all(isinstance(outcome, Exception) for outcome in outcomes):
         raise first
-    return parts
-
-
-async def _part(ref: str, classify: Callable[[str], Coroutine[object, object, Classification]]) -> Part:
-    try:
-        return Part(ref, await classify(ref), None)
-    except (AdapterError, BackboneError, ServiceError) as exc:
-        return Part(ref, None, exc)
+    return [
+        Part(ref, None, outcome) if isinstance(outcome, Exception) else Part(ref, outcome, None)
+        for ref, outcome in zip(refs, outcomes, strict=True)
+    ]

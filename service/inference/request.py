@@ -1,10 +1,13 @@
 """The inference request: what one caller asks of a task, and for how long."""
 
+import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from backbone import Truncation
+from service.errors import DeadlineExceeded
 
 Item = str | Mapping[str, str] | tuple[str, ...]
 """A text, or the texts of the task's fields: by name, or in the fields' order."""
@@ -30,3 +33,12 @@ class InferenceRequest:
     def deadline(self) -> float:
         """On the clock of `time.monotonic`."""
         return self.started + self.timeout_s
+
+    @asynccontextmanager
+    async def before_deadline(self) -> AsyncIterator[None]:
+        """Cancel the block at the deadline and raise `DeadlineExceeded`."""
+        try:
+            async with asyncio.timeout(self.deadline - time.monotonic()):
+                yield
+        except TimeoutError as exc:
+            raise DeadlineExceeded(f"no answer within {self.timeout_s:g} s") from exc

@@ -9,7 +9,7 @@ from backbone import PLAIN
 from backbone.trie import build_trie
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.scheduler import Scheduler
-from service.engine.types import Row
+from service.engine.types import Row, share_texts
 
 BUDGET = 100
 """Tokens of a batch."""
@@ -31,6 +31,13 @@ def _adapter() -> LoadedAdapter:
         temperature=1.0,
         abstain_threshold=None,
     )
+
+
+def make_group(num_tokens: int, num_rows: int, **changes: object) -> list[Row]:
+    """Rows that share an encoder pass, of `num_tokens` in all: each row after the first adds one."""
+    rows = [make_row(num_tokens - num_rows + 1, **changes) for _ in range(num_rows)]
+    share_texts(rows)
+    return rows
 
 
 def make_row(

@@ -48,14 +48,13 @@ async def classify_by_several(
 ) -> FanOutResponse:
     """Classify the same inputs with several tasks, whose rows share the model's batches.
 
-    Results are in the order of `tasks`. The result of a task that fails is its `problem`. If every task fails, the
-    response is the problem of the first.
+    Tasks without a prompt share more: a text that they render alike is encoded, and paid for, once. Results are in the
+    order of `tasks`. The result of a task that fails is its `problem`. If every task fails, the response is the problem
+    of the first.
     """
     inference = _inference_request(runtime.settings, tenant, body, num_tasks=len(body.tasks))
     _check_tasks(body, runtime.settings)
-    parts = await while_connected(
-        request, fan_out(body.tasks, lambda ref: runtime.classifier.classify(Ref.parse(ref), inference))
-    )
+    parts = await while_connected(request, fan_out(runtime.classifier, body.tasks, inference))
     stages = [part.answer.stages for part in parts if part.answer is not None]
     response.headers["Server-Timing"] = server_timing(stages, since=request.state.received_at)
     backbone = runtime.backbone.identity.id

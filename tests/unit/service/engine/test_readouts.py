@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.adapters import PAIR, TOPIC, make_adapter
-from support.engine import Held, alone, loaded, packed_tokens, row, sabotaged
+from support.engine import Held, alone, copies, loaded, packed_tokens, row, sabotaged
 
 from adapters import TaskSpec
 from adapters.readout import ReadoutKind
 from backbone import Backbone, PackedBatch
 from service.catalog.adapter_cache import LoadedAdapter, load_adapter
 from service.engine.model_runner import ModelRunner
+from service.engine.types import share_texts
 
 KINDS: tuple[ReadoutKind, ...] = ("words", "soft", "pooled")
 MANY = TaskSpec(template="text: {text}", labels={f"label {i}": f"word {i}" for i in range(40)}, max_tokens=64)
@@ -27,7 +28,8 @@ class Zoo:
     """One adapter of each kind, prompt length and task, and what runs them."""
 
     def __init__(self, backbone: Backbone) -> None:
-        self.runner = ModelRunner(backbone, prompt_table_bytes=1)
+        self.packed: list[PackedBatch] = []
+        self.runner = ModelRunner(sabotaged(backbone, self.packed.append), prompt_table_bytes=1)
         self.adapters: dict[tuple[ReadoutKind, int, int], LoadedAdapter] = {
             (kind, prompt, number): loaded(
                 backbone, spec, seed=number, num_virtual_tokens=max(prompt, int(kind == "words")), readout=kind
@@ -103,6 +105,61 @@ def test_a_text_without_prompts_is_encoded_once_for_all_tasks_of_a_tenant_and_fo
     assert seen[-1].num_tokens == 3 * text + 10
     for asked, scores in zip(rows, answers, strict=True):
         assert np.abs(scores - alone(tiny, asked)).max() <= 1e-5
+
+
+def test_rows_that_share_a_text_are_charged_for_it_once_and_run_in_one_batch(tiny: Backbone) -> None:
+    seen: list[PackedBatch] = []
+    heads = [loaded(tiny, TOPIC, seed=seed, num_virtual_tokens=0, readout=KINDS[1 + seed % 2]) for seed in range(20)]
+    rows = [row(tiny, head, "the world of sports") for head in heads]
+    text = len(rows[0].token_ids)
+    # without sharing, a batch would have one row
+    held = Held(sabotaged(tiny, seen.append), max_batch_tokens=text + 19)
+    held.engine.submit(copies(rows[0], 1))[0].result(30)
+    share_texts(rows)
+    assert [asked.num_tokens for asked in rows] == [text, *[1] * 19]
+    for future in held.engine.submit(rows):
+        future.result(30)
+    held.engine.stop()
+    assert [packed.num_rows for packed in seen[-2:]] == [1, 1]
+    assert (held.batches[-1].num_rows, held.batches[-1].num_tokens) == (20, text + 19)
+
+
+@pytest.mark.slow
+@given(drawn=Drawn)
+@settings(max_examples=20, deadline=None)
+def test_the_charge_of_rows_that_share_texts_covers_what_the_model_computes(
+    tiny: Backbone, zoo: Zoo, drawn: list[tuple[ReadoutKind, int, int, str]]
+) -> None:
+    rows = [row(tiny, zoo.adapters[kind, prompt, number], text) for kind, prompt, number, text in drawn]
+    share_texts(rows)
+    zoo.runner(rows)
+    followers = [asked for asked in rows if asked.leader is not None]
+    assert zoo.packed[-1].num_rows == len(rows) - len(followers)
+    assert sum(asked.num_tokens for asked in rows) >= zoo.packed[-1].num_tokens + len(followers)
+
+
+def test_scores_are_the_same_bits_with_and_without_a_shared_text(tiny: Backbone) -> None:
+    heads = [loaded(tiny, SPECS[seed % 3], seed=seed, num_virtual_tokens=0, readout=KINDS[1 + seed % 2])
+             for seed in range(12)]  # fmt: skip
+    rows = [row(tiny, head, text) for text in TEXTS for head in heads]
+    runner = ModelRunner(tiny, prompt_table_bytes=1 << 20)
+    apart = [runner([asked])[0] for asked in rows]
+    share_texts(rows)
+    for shared, scores in zip(runner(rows), apart, strict=True):
+        assert np.array_equal(shared, scores)
+
+
+def test_rows_with_a_prompt_share_nothing_and_rows_share_again_as_they_are_submitted(tiny: Backbone) -> None:
+    head, other, prompted = (
+        loaded(tiny, TOPIC, seed=seed, num_virtual_tokens=prompt, readout="pooled")
+        for seed, prompt in enumerate((0, 0, 3))
+    )
+    rows = [row(tiny, adapter, "a film") for adapter in (head, other, prompted, prompted)]
+    share_texts(rows)
+    assert [asked.leader for asked in rows] == [None, rows[0], None, None]
+    share_texts(rows[1:])
+    assert [asked.leader for asked in rows[1:]] == [None] * 3
+    assert rows[1].num_tokens == packed_tokens(rows[1])
 
 
 def test_a_learned_readout_costs_its_text_and_its_prompt(tiny: Backbone) -> None:

@@ -11,8 +11,17 @@ from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
 from adapters import PromptAdapter, TaskSpec
-from adapters.files import bundled_adapters, from_files, from_peft_files, read_folder, to_files, write_folder
-from backbone import Backbone, PackedRow, pack
+from adapters.files import (
+    MANIFEST,
+    READOUT,
+    bundled_adapters,
+    from_files,
+    from_peft_files,
+    read_folder,
+    to_files,
+    write_folder,
+)
+from backbone import Backbone, LabelVectors, LearnedState, PackedRow, pack
 
 # PEFT asks transformers in the old way
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -74,6 +83,47 @@ def test_peft_gives_an_exported_adapters_label_scores_as_we_do(
     write_folder(tmp_path, to_files(adapter, card="# A card\n"))
     model = PeftModel.from_pretrained(model_of(tiny_t5), tmp_path).eval()
     assert largest_difference(tiny, adapter, model) <= 1e-5
+
+
+@torch.inference_mode()
+def peft_state(model: PeftModel, token_ids: tuple[int, ...], kind: LearnedState, num_virtual_tokens: int) -> Tensor:
+    """The state [H] of one text in PEFT that a learned readout is multiplied with."""
+    start = torch.tensor([[model.config.decoder_start_token_id]])
+    found = model(input_ids=torch.tensor([token_ids]), decoder_input_ids=start, output_hidden_states=True)
+    if kind == "pooled":
+        return found.encoder_last_hidden_state[0, num_virtual_tokens:].mean(0)
+    scale = model.config.d_model**-0.5 if model.base_model.config.scale_decoder_outputs else 1.0
+    return found.decoder_hidden_states[-1][0, 0] * scale
+
+
+@pytest.mark.parametrize("kind", ["soft", "pooled"])
+def test_peft_loads_a_folder_with_a_learned_readout_and_gives_the_states_that_it_reads(
+    tiny: Backbone, tiny_t5: Path, tmp_path: Path, kind: LearnedState
+) -> None:
+    """The prompt alone is PEFT's: with the label words both score alike, and our readout scores PEFT's states."""
+    adapter = make_adapter(tiny, TOPIC, readout=kind)
+    write_folder(tmp_path, to_files(adapter))
+    model = PeftModel.from_pretrained(model_of(tiny_t5), tmp_path).eval()
+    assert largest_difference(tiny, adapter, model) <= 1e-5
+    assert adapter.readout is not None
+    vectors, bias = (torch.from_numpy(x.copy()) for x in (adapter.readout.label_vectors, adapter.readout.label_bias))
+    readout = LabelVectors(kind, vectors, bias)
+    for text in tiny.tokenizer.tokenize([TOPIC.render(text) for text in TEXTS], max_tokens=512, truncation="error"):
+        packed = pack([PackedRow(range(adapter.num_virtual_tokens), text.token_ids)])
+        with torch.inference_mode():
+            ours = tiny.score(tiny.encode(packed, torch.from_numpy(adapter.prompt.copy())), [readout])[0]
+            state = peft_state(model, text.token_ids, kind, adapter.num_virtual_tokens)
+            theirs = torch.log_softmax(vectors @ state + bias, dim=-1)
+        assert float((ours - theirs).abs().max()) <= 1e-5
+
+
+@pytest.mark.parametrize("kind", ["soft", "pooled"])
+def test_a_folder_without_a_prompt_does_not_pretend_to_be_pefts(
+    tiny: Backbone, tmp_path: Path, kind: LearnedState
+) -> None:
+    write_folder(tmp_path, to_files(make_adapter(tiny, TOPIC, num_virtual_tokens=0, readout=kind)))
+    assert sorted(file.name for file in tmp_path.iterdir()) == [READOUT, MANIFEST]
+    assert from_files(read_folder(tmp_path)).num_virtual_tokens == 0
 
 
 def test_peft_answers_otherwise_with_another_prompt(tiny: Backbone, tiny_t5: Path, tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ and the same texts, so that only their number differs. Every round measures ever
 - `publish_to_served_ms`: from the start of another process's publication into the registry's file to the first answer
   by it; median. The server polls the registry every quarter of a second.
 
+With `--mixed` the adapters have `words`, `soft` and `pooled` readouts in turn, and the fewest are three, one of each:
+`mixed10000_throughput_vs_3` and `mixed10000_p99_vs_3` compare ten thousand with these. Goal: as fast.
+
 Versions are also published under load: the run fails if a request fails.
 """
 
@@ -38,7 +41,15 @@ from rich.table import Table
 
 from adapters.registry.opening import open_registry
 from benchmarks.adapters.changes import Swap, cold_extra_s, publish_to_served_s, swap_under_load
-from benchmarks.adapters.counts import COUNTS, Key, Measured, measure_counts, p99_ratio, throughput_ratio
+from benchmarks.adapters.counts import (
+    COUNTS,
+    MIXED_COUNTS,
+    Key,
+    Measured,
+    measure_counts,
+    p99_ratio,
+    throughput_ratio,
+)
 from benchmarks.adapters.memory import Memory, fill
 from benchmarks.common import workload
 from benchmarks.common.in_process import in_process
@@ -71,12 +82,18 @@ QUICK = Plan(rounds=4, seconds=1.2, half_seconds=2.5, cold=40, publications=8)
 class Results:
     """All measurements."""
 
+    mixed: bool
     counts: dict[Key, Measured]
     memory: Memory
     cold_s: Sequence[float]
     served_s: Sequence[float]
     swap: Swap
     source: str
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of adapters, ascending."""
+        return MIXED_COUNTS if self.mixed else COUNTS
 
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
@@ -85,6 +102,7 @@ app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exce
 @app.command(help=__doc__)
 def main(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, the same figures: about five minutes.")] = False,
+    mixed: Annotated[bool, typer.Option("--mixed", help="Adapters of all readouts instead of label words.")] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw rates and p99 by number of adapters into this SVG file.")
     ] = None,
@@ -95,7 +113,7 @@ def main(
     plan = QUICK if quick else FULL
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the publishing process is stopped
     with tempfile.TemporaryDirectory(prefix="superpos-") as folder:
-        results = asyncio.run(measure(plan, Path(folder) / "registry.sqlite"))
+        results = asyncio.run(measure(plan, Path(folder) / "registry.sqlite", mixed=mixed))
     report(results, plan)
     if plot is not None:
         draw_plot(results, plot, plot_python)
@@ -104,7 +122,7 @@ def main(
         raise typer.Exit(1)
 
 
-async def measure(plan: Plan, path: Path) -> Results:
+async def measure(plan: Plan, path: Path, *, mixed: bool = False) -> Results:
     """Run all measurements on a new registry."""
     workload.publish(open_registry(path), name(0), workload.originals()[TASK])
     texts = workload.texts({TASK: workload.originals()[TASK].spec})
@@ -115,11 +133,17 @@ async def measure(plan: Plan, path: Path) -> Results:
         def done(what: str) -> None:
             progress.update(bar, description=what, advance=1)
 
-        async with in_process(path) as runtime, publisher(path) as other:
+        async with in_process(path) as runtime, publisher(path, mixed=mixed) as other:
             memory = await fill(runtime, other, items, count=MOST, done=done)
             progress.update(bar, total=plan.rounds * len(COUNTS) * len(CHOICES), completed=0)
             counts = await measure_counts(
-                runtime, items, rounds=plan.rounds, seconds=plan.seconds, half_seconds=plan.half_seconds, done=done
+                runtime,
+                items,
+                numbers=MIXED_COUNTS if mixed else COUNTS,
+                rounds=plan.rounds,
+                seconds=plan.seconds,
+                half_seconds=plan.half_seconds,
+                done=done,
             )
             progress.update(bar, description="new versions", total=None)
             served = [await publish_to_served_s(runtime, other, items[0], i) for i in range(plan.publications)]
@@ -127,14 +151,15 @@ async def measure(plan: Plan, path: Path) -> Results:
         progress.update(bar, description="cold starts")
         async with in_process(path) as runtime:
             cold = await cold_extra_s(runtime, items, count=plan.cold)
-    return Results(counts, memory, cold, served, swap, texts.source)
+    return Results(mixed, counts, memory, cold, served, swap, texts.source)
 
 
 def figures(results: Results) -> dict[str, float]:
     """Return the figures that are comparable between runs."""
+    what, fewest = "mixed" if results.mixed else "adapters", results.numbers[0]
     return {
-        "adapters10000_throughput_vs_1": throughput_ratio(results.counts, (MOST, "uniform")),
-        "adapters10000_p99_vs_1": p99_ratio(results.counts, (MOST, "uniform")),
+        f"{what}{MOST}_throughput_vs_{fewest}": throughput_ratio(results.counts, (MOST, "uniform")),
+        f"{what}{MOST}_p99_vs_{fewest}": p99_ratio(results.counts, (MOST, "uniform")),
         "adapter_resident_bytes": results.memory.bytes_each,
         "cold_extra_ms": statistics.median(results.cold_s) * 1_000,
         "publish_to_served_ms": statistics.median(results.served_s) * 1_000,
@@ -143,9 +168,10 @@ def figures(results: Results) -> dict[str, float]:
 
 def report(results: Results, plan: Plan) -> None:
     """Print the tables."""
-    columns = ("adapters", *(f"{what} ÷ one's, {choice}" for choice in CHOICES for what in ("rows/s", "p99")))
+    the_fewest = "one's" if results.numbers[0] == 1 else f"those of {results.numbers[0]}"
+    columns = ("adapters", *(f"{what} ÷ {the_fewest}, {choice}" for choice in CHOICES for what in ("rows/s", "p99")))
     table = Table(*columns, title="In process, the same texts", caption=f"texts: {results.source}")
-    for count in COUNTS:
+    for count in results.numbers:
         keys: list[Key] = [(count, choice) for choice in CHOICES]
         cells = [
             f"{ratio:.2f}"
@@ -178,12 +204,12 @@ def detail(results: Results, plan: Plan) -> dict[str, object]:
 
 
 def curves(results: Results) -> dict[str, dict[str, list[float]]]:
-    """Return rates and p99 relative to one adapter's, by choice, in the order of `COUNTS`."""
+    """Return rates and p99 relative to the fewest adapters', by choice, in the order of their numbers."""
     return {
         choice: {
-            "adapters": list(COUNTS),
-            "throughput_vs_1": [throughput_ratio(results.counts, (count, choice)) for count in COUNTS],
-            "p99_vs_1": [p99_ratio(results.counts, (count, choice)) for count in COUNTS],
+            "adapters": list(results.numbers),
+            "throughput_vs_1": [throughput_ratio(results.counts, (count, choice)) for count in results.numbers],
+            "p99_vs_1": [p99_ratio(results.counts, (count, choice)) for count in results.numbers],
         }
         for choice in CHOICES
     }

@@ -14,6 +14,8 @@ from service.inference.request import InferenceRequest
 from service.runtime import Runtime
 
 COUNTS = (1, 10, 100, 1_000, 10_000)
+MIXED_COUNTS = (3, *COUNTS[1:])
+"""For adapters of three readouts in turn: the fewest that have each."""
 CLIENTS = 64
 LOAD_SHARE = 0.5
 NUM_REQUESTS = 20_000
@@ -55,18 +57,19 @@ async def measure_counts(
     runtime: Runtime,
     items: Sequence[Item],
     *,
+    numbers: Sequence[int],
     rounds: int,
     seconds: float,
     half_seconds: float,
     done: Callable[[str], None],
 ) -> dict[Key, Measured]:
-    """Measure all numbers and choices per round: saturation, then arrivals at half the rate of one adapter."""
-    keys: list[Key] = [(count, choice) for count in COUNTS for choice in CHOICES]
+    """Measure all numbers and choices per round: saturation, then arrivals at half the rate of the fewest adapters."""
+    keys: list[Key] = [(count, choice) for count in numbers for choice in CHOICES]
     asks = {
         (count, choice): asker(runtime, [name(n) for n in draw(count, choice, size=NUM_REQUESTS, seed=count)], items)
         for count, choice in keys
     }
-    warm = await closed_loop([asks[1, "uniform"]] * CLIENTS, seconds=seconds)
+    warm = await closed_loop([asks[numbers[0], "uniform"]] * CLIENTS, seconds=seconds)
     measured = {key: Measured() for key in keys}
     for number in range(rounds):
         arrivals = poisson_arrivals(LOAD_SHARE * warm.rows_per_s, seconds=half_seconds, seed=number)
@@ -80,15 +83,19 @@ async def measure_counts(
 
 
 def throughput_ratio(measured: dict[Key, Measured], key: Key) -> float:
-    """Return rows/s with `count` adapters ÷ rows/s with one, the median over rounds."""
-    pairs = zip(measured[key].saturated, measured[1, key[1]].saturated, strict=True)
+    """Return rows/s with `count` adapters ÷ rows/s with the fewest, the median over rounds."""
+    pairs = zip(measured[key].saturated, measured[_fewest(measured), key[1]].saturated, strict=True)
     return statistics.median(many.rows_per_s / one.rows_per_s for many, one in pairs)
 
 
 def p99_ratio(measured: dict[Key, Measured], key: Key) -> float:
-    """Return the p99 at half load with `count` adapters ÷ the p99 with one, the median over rounds.
+    """Return the p99 at half load with `count` adapters ÷ the p99 with the fewest, the median over rounds.
 
     The p99 is not taken over all rounds: a single round on a busy machine would be the whole tail.
     """
-    pairs = zip(measured[key].half, measured[1, key[1]].half, strict=True)
+    pairs = zip(measured[key].half, measured[_fewest(measured), key[1]].half, strict=True)
     return statistics.median(percentile(many.latencies, 99) / percentile(one.latencies, 99) for many, one in pairs)
+
+
+def _fewest(measured: dict[Key, Measured]) -> int:
+    return min(count for count, _ in measured)

@@ -1,7 +1,8 @@
 """Publishing process: a second handle on a registry's file, controlled over its standard input.
 
 Each input line is JSON: `{"first", "last", "seed"}` publishes a version of each of the tasks with these numbers. The
-answer to each line is the start of the publication by `time.monotonic`, which processes of one machine share.
+answer to each line is the start of the publication by `time.monotonic`, which processes of one machine share. With
+the argument `mixed` the adapters have readouts of all kinds in turn, else label words.
 """
 
 import asyncio
@@ -44,9 +45,9 @@ class Publisher:
 
 
 @asynccontextmanager
-async def publisher(registry: Path) -> AsyncIterator[Publisher]:
+async def publisher(registry: Path, *, mixed: bool = False) -> AsyncIterator[Publisher]:
     """Run the process on a registry during the block."""
-    command = (sys.executable, "-m", "benchmarks.common.publishing", str(registry))
+    command = (sys.executable, "-m", "benchmarks.common.publishing", str(registry), *(["mixed"] if mixed else []))
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     try:
@@ -59,10 +60,12 @@ async def publisher(registry: Path) -> AsyncIterator[Publisher]:
 def main() -> None:
     """Publish as standard input requests, until its end."""
     registry, original = open_registry(Path(sys.argv[1])), workload.originals()[TASK]
+    make = workload.of_mixed_readout if sys.argv[2:] == ["mixed"] else workload.perturbed
     for line in sys.stdin:
         order = json.loads(line)
         numbers = range(order["first"], order["last"] + 1)
-        made = [(number, workload.perturbed(original, order["seed"] * 1_000_003 + number)) for number in numbers]
+        # seeds of one publication differ by a multiple of 3, so that a task's versions have one kind of readout
+        made = [(number, make(original, order["seed"] * 3_000_003 + number)) for number in numbers]
         began = time.monotonic()
         for number, adapter in made:
             workload.publish(registry, name(number), adapter)

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 
-from adapters import DEFAULT_TENANT, PromptAdapter, Registry, TaskSpec
+from adapters import DEFAULT_TENANT, Label, PromptAdapter, Registry, TaskSpec
+from adapters.adapter import no_prompt
 from adapters.files import bundled_adapters, from_files, to_files
+from adapters.readout import LearnedReadout, ReadoutKind, schema_version_of
 from training.task.task_file import load_task_file
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +37,37 @@ def perturbed(adapter: PromptAdapter, seed: int) -> PromptAdapter:
     """Make another adapter of the same task, with another digest."""
     noise = np.random.default_rng(seed).normal(0, NOISE * float(adapter.prompt.std()), adapter.prompt.shape)
     return PromptAdapter((adapter.prompt + noise).astype(np.float32), adapter.manifest)
+
+
+def with_readout(
+    adapter: PromptAdapter, kind: ReadoutKind, *, num_labels: int | None = None, prompt: bool = True, seed: int = 0
+) -> PromptAdapter:
+    """Make an adapter of the same template with random label vectors, whose answers mean nothing.
+
+    Args:
+        adapter: gives the template, the prompt and the labels
+        kind: `soft` or `pooled`
+        num_labels: number of made-up labels; None for the adapter's own
+        prompt: whether to keep the prompt
+        seed: of the label vectors
+    """
+    task, width = adapter.spec, adapter.prompt.shape[1]
+    if num_labels is not None:
+        labels = tuple(Label(name=f"label-{number}", words=f"label {number}") for number in range(num_labels))
+        task = TaskSpec(template=task.template, labels=labels, max_tokens=task.max_tokens)
+    vectors = np.random.default_rng(seed).normal(0, width**-0.5, (len(task.labels), width)).astype(np.float32)
+    manifest = adapter.manifest.model_copy(
+        update={"schema_version": schema_version_of(kind), "readout": kind, "task": task, "validation": None}
+    )
+    readout = LearnedReadout(vectors, np.zeros(len(task.labels), dtype=np.float32))
+    return PromptAdapter(adapter.prompt if prompt else no_prompt(width), manifest, readout)
+
+
+def of_mixed_readout(adapter: PromptAdapter, seed: int) -> PromptAdapter:
+    """Make another adapter of the same task: with `words`, `soft` or `pooled`, by the seed's remainder."""
+    kinds: tuple[ReadoutKind, ...] = ("words", "soft", "pooled")
+    kind, other = kinds[seed % len(kinds)], perturbed(adapter, seed)
+    return other if kind == "words" else with_readout(other, kind, seed=seed)
 
 
 def originals() -> dict[str, PromptAdapter]:

@@ -2,9 +2,10 @@
 
     python -m verification.isolation --seconds 60
 
-Every adapter is a sentinel: its label names identify its tenant and itself. The program compares each answer with what
-the adapter of that digest computes alone, and checks that the tenant has published that digest for that task. It exits
-with status 1 at one wrong answer.
+Every adapter is a sentinel: its label names identify its tenant and itself. Readouts are `words`, `soft` and `pooled`,
+and some adapters have no prompt, so that their rows share encoder passes within a request. The program compares each
+answer, of single tasks and of fan-outs, with what the adapter of that digest computes alone, and checks that the tenant
+has published that digest for that task. It exits with status 1 at one wrong answer.
 """
 
 import asyncio
@@ -22,7 +23,8 @@ import torch
 import typer
 
 from adapters import BackboneRef, Label, Manifest, PromptAdapter, Provenance, TaskSpec
-from backbone import Backbone, PackedRow, load, pack
+from adapters.readout import LearnedReadout, ReadoutKind, schema_version_of
+from backbone import Backbone, LabelVectors, PackedRow, Readout, load, pack
 from benchmarks.common.report import print_result
 from benchmarks.common.server_process import SUPERPOS, Server, started, tail
 from service.settings import default_cache_dir
@@ -30,29 +32,48 @@ from verification.isolation_load import ADMIN_KEY, NUM_TASKS, TEXTS, TOLERANCE, 
 
 PROMPT_TOKENS = 100
 """Maximum length of a prompt, so that a few fill the prompt table and evictions never stop."""
+READOUTS: tuple[tuple[ReadoutKind, int], ...] = (
+    ("words", PROMPT_TOKENS),
+    ("soft", 0),
+    ("pooled", PROMPT_TOKENS),
+    ("pooled", 0),
+    ("soft", PROMPT_TOKENS),
+)
+"""Readouts and prompt lengths of the adapters, in turn."""
 PRESSURE = {"prompt_table_bytes": 1 << 20, "max_loaded_adapters": 24, "require_keys": True, "admin_key": ADMIN_KEY}
 """Settings under which prompts are evicted and adapters reloaded constantly."""
 
 
 def sentinels(backbone: Backbone, tenant: str, *, count: int, first_seed: int) -> list[tuple[str, PromptAdapter]]:
-    """Make adapters with unique label names, for each task in turn."""
+    """Make adapters with unique label names, for each task and each readout in turn."""
     scale = float(backbone.weights.embedding.std())
     made = []
-    for number, task in zip(range(count), cycle(range(NUM_TASKS)), strict=False):
+    for number, task, (kind, length) in zip(range(count), cycle(range(NUM_TASKS)), cycle(READOUTS), strict=False):
+        random = np.random.default_rng(first_seed + number)
         labels = tuple(Label(name=f"{tenant}-{number}-{word}", words=word) for word in WORDS)
-        prompt = np.random.default_rng(first_seed + number).normal(0, scale, (PROMPT_TOKENS, backbone.width))
+        prompt = random.normal(0, scale, (length, backbone.width)).astype(np.float32)
         manifest = Manifest(
+            schema_version=schema_version_of(kind),
+            readout=kind,
             task=TaskSpec(template="text: {text}", labels=labels, max_tokens=64),
             backbone=BackboneRef(**asdict(backbone.identity)),
             provenance=Provenance(method="random", seed=first_seed + number),
         )
-        made.append((f"task-{task}", PromptAdapter(prompt.astype(np.float32), manifest)))
+        vectors = random.normal(0, backbone.width**-0.5, (len(WORDS), backbone.width)).astype(np.float32)
+        bias = random.normal(0, 1, len(WORDS)).astype(np.float32)
+        readout = None if kind == "words" else LearnedReadout(vectors, bias)
+        made.append((f"task-{task}", PromptAdapter(prompt, manifest, readout)))
     return made
 
 
 def alone(backbone: Backbone, adapter: PromptAdapter) -> Scores:
     """Return an adapter's answer to each text, computed alone."""
-    trie = backbone.label_trie(adapter.spec.label_words)
+    kind, learned = adapter.manifest.readout, adapter.readout
+    if kind == "words" or learned is None:
+        readout: Readout = backbone.label_trie(adapter.spec.label_words)
+    else:
+        vectors, bias = (torch.from_numpy(values.copy()) for values in (learned.label_vectors, learned.label_bias))
+        readout = LabelVectors(kind, vectors, bias)
     prompt = torch.from_numpy(adapter.prompt.copy())
     scores = {}
     for text in TEXTS:
@@ -60,7 +81,7 @@ def alone(backbone: Backbone, adapter: PromptAdapter) -> Scores:
         tokens = backbone.tokenizer.tokenize([rendered], max_tokens=64, truncation="error")[0].token_ids
         with torch.inference_mode():
             packed = pack([PackedRow(range(len(prompt)), tokens)])
-            scores[text] = backbone.score(backbone.encode(packed, prompt), [trie])[0].numpy()
+            scores[text] = backbone.score(backbone.encode(packed, prompt), [readout])[0].numpy()
     return scores
 
 
@@ -114,6 +135,7 @@ def main(
     figures = {
         "requests": found.requests,
         "rows": found.rows,
+        "fan_outs": found.fan_outs,
         "wrong": len(found.wrong),
         "adapters_that_answered": len(found.adapters),
         "published": found.published,

@@ -64,6 +64,7 @@ class Findings:
 
     requests: int = 0
     rows: int = 0
+    fan_outs: int = 0
     adapters: set[str] = field(default_factory=set)
     foreign_refused: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -143,25 +144,39 @@ async def _ask(
 ) -> None:
     draw = random.Random(f"{tenant.name} {seed}")
     while time.monotonic() < until:
-        task = draw.choice(sorted(tenant.published))
         if draw.random() < 0.05:
+            task = draw.choice(sorted(tenant.published))
             foreign = draw.choice(list(draw.choice(others).published.get(task, {})) or [f"sha256:{0:064x}"])
             response = await _classify(client, tenant, f"{task}@{foreign}", TEXTS[:1])
             found.foreign_refused += response.status_code == 404
             if response.status_code != 404:
                 found.wrong.append(f"{tenant.name} got {response.status_code} for the foreign {task}@{foreign}")
             continue
-        digest, version = draw.choice([pair for pair in tenant.published[task].items() if pair[1]])
-        ref = draw.choice((task, task, f"{task}@{version}", f"{task}@{digest}"))
         texts = draw.sample(TEXTS, draw.randint(1, 3))
-        asked = Asked(tenant, ref, digest, texts)
-        response = await _classify(client, tenant, ref, texts)
+        several = [_draw_ref(draw, tenant, texts) for _ in range(draw.choice((1, 1, 8)))]
+        if len(several) == 1:
+            response = await _classify(client, tenant, several[0].ref, texts)
+        else:
+            found.fan_outs += 1
+            response = await _fan_out(client, tenant, [asked.ref for asked in several], texts)
         found.requests += 1
         found.statuses[response.status_code] += 1
-        if response.status_code == 200:
-            _check(asked, response.json(), expected, found)
-        else:
-            found.wrong.append(f"{asked}: {response.status_code} {response.text[:300]}")
+        if response.status_code != 200:
+            found.wrong.append(f"{several[0]}: {response.status_code} {response.text[:300]}")
+            continue
+        bodies = [response.json()] if len(several) == 1 else response.json()["results"]
+        for asked, body in zip(several, bodies, strict=True):
+            if "problem" in body:
+                found.wrong.append(f"{asked}: {body['problem']}")
+            else:
+                _check(asked, body, expected, found)
+
+
+def _draw_ref(draw: random.Random, tenant: Tenant, texts: Sequence[str]) -> Asked:
+    task = draw.choice(sorted(tenant.published))
+    digest, version = draw.choice([pair for pair in tenant.published[task].items() if pair[1]])
+    ref = draw.choice((task, task, f"{task}@{version}", f"{task}@{digest}"))
+    return Asked(tenant, ref, digest, texts)
 
 
 def _check(asked: Asked, body: Mapping[str, Any], expected: Mapping[str, Scores], found: Findings) -> None:
@@ -187,6 +202,13 @@ def _check(asked: Asked, body: Mapping[str, Any], expected: Mapping[str, Scores]
 
 async def _classify(client: httpx2.AsyncClient, tenant: Tenant, ref: str, texts: Sequence[str]) -> httpx2.Response:
     return await client.post(f"/classify/{ref}", json={"inputs": list(texts)}, headers=_shown(tenant))
+
+
+async def _fan_out(
+    client: httpx2.AsyncClient, tenant: Tenant, refs: Sequence[str], texts: Sequence[str]
+) -> httpx2.Response:
+    body = {"tasks": list(refs), "inputs": list(texts)}
+    return await client.post("/classify", json=body, headers=_shown(tenant))
 
 
 def _shown(tenant: Tenant) -> dict[str, str]:

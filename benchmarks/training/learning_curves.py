@@ -181,10 +181,12 @@ def curves_figure(results: Sequence[CellResult]) -> Figure:
     figure, axes = style.panels(len(sets), columns=3, width=3.9, height=2.7, right=0.2)
     for number, (panel, name) in enumerate(zip(axes, sets, strict=True)):
         style.title(panel, name)
+        means: list[float] = []
         for place, line in enumerate(lines):
             found = {n: points(select(results, line=line, set=name, shots=n)) for n in counts}
             known = [n for n in counts if found[n]]
             colour = style.SERIES[place % len(style.SERIES)]
+            means += [statistics.fmean(found[n]) for n in known]
             panel.errorbar(
                 [counts.index(n) + 0.06 * (place - len(lines) / 2) for n in known],
                 [statistics.fmean(found[n]) for n in known],
@@ -205,6 +207,9 @@ def curves_figure(results: Sequence[CellResult]) -> Figure:
                     color=colour,
                     fontsize=7.5,
                 )
+        # the intervals of two seeds are wider than any score: the means set the range
+        low, high = min(means, default=0.0), max(means, default=100.0)
+        panel.set_ylim(low - 0.15 * (high - low) - 2, high + 0.15 * (high - low) + 2)
         panel.set_xticks(range(len(counts)), list(map(told, counts)))
         panel.set(xlabel="rows per label")
     return figure

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from adapters.baselines import is_unbeaten, verdict
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
 from cli.client.publish import check_target, publish_trained
 from cli.commands.train import read_task_file
@@ -188,7 +189,7 @@ def _run(
             err.print(f"stopped; to resume: the same command with --out {folder} --resume", style="yellow")
             raise typer.Exit(INTERRUPTED) from None
         ended = sweep.ended()
-        with err.status("scoring the report rows"):
+        with err.status("scoring the report rows, and baselines on them"):
             report = report_best(backbone, sweep, ended[0])
         again = command(ended[0].arguments)
         write_sweep_report(sweep, ended, command=again)
@@ -213,7 +214,10 @@ def _print_report(report: "RunReport | None", task: "TaskFile", best: "EndedTria
     table = MetricsTable(f"{task.name}, report rows, split {report.plan.split}", task.scoring)
     table.add("untrained", report.untrained)
     table.add(f"trial {best.number}, epoch {best.best_epoch}", report.trained)
+    table.add_baselines(report.baselines)
     print_table(table.finished())
+    if told := verdict(report.baselines):
+        out.print(told, style="yellow" if is_unbeaten(report.baselines) else None)
 
 
 def _need(package: str, extra: str) -> None:

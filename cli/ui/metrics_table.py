@@ -42,14 +42,18 @@ class MetricsTable:
             cells.append(f"{statistics.fmean(values):.4f} ± {statistics.pstdev(values):.4f}")
         self._table.add_row(name, *cells)
 
-    def add_baseline(self, baseline: "Baseline") -> None:
-        """Add a baseline on the same rows, with its 95 % intervals."""
-        figures = baseline.figures
-        cells = [
-            f"{figures[column]:.4f} ({figures[f'{column}_low']:.3f}–{figures[f'{column}_high']:.3f})"
-            for column in self._columns
-        ]
-        self._table.add_row(baseline.title, *cells, f"{figures['loss']:.4f}" if "loss" in figures else "")
+    def add_baselines(self, baselines: Sequence["Baseline"]) -> None:
+        """Add baselines on the same rows under a line, with their 95 % intervals; the constant answer has a row."""
+        learned = [baseline for baseline in baselines if baseline.name != "constant"]
+        if learned:
+            self.add_section()
+        for baseline in learned:
+            figures = baseline.figures
+            cells = [
+                f"{figures[column]:.4f} ({figures[f'{column}_low']:.3f}–{figures[f'{column}_high']:.3f})"
+                for column in self._columns
+            ]
+            self._table.add_row(baseline.title, *cells, f"{figures['loss']:.4f}" if "loss" in figures else "")
 
     def add_section(self) -> None:
         """Draw a line below the rows so far."""

@@ -66,7 +66,7 @@ def _task_table(task: "TaskFile", outcomes: Sequence["RunResult"]) -> Table:
     if len(outcomes) == 1:
         table.add("untrained", outcomes[0].untrained)
         table.add(f"epoch {outcomes[0].best_epoch}", outcomes[0].trained, outcomes[0].intervals or None)
-        _add_baselines(table, outcomes[0])
+        table.add_baselines(outcomes[0].baselines)
         return table.finished()
     for outcome in outcomes:
         table.add(f"{outcome.folder.name}, epoch {outcome.best_epoch}", outcome.trained)
@@ -77,7 +77,7 @@ def _task_table(task: "TaskFile", outcomes: Sequence["RunResult"]) -> Table:
         for name, alike in _by_settings(outcomes).items():
             if len(alike) > 1:
                 table.add_mean(f"{name}: {len(alike)} seeds", [outcome.trained for outcome in alike])
-        _add_baselines(table, candidates(outcomes)[0].best)
+        table.add_baselines(candidates(outcomes)[0].best.baselines)
     return table.finished()
 
 
@@ -93,15 +93,6 @@ def keep_chosen(plans: Sequence["RunPlan"], above: Path) -> None:
         if ranked[0].best.digest is not None:
             write_choice(folder, ranked, metric=task.metric)
             out.print(f"chosen adapter: {folder / 'adapter'}")
-
-
-def _add_baselines(table: MetricsTable, outcome: "RunResult") -> None:
-    """Add the baselines on the rows of a run, under a line; the table has a constant answer of its own."""
-    learned = [baseline for baseline in outcome.baselines if baseline.name != "constant"]
-    if learned:
-        table.add_section()
-    for baseline in learned:
-        table.add_baseline(baseline)
 
 
 def _add_folds(table: MetricsTable, outcomes: Sequence["RunResult"], task: "TaskFile") -> None:

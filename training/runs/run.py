@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from adapters.adapter import PromptAdapter
-from adapters.baselines import BaselineName, baseline_figures
+from adapters.baselines import Baseline, BaselineName, baseline_figures
 from adapters.files import to_files
 from backbone import Backbone, check_device
 from training.baselines.comparison import baselines_of, compared
@@ -43,6 +43,8 @@ class RunReport:
     """The prompt before training, on the report rows."""
     measured: ReportMetrics
     """The best prompt, on the report rows."""
+    baselines: tuple[Baseline, ...]
+    """On the report rows; empty if they were not measured."""
     seconds: float
     """The run's share of its stack's training, and its own scoring."""
 
@@ -241,5 +243,6 @@ def finish(
         result=result,
         untrained=untrained,
         measured=measured,
+        baselines=tuple(baselines),
         seconds=training_s + time.monotonic() - began_s,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters import PromptAdapter
+from adapters.baselines import without_baselines
 from adapters.exams import MAX_PAIRED_ROWS, RIGHT, ROWS_SHA256, packed
 from backbone import Backbone
 from training.data.examples import Example, RowFile
@@ -130,7 +131,8 @@ def scored_on(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, rows: 
     answered = exam(examples, adapter.spec.label_names, log_probs.argmax(axis=1), tokenized.labels)
     figures = {f"report_{name}": value for name, value in tokenized.measured(log_probs, task.scoring).figures().items()}
     provenance = adapter.manifest.provenance
-    metrics = {name: value for name, value in provenance.metrics.items() if not name.startswith("report_")}
+    known = without_baselines(provenance.metrics)  # they were measured on other rows
+    metrics = {name: value for name, value in known.items() if not name.startswith("report_")}
     data = {name: value for name, value in provenance.data.items() if name not in (ROWS_SHA256, RIGHT)}
     changes = {"metrics": metrics | figures, "data": data | answered}
     manifest = adapter.manifest.model_copy(update={"provenance": provenance.model_copy(update=changes)})

@@ -1,13 +1,16 @@
 """A report as a reader opens it: in Chromium, light and dark, from a file, with no network."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
 from support.report import chromium, relabelled, reseeded  # noqa: F401 - a fixture
-from support.training import Finished
+from support.training import QUICK, Finished, easy_task
+from support.training import run as train
 
+from backbone import Backbone
 from training.report.page import write_report
 
 LABELS = {2: ["no", "yes"], 6: [f"kind {i}" for i in range(6)], 77: [f"card_arrival_{i}" for i in range(77)]}
@@ -23,14 +26,17 @@ def brightness(colour: str) -> float:
 
 
 @pytest.fixture(scope="module")
-def pages(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(tiny: Backbone, finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     run = finished.report.folder
     stack = [reseeded(run, folder / f"lr{lr}-seed{seed}", seed=seed, lr=lr) for lr in (0.1, 0.01) for seed in range(2)]
+    arguments = dataclasses.replace(QUICK, max_steps=1)
+    measured = train(tiny, easy_task(folder), folder / "measured", arguments, baselines=True).report
     runs = {
         **{f"{count} labels": [relabelled(run, folder / str(count), LABELS[count], rows=300)] for count in LABELS},
         "calibrated": [relabelled(run, folder / "calibrated", LABELS[2], rows=300, temperature=1.7)],
         "stack": stack,
+        "baselines": [measured.folder],
     }
     for name, folders in runs.items():
         write_report(folders, folder / "reports" / name / "report.html")
@@ -50,7 +56,7 @@ def opened(page: Page, path: Path) -> list[str]:
     return trouble
 
 
-@pytest.mark.parametrize("name", ["2 labels", "6 labels", "77 labels", "calibrated", "stack"])
+@pytest.mark.parametrize("name", ["2 labels", "6 labels", "77 labels", "calibrated", "stack", "baselines"])
 @pytest.mark.slow
 def test_a_report_opens_without_errors_and_requests_and_with_every_plot(
     chromium: Browser,  # noqa: F811

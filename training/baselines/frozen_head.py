@@ -1,6 +1,6 @@
 """A head on the frozen model: what `--method head` would publish, fitted to the same rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -8,16 +8,14 @@ from numpy.typing import NDArray
 
 from backbone import Backbone
 from training.baselines.candidates import Features, Fit, LogProbs, Predict, best_of
-from training.baselines.regression import fit_ridge
 from training.baselines.rows import BaselineRows
 from training.readouts.head import STRENGTHS, fit_heads, frozen_states
+from training.readouts.ordinal import ALPHAS, fit_ordinal_heads
 from training.scoring.evaluation import TokenizedRows
 from training.task.scoring import Scoring
 
 MAX_TRAIN_ROWS = 20_000
 """Encoding costs a forward per row, so more training rows than these are not used."""
-ALPHAS = (10_000.0, 1_000.0, 100.0)
-"""Values of ridge regression's alpha that are tried; the strongest regularisation first."""
 
 
 class FrozenStates:
@@ -56,17 +54,12 @@ def candidates(num_labels: int, scoring: Scoring) -> Mapping[str, Fit]:
     }
     if scoring.values is None:
         return heads
-    grid = np.array(scoring.values, dtype=np.float64)
-    return heads | {f"alpha = {alpha:g}": partial(_fit_ridge, grid=grid, alpha=alpha) for alpha in ALPHAS}
+    return heads | {f"alpha = {alpha:g}": partial(_fit_ordinal, values=scoring.values, alpha=alpha) for alpha in ALPHAS}
 
 
 def _fit_head(states: Features, labels: NDArray[np.int64], *, num_labels: int, strength: float) -> Predict:
     return fit_heads(states, labels, num_labels=num_labels, strengths=[strength])[0].log_probs
 
 
-def _fit_ridge(states: Features, labels: NDArray[np.int64], *, grid: NDArray[np.float64], alpha: float) -> Predict:
-    """Fit ridge regression to standardised states."""
-    mean, scale = states.mean(axis=0), states.std(axis=0)
-    scale[scale == 0] = 1.0
-    predict = fit_ridge((states - mean) / scale, labels, grid=grid, alpha=alpha)
-    return lambda other: predict((other - mean) / scale)
+def _fit_ordinal(states: Features, labels: NDArray[np.int64], *, values: Sequence[float], alpha: float) -> Predict:
+    return fit_ordinal_heads(states, labels, values=values, alphas=[alpha])[0].log_probs

@@ -14,6 +14,7 @@ from training.loop.timing import Timer, Timing
 from training.methods import NoPrompt, has_no_prompt
 from training.methods.protocol import check_start, is_within_bounds
 from training.readouts.head import STRENGTHS, fit_heads, frozen_states
+from training.readouts.ordinal import ALPHAS, fit_ordinal_heads
 from training.scoring.evaluation import evaluate
 from training.scoring.metrics import Metrics
 
@@ -65,7 +66,10 @@ class PromptRun:
         states = frozen_states(self._backbone, job.rows.token_ids, readout.state)
         with self._timing.evaluating:
             held_out = frozen_states(self._backbone, job.selection.token_ids, readout.state)
-        for head in fit_heads(states, job.rows.labels, num_labels=readout.num_labels):
+        heads = fit_heads(states, job.rows.labels, num_labels=readout.num_labels)
+        if job.scoring.values is not None:
+            heads += fit_ordinal_heads(states, job.rows.labels, values=job.scoring.values)
+        for head in heads:
             readout.set(torch.from_numpy(head.vectors), torch.from_numpy(head.bias))
             self._timing.step(rows=len(states))
             if self._is_exportable(prompt):
@@ -141,7 +145,7 @@ class PromptRun:
     @property
     def _num_steps(self) -> int:
         if self.is_fitted:
-            return len(STRENGTHS)
+            return len(STRENGTHS) + (0 if self.job.scoring.values is None else len(ALPHAS))
         of_epochs = self.job.arguments.epochs * self._order.steps_per_epoch
         return min(of_epochs, self.job.arguments.max_steps or of_epochs)
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from adapters.atomic_files import atomic_write
 from adapters.baselines import BaselineName
 from adapters.readout import ReadoutKind
 from backbone import Backbone, Precision
@@ -84,16 +85,12 @@ _RESULT = TypeAdapter(CellResult)
 
 def read_results(path: Path) -> list[CellResult]:
     """Read a grid's file; empty if it does not exist. A last line that a killed process cut off is left out."""
-    if not path.exists():
-        return []
-    results = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        try:
-            results.append(_RESULT.validate_json(line))
-        except ValidationError:
-            if line.endswith("\n"):
-                raise
-    return results
+    return [_RESULT.validate_json(line) for line in _whole_lines(path)]
+
+
+def _whole_lines(path: Path) -> list[str]:
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def arguments_of(cell: Cell) -> TrainArguments:
@@ -127,6 +124,7 @@ class GridFile:
     def run(self, cells: Iterable[Cell]) -> int:
         """Run the cells that have no result, those of the same rows in one stack; returns how many failed."""
         known = {result.cell for result in read_results(self._path)}
+        atomic_write({self._path: "".join(_whole_lines(self._path)).encode()})
         left = [cell for cell in cells if cell not in known]
         failed = 0
         for number, (_, group) in enumerate(groupby(left, key=_same_rows), start=1):

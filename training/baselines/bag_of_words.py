@@ -48,7 +48,12 @@ def bag_of_words(rows: BaselineRows, *, num_labels: int, scoring: Scoring) -> tu
         rows.selection.tokenized,
         scoring=scoring,
     )
-    return chosen, predict(report)
+    by_piece = "" if _counts_pieces(rows) else ", words only"
+    return f"{chosen}{by_piece}", predict(report)
+
+
+def _counts_pieces(rows: BaselineRows) -> bool:
+    return len(rows.train) <= MAX_ROWS_BY_PIECE
 
 
 def candidates(num_labels: int, scoring: Scoring) -> Mapping[str, Fit]:
@@ -69,7 +74,7 @@ def _features(rows: BaselineRows) -> tuple[Features, Features, Features]:
 
     roles = (rows.train.texts, rows.selection.texts, rows.report.texts)
     kinds: list[dict[str, Any]] = [{"ngram_range": (1, 2)}]
-    if len(rows.train) <= MAX_ROWS_BY_PIECE:
+    if _counts_pieces(rows):
         kinds.append({"analyzer": "char_wb", "ngram_range": (2, 4)})
     parts = []
     for kind in kinds:

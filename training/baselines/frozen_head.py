@@ -44,7 +44,8 @@ def frozen_head(states: FrozenStates, rows: BaselineRows, *, num_labels: int, sc
         rows.selection.tokenized,
         scoring=scoring,
     )
-    return chosen, predict(states.of(rows.report.tokenized))
+    cut = f", first {MAX_TRAIN_ROWS} training rows" if len(rows.train) > MAX_TRAIN_ROWS else ""
+    return f"{chosen}{cut}", predict(states.of(rows.report.tokenized))
 
 
 def candidates(num_labels: int, scoring: Scoring) -> Mapping[str, Fit]:

@@ -87,6 +87,23 @@ class Manifest(_Frozen):
         return self
 
     @model_validator(mode="after")
+    def _answers_of_this_kind(self) -> Self:
+        thresholds, num_labels = self.calibration.label_thresholds, len(self.task.labels)
+        if not self.task.is_multi_label:
+            if thresholds is not None:
+                raise ValueError(f"calibration.label_thresholds with kind {self.task.kind!r}, expected none")
+            return self
+        if self.readout == "words":
+            raise ValueError("kind 'multi_label' with readout 'words', expected 'soft' or 'pooled'")
+        if self.calibration.abstain_threshold is not None:
+            raise ValueError("calibration.abstain_threshold with kind 'multi_label', expected label_thresholds")
+        if thresholds is not None and len(thresholds) != num_labels:
+            raise ValueError(
+                f"calibration.label_thresholds has {len(thresholds)} values, expected {num_labels}, one per label"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _profile_of_this_task(self) -> Self:
         num_labels = len(self.task.labels)
         if self.validation is not None and len(self.validation.label_counts) != num_labels:

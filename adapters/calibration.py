@@ -1,28 +1,68 @@
 """Calibration: from a model's label log-probabilities to the probabilities that are served."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+DEFAULT_LABEL_THRESHOLD = 0.5
+"""The probability from which on a text gets a label of a multi-label task, where no other threshold was chosen."""
+
+
+MAX_THRESHOLDS = 1_000
+"""The largest number of labels of a task."""
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+_MAX_LOGIT = 80.0
+"""float32 holds the log-probabilities of smaller ones exactly enough; exp of larger ones overflows nothing."""
+
 
 class Calibration(BaseModel):
-    """How scores become probabilities: softmax(log p / temperature). Below the threshold the task abstains."""
+    """How scores become probabilities and answers.
+
+    One label per text: softmax(log p / temperature); below `abstain_threshold` the task abstains. Multi-label:
+    sigmoid(logit / temperature) of each label; a text has the labels that reach their thresholds.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
     abstain_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    label_thresholds: Annotated[tuple[Probability, ...], Field(max_length=MAX_THRESHOLDS)] | None = None
+    """Multi-label tasks: one per label, in the task's order; None means 0.5 for all."""
+
+    def thresholds(self, num_labels: int) -> NDArray[np.float64]:
+        """Return the threshold of each label of a multi-label task, [K]."""
+        if self.label_thresholds is None:
+            return np.full(num_labels, DEFAULT_LABEL_THRESHOLD)
+        return np.array(self.label_thresholds, dtype=np.float64)
 
 
-def calibrated(log_probs: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    """Return softmax(log p / temperature) over the last axis, [..., K] (Guo et al. 2017, "On Calibration of Modern
-    Neural Networks", section 4.2). At temperature 1 this is p itself, even if only the best labels are known.
+def calibrated(log_probs: NDArray[np.float32], temperature: float, *, multi_label: bool = False) -> NDArray[np.float64]:
+    """Return calibrated probabilities, [..., K].
+
+    One label per text: softmax(log p / temperature) over the last axis (Guo et al. 2017, "On Calibration of Modern
+    Neural Networks", section 4.2). Multi-label: sigmoid(logit / temperature) of each label. At temperature 1 this is p
+    itself, even if only the best labels are known.
     """
     if temperature == 1:
         return np.exp(log_probs.astype(np.float64))
+    if multi_label:
+        return np.asarray(1 / (1 + np.exp(-label_logits(log_probs) / temperature)))
     scaled = log_probs.astype(np.float64) / temperature
     weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     result: NDArray[np.float64] = weights / weights.sum(axis=-1, keepdims=True)
     return result
+
+
+def label_logits(log_probs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the logits of independent label log-probabilities, log p − log(1 − p), [..., K], within ±`_MAX_LOGIT`."""
+    known = np.minimum(log_probs.astype(np.float64), -np.exp(-_MAX_LOGIT))
+    return np.asarray(np.maximum(known - np.log(-np.expm1(known)), -_MAX_LOGIT))
+
+
+def reached(probabilities: NDArray[np.float64], thresholds: Sequence[float] | NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which labels of a multi-label task texts have, [..., K]: those whose probability reaches its threshold."""
+    return np.asarray(probabilities >= np.asarray(thresholds))

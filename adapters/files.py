@@ -165,8 +165,11 @@ def bundled_adapters() -> dict[str, dict[str, bytes]]:
 
 
 def _manifest_values(manifest: Manifest) -> dict[str, object]:
-    """Return the values of `superpos.json`; version 1, whose readers do not know `readout`, omits it."""
-    return manifest.model_dump(mode="json", exclude={"readout"} if manifest.schema_version == 1 else None)
+    """Return the values of `superpos.json` without newer fields that are not used, which older readers refuse."""
+    values = manifest.model_dump(mode="json", exclude={"readout"} if manifest.schema_version == 1 else None)
+    if manifest.calibration.label_thresholds is None:
+        del values["calibration"]["label_thresholds"]
+    return values
 
 
 def _peft_config(adapter: PromptAdapter) -> dict[str, object]:

@@ -10,7 +10,11 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, field_validator, mo
 from adapters.errors import InvalidTask
 from adapters.template import Template
 
-Kind = Literal["single_label", "ordinal"]
+Kind = Literal["single_label", "ordinal", "multi_label"]
+"""`single_label`: one label per text; `ordinal`: one label, and the labels are ascending numbers; `multi_label`: any
+number of labels per text, none included, each with a probability of its own."""
+Activation = Literal["softmax", "sigmoid"]
+"""How the logits of a learned readout become probabilities: of one label among all, or of each label by itself."""
 
 MAX_LABELS = 1_000
 MAX_TASK_TOKENS = 4_096
@@ -68,6 +72,14 @@ class TaskSpec(BaseModel):
     def fields(self) -> tuple[str, ...]:
         """The field names of an input."""
         return self.parsed_template.fields
+
+    @property
+    def is_multi_label(self) -> bool:
+        return self.kind == "multi_label"
+
+    @property
+    def activation(self) -> Activation:
+        return "sigmoid" if self.is_multi_label else "softmax"
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from backbone.framing import PLAIN, Frame, FramedText
 from backbone.loading import EMBEDDED, load
 from backbone.packing import PackedBatch, PackedRow, RowSpan, divide, pack
 from backbone.precision import TOLERANCES, Precision, check_device
-from backbone.readout import LabelVectors, LearnedState, Readout
+from backbone.readout import Activation, LabelVectors, LearnedState, Readout
 from backbone.scoring import label_log_probs
 from backbone.text import NOTABLE_UNKNOWN_SHARE, TextTokenizer, TokenizedText, Truncation
 from backbone.trie import LabelTrie, chain
@@ -30,6 +30,7 @@ __all__ = [
     "NOTABLE_UNKNOWN_SHARE",
     "PLAIN",
     "TOLERANCES",
+    "Activation",
     "Backbone",
     "BackboneCacheError",
     "BackboneError",

@@ -259,7 +259,7 @@ class Backbone:
             states["pooled"] = dict(zip(pooled, means, strict=True))
         for vectors, alike in _rows_by_readout(readouts).items():
             of_rows = torch.stack([states[vectors.state][encoded.spans[rows[i]]] for i in alike])  # [R, H]
-            scores[alike, : vectors.num_labels] = torch.log_softmax(vectors.logits(of_rows), dim=-1)
+            scores[alike, : vectors.num_labels] = vectors.log_probs(of_rows)
         return scores
 
     def _decode_all(

@@ -19,15 +19,18 @@ from backbone.trie import LabelTrie
 
 LearnedState = Literal["soft", "pooled"]
 """`soft`: the decoder's first state, as the head reads it; `pooled`: the mean of the text's last encoder states."""
+Activation = Literal["softmax", "sigmoid"]
+"""`softmax`: a text has one label; `sigmoid`: each label has a probability of its own, for multi-label tasks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelVectors:
-    """A learned readout: log p = log-softmax(state · vectorsᵀ + bias), in float32."""
+    """A learned readout: log p = log-activation(state · vectorsᵀ + bias), in float32."""
 
     state: LearnedState
     vectors: Tensor  # [K, H]
     bias: Tensor  # [K]
+    activation: Activation = "softmax"
 
     @property
     def num_labels(self) -> int:
@@ -37,6 +40,11 @@ class LabelVectors:
     def logits(self, states: Tensor) -> Tensor:
         """Return the label logits [R, K] of states [R, H]; a row's logits do not depend on the other rows."""
         return F.linear(at_least_min_rows(states.float()), self.vectors, self.bias)[: len(states)]
+
+    def log_probs(self, states: Tensor) -> Tensor:
+        """Return the label log-probabilities [R, K] of states [R, H]; those of `sigmoid` do not sum to one."""
+        logits = self.logits(states)
+        return F.logsigmoid(logits) if self.activation == "sigmoid" else torch.log_softmax(logits, dim=-1)
 
 
 Readout = LabelTrie | LabelVectors

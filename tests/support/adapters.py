@@ -30,6 +30,12 @@ TOPIC = TaskSpec(
     labels={"world": "world news", "sports": "sports", "business": "business", "science": "world science"},
     max_tokens=64,
 )
+TOPICS = TaskSpec(
+    template="text: {text}",
+    labels={"world": "world news", "sports": "sports", "business": "business"},
+    kind="multi_label",
+    max_tokens=64,
+)
 PAIR = TaskSpec(
     template="premise: {premise} hypothesis: {hypothesis}", labels={"yes": "yes", "no": "no"}, max_tokens=64
 )

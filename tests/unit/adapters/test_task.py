@@ -102,7 +102,7 @@ def test_max_tokens_reaches_its_bounds(max_tokens: int) -> None:
         {"max_tokens": MAX_TASK_TOKENS + 1},
         {"max_tokens": 2.5},
         {"truncation_side": "middle"},
-        {"kind": "multi_label"},
+        {"kind": "several_labels"},
         {"surprise": 1},
         {"template": "no field"},
         {"template": "{a.b}"},

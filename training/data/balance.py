@@ -37,3 +37,19 @@ def label_weights(labels: NDArray[np.int64], *, num_labels: int) -> NDArray[np.f
     weights = np.zeros(num_labels)
     weights[present] = len(labels) / (present.sum() * counts[present])
     return weights
+
+
+def decision_weights(labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the loss weights of a multi-label task's decisions, [2, K]: of rows without each label, of rows with it.
+
+    Each label is balanced by itself, as `balanced` in scikit-learn with one label against the rest: w = n / (2 · n_k)
+    for the n_k rows with it, and the same for the others. A label that all rows have, or none, has weights of 1.
+
+    Args:
+        labels: [n, K] of 0 and 1
+    """
+    positives = labels.sum(axis=0)
+    counts = np.stack([len(labels) - positives, positives])
+    weights: NDArray[np.float64] = len(labels) / (2 * np.maximum(counts, 1))
+    weights[:, (counts == 0).any(axis=0)] = 1.0
+    return weights

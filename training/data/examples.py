@@ -1,8 +1,11 @@
 """The labelled rows of a task's files. An invalid row is reported with its file, row and field."""
 
+import ast
 import hashlib
+import json
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +16,7 @@ from training.data.formats import PlacedRow, Reading, class_names, raw_rows
 from training.data.missing import is_missing
 from training.errors import InvalidData
 from training.task.grid import nearest, number_of
-from training.task.task_file import TaskFile
+from training.task.task_file import LABEL_SEPARATOR, TaskFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +24,21 @@ class Example:
     """One labelled row, rendered."""
 
     text: str
-    label: int
-    """The index of the label in the task's order."""
+    label: int | tuple[int, ...]
+    """The index of the label in the task's order; in a multi-label task, those of all its labels, ascending."""
     group: str | None = None
     """The group that metrics judge as a whole, such as a question in MultiRC; None if the task has no groups."""
     fields: Mapping[str, str] = field(default_factory=dict, compare=False)
     """The text of each field of the template."""
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The indices of the row's labels: one, or any number in a multi-label task."""
+        return (self.label,) if isinstance(self.label, int) else self.label
+
+    def named(self, names: Sequence[str]) -> str | list[str]:
+        """Return the name of its label, or the sorted names of its labels in a multi-label task."""
+        return names[self.label] if isinstance(self.label, int) else sorted(names[label] for label in self.label)
 
 
 def text_key(text: str) -> str:
@@ -111,15 +123,58 @@ def example_of(row: Mapping[str, object], where: str, task: TaskFile) -> Example
             raise InvalidData(f"{where}: field {name!r} is {value!r}, expected text")
         fields[name] = value
     cell = cell_of(row, task.data.label, where)
-    label = label_index(cell, task)
+    label = label_indices(cell, where, task) if task.spec.is_multi_label else label_index(cell, task)
     if label is None:
         missing = " (the label is missing)" if is_missing(cell) else ""
-        expected = ", ".join(task.data.label_values or task.spec.label_names)
-        raise InvalidData(f"{where}: field {task.data.label!r} is {cell!r}, expected one of {expected}{missing}")
+        raise InvalidData(f"{where}: field {task.data.label!r} is {cell!r}, expected one of {_expected(task)}{missing}")
     try:
         return Example(task.spec.render(fields), label, _group_of(row, where, task), fields)
     except InvalidRow as exc:
         raise InvalidData(f"{where}: {exc}") from exc
+
+
+def label_indices(cell: object, where: str, task: TaskFile) -> tuple[int, ...]:
+    """Return the indices of the labels that a cell of a multi-label task names, ascending.
+
+    Raises:
+        InvalidData: the cell does not list labels, or one of them is not the task's
+    """
+    column = task.data.label
+    items = label_items(cell, task)
+    if items is None:
+        kind = "a list of labels, [] for none" if is_missing(cell) else "a list of labels"
+        raise InvalidData(f"{where}: field {column!r} is {cell!r}, expected {kind}")
+    found = []
+    for item in items:
+        index = label_index(item, task)
+        if index is None:
+            raise InvalidData(f"{where}: field {column!r} has the label {item!r}, expected any of {_expected(task)}")
+        found.append(index)
+    return tuple(sorted(set(found)))
+
+
+def label_items(cell: object, task: TaskFile) -> list[object] | None:
+    """Return the labels that a cell of a multi-label task lists; None if it is not a list.
+
+    Text is a list in JSON or Python, as other programs write it into CSV files, or labels with the task's separator
+    between them; blank text lists no label.
+    """
+    if not isinstance(cell, str):
+        return list(cell) if isinstance(cell, list) else None
+    text = cell.strip()
+    if text[:1] == "[" and text[-1:] == "]":
+        for read in (json.loads, ast.literal_eval):
+            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                listed = read(text)
+                return list(listed) if isinstance(listed, list) else None
+    # a name may contain the separator
+    if not text or text in task.spec.label_names or text in task.data.label_values:
+        return [text] if text else []
+    return [part.strip() for part in text.split(task.data.label_separator or LABEL_SEPARATOR)]
+
+
+def _expected(task: TaskFile) -> str:
+    return ", ".join(task.data.label_values or task.spec.label_names)
 
 
 def label_index(cell: object, task: TaskFile) -> int | None:

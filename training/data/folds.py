@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from training.data.examples import Example, text_key
@@ -34,18 +34,33 @@ def deal(examples: Sequence[Example], folds: int, *, seed: int) -> list[list[Exa
     """Divide rows into folds: whole groups, large ones first, each into the fold with the fewest rows of its label.
 
     Without groups and equal texts, the counts of a label in two folds differ by at most one. The label of a group is
-    its most common one.
+    its most common one; that of a row with several labels is its rarest (`strata`).
     """
+    stratum = strata(examples)
     groups = in_drawn_order(whole_groups(examples), seed)
     groups.sort(key=len, reverse=True)  # stable: groups of the same size keep their random order
     dealt: list[list[Example]] = [[] for _ in range(folds)]
     counts: list[Counter[int]] = [Counter() for _ in range(folds)]
     for group in groups:
-        label = Counter(example.label for example in group).most_common(1)[0][0]
+        label = Counter(map(stratum, group)).most_common(1)[0][0]
         fold = min(range(folds), key=lambda index: (counts[index][label], len(dealt[index])))
         dealt[fold] += group
-        counts[fold].update(example.label for example in group)
+        counts[fold].update(map(stratum, group))
     return dealt
+
+
+NO_LABEL = -1
+"""The stratum of rows without a label."""
+
+
+def strata(examples: Iterable[Example]) -> Callable[[Example], int]:
+    """Return the function that assigns a row to the label by which divisions are stratified.
+
+    It is the row's label; among several, the one that the fewest of `examples` have, as in iterative stratification
+    (Sechidis et al. 2011), which keeps rare labels in every part.
+    """
+    counts = Counter(label for example in examples for label in example.labels)
+    return lambda example: min(example.labels, key=lambda label: (counts[label], label), default=NO_LABEL)
 
 
 def whole_groups(examples: Sequence[Example]) -> list[list[Example]]:

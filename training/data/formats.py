@@ -221,7 +221,7 @@ def _delimited_rows(
 
 
 def class_names(path: Path, column: str) -> tuple[str, ...]:
-    """Return the label names that `datasets` stored in a Parquet file for a column of integers, or none.
+    """Return the label names that `datasets` stored in a Parquet file for a column of integers, or of lists of them.
 
     Raises:
         InvalidData: the Parquet file cannot be read
@@ -234,7 +234,10 @@ def class_names(path: Path, column: str) -> tuple[str, ...]:
     except (pyarrow.ArrowException, OSError) as exc:
         raise InvalidData(f"{path}: not a readable Parquet file: {str(exc).splitlines()[0]}") from exc
     try:
-        names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
-    except (KeyError, TypeError, ValueError):
+        feature = json.loads(metadata[b"huggingface"])["info"]["features"][column]
+        # a column of lists: the feature of its elements
+        feature = feature[0] if isinstance(feature, list) else feature.get("feature", feature)
+        names = feature["names"]
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         return ()
     return tuple(map(str, names)) if isinstance(names, list) else ()

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Literal
 
 from training.data.examples import Example, RowFile, read_shards, sum_of, text_key
-from training.data.folds import Fold, deal, in_drawn_order, whole_groups
+from training.data.folds import Fold, deal, in_drawn_order, strata, whole_groups
 from training.data.sources import RowSources, locate
 from training.errors import InvalidData
 from training.task.task_file import DataSource, TaskFile
@@ -64,7 +64,7 @@ class RowFiles:
         names = self._task.spec.label_names
         notes = []
         for role, rows in (("training", train), ("report", report)):
-            present = {example.label for example in rows}
+            present = {label for example in rows for label in example.labels}
             absent = [repr(name) for index, name in enumerate(names) if index not in present]
             if absent and self._task.spec.kind != "ordinal":
                 named = ", ".join(absent[:5]) + ", …" * (len(absent) > 5)
@@ -194,25 +194,26 @@ def _held_out(groups: Groups, file: RowFile, *, leave: int = 1) -> tuple[Groups,
     Args:
         leave: the least number of groups in the rest
     """
-    labels = Counter(example.label for group in groups for example in group)
-    count = min(MAX_HELD_OUT, int(labels.total() * HELD_OUT_SHARE))
+    rows = _rows(groups)
+    stratum = strata(rows)
+    count = min(MAX_HELD_OUT, int(len(rows) * HELD_OUT_SHARE))
     if count < 1:
-        raise InvalidData(f"{file.path}: {labels.total()} rows are too few to hold a tenth of them out")
+        raise InvalidData(f"{file.path}: {len(rows)} rows are too few to hold a tenth of them out")
     if len(groups) <= leave:
         raise InvalidData(
-            f"{file.path}: a tenth of {labels.total()} rows in whole groups is {labels.total()} rows, which leaves no "
+            f"{file.path}: a tenth of {len(rows)} rows in whole groups is {len(rows)} rows, which leaves no "
             "training rows"
         )
-    wanted, left = _quotas(labels, count), labels.copy()
+    wanted, left = _quotas(Counter(map(stratum, rows)), count), _label_counts(rows)
     taken: set[int] = set()
 
     def may_go(index: int) -> bool:
         """Whether every label of the group keeps a row in another one."""
-        return all(left[label] > held for label, held in Counter(row.label for row in groups[index]).items())
+        return all(left[label] > held for label, held in _label_counts(groups[index]).items())
 
     # each label up to its share; then, for lack of such groups, any that leaves every label a row; then any
     for is_fit in (
-        lambda index: wanted[_common_label(groups[index])] > 0 and may_go(index),
+        lambda index: wanted[Counter(map(stratum, groups[index])).most_common(1)[0][0]] > 0 and may_go(index),
         may_go,
         lambda index: True,
     ):
@@ -222,9 +223,8 @@ def _held_out(groups: Groups, file: RowFile, *, leave: int = 1) -> tuple[Groups,
             if index not in taken and is_fit(index):
                 taken.add(index)
                 count -= len(groups[index])
-                members = Counter(example.label for example in groups[index])
-                wanted.subtract(members)
-                left.subtract(members)
+                wanted.subtract(Counter(map(stratum, groups[index])))
+                left.subtract(_label_counts(groups[index]))
     held = [group for index, group in enumerate(groups) if index in taken]
     return held, [group for index, group in enumerate(groups) if index not in taken]
 
@@ -239,8 +239,9 @@ def _quotas(labels: Counter[int], count: int) -> Counter[int]:
     return quotas
 
 
-def _common_label(group: Sequence[Example]) -> int:
-    return Counter(example.label for example in group).most_common(1)[0][0]
+def _label_counts(rows: Sequence[Example]) -> Counter[int]:
+    """Count the rows that have each label."""
+    return Counter(label for row in rows for label in row.labels)
 
 
 def _first(groups: Groups, count: int | None) -> Groups:

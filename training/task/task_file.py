@@ -24,10 +24,19 @@ from adapters.regular_files import read_regular
 from adapters.task import TaskSpec
 from training.errors import InvalidTaskFile
 from training.task.grid import is_on_grid
-from training.task.scoring import MetricName, Scoring
+from training.task.scoring import (
+    METRIC_NAMES,
+    MULTI_LABEL_DEFAULT,
+    MULTI_LABEL_METRICS,
+    MULTI_LABEL_ONLY,
+    MetricName,
+    Scoring,
+)
 
 _MAX_BYTES = 4 << 20
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+LABEL_SEPARATOR = "|"
+"""Between the labels of a multi-label row in one cell of text, if the task file names no other."""
 _OF_ONE = frozenset({"f1", "f1a"})
 """Metrics that refer to one label, the positive one."""
 _SPEC_KEYS = frozenset(TaskSpec.model_fields)
@@ -56,6 +65,9 @@ class DataSource(BaseModel):
     """The column that holds the label."""
     label_values: dict[str, str] = {}
     """The label name for each value of that column (`0: negative`); omitted if the column holds names."""
+    label_separator: Annotated[str, Field(min_length=1, max_length=8)] | None = None
+    """Multi-label tasks: the text between labels in one cell, such as `billing|account`; `|` if omitted. A column of
+    lists, in Parquet and JSONL, needs none."""
     columns: dict[str, str] = {}
     """The column of each field whose column is not named like the field."""
     group: str | None = None
@@ -105,7 +117,8 @@ class TaskFile(BaseModel):
     description: Annotated[str, Field(max_length=2_000)] = ""
     spec: TaskSpec
     metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = ("accuracy",)
-    """The task's score is their mean, by which the best epoch is selected. A file may name a single one as `metric`."""
+    """The task's score is their mean, by which the best epoch is selected. A file may name a single one as `metric`;
+    without any, it is accuracy, and micro_f1 of a multi-label task."""
     positive: Annotated[str | None, Field(validate_default=True)] = None
     """The label that F1 refers to; if omitted, the second of two."""
     data: DataSource
@@ -116,8 +129,14 @@ class TaskFile(BaseModel):
         spec = info.data.get("spec")
         if len(set(metrics)) < len(metrics):
             raise ValueError("a metric is repeated")
-        if spec is not None and spec.kind != "ordinal" and {"pearson", "spearman"} & set(metrics):
+        if spec is None:
+            return metrics
+        if spec.kind != "ordinal" and {"pearson", "spearman"} & set(metrics):
             raise ValueError("pearson and spearman need labels that are numbers, kind: ordinal")
+        allowed = MULTI_LABEL_METRICS if spec.is_multi_label else set(METRIC_NAMES) - MULTI_LABEL_ONLY
+        if strange := [name for name in metrics if name not in allowed]:
+            known = ", ".join(name for name in METRIC_NAMES if name in allowed)
+            raise ValueError(f"{strange[0]} is not a metric of kind {spec.kind}, expected one of {known}")
         return metrics
 
     @field_validator("positive")
@@ -151,6 +170,7 @@ class TaskFile(BaseModel):
             metrics=self.metrics,
             positive=1 if self.positive is None else names.index(self.positive),
             values=tuple(map(float, names)) if self.spec.kind == "ordinal" else None,
+            multi_label=self.spec.is_multi_label,
         )
 
 
@@ -213,6 +233,8 @@ def _nested(raw: dict[str, object]) -> dict[str, object]:
     rest = {key: value for key, value in raw.items() if key not in _SPEC_KEYS}
     if "metric" in rest and "metrics" not in rest:
         rest["metrics"] = [rest.pop("metric")]
+    if raw.get("kind") == "multi_label":
+        rest.setdefault("metrics", list(MULTI_LABEL_DEFAULT))
     # a key called spec would be replaced by this one; under another name it is rejected as unknown
     return {("spec:" if key == "spec" else key): value for key, value in rest.items()} | {"spec": spec}
 
@@ -226,6 +248,10 @@ def _check_data(task: TaskFile, path: Path) -> None:
         if name not in task.spec.label_names:
             known = ", ".join(task.spec.label_names)
             raise InvalidTaskFile(f"{path}: data.label_values.{cell}: {name!r} is not a label, expected one of {known}")
+    if task.data.label_separator is not None and not task.spec.is_multi_label:
+        raise InvalidTaskFile(
+            f"{path}: data.label_separator: {task.data.label_separator!r} needs a task of kind multi_label"
+        )
     if task.data.round_to is not None:
         if task.spec.kind != "ordinal":
             raise InvalidTaskFile(f"{path}: data.round_to: {task.data.round_to} needs a task of kind ordinal")

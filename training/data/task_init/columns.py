@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 
@@ -21,11 +21,28 @@ class Column:
     cells: tuple[object, ...]
     class_names: tuple[str, ...] = ()
     """The names of its integers, if the file has them."""
+    separator: str | None = None
+    """The text between the values of a cell, if each cell lists several."""
 
     @cached_property
     def counts(self) -> Counter[str]:
-        """The count of each value, written as in a task file, without missing ones."""
-        return Counter(str(cell) for cell in self.cells if not is_missing(cell))
+        """The count of each value, written as in a task file, without missing ones; of lists, that of their members."""
+        return Counter(str(value) for cell in self.cells if not is_missing(cell) for value in self._values(cell))
+
+    @cached_property
+    def is_listed(self) -> bool:
+        """Whether every cell is a list, or text that is one, or missing."""
+        lists = [cell for cell in self.cells if isinstance(cell, list)]
+        return self.separator is not None or (
+            bool(lists) and all(isinstance(cell, list) or is_missing(cell) for cell in self.cells)
+        )
+
+    def _values(self, cell: object) -> Sequence[object]:
+        if isinstance(cell, list):
+            return cell
+        if self.separator is None:
+            return [cell]
+        return [part for text in str(cell).split(self.separator) if (part := text.strip())]
 
     @cached_property
     def is_text(self) -> bool:
@@ -73,6 +90,7 @@ LABEL_NAMES = (
     *("label", "labels", "label_text", "class", "category", "target", "sentiment", "intent", "topic", "type", "tag"),
     *("rating", "stars", "score", "grade", "similarity", "y", "output", "coarse_label"),
 )
+LIST_NAMES = ("labels", "tags", "topics", "categories", "classes", "intents", "types", "genres", "emotions")
 TEXT_NAMES = (
     *("text", "sentence", "content", "review", "message", "body", "utterance", "question", "query", "comment"),
     *("tweet", "document", "description", "input", "title", "headline"),
@@ -93,8 +111,12 @@ def label_column(columns: Sequence[Column], requested: str | None) -> tuple[Colu
         InvalidData: no column qualifies, or the requested one does not exist
     """
     if requested is not None:
-        return named(columns, requested), "requested"
+        column = named(columns, requested)
+        return as_list(column) or column, "requested"
     usable = [column for column in columns if _could_be_labels(column)]
+    listed = [column for column in columns if column.name.lower() in (*LABEL_NAMES, *LIST_NAMES)]
+    for column in [split for each in listed if (split := as_list(each)) is not None]:
+        return column, f"its name; {column.num_distinct} distinct values, several in a row"
     for column in usable:
         if column.class_names:
             return column, f"the file names its {len(column.class_names)} classes"
@@ -114,7 +136,7 @@ def text_columns(columns: Sequence[Column], label: Column, requested: Sequence[s
     """Choose the text column, or a pair of them, and give the reason; raises as `label_column`."""
     if requested:
         return tuple(named(columns, name) for name in requested), "requested"
-    candidates = [column for column in columns if column.is_text and column is not label]
+    candidates = [column for column in columns if column.is_text and column.name != label.name]
     # a column with a few distinct values, such as COPA's cause or effect, is not a text
     varied = [column for column in candidates if column.num_distinct > min(10, column.counts.total() / 2)]
     texts = {column.name.lower(): column for column in varied or candidates}
@@ -131,6 +153,36 @@ def text_columns(columns: Sequence[Column], label: Column, requested: Sequence[s
     return (longest,), f"the longest texts, {longest.mean_words:.0f} words on average"
 
 
+_SEPARATORS = {"|": 0.0, ";": 0.0, ",": 0.5}
+"""Characters between the values of a cell; and the share of the values in cells with several that must also be in other
+cells. Names such as `Books, Music` have commas too.
+"""
+_LISTED_SHARE = 0.02
+"""Share of the cells that must hold several values for a text column to be one of lists."""
+_MAX_VALUE_WORDS = 4
+
+
+def as_list(column: Column) -> Column | None:
+    """Return the column as one of lists: those of its file, or its texts, split; None for any other column."""
+    if column.is_listed:
+        return column
+    if not column.is_text or column.class_names:
+        return None
+    for separator, recurring in _SEPARATORS.items():
+        split = replace(column, separator=separator)
+        several = [value for value in column.counts if separator in value]
+        cells = Counter(
+            member for value in column.counts for member in {part.strip() for part in value.split(separator)}
+        )
+        members = {part.strip() for value in several for part in value.split(separator)}
+        share = sum(cells[member] > 1 for member in members) / max(1, len(members))
+        is_short = split.mean_words <= _MAX_VALUE_WORDS and split.num_distinct <= MAX_LABELS
+        is_common = sum(column.counts[value] for value in several) >= _LISTED_SHARE * column.counts.total()
+        if several and is_common and is_short and split.distinct_share <= 0.5 and share > recurring:
+            return split
+    return None
+
+
 def named(columns: Sequence[Column], name: str) -> Column:
     """Return the column with a name, or raise `InvalidData`."""
     for column in columns:
@@ -140,7 +192,7 @@ def named(columns: Sequence[Column], name: str) -> Column:
 
 
 def _could_be_labels(column: Column) -> bool:
-    if any(isinstance(cell, (dict, list)) for cell in column.cells):
+    if any(isinstance(cell, (dict, list)) for cell in column.cells) and not column.is_listed:
         return False
     # scores with many digits may all be distinct: they are rounded to a grid
     return column.num_distinct >= 2 and (column.num_distinct <= MAX_LABELS or column.is_numeric)
@@ -165,6 +217,8 @@ class LabelSet:
     round_to: Decimal | None = None
     to_edit: str | None = None
     """A hint for the author, to be checked first."""
+    separator: str | None = None
+    """Multi-label tasks: the text between labels in one cell; None for a column of lists."""
 
 
 def label_set(column: Column, can_tell_apart: Callable[[Sequence[str]], bool]) -> LabelSet:
@@ -176,14 +230,18 @@ def label_set(column: Column, can_tell_apart: Callable[[Sequence[str]], bool]) -
     Raises:
         InvalidData: fewer than two labels, or too many
     """
-    found = _named(column) if column.class_names else _numbers(column) if column.is_numeric else _texts(column)
+    if column.is_listed:
+        found = replace(_named(column) if column.class_names else _texts(column), kind="multi_label")
+        found = replace(found, separator=column.separator)
+    else:
+        found = _named(column) if column.class_names else _numbers(column) if column.is_numeric else _texts(column)
     if not 2 <= len(found.words) <= MAX_LABELS:
         raise InvalidData(f"column {column.name!r} has {len(found.words)} labels, expected 2 to {MAX_LABELS}")
     if can_tell_apart(list(found.words.values())):
         return found
     numbered = {name: str(number) for number, name in enumerate(found.words, start=1)}
     edit = "the backbone cannot distinguish some labels, so their words are numbers: write better ones"
-    return LabelSet(numbered, found.why, found.kind, found.values, found.round_to, edit)
+    return replace(found, words=numbered, to_edit=edit)
 
 
 def clean_words(name: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from adapters.task import Kind
 from adapters.template import Template
 from training.data.formats import UTF_8, Reading, class_names, raw_rows
 from training.data.missing import MISSING_WORDS, is_missing
@@ -14,6 +15,11 @@ from training.data.task_init.columns import Column, LabelSet, columns_of, label_
 from training.errors import InvalidData
 from training.task.scoring import MetricName
 
+_KINDS: Mapping[Kind, str] = {
+    "single_label": "labels are names",
+    "ordinal": "labels are numbers in order",
+    "multi_label": "a row has several labels",
+}
 MAX_DRAFTED_TOKENS = 512
 _SAMPLED_ROWS = 20_000
 _RARE = 5
@@ -80,14 +86,14 @@ def draft_task(
     template, fields = _template(texts)
     max_tokens, why_tokens = _max_tokens(template, texts, token_ids)
     metrics, why_metrics = _metrics(labels, labelled)
-    left_out = [column.name for column in columns if column is not labelled and column not in texts]
+    left_out = [column.name for column in columns if column.name != labelled.name and column not in texts]
     names = ", ".join(labels.words)
     read_as = _read_as(readings)
     guesses = (
         Guess("text", ", ".join(column.name for column in texts), why_text),
         Guess("label", labelled.name, why_label),
         Guess("labels", names if len(names) <= 60 else f"{len(labels.words)}: {names[:50]}…", labels.why),
-        Guess("kind", labels.kind, "labels are numbers in order" if labels.kind == "ordinal" else "labels are names"),
+        Guess("kind", labels.kind, _KINDS[labels.kind]),
         Guess("max_tokens", str(max_tokens), why_tokens),
         Guess("metrics", ", ".join(metrics), why_metrics),
         Guess("validation", *_validation(sources)),
@@ -137,7 +143,8 @@ def _read_as(readings: Sequence[Reading]) -> dict[str, tuple[str, str]]:
 
 def _missing_labels(column: Column) -> list[str]:
     """Return hints about rows without a label, and about labels that are a program's word for none."""
-    missing = sum(map(is_missing, column.cells))
+    # blank text lists no label
+    missing = 0 if column.separator is not None else sum(map(is_missing, column.cells))
     words = [value for value in column.counts if value.casefold() in MISSING_WORDS]
     hints = [f"rows without a label: {missing}; training refuses them, so label or remove them"] if missing else []
     if words:
@@ -175,6 +182,8 @@ def _max_tokens(
 def _metrics(labels: LabelSet, column: Column) -> tuple[tuple[MetricName, ...], str]:
     if labels.kind == "ordinal":
         return ("pearson", "spearman"), "labels are scores: correlations"
+    if labels.kind == "multi_label":
+        return ("micro_f1", "macro_f1"), "decisions of all labels together, and the mean over labels"
     commonest, rarest = max(column.counts.values()), min(column.counts.values())
     if commonest >= _RARE * rarest:
         return ("accuracy", "macro_f1"), f"{rarest} to {commonest} rows per label: accuracy alone hides rare labels"

@@ -29,6 +29,8 @@ def task_file_text(draft: Draft, *, command: str) -> str:
     ]
     if draft.labels.kind == "ordinal":
         lines.append("kind: ordinal  # the labels are numbers; a prediction includes their mean")
+    if draft.labels.kind == "multi_label":
+        lines.append("kind: multi_label  # a text has any number of the labels; train with --readout soft or pooled")
     lines += [
         f"metrics: [{', '.join(draft.metrics)}]  # {_comment(reasons['metrics'])}",
         f"max_tokens: {draft.max_tokens}  # {_comment(reasons['max_tokens'])}",
@@ -37,6 +39,8 @@ def task_file_text(draft: Draft, *, command: str) -> str:
         *(f"  {key}: {_scalar(value)}" for key, value in draft.source.items()),
         f"  label: {_scalar(draft.label)}  # {_comment(reasons['label'])}",
     ]
+    if draft.labels.separator is not None:
+        lines.append(f"  label_separator: {_scalar(draft.labels.separator)}  # between the labels of a row")
     if set(draft.source) == {"train"}:
         lines.append("  # validation: rows.csv  # if omitted: a tenth of the training rows")
     if draft.labels.values:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from training.data.sources import RowSources
 from training.data.validation.findings import Finding
 from training.data.validation.labels import (
+    few_labels,
     label_counts,
     label_word_findings,
     typo_labels,
@@ -52,9 +53,10 @@ def check_rows(task: TaskFile, sources: RowSources, *, view: ModelView) -> Check
         *unreadable_rows(sheets),
         *too_few_rows(train, has_validation=bool(sources.validation)),
         *(each for sheet in sheets for each in unknown_labels(sheet, task)),
-        *label_word_findings(task.spec.label_words, view),
-        *typo_labels(counts if task.spec.kind == "single_label" else {}),
-        *uneven_labels(counts, is_ordinal=task.spec.kind == "ordinal"),
+        *label_word_findings(task.spec.label_words, view, are_scored=not task.spec.is_multi_label),
+        *typo_labels({} if task.spec.kind == "ordinal" else counts),
+        *uneven_labels(counts, kind=task.spec.kind, num_rows=len(train.examples)),
+        *(each for sheet in sheets for each in few_labels(sheet) if task.spec.is_multi_label),
         *conflicting_rows(sheets, task.spec.label_names),
         *(leaked_rows(*sheets) if len(sheets) == 2 else []),
         *(each for sheet in sheets for each in repeated_rows(sheet)),

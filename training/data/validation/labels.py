@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import permutations
 
+from adapters.task import Kind
 from training.data.validation.findings import Finding, finding
 from training.data.validation.pieces import ModelView
 from training.data.validation.rows import Sheet
@@ -52,7 +53,7 @@ def _spelt(name: str, other: str) -> str:
 
 def label_counts(sheet: Sheet, task: TaskFile) -> dict[str, int]:
     """Count the rows per label, in the task's order."""
-    counts = Counter(row.example.label for row in sheet.examples)
+    counts = Counter(label for row in sheet.examples for label in row.example.labels)
     return {name: counts[index] for index, name in enumerate(task.spec.label_names)}
 
 
@@ -69,29 +70,48 @@ def typo_labels(counts: dict[str, int]) -> list[Finding]:
     return finding("warning", "label-typo", "labels that may be the same", places)
 
 
-def uneven_labels(counts: dict[str, int], *, is_ordinal: bool) -> list[Finding]:
-    """Find labels without training rows, and labels with far fewer rows than others."""
+def uneven_labels(counts: dict[str, int], *, kind: Kind, num_rows: int) -> list[Finding]:
+    """Find labels without training rows, labels with far fewer rows than others, and labels that every row has."""
+    is_ordinal = kind == "ordinal"
     without = [repr(name) for name, rows in counts.items() if not rows]
     present = {name: rows for name, rows in counts.items() if rows}
     found = [] if is_ordinal else finding("warning", "label-without-rows", "labels without training rows", without)
     if present and not is_ordinal:
         common, rare = max(present, key=present.__getitem__), min(present, key=present.__getitem__)
         if present[common] >= _IMBALANCE * present[rare]:
-            share = present[common] / sum(present.values())
+            remedies = "--class-weights" if kind == "multi_label" else "--class-weights, --sampling balanced,"
             message = (
-                f"{common!r} has {present[common]} training rows ({100 * share:.0f} %), {rare!r} {present[rare]}: "
-                "see --class-weights, --sampling balanced, and metrics: [macro_f1]"
+                f"{common!r} has {present[common]} training rows ({100 * present[common] / num_rows:.0f} %), "
+                f"{rare!r} {present[rare]}: see {remedies} and metrics: [macro_f1]"
             )
             few = [f"{name!r}: {rows}" for name, rows in present.items() if rows * _IMBALANCE <= present[common]]
             found += finding("warning", "imbalance", message, few)
+    if kind == "multi_label":
+        always = [repr(name) for name, rows in present.items() if rows == num_rows]
+        found += finding("warning", "label-in-every-row", "labels that every training row has", always)
     return found
 
 
-def label_word_findings(words: Sequence[str], view: ModelView) -> list[Finding]:
-    """Find label words that share their first tokens, or all of them, or that the vocabulary cannot spell."""
+def few_labels(sheet: Sheet) -> list[Finding]:
+    """Find a multi-label file most of whose rows have no label: blank cells are read as rows that no label fits."""
+    places = [row.place for row in sheet.examples if not row.example.labels]
+    if 2 * len(places) <= len(sheet.examples):
+        return []
+    share = f"{100 * len(places) / len(sheet.examples):.0f} %"
+    return finding("warning", "no-label", f"{sheet.role}: {share} of the rows have no label", places)
+
+
+def label_word_findings(words: Sequence[str], view: ModelView, *, are_scored: bool) -> list[Finding]:
+    """Find label words that share their first tokens, or all of them, or that the vocabulary cannot spell.
+
+    Args:
+        are_scored: whether the words may be the readout; those of multi-label tasks only start the label vectors
+    """
     refused = view.refusal()
     if refused is not None:
         return finding("error", "label-words", "the backbone cannot distinguish the label words", [refused])
+    if not are_scored:
+        return []
     spelt = view.pieces(words)
     unspelt = [repr(word) for word, ids in zip(words, spelt, strict=True) if view.unknown_id in ids]
     firsts: dict[int, list[str]] = {}

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from training.data.examples import Example, cell_of, example_of, label_index, task_rows, text_key, with_class_names
+from training.data.examples import (
+    Example,
+    example_of,
+    label_index,
+    label_items,
+    task_rows,
+    text_key,
+    with_class_names,
+)
 from training.data.folds import whole_groups
 from training.data.formats import Reading
 from training.data.missing import is_missing
@@ -60,16 +68,25 @@ def read_sheet(role: str, paths: Sequence[Path], task: TaskFile) -> Sheet:
                     example = example_of(row, place, of_file)
                     examples.append(PlacedExample(place, example, text_key(example.text)))
                 except InvalidData as exc:
-                    if task.data.label in row and is_missing(row[task.data.label]):
+                    cell = row.get(task.data.label)
+                    strange = _unknown_labels(cell, of_file) if task.data.label in row else []
+                    is_blank_list = task.spec.is_multi_label and isinstance(cell, str)
+                    if task.data.label in row and is_missing(cell) and not is_blank_list:
                         missing.append(str(exc))
-                    elif task.data.label in row and label_index(row[task.data.label], of_file) is None:
-                        unknown.append((place, str(cell_of(row, task.data.label, place))))
+                    elif strange:
+                        unknown += [(place, str(label)) for label in strange]
                     else:
                         faults.append(str(exc))
         except InvalidData as exc:
             _keep(faults, path, exc)
     notes = tuple(str(reading) for reading in readings if reading.notes)
     return Sheet(role, tuple(examples), tuple(unknown), tuple(faults), tuple(missing), notes)
+
+
+def _unknown_labels(cell: object, task: TaskFile) -> list[object]:
+    """Return the labels in a cell that the task does not have."""
+    labels = (label_items(cell, task) or []) if task.spec.is_multi_label else [cell]
+    return [label for label in labels if label_index(label, task) is None]
 
 
 def _keep(faults: list[str], path: Path, fault: InvalidData) -> None:
@@ -111,10 +128,10 @@ def too_few_rows(train: Sheet, *, has_validation: bool) -> list[Finding]:
 
 def repeated_rows(sheet: Sheet) -> list[Finding]:
     """Find rows with the text and label of an earlier row of the file."""
-    seen: dict[tuple[str, int], str] = {}
+    seen: dict[tuple[str, tuple[int, ...]], str] = {}
     places = []
     for row in sheet.examples:
-        first = seen.setdefault((row.key, row.example.label), row.place)
+        first = seen.setdefault((row.key, row.example.labels), row.place)
         if first != row.place:
             places.append(f"{row.place} repeats {first}: {shortened(row.example.text)}")
     return finding("warning", "duplicate-row", f"{sheet.role}: repeated rows", places)
@@ -127,7 +144,7 @@ def conflicting_rows(sheets: Iterable[Sheet], label_names: Sequence[str]) -> lis
     for row in (row for sheet in sheets for row in sheet.examples):
         first = seen.setdefault(row.key, row)
         if first.example.label != row.example.label:
-            ours, theirs = label_names[row.example.label], label_names[first.example.label]
+            ours, theirs = row.example.named(label_names), first.example.named(label_names)
             places.append(f"{row.place} {ours!r}, {first.place} {theirs!r}: {shortened(row.example.text)}")
     return finding("warning", "conflicting-row", "the same text with different labels", places)
 

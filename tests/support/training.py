@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adapters import TaskSpec
@@ -33,7 +34,35 @@ def easy_rows(count: int, *, seed: int) -> list[dict[str, str]]:
     return rows
 
 
-def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
+TOPICS = TaskSpec(
+    template="text: {text}",
+    labels={"sports": "sports", "business": "business", "capital": "capital"},
+    kind="multi_label",
+    max_tokens=32,
+)
+
+
+def topic_rows(count: int, *, seed: int) -> list[dict[str, object]]:
+    """Rows with any number of labels, each of which stands in the text."""
+    drawn = random.Random(seed)
+    rows: list[dict[str, object]] = []
+    for _ in range(count):
+        labels = [label for label in TOPICS.label_names if drawn.random() < 0.4]
+        words = [*drawn.sample(WORDS, 2), *labels]
+        drawn.shuffle(words)
+        rows.append({"text": " ".join(words), "label": labels})
+    return rows
+
+
+def topics_task(folder: Path, *, rows: int = 120) -> TaskFile:
+    """A multi-label task that is learned in seconds, its rows in a folder."""
+    train_path = write_rows(folder / "train.jsonl", topic_rows(rows, seed=1))
+    report_path = write_rows(folder / "validation.jsonl", topic_rows(60, seed=2))
+    data = DataSource(train=str(train_path), validation=str(report_path))
+    return TaskFile(name="topics", spec=TOPICS, metrics=("micro_f1", "macro_f1"), data=data)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 

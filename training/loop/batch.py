@@ -25,7 +25,7 @@ class PromptBatch:
 
         Args:
             rows: indices of the training rows, [B]
-            losses: by label, [K]
+            losses: by label, [K]; one for all rows of a multi-label job
             step: the number of optimiser steps so far, from which the dropout seeds are derived
         """
         self._method = method = job.method
@@ -102,6 +102,8 @@ class BatchRow:
 
     __slots__ = (
         "choices",
+        "decision_weights",
+        "decisions",
         "dropout_seed",
         "kept",
         "label",
@@ -122,12 +124,21 @@ class BatchRow:
         self.prompt = prompt  # [P, H], its gradient is this row's alone
         self.model = job.method if isinstance(job.method, OwnModel) else None
         self.token_ids = job.rows.token_ids[row]
-        self.label = int(job.rows.labels[row])
+        self.label = None if job.rows.is_multi_label else int(job.rows.labels[row])
+        """None in a multi-label job."""
+        self.decisions: Tensor | None = None  # [K] of 0 and 1, which labels the row has; None if it has one
+        self.decision_weights: Tensor | None = None  # [K], the factors of its labels' losses, if any
+        own = losses[0 if self.label is None else self.label]
         self.trie = job.trie
-        self.choices = losses[self.label].choices
-        self.target = losses[self.label].target
-        self.weight = losses[self.label].weight
+        self.choices = own.choices
+        self.target = own.target
+        self.weight = own.weight
         """The factor of its loss."""
+        if self.label is None:
+            self.decisions = torch.from_numpy(job.rows.labels[row]).float()
+            if own.decision_weights is not None:
+                without, having = own.decision_weights
+                self.decision_weights = torch.where(self.decisions == 1, having, without)
         self.dropout_seed: int | None = None
         """The seed of the frozen network's dropout; None without dropout."""
         self.readout = job.readout

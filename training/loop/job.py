@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from backbone import Backbone, LabelTrie, Readout
 from training.config.arguments import TrainArguments
-from training.data.balance import label_weights
+from training.data.balance import decision_weights, label_weights
 from training.errors import InvalidArguments
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent
 from training.methods import Method
@@ -58,14 +60,19 @@ class LabelLoss:
     """The part of the trie that the label's own log-probability depends on."""
     target: LabelTrie | None
     """The label's words as a chain, for `loss: full`."""
+    decision_weights: Tensor | None = None  # [2, K]
+    """Multi-label jobs: the weights of rows without and with each label."""
 
 
 def label_losses(job: TrainingJob, backbone: Backbone) -> tuple[LabelLoss, ...]:
-    """Return the ingredients of each label's loss, [K].
+    """Return the ingredients of each label's loss, [K]; of a multi-label job, those of any row, [1].
 
     Raises:
         InvalidArguments: `loss: full` without a word for each label
     """
+    if job.rows.is_multi_label:
+        balanced = torch.from_numpy(decision_weights(job.rows.labels)).float() if job.arguments.class_weights else None
+        return (LabelLoss(1.0, job.trie, None, balanced),)
     labels = range(job.trie.num_labels)
     weights = (
         label_weights(job.rows.labels, num_labels=len(labels)) if job.arguments.class_weights else np.ones(len(labels))

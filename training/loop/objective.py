@@ -5,6 +5,7 @@ from functools import partial
 from itertools import accumulate
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from backbone import Backbone, Dropout, Encoded, LearnedState, PackedRow, pack
@@ -17,7 +18,8 @@ def row_losses(backbone: Backbone, rows: Sequence[BatchRow]) -> Tensor:
     `labels`: −log p of the label among the task's labels. `full`: teacher-forced cross-entropy, the sum of −log p over
     the tokens of the label words and end-of-sequence, each among the whole vocabulary.
 
-    The loss of a learned readout is the cross-entropy with smoothed labels. It is differentiable in the prompts; the
+    The loss of a learned readout is the cross-entropy with smoothed labels, and in a multi-label job the mean binary
+    cross-entropy of the labels. It is differentiable in the prompts; the
     gradient of its vectors is computed from what the backward pass stores in the rows (`PromptBatch.backward`).
 
     Args:
@@ -62,9 +64,18 @@ def _learned_losses(backbone: Backbone, rows: Sequence[BatchRow], state: Learned
         logits = row.readout.label_vectors.logits(kept[None])[0]  # [K]
         row.state = kept.detach()
         logits.register_hook(partial(_keep_gradient, row))  # type: ignore[no-untyped-call]
-        log_probs = torch.log_softmax(logits, dim=0)
-        losses.append(-(1 - row.smoothing) * log_probs[row.label] - row.smoothing * log_probs.mean())
+        losses.append(_learned_loss(logits, row))
     return torch.stack(losses)
+
+
+def _learned_loss(logits: Tensor, row: BatchRow) -> Tensor:
+    """Return the loss of a row from the logits of its learned readout, [K]."""
+    if row.decisions is not None:
+        targets = (row.decisions * (1 - row.smoothing) + row.smoothing / 2).to(logits.device)
+        weights = None if row.decision_weights is None else row.decision_weights.to(logits.device)
+        return F.binary_cross_entropy_with_logits(logits, targets, weight=weights)
+    log_probs = torch.log_softmax(logits, dim=0)
+    return -(1 - row.smoothing) * log_probs[row.label] - row.smoothing * log_probs.mean()
 
 
 def _keep_gradient(row: BatchRow, gradient: Tensor) -> None:

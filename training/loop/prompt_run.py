@@ -15,7 +15,7 @@ from training.methods import NoPrompt, has_no_prompt
 from training.methods.protocol import check_start, is_within_bounds
 from training.readouts.head import STRENGTHS, fit_heads, frozen_states
 from training.readouts.ordinal import ALPHAS, fit_ordinal_heads
-from training.scoring.evaluation import evaluate
+from training.scoring.evaluation import predict
 from training.scoring.metrics import Metrics
 
 
@@ -73,8 +73,8 @@ class PromptRun:
             readout.set(torch.from_numpy(head.vectors), torch.from_numpy(head.bias))
             self._timing.step(rows=len(states))
             if self._is_exportable(prompt):
-                loss = -head.log_probs(states)[np.arange(len(states)), job.rows.labels].mean()
-                self._record(prompt, job.selection.measured(head.log_probs(held_out), job.scoring), float(loss))
+                loss = job.rows.measured(head.log_probs(states), job.scoring).loss
+                self._record(prompt, job.selection.selected_by(head.log_probs(held_out), job.scoring), loss)
         self.stop = "finished"
 
     def next_batch(self) -> PromptBatch:
@@ -170,7 +170,8 @@ class PromptRun:
             return
         scored = has_no_prompt(job.method) or prompt
         with self._timing.evaluating:
-            metrics = evaluate(self._backbone, scored, job.scored_by, job.selection, scoring=job.scoring)
+            log_probs = predict(self._backbone, scored, job.scored_by, job.selection.token_ids)
+            metrics = job.selection.selected_by(log_probs, job.scoring)
         self._record(prompt, metrics, train_loss)
 
     def _is_exportable(self, prompt: Tensor) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from adapters.atomic_files import atomic_write
-from backbone import LabelVectors, LearnedState
+from backbone import LabelVectors
 from training.errors import InvalidCheckpoint
 from training.loop.events import EvalEvent, Stop, TimingTotals
 from training.loop.row_order import OrderState
@@ -53,7 +53,7 @@ class PromptRunState:
             "evaluations": [_without_prompt(event) for event in self.evaluations],
         }
         prompts = {f"prompt.{i}": torch.from_numpy(event.prompt.copy()) for i, event in enumerate(self.evaluations)}
-        values["readout"] = None if self.readout is None else self.readout.state
+        values |= readout_values(self.readout)
         data = safetensors.torch.save(
             {**self.tensors, **prompts, **readout_tensors(self.readout)}, metadata={"state": json.dumps(values)}
         )
@@ -84,7 +84,7 @@ def read_state(path: Path) -> PromptRunState:
             elapsed_s=values["elapsed_s"],
             timing=TimingTotals(**values["spent"]),
             evaluations=tuple(evaluations),
-            readout=take_readout(tensors, values.get("readout")),
+            readout=take_readout(tensors, values),
             tensors=tensors,
         )
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as exc:
@@ -99,9 +99,16 @@ def readout_tensors(readout: LabelVectors | None) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def take_readout(tensors: dict[str, Tensor], state: LearnedState | None) -> LabelVectors | None:
+def readout_values(readout: LabelVectors | None) -> dict[str, object]:
+    """Return what else `take_readout` needs, as values that JSON can hold."""
+    return {"readout": None} if readout is None else {"readout": readout.state, "activation": readout.activation}
+
+
+def take_readout(tensors: dict[str, Tensor], values: Mapping[str, Any]) -> LabelVectors | None:
     """Remove the best readout from a file's tensors and return it (`KeyError`)."""
-    return None if state is None else LabelVectors(state, tensors.pop(_VECTORS), tensors.pop(_BIAS))
+    if (state := values.get("readout")) is None:
+        return None
+    return LabelVectors(state, tensors.pop(_VECTORS), tensors.pop(_BIAS), values.get("activation", "softmax"))
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from backbone import Backbone, LearnedState, PackedRow, divide, pack
@@ -29,11 +30,13 @@ class Head:
 
     vectors: NDArray[np.float32]  # [K, H]
     bias: NDArray[np.float32]  # [K]
+    multi_label: bool = False
 
     def log_probs(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return label log-probabilities of states [n, H], [n, K]."""
         logits = torch.from_numpy(states @ self.vectors.T + self.bias)
-        result: NDArray[np.float32] = torch.log_softmax(logits, dim=1).numpy()
+        result: NDArray[np.float32]
+        result = (F.logsigmoid(logits) if self.multi_label else torch.log_softmax(logits, dim=1)).numpy()
         return result
 
 
@@ -51,12 +54,12 @@ def frozen_states(backbone: Backbone, token_ids: Sequence[Sequence[int]], state:
 
 def fit_heads(
     states: NDArray[np.float32],  # [n, H]
-    labels: NDArray[np.int64],  # [n]
+    labels: NDArray[np.int64],  # [n], or [n, K] of 0 and 1
     *,
     num_labels: int,
     strengths: Sequence[float] = STRENGTHS,
 ) -> list[Head]:
-    """Fit a head for each strength of regularisation."""
+    """Fit a head for each strength of regularisation; of a multi-label task, each label against the rest."""
     mean = states.mean(axis=0, dtype=np.float64)
     scale = states.std(axis=0, dtype=np.float64)
     scale[scale == 0] = 1.0
@@ -73,6 +76,8 @@ def _fit(
     *,
     num_labels: int,
 ) -> Head:
+    if labels.ndim == 2:
+        return _fit_each(standardised, labels, mean, scale, strength)
     vectors = np.zeros((num_labels, standardised.shape[1]))
     bias = np.full(num_labels, ABSENT)
     present = np.unique(labels)
@@ -83,6 +88,24 @@ def _fit(
     vectors[present] = weights / scale
     bias[present] = offsets - vectors[present] @ mean
     return Head(vectors.astype(np.float32), bias.astype(np.float32))
+
+
+def _fit_each(
+    standardised: NDArray[np.float32],
+    labels: NDArray[np.int64],  # [n, K] of 0 and 1
+    mean: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    strength: float,
+) -> Head:
+    """Fit each label against the rest. A label that no row has, or every row, has a constant logit."""
+    num_labels = labels.shape[1]
+    vectors = np.zeros((num_labels, standardised.shape[1]))
+    bias = np.where(labels.all(axis=0), -_ABSENT, _ABSENT)
+    for label in np.flatnonzero(labels.any(axis=0) & ~labels.all(axis=0)).tolist():
+        weights, offsets = _logistic_regression(standardised, labels[:, label], strength)
+        vectors[label] = (weights[1] - weights[0]) / scale
+        bias[label] = offsets[1] - offsets[0] - vectors[label] @ mean
+    return Head(vectors.astype(np.float32), bias.astype(np.float32), multi_label=True)
 
 
 def _logistic_regression(

@@ -4,12 +4,14 @@ A vector's gradient is the sum over rows of (p − y) · state. A step keeps the
 the order of the batch, so that the result does not depend on how the step was divided into passes.
 """
 
-from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from adapters import PromptAdapter
+from adapters import PromptAdapter, TaskSpec
 from adapters.readout import MAX_VECTOR_NORM, LearnedReadout
 from backbone import Backbone, LabelVectors, LearnedState, Readout
 from training.config.arguments import TrainArguments
@@ -19,13 +21,17 @@ from training.methods.protocol import ParameterGroup
 class TrainedReadout:
     """Parameters of a learned readout."""
 
-    def __init__(self, state: LearnedState, start: Tensor, arguments: TrainArguments) -> None:
-        """Start from given vectors [K, H] and biases of zero."""
-        self.state = state
-        self.start = LabelVectors(state, start.float().clone(), start.new_zeros(len(start), dtype=torch.float32))
+    def __init__(self, start: LabelVectors, arguments: TrainArguments) -> None:
+        """Start from given vectors and biases."""
+        self.start = start
         self._vectors = nn.Parameter(self.start.vectors.clone())
         self._bias = nn.Parameter(self.start.bias.clone())
         self._lr, self._weight_decay = arguments.readout_lr, arguments.readout_weight_decay
+
+    @property
+    def state(self) -> LearnedState:
+        """The state that the vectors score."""
+        return self.start.state
 
     @property
     def num_labels(self) -> int:
@@ -35,12 +41,12 @@ class TrainedReadout:
     @property
     def label_vectors(self) -> LabelVectors:
         """The parameters as they are now, without gradients; later steps change them."""
-        return LabelVectors(self.state, self._vectors.detach(), self._bias.detach())
+        return replace(self.start, vectors=self._vectors.detach(), bias=self._bias.detach())
 
     def copy(self) -> LabelVectors:
         """Return a copy of the current values."""
         now = self.label_vectors
-        return LabelVectors(self.state, now.vectors.clone(), now.bias.clone())
+        return replace(now, vectors=now.vectors.clone(), bias=now.bias.clone())
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the parameters with their own learning rate; biases have no weight decay."""
@@ -73,20 +79,32 @@ class TrainedReadout:
             self._bias.copy_(bias)
 
 
-def start_readout(backbone: Backbone, arguments: TrainArguments, label_words: Sequence[str]) -> TrainedReadout | None:
+def start_readout(
+    backbone: Backbone, arguments: TrainArguments, spec: TaskSpec, labels: NDArray[np.int64]
+) -> TrainedReadout | None:
     """Return the readout that the arguments name, None for label words.
 
     `soft` starts as the mean of the head's rows of each label's words, so that the meaning of the words helps if there
-    are few rows; `pooled` starts at zero.
+    are few rows; `pooled` starts at zero. Biases start at zero. In a multi-label task the vectors start at zero and the
+    biases at the log odds of each label's share of the rows, so that the loss starts at that of a constant answer.
+
+    Args:
+        labels: the labels of the training rows
     """
     if arguments.readout == "words":
         return None
-    if arguments.readout == "pooled":
-        start = torch.zeros(len(label_words), backbone.width, device=backbone.device)
-    else:
-        pieces = backbone.tokenizer.pieces(list(label_words))
-        start = torch.stack([backbone.weights.head[list(tokens)].float().mean(0) for tokens in pieces])
-    return TrainedReadout(arguments.readout, start, arguments)
+    num_labels = len(spec.labels)
+    vectors, bias = torch.zeros(num_labels, backbone.width), torch.zeros(num_labels)
+    if spec.is_multi_label:
+        shares = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)
+        bias = torch.from_numpy(np.log(shares / (1 - shares))).float()
+    elif arguments.readout == "soft":
+        pieces = backbone.tokenizer.pieces(list(spec.label_words))
+        vectors = torch.stack([backbone.weights.head[list(tokens)].float().mean(0) for tokens in pieces])
+    start = LabelVectors(
+        arguments.readout, vectors.to(backbone.device), bias.to(backbone.device), activation=spec.activation
+    )
+    return TrainedReadout(start, arguments)
 
 
 def exported(vectors: LabelVectors) -> LearnedReadout:
@@ -106,4 +124,4 @@ def adapter_readout(backbone: Backbone, adapter: PromptAdapter) -> Readout:
     vectors, bias = (
         torch.from_numpy(array.copy()).to(backbone.device) for array in (learned.label_vectors, learned.label_bias)
     )
-    return LabelVectors(kind, vectors, bias)
+    return LabelVectors(kind, vectors, bias, activation=adapter.spec.activation)

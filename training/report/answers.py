@@ -1,12 +1,14 @@
 """Statistics of a run's answers: by label, by confidence, and the worst rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.scoring.calibration import ECE_BINS, expected_calibration_error
+from training.scoring.calibration import ECE_BINS, confidence_and_outcome, expected_calibration_error
+from training.scoring.decisions import Labels, are_same
+from training.scoring.multi_label import binary_loss, label_figures
 from training.scoring.predictions import Predictions
 
 
@@ -20,6 +22,10 @@ class LabelScores:
     f1: float
     support: int
     """Rows whose right label it is."""
+    threshold: float | None = None
+    """Multi-label tasks: the probability from which on a row gets the label."""
+    average_precision: float | None = None
+    """Multi-label tasks: None without a row that has the label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +57,12 @@ class Mistake:
     index: int
     fields: tuple[tuple[str, str], ...]
     right: str
-    right_probability: float
+    right_probability: float | None
+    """None in a multi-label task, whose names include the probability of each label."""
     given: str
-    given_probability: float
+    given_probability: float | None
     loss: float
-    """Loss of the right label before calibration, in nats."""
+    """Loss of the right label before calibration, in nats; in a multi-label task, the mean over the labels."""
 
 
 def confusion_matrix(predictions: Predictions) -> NDArray[np.int64]:
@@ -101,11 +108,10 @@ def most_confused(matrix: NDArray[np.int64], names: Sequence[str], *, count: int
 
 def reliability(
     probabilities: NDArray[np.float64],  # [n, K]
-    labels: NDArray[np.int64],  # [n]
+    labels: Labels,
 ) -> Reliability:
-    """How far to believe the best label's probability."""
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    """How far to believe the best label's probability, or each label's in a multi-label task."""
+    confidence, right = confidence_and_outcome(probabilities, labels)
     bins = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
     counts = np.bincount(bins, minlength=ECE_BINS)
     some = counts > 0
@@ -125,6 +131,8 @@ def worst_mistakes(
     count: int,
 ) -> list[Mistake]:
     """Wrongly answered rows by falling loss."""
+    if predictions.is_multi_label:
+        return _worst_decisions(predictions, probabilities, count=count)
     rows = np.arange(len(predictions))
     losses = -predictions.log_probs[rows, predictions.labels].astype(np.float64)
     given = predictions.predicted
@@ -140,6 +148,44 @@ def worst_mistakes(
             given=names[given[i]],
             given_probability=float(probabilities[i, given[i]]),
             loss=float(losses[i]),
+        )
+        for i in worst
+    ]
+
+
+def decision_scores(predictions: Predictions, thresholds: NDArray[np.float64]) -> list[LabelScores]:
+    """Scores of each label of a multi-label task, in its order."""
+    names = predictions.label_names
+    figures = label_figures(
+        predictions.log_probs, predictions.predicted, predictions.labels, names=names, thresholds=thresholds.tolist()
+    )
+    return [LabelScores(**asdict(each)) for each in figures]
+
+
+def num_wrong(predictions: Predictions) -> int:
+    """Rows whose label, or any of whose labels, is wrong."""
+    return int((~are_same(predictions.predicted, predictions.labels)).sum())
+
+
+def _worst_decisions(predictions: Predictions, probabilities: NDArray[np.float64], *, count: int) -> list[Mistake]:
+    """Multi-label rows with a wrong decision, by falling mean loss of their labels."""
+    wrong = np.flatnonzero(~are_same(predictions.predicted, predictions.labels)).tolist()
+    losses = {i: binary_loss(predictions.log_probs[i : i + 1], predictions.labels[i : i + 1]) for i in wrong}
+    worst = sorted(wrong, key=lambda i: -losses[i])[:count]
+
+    def told(i: int, labels: Labels) -> str:
+        names = predictions.label_names
+        return ", ".join(f"{names[k]} {probabilities[i, k]:.3f}" for k in np.flatnonzero(labels[i])) or "no label"
+
+    return [
+        Mistake(
+            index=i,
+            fields=tuple(predictions.fields[i].items()) or (("", predictions.texts[i]),),
+            right=told(i, predictions.labels),
+            right_probability=None,
+            given=told(i, predictions.predicted),
+            given_probability=None,
+            loss=losses[i],
         )
         for i in worst
     ]

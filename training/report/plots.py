@@ -101,16 +101,19 @@ def _answer_plots(record: RunRecord, suffix: str) -> list[Plot]:
     if record.temperature != 1:
         before = reliability(calibrated(predictions.log_probs, 1.0), labels)
         lines = {"before": before, f"after (T = {record.temperature:.2f})": after}
+    ece = "; ".join(f"{name}: expected calibration error {line.error:.3f}" for name, line in lines.items())
+    reliable = Plot(f"reliability{suffix}", f"Accuracy against confidence. {ece}.", reliability_figure(lines))
+    if predictions.is_multi_label:
+        return [reliable]
     matrix = confusion_matrix(predictions)
     right = predictions.predicted == labels
-    ece = "; ".join(f"{name}: expected calibration error {line.error:.3f}" for name, line in lines.items())
     return [
         Plot(
             f"confusion{suffix}",
             f"Confusion matrix of {len(matrix)} labels over {len(labels)} rows, {int(right.sum())} of them right.",
             confusion_figure(matrix, predictions.label_names),
         ),
-        Plot(f"reliability{suffix}", f"Accuracy against confidence. {ece}.", reliability_figure(lines)),
+        reliable,
         Plot(
             f"confidence{suffix}",
             f"Histogram of confidence: {int(right.sum())} right and {int((~right).sum())} wrong answers.",

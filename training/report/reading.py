@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from adapters.calibration import calibrated
+from adapters.calibration import Calibration, calibrated
 from adapters.regular_files import read_regular
 from training.errors import InvalidData
 from training.runs.layout import (
@@ -68,7 +68,13 @@ class RunRecord:
 
     def probabilities(self, predictions: Predictions) -> NDArray[np.float64]:
         """Calibrated probabilities of the report rows, [n, K]."""
-        return calibrated(predictions.log_probs, self.temperature)
+        return calibrated(predictions.log_probs, self.temperature, multi_label=predictions.is_multi_label)
+
+    @property
+    def label_thresholds(self) -> NDArray[np.float64]:
+        """The threshold of each label of a multi-label task, [K]."""
+        calibration = Calibration.model_validate(self.result["calibration"])
+        return calibration.thresholds(len(self.task.spec.labels))
 
 
 def read_run(path: Path) -> RunRecord:

@@ -11,14 +11,17 @@ from training.report.answers import (
     LabelScores,
     Mistake,
     confusion_matrix,
+    decision_scores,
     label_scores,
     most_confused,
+    num_wrong,
     worst_mistakes,
 )
 from training.report.comparison import NamedRun
 from training.report.plots import Plot
 from training.report.reading import Json, RunRecord
 from training.scoring.calibration import calibration_told
+from training.scoring.decisions import FITTED_THRESHOLDS
 
 NUM_MISTAKES = 12
 NUM_PAIRS = 15
@@ -66,11 +69,14 @@ def run_view(run: NamedRun, plots: Sequence[Plot]) -> RunView:
     mistakes: list[Mistake] = []
     num_mistakes = 0
     if (predictions := record.predictions) is not None:
-        matrix, names = confusion_matrix(predictions), predictions.label_names
-        scores = label_scores(matrix, names)
-        pairs = most_confused(matrix, names, count=NUM_PAIRS) if len(names) > MAX_NAMED_LABELS else []
+        if predictions.is_multi_label:
+            scores = decision_scores(predictions, record.label_thresholds)
+        else:
+            matrix, names = confusion_matrix(predictions), predictions.label_names
+            scores = label_scores(matrix, names)
+            pairs = most_confused(matrix, names, count=NUM_PAIRS) if len(names) > MAX_NAMED_LABELS else []
         mistakes = worst_mistakes(predictions, record.probabilities(predictions), count=NUM_MISTAKES)
-        num_mistakes = int((predictions.predicted != predictions.labels).sum())
+        num_mistakes = num_wrong(predictions)
     many = len(scores) > MAX_NAMED_LABELS
     baselines = read_baselines(record.metrics)
     return RunView(
@@ -114,7 +120,9 @@ def _calibration(record: RunRecord) -> str:
         return ""
     calibration = Calibration.model_validate(record.result["calibration"])
     measured = record.result.get("calibration_measured")
-    told = calibration_told(calibration, record.metrics, record.run["data"] | {"calibration_measured": measured})
+    data = record.run["data"] | {"calibration_measured": measured}
+    data |= {name: record.result[name] for name in (FITTED_THRESHOLDS,) if name in record.result}
+    told = calibration_told(calibration, record.metrics, data)
     if measured == "halves":
         told += " The plotted curve is under the one temperature that is served: on these rows it flatters."
     return told

@@ -1,6 +1,6 @@
 """The model card of an adapter, its README."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -13,7 +13,7 @@ from adapters.files import CARD, from_files, read_folder, to_files, write_folder
 from training.runs.adapter_folder import adapter_folder
 from training.scoring.bootstrap import Interval, read_intervals
 from training.scoring.calibration import calibration_told
-from training.task.scoring import METRIC_TITLES
+from training.scoring.multi_label import LabelFigures
 from training.task.task_file import TaskFile
 
 _CALIBRATION = "## Calibration"
@@ -43,19 +43,18 @@ digest.
 
 {results}
 
-In brackets: 95 % bootstrap intervals over the report rows. The majority-class baseline is the best that one label for
-every row reaches by each metric.{warning}
+In brackets: 95 % bootstrap intervals over the report rows. The majority-class baseline is the best that one answer
+for every row reaches by each metric.{warning}
 
-{baselines}{calibration_heading}
+{label_table}{baselines}{calibration_heading}
 
 {calibration}
 
 ## Limits
 
 The prompt was trained and measured on the rows named in `superpos.json` only. The results say nothing about other kinds
-of text, and the intervals only cover the random choice of rows. The answer is always one of the labels, even for a text
-that none of them fits. The backbone was never changed; the prompt does not work with another model, and the server
-rejects it there.
+of text, and the intervals only cover the random choice of rows. {answers}
+The backbone was never changed; the prompt does not work with another model, and the server rejects it there.
 """
 _BASELINES = """## Baselines
 
@@ -75,8 +74,12 @@ _SPLITS = {
 }
 
 
-def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
-    """Write the card of a trained adapter from its task and manifest."""
+def model_card(task: TaskFile, adapter: PromptAdapter, *, labels: Sequence[LabelFigures] = ()) -> str:
+    """Write the card of a trained adapter from its task and manifest.
+
+    Args:
+        labels: the figures of each label of a multi-label task on the report rows
+    """
     provenance = adapter.manifest.provenance
     metrics, data = provenance.metrics, provenance.data
     split = str(data["split"])
@@ -104,6 +107,8 @@ def model_card(task: TaskFile, adapter: PromptAdapter) -> str:
         results=_results(task, metrics),
         baselines=_baselines(task, metrics),
         warning=" **Every report row got the same label: this run collapsed.**" if collapsed else "",
+        label_table=f"{label_table(labels)}\n\n" if labels else "",
+        answers=_MULTI_LABEL if task.spec.is_multi_label else _ONE_LABEL,
         calibration_heading=_CALIBRATION,
         calibration=_calibration(adapter),
     )
@@ -120,7 +125,7 @@ def _baselines(task: TaskFile, metrics: Mapping[str, float]) -> str:
     told = verdict(baselines)
     return _BASELINES.format(
         table="\n".join(lines),
-        measure="score" if len(task.metrics) > 1 else METRIC_TITLES[task.metrics[0]],
+        measure="score" if len(task.metrics) > 1 else titles[task.metrics[0]],
         verdict=f"**{told}**" if is_unbeaten(baselines) else told,
     )
 
@@ -132,8 +137,23 @@ def _signed_lead(baseline: Baseline) -> str:
 
 def _titles(task: TaskFile) -> dict[str, str]:
     """Return the columns of results: the task's metrics first, their mean if there are several."""
-    titles: dict[str, str] = {name: METRIC_TITLES[name] for name in task.scoring.measured}
-    return titles | ({"score": "score (mean of the task's)"} if len(task.metrics) > 1 else {})
+    return task.scoring.titles | ({"score": "score (mean of the task's)"} if len(task.metrics) > 1 else {})
+
+
+_ONE_LABEL = "The answer is always one of the labels, even for a text that none of them fits."
+_MULTI_LABEL = (
+    "A text has the labels whose probability reaches the label's threshold, or none; the labels are decided one by one."
+)
+
+
+def label_table(labels: Sequence[LabelFigures]) -> str:
+    """Write the figures of each label of a multi-label task as a Markdown table."""
+    lines = ["| label | rows | threshold | precision | recall | F1 | AP |", "|---" * 7 + "|"]
+    for each in labels:
+        shares = [f"{each.threshold:.3f}", *(f"{share:.3f}" for share in (each.precision, each.recall, each.f1))]
+        precision = "–" if each.average_precision is None else f"{each.average_precision:.3f}"
+        lines.append(_line(_cell(each.name), [str(each.support), *shares, precision]))
+    return "\n".join(lines)
 
 
 def _artefact(adapter: PromptAdapter) -> str:
@@ -206,7 +226,7 @@ def _metadata(task: TaskFile, adapter: PromptAdapter) -> ModelCardData:
                 dataset_type=task.name,
                 dataset_name=f"{task.name}, report rows",
                 metric_type=name,
-                metric_name=METRIC_TITLES[name],
+                metric_name=task.scoring.titles[name],
                 metric_value=provenance.metrics[f"report_{name}"],
             )
             for name in task.scoring.measured

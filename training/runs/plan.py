@@ -14,6 +14,7 @@ from training.loop.checkpoint import generations
 from training.runs.folder import RunFolder, next_free_folder
 from training.runs.layout import RUN
 from training.runs.task_rows import RunRows
+from training.scoring.calibration import check_abstention
 from training.task.task_file import TaskFile
 
 Variant = tuple[TrainArguments, Fold | None]
@@ -24,7 +25,8 @@ class RunPlan:
     """Everything that a run is asked for.
 
     Raises:
-        InvalidArguments: full fine-tuning in another precision than float32
+        InvalidArguments: full fine-tuning in another precision than float32, or arguments that do not suit a
+            multi-label task
     """
 
     name: str = ""
@@ -53,6 +55,21 @@ class RunPlan:
     def __post_init__(self) -> None:
         if self.arguments.method == "full" and self.precision != "fp32":
             raise InvalidArguments(f"full fine-tuning was asked for in {self.precision}, expected fp32")
+        _check_kind(self.task, self.arguments)
+
+
+def _check_kind(task: TaskFile, arguments: TrainArguments) -> None:
+    """Refuse arguments that have no meaning in a multi-label task."""
+    if not task.spec.is_multi_label:
+        return
+    what = f"task {task.name!r} is multi_label"
+    if arguments.method == "full":
+        raise InvalidArguments(f"{what}, which method 'full' cannot train; use another method, such as head")
+    if arguments.readout == "words":
+        raise InvalidArguments(f"{what}, which needs --readout soft or pooled, not 'words': label words exclude others")
+    if arguments.sampling == "balanced":
+        raise InvalidArguments(f"{what}: sampling 'balanced' needs one label per row; use --class-weights instead")
+    check_abstention(task.spec, arguments.abstain_precision)
 
 
 def plan_runs(

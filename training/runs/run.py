@@ -112,7 +112,7 @@ def prepare(backbone: Backbone, plan: RunPlan, folder: RunFolder, rows: TaskRows
         method=method,
         arguments=arguments,
         trie=trie,
-        readout=start_readout(backbone, arguments, task.spec.label_words),
+        readout=start_readout(backbone, arguments, task.spec, run_rows.train.labels),
         rows=run_rows.train,
         selection=run_rows.selection,
         label_words=tuple(task.spec.label_words),
@@ -229,10 +229,13 @@ def finish(
             baselines=settings,
             check_int8=plan.check_int8,
         )
-    run.folder.write_predictions(predictions_table(rows.report_examples, task.spec.label_names, measured.log_probs))
+    run.folder.write_predictions(
+        predictions_table(rows.report_examples, task.spec.label_names, measured.log_probs, decisions=measured.decisions)
+    )
     run.record(backbone, result)
     if adapter is not None:
-        run.folder.write_adapter(to_files(adapter, card=model_card(task, adapter)))
+        card = model_card(task, adapter, labels=measured.label_figures(task.spec.label_names, rows.report))
+        run.folder.write_adapter(to_files(adapter, card=card))
     run.folder.write_result(
         result_values(adapter, result, measured, figures=figures, num_truncated=rows.train.num_truncated) | settings
     )

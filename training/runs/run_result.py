@@ -17,7 +17,7 @@ from training.runs.layout import PREDICTIONS, RESULT, RUN, read_json
 from training.runs.scorer import ReportMetrics
 from training.scoring.bootstrap import Interval, read_intervals
 from training.scoring.calibration import calibration_line
-from training.scoring.metrics import Metrics, measure
+from training.scoring.metrics import Metrics, measure, measure_decisions
 from training.scoring.predictions import read_predictions
 from training.task.scoring import METRIC_NAMES
 from training.task.task_file import TaskFile
@@ -164,9 +164,15 @@ def out_of_fold(outcomes: Sequence[RunResult], task: TaskFile) -> Metrics:
     """
     folds = [read_predictions(outcome.folder / PREDICTIONS, task.spec.label_names) for outcome in outcomes]
     groups = [group for fold in folds for group in fold.groups or ()]
+    log_probs, labels, predicted = (
+        np.concatenate([getattr(fold, name) for fold in folds]) for name in ("log_probs", "labels", "predicted")
+    )
+    if task.spec.is_multi_label:
+        # each fold's answers are under the thresholds of its own adapter
+        return measure_decisions(log_probs, predicted, labels, scoring=task.scoring)
     return measure(
-        np.concatenate([fold.log_probs for fold in folds]),
-        np.concatenate([fold.labels for fold in folds]),
+        log_probs,
+        labels,
         scoring=task.scoring,
         groups=groups or None,
     )

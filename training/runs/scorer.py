@@ -1,7 +1,7 @@
 """Scoring of a command's runs; what several runs have in common is computed once."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,10 @@ from training.baselines.fitting import Baselines
 from training.loop.job import TrainingJob
 from training.scoring.bootstrap import Interval, interval_figures
 from training.scoring.calibration import CalibrationFit, calibration_figures, fit_calibration, halves_figures
+from training.scoring.decisions import Labels, decide
 from training.scoring.evaluation import Scored, TokenizedRows, evaluate, predict
 from training.scoring.metrics import Metrics
+from training.scoring.multi_label import LabelFigures, label_figures
 from training.task.scoring import Scoring
 
 
@@ -36,6 +38,8 @@ class ReportMetrics:
     calibrated: Mapping[str, float]
     """Effect of the calibration on the report rows: `ece`, `raw_ece`, `brier`, `raw_brier` and, with a threshold,
     `coverage` and `answered_accuracy`."""
+    decisions: Labels | None = None  # [n, K]
+    """The labels that the report rows get in a multi-label task; None in another."""
     in_halves: bool
     """The report rows are the selection rows, as in the paper's split: the effect is measured by `halves_figures`."""
 
@@ -48,9 +52,19 @@ class ReportMetrics:
             figures["selection_answered_accuracy"] = self.fit.precision
         return {name: round(value, 6) for name, value in figures.items()}
 
-    def described(self) -> dict[str, str]:
-        """Return an adapter's provenance entry on how the calibration was measured, if not on unseen rows."""
-        return {"calibration_measured": "halves"} if self.in_halves and self.fit.is_fitted else {}
+    def label_figures(self, names: Sequence[str], report: TokenizedRows) -> list[LabelFigures]:
+        """Return the figures of each label of a multi-label task on the report rows; none of another."""
+        if self.decisions is None:
+            return []
+        thresholds = self.fit.calibration.thresholds(len(names)).tolist()
+        return label_figures(self.log_probs, self.decisions, report.labels, names=names, thresholds=thresholds)
+
+    def described(self) -> dict[str, str | int]:
+        """Return an adapter's provenance entries on how the calibration was measured, if not on unseen rows, and on how
+        many label thresholds were fitted.
+        """
+        halves = {"calibration_measured": "halves"} if self.in_halves and self.fit.is_fitted else {}
+        return halves | ({} if self.fit.thresholds is None else self.fit.thresholds.described())
 
 
 class Scorer:
@@ -93,11 +107,12 @@ class Scorer:
         same = _are_the_same(job.selection, report)
         log_probs = selected if same else predict(self.backbone, best, readout, report.token_ids)
         return ReportMetrics(
-            selection=job.selection.measured(selected, job.scoring),
+            selection=job.selection.measured(selected, job.scoring, fit.calibration),
             log_probs=log_probs,
-            metrics=report.measured(log_probs, job.scoring),
-            intervals=report.intervals(log_probs, job.scoring),
+            metrics=report.measured(log_probs, job.scoring, fit.calibration),
+            intervals=report.intervals(log_probs, job.scoring, fit.calibration),
             fit=fit,
+            decisions=decide(log_probs, multi_label=True, calibration=fit.calibration) if spec.is_multi_label else None,
             calibrated=(halves_figures if same else calibration_figures)(fit, log_probs, report.labels),
             in_halves=same,
         )

@@ -100,7 +100,7 @@ class TaskRows:
         new = [example for example in examples if id(example) not in self._texts]
         for start in range(0, len(new), _AT_ONCE):
             self._tokenize(new[start : start + _AT_ONCE])
-        return TokenizedRows.of(examples, [self._texts[id(example)] for example in examples])
+        return TokenizedRows.of(examples, [self._texts[id(example)] for example in examples], spec=self._spec)
 
     def _tokenize(self, examples: Sequence[Example]) -> None:
         texts = example_texts(self._backbone, self._spec, examples)

@@ -16,6 +16,7 @@ from training.data.examples import RowFile, read_shards
 from training.errors import InvalidArguments, InvalidData
 from training.readouts.trained import adapter_readout
 from training.scoring.calibration import CalibrationFit, halves_figures
+from training.scoring.decisions import Labels, are_same, decide
 from training.scoring.evaluation import TokenizedRows, predict
 from training.scoring.generation import generated_answers
 from training.scoring.metrics import Metrics
@@ -48,6 +49,11 @@ def adapter_task(task: TaskFile, adapter: PromptAdapter) -> TaskFile:
     return task.model_copy(update={"spec": ours, "positive": theirs.label_names[task.scoring.positive]})
 
 
+def adapter_decisions(adapter: PromptAdapter, log_probs: NDArray[np.float32]) -> Labels:
+    """Return an adapter's answers from its log-probabilities [n, K]: [n], or [n, K] in a multi-label task."""
+    return decide(log_probs, multi_label=adapter.spec.is_multi_label, calibration=adapter.manifest.calibration)
+
+
 def read_adapter_rows(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, *paths: Path) -> RowFile:
     """Read the rows of a file, or of its parts, under the adapter's template and labels.
 
@@ -77,7 +83,7 @@ def with_calibration(
     adapter: PromptAdapter,
     fit: CalibrationFit,
     log_probs: NDArray[np.float32],  # [n, K]
-    labels: NDArray[np.int64],  # [n]
+    labels: Labels,
     *,
     rows: RowFile,
 ) -> PromptAdapter:
@@ -92,6 +98,7 @@ def with_calibration(
         "calibration_sha256": rows.sha256,
         "calibration_rows": len(labels),
         **({"calibration_measured": "halves"} if fit.is_fitted else {}),
+        **({} if fit.thresholds is None else fit.thresholds.described()),
     }
     metrics = {name: value for name, value in provenance.metrics.items() if name not in _OF_A_THRESHOLD}
     data = {name: value for name, value in provenance.data.items() if not name.startswith("calibration_")}
@@ -103,8 +110,12 @@ def with_calibration(
 
 
 def with_profile(adapter: PromptAdapter, log_probs: NDArray[np.float32]) -> PromptAdapter:
-    """Record the profile of an adapter's calibrated answers [n, K]; the result has a new digest."""
-    profile = profile_of(calibrated(log_probs, adapter.manifest.calibration.temperature))
+    """Record the profile of an adapter's calibrated answers [n, K]; the result has a new digest.
+
+    The answer of a multi-label row is its most probable label here, as in the counts of live answers.
+    """
+    temperature = adapter.manifest.calibration.temperature
+    profile = profile_of(calibrated(log_probs, temperature, multi_label=adapter.spec.is_multi_label))
     return replace(adapter, manifest=adapter.manifest.model_copy(update={"validation": profile}))
 
 
@@ -115,7 +126,7 @@ class Int8Comparison:
     fp32: Metrics
     int8: Metrics
     label_agreement: float
-    """Share of the rows with the same label in both, 0 to 1."""
+    """Share of the rows with the same label in both, 0 to 1; in a multi-label task, with the same labels."""
 
     def figures(self) -> dict[str, float]:
         """Return the figures for the adapter's provenance, which a server in int8 requires."""
@@ -135,8 +146,11 @@ def compare_int8(
 ) -> Int8Comparison:
     """Score rows with an int8 backbone and compare with their float32 label log-probabilities [n, K]."""
     answered = answers(int8, adapter, rows)
-    same = fp32.argmax(1) == answered.argmax(1)
-    return Int8Comparison(rows.measured(fp32, scoring), rows.measured(answered, scoring), float(np.mean(same)))
+    same = are_same(adapter_decisions(adapter, fp32), adapter_decisions(adapter, answered))
+    calibration = adapter.manifest.calibration
+    return Int8Comparison(
+        rows.measured(fp32, scoring, calibration), rows.measured(answered, scoring, calibration), float(np.mean(same))
+    )
 
 
 def recorded(adapter: PromptAdapter, comparison: Int8Comparison) -> PromptAdapter:

@@ -11,6 +11,7 @@ from backbone import Backbone
 from training.config.choices import Calibrate, InvalidPolicy
 from training.data.examples import Example, RowFile
 from training.scoring.adapter_answers import (
+    adapter_decisions,
     answers,
     compare_int8,
     generated,
@@ -21,9 +22,11 @@ from training.scoring.adapter_answers import (
 from training.scoring.bootstrap import Interval
 from training.scoring.calibration import CalibrationFit, calibration_line, fit_calibration
 from training.scoring.confusion import INVALID
+from training.scoring.decisions import Labels, are_same
 from training.scoring.evaluation import TokenizedRows, tokenize_examples
 from training.scoring.generation import under_policy
 from training.scoring.metrics import Metrics, measure_answers
+from training.scoring.multi_label import LabelFigures, label_figures
 from training.scoring.robustness import PERTURBATIONS, perturbed
 from training.task.scoring import Scoring
 from training.task.task_file import TaskFile
@@ -53,9 +56,18 @@ class ScoredRows:
     rows: TokenizedRows
     log_probs: NDArray[np.float32]  # [n, K]
 
-    def agreement(self, labels: NDArray[np.int64]) -> float:
-        """Return the share of rows whose predicted label is the same in `labels` [n]."""
-        return float((labels == self.log_probs.argmax(axis=1)).mean())
+    def agreement(self, answers: Labels) -> float:
+        """Return the share of rows whose predicted label, or labels, are the same in other answers."""
+        return float(are_same(answers, adapter_decisions(self.adapter, self.log_probs)).mean())
+
+    def label_figures(self) -> tuple[LabelFigures, ...]:
+        """Return the figures of each label of a multi-label task; none of another."""
+        if not self.rows.is_multi_label:
+            return ()
+        names = self.adapter.spec.label_names
+        decisions = adapter_decisions(self.adapter, self.log_probs)
+        thresholds = self.adapter.manifest.calibration.thresholds(len(names)).tolist()
+        return tuple(label_figures(self.log_probs, decisions, self.rows.labels, names=names, thresholds=thresholds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,8 @@ class AdapterEvaluation:
     """The fitted calibration in one line."""
     adapter: PromptAdapter
     """The adapter with the profile of its predictions, and what int8 and calibration found."""
+    labels: tuple[LabelFigures, ...] = ()
+    """The figures of each label of a multi-label task, under the adapter's thresholds before any were fitted."""
     notes: tuple[str, ...] = ()
     """How the files were read, if not in the usual way of their type."""
 
@@ -104,7 +118,8 @@ def evaluate_adapter(
     rows = tokenize_examples(backbone, adapter.spec, read.examples)
     log_probs = answers(backbone, adapter, rows)
     scored = ScoredRows(backbone, adapter, task.scoring, read.examples, rows, log_probs)
-    metrics = rows.measured(log_probs, task.scoring)
+    served = adapter.manifest.calibration
+    metrics = rows.measured(log_probs, task.scoring, served)
     int8 = None
     if options.int8:
         found = compare_int8(backbone.in_precision("int8"), adapter, rows, log_probs, scoring=task.scoring)
@@ -125,13 +140,14 @@ def evaluate_adapter(
         adapter = changed if fit.is_fitted or options.abstain_precision is not None else adapter
     return AdapterEvaluation(
         metrics=metrics,
-        intervals=rows.intervals(log_probs, task.scoring),
+        intervals=rows.intervals(log_probs, task.scoring, served),
         int8=int8,
         generated=_generated(scored, loss=metrics.loss, policy=options.generated) if options.generated else None,
         perturbed={name: _perturbed(scored, name) for name in (PERTURBATIONS if options.robustness else ())},
         fit=fit,
         calibration=calibration,
         adapter=with_profile(adapter, log_probs),
+        labels=scored.label_figures(),
         notes=read.notes,
     )
 
@@ -157,4 +173,5 @@ def _perturbed(scored: ScoredRows, name: str) -> Comparison:
     examples = perturbed(scored.examples, name, spec=scored.adapter.spec)
     rows = tokenize_examples(scored.backbone, scored.adapter.spec, examples)
     found = answers(scored.backbone, scored.adapter, rows)
-    return Comparison(rows.measured(found, scored.scoring), scored.agreement(found.argmax(axis=1)))
+    metrics = rows.measured(found, scored.scoring, scored.adapter.manifest.calibration)
+    return Comparison(metrics, scored.agreement(adapter_decisions(scored.adapter, found)))

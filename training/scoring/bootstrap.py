@@ -8,10 +8,14 @@ from numpy.typing import NDArray
 
 from training.scoring.confusion import Confusion, confusion_of
 from training.scoring.metrics import confusion_metric, group_codes, groups_right
+from training.scoring.multi_label import WeightedRows
 from training.task.scoring import METRIC_NAMES, MetricName, Scoring
 
 RESAMPLES = 1_000
 LEVEL = 0.95
+
+_AT_ONCE = 64
+"""Resamples of multi-label rows that are measured together, which bounds the memory."""
 
 Floats = NDArray[np.float64]
 
@@ -51,6 +55,31 @@ def intervals(
     }
     score = np.mean([samples[name] for name in scoring.metrics], axis=0)
     return {name: _interval(values) for name, values in [*samples.items(), ("score", score)]}
+
+
+def decision_intervals(
+    log_probs: NDArray[np.float32],  # [n, K]
+    decisions: NDArray[np.int64],  # [n, K]
+    labels: NDArray[np.int64],  # [n, K]
+    *,
+    scoring: Scoring,
+    groups: Sequence[str] | None = None,  # [n]
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Return the same intervals of a multi-label task."""
+    codes = group_codes(groups, len(labels))
+    num_groups = int(codes.max()) + 1
+    generator = np.random.default_rng(seed)
+    samples: dict[MetricName, list[Floats]] = {name: [] for name in scoring.measured}
+    for start in range(0, RESAMPLES, _AT_ONCE):
+        shares = np.full(num_groups, 1 / num_groups)
+        draws = generator.multinomial(num_groups, shares, size=min(_AT_ONCE, RESAMPLES - start))  # [r, G]
+        rows = WeightedRows(log_probs, decisions, labels, draws[:, codes].astype(np.float64))
+        for name, values in samples.items():
+            values.append(rows.metric(name))
+    whole = {name: np.concatenate(values) for name, values in samples.items()}  # each [R]
+    score = np.mean([whole[name] for name in scoring.metrics], axis=0)
+    return {name: _interval(values) for name, values in [*whole.items(), ("score", score)]}
 
 
 def interval_figures(found: Mapping[str, Interval]) -> dict[str, float]:

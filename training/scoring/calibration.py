@@ -1,15 +1,17 @@
 """Calibration on held-out rows: temperature, abstain threshold, and calibration error."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.calibration import Calibration, calibrated
+from adapters.calibration import DEFAULT_LABEL_THRESHOLD, Calibration, calibrated, label_logits
 from adapters.task import TaskSpec
 from training.config.choices import Calibrate
+from training.errors import InvalidArguments
+from training.scoring.decisions import FITTED_THRESHOLDS, MIN_POSITIVES, Labels, ThresholdFit, fit_label_thresholds
 
 MIN_ROWS = 50
 """With fewer held-out rows the temperature cannot be estimated and stays 1."""
@@ -28,7 +30,6 @@ _FIRST_SHARE = 0.2
 """Share of the rows that the first candidate answers."""
 
 Floats = NDArray[np.float64]
-Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +46,13 @@ class CalibrationFit:
     """Accuracy on those rows."""
     notes: tuple[str, ...] = ()
     """Warnings about steps that were skipped, with the reason."""
+    thresholds: ThresholdFit | None = None
+    """The thresholds of a multi-label task, fitted on these rows after calibration; None if they are unchanged."""
 
 
 def fit_calibration(
     log_probs: NDArray[np.float32],  # [n, K], of held-out rows
-    labels: Labels,  # [n]
+    labels: Labels,
     *,
     spec: TaskSpec,
     calibrate: Calibrate = "auto",
@@ -58,10 +61,18 @@ def fit_calibration(
 ) -> CalibrationFit:
     """Fit a temperature and, if a precision is requested, the abstain threshold that reaches it after calibration.
 
+    In a multi-label task, the threshold of each label is fitted instead.
+
     Args:
         before: the current calibration, kept as far as nothing is fitted
+
+    Raises:
+        InvalidArguments: an abstain threshold was requested for a multi-label task
     """
     served = before or Calibration()
+    if spec.is_multi_label:
+        check_abstention(spec, abstain_precision)
+        return _fit_multi_label(log_probs, labels, calibrate=calibrate, spec=spec, served=served)
     reason = _reason_to_stay(len(labels), spec, calibrate, served)
     temperature = served.temperature if reason else fit_temperature(log_probs, labels)
     probabilities, threshold = calibrated(log_probs, temperature), served.abstain_threshold
@@ -86,12 +97,55 @@ def fit_calibration(
     )
 
 
+def check_abstention(spec: TaskSpec, abstain_precision: float | None) -> None:
+    """Refuse an abstain threshold for a multi-label task, in which a text without a label is an answer.
+
+    Raises:
+        InvalidArguments: with the precision that was requested
+    """
+    if spec.is_multi_label and abstain_precision is not None:
+        raise InvalidArguments(
+            f"abstain_precision is {abstain_precision:g}, which a multi-label task does not have: each label has a "
+            "threshold of its own, and a text may have none; omit it"
+        )
+
+
+def _fit_multi_label(
+    log_probs: NDArray[np.float32], labels: Labels, *, calibrate: Calibrate, spec: TaskSpec, served: Calibration
+) -> CalibrationFit:
+    """Fit the temperature and the label thresholds of a multi-label task; `never` keeps both."""
+    reason = _reason_to_stay(len(labels), spec, calibrate, served)
+    temperature = served.temperature if reason else fit_temperature(log_probs, labels)
+    notes = [f"the temperature stays {temperature:g}: {reason}"] if reason else []
+    if calibrate == "never":
+        return CalibrationFit(calibration=served, num_rows=len(labels), is_fitted=False, notes=tuple(notes))
+    thresholds = fit_label_thresholds(calibrated(log_probs, temperature, multi_label=True), labels)
+    if few := [name for name, fitted in zip(spec.label_names, thresholds.is_fitted, strict=True) if not fitted]:
+        notes.append(few_positives_note(few, num_rows=len(labels)))
+    return CalibrationFit(
+        calibration=Calibration(temperature=temperature, label_thresholds=thresholds.thresholds),
+        num_rows=len(labels),
+        is_fitted=reason is None,
+        notes=tuple(notes),
+        thresholds=thresholds,
+    )
+
+
+def few_positives_note(names: Sequence[str], *, num_rows: int) -> str:
+    """Return the note on labels whose threshold was not fitted."""
+    named = ", ".join(map(repr, names[:5])) + ", …" * (len(names) > 5)
+    return (
+        f"the thresholds of {len(names)} labels stay {DEFAULT_LABEL_THRESHOLD:g}: fewer than {MIN_POSITIVES} of the "
+        f"{num_rows} held-out rows have, or lack, the label: {named}"
+    )
+
+
 def _reason_to_stay(num_rows: int, spec: TaskSpec, calibrate: Calibrate, served: Calibration) -> str | None:
     if calibrate == "never":
         return "calibration is off"
     if num_rows < MIN_ROWS:
         return f"{num_rows} held-out rows, expected at least {MIN_ROWS}"
-    many = len(spec.labels) > MANY_LABELS and spec.kind != "ordinal"
+    many = len(spec.labels) > MANY_LABELS and spec.kind == "single_label"
     if calibrate == "auto" and many and served.temperature == 1:
         return f"with {len(spec.labels)} labels, any other makes the server score all of them (see --calibrate always)"
     return None
@@ -100,15 +154,20 @@ def _reason_to_stay(num_rows: int, spec: TaskSpec, calibrate: Calibrate, served:
 def fit_temperature(log_probs: NDArray[np.float32], labels: Labels) -> float:
     """Return the temperature, 0.01 to 100, that minimises the negative log-likelihood (Guo et al. 2017, section 4.2).
 
-    A weak prior (log T normal around 0 with σ 0.5, counted once) keeps it finite if every row is right.
+    A weak prior (log T normal around 0 with σ 0.5, counted once) keeps it finite if every row is right. The
+    likelihood of multi-label rows is that of their decisions.
     """
-    scores = log_probs.astype(np.float64)
-    scores -= scores.max(axis=1, keepdims=True)
-    right = scores[np.arange(len(labels)), labels]
+    scores = label_logits(log_probs) if labels.ndim == 2 else log_probs.astype(np.float64)
+    if labels.ndim == 1:
+        scores -= scores.max(axis=1, keepdims=True)
+        right = scores[np.arange(len(labels)), labels]
 
     def cost(log_temperature: float) -> float:
         by = np.exp(-log_temperature)
-        nats = np.log(np.exp(scores * by).sum(axis=1)) - right * by
+        if labels.ndim == 2:
+            nats = np.logaddexp(0.0, scores * by) - labels * scores * by
+        else:
+            nats = np.log(np.exp(scores * by).sum(axis=1)) - right * by
         return float(nats.sum() + log_temperature**2 / (2 * _PRIOR_SIGMA**2))
 
     grid = np.linspace(np.log(_LOWEST), np.log(_HIGHEST), 47)
@@ -196,18 +255,33 @@ def expected_calibration_error(probabilities: Floats, labels: Labels, *, bins: i
     """Return the mean gap between confidence and accuracy over bins of equal width of the best label's probability,
     weighted by their rows (Guo et al. 2017, section 2).
 
+    In a multi-label task: between the probability of a label and the share of rows that have it, over all decisions.
+
     Args:
         probabilities: [n, K]
     """
-    best = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    best, right = confidence_and_outcome(probabilities, labels)
     where = np.clip(np.ceil(best * bins).astype(np.int64) - 1, 0, bins - 1)  # bin b is (b/bins, (b+1)/bins]
     gaps = np.bincount(where, weights=best - right, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    return float(np.abs(gaps).sum() / len(best))
+
+
+def confidence_and_outcome(probabilities: Floats, labels: Labels) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the probability of each answer and whether it is right, [n]; of a multi-label task, of each label and
+    whether the row has it, [n · K].
+    """
+    if labels.ndim == 2:
+        return probabilities.ravel(), labels.ravel() == 1
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
 
 
 def brier_score(probabilities: Floats, labels: Labels) -> float:
-    """Return the mean squared error of the probabilities [n, K], summed over the labels, 0 to 2 (Brier 1950)."""
+    """Return the mean squared error of the probabilities [n, K], summed over the labels, 0 to 2 (Brier 1950).
+
+    In a multi-label task: the mean over all decisions, 0 to 1.
+    """
+    if labels.ndim == 2:
+        return float(((probabilities - labels) ** 2).mean())
     right = probabilities[np.arange(len(labels)), labels]
     return float(((probabilities**2).sum(axis=1) - 2 * right + 1).mean())
 
@@ -215,27 +289,32 @@ def brier_score(probabilities: Floats, labels: Labels) -> float:
 def calibration_figures(
     fit: CalibrationFit,
     log_probs: NDArray[np.float32],  # [n, K], of rows not used by the fit
-    labels: Labels,  # [n]
+    labels: Labels,
 ) -> dict[str, float]:
     """Measure a calibration on other rows: `ece` and `brier`, and `raw_…` without it."""
-    return _figures(fit, calibrated(log_probs, fit.calibration.temperature), log_probs, labels)
+    return _figures(fit, _probabilities(log_probs, fit.calibration.temperature, labels), log_probs, labels)
 
 
 def halves_figures(
     fit: CalibrationFit,
     log_probs: NDArray[np.float32],  # [n, K], of the rows that it was fitted on
-    labels: Labels,  # [n]
+    labels: Labels,
 ) -> dict[str, float]:
     """Measure a calibration without other rows, on two halves, each under the temperature of the other half.
 
     A half's own temperature would give optimistic figures. A threshold is measured on the rows that it was fitted on.
     """
     halves = np.random.default_rng(0).permutation(len(labels)) % 2 == 0  # [n]
-    probabilities = calibrated(log_probs, fit.calibration.temperature)
+    probabilities = _probabilities(log_probs, fit.calibration.temperature, labels)
     if fit.is_fitted:
         for half in (halves, ~halves):
-            probabilities[half] = calibrated(log_probs[half], fit_temperature(log_probs[~half], labels[~half]))
+            temperature = fit_temperature(log_probs[~half], labels[~half])
+            probabilities[half] = _probabilities(log_probs[half], temperature, labels)
     return _figures(fit, probabilities, log_probs, labels)
+
+
+def _probabilities(log_probs: NDArray[np.float32], temperature: float, labels: Labels) -> Floats:
+    return calibrated(log_probs, temperature, multi_label=labels.ndim == 2)
 
 
 def _figures(
@@ -258,6 +337,8 @@ def calibration_line(calibration: Calibration, figures: Mapping[str, float], *, 
     """Summarise a calibration in a sentence, from the figures of `role` in a provenance."""
     ece, brier = (f"{figures[f'{role}_raw_{name}']:.3f} → {figures[f'{role}_{name}']:.3f}" for name in ("ece", "brier"))
     line = f"ECE {ece} at temperature {calibration.temperature:.3g}, Brier score {brier}"
+    if (thresholds := calibration.label_thresholds) is not None:
+        return f"{line}; label thresholds {min(thresholds):.3f} to {max(thresholds):.3f}"
     if calibration.abstain_threshold is None:
         return line
     return (
@@ -275,6 +356,12 @@ def calibration_told(calibration: Calibration, figures: Mapping[str, float], dat
     told = f"{calibration_line(calibration, figures)} ({_rows(calibration, data)})."
     if calibration.temperature == 1:
         told += " The temperature was left at 1: probabilities are the model's own."
+    if (thresholds := calibration.label_thresholds) is not None and FITTED_THRESHOLDS in data:
+        told += (
+            f" Each threshold maximises its label's F1 on the rows that it was fitted on; {data[FITTED_THRESHOLDS]} of "
+            f"{len(thresholds)} were fitted. The others stay {DEFAULT_LABEL_THRESHOLD:g}, since fewer than "
+            f"{MIN_POSITIVES} of those rows have, or lack, the label."
+        )
     return told
 
 

@@ -9,12 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adapters.calibration import Calibration
 from adapters.task import TaskSpec
 from backbone import Backbone, LabelTrie, PackedRow, Readout, TextTooLong, TokenizedText, divide, pack
 from training.data.examples import Example
 from training.errors import InvalidData
 from training.methods import InputDependent, OwnModel
-from training.scoring.bootstrap import Interval, intervals
+from training.scoring.bootstrap import Interval, decision_intervals, intervals
+from training.scoring.decisions import Labels, decide, fit_label_thresholds, indicators
 from training.scoring.metrics import Metrics, measure
 from training.task.scoring import ACCURACY, Scoring
 
@@ -26,17 +28,17 @@ class TokenizedRows:
     """Tokenised examples with their labels and groups."""
 
     token_ids: tuple[tuple[int, ...], ...]  # n × [T_i]
-    labels: NDArray[np.int64]  # [n]
+    labels: Labels
     num_truncated: int
     groups: tuple[str, ...] | None = None
     """The group of each row (`Example.group`); None if the task has no groups."""
 
     @classmethod
-    def of(cls, examples: Sequence[Example], texts: Sequence[TokenizedText]) -> "TokenizedRows":
-        """Combine examples with their tokenised texts."""
+    def of(cls, examples: Sequence[Example], texts: Sequence[TokenizedText], *, spec: TaskSpec) -> "TokenizedRows":
+        """Combine the examples of a task with their tokenised texts."""
         return cls(
             token_ids=tuple(text.token_ids for text in texts),
-            labels=np.array([example.label for example in examples], dtype=np.int64),
+            labels=label_array(examples, spec),
             num_truncated=sum(text.truncated for text in texts),
             groups=_groups(examples),
         )
@@ -53,16 +55,44 @@ class TokenizedRows:
         """Return a SHA-256 that identifies the rows."""
         hashed = hashlib.sha256(repr(self.groups).encode())
         hashed.update(self.labels.tobytes())
+        if self.is_multi_label:
+            hashed.update(repr(self.labels.shape).encode())
         for ids in self.token_ids:
             hashed.update(np.array([len(ids), *ids], dtype=np.int64).tobytes())
         return hashed.hexdigest()
 
-    def measured(self, log_probs: NDArray[np.float32], scoring: Scoring) -> Metrics:
-        """Compute the metrics of label log-probabilities [n, K] for these rows."""
-        return measure(log_probs, self.labels, scoring=scoring, groups=self.groups)
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a row may have any number of labels."""
+        return self.labels.ndim == 2
 
-    def intervals(self, log_probs: NDArray[np.float32], scoring: Scoring) -> dict[str, Interval]:
-        """Compute the confidence intervals of the metrics, by name."""
+    def measured(
+        self, log_probs: NDArray[np.float32], scoring: Scoring, calibration: Calibration | None = None
+    ) -> Metrics:
+        """Compute the metrics of label log-probabilities [n, K] for these rows.
+
+        Args:
+            calibration: what decides the labels of multi-label rows; None for thresholds of 0.5
+        """
+        return measure(log_probs, self.labels, scoring=scoring, groups=self.groups, calibration=calibration)
+
+    def selected_by(self, log_probs: NDArray[np.float32], scoring: Scoring) -> Metrics:
+        """Compute the metrics that choose the best epoch; multi-label rows, under the thresholds that suit them best.
+
+        These are the thresholds that the epoch would be served with.
+        """
+        if not self.is_multi_label:
+            return self.measured(log_probs, scoring)
+        fit = fit_label_thresholds(np.exp(log_probs.astype(np.float64)), self.labels)
+        return self.measured(log_probs, scoring, Calibration(label_thresholds=fit.thresholds))
+
+    def intervals(
+        self, log_probs: NDArray[np.float32], scoring: Scoring, calibration: Calibration | None = None
+    ) -> dict[str, Interval]:
+        """Compute the confidence intervals of the metrics, by name; arguments as `measured`."""
+        if self.is_multi_label:
+            decisions = decide(log_probs, multi_label=True, calibration=calibration)
+            return decision_intervals(log_probs, decisions, self.labels, scoring=scoring, groups=self.groups)
         return intervals(
             log_probs.argmax(axis=1),
             self.labels,
@@ -74,7 +104,14 @@ class TokenizedRows:
 
 def tokenize_examples(backbone: Backbone, spec: TaskSpec, examples: Sequence[Example]) -> TokenizedRows:
     """Tokenise rows; texts beyond the limit are truncated on the task's side and counted."""
-    return TokenizedRows.of(examples, example_texts(backbone, spec, examples))
+    return TokenizedRows.of(examples, example_texts(backbone, spec, examples), spec=spec)
+
+
+def label_array(examples: Sequence[Example], spec: TaskSpec) -> Labels:
+    """Return the labels of rows: [n], or [n, K] of 0 and 1 in a multi-label task."""
+    if spec.is_multi_label:
+        return indicators([example.labels for example in examples], len(spec.labels))
+    return np.array([example.label for example in examples], dtype=np.int64)
 
 
 def example_texts(backbone: Backbone, spec: TaskSpec, examples: Sequence[Example]) -> list[TokenizedText]:

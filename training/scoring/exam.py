@@ -2,12 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast, get_args
-
-import numpy as np
-from numpy.typing import NDArray
 
 from adapters import PromptAdapter
 from adapters.baselines import without_baselines
@@ -17,34 +14,35 @@ from training.data.examples import Example, RowFile
 from training.data.folds import Fold
 from training.data.splits import RowFiles, Split, SplitRows, divide
 from training.errors import InvalidData
-from training.scoring.adapter_answers import adapter_task, answers
+from training.scoring.adapter_answers import adapter_decisions, adapter_task, answers
+from training.scoring.decisions import Labels, are_same
 from training.scoring.evaluation import tokenize_examples
 from training.task.task_file import TaskFile
 
 
 def row_key(example: Example, labels: Sequence[str]) -> str:
-    """Return what identifies a row: its fields and its label by name, whatever the file, the order and the template."""
+    """Return what identifies a row: its fields and labels by name, whatever the file, the order and the template."""
     fields = sorted(example.fields.items()) or example.text
-    return json.dumps([fields, labels[example.label]], ensure_ascii=True)
+    return json.dumps([fields, example.named(labels)], ensure_ascii=True)
 
 
 def exam(
     examples: Sequence[Example],
     labels: Sequence[str],
-    answers: NDArray[np.int64],  # [n]
-    expected: NDArray[np.int64],  # [n]
+    answers: Labels,
+    expected: Labels,
 ) -> dict[str, str]:
     """Return the entries of an adapter's provenance that name its report rows and which of them are right.
 
     Both are independent of the order of the rows, so that two adapters with one name of rows can be compared row by
-    row. Above 20,000 rows only the name is returned.
+    row. A multi-label row is right if all its labels are. Above 20,000 rows only the name is returned.
     """
     keys = [row_key(example, labels) for example in examples]
     order = sorted(range(len(keys)), key=keys.__getitem__)
     named = {ROWS_SHA256: rows_sha256(examples, labels)}
     if len(keys) > MAX_PAIRED_ROWS:
         return named
-    return named | {RIGHT: packed((answers == expected)[order])}
+    return named | {RIGHT: packed(are_same(answers, expected)[order])}
 
 
 def rows_sha256(examples: Sequence[Example], labels: Sequence[str]) -> str:
@@ -125,11 +123,13 @@ def scored_on(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, rows: 
     labels = task.spec.label_names
     task = adapter_task(task, adapter)
     number = {name: index for index, name in enumerate(adapter.spec.label_names)}
-    examples = [replace(example, label=number[labels[example.label]]) for example in rows.examples]
+    examples = [replace(example, label=_renumbered(example, labels, number)) for example in rows.examples]
     tokenized = tokenize_examples(backbone, adapter.spec, examples)
     log_probs = answers(backbone, adapter, tokenized)
-    answered = exam(examples, adapter.spec.label_names, log_probs.argmax(axis=1), tokenized.labels)
-    figures = {f"report_{name}": value for name, value in tokenized.measured(log_probs, task.scoring).figures().items()}
+    decisions = adapter_decisions(adapter, log_probs)
+    answered = exam(examples, adapter.spec.label_names, decisions, tokenized.labels)
+    measured = tokenized.measured(log_probs, task.scoring, adapter.manifest.calibration)
+    figures = {f"report_{name}": value for name, value in measured.figures().items()}
     provenance = adapter.manifest.provenance
     known = without_baselines(provenance.metrics)  # they were measured on other rows
     metrics = {name: value for name, value in known.items() if not name.startswith("report_")}
@@ -137,3 +137,10 @@ def scored_on(backbone: Backbone, adapter: PromptAdapter, task: TaskFile, rows: 
     changes = {"metrics": metrics | figures, "data": data | answered}
     manifest = adapter.manifest.model_copy(update={"provenance": provenance.model_copy(update=changes)})
     return replace(adapter, manifest=manifest)
+
+
+def _renumbered(example: Example, names: Sequence[str], number: Mapping[str, int]) -> int | tuple[int, ...]:
+    """Return a row's labels by their numbers in another order of the names."""
+    if isinstance(example.label, int):
+        return number[names[example.label]]
+    return tuple(sorted(number[names[label]] for label in example.label))

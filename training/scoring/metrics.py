@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.calibration import Calibration
 from training.scoring.confusion import (
     Confusion,
     accuracy,
@@ -16,6 +17,8 @@ from training.scoring.confusion import (
     pearson,
     spearman,
 )
+from training.scoring.decisions import Labels, decide
+from training.scoring.multi_label import binary_loss, constant_metrics, multi_label_metrics
 from training.task.scoring import ACCURACY, MetricName, Scoring
 
 
@@ -27,7 +30,7 @@ class Metrics:
     score: float
     """The mean of the task's metrics, by which the best epoch is selected."""
     loss: float
-    """Mean negative log-likelihood of the right label, in nats."""
+    """Mean negative log-likelihood of the right label, in nats; of a multi-label task, of each decision."""
     constants: Mapping[MetricName, float]
     """The best value of each metric that a constant answer reaches. A score near it means that nothing was learned."""
     constant_score: float
@@ -58,16 +61,21 @@ class Metrics:
 
 def measure(
     log_probs: NDArray[np.float32],  # [n, K]
-    labels: NDArray[np.int64],  # [n]
+    labels: Labels,
     *,
     scoring: Scoring = ACCURACY,
     groups: Sequence[str] | None = None,  # [n]
+    calibration: Calibration | None = None,
 ) -> Metrics:
     """Measure predictions against labels.
 
     Args:
         groups: the groups of the rows, for exact match: a group is right if all its rows are
+        calibration: what decides the labels of multi-label rows; None for thresholds of 0.5
     """
+    if labels.ndim == 2:
+        decisions = decide(log_probs, multi_label=True, calibration=calibration)
+        return measure_decisions(log_probs, decisions, labels, scoring=scoring)
     return measure_answers(
         log_probs.argmax(axis=1),
         labels,
@@ -75,6 +83,22 @@ def measure(
         loss=float(-log_probs[np.arange(len(labels)), labels].mean(dtype=np.float64)),
         scoring=scoring,
         groups=groups,
+    )
+
+
+def measure_decisions(
+    log_probs: NDArray[np.float32], decisions: Labels, labels: Labels, *, scoring: Scoring
+) -> Metrics:
+    """Measure the decisions on multi-label rows; all arrays are [n, K]."""
+    values = multi_label_metrics(log_probs, decisions, labels, scoring)
+    constants = constant_metrics(labels, scoring)
+    return Metrics(
+        values=values,
+        score=_mean(values, scoring),
+        loss=binary_loss(log_probs, labels),
+        constants={name: max(constant[name] for constant in constants) for name in scoring.measured},
+        constant_score=max(_mean(constant, scoring) for constant in constants),
+        collapsed=len(np.unique(decisions, axis=0)) == 1,
     )
 
 
@@ -139,8 +163,8 @@ def confusion_metric(name: MetricName, confusion: Confusion, scoring: Scoring) -
             return pearson(confusion, np.array(scoring.values, dtype=np.float64))
         case "spearman":
             return spearman(confusion)
-        case "exact_match":
-            raise AssertionError("exact match cannot be computed from counts")
+        case "exact_match" | "micro_f1" | "map":
+            raise AssertionError(f"{name} cannot be computed from counts")
 
 
 def group_codes(groups: Sequence[str] | None, num_rows: int) -> NDArray[np.int64]:

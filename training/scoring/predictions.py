@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from adapters.regular_files import open_regular
 from training.data.examples import Example
 from training.errors import InvalidData
+from training.scoring.decisions import Labels, indicators
 
 _FIELDS = pyarrow.map_(pyarrow.string(), pyarrow.string())
 
@@ -28,14 +29,18 @@ class Predictions:
     """The group of each row; None if the task has no groups."""
     label_names: tuple[str, ...]
     """In the order of the task and of the columns of `log_probs`."""
-    labels: NDArray[np.int64]  # [n]
+    labels: Labels
     log_probs: NDArray[np.float32]  # [n, K], before calibration
+    decisions: Labels | None = None  # [n, K], the answers in a multi-label task
 
     @property
-    def predicted(self) -> NDArray[np.int64]:
-        """The most likely label of each row, [n]."""
-        best: NDArray[np.int64] = self.log_probs.argmax(axis=1)
-        return best
+    def is_multi_label(self) -> bool:
+        return self.decisions is not None
+
+    @property
+    def predicted(self) -> Labels:
+        """The most likely label of each row, [n]; in a multi-label task, which labels each row got, [n, K]."""
+        return self.log_probs.argmax(axis=1) if self.decisions is None else self.decisions
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -45,16 +50,29 @@ def predictions_table(
     examples: Sequence[Example],
     label_names: Sequence[str],
     log_probs: NDArray[np.float32],  # [n, K]
+    *,
+    decisions: Labels | None = None,  # [n, K]
 ) -> pyarrow.Table:
-    """Build a table: index, text, fields, group, label, predicted, log_probs (a list in the order of the labels)."""
+    """Build a table: index, text, fields, group, label, predicted, log_probs (a list in the order of the labels).
+
+    In a multi-label task, whose decisions are given, `label` and `predicted` are lists of names.
+    """
     names = np.array(label_names, dtype=object)
+    if decisions is None:
+        kind: pyarrow.DataType = pyarrow.string()
+        right: list[object] = names[[example.label for example in examples]].tolist()
+        given: list[object] = names[log_probs.argmax(axis=1)].tolist()
+    else:
+        kind = pyarrow.list_(pyarrow.string())
+        right = [names[list(example.labels)].tolist() for example in examples]
+        given = [names[row == 1].tolist() for row in decisions]
     columns = {
         "index": pyarrow.array(range(len(examples)), pyarrow.int64()),
         "text": pyarrow.array([example.text for example in examples], pyarrow.string()),
         "fields": pyarrow.array([list(example.fields.items()) for example in examples], _FIELDS),
         "group": pyarrow.array([example.group for example in examples], pyarrow.string()),
-        "label": pyarrow.array(names[[example.label for example in examples]].tolist(), pyarrow.string()),
-        "predicted": pyarrow.array(names[log_probs.argmax(axis=1)].tolist(), pyarrow.string()),
+        "label": pyarrow.array(right, kind),
+        "predicted": pyarrow.array(given, kind),
         "log_probs": pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(log_probs.ravel()), log_probs.shape[1]),
     }
     return pyarrow.table(columns)
@@ -68,12 +86,19 @@ def read_predictions(path: Path, label_names: Sequence[str]) -> Predictions:
     """
     try:
         with open_regular(path) as file:
-            columns = ["text", "fields", "group", "label", "log_probs"]
+            columns = ["text", "fields", "group", "label", "predicted", "log_probs"]
             rows = pyarrow.parquet.read_table(file, columns=columns).to_pydict()
         log_probs = np.array(rows["log_probs"], dtype=np.float32).reshape(-1, len(label_names))
-        labels = np.array([label_names.index(name) for name in rows["label"]], dtype=np.int64)
+        decisions = None
+        if rows["label"] and isinstance(rows["label"][0], list):
+            labels, decisions = (
+                indicators([[label_names.index(name) for name in row] for row in rows[column]], len(label_names))
+                for column in ("label", "predicted")
+            )
+        else:
+            labels = np.array([label_names.index(name) for name in rows["label"]], dtype=np.int64)
     except (pyarrow.ArrowException, OSError, ValueError) as exc:
         raise InvalidData(f"{path}: not the predictions of a run: {str(exc).splitlines()[0]}") from exc
     fields = tuple(dict(pairs) for pairs in rows["fields"])
     groups = None if None in rows["group"] else tuple(rows["group"])
-    return Predictions(tuple(rows["text"]), fields, groups, tuple(label_names), labels, log_probs)
+    return Predictions(tuple(rows["text"]), fields, groups, tuple(label_names), labels, log_probs, decisions)

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from adapters.atomic_files import atomic_write
 from training.errors import InvalidArguments
 from training.loop.events import EvalEvent, TimingTotals, TrainResult
-from training.loop.prompt_run_state import readout_tensors, take_readout
+from training.loop.prompt_run_state import readout_tensors, readout_values, take_readout
 from training.runs.folder import locked
 from training.runs.identity import differences
 from training.scoring.metrics import Metrics
@@ -91,7 +91,7 @@ def write_result(run: Path, result: TrainResult) -> None:
         "best_index": result.best_index,
         "stop": result.stop,
         "spent": asdict(result.timing),
-        "readout": None if result.readout is None else result.readout.state,
+        **readout_values(result.readout),
         "evaluations": [
             {field.name: getattr(event, field.name) for field in fields(EvalEvent) if field.name != "prompt"}
             | {"metrics": asdict(event.metrics)}
@@ -121,5 +121,5 @@ def read_result(run: Path) -> TrainResult | None:
         values["best_index"],
         values["stop"],
         TimingTotals(**values["spent"]),
-        take_readout(tensors, values.get("readout")),
+        take_readout(tensors, values),
     )

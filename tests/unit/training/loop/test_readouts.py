@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.adapters import make_adapter
+from support.adapters import TOPIC, make_adapter
 from support.stack import assert_same, different, make_job
-from support.training import QUICK, easy_task, run
+from support.training import QUICK, SPEC, easy_task, run
 
 from adapters.files import from_files, read_folder
 from adapters.readout import ReadoutKind
@@ -37,8 +37,9 @@ STATES: tuple[LearnedState, ...] = ("soft", "pooled")
 def job_with(backbone: Backbone, readout: ReadoutKind, *, topic: bool = False, **changes: object) -> TrainingJob:
     arguments = different(readout=readout, **changes)
     job = make_job(backbone, arguments, topic=topic)
-    words = ("world news", "sports", "business", "world science") if topic else ("sports", "business")
-    return dataclasses.replace(job, readout=start_readout(backbone, arguments, words), label_words=words)
+    spec = TOPIC if topic else SPEC
+    readout = start_readout(backbone, arguments, spec, job.rows.labels)
+    return dataclasses.replace(job, readout=readout, label_words=spec.label_words)
 
 
 @pytest.mark.parametrize("state", STATES)

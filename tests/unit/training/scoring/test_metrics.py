@@ -12,7 +12,7 @@ from sklearn import metrics as reference
 
 from training.scoring.confusion import INVALID
 from training.scoring.metrics import Metrics, answer_metrics, measure
-from training.task.scoring import METRIC_NAMES, MetricName, Scoring
+from training.task.scoring import METRIC_NAMES, MULTI_LABEL_ONLY, MetricName, Scoring
 
 
 def log_probs(*rows: tuple[float, ...]) -> NDArray[np.float32]:
@@ -211,7 +211,9 @@ Labels = NDArray[np.int64]
 
 def ours(answers: Labels, labels: Labels, num_labels: int, *, positive: int = 1) -> dict[MetricName, float]:
     scoring = Scoring(
-        metrics=tuple(name for name in METRIC_NAMES if name != "f1a"), positive=positive, values=GRID[:num_labels]
+        metrics=tuple(name for name in METRIC_NAMES if name not in MULTI_LABEL_ONLY | {"f1a"}),
+        positive=positive,
+        values=GRID[:num_labels],
     )
     return answer_metrics(answers, labels, np.arange(len(labels)), num_labels=num_labels, scoring=scoring)
 

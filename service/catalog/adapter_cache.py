@@ -51,6 +51,8 @@ class LoadedAdapter:
     abstain_threshold: float | None
     values: tuple[float, ...] | None = None
     """Ordinal tasks: each label's number."""
+    label_thresholds: tuple[float, ...] | None = None
+    """Multi-label tasks: the probability from which on a text has each label; None in other tasks."""
     has_profile: bool = False
     """Whether the version has a validation profile to compare its answers with."""
     num_bytes: int = 0
@@ -125,6 +127,7 @@ def load_adapter(
         temperature=calibration.temperature,
         abstain_threshold=calibration.abstain_threshold,
         values=tuple(map(float, adapter.spec.label_names)) if adapter.spec.kind == "ordinal" else None,
+        label_thresholds=_label_thresholds(adapter),
         has_profile=adapter.manifest.validation is not None,
         num_bytes=rows.nbytes,
     )
@@ -133,10 +136,16 @@ def load_adapter(
 def _readout(adapter: PromptAdapter, backbone: Backbone, limits: RowLimits) -> LabelTrie | LearnedLabels:
     kind = adapter.manifest.readout
     if kind != "words":
-        return LearnedLabels(kind, len(adapter.spec.labels))
+        return LearnedLabels(kind, len(adapter.spec.labels), adapter.spec.activation)
     trie = backbone.label_trie(adapter.spec.label_words)
     limits.check_labels(trie)
     return trie
+
+
+def _label_thresholds(adapter: PromptAdapter) -> tuple[float, ...] | None:
+    if not adapter.spec.is_multi_label:
+        return None
+    return tuple(adapter.manifest.calibration.thresholds(len(adapter.spec.labels)).tolist())
 
 
 class AdapterCache:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adapters import PromptAdapter
-from backbone import LabelVectors, LearnedState
+from backbone import Activation, LabelVectors, LearnedState
 from backbone.trie import EDGES_PER_TOKEN
 
 
@@ -19,6 +19,7 @@ class LearnedLabels:
 
     state: LearnedState
     num_labels: int
+    activation: Activation = "softmax"
 
     def search_budget(self, top_k: int | None) -> int | None:  # noqa: ARG002 - same signature as `LabelTrie`
         """Return None: one product scores all labels, however many are asked for."""
@@ -31,9 +32,8 @@ class LearnedLabels:
     def vectors(self, table: Tensor, rows: Sequence[int]) -> LabelVectors:
         """Return the readout from a table [R, H]; `rows` are those of `adapter_rows` without the prompt's."""
         numbers = table[torch.tensor(rows, device=table.device)]  # [K + ⌈K / H⌉, H]
-        return LabelVectors(
-            self.state, numbers[: self.num_labels], numbers[self.num_labels :].flatten()[: self.num_labels]
-        )
+        bias = numbers[self.num_labels :].flatten()[: self.num_labels]
+        return LabelVectors(self.state, numbers[: self.num_labels], bias, activation=self.activation)
 
 
 def adapter_rows(adapter: PromptAdapter) -> NDArray[np.float32]:

@@ -124,7 +124,13 @@ class Classifier:
         top_k = num_wanted(adapter, request.top_k)
         predictions = [predict(result, adapter, top_k=top_k) for result in results]
         classification = Classification(
-            request.tenant, routed.primary, predictions, stages, adapter.label_names, adapter.has_profile
+            request.tenant,
+            routed.primary,
+            predictions,
+            stages,
+            adapter.label_names,
+            adapter.has_profile,
+            is_multi_label=adapter.label_thresholds is not None,
         )
         self._on_answered(classification)
         if routed.shadow is not None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adapters import Resolution
-from adapters.calibration import calibrated
+from adapters.calibration import calibrated, reached
 from backbone import NOTABLE_UNKNOWN_SHARE
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.types import RowScores
@@ -23,11 +24,16 @@ class Prediction:
     """Answer to one item."""
 
     label: str
+    """The most probable label; in a multi-label task, also where it does not reach its threshold."""
     score: float
+    """Its calibrated probability."""
+    labels: tuple[str, ...] | None
+    """Multi-label tasks: the labels whose probability reaches their threshold, most probable first; may be empty. Else
+    null."""
     value: float | None
     """Ordinal tasks: the expected value, which is the sum of each label's number times its probability. Else null."""
     scores: dict[str, float]
-    """Calibrated probabilities of the best labels, best first."""
+    """Calibrated probabilities of the best labels, best first. Those of a multi-label task do not sum to 1."""
     logprobs: dict[str, float]
     """Raw log-probabilities of the same labels, before calibration."""
     abstained: bool
@@ -79,14 +85,16 @@ def num_searched(adapter: LoadedAdapter, wanted: int) -> int | None:
 def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int) -> Prediction:
     """Calibrate a row's scores and return the best `top_k` labels."""
     log_probs, names = result.scores, adapter.label_names
-    scores = calibrated(log_probs, adapter.temperature)  # [K]
-    order = np.argsort(-log_probs, kind="stable")[:top_k].tolist()
+    scores = calibrated(log_probs, adapter.temperature, multi_label=adapter.label_thresholds is not None)  # [K]
+    ranked = np.argsort(-log_probs, kind="stable").tolist()
+    order = ranked[:top_k]
     probabilities, raw = scores.tolist(), log_probs.tolist()
     best = probabilities[order[0]]
     threshold = adapter.abstain_threshold
     return Prediction(
         label=names[order[0]],
         score=best,
+        labels=_labels(scores, ranked, adapter),
         value=None if adapter.values is None else float(scores @ np.array(adapter.values)),
         scores={names[i]: probabilities[i] for i in order},
         logprobs={names[i]: raw[i] for i in order},
@@ -97,6 +105,14 @@ def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int) -> Predict
         lost_tokens=dict(result.lost_tokens),
         unknown_tokens=result.unknown_share if result.unknown_share > NOTABLE_UNKNOWN_SHARE else None,
     )
+
+
+def _labels(scores: NDArray[np.float64], ranked: Sequence[int], adapter: LoadedAdapter) -> tuple[str, ...] | None:
+    """Return the labels that a text has in a multi-label task, most probable first; None in another task."""
+    if adapter.label_thresholds is None:
+        return None
+    has = reached(scores, adapter.label_thresholds)  # [K]
+    return tuple(adapter.label_names[i] for i in ranked if has[i])
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +142,7 @@ class Classification:
     """All labels of the task, in its own order."""
     has_profile: bool
     """The version has a validation profile."""
+    is_multi_label: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The drift monitor: counts each version's answers, and compares them every minute with those on its held-out rows.
 
-Labels and confidences are counted by version in buckets of five minutes. The counters add up over all replicas:
+Labels and confidences are counted by version in buckets of five minutes; the label of a multi-label row is its most
+probable one. The counters add up over all replicas:
 `("drift", bucket, tenant, task, version, "label:1")`. `drift.py` defines the comparison.
 """
 

@@ -12,6 +12,8 @@ from service.inference.predictions import Prediction
 
 SHADOW = "shadow"
 _AGREED, _FLIP, _SHIFT, _DROPPED, _FAILED = "agreed", "flip", "shift", "dropped", "failed"
+_LOST, _GAINED = "lost", "gained"
+"""Flips of multi-label rows: a label that only the caller got, or that only the shadow gave."""
 _MAX_LISTED = 100
 _MANY_LABELS = 300
 """With more labels, a flip is counted by the caller's label alone: pairs of 1,000 labels are a million counters."""
@@ -20,12 +22,16 @@ _ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """Rows that both versions answered with different labels."""
+    """Rows that both versions answered with different labels.
+
+    A multi-label row counts once, by one label that only one version gave: the one whose probabilities differ most.
+    """
 
     primary: str
-    """The label that the caller got."""
+    """The label that the caller got; empty if only the shadow gave the label of a multi-label row."""
     shadow: str
-    """`*` for any other label if the task has more than 300."""
+    """`*` for any other label if the task has more than 300; empty if only the caller got the label of a multi-label
+    row."""
     rows: int
 
 
@@ -39,7 +45,7 @@ class ShadowReport:
     rows: int
     """Rows that both versions answered."""
     agreement: float | None
-    """Share of these rows with the same label; null without rows."""
+    """Share of these rows with the same label, or the same labels in a multi-label task; null without rows."""
     mean_score_shift: float | None
     """Mean over the rows of the shadow's score for the caller's label minus the caller's score."""
     flips: list[Flip]
@@ -64,11 +70,23 @@ def compared(given: Sequence[Prediction], shadow: Sequence[Prediction]) -> dict[
     """
     counts: dict[Key, float] = {}
     for ours, theirs in zip(given, shadow, strict=True):
-        instead = theirs.label if len(theirs.scores) <= _MANY_LABELS else _ANY
-        what = (_AGREED,) if ours.label == theirs.label else (_FLIP, ours.label, instead)
+        what = _outcome(ours, theirs)
         counts[what] = counts.get(what, 0) + 1
         counts[_SHIFT,] = counts.get((_SHIFT,), 0.0) + theirs.scores.get(ours.label, 0.0) - ours.score
     return counts
+
+
+def _outcome(ours: Prediction, theirs: Prediction) -> Key:
+    """Return the counter of a row that both versions answered."""
+    if ours.labels is None or theirs.labels is None:
+        instead = theirs.label if len(theirs.scores) <= _MANY_LABELS else _ANY
+        return (_AGREED,) if ours.label == theirs.label else (_FLIP, ours.label, instead)
+    differing = sorted(set(ours.labels) ^ set(theirs.labels))
+    if not differing:
+        return (_AGREED,)
+    # a caller's scores may be only the best; the shadow's are all
+    label = max(differing, key=lambda name: abs(theirs.scores.get(name, 0.0) - ours.scores.get(name, 0.0)))
+    return (_LOST if label in ours.labels else _GAINED, label)
 
 
 def dropped(rows: int) -> dict[Key, float]:
@@ -86,7 +104,7 @@ def outcomes(counts: Mapping[Key, float]) -> dict[str, float]:
     rows: dict[str, float] = {}
     for (what, *_), count in counts.items():
         if what != _SHIFT:
-            outcome = "flipped" if what == _FLIP else what
+            outcome = "flipped" if what in (_FLIP, _LOST, _GAINED) else what
             rows[outcome] = rows.get(outcome, 0) + count
     return rows
 
@@ -105,7 +123,7 @@ def reports(counts: Mapping[Key, float], versions: Sequence[int]) -> list[Shadow
 
 
 def _report(primary: int, shadow: int, sums: Mapping[Key, float]) -> ShadowReport:
-    flips = [Flip(what[1], what[2], round(count)) for what, count in sums.items() if what[0] == _FLIP]
+    flips = [flip for what, count in sums.items() if (flip := _flip(what, round(count))) is not None]
     agreed = sums.get((_AGREED,), 0.0)
     rows = agreed + sum(flip.rows for flip in flips)
     return ShadowReport(
@@ -118,3 +136,14 @@ def _report(primary: int, shadow: int, sums: Mapping[Key, float]) -> ShadowRepor
         dropped=round(sums.get((_DROPPED,), 0.0)),
         failed=round(sums.get((_FAILED,), 0.0)),
     )
+
+
+def _flip(what: Key, rows: int) -> Flip | None:
+    match what:
+        case (kind, primary, shadow) if kind == _FLIP:
+            return Flip(primary, shadow, rows)
+        case (kind, label) if kind == _LOST:
+            return Flip(label, "", rows)
+        case (kind, label) if kind == _GAINED:
+            return Flip("", label, rows)
+    return None

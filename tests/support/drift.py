@@ -38,7 +38,9 @@ def classification(
     label_names: tuple[str, ...] = LABELS,
 ) -> Classification:
     """One request's answers: label and score of each row."""
-    predictions = [Prediction(label, score, None, {}, {}, False, 3, False, False, {}, None) for label, score in rows]
+    predictions = [
+        Prediction(label, score, None, None, {}, {}, False, 3, False, False, {}, None) for label, score in rows
+    ]
     resolution = Resolution(task, version, f"sha256:{'0' * 64}")
     return Classification(tenant, resolution, predictions, Stages(), label_names, has_profile)
 

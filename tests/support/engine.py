@@ -52,7 +52,7 @@ def loaded(
     PROMPTS[adapter.digest] = made.prompt  # the bank will have it
     if made.readout is not None and readout != "words":
         vectors, bias = (torch.from_numpy(x.copy()) for x in (made.readout.label_vectors, made.readout.label_bias))
-        READOUTS[adapter.digest] = LabelVectors(readout, vectors, bias)
+        READOUTS[adapter.digest] = LabelVectors(readout, vectors, bias, activation=spec.activation)
     return adapter
 
 

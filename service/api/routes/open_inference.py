@@ -149,6 +149,9 @@ def _outputs(classification: Classification) -> list[OipOutput]:
     values = [row.value for row in rows if row.value is not None]  # all rows of an ordinal task have one
     if values:
         outputs.append(OipOutput(name="value", datatype="FP32", shape=[len(rows)], data=values))
+    if classification.is_multi_label:
+        decisions = [name in (row.labels or ()) for row in rows for name in names]
+        outputs.append(OipOutput(name="decisions", datatype="BOOL", shape=[len(rows), len(names)], data=decisions))
     return outputs
 
 
@@ -162,6 +165,8 @@ async def _describe(runtime: Runtime, tenant: str, ref: Ref) -> OipModel:
     ]
     if adapter.values is not None:
         outputs.append(("value", "FP32", [-1]))
+    if adapter.label_thresholds is not None:
+        outputs.append(("decisions", "BOOL", [-1, len(adapter.label_names)]))
     return OipModel(
         name=ref.task,
         versions=[str(known.version) for known in info.versions],

@@ -126,9 +126,21 @@ def _inference_request(settings: Settings, tenant: str, body: PredictRequest) ->
 
 
 def _answer(body: PredictRequest, classification: Classification) -> list[Scored] | list[list[Scored]]:
-    raw = body.raw_scores or (body.parameters is not None and body.parameters.function_to_apply == "none")
+    function = None if body.parameters is None else body.parameters.function_to_apply
+    _check_function(function, classification)
+    raw = body.raw_scores or function == "none"
     rows = [_scored(prediction, raw=raw) for prediction in classification.predictions]
     return rows if body.is_batch or body.parameters is not None else rows[0]
+
+
+def _check_function(function: str | None, classification: Classification) -> None:
+    """Refuse scores that the task's readout does not have."""
+    own = "sigmoid" if classification.is_multi_label else "softmax"
+    if function not in (None, "none", own):
+        raise InvalidRequest(
+            f"parameters.function_to_apply is {function!r}, expected {own!r} or 'none': task "
+            f"{classification.resolution.task!r} is {'multi-label' if own == 'sigmoid' else 'not multi-label'}"
+        )
 
 
 def _scored(prediction: Prediction, *, raw: bool) -> list[Scored]:

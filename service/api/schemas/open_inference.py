@@ -9,8 +9,8 @@ from backbone import Truncation
 from service.api.schemas.types import Positive, RequestSchema, Schema
 
 PLATFORM = "superpos_t5"
-OutputName = Literal["label", "score", "probs", "value"]
-Datatype = Literal["BYTES", "FP32"]
+OutputName = Literal["label", "score", "probs", "value", "decisions"]
+Datatype = Literal["BYTES", "FP32", "BOOL"]
 
 
 class OipError(Schema):
@@ -138,7 +138,7 @@ class OipOutput(Schema):
     name: OutputName
     datatype: Datatype
     shape: list[int]
-    data: list[str] | list[float]
+    data: list[str] | list[float] | list[bool]
     """In row-major order."""
 
 

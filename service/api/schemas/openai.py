@@ -45,8 +45,9 @@ class OpenAIClassifyRequest(
 class OpenAIClassData(Schema):
     index: int
     label: str
+    """The most probable label, also in a multi-label task: the format has no list of labels."""
     probs: list[float]
-    """One value per label, in the task's order."""
+    """One value per label, in the task's order; those of a multi-label task do not sum to 1."""
     num_classes: int
 
 

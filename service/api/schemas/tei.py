@@ -20,7 +20,8 @@ class PipelineParameters(RequestSchema):
     """Parameters of `transformers` pipelines, as `huggingface_hub.InferenceClient` sends them."""
 
     top_k: Positive | None = None
-    function_to_apply: Literal["softmax", "none"] | None = None
+    function_to_apply: Literal["softmax", "sigmoid", "none"] | None = None
+    """`softmax` for a task with one label per text, `sigmoid` for a multi-label task; by default the task's own."""
 
 
 def _check_inputs(value: object) -> object:

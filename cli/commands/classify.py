@@ -96,5 +96,17 @@ def _table(answers: Answers, lines: Sequence[str]) -> Table:
         if isinstance(answer, Refusal):
             table.add_row("refused", "", line)
         else:
-            table.add_row(answer["label"], f"{answer['score']:.3f}", line)
+            table.add_row(*_label_and_score(answer), line)
     return table
+
+
+def _label_and_score(answer: dict[str, Any]) -> tuple[str, str]:
+    """Return the label and its score in words; of a multi-label task, all labels of the text."""
+    labels = answer.get("labels")  # a server of an older version has none
+    if labels is None:
+        return answer["label"], f"{answer['score']:.3f}"
+    if not labels:
+        return "no label", ""
+    return ", ".join(labels), ", ".join(
+        f"{answer['scores'][label]:.3f}" for label in labels if label in answer["scores"]
+    )

@@ -9,7 +9,7 @@ import typer
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
 from cli.commands.train import read_task_file
 from cli.console import CommandError, err, out, print_table
-from cli.ui.metrics_table import MetricsTable
+from cli.ui.metrics_table import MetricsTable, labels_table
 from training.config.choices import Calibrate, InvalidPolicy, Protocol
 
 if TYPE_CHECKING:
@@ -125,6 +125,8 @@ def evaluate(
     table.add(adapter.digest[:19], evaluation.metrics, evaluation.intervals)
     lines = _add_comparisons(table, evaluation, options)
     print_table(table.finished())
+    if evaluation.labels:
+        print_table(labels_table(evaluation.labels))
     for line in lines:
         out.print(line)
     _print_calibration(evaluation, abstain_precision)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from adapters.baselines import Baseline
     from training.scoring.bootstrap import Interval
     from training.scoring.metrics import Metrics
+    from training.scoring.multi_label import LabelFigures
     from training.task.scoring import Scoring
 
 
@@ -17,9 +18,7 @@ class MetricsTable:
     """A table with one row per prompt, scored on the same rows; columns are the metrics, their mean, and the loss."""
 
     def __init__(self, title: str, scoring: "Scoring") -> None:
-        from training.task.scoring import METRIC_TITLES
-
-        titles: dict[str, str] = {name: METRIC_TITLES[name] for name in scoring.measured}
+        titles = scoring.titles
         if len(scoring.metrics) > 1:
             titles["score"] = "score"
         self._columns = tuple(titles)
@@ -65,3 +64,13 @@ class MetricsTable:
             self._table.add_section()
             self._table.add_row("best constant answer", *self._constant, style="dim")
         return self._table
+
+
+def labels_table(labels: Sequence["LabelFigures"]) -> Table:
+    """Return a table of a multi-label task's labels, each decided by its own threshold."""
+    table = Table("label", "rows", "threshold", "precision", "recall", "F1", "AP")
+    for each in labels:
+        precision = "–" if each.average_precision is None else f"{each.average_precision:.4f}"
+        shares = [f"{share:.4f}" for share in (each.threshold, each.precision, each.recall, each.f1)]
+        table.add_row(each.name, str(each.support), *shares, precision)
+    return table

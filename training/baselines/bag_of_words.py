@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.baselines.candidates import Features, Fit, LogProbs, Predict, best_of
+from training.baselines.candidates import Chosen, Features, Fit, LogProbs, Predict, best_of
 from training.baselines.regression import fit_ridge
 from training.baselines.rows import BaselineRows
 from training.readouts.head import ABSENT
+from training.scoring.decisions import Labels
 from training.task.scoring import Scoring
 
 STRENGTHS = (1.0, 10.0, 100.0)
@@ -37,8 +38,8 @@ words of 8,500 rows with 77 labels, on one core and at the same accuracy."""
 _TINY = 1e-13
 
 
-def bag_of_words(rows: BaselineRows, *, num_labels: int, scoring: Scoring) -> tuple[str, LogProbs]:
-    """Return the chosen setting, and the label log-probabilities of the report rows [n, K]."""
+def bag_of_words(rows: BaselineRows, *, num_labels: int, scoring: Scoring) -> Chosen:
+    """Return the chosen setting with its label log-probabilities."""
     train, held_out, report = _features(rows)
     chosen, predict = best_of(
         candidates(num_labels, scoring),
@@ -49,7 +50,7 @@ def bag_of_words(rows: BaselineRows, *, num_labels: int, scoring: Scoring) -> tu
         scoring=scoring,
     )
     by_piece = "" if _counts_pieces(rows) else ", words only"
-    return f"{chosen}{by_piece}", predict(report)
+    return Chosen(f"{chosen}{by_piece}", predict(report), predict(held_out))
 
 
 def _counts_pieces(rows: BaselineRows) -> bool:
@@ -89,11 +90,13 @@ def _features(rows: BaselineRows) -> tuple[Features, Features, Features]:
     return train, selection, report
 
 
-def _fit_logistic(features: Features, labels: NDArray[np.int64], *, num_labels: int, strength: float) -> Predict:
+def _fit_logistic(features: Features, labels: Labels, *, num_labels: int, strength: float) -> Predict:
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - as above
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
     from sklearn.multiclass import OneVsRestClassifier  # noqa: PLC0415
 
+    if labels.ndim == 2:
+        return _fit_each(features, labels, strength=strength)
     present = np.unique(labels)
     if len(present) == 1:
         return lambda other: _spread(np.zeros((other.shape[0], 1)), present, num_labels)
@@ -105,6 +108,26 @@ def _fit_logistic(features: Features, labels: NDArray[np.int64], *, num_labels: 
         warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that has not converged is a baseline all the same
         model.fit(features, labels)
     return lambda other: _spread(np.log(np.maximum(model.predict_proba(other), _TINY)), present, num_labels)
+
+
+def _fit_each(features: Features, labels: Labels, *, strength: float) -> Predict:
+    """Fit each label of a multi-label task against the rest; one that no row has, or all have, is constant."""
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - as above
+
+    varies = labels.any(axis=0) & ~labels.all(axis=0)  # [K]
+    models = {
+        label: LogisticRegression(C=strength, solver="liblinear").fit(features, labels[:, label])
+        for label in np.flatnonzero(varies).tolist()
+    }
+
+    def predict(other: Features) -> LogProbs:
+        log_probs = np.full((other.shape[0], labels.shape[1]), ABSENT, dtype=np.float32)
+        log_probs[:, labels.all(axis=0)] = -_TINY
+        for label, model in models.items():
+            log_probs[:, label] = np.log(np.maximum(model.predict_proba(other)[:, 1], _TINY))
+        return log_probs
+
+    return predict
 
 
 def _spread(log_probs: NDArray[np.float64], present: NDArray[np.int64], num_labels: int) -> LogProbs:

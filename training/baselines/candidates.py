@@ -2,13 +2,15 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.scoring.decisions import Labels
 from training.scoring.evaluation import TokenizedRows
-from training.scoring.metrics import Metrics, measure
+from training.scoring.metrics import Metrics, selecting_metrics
 from training.task.scoring import Scoring
 
 Features = Any
@@ -16,8 +18,19 @@ Features = Any
 LogProbs = NDArray[np.float32]
 Predict = Callable[[Features], LogProbs]
 """Returns label log-probabilities [n, K] of features [n, D]."""
-Fit = Callable[[Features, NDArray[np.int64]], Predict]
-"""Fits a model to features [n, D] and labels [n]."""
+Fit = Callable[[Features, Labels], Predict]
+"""Fits a model to features [n, D] and labels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """The best candidate's scores."""
+
+    setting: str
+    """Its name, such as `C = 10`."""
+    report: LogProbs  # [n, K], of the report rows
+    selection: LogProbs  # [n, K], of the selection rows
+
 
 MIN_SELECTION_ROWS = 50
 """With fewer selection rows, the training rows choose by cross-validation."""
@@ -44,7 +57,7 @@ def best_of(
     """
     if len(selection) >= MIN_SELECTION_ROWS:
         fitted = {name: fit(features, rows.labels) for name, fit in candidates.items()}
-        best = max(fitted, key=lambda name: _rank(selection.measured(fitted[name](held_out), scoring)))
+        best = max(fitted, key=lambda name: _rank(selection.selected_by(fitted[name](held_out), scoring)))
         return best, fitted[best]
     folds = _folds(rows.labels)
     ranks = {
@@ -59,11 +72,15 @@ def _rank(metrics: Metrics) -> tuple[float, float]:
     return metrics.score, -metrics.loss
 
 
-def _folds(labels: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return training and held-out indices of stratified folds; none if no label has two rows."""
+def _folds(labels: Labels) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return training and held-out indices of stratified folds; none if no label has two rows.
+
+    Multi-label rows are stratified by their set of labels.
+    """
     from sklearn.model_selection import StratifiedKFold  # noqa: PLC0415 - imports scipy, which takes a second
 
-    _, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    _, which, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
+    which = which.reshape(-1)
     most = int(counts.max())
     if most < 2:
         return []
@@ -78,14 +95,14 @@ def _folds(labels: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[n
 def _cross_validated(
     fit: Fit,
     features: Features,
-    labels: NDArray[np.int64],
+    labels: Labels,
     folds: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
     *,
     scoring: Scoring,
 ) -> Metrics:
     """Measure every row by a model that was fitted without its fold."""
     found = [(fit(features[train], labels[train])(features[left]), labels[left]) for train, left in folds]
-    return measure(
+    return selecting_metrics(
         np.concatenate([log_probs for log_probs, _ in found]),
         np.concatenate([expected for _, expected in found]),
         scoring=scoring,

@@ -3,32 +3,46 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adapters.baselines import BASELINES, Baseline, BaselineName
+from adapters.task import Kind
+from training.baselines.candidates import LogProbs
 from training.baselines.fitting import BaselineAnswers
 from training.config.choices import MethodName
-from training.scoring.bootstrap import interval_figures, intervals
+from training.scoring.bootstrap import decision_intervals, interval_figures, intervals
+from training.scoring.decisions import Labels
 from training.scoring.evaluation import TokenizedRows
-from training.scoring.metrics import answer_metrics, group_codes
-from training.scoring.paired import score_lead
+from training.scoring.metrics import answer_metrics, group_codes, measure_decisions
+from training.scoring.paired import Ranked, decisions_lead, score_lead
 from training.task.scoring import Scoring
 
 
-def baselines_of(method: MethodName) -> tuple[BaselineName, ...]:
-    """Return the baselines that a run is measured against: a head is not one of a head."""
-    return tuple(name for name in BASELINES if not (name == "head" and method == "head"))
+def baselines_of(method: MethodName, kind: Kind = "single_label") -> tuple[BaselineName, ...]:
+    """Return the baselines that a run is measured against: a head is not one of a head, and the label words, which
+    exclude each other, not one of a multi-label task.
+    """
+    left_out = {"head"} if method == "head" else set()
+    left_out |= {"zero_shot"} if kind == "multi_label" else set()
+    return tuple(name for name in BASELINES if name not in left_out)
 
 
 def compared(
     baselines: Sequence[BaselineAnswers],
-    answers: NDArray[np.int64],  # [n]
+    answers: Labels,
     report: TokenizedRows,
     *,
     num_labels: int,
     scoring: Scoring,
+    log_probs: LogProbs | None = None,
 ) -> list[Baseline]:
-    """Measure baselines on the report rows, and the lead of a run's answers over each of them."""
+    """Measure baselines on the report rows, and the lead of a run's answers over each of them.
+
+    Args:
+        log_probs: the run's, [n, K]; needed in a multi-label task
+    """
+    if report.is_multi_label:
+        assert log_probs is not None
+        return [_compared_decisions(each, log_probs, answers, report, scoring=scoring) for each in baselines]
     return [
         Baseline(
             name=baseline.name,
@@ -44,6 +58,28 @@ def compared(
         )
         for baseline in baselines
     ]
+
+
+def _compared_decisions(
+    baseline: BaselineAnswers,
+    log_probs: LogProbs,  # [n, K]
+    decisions: Labels,  # [n, K]
+    report: TokenizedRows,
+    *,
+    scoring: Scoring,
+) -> Baseline:
+    """Measure a baseline of a multi-label task."""
+    labels, groups = report.labels, report.groups
+    equal = np.zeros(labels.shape, dtype=np.float32)
+    others = Ranked(equal if baseline.log_probs is None else baseline.log_probs, baseline.answers)
+    metrics = measure_decisions(others.log_probs, others.decisions, labels, scoring=scoring)
+    bounds = decision_intervals(others.log_probs, others.decisions, labels, scoring=scoring, groups=groups)
+    values: dict[str, float] = {name: value for name, value in metrics.values.items()}  # noqa: C416 - str keys
+    figures = values | {"score": metrics.score} | interval_figures(bounds)
+    if baseline.log_probs is not None:
+        figures["loss"] = metrics.loss
+    lead = decisions_lead(Ranked(log_probs, decisions), others, labels, scoring=scoring, groups=groups)
+    return Baseline(name=baseline.name, figures=figures, lead=lead)
 
 
 def _figures(

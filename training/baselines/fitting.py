@@ -5,16 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from adapters.baselines import BASELINES, BaselineName
+from adapters.calibration import Calibration
 from backbone import Backbone
 from training.baselines.bag_of_words import bag_of_words
-from training.baselines.candidates import LogProbs
+from training.baselines.candidates import Chosen, LogProbs
 from training.baselines.frozen_head import FrozenStates, frozen_head
 from training.baselines.rows import BaselineRows
+from training.scoring.decisions import Labels, decide, fit_label_thresholds
 from training.scoring.evaluation import predict
 from training.scoring.metrics import answer_metrics, group_codes
+from training.scoring.multi_label import constant_answers, multi_label_metrics
 from training.task.task_file import TaskFile
 
 
@@ -23,7 +25,7 @@ class BaselineAnswers:
     """The answers of a baseline to the report rows."""
 
     name: BaselineName
-    answers: NDArray[np.int64]  # [n]
+    answers: Labels
     log_probs: LogProbs | None = None  # [n, K]; None for a constant answer
     setting: str = ""
     """The choice of the held-out rows, such as `C = 10`."""
@@ -75,13 +77,21 @@ class Baselines:
 
     def _head(self, rows: BaselineRows, task: TaskFile) -> BaselineAnswers:
         num_labels = len(task.spec.labels)
-        setting, log_probs = frozen_head(self._states, rows, num_labels=num_labels, scoring=task.scoring)
-        return _answers("head", log_probs, setting)
+        return _chosen("head", frozen_head(self._states, rows, num_labels=num_labels, scoring=task.scoring), rows)
 
 
 def _tfidf(rows: BaselineRows, task: TaskFile) -> BaselineAnswers:
-    setting, log_probs = bag_of_words(rows, num_labels=len(task.spec.labels), scoring=task.scoring)
-    return _answers("tfidf", log_probs, setting)
+    return _chosen("tfidf", bag_of_words(rows, num_labels=len(task.spec.labels), scoring=task.scoring), rows)
+
+
+def _chosen(name: BaselineName, chosen: Chosen, rows: BaselineRows) -> BaselineAnswers:
+    """Return the answers of a fitted model; multi-label ones under thresholds that its selection rows choose."""
+    labels = rows.selection.tokenized.labels
+    if labels.ndim == 1:
+        return _answers(name, chosen.report, chosen.setting)
+    fit = fit_label_thresholds(np.exp(chosen.selection.astype(np.float64)), labels)
+    decisions = decide(chosen.report, multi_label=True, calibration=Calibration(label_thresholds=fit.thresholds))
+    return BaselineAnswers(name=name, answers=decisions, log_probs=chosen.report, setting=chosen.setting)
 
 
 def _answers(name: BaselineName, log_probs: LogProbs, setting: str = "") -> BaselineAnswers:
@@ -91,6 +101,8 @@ def _answers(name: BaselineName, log_probs: LogProbs, setting: str = "") -> Base
 def _constant(rows: BaselineRows, task: TaskFile) -> BaselineAnswers:
     """Give every row the label that scores best on the training rows; of equals the most common, or the median."""
     train = rows.train.tokenized
+    if train.is_multi_label:
+        return _constant_labels(rows, task)
     present, counts = np.unique(train.labels, return_counts=True)
     num_labels, scoring = len(task.spec.labels), task.scoring
     groups, centre = group_codes(train.groups, len(train)), np.median(train.labels)
@@ -104,3 +116,21 @@ def _constant(rows: BaselineRows, task: TaskFile) -> BaselineAnswers:
     best = present[max(range(len(present)), key=rank)]
     label = task.spec.label_names[best]
     return BaselineAnswers(name="constant", answers=np.full(len(rows.report), best), setting=f"always {label!r}")
+
+
+def _constant_labels(rows: BaselineRows, task: TaskFile) -> BaselineAnswers:
+    """Give every row the labels that score best on the training rows of a multi-label task."""
+    labels, scoring = rows.train.tokenized.labels, task.scoring
+    equal = np.zeros(labels.shape, dtype=np.float32)
+
+    def score(answer: Labels) -> float:
+        values = multi_label_metrics(equal, np.broadcast_to(answer, labels.shape), labels, scoring)
+        return sum(values[name] for name in scoring.metrics)
+
+    best = max(constant_answers(labels), key=score)
+    named = [name for name, given in zip(task.spec.label_names, best, strict=True) if given]
+    return BaselineAnswers(
+        name="constant",
+        answers=np.tile(best, (len(rows.report), 1)),
+        setting=f"always {', '.join(map(repr, named)) or 'no label'}",
+    )

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbone import Backbone
-from training.baselines.candidates import Features, Fit, LogProbs, Predict, best_of
+from training.baselines.candidates import Chosen, Features, Fit, Predict, best_of
 from training.baselines.rows import BaselineRows
 from training.readouts.head import STRENGTHS, fit_heads, frozen_states
 from training.readouts.ordinal import ALPHAS, fit_ordinal_heads
+from training.scoring.decisions import Labels
 from training.scoring.evaluation import TokenizedRows
 from training.task.scoring import Scoring
 
@@ -33,19 +34,20 @@ class FrozenStates:
         return np.stack([self._known[ids] for ids in rows.token_ids])
 
 
-def frozen_head(states: FrozenStates, rows: BaselineRows, *, num_labels: int, scoring: Scoring) -> tuple[str, LogProbs]:
-    """Return the chosen setting, and the label log-probabilities of the report rows [n, K]."""
+def frozen_head(states: FrozenStates, rows: BaselineRows, *, num_labels: int, scoring: Scoring) -> Chosen:
+    """Return the chosen setting with its label log-probabilities."""
     train = rows.train.first(MAX_TRAIN_ROWS).tokenized
+    held_out = states.of(rows.selection.tokenized)
     chosen, predict = best_of(
         candidates(num_labels, scoring),
         states.of(train),
         train,
-        states.of(rows.selection.tokenized),
+        held_out,
         rows.selection.tokenized,
         scoring=scoring,
     )
     cut = f", first {MAX_TRAIN_ROWS} training rows" if len(rows.train) > MAX_TRAIN_ROWS else ""
-    return f"{chosen}{cut}", predict(states.of(rows.report.tokenized))
+    return Chosen(f"{chosen}{cut}", predict(states.of(rows.report.tokenized)), predict(held_out))
 
 
 def candidates(num_labels: int, scoring: Scoring) -> Mapping[str, Fit]:
@@ -58,7 +60,7 @@ def candidates(num_labels: int, scoring: Scoring) -> Mapping[str, Fit]:
     return heads | {f"alpha = {alpha:g}": partial(_fit_ordinal, values=scoring.values, alpha=alpha) for alpha in ALPHAS}
 
 
-def _fit_head(states: Features, labels: NDArray[np.int64], *, num_labels: int, strength: float) -> Predict:
+def _fit_head(states: Features, labels: Labels, *, num_labels: int, strength: float) -> Predict:
     return fit_heads(states, labels, num_labels=num_labels, strengths=[strength])[0].log_probs
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.config.arguments import ARGUMENTS, TrainArguments, readouts_of, unused_arguments
+from training.config.arguments import ARGUMENTS, TrainArguments, default_of, readouts_of, unused_arguments
 from training.config.choices import WITHOUT_ADAPTER, MethodName
 from training.config.presets import PRESETS, train_arguments
 from training.errors import InvalidArguments
@@ -13,7 +13,11 @@ AUTO = "auto"
 
 
 def recipes(
-    explicit: Mapping[str, Any], *, rates: Sequence[float] = (), preset: str | None = None
+    explicit: Mapping[str, Any],
+    *,
+    rates: Sequence[float] = (),
+    preset: str | None = None,
+    multi_label: bool = False,
 ) -> list[TrainArguments]:
     """Return the arguments of every run that the options ask for, apart from seeds and folds.
 
@@ -21,11 +25,14 @@ def recipes(
         explicit: options by argument name, without the learning rate; `method` may be `auto`, `readout` may be `auto`
             or several readouts separated by commas
         rates: learning rates; empty for the default
+        multi_label: whether all tasks are multi-label, whose readouts are learned: `pooled` unless one is named
 
     Raises:
         InvalidArguments: as `train_arguments`; a readout is repeated; or `auto` with a preset whose method has no
             adapter
     """
+    if multi_label:
+        explicit = _with_learned_readout(explicit, preset=preset)
     if explicit.get("method") != AUTO:
         return _of_readouts(explicit, rates=rates, preset=preset)
     rest = {name: value for name, value in explicit.items() if name != "method"}
@@ -37,6 +44,15 @@ def recipes(
         )
     prompts = _of_readouts({"readout": AUTO} | rest | {"method": method}, rates=rates, preset=preset)
     return [*_heads(rest), *prompts]
+
+
+def _with_learned_readout(explicit: Mapping[str, Any], *, preset: str | None) -> Mapping[str, Any]:
+    method = explicit.get("method", "superpos")
+    if explicit.get("readout") == AUTO or (method == AUTO and "readout" not in explicit):
+        return {**explicit, "readout": "soft,pooled"}
+    if "readout" in explicit or preset is not None or method == "full" or default_of("readout", method) != "words":
+        return explicit  # what does not suit such a task is refused with the reason
+    return {**explicit, "readout": "pooled"}
 
 
 def _heads(explicit: Mapping[str, Any]) -> list[TrainArguments]:

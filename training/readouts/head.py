@@ -100,7 +100,7 @@ def _fit_each(
     """Fit each label against the rest. A label that no row has, or every row, has a constant logit."""
     num_labels = labels.shape[1]
     vectors = np.zeros((num_labels, standardised.shape[1]))
-    bias = np.where(labels.all(axis=0), -_ABSENT, _ABSENT)
+    bias = np.where(labels.all(axis=0), -ABSENT, ABSENT)
     for label in np.flatnonzero(labels.any(axis=0) & ~labels.all(axis=0)).tolist():
         weights, offsets = _logistic_regression(standardised, labels[:, label], strength)
         vectors[label] = (weights[1] - weights[0]) / scale

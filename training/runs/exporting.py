@@ -114,7 +114,6 @@ def export(
         baselines: the setting of each baseline, by entry of the provenance's `data`
         examples: the report rows, as they were read
     """
-    answers = measured.log_probs.argmax(axis=1) if measured.decisions is None else measured.decisions
     outcome = {"best_epoch": result.best_epoch, "best_step": result.best_step, "stop": result.stop}
     provenance = Provenance.model_validate(
         dict(known.provenance)
@@ -124,7 +123,7 @@ def export(
             "data": known.provenance.data
             | measured.described()
             | dict(baselines)
-            | exam(examples, known.task.label_names, answers, report.labels),
+            | exam(examples, known.task.label_names, measured.answers, report.labels),
         }
     )
     manifest = known.model_copy(update={"calibration": measured.fit.calibration, "provenance": provenance})

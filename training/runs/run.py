@@ -204,14 +204,15 @@ def finish(
     measured = scorer.report(best, result.readout or job.trie, job, rows.report, task.spec)
     fitted = []
     if plan.baselines and result.stop != "interrupted":
-        names = baselines_of(job.arguments.method)
+        names = baselines_of(job.arguments.method, task.spec.kind)
         fitted = scorer.baselines.answers(rows.for_baselines, task, names=names, on_fit=on_baseline)
     baselines = compared(
         fitted,
-        measured.log_probs.argmax(axis=1),
+        measured.answers,
         rows.report,
         num_labels=len(task.spec.labels),
         scoring=task.scoring,
+        log_probs=measured.log_probs,
     )
     settings = {f"baseline_{baseline.name}": baseline.setting for baseline in fitted if baseline.setting}
     figures = result_figures(untrained, measured) | baseline_figures(baselines)

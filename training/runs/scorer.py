@@ -52,6 +52,11 @@ class ReportMetrics:
             figures["selection_answered_accuracy"] = self.fit.precision
         return {name: round(value, 6) for name, value in figures.items()}
 
+    @property
+    def answers(self) -> Labels:
+        """The answers to the report rows: [n], or [n, K] in a multi-label task."""
+        return self.log_probs.argmax(axis=1) if self.decisions is None else self.decisions
+
     def label_figures(self, names: Sequence[str], report: TokenizedRows) -> list[LabelFigures]:
         """Return the figures of each label of a multi-label task on the report rows; none of another."""
         if self.decisions is None:

@@ -1,6 +1,6 @@
 """Bootstrap confidence intervals of a task's metrics, for other rows from the same distribution."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,19 +67,28 @@ def decision_intervals(
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Return the same intervals of a multi-label task."""
-    codes = group_codes(groups, len(labels))
-    num_groups = int(codes.max()) + 1
-    generator = np.random.default_rng(seed)
     samples: dict[MetricName, list[Floats]] = {name: [] for name in scoring.measured}
-    for start in range(0, RESAMPLES, _AT_ONCE):
-        shares = np.full(num_groups, 1 / num_groups)
-        draws = generator.multinomial(num_groups, shares, size=min(_AT_ONCE, RESAMPLES - start))  # [r, G]
-        rows = WeightedRows(log_probs, decisions, labels, draws[:, codes].astype(np.float64))
+    for weights in resampled_weights(group_codes(groups, len(labels)), seed=seed):
+        rows = WeightedRows(log_probs, decisions, labels, weights)
         for name, values in samples.items():
             values.append(rows.metric(name))
     whole = {name: np.concatenate(values) for name, values in samples.items()}  # each [R]
     score = np.mean([whole[name] for name in scoring.metrics], axis=0)
     return {name: _interval(values) for name, values in [*whole.items(), ("score", score)]}
+
+
+def resampled_weights(codes: NDArray[np.int64], *, seed: int) -> Iterator[Floats]:
+    """Yield how often each row was drawn by each resample, [r, n], in parts of 1,000 resamples together.
+
+    Args:
+        codes: the group of each row, [n], 0 … G − 1; rows are drawn in whole groups
+    """
+    num_groups = int(codes.max()) + 1
+    generator = np.random.default_rng(seed)
+    for start in range(0, RESAMPLES, _AT_ONCE):
+        shares = np.full(num_groups, 1 / num_groups)
+        draws = generator.multinomial(num_groups, shares, size=min(_AT_ONCE, RESAMPLES - start))  # [r, G]
+        yield draws[:, codes].astype(np.float64)
 
 
 def interval_figures(found: Mapping[str, Interval]) -> dict[str, float]:

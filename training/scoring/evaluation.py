@@ -16,8 +16,8 @@ from training.data.examples import Example
 from training.errors import InvalidData
 from training.methods import InputDependent, OwnModel
 from training.scoring.bootstrap import Interval, decision_intervals, intervals
-from training.scoring.decisions import Labels, decide, fit_label_thresholds, indicators
-from training.scoring.metrics import Metrics, measure
+from training.scoring.decisions import Labels, decide, indicators
+from training.scoring.metrics import Metrics, measure, selecting_metrics
 from training.task.scoring import ACCURACY, Scoring
 
 MAX_BATCH_TOKENS = 2_048
@@ -77,14 +77,8 @@ class TokenizedRows:
         return measure(log_probs, self.labels, scoring=scoring, groups=self.groups, calibration=calibration)
 
     def selected_by(self, log_probs: NDArray[np.float32], scoring: Scoring) -> Metrics:
-        """Compute the metrics that choose the best epoch; multi-label rows, under the thresholds that suit them best.
-
-        These are the thresholds that the epoch would be served with.
-        """
-        if not self.is_multi_label:
-            return self.measured(log_probs, scoring)
-        fit = fit_label_thresholds(np.exp(log_probs.astype(np.float64)), self.labels)
-        return self.measured(log_probs, scoring, Calibration(label_thresholds=fit.thresholds))
+        """Compute the metrics that choose the best epoch (`selecting_metrics`)."""
+        return selecting_metrics(log_probs, self.labels, scoring=scoring, groups=self.groups)
 
     def intervals(
         self, log_probs: NDArray[np.float32], scoring: Scoring, calibration: Calibration | None = None

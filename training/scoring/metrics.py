@@ -17,7 +17,7 @@ from training.scoring.confusion import (
     pearson,
     spearman,
 )
-from training.scoring.decisions import Labels, decide
+from training.scoring.decisions import Labels, decide, fit_label_thresholds
 from training.scoring.multi_label import binary_loss, constant_metrics, multi_label_metrics
 from training.task.scoring import ACCURACY, MetricName, Scoring
 
@@ -84,6 +84,23 @@ def measure(
         scoring=scoring,
         groups=groups,
     )
+
+
+def selecting_metrics(
+    log_probs: NDArray[np.float32],  # [n, K]
+    labels: Labels,
+    *,
+    scoring: Scoring = ACCURACY,
+    groups: Sequence[str] | None = None,  # [n]
+) -> Metrics:
+    """Measure predictions on the rows that choose among models; multi-label ones, under the thresholds that suit them.
+
+    These are the thresholds that the chosen model is served with.
+    """
+    if labels.ndim == 1:
+        return measure(log_probs, labels, scoring=scoring, groups=groups)
+    fit = fit_label_thresholds(np.exp(log_probs.astype(np.float64)), labels)
+    return measure(log_probs, labels, scoring=scoring, calibration=Calibration(label_thresholds=fit.thresholds))
 
 
 def measure_decisions(

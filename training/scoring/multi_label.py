@@ -106,22 +106,26 @@ def multi_label_metrics(
     return {name: float(rows.metric(name)[0]) for name in scoring.measured}
 
 
-def constant_metrics(labels: Labels, scoring: Scoring) -> list[dict[MetricName, float]]:
-    """Compute the metrics of constant answers, the best of each metric among them.
+def constant_answers(labels: Labels) -> Labels:
+    """Return the constant answers of multi-label rows [n, K] that may be the best by some metric, [A, K].
 
-    These are the most common labels, from none to all, and the most common set of labels. Average precision of equal
-    scores is the share of rows that have the label.
+    These are the most common labels, from none to all, and the most common set of labels.
     """
     num_labels = labels.shape[1]
     ranks = np.empty(num_labels, dtype=np.int64)
     ranks[np.argsort(-labels.sum(axis=0), kind="stable")] = np.arange(num_labels)
     sets, counts = np.unique(labels, axis=0, return_counts=True)
     answers = np.vstack([*(ranks < count for count in range(num_labels + 1)), sets[counts.argmax()]]).astype(np.int64)
+    return np.asarray(np.unique(answers, axis=0))
+
+
+def constant_metrics(labels: Labels, scoring: Scoring) -> list[dict[MetricName, float]]:
+    """Compute the metrics of `constant_answers`, whose average precision is the share of rows with a label."""
     equal = np.zeros(labels.shape, dtype=np.float32)
     rows = WeightedRows(equal, equal.astype(np.int64), labels, np.ones((1, len(labels))))
     precision = float(rows.metric("map")[0])
     found = []
-    for answer in np.unique(answers, axis=0):
+    for answer in constant_answers(labels):
         given = WeightedRows(equal, np.broadcast_to(answer, labels.shape), labels, rows.weights)
         found.append({name: precision if name == "map" else float(given.metric(name)[0]) for name in scoring.measured})
     return found

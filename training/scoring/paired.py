@@ -1,14 +1,16 @@
 """Paired bootstrap of two sets of answers to the same rows: the difference of their scores, with its interval."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapters.baselines import Lead
-from training.scoring.bootstrap import LEVEL, RESAMPLES
+from training.scoring.bootstrap import LEVEL, RESAMPLES, resampled_weights
 from training.scoring.confusion import Confusion
 from training.scoring.metrics import confusion_metric, group_codes, groups_right
+from training.scoring.multi_label import WeightedRows
 from training.task.scoring import Scoring
 
 Floats = NDArray[np.float64]
@@ -48,6 +50,39 @@ def score_lead(
     difference = scores[0] - scores[1]  # [1 + R]
     low, high = np.quantile(difference[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
     return Lead(float(difference[0]), low, high)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """The answers of a model to multi-label rows, and the scores behind them."""
+
+    log_probs: NDArray[np.float32]  # [n, K]
+    decisions: Indices  # [n, K]
+
+
+def decisions_lead(
+    ours: Ranked,
+    others: Ranked,
+    labels: Indices,  # [n, K]
+    *,
+    scoring: Scoring,
+    groups: Sequence[str] | None = None,  # [n]
+    seed: int = 0,
+) -> Lead:
+    """Return the same for multi-label rows."""
+    codes = group_codes(groups, len(labels))
+
+    def difference(weights: Floats) -> Floats:
+        scores = [
+            np.mean([rows.metric(name) for name in scoring.metrics], axis=0)
+            for rows in (WeightedRows(each.log_probs, each.decisions, labels, weights) for each in (ours, others))
+        ]
+        return np.asarray(scores[0] - scores[1])
+
+    found = difference(np.ones((1, len(labels))))
+    parts = [difference(weights) for weights in resampled_weights(codes, seed=seed)]
+    low, high = np.quantile(np.concatenate(parts), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    return Lead(float(found[0]), low, high)
 
 
 def _drawn(counts: Floats, seed: int) -> Floats:

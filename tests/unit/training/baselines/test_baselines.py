@@ -54,16 +54,16 @@ def test_a_bag_of_words_learns_what_words_tell(tiny: Backbone, task: TaskFile, r
 
 
 def test_a_bag_of_words_is_that_of_scikit_learn(task: TaskFile, rows: BaselineRows) -> None:
-    setting, log_probs = words.bag_of_words(rows, num_labels=2, scoring=task.scoring)
+    found = words.bag_of_words(rows, num_labels=2, scoring=task.scoring)
     vectorizer = make_union(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True),
     )
     train = vectorizer.fit_transform(rows.train.texts)
-    model = LogisticRegression(C=float(setting.removeprefix("C = ")), max_iter=1_000)
+    model = LogisticRegression(C=float(found.setting.removeprefix("C = ")), max_iter=1_000)
     model.fit(train, rows.train.tokenized.labels)
     expected = model.predict_log_proba(vectorizer.transform(rows.report.texts))
-    assert log_probs == pytest.approx(expected, abs=0.01)
+    assert found.report == pytest.approx(expected, abs=0.01)
 
 
 def test_many_labels_are_fitted_one_by_one() -> None:
@@ -71,7 +71,7 @@ def test_many_labels_are_fitted_one_by_one() -> None:
     train = text_rows([f"word{label} film" for label in labels], labels)
     report = text_rows([f"word{label} dog" for label in range(30)], list(range(30)))
     rows = BaselineRows(train=train, selection=train, report=report)
-    _, log_probs = words.bag_of_words(rows, num_labels=31, scoring=Scoring())
+    log_probs = words.bag_of_words(rows, num_labels=31, scoring=Scoring()).report
     assert log_probs.argmax(axis=1).tolist() == list(range(30))
     assert np.exp(log_probs).sum(axis=1) == pytest.approx(1, abs=1e-5)
 
@@ -89,7 +89,7 @@ def test_the_selection_rows_choose_where_there_are_enough_of_them() -> None:
     for name, labels in (("as training", [0, 1]), ("opposite", [1, 0])):
         selection = text_rows(["red cat", "blue dog"] * (MIN_SELECTION_ROWS // 2), labels * (MIN_SELECTION_ROWS // 2))
         rows = BaselineRows(train=train, selection=selection, report=train)
-        chosen[name], _ = words.bag_of_words(rows, num_labels=2, scoring=scoring)
+        chosen[name] = words.bag_of_words(rows, num_labels=2, scoring=scoring).setting
     # equal scores: the loss prefers confidence where it is right, and caution where it is wrong
     assert chosen == {"as training": "C = 100", "opposite": "C = 1"}
 
@@ -98,7 +98,7 @@ def test_few_selection_rows_leave_the_choice_to_cross_validation() -> None:
     train = text_rows(["red cat", "red dog", "blue cat", "blue dog"] * 5, [0, 0, 1, 1] * 5)
     misleading = text_rows(["red cat", "blue dog"], [1, 0])
     rows = BaselineRows(train=train, selection=misleading, report=train)
-    assert words.bag_of_words(rows, num_labels=2, scoring=Scoring())[0] == "C = 100"
+    assert words.bag_of_words(rows, num_labels=2, scoring=Scoring()).setting == "C = 100"
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_few_selection_rows_leave_the_choice_to_cross_validation() -> None:
 )
 def test_rows_that_are_hard_to_fit_still_get_answers(texts: list[str], labels: list[int]) -> None:
     rows = text_rows(texts, labels)
-    _, log_probs = words.bag_of_words(
+    log_probs = words.bag_of_words(
         BaselineRows(train=rows, selection=rows, report=rows), num_labels=4, scoring=Scoring()
-    )
+    ).report
     assert log_probs.shape == (3, 4)
     assert np.isfinite(log_probs).all()
     assert set(log_probs.argmax(axis=1)) <= set(labels)

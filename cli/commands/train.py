@@ -129,9 +129,8 @@ def train(
     """Train a prompt for each task and write its run folder: adapter, metrics, card and report.
 
     All seeds, learning rates, readouts and tasks train together in one packed batch, each into its own folder.
-    --publish picks the adapter of each task that scores best on the selection rows, if it beats the untrained prompt;
-    of equals, the cheaper one to serve. --method auto trains heads and SuperPos prompts with every readout, says which
-    the selection rows chose and why, and copies its adapter into the folder of the runs.
+    --publish takes the best adapter of each task by the selection rows, if it beats the untrained prompt.
+    --method auto trains heads and SuperPos prompts with every readout, and keeps what the selection rows choose.
     Ctrl-C stops training, keeps the best epoch so far and prints the command that resumes it.
 
     \b

@@ -36,9 +36,9 @@ class Comparison:
 
     @property
     def baseline_names(self) -> list[BaselineName]:
-        """The baselines that some run was measured against; the constant answer has a column of its own."""
+        """The fitted baselines that some run was measured against; constant and untrained have columns of their own."""
         measured = {each.name for run in self.runs for each in read_baselines(run.record.metrics)}
-        return [name for name in TITLES if name in measured - {"constant"}]
+        return [name for name in TITLES if name in measured - {"constant", "zero_shot"}]
 
     @property
     def means(self) -> list[tuple[str, int, float, float]]:

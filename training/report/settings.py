@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
+from training.config.arguments import unused_arguments
 from training.report.reading import RunRecord
 from training.runs.identity import identity_fields
 
@@ -30,19 +31,21 @@ def varying_parts(records: Sequence[RunRecord]) -> list[list[str]]:
     varying = [
         name for name in dict.fromkeys(name for own in settings for name in own) if _varies(name, settings, tasks)
     ]
-    return [[_part(name, own.get(name)) for name in varying] for own in settings]
+    return [[_part(name, own[name]) for name in varying if name in own] for own in settings]
 
 
 def _settings(record: RunRecord, backbones: Mapping[str, str]) -> Settings:
-    """A run's, those of its arguments first.
+    """A run's, those of its arguments first; arguments that its method does not use are left out.
 
     Args:
         backbones: names by fingerprint
     """
     run, data = record.run, record.run.get("data", {})
     fingerprint = str(run.get("backbone", {}).get("fingerprint"))
+    method, readout = record.arguments.get("method", "superpos"), record.arguments.get("readout", "words")
+    unused = unused_arguments(method, readout) | {_SEED}
     return (
-        {name: record.arguments[name] for name in sorted(record.arguments) if name != _SEED}
+        {name: record.arguments[name] for name in sorted(record.arguments) if name not in unused}
         | {
             "split": f"{data['folds']} folds" if "folds" in data else str(run.get("split")),
             "limit": run.get("limit") or "none",
@@ -55,9 +58,10 @@ def _settings(record: RunRecord, backbones: Mapping[str, str]) -> Settings:
 
 
 def _varies(name: str, settings: Sequence[Settings], tasks: Sequence[str]) -> bool:
+    """Whether runs that have a setting differ in it; of one task, for settings that tasks cannot have alike."""
     scopes = tasks if name in _OF_A_TASK else [""] * len(tasks)
-    values = {(scope, str(own.get(name))) for scope, own in zip(scopes, settings, strict=True)}
-    return len(values) > len(set(scopes))
+    found = {(scope, str(own[name])) for scope, own in zip(scopes, settings, strict=True) if name in own}
+    return len(found) > len({scope for scope, _ in found})
 
 
 def _sum(value: object) -> str:

@@ -259,7 +259,9 @@ class Backbone:
             states["pooled"] = dict(zip(pooled, means, strict=True))
         for vectors, alike in _rows_by_readout(readouts).items():
             of_rows = torch.stack([states[vectors.state][encoded.spans[rows[i]]] for i in alike])  # [R, H]
-            scores[alike, : vectors.num_labels] = vectors.log_probs(of_rows)
+            # a number is a view, a list of them a kernel of its own
+            places = alike[0] if len(alike) == 1 else alike
+            scores[places, : vectors.num_labels] = vectors.log_probs(of_rows)
         return scores
 
     def _decode_all(

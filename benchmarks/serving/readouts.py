@@ -174,7 +174,7 @@ async def measure(compared: Sequence[Comparison], *, pairs: int, say: str) -> di
     return found
 
 
-async def run(folder: Path, *, pairs: int) -> tuple[list[Comparison], dict[str, list[float]], str]:
+async def run(folder: Path, *, pairs: int, only: str) -> tuple[list[Comparison], dict[str, list[float]], str]:
     """Publish the adapters and measure everything."""
     path = folder / "registry.sqlite"
     registry = open_registry(path)
@@ -184,17 +184,17 @@ async def run(folder: Path, *, pairs: int) -> tuple[list[Comparison], dict[str, 
     texts = workload.texts({BASE: made["words"].spec})
     items = texts.items[BASE]
     async with in_process(path) as runtime:
-        compared = comparisons(runtime, items)
+        compared = [each for each in comparisons(runtime, items) if only in each.figure]
         found = await measure(compared, pairs=pairs, say="in process")
     server, log = superpos_server(path), folder / "superpos.log"
     with started(server, log=log) as url:
         task = heads("pooled")[0]
         await until_it_answers(url, server.call(url, Question(task, (items[0],), (), 0)), log=log)
         client = http_load.Client(url)
-        http = over_http(url, client, items)
-        found |= await measure([http], pairs=pairs, say="over HTTP")
+        http = [each for each in (over_http(url, client, items),) if only in each.figure]
+        found |= await measure(http, pairs=pairs, say="over HTTP")
         client.close()
-    return [*compared, http], found, texts.source
+    return [*compared, *http], found, texts.source
 
 
 def report(compared: Sequence[Comparison], found: Mapping[str, Sequence[float]], source: str) -> None:
@@ -212,10 +212,11 @@ app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exce
 @app.command(help=__doc__)
 def main(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer pairs, same figures.")] = False,
+    only: Annotated[str, typer.Option(help="Only the figures with this text in their name.")] = "",
 ) -> None:
     pairs = 40 if quick else 200
     with tempfile.TemporaryDirectory(prefix="sp-") as folder:
-        compared, found, source = asyncio.run(run(Path(folder), pairs=pairs))
+        compared, found, source = asyncio.run(run(Path(folder), pairs=pairs, only=only))
     report(compared, found, source)
     figures = {name: float(f"{statistics.median(ratios):.4g}") for name, ratios in found.items()}
     print_result("serving.readouts", figures, detail={"pairs": pairs, "texts": source})

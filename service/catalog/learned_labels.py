@@ -1,10 +1,8 @@
 """Learned readouts as rows of the prompt table: label vectors and biases, which are loaded with the prompt."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,11 +27,10 @@ class LearnedLabels:
         """Return an upper bound on the cost of a row's labels in tokens, like `LabelTrie.cost`."""
         return (1 if self.state == "soft" else 0) + self.num_labels // EDGES_PER_TOKEN
 
-    def vectors(self, table: Tensor, rows: Sequence[int]) -> LabelVectors:
-        """Return the readout from a table [R, H]; `rows` are those of `adapter_rows` without the prompt's."""
-        numbers = table[torch.tensor(rows, device=table.device)]  # [K + ⌈K / H⌉, H]
-        bias = numbers[self.num_labels :].flatten()[: self.num_labels]
-        return LabelVectors(self.state, numbers[: self.num_labels], bias, activation=self.activation)
+    def vectors(self, rows: Tensor) -> LabelVectors:
+        """Return the readout from its rows [K + ⌈K / H⌉, H]: those of `adapter_rows` after the prompt's."""
+        bias = rows[self.num_labels :].flatten()[: self.num_labels]
+        return LabelVectors(self.state, rows[: self.num_labels], bias, activation=self.activation)
 
 
 def adapter_rows(adapter: PromptAdapter) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from functools import partial
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -47,37 +48,52 @@ async def gather(futures: Sequence[Future[T]]) -> list[T]:
     """Return every future's result, in order.
 
     Raises:
-        the error of the first future to fail, at once. The remaining futures are cancelled then, and also if the caller
-        is cancelled.
+        the error of a future that failed, at once. The remaining futures are cancelled then, and also if the caller is
+        cancelled.
     """
-    if not futures:
-        return []
+    await all_ended([futures])
+    return results(futures)
+
+
+def results(futures: Sequence[Future[T]]) -> list[T]:
+    """Return the results of futures that have ended, in order, or raise the first error among them."""
+    for future in futures:
+        if not future.cancelled():
+            future.result(0)
+    return [future.result(0) for future in futures]
+
+
+async def all_ended(groups: Sequence[Sequence[Future[T]]]) -> None:
+    """Wait until every future of every group has ended.
+
+    A future that fails cancels the rest of its group. If the caller is cancelled, all futures are.
+    """
+    total = sum(map(len, groups))
+    if not total:
+        return
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
     done: list[Future[T]] = []  # appended by the model thread: an append is atomic, a counter would not be
 
-    def note(future: Future[T]) -> None:
+    def note(group: Sequence[Future[T]], future: Future[T]) -> None:
         done.append(future)
-        if (len(done) == len(futures) or _failed(future)) and not loop.is_closed():
+        if not future.cancelled() and future.exception() is not None:
+            for other in group:
+                other.cancel()
+        if len(done) == total and not loop.is_closed():
             loop.call_soon_threadsafe(_end, ended)
 
-    for future in futures:
-        future.add_done_callback(note)
     try:
+        for group in groups:
+            for future in group:
+                future.add_done_callback(partial(note, group))
         await ended
-        for future in done:
-            if _failed(future):
-                future.result(0)
-        return [future.result(0) for future in futures]
     finally:
-        for future in futures:
-            future.cancel()
+        for group in groups:
+            for future in group:
+                future.cancel()
 
 
 def _end(ended: asyncio.Future[None]) -> None:
     if not ended.done():
         ended.set_result(None)
-
-
-def _failed(future: Future[T]) -> bool:
-    return future.cancelled() or future.exception() is not None

@@ -1,6 +1,7 @@
 """Runs one batch through the frozen model: load adapters, pack, encode, score. Belongs to the model thread."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 
 import torch
 
@@ -53,12 +54,22 @@ class ModelRunner:
     def _readouts(self, rows: Sequence[Row], resident: Mapping[str, Sequence[int]]) -> dict[str, Readout]:
         """Return each adapter's readout. Learned ones are copied, since a preempting row may evict them."""
         found: dict[str, Readout] = {}
+        learned: dict[str, LearnedLabels] = {}
+        numbers: list[Sequence[int]] = []
         for adapter in {row.adapter.digest: row.adapter for row in rows}.values():
             if isinstance(adapter.readout, LearnedLabels):
-                numbers = resident[adapter.digest][adapter.num_virtual_tokens :]
-                found[adapter.digest] = adapter.readout.vectors(self.prompt_table.table, numbers)
+                learned[adapter.digest] = adapter.readout
+                numbers.append(resident[adapter.digest][adapter.num_virtual_tokens :])
             else:
                 found[adapter.digest] = adapter.readout
+        if learned:
+            table = self.prompt_table.table
+            # one copy for all: a fan-out over 20 heads has 20 readouts in a batch
+            copied = table[torch.tensor(list(chain.from_iterable(numbers)), device=table.device)]
+            for (digest, readout), part in zip(
+                learned.items(), torch.split(copied, list(map(len, numbers))), strict=True
+            ):
+                found[digest] = readout.vectors(part)
         return found
 
 

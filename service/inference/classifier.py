@@ -4,18 +4,13 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 
-from adapters import AdapterError, Ref, Resolution
-from backbone import BackboneError
+from adapters import Ref, Resolution
 from service.catalog.adapter_cache import AdapterCache, LoadedAdapter
 from service.catalog.catalog import Catalog
 from service.catalog.routing import Route, route
-from service.errors import ServiceError
-from service.inference.pipeline import InferencePipeline, InferenceResult
+from service.inference.pipeline import REFUSALS, InferencePipeline, InferenceResult
 from service.inference.predictions import Classification, Shadowed, num_wanted, predict
 from service.inference.request import InferenceRequest
-
-REFUSALS = (AdapterError, BackboneError, ServiceError)
-"""Errors by which a ref or an item is refused. Everything else is a fault of the program."""
 
 
 class Classifier:
@@ -106,15 +101,10 @@ class Classifier:
         self, parts: Sequence[tuple[Route, LoadedAdapter]], request: InferenceRequest
     ) -> list[Classification | Exception]:
         outcomes = await self._pipeline.infer_together(request, [adapter for _, adapter in parts])
-        answers: list[Classification | Exception] = []
-        for (routed, adapter), outcome in zip(parts, outcomes, strict=True):
-            if isinstance(outcome, REFUSALS):
-                answers.append(outcome)
-            elif isinstance(outcome, Exception):
-                raise outcome
-            else:
-                answers.append(self._answer(request, routed, adapter, outcome))
-        return answers
+        return [
+            outcome if isinstance(outcome, Exception) else self._answer(request, routed, adapter, outcome)
+            for (routed, adapter), outcome in zip(parts, outcomes, strict=True)
+        ]
 
     def _answer(
         self, request: InferenceRequest, routed: Route, adapter: LoadedAdapter, result: InferenceResult

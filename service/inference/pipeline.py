@@ -3,22 +3,25 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from adapters import InvalidRow
-from backbone import Backbone, FramedText, TextTooLong, TokenizedText
+from adapters import AdapterError, InvalidRow
+from backbone import Backbone, BackboneError, FramedText, TextTooLong, TokenizedText
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.engine import Engine
-from service.engine.futures import gather
+from service.engine.futures import all_ended, gather, results
 from service.engine.types import Row, RowScores, share_texts
-from service.errors import ServiceError
+from service.errors import DeadlineExceeded, ServiceError
 from service.inference.admission import Admission
 from service.inference.predictions import RowResult, Stages, num_searched, num_wanted
 from service.inference.request import InferenceRequest, Item
 from service.inference.result_cache import CacheKey, ResultCache
 from service.inference.tokenization import Tokenization
 
+REFUSALS = (AdapterError, BackboneError, ServiceError)
+"""Errors by which a ref or an item is refused. Everything else is a fault of the program."""
 InferenceResult = tuple[list[RowResult], Stages]
 """The result of every item of a request, and where the time went."""
 
@@ -27,14 +30,22 @@ InferenceResult = tuple[list[RowResult], Stages]
 class _Part:
     """One adapter's part of a request: the results that the cache knows, and rows for the others."""
 
+    adapter: LoadedAdapter
+    top_k: int | None
     keys: Sequence[CacheKey | None]
     known: list[RowResult | None]
     missing: list[int]
-    """Indices of the items that the model must compute; the next two have an entry for each."""
-    tokenized: list[TokenizedText] = field(default_factory=list)
+    """Indices of the items that the model must compute; the next three have an entry for each."""
+    texts: list[FramedText]
+    tokenized: Sequence[TokenizedText] = ()
     rows: list[Row] = field(default_factory=list)
+    scores: Sequence[RowScores] = ()
     began: float = 0.0
     tokenize_s: float = 0.0
+
+    @property
+    def futures(self) -> list[Future[RowScores]]:
+        return [row.future for row in self.rows]
 
     def stages(self) -> Stages:
         """Combine the times of the rows, which were submitted together."""
@@ -84,9 +95,11 @@ class InferencePipeline:
             InvalidRow, TextTooLong: an item does not fit its task; the message says which
             QueueFull, DeadlineExceeded, InferenceFailed, NotReady
         """
-        part = await self._prepare(request, adapter)
-        scores = await self._run(request, part.rows) if part.rows else []
-        return self._finish(request, part, scores)
+        part = self._look_up(request, adapter)
+        if part.missing:
+            await self._tokenize(request, [part])
+            part.scores = await self._run(request, part.rows)
+        return self._finish(request, part)
 
     async def infer_together(
         self, request: InferenceRequest, adapters: Sequence[LoadedAdapter]
@@ -97,26 +110,23 @@ class InferencePipeline:
         share an encoder pass. If the tenant's share of the queue or its quota has no room for all of them, each
         adapter's rows are admitted and charged on their own, and pay for their texts again.
         """
-        parts = await asyncio.gather(
-            *(self._prepare_in_time(request, adapter) for adapter in adapters), return_exceptions=True
-        )
-        scores = iter(await self._run_together(request, [part for part in parts if isinstance(part, _Part)]))
-        outcomes: list[InferenceResult | Exception] = []
-        for part in parts:
-            outcome = next(scores) if isinstance(part, _Part) else part
-            if isinstance(part, _Part) and not isinstance(outcome, BaseException):
-                outcomes.append(self._finish(request, part, outcome))
-            elif isinstance(outcome, Exception):
-                outcomes.append(outcome)
-            else:
-                assert isinstance(outcome, BaseException)
-                raise outcome
-        return outcomes
+        outcomes: dict[int, InferenceResult | Exception] = {}
+        parts: dict[int, _Part] = {}
+        for number, adapter in enumerate(adapters):
+            try:
+                parts[number] = self._look_up(request, adapter)
+            except REFUSALS as exc:
+                outcomes[number] = exc
+        refused = await self._tokenize_together(request, list(parts.values()))
+        refused |= await self._run_together(request, [part for part in parts.values() if part not in refused])
+        for number, part in parts.items():
+            outcomes[number] = refused.get(part) or self._finish(request, part)
+        return [outcomes[number] for number in range(len(adapters))]
 
     async def try_out(self, request: InferenceRequest, adapter: LoadedAdapter) -> None:
         """Run one forward of an adapter that is not published yet; raises what `infer` would."""
         text = TokenizedText((self._backbone.architecture.eos_id,))
-        await self._run(request, self._rows(request, adapter, [text], None))
+        await self._run(request, _rows(request, adapter, [text], None, weight=self._weight(request.tenant)))
 
     def _keys(
         self, tenant: str, digest: str, texts: Sequence[FramedText], top_k: int | None
@@ -137,98 +147,117 @@ class InferencePipeline:
             )
         return text
 
-    async def _prepare(self, request: InferenceRequest, adapter: LoadedAdapter) -> _Part:
-        """Look up every item of a request in the result cache, and make rows of those that it does not know."""
+    def _look_up(self, request: InferenceRequest, adapter: LoadedAdapter) -> _Part:
+        """Fill the template with every item of a request, and look the texts up in the result cache."""
         texts = [self._framed(adapter, index, item) for index, item in enumerate(request.items)]
         top_k = num_searched(adapter, num_wanted(adapter, request.top_k))
         keys = self._keys(request.tenant, adapter.digest, texts, top_k)
         known = [None if key is None else self._results.get(key, request.truncation) for key in keys]
         missing = [index for index, result in enumerate(known) if result is None]
-        if not missing:
-            return _Part(keys, known, missing)
+        return _Part(adapter, top_k, keys, known, missing, [texts[index] for index in missing])
+
+    async def _tokenize(self, request: InferenceRequest, parts: Sequence[_Part]) -> None:
+        """Tokenize the texts that parts have in common, and make their rows; an error names the index of the item."""
+        texts, missing, max_tokens = parts[0].texts, parts[0].missing, parts[0].adapter.max_tokens
         began = time.monotonic()
-        tokenized = await self._tokenize(request, adapter, texts, missing)
-        tokenize_s = time.monotonic() - began
-        rows = self._rows(request, adapter, tokenized, top_k)
-        return _Part(keys, known, missing, tokenized, rows, began, tokenize_s)
-
-    async def _prepare_in_time(self, request: InferenceRequest, adapter: LoadedAdapter) -> _Part:
-        async with request.before_deadline():
-            return await self._prepare(request, adapter)
-
-    async def _tokenize(
-        self, request: InferenceRequest, adapter: LoadedAdapter, texts: Sequence[FramedText], indices: Sequence[int]
-    ) -> list[TokenizedText]:
-        """Tokenize the texts at some indices; an error names the index in the request."""
         try:
-            tokenized = await self._tokenization.tokenize(
-                [texts[index] for index in indices], max_tokens=adapter.max_tokens, truncation=request.truncation
-            )
+            tokenized = await self._tokenization.tokenize(texts, max_tokens=max_tokens, truncation=request.truncation)
         except TextTooLong as exc:
-            raise exc.at(indices[exc.index]) from exc
-        for index, text in zip(indices, tokenized, strict=True):
+            raise exc.at(missing[exc.index]) from exc
+        for index, text in zip(missing, tokenized, strict=True):
             if text.is_empty:
                 raise InvalidRow(
                     f"inputs[{index}]: the text is empty (at most white space, control and zero-width characters), "
                     "expected at least one visible character"
                 )
-        return tokenized
+        tokenize_s = time.monotonic() - began
+        weight = self._weight(request.tenant)
+        for part in parts:
+            part.tokenized, part.began, part.tokenize_s = tokenized, began, tokenize_s
+            part.rows = _rows(request, part.adapter, tokenized, part.top_k, weight=weight)
 
-    def _finish(self, request: InferenceRequest, part: _Part, scores: Sequence[RowScores]) -> InferenceResult:
+    async def _tokenize_together(self, request: InferenceRequest, parts: Sequence[_Part]) -> dict[_Part, Exception]:
+        """Tokenize texts that several parts render alike once; return the parts that are refused."""
+        alike: dict[tuple[object, ...], list[_Part]] = {}
+        for part in parts:
+            if part.missing:
+                key = (part.adapter.max_tokens, *part.missing, *part.texts)
+                alike.setdefault(key, []).append(part)
+        refused: dict[_Part, Exception] = {}
+
+        async def tokenize(some: Sequence[_Part]) -> None:
+            try:
+                await self._tokenize(request, some)
+            except REFUSALS as exc:
+                refused.update(dict.fromkeys(some, exc))
+
+        try:
+            async with request.before_deadline():
+                await asyncio.gather(*map(tokenize, alike.values()))
+        except DeadlineExceeded as exc:
+            return dict.fromkeys(parts, exc) | refused
+        return refused
+
+    def _finish(self, request: InferenceRequest, part: _Part) -> InferenceResult:
         """Combine the scores of a part's rows with what the cache knew, and add them to the cache."""
-        results = list(part.known)
-        for index, text, row_scores in zip(part.missing, part.tokenized, scores, strict=True):
-            result = RowResult(row_scores, text.num_tokens, text.lost_tokens, text.unknown_share)
-            results[index] = result
+        found = list(part.known)
+        for index, text, scores in zip(part.missing, part.tokenized, part.scores, strict=True):
+            result = RowResult(scores, text.num_tokens, text.lost_tokens, text.unknown_share)
+            found[index] = result
             if (key := part.keys[index]) is not None:
                 self._results.put(key, request.truncation, result)
-        return [result for result in results if result is not None], part.stages()
-
-    def _rows(
-        self, request: InferenceRequest, adapter: LoadedAdapter, texts: Sequence[TokenizedText], top_k: int | None
-    ) -> list[Row]:
-        weight, deadline = self._weight(request.tenant), request.deadline
-        return [
-            Row(adapter, text.token_ids, deadline, request.tenant, weight, top_k, request.background) for text in texts
-        ]
+        return [result for result in found if result is not None], part.stages()
 
     async def _run(self, request: InferenceRequest, rows: Sequence[Row]) -> list[RowScores]:
         async with self._admitted(request, rows):
             # if this is cancelled (deadline, caller gone), the rows that still wait are cancelled in the queue
             return await gather(self._engine.submit(rows))
 
-    async def _run_together(
-        self, request: InferenceRequest, parts: Sequence[_Part]
-    ) -> list[list[RowScores] | BaseException]:
-        """Return the scores of each part's rows, or its error."""
+    async def _run_together(self, request: InferenceRequest, parts: Sequence[_Part]) -> dict[_Part, Exception]:
+        """Compute the scores of all parts' rows; return the parts that are refused."""
         rows = [row for part in parts for row in part.rows]
         if not rows:
-            return [[] for _ in parts]
+            return {}
+        async with AsyncExitStack() as stack:
+            try:
+                async with request.before_deadline():
+                    await stack.enter_async_context(self._admitted(request, rows))
+            except ServiceError:
+                # there is no room for all of them, but there may be for some
+                refused = await asyncio.gather(*(self._run_apart(request, part) for part in parts))
+                return {part: error for part, error in zip(parts, refused, strict=True) if error is not None}
+            self._engine.submit(rows)
+            return await self._wait(request, parts)
+
+    async def _wait(self, request: InferenceRequest, parts: Sequence[_Part]) -> dict[_Part, Exception]:
+        """Wait for rows that were submitted, at most until the deadline; return the parts that are refused."""
+        late: DeadlineExceeded | None = None
         try:
-            async with AsyncExitStack() as stack:
-                try:
-                    async with request.before_deadline():
-                        await stack.enter_async_context(self._admitted(request, rows))
-                except ServiceError:
-                    # there is no room for all of them, but there may be for some
-                    runs = [self._run_in_time(request, part) for part in parts]
-                else:
-                    self._engine.submit(rows)
-                    runs = [self._wait(request, part) for part in parts]
-                return await asyncio.gather(*runs, return_exceptions=True)
-        finally:
-            for row in rows:
-                row.future.cancel()
+            async with request.before_deadline():
+                await all_ended([part.futures for part in parts])
+        except DeadlineExceeded as exc:
+            late = exc
+        refused: dict[_Part, Exception] = {}
+        for part in parts:
+            try:
+                part.scores = results(part.futures)
+            except ServiceError as exc:
+                refused[part] = exc
+            except CancelledError:
+                if late is None:
+                    raise
+                refused[part] = late
+        return refused
 
-    async def _wait(self, request: InferenceRequest, part: _Part) -> list[RowScores]:
-        async with request.before_deadline():
-            return await gather([row.future for row in part.rows])
-
-    async def _run_in_time(self, request: InferenceRequest, part: _Part) -> list[RowScores]:
-        if not part.rows:
-            return []
-        async with request.before_deadline():
-            return await self._run(request, part.rows)
+    async def _run_apart(self, request: InferenceRequest, part: _Part) -> ServiceError | None:
+        """Admit, charge and run the rows of one part; return the error by which it is refused."""
+        try:
+            if part.rows:
+                async with request.before_deadline():
+                    part.scores = await self._run(request, part.rows)
+        except ServiceError as exc:
+            return exc
+        return None
 
     @asynccontextmanager
     async def _admitted(self, request: InferenceRequest, rows: Sequence[Row]) -> AsyncIterator[None]:
@@ -246,3 +275,15 @@ class InferencePipeline:
                 # an exhausted search is charged for its second pass, however the request ends
                 if more := sum(row.total_tokens for row in rows) - tokens:
                     await self._charge_more(request.tenant, more)
+
+
+def _rows(
+    request: InferenceRequest,
+    adapter: LoadedAdapter,
+    texts: Sequence[TokenizedText],
+    top_k: int | None,
+    *,
+    weight: float,
+) -> list[Row]:
+    deadline = request.deadline
+    return [Row(adapter, text.token_ids, deadline, request.tenant, weight, top_k, request.background) for text in texts]

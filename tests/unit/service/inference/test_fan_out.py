@@ -104,14 +104,17 @@ def heads(server: RunningServer, tiny: Backbone) -> RunningServer:
 
 
 def added(server: RunningServer, act: Callable[[], object]) -> dict[str, float]:
-    """What an action adds to the model's batches, once it is counted."""
-    names = {what: f"superpos_batch_{what}" for what in ("rows", "tokens", "adapters")}
-    before = {what: sample(server, f"{name}_sum") for what, name in names.items()}
-    batches = sample(server, "superpos_batch_rows_count")
+    """What an action adds to the model's batches, which are counted before the model is idle again."""
+    engine = server.app.state.runtime.inference.engine  # type: ignore[attr-defined]
+
+    def counted() -> dict[str, float]:
+        eventually(lambda: engine.stats().busy_s == 0)
+        sums = {what: sample(server, f"superpos_batch_{what}_sum") for what in ("rows", "tokens", "adapters")}
+        return {**sums, "batches": sample(server, "superpos_batch_rows_count")}
+
+    before = counted()
     act()
-    eventually(lambda: sample(server, "superpos_batch_rows_count") > batches)
-    found = {what: sample(server, f"{name}_sum") - before[what] for what, name in names.items()}
-    return {**found, "batches": sample(server, "superpos_batch_rows_count") - batches}
+    return {what: value - before[what] for what, value in counted().items()}
 
 
 def test_heads_share_one_batch_and_one_encoded_text_and_answer_as_if_alone(heads: RunningServer) -> None:

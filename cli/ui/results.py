@@ -11,6 +11,7 @@ from cli.console import err, out, print_table
 from cli.ui.metrics_table import MetricsTable
 
 if TYPE_CHECKING:
+    from adapters.baselines import Baseline
     from training.runs.plan import RunPlan
     from training.runs.run_result import RunResult
     from training.task.task_file import TaskFile
@@ -33,10 +34,11 @@ def print_results(plans: Sequence["RunPlan"]) -> list[tuple["TaskFile", "RunResu
         best.append((task, candidates(outcomes)[0].best))
         for outcome in outcomes:
             _warn(outcome, task)
-    for _, outcome in best:
-        if told := verdict(outcome.baselines):
-            name = "" if len(plans) == 1 else f"{outcome.folder}: "
-            out.print(f"{name}{told}", style="yellow" if is_unbeaten(outcome.baselines) else None)
+    for (task, outcomes), (_, outcome) in zip(known, best, strict=True):
+        baselines = _baselines_of_best(task, outcomes)
+        if told := verdict(baselines):
+            name = "" if len(plans) == 1 else f"{outcome.folder if outcome.fold is None else task.name}: "
+            out.print(f"{name}{told}", style="yellow" if is_unbeaten(baselines) else None)
         if outcome.calibration is not None:
             out.print(outcome.calibration)
         if outcome.digest is None:
@@ -60,8 +62,6 @@ def _by_task(plans: Sequence["RunPlan"]) -> list[tuple["TaskFile", list["RunResu
 
 
 def _task_table(task: "TaskFile", outcomes: Sequence["RunResult"]) -> Table:
-    from training.runs.choice import candidates
-
     table = MetricsTable(f"{task.name}, report rows, split {outcomes[0].split}", task.scoring)
     if len(outcomes) == 1:
         table.add("untrained", outcomes[0].untrained)
@@ -77,8 +77,20 @@ def _task_table(task: "TaskFile", outcomes: Sequence["RunResult"]) -> Table:
         for name, alike in _by_settings(outcomes).items():
             if len(alike) > 1:
                 table.add_mean(f"{name}: {len(alike)} seeds", [outcome.trained for outcome in alike])
-        table.add_baselines(candidates(outcomes)[0].best.baselines)
+    table.add_baselines(_baselines_of_best(task, outcomes))
     return table.finished()
+
+
+def _baselines_of_best(task: "TaskFile", outcomes: Sequence["RunResult"]) -> Sequence["Baseline"]:
+    """Return the baselines on the rows of the best run; of a cross-validation, on all rows, if no fold is missing."""
+    from training.runs.choice import candidates
+    from training.runs.cross_validation import missing_folds, out_of_fold_baselines
+
+    best = candidates(outcomes)[0]
+    if best.best.fold is None:
+        return best.best.baselines
+    folds = [run for run in best.runs if run.seed == best.best.seed]
+    return [] if missing_folds(folds) else out_of_fold_baselines(folds, task)
 
 
 def keep_chosen(plans: Sequence["RunPlan"], above: Path) -> None:
@@ -97,7 +109,7 @@ def keep_chosen(plans: Sequence["RunPlan"], above: Path) -> None:
 
 def _add_folds(table: MetricsTable, outcomes: Sequence["RunResult"], task: "TaskFile") -> None:
     """Add mean and deviation over the folds of each seed, and all rows taken together if no fold is missing."""
-    from training.runs.run_result import missing_folds, out_of_fold
+    from training.runs.cross_validation import missing_folds, out_of_fold
 
     for name, of_seed in _by_settings(outcomes, seeds_apart=True).items():
         missing = missing_folds(of_seed)
@@ -109,7 +121,7 @@ def _add_folds(table: MetricsTable, outcomes: Sequence["RunResult"], task: "Task
 
 def _incomplete(outcomes: Sequence["RunResult"]) -> list[str]:
     """Name the missing folds of each cross-validation."""
-    from training.runs.run_result import missing_folds
+    from training.runs.cross_validation import missing_folds
 
     return [
         f"{name}: no result of fold {', '.join(map(str, missing))}, so no out-of-fold result for all rows"

@@ -231,7 +231,13 @@ def finish(
             check_int8=plan.check_int8,
         )
     run.folder.write_predictions(
-        predictions_table(rows.report_examples, task.spec.label_names, measured.log_probs, decisions=measured.decisions)
+        predictions_table(
+            rows.report_examples,
+            task.spec.label_names,
+            measured.log_probs,
+            decisions=measured.decisions,
+            baselines={baseline.name: baseline.answers for baseline in fitted},
+        )
     )
     run.record(backbone, result)
     if adapter is not None:

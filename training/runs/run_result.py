@@ -1,11 +1,9 @@
-"""Results of finished runs, as their folders hold them; those of a cross-validation also taken together."""
+"""Results of finished runs, as their folders hold them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from adapters.adapter import PromptAdapter
 from adapters.baselines import Baseline, read_baselines
@@ -13,14 +11,12 @@ from adapters.calibration import Calibration
 from training.data.folds import Fold
 from training.errors import InvalidData
 from training.loop.events import Stop, TrainResult
-from training.runs.layout import PREDICTIONS, RESULT, RUN, read_json
+from training.runs.layout import RESULT, RUN, read_json
 from training.runs.scorer import ReportMetrics
 from training.scoring.bootstrap import Interval, read_intervals
 from training.scoring.calibration import calibration_line
-from training.scoring.metrics import Metrics, measure, measure_decisions
-from training.scoring.predictions import read_predictions
+from training.scoring.metrics import Metrics
 from training.task.scoring import METRIC_NAMES
-from training.task.task_file import TaskFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,32 +143,4 @@ def _metrics(figures: Mapping[str, Any], role: str) -> Metrics:
         constants={name: figures[f"{role}_constant_{name}"] for name in measured},
         constant_score=figures[f"{role}_constant_score"],
         collapsed=role == "report" and figures["collapsed"] == 1,
-    )
-
-
-def missing_folds(outcomes: Sequence[RunResult]) -> list[int]:
-    """Return the numbers of the folds that no run of a cross-validation reports."""
-    folds = [outcome.fold for outcome in outcomes if outcome.fold is not None]
-    return sorted(set(range(1, folds[0].of + 1)) - {fold.number for fold in folds}) if folds else []
-
-
-def out_of_fold(outcomes: Sequence[RunResult], task: TaskFile) -> Metrics:
-    """Measure the report rows of all folds taken together, read from their folders; no fold may be missing.
-
-    Raises:
-        InvalidData: a folder's predictions cannot be read
-    """
-    folds = [read_predictions(outcome.folder / PREDICTIONS, task.spec.label_names) for outcome in outcomes]
-    groups = [group for fold in folds for group in fold.groups or ()]
-    log_probs, labels, predicted = (
-        np.concatenate([getattr(fold, name) for fold in folds]) for name in ("log_probs", "labels", "predicted")
-    )
-    if task.spec.is_multi_label:
-        # each fold's answers are under the thresholds of its own adapter
-        return measure_decisions(log_probs, predicted, labels, scoring=task.scoring)
-    return measure(
-        log_probs,
-        labels,
-        scoring=task.scoring,
-        groups=groups or None,
     )

@@ -200,6 +200,20 @@ def test_auto_compares_methods_over_seeds_and_folds(desk: Desk, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_baselines_of_a_cross_validation_are_compared_on_all_rows(desk: Desk, tmp_path: Path) -> None:
+    options = [option for option in QUICK if option != "--no-baselines"]
+    answer = superpos(
+        *("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "folds", *options),
+        *("--split", "kfold", "--folds", "2", "--epochs", "1", "--lr", "1e-4"),
+    )
+    assert answer.code == 0, answer.stderr
+    rows = {line.split("│")[1].strip(): line.split("│")[2] for line in answer.stdout.splitlines() if "│" in line}
+    assert rows["TF-IDF + logistic regression"].startswith(" 1.0000 (1.000–1.000)")
+    ours = float(rows["lr 0.0001, seed 0: all rows, out of fold"])
+    assert f"A bag of words does better ({ours - 1:+.3f}".replace("-", "−") in answer.text
+
+
+@pytest.mark.slow
 def test_the_command_tells_whether_the_baselines_are_beaten(desk: Desk, tmp_path: Path) -> None:
     options = [option for option in QUICK if option != "--no-baselines"]
     registry = tmp_path / "registry.sqlite"

@@ -23,10 +23,11 @@ from training.data.folds import Fold
 from training.data.splits import RowFiles
 from training.errors import InvalidArguments
 from training.report.page import write_report
+from training.runs.cross_validation import out_of_fold
 from training.runs.executor import train_runs
 from training.runs.layout import PREDICTIONS, RESULT
 from training.runs.plan import RunPlan
-from training.runs.run_result import out_of_fold, read_run_result
+from training.runs.run_result import read_run_result
 from training.scoring.adapter_evaluation import EvaluationOptions, evaluate_adapter
 from training.scoring.decisions import are_same
 from training.scoring.exam import num_trained_on, scored_on

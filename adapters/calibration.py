@@ -1,6 +1,7 @@
 """Calibration: from a model's label log-probabilities to the probabilities that are served."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -38,6 +39,40 @@ class Calibration(BaseModel):
         if self.label_thresholds is None:
             return np.full(num_labels, DEFAULT_LABEL_THRESHOLD)
         return np.array(self.label_thresholds, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class AbstainPromise:
+    """What the fit of an abstain threshold has proved of the answers above it, by fixed-sequence testing."""
+
+    precision: float
+    """Lower bound on the share of right answers among the answered rows, 0 to 1."""
+    confidence: float
+    """Share of draws of the fitted rows in which the bound holds, 0 to 1."""
+    num_rows: int
+    """Number of rows that the threshold was fitted on."""
+
+    def __str__(self) -> str:
+        return (
+            f"a precision of at least {100 * self.precision:g} % at confidence {100 * self.confidence:g} % "
+            f"(fixed-sequence testing on {self.num_rows} rows)"
+        )
+
+    def figures(self) -> dict[str, float]:
+        """Return the promise as metrics of a provenance."""
+        return dict(zip(PROMISE_METRICS, (self.precision, self.confidence, float(self.num_rows)), strict=True))
+
+
+PROMISE_METRICS = ("promised_precision", "promised_confidence", "promised_rows")
+
+
+def read_promise(metrics: Mapping[str, float], *, role: str = "report") -> AbstainPromise | None:
+    """Return the promise in a provenance's metrics; None without a threshold, or in files of older versions."""
+    found = [metrics.get(f"{role}_{name}") for name in PROMISE_METRICS]
+    precision, confidence, num_rows = found
+    if precision is None or confidence is None or num_rows is None:
+        return None
+    return AbstainPromise(precision, confidence, int(num_rows))
 
 
 def calibrated(log_probs: NDArray[np.float32], temperature: float, *, multi_label: bool = False) -> NDArray[np.float64]:

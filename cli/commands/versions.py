@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from adapters.baselines import TITLES, read_baselines, verdict
+from adapters.calibration import read_promise
 from adapters.names import Ref
 from adapters.registry.protocol import NO_TRAFFIC, TaskInfo
 from cli.client.targets import Target, find_task, open_target
@@ -22,7 +23,8 @@ def show(
 ) -> None:
     """Show a task: versions, traffic, scores, shadow agreement and drift.
 
-    Scores are those of training, next to their baselines, of the versions that an alias, a canary or a shadow uses.
+    Scores, their baselines and the promise of an abstain threshold are those of training, of the versions that an
+    alias, a canary or a shadow uses.
     A registry has no traffic of its own, so shadow and drift are shown by a server only.
 
     \b
@@ -46,13 +48,15 @@ def show(
 
 
 def _print_scores(target: Target, info: TaskInfo) -> None:
-    """Print what the versions in use scored on their report rows, and the baselines there."""
+    """Print what the versions in use scored on their report rows, the baselines there, and what thresholds promise."""
     table = Table("version", "measure", "score", *TITLES.values(), title=f"{info.task}, report rows of each version")
-    verdicts = []
+    notes = []
     for number in sorted(
         {*info.aliases.values(), *(each for each in (info.traffic.canary, info.traffic.shadow) if each)}
     ):
         provenance = target.provenance(info.task, number)
+        if promise := read_promise(provenance.metrics):
+            notes.append(f"version {number}: answers above its abstain threshold have {promise}")
         measure = str(provenance.hyperparameters.get("metric", "accuracy"))
         score = provenance.metrics.get(f"report_{measure}")
         if score is None:
@@ -61,10 +65,10 @@ def _print_scores(target: Target, info: TaskInfo) -> None:
         cells = [f"{baselines[name].figures['score']:.3f}" if name in baselines else "" for name in TITLES]
         table.add_row(str(number), measure.replace("_", " "), f"{score:.3f}", *cells)
         if told := verdict(list(baselines.values())):
-            verdicts.append(f"version {number}: {told}")
+            notes.append(f"version {number}: {told}")
     if table.row_count:
         print_table(table)
-    for line in verdicts:
+    for line in notes:
         out.print(line)
 
 

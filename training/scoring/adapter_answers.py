@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from adapters import PromptAdapter
 from adapters.adapter import INT8_LABEL_AGREEMENT
-from adapters.calibration import calibrated
+from adapters.calibration import PROMISE_METRICS, calibrated
 from adapters.profile import profile_of
 from backbone import Backbone
 from training.data.examples import RowFile, read_shards
@@ -24,7 +24,7 @@ from training.task.scoring import ACCURACY, Scoring
 from training.task.task_file import TaskFile
 
 _OF_A_THRESHOLD = frozenset(
-    f"{role}_{name}" for role in ("report", "selection") for name in ("coverage", "answered_accuracy")
+    f"{role}_{name}" for role in ("report", "selection") for name in ("coverage", "answered_accuracy", *PROMISE_METRICS)
 )
 
 

@@ -7,7 +7,14 @@ from math import ceil, log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.calibration import DEFAULT_LABEL_THRESHOLD, Calibration, calibrated, label_logits
+from adapters.calibration import (
+    DEFAULT_LABEL_THRESHOLD,
+    AbstainPromise,
+    Calibration,
+    calibrated,
+    label_logits,
+    read_promise,
+)
 from adapters.task import TaskSpec
 from training.config.choices import Calibrate
 from training.errors import InvalidArguments
@@ -44,6 +51,8 @@ class CalibrationFit:
     """Share of the held-out rows above the threshold; None without a threshold."""
     precision: float | None = None
     """Accuracy on those rows."""
+    promise: AbstainPromise | None = None
+    """What these rows prove of the threshold; None for one that was kept."""
     notes: tuple[str, ...] = ()
     """Warnings about steps that were skipped, with the reason."""
     thresholds: ThresholdFit | None = None
@@ -77,8 +86,10 @@ def fit_calibration(
     temperature = served.temperature if reason else fit_temperature(log_probs, labels)
     probabilities, threshold = calibrated(log_probs, temperature), served.abstain_threshold
     notes = [f"the temperature stays {temperature:g}: {reason}"] if reason else []
+    promise = None
     if abstain_precision is not None:
         threshold = fit_threshold(probabilities, labels, precision=abstain_precision)
+        promise = None if threshold is None else AbstainPromise(abstain_precision, 1 - _MISS_RATE, len(labels))
         if threshold is None:
             rows = f"the {len(labels)} held-out rows"
             notes.append(f"no abstain threshold: no part of {rows} proves a precision of {abstain_precision:g}")
@@ -93,6 +104,7 @@ def fit_calibration(
         is_fitted=reason is None,
         coverage=coverage,
         precision=precision,
+        promise=promise,
         notes=tuple(notes),
     )
 
@@ -330,7 +342,8 @@ def _figures(
     if threshold is None:
         return figures
     coverage, precision = answered(probabilities, labels, threshold=threshold)
-    return figures | {"coverage": coverage, "answered_accuracy": precision}
+    promised = {} if fit.promise is None else fit.promise.figures()
+    return figures | {"coverage": coverage, "answered_accuracy": precision} | promised
 
 
 def calibration_line(calibration: Calibration, figures: Mapping[str, float], *, role: str = "report") -> str:
@@ -341,9 +354,12 @@ def calibration_line(calibration: Calibration, figures: Mapping[str, float], *, 
         return f"{line}; label thresholds {min(thresholds):.3f} to {max(thresholds):.3f}"
     if calibration.abstain_threshold is None:
         return line
+    promise = read_promise(figures, role=role)
+    promised = "" if promise is None else f" for {promise}"
     return (
-        f"{line}; abstains below {calibration.abstain_threshold:.3f}: {100 * figures[f'{role}_coverage']:.1f} % of the "
-        f"rows answered, {100 * figures[f'{role}_answered_accuracy']:.1f} % of those correctly"
+        f"{line}; abstains below {calibration.abstain_threshold:.3f}{promised}: "
+        f"{100 * figures[f'{role}_coverage']:.1f} % of the rows answered, "
+        f"{100 * figures[f'{role}_answered_accuracy']:.1f} % of those correctly"
     )
 
 

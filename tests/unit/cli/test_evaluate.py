@@ -9,6 +9,7 @@ import pytest
 from support.cli import Desk, superpos
 from support.training import easy_rows, write_rows
 
+from adapters.calibration import AbstainPromise, read_promise
 from adapters.files import CARD, MANIFEST, from_files, read_folder, write_folder
 from training.runs.card import recalibrated_card
 from training.scoring.calibration import calibration_line
@@ -70,6 +71,22 @@ def test_an_adapter_is_calibrated_and_the_calibration_recorded(desk: Desk, tmp_p
     assert {"report_brier", "report_coverage", "report_answered_accuracy"} <= metrics.keys()
 
 
+def test_the_promise_of_a_threshold_is_stated_in_results_card_and_registry(
+    desk: Desk, calibrated: Path, tmp_path: Path
+) -> None:
+    promise = read_promise(from_files(read_folder(calibrated)).manifest.provenance.metrics)
+    num_rows = from_files(read_folder(calibrated)).manifest.provenance.data["calibration_rows"]
+    assert promise == AbstainPromise(0.9, 0.9, num_rows)
+    stated = f"a precision of at least 90 % at confidence 90 % (fixed-sequence testing on {num_rows} rows)"
+    assert stated in (calibrated / CARD).read_text(encoding="utf-8")
+    options = ("--calibrate", "auto", "--abstain-precision", "0.9", "--backbone", desk.tiny_t5)
+    assert stated in superpos("evaluate", calibrated, desk.task, *options).text
+    registry = tmp_path / "registry.sqlite"
+    assert superpos("push", calibrated, "topic", "--to", registry).code == 0
+    shown = superpos("show", "topic", "--from", registry)
+    assert f"version 1: answers above its abstain threshold have {stated}" in shown.text
+
+
 @pytest.fixture
 def calibrated(desk: Desk, tmp_path: Path) -> Path:
     """An adapter's folder with a temperature and a threshold, and a card that somebody has written into."""
@@ -109,6 +126,8 @@ def test_another_temperature_keeps_the_threshold_and_is_told_of_in_the_card_with
     assert after.calibration.temperature != before.calibration.temperature
     assert after.calibration.abstain_threshold == before.calibration.abstain_threshold
     assert f"the abstain threshold stays {before.calibration.abstain_threshold:.3f}" in answer.stderr
+    assert read_promise(before.provenance.metrics) is not None
+    assert read_promise(after.provenance.metrics) is None, "nothing is proved of it at another temperature"
     metrics, data = after.provenance.metrics, after.provenance.data
     assert metrics["report_ece"] != before.provenance.metrics["report_ece"]
     assert (data["calibration_file"], data["calibration_rows"]) == ("train.jsonl", 120)

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from support.training import QUICK, SPEC, Finished, easy_rows, easy_task, lines_of, run, write_rows
 
 from adapters import DEFAULT_TENANT, Ref, TaskSpec
-from adapters.calibration import calibrated
+from adapters.calibration import AbstainPromise, calibrated, read_promise
 from adapters.exams import RIGHT, ROWS_SHA256
 from adapters.files import CARD, from_files, read_folder
 from adapters.profile import profile_of
@@ -335,8 +335,12 @@ def test_a_runs_adapter_is_calibrated_and_its_figures_are_of_the_served_probabil
     assert threshold is not None
     answered = served.max(axis=1) >= threshold
     assert metrics["report_coverage"] == pytest.approx(float(np.mean(answered)), abs=1e-6)
-    card = (report.folder / "adapter" / CARD).read_text(encoding="utf-8")
-    assert calibration_line(manifest.calibration, metrics) in card
+    assert read_promise(metrics) == AbstainPromise(0.9, 0.9, 70)
+    write_report([report.folder], tmp_path / "report.html")
+    for path in (report.folder / "adapter" / CARD, tmp_path / "report.html"):
+        text = path.read_text(encoding="utf-8")
+        assert calibration_line(manifest.calibration, metrics) in text
+        assert "at least 90 % at confidence 90 % (fixed-sequence testing on 70 rows)" in text
     interval = report.measured.intervals["accuracy"]
     assert metrics["report_accuracy_low"] == pytest.approx(interval.low, abs=1e-6)
     assert interval.low <= report.trained.accuracy <= interval.high

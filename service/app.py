@@ -125,6 +125,7 @@ def _add_middleware(app: FastAPI, runtime: Runtime, drain: Drain) -> None:
     app.add_middleware(BodyDeadlineMiddleware, timeout_s=settings.body_timeout_s)
     if not settings.require_keys:
         app.add_middleware(TrustedHostsMiddleware, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(RequestTargetMiddleware)
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM_BYTES, compresslevel=_GZIP_LEVEL)
     # added here as well: the framework's own is outermost, where a response gets no request id
     app.add_middleware(ServerErrorMiddleware, handler=internal_error_handler)
@@ -137,4 +138,3 @@ def _add_middleware(app: FastAPI, runtime: Runtime, drain: Drain) -> None:
         tracing=runtime.telemetry.tracing,
     )
     app.add_middleware(DrainBodyMiddleware)
-    app.add_middleware(RequestTargetMiddleware)

@@ -118,6 +118,10 @@ class UnsupportedMediaType(ServiceError):
     """The route does not accept the body's media type."""
 
 
+class MalformedRequest(ServiceError):
+    """The request's target or length is ambiguous: a proxy may have read another request."""
+
+
 class MalformedBody(ServiceError):
     """The body contradicts its headers."""
 

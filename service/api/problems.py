@@ -44,6 +44,7 @@ from service.errors import (
     InferenceFailed,
     InvalidRequest,
     MalformedBody,
+    MalformedRequest,
     Misdirected,
     NotReady,
     OutOfMemory,
@@ -84,6 +85,7 @@ class ProblemType:
 PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     InvalidName: ProblemType(400, "invalid_name"),
     MalformedBody: ProblemType(400, "malformed_body"),
+    MalformedRequest: ProblemType(400, "malformed_request", headers={"Connection": "close"}),
     Unauthenticated: ProblemType(401, "unauthenticated", headers={"WWW-Authenticate": "Bearer"}),
     Forbidden: ProblemType(403, "forbidden"),
     NotFound: ProblemType(404, "not_found"),
@@ -208,7 +210,7 @@ def problem_body(request: Request, problem: Problem) -> dict[str, object]:
         "status": problem.status,
         "detail": problem.detail,
         "code": problem.code,
-        "instance": shortened(request.url.path),
+        "instance": shortened(request.scope["path"]),
         "request_id": request.scope.get("state", {}).get("request_id"),
         **problem.extra,
     }
@@ -228,7 +230,7 @@ def _respond(request: Request, problem: Problem) -> JSONResponse:
     current_record().code = problem.code
     body, media_type = problem_body(request, problem), MEDIA_TYPE
     for error_format in request.app.state.error_formats:
-        if error_format.covers(request.url.path):
+        if error_format.covers(request.scope["path"]):
             body, media_type = error_format.convert(problem).model_dump(), "application/json"
     return JSONResponse(body, status_code=problem.status, media_type=media_type, headers=dict(problem.headers))
 
@@ -273,10 +275,10 @@ def _framework(request: Request, exc: Exception) -> JSONResponse:
         return _respond(request, Problem(400, "malformed_json", f"the body is not JSON: {cause}"))
     code = FRAMEWORK_CODES.get(exc.status_code, "http_error")
     if exc.status_code == 404:
-        return _respond(request, Problem(404, code, f"no route {shortened(request.url.path)}"))
+        return _respond(request, Problem(404, code, f"no route {shortened(request.scope['path'])}"))
     if exc.status_code == 405:
         allowed = ", ".join(sorted(_methods(request)))
-        detail = f"method {request.method} is not allowed for {shortened(request.url.path)}; use {allowed}"
+        detail = f"method {request.method} is not allowed for {shortened(request.scope['path'])}; use {allowed}"
         return _respond(request, Problem(405, code, detail, {"Allow": allowed}))
     return _respond(request, Problem(exc.status_code, code, str(exc.detail), exc.headers or {}))
 

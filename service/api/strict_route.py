@@ -178,7 +178,7 @@ async def _check(request: Request) -> None:
         raise RequestValidationError(errors)
     _check_guards(request, declared.headers)
     if not declared.has_body and ("transfer-encoding" in request.headers or _length(request) > 0):
-        where = f"{request.method} {shortened(request.url.path)}"
+        where = f"{request.method} {shortened(request.scope['path'])}"
         raise InvalidRequest(f"{where} has a body, which this route does not read")
 
 
@@ -186,7 +186,7 @@ CHECK = Depends(_check)
 
 
 def _check_guards(request: Request, read: frozenset[str]) -> None:
-    is_read, where = request.method in _SAFE, f"{request.method} {shortened(request.url.path)}"
+    is_read, where = request.method in _SAFE, f"{request.method} {shortened(request.scope['path'])}"
     for name in _READ_GUARDS if is_read else _WRITE_GUARDS:
         given = request.headers.get(name)
         # If-Match takes precedence over a date (RFC 9110, section 13.2.2)

@@ -19,10 +19,7 @@ IDLE_TIMEOUT_S = 2.0
 
 
 class DrainBodyMiddleware:
-    """Sends a response at once, but ends it only after the request's body or a time limit.
-
-    Only `RequestTargetMiddleware` surrounds it.
-    """
+    """Sends a response at once, but ends it only after the request's body or a time limit. Must be outermost."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

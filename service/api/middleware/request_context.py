@@ -35,7 +35,7 @@ _PROBES = frozenset({"/healthz/live", "/healthz/ready", "/healthz/startup", "/me
 
 
 class RequestContextMiddleware:
-    """Outermost but two: `DrainBodyMiddleware` and `RequestTargetMiddleware` surround it."""
+    """Outermost but one: `DrainBodyMiddleware` surrounds it."""
 
     def __init__(
         self,

@@ -3,43 +3,55 @@
 import re
 from urllib.parse import unquote
 
-from starlette.responses import PlainTextResponse, Response
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.problems import problem_response
+from service.errors import MalformedRequest
+
 _ABSOLUTE = re.compile(rb"https?://(?P<authority>[^/]*)(?P<path>.*)", re.IGNORECASE | re.DOTALL)
-_TWO_LENGTHS = "The request has Content-Length and Transfer-Encoding, expected one of them.\n"
 _METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 
 
 class RequestTargetMiddleware:
-    """Turns `GET http://host/path` into `GET /path` for that host, and answers `OPTIONS *`. Must be outermost.
+    """Turns `GET http://host/path` into `GET /path` for that host, and answers `OPTIONS *`.
 
-    The target's host replaces the `Host` header, as RFC 9112, section 3.2.2 requires: whatever checks the host checks
-    the one that is asked for. A request with both `Content-Length` and `Transfer-Encoding` is refused and its
-    connection closed: a proxy that trusts the other length would see another request (request smuggling, section 6.3).
+    The target's host replaces the `Host` header, as RFC 9112, section 3.2.2 requires: whatever checks the host must be
+    inside, so that it checks the one that is asked for. A request with both `Content-Length` and `Transfer-Encoding` is
+    refused: a proxy that trusts the other length would see another request (request smuggling, section 6.3).
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and {b"content-length", b"transfer-encoding"} <= {
-            name for name, _ in scope["headers"]
-        }:
-            refusal = PlainTextResponse(_TWO_LENGTHS, status_code=400, headers={"Connection": "close"})
-            await refusal(scope, receive, send)
-            return
-        if scope["type"] == "http" and not scope["raw_path"].startswith(b"/"):
+        if scope["type"] == "http":
+            try:
+                _read_target(scope)
+            except MalformedRequest as exc:
+                await problem_response(Request(scope), exc)(scope, receive, send)
+                return
             if (scope["method"], scope["path"]) == ("OPTIONS", "*"):
                 await Response(status_code=204, headers={"Allow": _METHODS})(scope, receive, send)
                 return
-            if target := _ABSOLUTE.fullmatch(scope["raw_path"]):
-                if not target["authority"] or b"@" in target["authority"]:
-                    reason = "The request target must name a host, and no user."
-                    await PlainTextResponse(reason, status_code=400)(scope, receive, send)
-                    return
-                _rewrite(scope, target["authority"], target["path"] or b"/")
         await self._app(scope, receive, send)
+
+
+def _read_target(scope: Scope) -> None:
+    """Replace an absolute target by its path, and the `Host` header by its host.
+
+    Raises:
+        MalformedRequest: the target has no host or a user, or the request has two lengths
+    """
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+        raise MalformedRequest("the request has Content-Length and Transfer-Encoding, expected one of them")
+    target = _ABSOLUTE.fullmatch(scope["raw_path"])
+    if target is None:
+        return
+    if not target["authority"] or b"@" in target["authority"]:
+        raise MalformedRequest("the request target must name a host, and no user")
+    _rewrite(scope, target["authority"], target["path"] or b"/")
 
 
 def _rewrite(scope: Scope, authority: bytes, path: bytes) -> None:

@@ -216,6 +216,21 @@ def forged_address(arena: Arena) -> Evidence:
     return _untraced(arena, request_id)
 
 
+def ambiguous_requests(arena: Arena) -> Evidence:
+    """Send requests that are refused before anything else is read; the log must name the address."""
+    for line, fields in (
+        ("POST /tasks HTTP/1.1", "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"),
+        ("GET http:///tasks HTTP/1.1", ""),
+        ("GET http://user@host/tasks HTTP/1.1", ""),
+    ):
+        request_id = f"ambiguous-{secrets.token_hex(6)}"
+        head = f"{line}\r\nHost: localhost\r\nX-Request-ID: {request_id}\r\n{fields}\r\n"
+        arena.raw(head.encode() + (b"0\r\n\r\n" if fields else b""))
+        if evidence := _untraced(arena, request_id):
+            return f"{line}: {evidence}"
+    return None
+
+
 def open_files(arena: Arena) -> Evidence:
     """Look for files of the server that other users of the machine can read."""
     places = [arena.target.folder / "registry.sqlite", *arena.target.folder.glob("registry.sqlite*")]
@@ -321,6 +336,10 @@ ATTACKS = (
     Attack(
         "a forged address", Fault.TRACES, "nobody", "states another client address in proxies' headers",
         "the log believes it", forged_address,
+    ),
+    Attack(
+        "ambiguous requests", Fault.TRACES, "nobody", "sends requests that no route sees",
+        "the log lacks its address", ambiguous_requests,
     ),
     Attack(
         "open files", Fault.PERMISSIONS, "nobody", "reads the registry's files as another user of the machine",

@@ -43,7 +43,7 @@ class Calibration(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class AbstainPromise:
-    """What the fit of an abstain threshold has proved of the answers above it, by fixed-sequence testing."""
+    """Bound on the precision of answers above an abstain threshold, as its fit proved it by fixed-sequence testing."""
 
     precision: float
     """Lower bound on the share of right answers among the answered rows, 0 to 1."""

@@ -15,12 +15,16 @@ _ACTING = re.compile(
 )
 """Control characters other than tab and newline, line and paragraph separators, bidirectional controls, surrogates, and
 the invisible tag characters."""
+_ACTING_OR_LINES = re.compile(rf"[\t\n]|{_ACTING.pattern}")
 RULE = "printable text: no control characters, escape sequences or changes of the writing direction"
 
 
-def visible(text: str, encoding: str = "utf-8") -> str:
-    r"""Return a text with an escape such as `\x1b` in place of each character that a terminal obeys or cannot print."""
-    shown = _ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+def visible(text: str, encoding: str = "utf-8", *, lines: bool = True) -> str:
+    r"""Return a text with an escape such as `\x1b` in place of each character that a terminal obeys or cannot print.
+
+    Without `lines`, tabs and newlines are escaped too.
+    """
+    shown = (_ACTING if lines else _ACTING_OR_LINES).sub(lambda found: found[0].encode("unicode_escape").decode(), text)
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
@@ -32,7 +36,7 @@ def json_visible(data: str) -> str:
 def is_printable(text: str, *, lines: bool = False) -> bool:
     """Return whether a text has only printable characters; with `lines`, tabs and newlines are allowed too."""
     text = text.replace("\r\n", "\n") if lines else text
-    return not (_ACTING.search(text) or (not lines and re.search(r"[\t\n]", text)))
+    return not (_ACTING if lines else _ACTING_OR_LINES).search(text)
 
 
 def check_texts(files: Mapping[str, bytes]) -> None:

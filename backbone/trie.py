@@ -5,6 +5,7 @@ the sum of its edges' log-probabilities, each a softmax over the children of one
 probability 1 and is left out.
 """
 
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ PART_NODES = 256
 """Number of nodes that are decoded together, with their ancestors, when a whole trie is scored."""
 EDGES_PER_TOKEN = 128
 """Edges whose scores take about as long as a token in the encoder."""
+_INT_BYTES = sys.getsizeof(1)
 _MIN_BUDGET = 64
 _BUDGET_PER_LABEL = 8
 _MAX_SHARE = 4
@@ -59,6 +61,15 @@ class LabelTrie:
         parts = (range(start, min(start + PART_NODES, self.num_nodes)) for start in starts)
         decoded = self.num_nodes if len(starts) == 1 else sum(len(self.with_ancestors(part)) for part in parts)
         object.__setattr__(self, "num_decoded", decoded)
+
+    @property
+    def num_bytes(self) -> int:
+        """Upper bound on the size in host memory: each number as an object of its own."""
+        numbers = (
+            *(self.node_tokens, self.node_parents, self.node_depths, self.edge_nodes, self.edge_tokens),
+            *(self.path_labels, self.path_edges, self.edge_labels, self.edge_targets),
+        )
+        return sum(sys.getsizeof(each) + _INT_BYTES * len(each) for each in numbers)
 
     @property
     def num_nodes(self) -> int:

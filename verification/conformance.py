@@ -1,6 +1,7 @@
 """Check with schemathesis, every check on, that a server does what its OpenAPI document says.
 
-    python -m verification.conformance            # the long profile, against a new server
+- `python -m verification.conformance`: the long profile, against a new server
+- `python -m verification.conformance --max-examples 10 --seed 1`: fewer requests, those of one seed
 
 The tests run the same with fewer examples. `conformance.toml` holds the settings of schemathesis that differ from its
 defaults. The program exits with status 1 if a check fails or an operation never succeeds.

@@ -1,6 +1,7 @@
 """Check that no tenant gets another's answer: two tenants with tasks of the same names, hot swaps and evictions.
 
-    python -m verification.isolation --seconds 60
+- `python -m verification.isolation`: one minute of load
+- `python -m verification.isolation --seconds 600 --adapters 100`: longer, with more adapters per tenant
 
 Every adapter is a sentinel: its label names identify its tenant and itself. Readouts are `words`, `soft` and `pooled`,
 and some adapters have no prompt, so that their rows share encoder passes within a request. The program compares each

@@ -5,9 +5,10 @@ adapters/<tenant>/<task>/v<n>/      the files of version n, as PEFT loads them
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ from adapters.errors import Conflict, NotFound, RegistryUnavailable, first_error
 from adapters.files import read_folder, write_folder
 from adapters.names import check_name
 from adapters.registry.archive import TaskRecord, check_restored
-from adapters.registry.protocol import Change, TaskInfo, VersionInfo
+from adapters.registry.protocol import NO_TRAFFIC, Change, TaskInfo, Traffic, VersionInfo
 from adapters.regular_files import check_no_links, read_regular
 from adapters.storage.private_files import FOLDER_MODE, create_private_folder
 
@@ -37,6 +38,26 @@ class _Index:
 _ADAPTER = TypeAdapter(_Index)
 
 
+@dataclass(slots=True)
+class _Task:
+    """A task while the archive is read or written."""
+
+    versions: dict[int, VersionInfo] = field(default_factory=dict)
+    digests: set[str] = field(default_factory=set)
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    traffic: Traffic = NO_TRAFFIC
+    last_version: int = 0
+
+    def add(self, version: VersionInfo) -> None:
+        self.versions[version.version] = version
+        self.digests.add(version.digest)
+        self.last_version = max(self.last_version, version.version)
+
+    def record(self, tenant: str, task: str) -> TaskRecord:
+        versions = tuple(self.versions[number] for number in sorted(self.versions))
+        return TaskRecord(TaskInfo(tenant, task, versions, self.aliases, self.traffic), self.last_version)
+
+
 class FolderArchive:
     """An `Archive` in a folder. The index is written last, with the log; a folder without it is not an archive."""
 
@@ -47,7 +68,7 @@ class FolderArchive:
             RegistryUnavailable: the folder cannot be read, or contains something else
         """
         self._folder = folder
-        self._tasks: dict[tuple[str, str], TaskRecord] = {}
+        self._tasks: defaultdict[tuple[str, str], _Task] = defaultdict(_Task)
         self._claimed = False
         self._changes: tuple[Change, ...] = ()
         with self._reaching():
@@ -57,10 +78,11 @@ class FolderArchive:
                 raise RegistryUnavailable(f"folder {folder} is not empty and has no {INDEX}")
 
     def records(self) -> Sequence[TaskRecord]:
-        return [self._tasks[key] for key in sorted(self._tasks)]
+        return [self._tasks[tenant, task].record(tenant, task) for tenant, task in sorted(self._tasks)]
 
     def files(self, tenant: str, task: str, version: int) -> dict[str, bytes]:
-        if version not in self._numbers(tenant, task):
+        known = self._tasks.get((tenant, task))
+        if known is None or version not in known.versions:
             raise NotFound(f"no {task}@{version}")
         with self._reaching():
             return read_folder(self._place(tenant, task, version), beneath=self._folder)
@@ -70,22 +92,23 @@ class FolderArchive:
 
     def restore_version(self, tenant: str, task: str, version: VersionInfo, files: Mapping[str, bytes]) -> None:
         check_restored(tenant, task, version, files)
-        known = self._record(tenant, task).info.versions
-        if any(version.version == other.version or version.digest == other.digest for other in known):
+        known = self._tasks.get((tenant, task), _Task())
+        if version.version in known.versions or version.digest in known.digests:
             raise Conflict(f"{task}@{version.version} or its adapter {version.digest} is there already")
         with self._reaching():
             self._claim()
             write_folder(self._place(tenant, task, version.version), files, beneath=self._folder)
-        self._add(tenant, task, version)
+        self._tasks[tenant, task].add(version)
 
     def restore_task(self, record: TaskRecord) -> None:
         info = record.info
-        known = self._record(info.tenant, info.task)
+        known = self._tasks.get((info.tenant, info.task), _Task())
         for version in record.needed:
-            if version not in self._numbers(info.tenant, info.task):
+            if version not in known.versions:
                 raise NotFound(f"no {info.task}@{version}")
-        last = max(known.last_version, record.last_version)
-        self._tasks[info.tenant, info.task] = TaskRecord(replace(info, versions=known.info.versions), last)
+        known.aliases, known.traffic = info.aliases, info.traffic
+        known.last_version = max(known.last_version, record.last_version)
+        self._tasks[info.tenant, info.task] = known
 
     def restore_log(self, changes: Sequence[Change]) -> None:
         position = self._changes[-1].position if self._changes else 0
@@ -120,22 +143,10 @@ class FolderArchive:
         for record in index.tasks:
             tenant, task = check_name("tenant", record.info.tenant), check_name("task", record.info.task)
             for version in record.info.versions:
-                self._add(tenant, task, version)
+                self._tasks[tenant, task].add(version)
             self.restore_task(record)
         self._claimed = bool(index.tasks)
         self._changes = tuple(index.changes)
-
-    def _record(self, tenant: str, task: str) -> TaskRecord:
-        return self._tasks.get((tenant, task)) or TaskRecord(TaskInfo(tenant, task, (), {}), 0)
-
-    def _numbers(self, tenant: str, task: str) -> set[int]:
-        return {version.version for version in self._record(tenant, task).info.versions}
-
-    def _add(self, tenant: str, task: str, version: VersionInfo) -> None:
-        known = self._record(tenant, task)
-        versions = tuple(sorted((*known.info.versions, version), key=lambda each: each.version))
-        info = replace(known.info, versions=versions)
-        self._tasks[tenant, task] = TaskRecord(info, max(known.last_version, version.version))
 
     def _place(self, tenant: str, task: str, version: int) -> Path:
         return self._folder / "adapters" / tenant / task / f"v{version}"

@@ -10,41 +10,54 @@ from adapters.registry.protocol import Change, Registry, TaskInfo
 MAX_VERSIONS = 32
 
 
-class AliasHistory:
-    """The last 32 versions that each alias pointed at.
+class TaskHistory:
+    """The last 32 versions that each alias of one task pointed at.
 
     An alias that returns to a version of its history forgets the later ones, so that two rollbacks go two versions back
     and not back and forth. Deleted versions leave the history.
     """
 
     def __init__(self) -> None:
-        self._histories: dict[tuple[str, str], dict[str, tuple[int, ...]]] = {}
+        self.aliases: dict[str, dict[int, int]] = {}
+        """By alias: the position of the log's entry for each version, oldest first."""
+
+    def apply(self, change: Change) -> None:
+        """Replay an entry of the task's log."""
+        match change.kind:
+            case "alias_set":
+                history = self.aliases.setdefault(str(change.alias), {})
+                while change.version in history:
+                    history.popitem()
+                history[change.version] = change.position
+                if len(history) > MAX_VERSIONS:
+                    del history[next(iter(history))]
+            case "alias_deleted":
+                self.aliases.pop(str(change.alias), None)
+            case "version_deleted":
+                for history in self.aliases.values():
+                    history.pop(change.version, None)
+            case "published" | "traffic_set" | "log_trimmed":
+                pass
+
+
+class AliasHistory:
+    """The history of all tasks' aliases."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[tuple[str, str], TaskHistory] = {}
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Replay entries of the log, each once and in order."""
         for change in changes:
-            self._apply(change)
+            task = self._tasks.setdefault((change.tenant, change.task), TaskHistory())
+            task.apply(change)
+            if not task.aliases:
+                del self._tasks[change.tenant, change.task]
 
     def of(self, tenant: str, task: str, alias: str) -> tuple[int, ...]:
         """Return the versions that the alias pointed at and that still exist, its present one last."""
-        return self._histories.get((tenant, task), {}).get(alias, ())
-
-    def _apply(self, change: Change) -> None:
-        histories = self._histories.setdefault((change.tenant, change.task), {})
-        match change.kind:
-            case "alias_set":
-                history = histories.get(str(change.alias), ())
-                earlier = history[: history.index(change.version)] if change.version in history else history
-                histories[str(change.alias)] = (*earlier, change.version)[-MAX_VERSIONS:]
-            case "alias_deleted":
-                histories.pop(str(change.alias), None)
-            case "version_deleted":
-                for alias, history in histories.items():
-                    histories[alias] = tuple(version for version in history if version != change.version)
-            case "published" | "traffic_set" | "log_trimmed":
-                pass
-        if not histories:
-            del self._histories[change.tenant, change.task]
+        known = self._tasks.get((tenant, task))
+        return () if known is None else tuple(known.aliases.get(alias, ()))
 
 
 @dataclass(frozen=True, slots=True)

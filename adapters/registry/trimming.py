@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from adapters.registry.protocol import NO_TRAFFIC, Change
-from adapters.registry.rollback import MAX_VERSIONS
+from adapters.registry.rollback import TaskHistory
 
 _MAX_REMOVED = 5_000
 """Entries removed in one step, which blocks Redis for 10 to 30 ms."""
@@ -105,38 +105,25 @@ class _Needed:
     """Positions of the entries that the state of one task needs."""
 
     versions: dict[int, int] = field(default_factory=dict)
-    aliases: dict[str, dict[int, int]] = field(default_factory=dict)
-    """By alias: the positions of the versions that it can go back to, oldest first."""
+    history: TaskHistory = field(default_factory=TaskHistory)
+    """The versions that each alias can go back to."""
     traffic: int | None = None
 
     def apply(self, change: Change) -> None:
+        self.history.apply(change)
         match change.kind:
             case "published":
                 self.versions[change.version] = change.position
             case "version_deleted":
                 self.versions.pop(change.version, None)
-                for history in self.aliases.values():
-                    history.pop(change.version, None)
-            case "alias_set":
-                self._point(self.aliases.setdefault(str(change.alias), {}), change)
-            case "alias_deleted":
-                self.aliases.pop(str(change.alias), None)
             case "traffic_set":
                 self.traffic = None if change.traffic in (None, NO_TRAFFIC) else change.position
-            case "log_trimmed":
+            case "alias_set" | "alias_deleted" | "log_trimmed":
                 pass
 
     def positions(self) -> Iterator[int]:
         yield from self.versions.values()
-        for history in self.aliases.values():
-            yield from history.values()
+        for versions in self.history.aliases.values():
+            yield from versions.values()
         if self.traffic is not None:
             yield self.traffic
-
-    @staticmethod
-    def _point(history: dict[int, int], change: Change) -> None:
-        while change.version in history:  # an alias that returns to a version forgets the versions after it
-            history.popitem()
-        history[change.version] = change.position
-        if len(history) > MAX_VERSIONS:
-            del history[next(iter(history))]

@@ -56,7 +56,7 @@ class LoadedAdapter:
     has_profile: bool = False
     """Whether the version has a validation profile to compare its answers with."""
     num_bytes: int = 0
-    """Size of the prompt and the learned readout, in host memory or in the prompt table."""
+    """Size of the prompt and the learned readout, in host memory or in the prompt table, and of the label trie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def load_adapter(
         values=tuple(map(float, adapter.spec.label_names)) if adapter.spec.kind == "ordinal" else None,
         label_thresholds=_label_thresholds(adapter),
         has_profile=adapter.manifest.validation is not None,
-        num_bytes=rows.nbytes,
+        num_bytes=rows.nbytes + (readout.num_bytes if isinstance(readout, LabelTrie) else 0),
     )
 
 

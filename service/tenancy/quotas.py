@@ -143,9 +143,7 @@ class Quotas:
         limit = self._tenant(tenant).tokens_per_min
         if limit is None:
             return
-        number = Window(limit, _MINUTE_S).number(self._clock())
-        used = await self._rate_counter.add(_key(tenant, "tokens", _MINUTE_S, number), tokens, window_s=_MINUTE_S)
-        self._used[tenant, "tokens"] = (number, min(used, limit))
+        await self._add(tenant, "tokens", tokens, Window(limit, _MINUTE_S), now=self._clock())
 
     def fields(self, tenant: str) -> dict[str, str]:
         """Return the `RateLimit` headers of a response (draft-ietf-httpapi-ratelimit-headers), if there are limits."""
@@ -179,23 +177,22 @@ class Quotas:
             raise _refusal(tenant, "concurrency", f"has {limit} requests in progress, its maximum", retry_after_s=1)
         return slot
 
+    async def _add(self, tenant: str, limit: Limit, amount: int, window: Window, *, now: float) -> int:
+        """Add to the window that `now` is in, and return its sum."""
+        number = window.number(now)
+        key = f"{tenant}:{limit}:{window.length_s}:{number}"
+        used = await self._rate_counter.add(key, amount, window_s=window.length_s)
+        self._used[tenant, limit] = (number, min(used, window.quantity))
+        return used
+
     async def _count(self, tenant: str, limit: Limit, amount: int, window: Window) -> None:
         now = self._clock()
-        number = window.number(now)
-        key = _key(tenant, limit, window.length_s, number)
-        used = await self._rate_counter.add(key, amount, window_s=window.length_s)
-        if used <= window.quantity:
-            self._used[tenant, limit] = (number, used)
+        if await self._add(tenant, limit, amount, window, now=now) <= window.quantity:
             return
         if amount > 1:  # a large request that is refused must not use up the allowance of smaller ones
-            used = await self._rate_counter.add(key, -amount, window_s=window.length_s)
-        self._used[tenant, limit] = (number, min(used, window.quantity))
+            await self._add(tenant, limit, -amount, window, now=now)
         what = f"may use {window.quantity} {limit} per {window.length_s} s, which this request exceeds"
         raise _refusal(tenant, limit, what, retry_after_s=window.left_s(now))
-
-
-def _key(tenant: str, limit: Limit, length_s: int, number: int) -> str:
-    return f"{tenant}:{limit}:{length_s}:{number}"
 
 
 def _windows(info: TenantInfo) -> list[tuple[Limit, Window]]:

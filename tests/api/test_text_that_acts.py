@@ -4,6 +4,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from io import StringIO
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,8 +16,9 @@ from support.redis import RedisServer
 from support.server import RunningServer
 from support.waiting import eventually
 
+from adapters.printable import is_printable, visible
 from backbone import Backbone
-from service.api.reflection import MAX_CHARS, printable, readable, shortened
+from service.api.reflection import MAX_CHARS, readable, shortened
 
 Serve = Callable[..., RunningServer]
 MARK = "Z"
@@ -49,7 +51,7 @@ def check(answer: httpx2.Response) -> None:
         assert MARK * (MAX_CHARS + 1) not in text
         assert text.count(MARK) <= 3 * MAX_CHARS  # a location, a message and a value
         assert len(text) <= 1_001
-        assert text.isprintable(), repr(text)
+        assert is_printable(text), repr(text)
 
 
 def paths(server: RunningServer) -> list[tuple[str, str]]:
@@ -179,4 +181,16 @@ def test_each_text_of_a_sentence_is_shortened_by_itself() -> None:
     assert len(readable("a b " * 5_000)) == 1_001
     assert readable("a\x1b[2Jb") == "a\\x1b[2Jb"
     assert shortened("\x00" * 300) == "\\x00" * 50 + "…"
-    assert printable("é“ok”") == "é“ok”"
+    assert visible("é“ok”", lines=False) == "é“ok”"
+
+
+def test_there_is_one_rule_for_answers_terminals_logs_and_uploads() -> None:
+    """What an upload may contain is shown as it is, everywhere; what it may not is escaped, everywhere."""
+    blocks = (range(0x3000), range(0xD7F0, 0xE010, 7), range(0xFE00, 0x10000), range(0xE0000, 0xE0100))
+    for number in chain(*blocks):
+        text = chr(number)
+        assert is_printable(text) == (shortened(text) == text), hex(number)
+        assert is_printable(text, lines=True) == (visible(text) == text), hex(number)
+    assert shortened("a\tb\nc") == "a\\tb\\nc"
+    joined = "\u06cc\u200c\u062e \U0001f469\u200d\U0001f4bb 10\u00a0%"  # a Persian word, an emoji, a no-break space
+    assert shortened(joined) == joined

@@ -52,7 +52,7 @@ class CalibrationFit:
     precision: float | None = None
     """Accuracy on those rows."""
     promise: AbstainPromise | None = None
-    """What these rows prove of the threshold; None for one that was kept."""
+    """The bound that these rows prove; None for a threshold that was kept."""
     notes: tuple[str, ...] = ()
     """Warnings about steps that were skipped, with the reason."""
     thresholds: ThresholdFit | None = None

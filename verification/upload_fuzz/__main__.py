@@ -1,6 +1,7 @@
 """Thousands of mutated uploads to a server: none may crash it, hang it, exhaust its memory or be accepted wrongly.
 
-    python -m verification.upload_fuzz --uploads 20000
+- `python -m verification.upload_fuzz --uploads 20000`: against a new server
+- `python -m verification.upload_fuzz --replay upload-fuzz/FILE`: send a saved upload again, and print the response
 
 Each must be answered within a second, by success or by a refusal with its code (and check). Accepted adapters are
 downloaded, compared by digest and queried. A slow upload is sent again alone, at most twice, since a real hang repeats.

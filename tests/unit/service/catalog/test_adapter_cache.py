@@ -1,6 +1,7 @@
 """Adapters on their way into memory: one load each, nobody behind another's, announced ones ahead of the asking."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,11 @@ from support.adapters import make_adapter
 from support.server import RunningServer, sample
 from support.waiting import eventually
 
-from adapters import NotFound
+from adapters import Label, NotFound, TaskSpec
 from adapters.files import to_files
 from adapters.registry.sqlite import SqliteRegistry
 from adapters.storage.sqlite import SqliteFile
-from backbone import Backbone
+from backbone import Backbone, LabelTrie
 from service.catalog.adapter_cache import AdapterCache, LoadedAdapter, Prefetch, load_adapter
 
 Serve = Callable[..., RunningServer]
@@ -149,6 +150,25 @@ def test_a_loaded_adapter_keeps_nothing_that_answering_does_not_need(tiny: Backb
     assert not hasattr(adapter, "__dict__")
     assert not hasattr(adapter, "provenance")
     assert adapter.num_virtual_tokens == 10
+
+
+def test_label_tries_count_in_the_caches_bound(registry: Held, tiny: Backbone) -> None:
+    """The trie of 300 labels takes more memory than a prompt."""
+    labels = tuple(Label(name=f"l{number}", words=f"{number:03d} no {number}") for number in range(300))
+    spec = TaskSpec(template="{text}", labels=labels)
+    wide = [load_adapter(make_adapter(tiny, spec, seed=seed), tiny) for seed in range(6)]
+    held = sum(
+        sys.getsizeof(part) + sum(sys.getsizeof(number) for number in part)
+        for part in (getattr(wide[0].readout, name) for name in LabelTrie.__slots__)
+        if isinstance(part, tuple)
+    )
+    assert wide[0].rows is not None
+    assert held > 10 * wide[0].rows.nbytes
+    assert held <= wide[0].num_bytes - wide[0].rows.nbytes <= 2 * held
+    cache = AdapterCache(registry, tiny, max_adapters=100, max_bytes=3 * wide[0].num_bytes)
+    for adapter in wide:
+        cache.add(adapter)
+    assert [adapter.digest in cache for adapter in wide] == [False] * 3 + [True] * 3
 
 
 def test_a_change_that_comes_as_a_worker_ends_is_not_lost(registry: Held, tiny: Backbone) -> None:

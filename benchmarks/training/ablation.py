@@ -37,13 +37,16 @@ from benchmarks.training.options import (
     load_tasks,
     parse_arguments,
 )
-from benchmarks.training.tables import chosen_lines, markdown_table, mean_and_half_width, ordered, points, select
+from benchmarks.training.tables import chosen_lines, facts, markdown_table, mean_and_half_width, ordered, points, select
 from cli.console import err, out
 from training.report import style
 from training.report.svg import png, svg
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
+_ABOUT = """Every line is trained or fitted on the same rows of a set, and scored once on its validation rows; bold \
+marks a set's best mean.
+"""
 TITLES = {
     "superpos": "SuperPos prompt",
     "simple": "plain prompt",
@@ -87,11 +90,11 @@ def render(
 ) -> None:
     """Write the table in Markdown, and the plot."""
     results = [result for file in files for result in read_results(file)]
-    table = ablation_table(results)
+    text = f"## Readouts and prompts\n\n{_ABOUT}{facts(results)}\n\n{ablation_table(results)}\n"
     if out_file is None:
-        out.print(table)
+        out.print(text)
     else:
-        atomic_write({out_file: f"{table}\n".encode()})
+        atomic_write({out_file: text.encode()})
     if plot is not None:
         figure = ablation_figure(results)
         atomic_write({plot.with_suffix(".svg"): svg(figure).encode(), plot.with_suffix(".png"): png(figure)})

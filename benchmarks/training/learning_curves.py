@@ -40,6 +40,7 @@ from benchmarks.training.options import (
 )
 from benchmarks.training.tables import (
     chosen_lines,
+    facts,
     half_width,
     markdown_table,
     mean_and_half_width,
@@ -53,6 +54,10 @@ from training.report.svg import png, svg
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
+_ABOUT = """Scores by rows per label, those that select included. `tfidf` is TF-IDF with logistic regression, \
+`none/pooled` a head on the frozen model, and `auto` what the selection rows of each seed choose among head and prompts.
+**Above both** counts the sets on which a line's mean is above those of the bag of words and of the head.
+"""
 AUTO = "auto"
 CURVES = (TFIDF, HEAD, "superpos/words", "superpos/soft", "superpos/pooled")
 _CHEAPEST_FIRST = (HEAD, "superpos/pooled", "superpos/soft", "superpos/words")
@@ -102,8 +107,9 @@ def render(
     plot: Annotated[Path | None, typer.Option(help="The plot, without its ending; .svg and .png are written.")] = None,
 ) -> None:
     """Write the tables in Markdown, and the plot."""
-    results = with_auto([result for file in files for result in read_results(file)])
-    text = f"{curves_table(results)}\n\n{wins_table(results)}\n"
+    run_cells = [result for file in files for result in read_results(file)]
+    results = with_auto(run_cells)
+    text = f"## Learning curves\n\n{_ABOUT}{facts(run_cells)}\n\n{wins_table(results)}\n\n{curves_table(results)}\n"
     if out_file is None:
         out.print(text)
     else:

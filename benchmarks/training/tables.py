@@ -57,6 +57,31 @@ def mean_and_half_width(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.1f}".replace("-", "−") + ("" if width is None else f" ± {width:.1f}")
 
 
+def facts(results: Sequence[CellResult]) -> str:
+    """Return in sentences what was run: seeds, rows, metrics, arguments and commits."""
+    seeds = ", ".join(map(str, sorted({each.cell.seed for each in results})))
+    rows = [f"{_span(each.rows[role] for each in results)} {role}" for role in ("train", "selection", "report")]
+    by_measure: dict[str, list[str]] = {}
+    for name in ordered(results)[0]:
+        by_measure.setdefault(select(results, set=name)[0].measure.replace("_", " "), []).append(name)
+    measures = "; ".join(f"{', '.join(names)} by {measure}" for measure, names in by_measure.items())
+    given = sorted({f"{name} {value}" for each in results for name, value in each.cell.arguments})
+    told = [
+        f"{len(results)} cells, seeds {seeds}; {', '.join(rows)} rows.",
+        f"Score × 100: {measures}, the mean where there are several.",
+        "± is half the 95 % interval of the mean over seeds, by Student's t: with few seeds it is wide.",
+        f"Arguments that differ from the defaults: {', '.join(given).replace('_', ' ')}." if given else "",
+        f"Commits: {', '.join(sorted({each.commit for each in results}))}.",
+    ]
+    return "\n".join(line for line in told if line)
+
+
+def _span(values: Iterable[int]) -> str:
+    found = list(values)
+    low, high = min(found), max(found)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, words: int) -> str:
     """Return a table whose first columns hold words and whose others hold numbers, those to the right."""
     rule = "|---" * words + "|---:" * (len(head) - words) + "|"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from adapters.baselines import BASELINES, Baseline, BaselineName
-from adapters.task import Kind
+from adapters.task import TaskSpec
 from training.baselines.candidates import LogProbs
 from training.baselines.fitting import BaselineAnswers
 from training.config.choices import MethodName
@@ -16,13 +16,18 @@ from training.scoring.metrics import answer_metrics, group_codes, measure_decisi
 from training.scoring.paired import Ranked, decisions_lead, score_lead
 from training.task.scoring import Scoring
 
+MAX_ZERO_SHOT_LABELS = 20
+"""The untrained model is not measured on tasks with more labels: for 77 of them it takes longer than all else."""
 
-def baselines_of(method: MethodName, kind: Kind = "single_label") -> tuple[BaselineName, ...]:
-    """Return the baselines that a run is measured against: a head is not one of a head, and the label words, which
-    exclude each other, not one of a multi-label task.
+
+def baselines_of(method: MethodName, spec: TaskSpec) -> tuple[BaselineName, ...]:
+    """Return the baselines that a run is measured against.
+
+    A head is not one of a head, and label words, which exclude each other, are not one of a multi-label task.
     """
     left_out = {"head"} if method == "head" else set()
-    left_out |= {"zero_shot"} if kind == "multi_label" else set()
+    if spec.is_multi_label or len(spec.labels) > MAX_ZERO_SHOT_LABELS:
+        left_out.add("zero_shot")
     return tuple(name for name in BASELINES if name not in left_out)
 
 

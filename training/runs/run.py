@@ -204,7 +204,7 @@ def finish(
     measured = scorer.report(best, result.readout or job.trie, job, rows.report, task.spec)
     fitted = []
     if plan.baselines and result.stop != "interrupted":
-        names = baselines_of(job.arguments.method, task.spec.kind)
+        names = baselines_of(job.arguments.method, task.spec)
         fitted = scorer.baselines.answers(rows.for_baselines, task, names=names, on_fit=on_baseline)
     baselines = compared(
         fitted,

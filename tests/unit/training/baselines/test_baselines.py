@@ -10,10 +10,11 @@ from sklearn.pipeline import make_union
 from support.training import easy_task, write_rows
 
 from adapters import TaskSpec
+from adapters.baselines import BASELINES
 from backbone import Backbone
 from training.baselines import bag_of_words as words
 from training.baselines.candidates import MIN_SELECTION_ROWS
-from training.baselines.comparison import compared
+from training.baselines.comparison import MAX_ZERO_SHOT_LABELS, baselines_of, compared
 from training.baselines.fitting import Baselines
 from training.baselines.frozen_head import FrozenStates
 from training.baselines.rows import BaselineRows, TextRows
@@ -74,6 +75,14 @@ def test_many_labels_are_fitted_one_by_one() -> None:
     log_probs = words.bag_of_words(rows, num_labels=31, scoring=Scoring()).report
     assert log_probs.argmax(axis=1).tolist() == list(range(30))
     assert np.exp(log_probs).sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_untrained_model_is_not_measured_on_many_labels() -> None:
+    def spec(count: int) -> TaskSpec:
+        return TaskSpec(template="{text}", labels={f"l{i}": f"label {i}" for i in range(count)}, max_tokens=32)
+
+    assert baselines_of("superpos", spec(MAX_ZERO_SHOT_LABELS)) == BASELINES
+    assert baselines_of("superpos", spec(MAX_ZERO_SHOT_LABELS + 1)) == ("constant", "tfidf", "head")
 
 
 def test_the_fields_of_a_pair_are_joined_without_the_template() -> None:

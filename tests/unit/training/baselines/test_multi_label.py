@@ -16,8 +16,8 @@ from training.task.scoring import Scoring
 
 
 def test_label_words_are_not_a_baseline_of_a_multi_label_task() -> None:
-    assert baselines_of("superpos", "multi_label") == ("constant", "tfidf", "head")
-    assert baselines_of("head", "multi_label") == ("constant", "tfidf")
+    assert baselines_of("superpos", TOPICS) == ("constant", "tfidf", "head")
+    assert baselines_of("head", TOPICS) == ("constant", "tfidf")
 
 
 @pytest.mark.slow
@@ -27,7 +27,7 @@ def test_baselines_find_labels_that_stand_in_the_text_and_a_constant_the_best_se
 ) -> None:
     task = topics_task(tmp_path_factory.mktemp("topics"), rows=rows)
     divided = TaskRows(tiny, task).divided(split="honest", seed=0, limit=None)
-    names = baselines_of("superpos", "multi_label")
+    names = baselines_of("superpos", TOPICS)
     fitted = Baselines(tiny).answers(divided.for_baselines, task, names=names)
     constant, tfidf, _ = fitted
     assert constant.setting.startswith("always ")

@@ -104,6 +104,8 @@ class Settings(BaseSettings):
     """File with that key, as container engines mount secrets."""
     accounts_max_age_s: Annotated[float, Field(ge=1)] = 600.0
     """Seconds without contact to the store of tenants and keys after which requests with keys are refused."""
+    max_key_changes_per_hour: Annotated[int, Field(ge=1)] = 200
+    """Changes per hour that the administrators of a tenant may make to its keys; operators are not limited."""
     host: str = "127.0.0.1"
     """Address to listen on; beyond loopback only with `require_keys`."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080

@@ -41,7 +41,11 @@ def build_tenancy(settings: Settings, storage: Storage) -> TenancyGroup:
         max_age_s=settings.accounts_max_age_s,
         on_change=lockout.check if settings.require_keys else lambda _: None,
     )
-    quotas = Quotas(account_cache.tenant, open_rate_counter(storage))
+    quotas = Quotas(
+        account_cache.tenant,
+        open_rate_counter(storage),
+        max_key_changes_per_hour=settings.max_key_changes_per_hour,
+    )
     audit_trimmer = LogTrimmer(
         "audit",
         position=lambda: account_cache.revision,

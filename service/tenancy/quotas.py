@@ -16,8 +16,6 @@ Limit = Literal["requests", "tokens", "concurrency", "changes"]
 
 _REQUESTS_WINDOW_S = 10
 _MINUTE_S = 60
-CHANGES = 200
-"""Changes to its keys that a tenant may make per hour: each adds to the audit log."""
 _HOUR_S = 3_600
 
 
@@ -49,16 +47,23 @@ class Quotas:
     """
 
     def __init__(
-        self, tenant: Callable[[str], TenantInfo], rate_counter: RateCounter, *, clock: Callable[[], float] = time.time
+        self,
+        tenant: Callable[[str], TenantInfo],
+        rate_counter: RateCounter,
+        *,
+        max_key_changes_per_hour: int = 200,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Nothing is counted yet.
 
         Args:
             tenant: returns a tenant's current limits
             rate_counter: where all replicas count
+            max_key_changes_per_hour: changes that a tenant's administrators may make to its keys
             clock: Unix time in seconds; windows of replicas agree as well as their clocks do
         """
         self._tenant, self._rate_counter, self._clock = tenant, rate_counter, clock
+        self._key_changes = Window(max_key_changes_per_hour, _HOUR_S)
         self._used: dict[tuple[str, Limit], tuple[int, int]] = {}
         """By tenant and limit: the window's number and its use, as of the last reply."""
         self._releasing: set[asyncio.Task[None]] = set()
@@ -136,7 +141,7 @@ class Quotas:
 
     async def count_change(self, tenant: str) -> None:
         """Count a change that a tenant's administrator makes to its keys (`RateLimited`)."""
-        await self._count(tenant, "changes", 1, Window(CHANGES, _HOUR_S))
+        await self._count(tenant, "changes", 1, self._key_changes)
 
     async def charge_more(self, tenant: str, tokens: int) -> None:
         """Count tokens that a request took beyond its charge. If they exceed the limit, the next request is refused."""

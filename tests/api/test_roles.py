@@ -220,9 +220,8 @@ def test_an_administrator_makes_no_key_above_itself_and_takes_none_over(serve: S
     assert server.client.get("/tasks", headers=bearer(ADMIN_KEY)).status_code == 200
 
 
-def test_an_administrators_changes_are_bounded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.tenancy.quotas.CHANGES", 3)
-    server = serve(require_keys=True, admin_key=ADMIN_KEY)
+def test_an_administrators_changes_are_bounded(serve: Serve) -> None:
+    server = serve(require_keys=True, admin_key=ADMIN_KEY, max_key_changes_per_hour=3)
     keyring = Keyring(server)
     keyring.tenant("acme")
     key = keyring.key("acme", "admin")

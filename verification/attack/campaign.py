@@ -21,6 +21,8 @@ MAX_SECONDS = 60.0
 _MAX_MEASUREMENTS = 3
 _IDLE_WINDOWS = 4
 _PAUSE_S = 0.5
+_IDLE_AGE_S = 30.0
+"""Age at which the last window of the idle server is too old to compare with."""
 
 Result = Literal["held", "succeeded", "not judged"]
 
@@ -67,9 +69,10 @@ class Campaign:
     def __init__(self, arena: Arena, neighbour: Neighbour | None = None, measure: Measure | None = None) -> None:
         """Start with idle measurements of the neighbour, if there is one."""
         self._arena, self._neighbour, self._measure = arena, neighbour, measure
+        self._idle_at = -_IDLE_AGE_S
         self._idle: deque[Sample] = deque(maxlen=_IDLE_WINDOWS * (measure.samples if measure else 0))
         for _ in range(_IDLE_WINDOWS):
-            self._measure_idle()
+            self._measure_idle(force=True)
 
     def run(
         self, attacks: Iterable[Attack], *, on_outcome: Callable[[Outcome], None] = lambda _: None
@@ -160,8 +163,14 @@ class Campaign:
         due = int((ended - started) * self._neighbour.rate) - 1
         return [each for each in self._neighbour.wait(due, started=started, within_s=60) if each.due <= ended]
 
-    def _measure_idle(self) -> None:
-        """Measure the neighbour without an attack; the last windows together are what an attack is compared with."""
-        if self._neighbour is not None and self._measure is not None:
-            time.sleep(_PAUSE_S)  # the last attack's work ends
+    def _measure_idle(self, *, force: bool = False) -> None:
+        """Measure the neighbour without an attack, unless that was done a moment ago.
+
+        The last windows together are what an attack is compared with.
+        """
+        if self._neighbour is None or self._measure is None:
+            return
+        time.sleep(_PAUSE_S)  # the last attack's work ends
+        if force or time.monotonic() >= self._idle_at + _IDLE_AGE_S:
             self._idle.extend(self._neighbour.wait(self._measure.samples, started=time.monotonic(), within_s=60))
+            self._idle_at = time.monotonic()

@@ -85,8 +85,10 @@ def start_readout(
     """Return the readout that the arguments name, None for label words.
 
     `soft` starts as the mean of the head's rows of each label's words, so that the meaning of the words helps if there
-    are few rows; `pooled` starts at zero. Biases start at zero. In a multi-label task the vectors start at zero and the
-    biases at the log odds of each label's share of the rows, so that the loss starts at that of a constant answer.
+    are few rows; `pooled` starts at zero. Biases start at zero.
+
+    The logits of a multi-label task are compared with zero instead of with each other. Its vectors are therefore
+    centred over the labels, and its biases start at the log odds of each label's share of the rows.
 
     Args:
         labels: the labels of the training rows
@@ -95,12 +97,13 @@ def start_readout(
         return None
     num_labels = len(spec.labels)
     vectors, bias = torch.zeros(num_labels, backbone.width), torch.zeros(num_labels)
-    if spec.is_multi_label:
-        shares = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)
-        bias = torch.from_numpy(np.log(shares / (1 - shares))).float()
-    elif arguments.readout == "soft":
+    if arguments.readout == "soft":
         pieces = backbone.tokenizer.pieces(list(spec.label_words))
         vectors = torch.stack([backbone.weights.head[list(tokens)].float().mean(0) for tokens in pieces])
+    if spec.is_multi_label:
+        vectors = vectors - vectors.mean(0)
+        shares = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)
+        bias = torch.from_numpy(np.log(shares / (1 - shares))).float()
     start = LabelVectors(
         arguments.readout, vectors.to(backbone.device), bias.to(backbone.device), activation=spec.activation
     )

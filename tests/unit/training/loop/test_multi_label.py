@@ -91,6 +91,15 @@ def test_a_label_starts_at_its_share_of_the_rows(tiny: Backbone) -> None:
     assert np.allclose(job.readout.start.bias.sigmoid().numpy(), shares, atol=1e-6)
 
 
+def test_soft_vectors_start_as_the_label_words_relative_to_each_other(tiny: Backbone) -> None:
+    job = topics_job(tiny, different(readout="soft"))
+    assert job.readout is not None
+    vectors = job.readout.start.vectors
+    assert torch.allclose(vectors.mean(0), torch.zeros(tiny.width), atol=1e-6)
+    words = [tiny.weights.head[list(pieces)].mean(0) for pieces in tiny.tokenizer.pieces(TOPICS.label_words)]
+    assert torch.allclose(vectors[0] - vectors[1], words[0] - words[1], atol=1e-5)
+
+
 def test_balanced_decisions_weigh_both_sides_of_a_label_equally() -> None:
     labels = np.array([[1, 0, 1], [0, 0, 1], [0, 0, 1], [0, 1, 1]])
     weights = decision_weights(labels)

@@ -8,7 +8,16 @@ from typing import Annotated, Literal, Self
 import numpy as np
 import rfc8785
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from adapters.arrays import check_finite, check_type, frozen
 from adapters.calibration import Calibration
@@ -86,22 +95,27 @@ class Manifest(_Frozen):
             raise ValueError(f"schema_version {self.schema_version} with readout {self.readout!r}, expected {expected}")
         return self
 
-    @model_validator(mode="after")
-    def _answers_of_this_kind(self) -> Self:
-        thresholds, num_labels = self.calibration.label_thresholds, len(self.task.labels)
-        if not self.task.is_multi_label:
-            if thresholds is not None:
-                raise ValueError(f"calibration.label_thresholds with kind {self.task.kind!r}, expected none")
-            return self
-        if self.readout == "words":
+    @field_validator("task")
+    @classmethod
+    def _readout_of_this_kind(cls, task: TaskSpec, info: ValidationInfo) -> TaskSpec:
+        if task.is_multi_label and info.data.get("readout") == "words":
             raise ValueError("kind 'multi_label' with readout 'words', expected 'soft' or 'pooled'")
-        if self.calibration.abstain_threshold is not None:
-            raise ValueError("calibration.abstain_threshold with kind 'multi_label', expected label_thresholds")
+        return task
+
+    @field_validator("calibration")
+    @classmethod
+    def _thresholds_of_this_task(cls, calibration: Calibration, info: ValidationInfo) -> Calibration:
+        task: TaskSpec | None = info.data.get("task")  # None if it is invalid itself
+        if task is None:
+            return calibration
+        thresholds, num_labels = calibration.label_thresholds, len(task.labels)
+        if task.is_multi_label and calibration.abstain_threshold is not None:
+            raise ValueError("abstain_threshold with kind 'multi_label', expected label_thresholds")
+        if not task.is_multi_label and thresholds is not None:
+            raise ValueError(f"label_thresholds with kind {task.kind!r}, expected none")
         if thresholds is not None and len(thresholds) != num_labels:
-            raise ValueError(
-                f"calibration.label_thresholds has {len(thresholds)} values, expected {num_labels}, one per label"
-            )
-        return self
+            raise ValueError(f"label_thresholds has {len(thresholds)} values, expected {num_labels}, one per label")
+        return calibration
 
     @model_validator(mode="after")
     def _profile_of_this_task(self) -> Self:

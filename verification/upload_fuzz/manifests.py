@@ -216,13 +216,22 @@ def change_task(draw: Random, root: dict[str, Any]) -> None:
         root["task"][name] = value
 
 
+_THRESHOLDS: tuple[dict[str, object], ...] = (
+    {"abstain_threshold": 0},
+    {"label_thresholds": [0.5, 0.5]},
+    {"abstain_threshold": 0.5},
+    {"abstain_threshold": -0.1},
+    {"label_thresholds": [1.1] * 9_000},
+)
+
+
 def change_the_rest(draw: Random, root: dict[str, Any]) -> None:
     """Mutate calibration, provenance, validation profile or the backbone's name, near and beyond their limits."""
     counts = [draw.choice((0, 1, 5, -1, 2**53, 1.0)) for _ in range(draw.choice((2, 10)))]
     many = {f"m{number}": 0.5 for number in range(draw.choice((1, 256, 257, 9_000)))}
     changes: tuple[tuple[str, object], ...] = (
         ("calibration", {"temperature": draw.choice((0.01, 100, 0.009, 101, 1e-300, "1"))}),
-        ("calibration", {"abstain_threshold": draw.choice((0, 1, 0.5, -0.1, 1.1))}),
+        ("calibration", draw.choice(_THRESHOLDS)),
         ("provenance", {"method": "x" * draw.choice((0, 64, 65)), "metrics": many}),
         ("provenance", {"method": "m", "sampled_token_ids": [draw.choice((1, 2**53, "1", None))] * 3_000}),
         ("provenance", {"method": "m", "hyperparameters": dict.fromkeys(many, draw.choice(SMALL))}),

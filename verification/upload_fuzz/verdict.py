@@ -1,7 +1,6 @@
 """Verdict on the response to a mutated upload, and on the validity of accepted uploads."""
 
 import json
-import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import httpx2
 
 from adapters.files import CONFIG, MANIFEST, READOUT, SIZE_LIMITS, TENSOR, WEIGHTS, from_files
 from adapters.readout import BIAS, VECTORS
+from adapters.task import TaskSpec
 from benchmarks.common.http_load import Reply
 from service.api.problems import FRAMEWORK_CODES, MEDIA_TYPE, PROBLEM_TYPES
 from verification.upload_fuzz.mutations import Mutated
@@ -18,10 +18,11 @@ from verification.upload_fuzz.mutations import Mutated
 ALLOWED = frozenset({200, 201, 400, 409, 412, 413, 415, 422, 429})
 _CODES = frozenset({kind.code for kind in PROBLEM_TYPES.values()} | set(FRAMEWORK_CODES.values()) | {"invalid_request"})
 _SUM_TOLERANCE = 1e-3
-_OF_THE_TASK = ("brace", "fields", "characters", "surrogate", "labels", "blank", "twice", "number", "rise")
+_OF_THE_TASK = ("brace", "fields", "characters", "surrogate", "labels", "blank", "twice", "number", "rise", "readout")
 """Checks of a whole task, by a word of the refusal's text."""
 
 
+_PARTS = ("schema_version", "readout", "task", "backbone", "calibration", "provenance", "validation")
 NAMED_CHECKS = (
     "files",
     "file name",
@@ -49,7 +50,7 @@ NAMED_CHECKS = (
     "backbone fingerprint",
     MANIFEST,
     *(f"{MANIFEST}: task ({word})" for word in _OF_THE_TASK),
-    *(f"{MANIFEST}: {key}" for key in ("schema_version", "readout", "task", "backbone", "provenance", "validation")),
+    *(f"{MANIFEST}: {key}" for key in _PARTS),
     *(f"{MANIFEST}: task.{key}" for key in ("labels", "labels.#.name", "labels.#.words", "max_tokens", "kind")),
     "label words",
     "label trie nodes",
@@ -140,17 +141,21 @@ async def wrong_with_accepted(client: httpx2.AsyncClient, task: str, reply: Repl
     body = {"inputs": item, "truncate": "end", "top_k": len(adapter.spec.labels)}
     answer = await client.post(f"/classify/{task}@{digest}", json=body)
     await _remove(client, task, version)
-    return _wrong_answer(answer, digest, adapter.spec.label_names)
+    return _wrong_answer(answer, digest, adapter.spec)
 
 
-def _wrong_answer(answer: httpx2.Response, digest: str, names: tuple[str, ...]) -> str | None:
+def _wrong_answer(answer: httpx2.Response, digest: str, spec: TaskSpec) -> str | None:
     if answer.status_code != 200:
         return f"it was taken, and a classification gets {answer.status_code} {answer.text[:300]}"
     prediction = answer.json()["predictions"][0]
     scores = prediction["scores"]
-    if answer.json()["adapter"] != digest or set(scores) != set(names):
+    if answer.json()["adapter"] != digest or set(scores) != set(spec.label_names):
         return f"another adapter answers: {json.dumps(answer.json())[:300]}"
-    if not all(map(math.isfinite, scores.values())) or abs(sum(scores.values()) - 1) > _SUM_TOLERANCE:
+    if (prediction["labels"] is not None) != spec.is_multi_label:
+        return f"a task of kind {spec.kind!r} has the labels {json.dumps(prediction['labels'])[:300]}"
+    is_probability = all(0 <= score <= 1 for score in scores.values())
+    is_sum = spec.is_multi_label or abs(sum(scores.values()) - 1) <= _SUM_TOLERANCE
+    if not (is_probability and is_sum):
         return f"its scores are not a distribution: {json.dumps(scores)[:300]}"
     return None
 

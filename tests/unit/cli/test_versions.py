@@ -10,11 +10,20 @@ from support.cli import CONSOLE_SCRIPT, superpos
 from support.server import RunningServer
 from support.waiting import eventually
 
-from adapters import NotFound, Traffic
+from adapters import NotFound, PromptAdapter, Traffic
+from adapters.baselines import Baseline, Lead, baseline_figures
 from adapters.files import to_files
 from backbone import Backbone
 
 Serve = Callable[..., RunningServer]
+
+
+def measured(adapter: PromptAdapter, *, score: float) -> PromptAdapter:
+    """An adapter with a score on its report rows, next to a head that is better."""
+    head = Baseline(name="head", figures={"accuracy": 0.9, "score": 0.9}, lead=Lead(score - 0.9, score - 0.95, -0.01))
+    metrics = {"report_accuracy": score, **baseline_figures([head])}
+    provenance = adapter.manifest.provenance.model_copy(update={"metrics": metrics})
+    return PromptAdapter(adapter.prompt, adapter.manifest.model_copy(update={"provenance": provenance}))
 
 
 @pytest.fixture(params=["server", "file"])
@@ -22,7 +31,7 @@ def place(request: pytest.FixtureRequest, serve: Serve, tiny: Backbone) -> tuple
     """A task of three versions, 2 in production, 3 its canary and shadow."""
     server = serve()
     for seed in range(3):
-        files = to_files(make_adapter(tiny, seed=seed, num_virtual_tokens=2))
+        files = to_files(measured(make_adapter(tiny, seed=seed, num_virtual_tokens=2), score=0.8 + seed / 100))
         server.registry.publish("default", "sst2", files, actor="test", aliases=None if seed < 2 else ())
     server.registry.set_alias("default", "sst2", "best", 2, actor="test")
     server.registry.set_traffic("default", "sst2", Traffic(canary=3, percent=5, shadow=3), actor="test")
@@ -43,6 +52,12 @@ def test_a_task_is_shown_with_versions_traffic_shadow_and_drift(place: tuple[Run
     assert expected in shown.stdout.splitlines()
     observed = [line for line in shown.stdout.splitlines() if line.startswith(("shadow 3 next to 2: ", "drift: "))]
     assert len(observed) == (2 if source == server.url else 0)
+    scores = [line.split() for line in shown.stdout.splitlines() if "accuracy" in line]
+    assert [[cell for cell in row if cell != "│"] for row in scores] == [
+        ["2", "accuracy", "0.810", "0.900"],
+        ["3", "accuracy", "0.820", "0.900"],
+    ]
+    assert "version 2: A head on the frozen model does better (−0.090, " in shown.stdout
     assert "no task 'nothing'" in superpos("show", "nothing", "--from", source).refusal()
 
 

@@ -129,7 +129,7 @@ def build_runtime(
         share_weights=settings.workers > 1,
         say=lambda line: _log.info("backbone", message=line),
     )
-    tenancy = build_tenancy(settings, storage)
+    tenancy = build_tenancy(settings, storage, workers_folder=None if shared is None else shared.path)
     telemetry = build_telemetry(settings, shared, is_known_tenant=tenancy.account_cache.knows)
     metrics = telemetry.metrics
 

@@ -1,16 +1,19 @@
 """Tenants, their keys and their quotas."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from adapters.storage.opening import Storage
+from adapters.storage.redis import RedisStore
 from service.log_trimmer import LogTrimmer
 from service.settings import Settings
 from service.tenancy.account_cache import AccountCache
 from service.tenancy.accounts import Accounts, open_accounts
 from service.tenancy.admin_key import LockoutWarning, ensure_admin_key, migrate_roles
 from service.tenancy.quotas import Quotas
-from service.tenancy.rate_limiter import open_rate_counter
+from service.tenancy.rate_limiter import FallbackRateCounter, LocalRateCounter, RateCounter, RedisRateCounter
 from service.tenancy.refusals import RefusalAudit
+from service.tenancy.shared_counter import WorkersRateCounter
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,13 @@ class TenancyGroup:
     audit_trimmer: LogTrimmer
 
 
-def build_tenancy(settings: Settings, storage: Storage) -> TenancyGroup:
+def build_tenancy(settings: Settings, storage: Storage, *, workers_folder: Path | None = None) -> TenancyGroup:
     """Open the accounts of a registry, and store the operator's key of the settings if it is new.
+
+    Args:
+        settings: all settings
+        storage: where accounts are stored
+        workers_folder: a folder of the workers of this server; None if this process is the only one
 
     Raises:
         InvalidName: that key is malformed, or its file is unreadable
@@ -43,7 +51,7 @@ def build_tenancy(settings: Settings, storage: Storage) -> TenancyGroup:
     )
     quotas = Quotas(
         account_cache.tenant,
-        open_rate_counter(storage),
+        open_rate_counter(storage, workers_folder),
         max_key_changes_per_hour=settings.max_key_changes_per_hour,
     )
     audit_trimmer = LogTrimmer(
@@ -59,3 +67,12 @@ def build_tenancy(settings: Settings, storage: Storage) -> TenancyGroup:
         refusals=RefusalAudit(accounts),
         audit_trimmer=audit_trimmer,
     )
+
+
+def open_rate_counter(storage: Storage, workers_folder: Path | None = None) -> RateCounter:
+    """Return the counter of a server: shared by all replicas in Redis, with a SQLite registry by its workers."""
+    if isinstance(storage, RedisStore):
+        return FallbackRateCounter(RedisRateCounter(storage))
+    if workers_folder is not None:
+        return FallbackRateCounter(WorkersRateCounter(workers_folder / "limits.sqlite"))
+    return LocalRateCounter()

@@ -1,4 +1,4 @@
-"""Rate counters and concurrency slots: local to a process, shared in Redis, and shared with a local fallback.
+"""Rate counters and concurrency slots: of one process, shared in Redis, and shared with a fallback to one process.
 
 Counts are kept by the storages of the `limits` library, but not limited by its strategies: those answer only yes or no,
 while responses say what is left. The windows here are fixed and numbered by the clock, so that one round trip both
@@ -6,6 +6,7 @@ counts and returns the sum.
 """
 
 import math
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ import structlog
 from limits.aio.storage import MemoryStorage, RedisStorage
 from redis.exceptions import RedisError
 
-from adapters.storage.opening import Storage
 from adapters.storage.redis import RedisStore
 
 _log = structlog.get_logger("service")
-_SLOT_LIFETIME_S = 60.0
+SLOT_LIFETIME_S = 60.0
 """Frees the slots of a replica that died. A request that lasts longer stops being counted."""
 _RETRY_AFTER_S = 1.0
+_OUTAGES = (RedisError, OSError, sqlite3.Error)
 _ACQUIRE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
@@ -114,7 +115,7 @@ class RedisRateCounter:
 
     async def acquire(self, key: str, name: str, *, limit: int) -> ConcurrencySlot | None:
         slots = f"{self._prefix}:{key}"
-        held = int(await self._acquire(keys=[slots], args=[name, limit, _SLOT_LIFETIME_S]))
+        held = int(await self._acquire(keys=[slots], args=[name, limit, SLOT_LIFETIME_S]))
         return ConcurrencySlot(held, lambda: self._client.zrem(slots, name)) if held else None
 
     async def close(self) -> None:
@@ -150,7 +151,7 @@ class FallbackRateCounter:
             self._try_again_at = self._clock() + _RETRY_AFTER_S
         try:
             answer = await call(self._shared)
-        except (RedisError, OSError) as exc:
+        except _OUTAGES as exc:
             self._fail(exc)
             return await call(self._local)
         if self.degraded:
@@ -161,7 +162,7 @@ class FallbackRateCounter:
     async def _release(self, slot: ConcurrencySlot) -> None:
         try:
             await slot.release()
-        except (RedisError, OSError) as exc:
+        except _OUTAGES as exc:
             self._fail(exc)  # the slot expires by itself
 
     def _fail(self, exc: Exception) -> None:
@@ -169,8 +170,3 @@ class FallbackRateCounter:
             _log.warning("quotas_local", reason=type(exc).__name__)
         self.degraded = True
         self._try_again_at = self._clock() + _RETRY_AFTER_S
-
-
-def open_rate_counter(storage: Storage) -> RateCounter:
-    """Return the counter of a storage: shared by all replicas in Redis, of this process alone with a SQLite file."""
-    return FallbackRateCounter(RedisRateCounter(storage)) if isinstance(storage, RedisStore) else LocalRateCounter()

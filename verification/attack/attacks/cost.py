@@ -185,6 +185,17 @@ def cancelled_slots(arena: Arena) -> Evidence:
     return None if answer.status == 200 else f"10 s after its clients have hung up: {answer}"
 
 
+def limits_over_workers(arena: Arena) -> Evidence:
+    """Spread requests over many connections, which different server processes answer."""
+    tenant, name = arena.new_tenant(requests_per_s=0.0001)  # ten requests in a window of a day
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda _: tenant.elsewhere().get("/limits").status, range(48)))
+    admitted = statuses.count(200)
+    if admitted == 0:
+        raise RuntimeError(f"no request of tenant {name} was admitted: {sorted(set(statuses))}")
+    return f"{admitted} requests were admitted, 10 are permitted" if admitted > 10 else None
+
+
 def many_tasks(arena: Arena) -> Evidence:
     """Ask 32 times for the same 400 labels in one request."""
     answer = arena.tenant.post(
@@ -224,6 +235,10 @@ ATTACKS = (
     Attack(
         "a fan-out of tries", Fault.SEARCH, "tenant", "asks 32 times for 399 of 400 labels in one request",
         "it takes more than 40 s or ends the server", many_tasks, is_long=True,
+    ),
+    Attack(
+        "a limit over workers", Fault.COST, "tenant", "sends 48 requests of 10 permitted over many connections",
+        "more than 10 are admitted", limits_over_workers, repeats=False,
     ),
     Attack(
         "a long text's tables", Fault.MEMORY, "tenant", "sends texts of up to 1,024 tokens",

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from adapters.storage.opening import open_storage
 from service.tenancy.models import TenantInfo
 from service.tenancy.quotas import Quotas
-from service.tenancy.rate_limiter import ConcurrencySlot, RateCounter, open_rate_counter
+from service.tenancy.rate_limiter import ConcurrencySlot, RateCounter
+
+OpenCounter = Callable[[], RateCounter]
 
 
 class SlowReplies:
@@ -39,9 +40,9 @@ class SlowReplies:
         await self._counter.close()
 
 
-def run(place: str, use: Callable[[SlowReplies, Quotas], Awaitable[None]]) -> None:
+def run(open_counter: OpenCounter, use: Callable[[SlowReplies, Quotas], Awaitable[None]]) -> None:
     async def with_counter() -> None:
-        counter = SlowReplies(open_rate_counter(open_storage(place)))
+        counter = SlowReplies(open_counter())
         tenant = TenantInfo(id="acme", max_concurrency=1, requests_per_s=1_000.0)
         quotas = Quotas(lambda _: tenant, counter)
         try:
@@ -78,7 +79,7 @@ async def enter_soon(quotas: Quotas) -> ConcurrencySlot | None:
 
 
 @pytest.mark.parametrize("during", ["acquire", "add"])
-def test_a_request_that_is_cancelled_while_it_enters_leaves_no_slot(place: str, during: str) -> None:
+def test_a_request_that_is_cancelled_while_it_enters_leaves_no_slot(open_counter: OpenCounter, during: str) -> None:
     async def use(counter: SlowReplies, quotas: Quotas) -> None:
         counter.slow = during
         task = asyncio.create_task(quotas.enter("acme"))
@@ -87,10 +88,10 @@ def test_a_request_that_is_cancelled_while_it_enters_leaves_no_slot(place: str, 
         counter.late.set()
         assert await enter_soon(quotas) is not None
 
-    run(place, use)
+    run(open_counter, use)
 
 
-def test_a_request_that_is_cancelled_while_it_leaves_leaves_no_slot(place: str) -> None:
+def test_a_request_that_is_cancelled_while_it_leaves_leaves_no_slot(open_counter: OpenCounter) -> None:
     """Twice: by the client, and by the end of the server's patience."""
 
     async def use(counter: SlowReplies, quotas: Quotas) -> None:
@@ -99,10 +100,10 @@ def test_a_request_that_is_cancelled_while_it_leaves_leaves_no_slot(place: str) 
         await cancelled(task, times=2)
         assert await enter_soon(quotas) is not None
 
-    run(place, use)
+    run(open_counter, use)
 
 
-def test_a_server_that_stops_releases_what_is_under_way(place: str) -> None:
+def test_a_server_that_stops_releases_what_is_under_way(open_counter: OpenCounter) -> None:
     async def use(counter: SlowReplies, quotas: Quotas) -> None:
         counter.slow = "acquire"
         task = asyncio.create_task(quotas.enter("acme"))
@@ -112,4 +113,4 @@ def test_a_server_that_stops_releases_what_is_under_way(place: str) -> None:
         await quotas.close()
         assert counter.asked.get_nowait() in {"add", "release"}
 
-    run(place, use)
+    run(open_counter, use)

@@ -6,13 +6,13 @@ from typing import TypeVar
 
 import pytest
 
-from adapters.storage.opening import open_storage
 from service.errors import InvalidRequest, RateLimited
 from service.tenancy.models import TenantInfo
 from service.tenancy.quotas import Quotas, Window, request_window
-from service.tenancy.rate_limiter import FallbackRateCounter, LocalRateCounter, RateCounter, open_rate_counter
+from service.tenancy.rate_limiter import FallbackRateCounter, LocalRateCounter, RateCounter
 
 T = TypeVar("T")
+OpenCounter = Callable[[], RateCounter]
 
 
 class Time:
@@ -25,11 +25,11 @@ class Time:
         return self.now
 
 
-def with_counter(place: str, use: Callable[[RateCounter], Awaitable[T]]) -> T:
+def with_counter(open_counter: OpenCounter, use: Callable[[RateCounter], Awaitable[T]]) -> T:
     """Use a counter in an event loop, and close it."""
 
     async def run() -> T:
-        counter = open_rate_counter(open_storage(place))
+        counter = open_counter()
         try:
             return await use(counter)
         finally:
@@ -58,7 +58,7 @@ def test_a_rate_is_a_quantity_in_a_window_that_lets_a_burst_through(rate: float,
     assert window.quantity / window.length_s <= rate
 
 
-def test_requests_are_counted_until_the_window_ends(place: str) -> None:
+def test_requests_are_counted_until_the_window_ends(open_counter: OpenCounter) -> None:
     async def use(counter: RateCounter) -> None:
         clock = Time()
         quotas = quotas_of(counter, clock, requests_per_s=1)
@@ -82,10 +82,10 @@ def test_requests_are_counted_until_the_window_ends(place: str) -> None:
         assert quotas.fields("acme")["RateLimit"] == '"requests";r=10;t=10'
         await quotas.enter("acme")
 
-    with_counter(place, use)
+    with_counter(open_counter, use)
 
 
-def test_tokens_that_are_refused_are_not_used(place: str) -> None:
+def test_tokens_that_are_refused_are_not_used(open_counter: OpenCounter) -> None:
     async def use(counter: RateCounter) -> None:
         clock = Time()
         quotas = quotas_of(counter, clock, tokens_per_min=100)
@@ -99,10 +99,10 @@ def test_tokens_that_are_refused_are_not_used(place: str) -> None:
         clock.now += 60
         await quotas.charge("acme", 100)
 
-    with_counter(place, use)
+    with_counter(open_counter, use)
 
 
-def test_places_are_held_until_they_are_given_back(place: str) -> None:
+def test_places_are_held_until_they_are_given_back(open_counter: OpenCounter) -> None:
     async def use(counter: RateCounter) -> None:
         quotas = quotas_of(counter, Time(), max_concurrency=2)
         first, second = await quotas.enter("acme"), await quotas.enter("acme")
@@ -115,10 +115,10 @@ def test_places_are_held_until_they_are_given_back(place: str) -> None:
         await quotas.leave("acme", second)
         await quotas.leave("acme", third)
 
-    with_counter(place, use)
+    with_counter(open_counter, use)
 
 
-def test_a_refused_request_gives_its_place_back(place: str) -> None:
+def test_a_refused_request_gives_its_place_back(open_counter: OpenCounter) -> None:
     async def use(counter: RateCounter) -> None:
         quotas = quotas_of(counter, Time(), max_concurrency=1, requests_per_s=0.1)
         for _ in range(10):
@@ -127,7 +127,7 @@ def test_a_refused_request_gives_its_place_back(place: str) -> None:
             with pytest.raises(RateLimited, match="requests limit"):
                 await quotas.enter("acme")
 
-    with_counter(place, use)
+    with_counter(open_counter, use)
 
 
 def test_a_tenant_without_limits_asks_no_meter_and_is_told_nothing() -> None:

@@ -10,6 +10,8 @@ from typing import Literal, get_args
 BaselineName = Literal["constant", "zero_shot", "tfidf", "head"]
 BASELINES: tuple[BaselineName, ...] = get_args(BaselineName)
 """From the simplest to the strongest."""
+LEARNED: tuple[BaselineName, ...] = ("tfidf", "head")
+"""Those that are fitted to the training rows."""
 TITLES: Mapping[BaselineName, str] = {
     "constant": "constant answer",
     "zero_shot": "label words, untrained",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from adapters.baselines import is_unbeaten, verdict
+from adapters.baselines import LEARNED, TITLES, BaselineName, is_unbeaten, verdict
 from cli.console import err, out, print_table
 from cli.ui.metrics_table import MetricsTable
 
@@ -147,7 +147,11 @@ def _tasks_table(known: Sequence[tuple["TaskFile", Sequence["RunResult"]]]) -> T
     """Make a table with one line per task and settings: only scores are comparable between tasks."""
     import statistics
 
-    table = Table("task", "settings", "runs", "score", "best constant answer", "untrained", "loss (nats)")
+    names: list[BaselineName] = [
+        name for name in LEARNED if any(_baseline(o, name) for _, found in known for o in found)
+    ]
+    titles = [TITLES[name] for name in names]
+    table = Table("task", "settings", "runs", "score", "best constant answer", "untrained", *titles, "loss (nats)")
     for task, outcomes in known:
         for name, alike in _by_settings(outcomes).items():
             scores, losses = ([o.trained.score for o in alike], [o.trained.loss for o in alike])
@@ -159,9 +163,21 @@ def _tasks_table(known: Sequence[tuple["TaskFile", Sequence["RunResult"]]]) -> T
                 f"{statistics.fmean(scores):.4f}{spread}",
                 f"{alike[0].trained.constant_score:.4f}",
                 f"{statistics.fmean(o.untrained.score for o in alike):.4f}",
+                *(_mean([b.figures["score"] for o in alike if (b := _baseline(o, name))]) for name in names),
                 f"{statistics.fmean(losses):.4f}",
             )
     return table
+
+
+def _baseline(outcome: "RunResult", name: str) -> "Baseline | None":
+    return next((baseline for baseline in outcome.baselines if baseline.name == name), None)
+
+
+def _mean(values: Sequence[float]) -> str:
+    """Return a mean as a cell; empty without values."""
+    import statistics
+
+    return f"{statistics.fmean(values):.4f}" if values else ""
 
 
 def _warn(outcome: "RunResult", task: "TaskFile") -> None:

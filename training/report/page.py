@@ -10,7 +10,7 @@ import jinja2
 import yaml
 
 from adapters.atomic_files import atomic_write
-from adapters.baselines import TITLES, BaselineName, read_baselines
+from adapters.baselines import LEARNED, TITLES, BaselineName, read_baselines
 from training.report import style
 from training.report.comparison import NamedRun, best_run, named_runs
 from training.report.plots import Plot, comparison_plots, run_plots
@@ -38,7 +38,7 @@ class Comparison:
     def baseline_names(self) -> list[BaselineName]:
         """The fitted baselines that some run was measured against; constant and untrained have columns of their own."""
         measured = {each.name for run in self.runs for each in read_baselines(run.record.metrics)}
-        return [name for name in TITLES if name in measured - {"constant", "zero_shot"}]
+        return [name for name in LEARNED if name in measured]
 
     @property
     def means(self) -> list[tuple[str, int, float, float]]:

@@ -138,6 +138,7 @@ def test_several_tasks_train_in_one_stack_and_end_in_one_table(desk: Desk, tmp_p
     folders = sorted(str(path.parent.relative_to(tmp_path / "both")) for path in (tmp_path / "both").rglob("run.json"))
     assert folders == ["other/seed0", "other/seed1", "topic/seed0", "topic/seed1"]
     assert "other/seed1  epoch   2" in answer.stderr
+    assert "TF-IDF" not in answer.text
     assert answer.text.count("±") == 2
     assert [line.split("@")[0] for line in answer.stdout.splitlines() if "published" in line] == [
         "published topic",
@@ -216,6 +217,15 @@ def test_baselines_of_a_cross_validation_are_compared_on_all_rows(desk: Desk, tm
 @pytest.mark.slow
 def test_the_command_tells_whether_the_baselines_are_beaten(desk: Desk, tmp_path: Path) -> None:
     options = [option for option in QUICK if option != "--no-baselines"]
+    other = desk.write("second.yaml", TASK.replace("name: topic", "name: second"))
+    both = superpos(
+        *("train", desk.task, other, "--backbone", desk.tiny_t5, "--out", tmp_path / "both", *options),
+        *("--epochs", "1", "--readout", "pooled"),
+    )
+    assert both.code == 0, both.stderr
+    head, *rows = (line.split("│") for line in both.stdout.replace("┃", "│").splitlines() if "│" in line)
+    column = [cell.strip() for cell in head].index("TF-IDF + logistic regression")
+    assert [row[column].strip() for row in rows] == ["1.0000", "1.0000"]
     registry = tmp_path / "registry.sqlite"
     answer = superpos(
         *("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *options),

@@ -1,7 +1,6 @@
 """`superpos data`: check a task's rows."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from adapters.printable import visible
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
 from cli.commands.train import read_task_file
 from cli.console import err, out, print_table
+from cli.drafts import label_error
 from training.data.sources import locate
 from training.data.validation.check import CheckedRows, check_rows
 from training.data.validation.pieces import ModelView
@@ -71,17 +71,6 @@ def model_view(backbone: "Backbone", task: TaskFile) -> ModelView:
         unknown_id=tokenizer.unknown_id,
         notable_share=NOTABLE_UNKNOWN_SHARE,
     )
-
-
-def label_error(backbone: "Backbone", words: Sequence[str]) -> str | None:
-    """Return why the backbone cannot tell label words apart, or None if it can."""
-    from backbone import InvalidLabels
-
-    try:
-        backbone.label_trie(words)
-    except InvalidLabels as exc:
-        return str(exc)
-    return None
 
 
 def _print(task: TaskFile, checked: CheckedRows) -> None:

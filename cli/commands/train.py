@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.backbone_options import PANEL, BackboneOptions, backbone_options, backbone_source
+from cli.backbone_options import PANEL, BackboneOptions, backbone_options, backbone_source, load_backbone
 from cli.client.publish import check_target, publish_trained
 from cli.console import CommandError, err, status
 from cli.options import (
@@ -20,8 +21,10 @@ from cli.ui.results import keep_chosen, print_results
 from cli.ui.training import TrainingDisplay
 from training.config.arguments import default_of
 from training.config.choices import WITHOUT_ADAPTER
+from training.runs.layout import TASK
 
 if TYPE_CHECKING:
+    from cli.drafts import GuessedTask
     from training.runs.plan import RunPlan
     from training.task.task_file import TaskFile
 
@@ -48,10 +51,31 @@ def train(
     task_files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="TASK.yaml...", help="Task files: template, labels and rows. Several tasks train together."
+            metavar="TASK.yaml|ROWS...",
+            help="Task files (template, labels and rows), or files of labelled rows (Parquet, JSONL, CSV, TSV) and "
+            "directories of them, whose task is guessed. Several tasks train together.",
         ),
     ],
     *,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Rows without a task file: the label column. (default: guessed)", rich_help_panel=_DATA),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Rows without a task file: a text column; repeatable, in the order of the template. "
+            "(default: guessed)",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Rows without a task file: name of the task. (default: derived from the file's name)",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     preset: PresetOption = None,
     explicit: dict[str, Any],
     split: Annotated[
@@ -133,8 +157,13 @@ def train(
     --method auto trains heads and SuperPos prompts with every readout, and keeps what the selection rows choose.
     Ctrl-C stops training, keeps the best epoch so far and prints the command that resumes it.
 
+    Rows need no task file: it is guessed from them, printed, and written into the run folder as task.yaml. The command
+    fails if the rows do not decide which column is the label or the text.
+
     \b
         superpos train examples/tasks/tickets.yaml --epochs 20
+        superpos train emails.csv --publish http://127.0.0.1:8080
+        superpos train emails.csv --label team --text subject --text body
         superpos train sst2.yaml --limit 8000 --epochs 4 --publish http://127.0.0.1:8080
         superpos train banking77.yaml --readout soft --lr 0.1
         superpos train tickets.yaml --readout auto
@@ -146,14 +175,13 @@ def train(
         superpos train sst2.yaml trec.yaml --seeds 5 --out runs/both --device cuda:0,cuda:1
         superpos train sst2.yaml trec.yaml --seeds 5 --out runs/both --device cuda:0,cuda:1 --resume
     """
-    from dataclasses import replace
-
     from training.config.recipes import AUTO, recipes
     from training.data.folds import Fold
     from training.runs.plan import plan_runs, unfinished_runs
     from training.runs.processes import launch
 
-    tasks = [read_task_file(path) for path in task_files]
+    guessed = _guess_tasks(task_files, backbone, name=name, label=label, text=text or ())
+    tasks = [guessed[path].task if path in guessed else read_task_file(path) for path in task_files]
     rates = _rates(explicit.pop("lr")) if "lr" in explicit else []
     is_auto = explicit.get("method") == AUTO
     first_seed = explicit.get("seed", default_of("seed", "superpos"))
@@ -187,6 +215,10 @@ def train(
     )
     if publish is not None:
         check_target(publish, key)
+    for guess in guessed.values():
+        path = above / (guess.task.name if len(tasks) > 1 else "") / TASK
+        guess.write(path)
+        guess.report(path)
     with resume_hint(resume_command(context, above), plans):
         display = TrainingDisplay(err, [(plan.name, plan.task.metric) for plan in plans], plain=plain)
         with display.live():
@@ -210,6 +242,25 @@ def train(
         raise typer.Exit(130)  # the exit status of a shell command that Ctrl-C ended
     if publish is not None:
         publish_trained([(task.name, outcome.folder) for task, outcome in best], publish, key)
+
+
+def _guess_tasks(
+    paths: Sequence[Path], options: BackboneOptions, *, name: str | None, label: str | None, text: Sequence[str]
+) -> "dict[Path, GuessedTask]":
+    """Guess the task of each argument that names rows instead of a task file."""
+    from cli.drafts import guess_task, holds_rows
+
+    of_rows = [path for path in paths if holds_rows(path)]
+    given = {"--label": label, "--text": text, "--name": name}
+    if not of_rows:
+        for option, value in given.items():
+            if value:
+                raise CommandError(f"{option} is for rows without a task file; edit {paths[0]} instead")
+        return {}
+    if name is not None and len(of_rows) > 1:
+        raise CommandError(f"--name is {name!r}, but {len(of_rows)} tasks are guessed; expected one")
+    loaded = load_backbone(replace(options, device="cpu"))
+    return {path: guess_task(path, loaded, name=name, label=label, text=text) for path in of_rows}
 
 
 def _rates(text: str) -> list[float]:

@@ -28,6 +28,8 @@ RESULT = "result.json"
 CHOICE = "choice.json"
 """Among the runs of `--method auto`: which of them the selection rows chose, and why."""
 REPORT = "report.html"
+TASK = "task.yaml"
+"""The task file that was guessed from rows, if the command was given rows instead of a task file."""
 PLOTS = "plots"
 
 

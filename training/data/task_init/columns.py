@@ -113,7 +113,7 @@ def label_column(columns: Sequence[Column], requested: str | None) -> tuple[Colu
     if requested is not None:
         column = named(columns, requested)
         return as_list(column) or column, "requested"
-    usable = [column for column in columns if _could_be_labels(column)]
+    usable = [column for column in columns if could_be_labels(column)]
     listed = [column for column in columns if column.name.lower() in (*LABEL_NAMES, *LIST_NAMES)]
     for column in [split for each in listed if (split := as_list(each)) is not None]:
         return column, f"its name; {column.num_distinct} distinct values, several in a row"
@@ -191,7 +191,8 @@ def named(columns: Sequence[Column], name: str) -> Column:
     raise InvalidData(f"unknown column {name!r}, expected one of {', '.join(column.name for column in columns)}")
 
 
-def _could_be_labels(column: Column) -> bool:
+def could_be_labels(column: Column) -> bool:
+    """Whether the values of a column could be labels: at least two, and not more than a task may have."""
     if any(isinstance(cell, (dict, list)) for cell in column.cells) and not column.is_listed:
         return False
     # scores with many digits may all be distinct: they are rounded to a grid

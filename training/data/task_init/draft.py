@@ -12,6 +12,7 @@ from training.data.formats import UTF_8, Reading, class_names, raw_rows
 from training.data.missing import MISSING_WORDS, is_missing
 from training.data.sources import RowSources
 from training.data.task_init.columns import Column, LabelSet, columns_of, label_column, label_set, text_columns
+from training.data.task_init.doubts import label_doubt, text_doubt
 from training.errors import InvalidData
 from training.task.scoring import MetricName
 
@@ -52,6 +53,8 @@ class Draft:
     guesses: tuple[Guess, ...]
     to_edit: tuple[str, ...] = field(default=())
     """Hints for the author, to be checked before training."""
+    doubts: tuple[str, ...] = ()
+    """Choices of columns that the rows do not decide; also among the hints."""
 
 
 def draft_task(
@@ -99,7 +102,10 @@ def draft_task(
         Guess("validation", *_validation(sources)),
         *(Guess(name, repr(value).strip("'"), why) for name, (value, why) in read_as.items()),
     )
-    to_edit = [labels.to_edit] if labels.to_edit else []
+    doubts = [] if label is not None else [("--label", label_doubt(columns, labelled))]
+    doubts += [] if text else [("--text", text_doubt(columns, labelled, texts))]
+    undecided = tuple(f"{doubt}; name it with {option}" for option, doubt in doubts if doubt is not None)
+    to_edit = [*undecided, *([labels.to_edit] if labels.to_edit else [])]
     to_edit += _missing_labels(labelled)
     if left_out:
         to_edit.append(f"not used: {', '.join(left_out)}; add informative columns to the template")
@@ -114,6 +120,7 @@ def draft_task(
         source={**source, **{name: value for name, (value, _) in read_as.items()}},
         guesses=guesses,
         to_edit=tuple(to_edit),
+        doubts=undecided,
     )
 
 

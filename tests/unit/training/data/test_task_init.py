@@ -289,3 +289,45 @@ def test_nothing_is_written_that_would_not_load(tmp_path: Path, tiny_t5: Path) -
     refusal = superpos("task", "init", path, "--out", out, "--name", "Not A Name", "--backbone", tiny_t5).refusal()
     assert "'Not A Name'" in refusal
     assert not out.exists()
+
+
+# --- what the rows do not decide
+
+
+@pytest.mark.parametrize(
+    ("columns", "doubt"),
+    [
+        (
+            {"text": words, "region": lambda n: "ab"[n % 2], "team": lambda n: "xyz"[n % 3]},
+            "several columns could be the label: 'region' (2 distinct values), 'team' (3 distinct values)",
+        ),
+        (
+            {"text": words, "topic": lambda n: "ab"[n % 2], "sentiment": lambda n: "xyz"[n % 3]},
+            "several columns could be the label: 'sentiment' (3 distinct values), 'topic' (2 distinct values)",
+        ),
+        (
+            {"text": words, "label": lambda n: f"note {n // 2 if n < 4 else n}"},
+            "column 'label' has 38 distinct values in 40 rows, which are too many for labels",
+        ),
+        (
+            {"ours": words, "theirs": words, "label": lambda n: "ab"[n % 2]},
+            "several columns could be the text: 'ours' (40 distinct values), 'theirs' (40 distinct values)",
+        ),
+        (
+            {"size": lambda n: "SML"[n % 3], "label": lambda n: "ab"[n % 2]},
+            "no column looks like a text: 'size' has 3 distinct values",
+        ),
+    ],
+)
+def test_choices_that_rows_do_not_decide_are_doubts(tmp_path: Path, columns: dict[str, object], doubt: str) -> None:
+    (found,) = draft(rows_file(tmp_path, rows_of(columns))).doubts
+    assert found.startswith(doubt)
+    assert "name it with --" in found
+
+
+@pytest.mark.parametrize("asked", [{"label": "team"}, {}])
+def test_a_choice_that_is_clear_or_requested_is_not_in_doubt(tmp_path: Path, asked: dict[str, str]) -> None:
+    columns: dict[str, object] = {"body": words, "note": lambda n: f"n{n}", "team": lambda n: "ab"[n % 2]}
+    if asked:
+        columns["region"] = lambda n: "xy"[n % 2]
+    assert not draft(rows_file(tmp_path, rows_of(columns)), **asked).doubts

@@ -1,0 +1,86 @@
+"""`superpos train ROWS`: a task guessed from rows, trained and published in one command."""
+
+import csv
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from support.cli import QUICK, Desk, superpos
+from support.training import easy_rows, write_rows
+
+from adapters import DEFAULT_TENANT
+from adapters.registry.opening import open_registry
+from backbone import Backbone
+from cli.commands.train import read_task_file
+from cli.drafts import guess_task
+from training.data.splits import RowFiles
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ROWS = easy_rows(60, seed=1)
+
+
+def rows_file(folder: Path, kind: str) -> Path:
+    """The same rows in a file of one of the types that rows are in."""
+    path = folder / f"emails.{kind}"
+    if kind == "jsonl":
+        return write_rows(path, ROWS)
+    if kind == "parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+        return path
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["text", "label"], delimiter="\t" if kind == "tsv" else ",")
+        writer.writeheader()
+        writer.writerows(ROWS)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_the_same_task_is_guessed_from_every_type_of_file(tmp_path: Path, tiny: Backbone, kind: str) -> None:
+    guess = guess_task(rows_file(tmp_path, kind), tiny, name=None, label=None, text=())
+    assert guess.task.name == "emails"
+    assert guess.task.spec.template == "text: {text}"
+    assert guess.task.spec.label_names == ("business", "sports")
+    assert len(RowFiles(guess.task).train.examples) == 60
+    guess.write(tmp_path / "elsewhere" / "task.yaml")
+    again = read_task_file(tmp_path / "elsewhere" / "task.yaml")
+    assert RowFiles(again).train.examples == RowFiles(guess.task).train.examples
+
+
+@pytest.mark.slow
+def test_rows_are_trained_and_published_and_the_task_file_is_kept(desk: Desk, tmp_path: Path) -> None:
+    rows, run, registry = rows_file(tmp_path, "csv"), tmp_path / "run", tmp_path / "registry.sqlite"
+    words = ("train", rows, "--backbone", desk.tiny_t5, "--out", run, "--publish", registry, *QUICK)
+    answer = superpos(*words)
+    assert answer.code == 0, answer.stderr
+    assert "the task 'emails' was guessed from the rows" in answer.stderr
+    assert "label: label (its name; 2 distinct values)  [--label COLUMN]" in answer.stderr
+    assert (run / "task.yaml").read_text(encoding="utf-8") in answer.stderr
+    assert [info.task for info in open_registry(registry).list(DEFAULT_TENANT)] == ["emails"]
+    assert superpos(*words, "--resume").code == 0, "a finished run is kept"
+    options = ("--backbone", desk.tiny_t5, "--out", run, "--resume", *QUICK)
+    assert superpos("train", run / "task.yaml", *options).code == 0, "the written file describes the same run"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "several columns could be the label: 'region' (2 distinct values), 'team' (3 distinct values)"),
+        (["--label", "nothing"], "unknown column 'nothing', expected one of text, region, team"),
+        (["--label", "team", "--text", "body"], "unknown column 'body'"),
+    ],
+)
+def test_rows_that_do_not_decide_the_task_are_refused(
+    desk: Desk, tmp_path: Path, options: list[str], said: str
+) -> None:
+    rows = [{"text": f"row {n} of many", "region": "ab"[n % 2], "team": "xyz"[n % 3]} for n in range(40)]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    words = ("train", path, "--backbone", desk.tiny_t5, "--out", tmp_path / "run")
+    assert said in superpos(*words, *options).refusal()
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_of_rows_are_refused_with_a_task_file(desk: Desk) -> None:
+    refusal = superpos("train", desk.task, "--label", "label").refusal()
+    assert refusal == f"--label is for rows without a task file; edit {desk.task} instead"

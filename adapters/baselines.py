@@ -11,7 +11,7 @@ BaselineName = Literal["constant", "zero_shot", "tfidf", "head"]
 BASELINES: tuple[BaselineName, ...] = get_args(BaselineName)
 """From the simplest to the strongest."""
 LEARNED: tuple[BaselineName, ...] = ("tfidf", "head")
-"""Those that are fitted to the training rows."""
+"""Baselines that are fitted to the training rows."""
 TITLES: Mapping[BaselineName, str] = {
     "constant": "constant answer",
     "zero_shot": "label words, untrained",

@@ -127,9 +127,11 @@ class GridFile:
         atomic_write({self._path: "".join(_whole_lines(self._path)).encode()})
         left = [cell for cell in cells if cell not in known]
         failed = 0
-        for number, (_, group) in enumerate(groupby(left, key=_same_rows), start=1):
-            together = list(group)
-            self._say(f"{number}: {together[0].set}, seed {together[0].seed}, {len(together)} cells")
+        stacks = [list(group) for _, group in groupby(left, key=_same_rows)]
+        for number, together in enumerate(stacks, start=1):
+            first = together[0]
+            shots = "" if first.shots is None else f", {first.shots} rows per label"
+            self._say(f"{number} of {len(stacks)}: {first.set}, seed {first.seed}{shots}, {len(together)} cells")
             rows = self._divided(together[0])
             for cell in together:
                 if cell.line in BASELINES:

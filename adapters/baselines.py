@@ -59,11 +59,13 @@ class Baseline:
         """Return its name in tables."""
         return TITLES[self.name]
 
-    def told(self, metric: str) -> str:
-        """Return a metric with its interval, as `0.781 (0.752–0.809)`."""
+    def told(self, metric: str, *, digits: int = 3) -> str:
+        """Return a metric with its interval, as `0.781 (0.752–0.809)`; empty if it is not recorded."""
+        if metric not in self.figures:
+            return ""
         low, high = (self.figures.get(f"{metric}_{end}") for end in ("low", "high"))
         bounds = "" if low is None or high is None else f" ({low:.3f}–{high:.3f})"
-        return f"{self.figures[metric]:.3f}{bounds}"
+        return f"{self.figures[metric]:.{digits}f}{bounds}"
 
 
 def baseline_figures(baselines: Sequence[Baseline]) -> dict[str, float]:

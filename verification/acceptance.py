@@ -92,7 +92,7 @@ def main() -> None:
         for task in TASKS:
             if task.training is not None:
                 run = Path(folder) / task.name
-                superpos("train", str(task_file(task)), *task.training, "--out", str(run))
+                superpos("train", str(task_file(task)), *task.training, "--no-baselines", "--out", str(run))
                 print_curve(task, run)
                 superpos("push", str(run), task.name, "--to", url)
         rows = interleaved([read_rows(task) for task in TASKS])

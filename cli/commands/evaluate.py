@@ -82,6 +82,7 @@ def evaluate(
         superpos evaluate my-adapter examples/tasks/tickets.yaml --int8 --record
         superpos evaluate my-adapter examples/tasks/tickets.yaml --calibrate auto --abstain-precision 0.95 --record
     """
+    from adapters.baselines import read_baselines
     from adapters.files import from_files
     from training.data.splits import RowFiles
     from training.runs.adapter_folder import adapter_files
@@ -124,6 +125,8 @@ def evaluate(
     table = MetricsTable(f"{task.name}: {chosen.path.name}{', report rows' if rows == 'report' else ''}", task.scoring)
     table.add(adapter.digest[:19], evaluation.metrics, evaluation.intervals)
     lines = _add_comparisons(table, evaluation, options)
+    if rows == "report":  # which its baselines were measured on
+        table.add_baselines(read_baselines(adapter.manifest.provenance.metrics))
     print_table(table.finished())
     if evaluation.labels:
         print_table(labels_table(evaluation.labels))

@@ -47,12 +47,8 @@ class MetricsTable:
         if learned:
             self.add_section()
         for baseline in learned:
-            figures = baseline.figures
-            cells = [
-                f"{figures[column]:.4f} ({figures[f'{column}_low']:.3f}–{figures[f'{column}_high']:.3f})"
-                for column in self._columns
-            ]
-            self._table.add_row(baseline.title, *cells, f"{figures['loss']:.4f}" if "loss" in figures else "")
+            cells = [baseline.told(column, digits=4) for column in (*self._columns, "loss")]
+            self._table.add_row(baseline.title, *cells)
 
     def add_section(self) -> None:
         """Draw a line below the rows so far."""

@@ -235,6 +235,10 @@ def test_the_command_tells_whether_the_baselines_are_beaten(desk: Desk, tmp_path
     row = next(line for line in answer.stdout.splitlines() if "TF-IDF + logistic regression" in line)
     assert "1.0000 (1.000–1.000)" in row
     assert "A bag of words does better (−" in answer.text
+    evaluated = superpos(
+        "evaluate", tmp_path / "run", desk.task, "--rows", "report", "--backbone", desk.tiny_t5, "--threads", 1
+    )
+    assert row in evaluated.stdout.splitlines()
     assert superpos("push", tmp_path / "run", "topic", "--to", registry).code == 0
     shown = superpos("show", "topic", "--from", registry)
     assert "topic, report rows of each version" in shown.stdout

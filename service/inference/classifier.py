@@ -9,7 +9,7 @@ from service.catalog.adapter_cache import AdapterCache, LoadedAdapter
 from service.catalog.catalog import Catalog
 from service.catalog.routing import Route, route
 from service.inference.pipeline import REFUSALS, InferencePipeline, InferenceResult
-from service.inference.predictions import Classification, Shadowed, num_wanted, predict
+from service.inference.predictions import Classification, Shadowed, num_wanted, predict_all
 from service.inference.request import InferenceRequest
 
 
@@ -89,7 +89,7 @@ class Classifier:
         async with request.before_deadline():
             adapter = await self._adapters.get(routed.primary.digest)
             result = await self._pipeline.infer(request, adapter)
-        return self._answer(request, routed, adapter, result)
+        return await self._answer(request, routed, adapter, result)
 
     async def _classify_or_error(self, routed: Route, request: InferenceRequest) -> Classification | Exception:
         try:
@@ -102,17 +102,17 @@ class Classifier:
     ) -> list[Classification | Exception]:
         outcomes = await self._pipeline.infer_together(request, [adapter for _, adapter in parts])
         return [
-            outcome if isinstance(outcome, Exception) else self._answer(request, routed, adapter, outcome)
+            outcome if isinstance(outcome, Exception) else await self._answer(request, routed, adapter, outcome)
             for (routed, adapter), outcome in zip(parts, outcomes, strict=True)
         ]
 
-    def _answer(
+    async def _answer(
         self, request: InferenceRequest, routed: Route, adapter: LoadedAdapter, result: InferenceResult
     ) -> Classification:
         """Calibrate the results and notify the observers."""
         results, stages = result
         top_k = num_wanted(adapter, request.top_k)
-        predictions = [predict(result, adapter, top_k=top_k) for result in results]
+        predictions = await predict_all(results, adapter, top_k=top_k)
         classification = Classification(
             request.tenant,
             routed.primary,

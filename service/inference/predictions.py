@@ -13,6 +13,7 @@ from backbone import NOTABLE_UNKNOWN_SHARE
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.types import RowScores
 from service.inference.request import InferenceRequest
+from service.pieces import map_in_pieces
 
 FEW_LABELS = 20
 """A task with more labels returns its best `DEFAULT_TOP_K` unless the request says how many."""
@@ -80,6 +81,13 @@ def num_searched(adapter: LoadedAdapter, wanted: int) -> int | None:
     if adapter.temperature != 1 or adapter.values is not None:
         return None
     return None if adapter.readout.search_budget(wanted) is None else wanted
+
+
+async def predict_all(results: Sequence[RowResult], adapter: LoadedAdapter, *, top_k: int) -> list[Prediction]:
+    """Return the predictions of rows; other tasks run while those of many labels are computed."""
+    return await map_in_pieces(
+        lambda result: predict(result, adapter, top_k=top_k), results, values_each=adapter.readout.num_labels
+    )
 
 
 def predict(result: RowResult, adapter: LoadedAdapter, *, top_k: int) -> Prediction:

@@ -17,7 +17,7 @@ from service.counters.store import Key
 from service.errors import DeadlineExceeded, QueueFull, ServiceError
 from service.inference.admission import Admission
 from service.inference.pipeline import InferencePipeline
-from service.inference.predictions import Prediction, Shadowed, predict
+from service.inference.predictions import Prediction, Shadowed, predict_all
 from service.inference.request import InferenceRequest
 from service.monitoring.shadow_report import compared, dropped, failed, outcomes, pair_key
 
@@ -98,7 +98,7 @@ class ShadowRunner:
         request = InferenceRequest(asked.tenant, asked.items, _PATIENCE_S, asked.truncation, background=True)
         with self._admission.admit(asked.tenant, rows=0, tokens=_most_tokens(rows, adapter)):
             results, _ = await self._pipeline.infer(request, adapter)
-        return [predict(result, adapter, top_k=adapter.readout.num_labels) for result in results]
+        return await predict_all(results, adapter, top_k=adapter.readout.num_labels)
 
 
 def _most_tokens(rows: Shadowed, adapter: LoadedAdapter) -> int:

@@ -9,6 +9,8 @@ import pytest
 from support.server import running_servers
 from support.tenancy import ADMIN_KEY
 
+import service.api.json_response
+import service.pieces
 import service.tenancy.accounts
 from adapters import Ref, strict_json
 from adapters.registry.sqlite import SqliteRegistry
@@ -112,6 +114,12 @@ def plant_an_endless_trail(patch: Patch) -> None:
     patch.setattr(Accounts, "trim_audit", lambda self, *, keep: 0)
 
 
+def plant_answers_in_one_go(patch: Patch) -> None:
+    """Compute and write every answer in one piece."""
+    for module in (service.pieces, service.api.json_response):
+        patch.setattr(module, "PIECE_VALUES", 1 << 40)
+
+
 @pytest.mark.parametrize(
     ("plant", "attack", "complaint"),
     [
@@ -125,6 +133,7 @@ def plant_an_endless_trail(patch: Patch) -> None:
         (plant_keys_that_stay, "a revoked key rotated", "a revoked key was rotated"),
         (plant_blind_writes, "two moves", "[200, 200]"),
         (plant_one_author, "an erased trail", "the operator's change is gone"),
+        (plant_answers_in_one_go, "large answers", "other clients waited"),
         (plant_an_endless_trail, "an erased trail", "more than 30 entries"),
     ],
     ids=lambda value: value.__name__.removeprefix("plant_") if callable(value) else "",

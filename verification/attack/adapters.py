@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from adapters import BackboneRef, Label, Manifest, PromptAdapter, Provenance, TaskSpec
+from adapters.adapter import no_prompt
+from adapters.readout import LearnedReadout, schema_version_of
 from backbone import Backbone
 
 WIDE_LABELS = 400
@@ -36,6 +38,20 @@ class Maker:
         words = (" ".join(f"{number:010b}") for number in range(WIDE_LABELS))
         labels = tuple(Label(name=f"label-{number}", words=each) for number, each in enumerate(words))
         return self._adapter(labels, seed=seed)
+
+    def head(self, *, num_labels: int, seed: int = 0) -> PromptAdapter:
+        """Make an adapter without a prompt, whose answers are large and cost the model little."""
+        labels = tuple(Label(name=f"label-{number}", words=f"label {number}") for number in range(num_labels))
+        vectors = np.random.default_rng(seed).normal(0, self.width**-0.5, (num_labels, self.width))
+        readout = LearnedReadout(vectors.astype(np.float32), np.zeros(num_labels, dtype=np.float32))
+        manifest = Manifest(
+            schema_version=schema_version_of("pooled"),
+            readout="pooled",
+            task=TaskSpec(template="sentence: {sentence}", labels=labels, max_tokens=256),
+            backbone=self.backbone,
+            provenance=Provenance(method="attack", seed=seed),
+        )
+        return PromptAdapter(no_prompt(self.width), manifest, readout)
 
     def long(self, *, seed: int = 0, max_tokens: int = LONG_TOKENS) -> PromptAdapter:
         """Make an adapter of long texts."""

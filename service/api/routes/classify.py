@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request, Response
 from adapters import Ref
 from service.api.dependencies import ROWS_BODY, RefPath, Running, Tenant
 from service.api.inference import inference_request, server_timing, while_connected
+from service.api.json_response import json_response
 from service.api.openapi import problems
 from service.api.problems import problem_body, problem_of
 from service.api.schemas.classify import (
@@ -27,10 +28,10 @@ router = APIRouter(route_class=StrictRoute, tags=["classify"])
 _PROBLEMS = problems(400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
 
 
-@router.post("/classify/{ref}", dependencies=[ROWS_BODY], responses=_PROBLEMS)
+@router.post("/classify/{ref}", dependencies=[ROWS_BODY], responses=_PROBLEMS, response_model=ClassifyResponse)
 async def classify(
     ref: RefPath, body: ClassifyRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
-) -> ClassifyResponse:
+) -> Response:
     """Classify one or more inputs with the adapter that `ref` names.
 
     A ref is `task` (the production version), `task@3`, `task@alias` or `task@sha256:…`. A text over the task's limit is
@@ -39,13 +40,13 @@ async def classify(
     work = runtime.classifier.classify(Ref.parse(ref), _inference_request(runtime.settings, tenant, body))
     classification = await while_connected(request, work)
     response.headers["Server-Timing"] = server_timing([classification.stages], since=request.state.received_at)
-    return ClassifyResponse.of(classification, runtime.backbone.identity.id)
+    return await json_response(ClassifyResponse.of(classification, runtime.backbone.identity.id), response)
 
 
-@router.post("/classify", dependencies=[ROWS_BODY], responses=_PROBLEMS)
+@router.post("/classify", dependencies=[ROWS_BODY], responses=_PROBLEMS, response_model=FanOutResponse)
 async def classify_by_several(
     body: FanOutRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
-) -> FanOutResponse:
+) -> Response:
     """Classify the same inputs with several tasks, whose rows share the model's batches.
 
     Tasks without a prompt share more: a text that they render alike is encoded, and paid for, once. Results are in the
@@ -58,7 +59,7 @@ async def classify_by_several(
     stages = [part.answer.stages for part in parts if part.answer is not None]
     response.headers["Server-Timing"] = server_timing(stages, since=request.state.received_at)
     backbone = runtime.backbone.identity.id
-    return FanOutResponse(results=[_result(request, part, backbone) for part in parts])
+    return await json_response(FanOutResponse(results=[_result(request, part, backbone) for part in parts]), response)
 
 
 @router.get("/limits")

@@ -1,12 +1,16 @@
 """The Open Inference Protocol (`/v2`) of KServe and Triton: a task is a model, its fields are the inputs."""
 
+from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
+from itertools import chain
 
 from fastapi import APIRouter, Request, Response
 
 from adapters import Ref, Resolution
 from service.api.dependencies import UNTYPED_ROWS_BODY, RefPath, Running, TaskPath, Tenant, VersionPath, require_ready
 from service.api.inference import inference_request, warn, while_connected
+from service.api.json_response import json_response
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
 from service.api.schemas.open_inference import (
@@ -25,8 +29,9 @@ from service.api.schemas.open_inference import (
 )
 from service.api.strict_route import OpenRoute, StrictRoute
 from service.catalog.adapter_cache import LoadedAdapter
-from service.inference.predictions import Classification
+from service.inference.predictions import Classification, Prediction
 from service.inference.request import InferenceRequest
+from service.pieces import map_in_pieces
 from service.runtime import Runtime
 from service.settings import Settings
 
@@ -90,19 +95,19 @@ async def version_ready(model: TaskPath, version: VersionPath, runtime: Running,
     return await _ready(runtime, tenant, Ref(model, version=version))
 
 
-@router.post("/infer", dependencies=[UNTYPED_ROWS_BODY], responses=_INFER, response_model_exclude_none=True)
+@router.post("/infer", dependencies=[UNTYPED_ROWS_BODY], responses=_INFER, response_model=OipInferResponse)
 async def infer(
     model: RefPath, body: OipInferRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
-) -> OipInferResponse:
+) -> Response:
     """Classify the rows of the input tensors."""
     work = runtime.classifier.classify(Ref.parse(model), _inference_request(runtime.settings, tenant, body))
     classification = await while_connected(request, work)
     warn(response, classification)
-    return _answer(body, classification)
+    return await json_response(await _answer(body, classification), response, exclude_none=True)
 
 
 @router.post(
-    "/versions/{version}/infer", dependencies=[UNTYPED_ROWS_BODY], responses=_INFER, response_model_exclude_none=True
+    "/versions/{version}/infer", dependencies=[UNTYPED_ROWS_BODY], responses=_INFER, response_model=OipInferResponse
 )
 async def infer_version(
     model: TaskPath,
@@ -112,13 +117,13 @@ async def infer_version(
     response: Response,
     runtime: Running,
     tenant: Tenant,
-) -> OipInferResponse:
+) -> Response:
     """Classify the rows of the input tensors with one version."""
     ref = Ref(model, version=version)
     work = runtime.classifier.classify(ref, _inference_request(runtime.settings, tenant, body))
     classification = await while_connected(request, work)
     warn(response, classification)
-    return _answer(body, classification)
+    return await json_response(await _answer(body, classification), response, exclude_none=True)
 
 
 def _inference_request(settings: Settings, tenant: str, body: OipInferRequest) -> InferenceRequest:
@@ -127,9 +132,9 @@ def _inference_request(settings: Settings, tenant: str, body: OipInferRequest) -
     return inference_request(settings, tenant, body.rows, truncation=body.parameters.truncate, timeout_ms=timeout_ms)
 
 
-def _answer(body: OipInferRequest, classification: Classification) -> OipInferResponse:
+async def _answer(body: OipInferRequest, classification: Classification) -> OipInferResponse:
     asked = None if body.outputs is None else {output.name for output in body.outputs}
-    outputs = [output for output in _outputs(classification) if asked is None or output.name in asked]
+    outputs = [output for output in await _outputs(classification) if asked is None or output.name in asked]
     return OipInferResponse(
         model_name=classification.resolution.task,
         model_version=str(classification.resolution.version),
@@ -138,21 +143,32 @@ def _answer(body: OipInferRequest, classification: Classification) -> OipInferRe
     )
 
 
-def _outputs(classification: Classification) -> list[OipOutput]:
+async def _outputs(classification: Classification) -> list[OipOutput]:
     rows, names = classification.predictions, classification.label_names
-    probs = [row.scores[name] for row in rows for name in names]
+    probs = await map_in_pieces(lambda row: [row.scores[name] for name in names], rows, values_each=len(names))
     outputs = [
         OipOutput(name="label", datatype="BYTES", shape=[len(rows)], data=[row.label for row in rows]),
         OipOutput(name="score", datatype="FP32", shape=[len(rows)], data=[row.score for row in rows]),
-        OipOutput(name="probs", datatype="FP32", shape=[len(rows), len(names)], data=probs),
+        _matrix("probs", "FP32", probs),
     ]
     values = [row.value for row in rows if row.value is not None]  # all rows of an ordinal task have one
     if values:
         outputs.append(OipOutput(name="value", datatype="FP32", shape=[len(rows)], data=values))
     if classification.is_multi_label:
-        decisions = [name in (row.labels or ()) for row in rows for name in names]
-        outputs.append(OipOutput(name="decisions", datatype="BOOL", shape=[len(rows), len(names)], data=decisions))
+        decisions = await map_in_pieces(partial(_decisions, names), rows, values_each=len(names))
+        outputs.append(_matrix("decisions", "BOOL", decisions))
     return outputs
+
+
+def _decisions(names: Sequence[str], row: Prediction) -> list[bool]:
+    has = set(row.labels or ())
+    return [name in has for name in names]
+
+
+def _matrix(name: OutputName, datatype: Datatype, rows: Sequence[Sequence[float]]) -> OipOutput:
+    """Return the output [rows, labels]; it is not validated, which would take long for a large one."""
+    data = list(chain.from_iterable(rows))
+    return OipOutput.model_construct(name=name, datatype=datatype, shape=[len(rows), len(rows[0])], data=data)
 
 
 async def _describe(runtime: Runtime, tenant: str, ref: Ref) -> OipModel:

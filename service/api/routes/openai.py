@@ -8,6 +8,7 @@ from adapters import PRODUCTION, Ref, Resolution, TaskInfo
 from backbone import Truncation
 from service.api.dependencies import ROWS_BODY, RefPath, Running, Tenant
 from service.api.inference import inference_request, warn, while_connected
+from service.api.json_response import json_response
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
 from service.api.schemas.openai import (
@@ -21,7 +22,8 @@ from service.api.schemas.openai import (
     OpenAIUsage,
 )
 from service.api.strict_route import StrictRoute
-from service.inference.predictions import Classification
+from service.inference.predictions import Classification, Prediction
+from service.pieces import map_in_pieces
 
 
 def _error(problem: Problem) -> OpenAIError:
@@ -39,10 +41,11 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["compatible with
     "/classify",
     dependencies=[ROWS_BODY],
     responses=errors(OpenAIError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504),
+    response_model=OpenAIClassifyResponse,
 )
 async def classify(
     body: OpenAIClassifyRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
-) -> OpenAIClassifyResponse:
+) -> Response:
     """Return the probabilities of all labels in the task's order."""
     truncation: Truncation = "error"
     if body.truncate_prompt_tokens is not None:
@@ -51,7 +54,7 @@ async def classify(
     inference = inference_request(runtime.settings, tenant, body.input, truncation=truncation)
     classification = await while_connected(request, runtime.classifier.classify(ref, inference))
     warn(response, classification)
-    return _answer(body, classification, request_id=request.state.request_id)
+    return await json_response(await _answer(body, classification, request_id=request.state.request_id), response)
 
 
 @router.get("/models")
@@ -69,13 +72,18 @@ async def describe_model(model: RefPath, runtime: Running, tenant: Tenant) -> Mo
     return _card(model, info, info.resolve(ref), runtime.backbone.identity.id)
 
 
-def _answer(body: OpenAIClassifyRequest, classification: Classification, *, request_id: str) -> OpenAIClassifyResponse:
+async def _answer(
+    body: OpenAIClassifyRequest, classification: Classification, *, request_id: str
+) -> OpenAIClassifyResponse:
     names = classification.label_names
-    data = []
-    for index, prediction in enumerate(classification.predictions):
+
+    def row(numbered: tuple[int, Prediction]) -> OpenAIClassData:
+        index, prediction = numbered
         values = prediction.logprobs if body.use_activation is False else prediction.scores
         probs = [values[name] for name in names]
-        data.append(OpenAIClassData(index=index, label=prediction.label, probs=probs, num_classes=len(names)))
+        return OpenAIClassData(index=index, label=prediction.label, probs=probs, num_classes=len(names))
+
+    data = await map_in_pieces(row, list(enumerate(classification.predictions)), values_each=len(names))
     num_tokens = sum(prediction.tokens for prediction in classification.predictions)
     return OpenAIClassifyResponse(
         id=f"classify-{request_id}",

@@ -4,6 +4,7 @@ TEI serves one model, so each task has its own routes below `/tei/{ref}`. The ro
 in the header `X-Superpos-Task`, or for the server's `default_task`.
 """
 
+from functools import partial
 from importlib.metadata import version
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from adapters.names import REF_PATTERN
 from backbone import Truncation
 from service.api.dependencies import ROWS_BODY, RefPath, Running, Tenant, require_ready
 from service.api.inference import ALL_LABELS, inference_request, warn, while_connected
+from service.api.json_response import json_response
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
 from service.api.schemas.tei import ErrorType, Info, LabelIds, ModelType, PredictRequest, Scored, TeiError
@@ -23,6 +25,7 @@ from service.catalog.adapter_cache import LoadedAdapter
 from service.errors import InvalidRequest
 from service.inference.predictions import Classification, Prediction
 from service.inference.request import InferenceRequest
+from service.pieces import map_in_pieces
 from service.runtime import Runtime
 from service.settings import Settings
 
@@ -68,27 +71,31 @@ async def _named(
 Named = Annotated[str, Depends(_named)]
 
 
-@router.post("/predict", dependencies=[ROWS_BODY], responses=_PREDICT)
+Predicted = list[Scored] | list[list[Scored]]
+"""The labels of the only text, or of each."""
+
+
+@router.post("/predict", dependencies=[ROWS_BODY], responses=_PREDICT, response_model=Predicted)
 async def predict(
     ref: Named, body: PredictRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
-) -> list[Scored] | list[list[Scored]]:
+) -> Response:
     """Return all labels with their scores, best first, for the task of the header or the default task."""
     work = runtime.classifier.classify(Ref.parse(ref), _inference_request(runtime.settings, tenant, body))
     classification = await while_connected(request, work)
     warn(response, classification)
-    return _answer(body, classification)
+    return await json_response(await _answer(body, classification), response)
 
 
-@router.post("/tei/{ref}", dependencies=[ROWS_BODY], responses=_PREDICT)
-@router.post("/tei/{ref}/predict", dependencies=[ROWS_BODY], responses=_PREDICT)
+@router.post("/tei/{ref}", dependencies=[ROWS_BODY], responses=_PREDICT, response_model=Predicted)
+@router.post("/tei/{ref}/predict", dependencies=[ROWS_BODY], responses=_PREDICT, response_model=Predicted)
 async def predict_task(
     ref: RefPath, body: PredictRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
-) -> list[Scored] | list[list[Scored]]:
+) -> Response:
     """Return all labels with their scores, best first."""
     work = runtime.classifier.classify(Ref.parse(ref), _inference_request(runtime.settings, tenant, body))
     classification = await while_connected(request, work)
     warn(response, classification)
-    return _answer(body, classification)
+    return await json_response(await _answer(body, classification), response)
 
 
 @router.get("/info", responses=_INFO)
@@ -125,11 +132,13 @@ def _inference_request(settings: Settings, tenant: str, body: PredictRequest) ->
     return inference_request(settings, tenant, body.sequences, truncation=truncation, top_k=top_k or ALL_LABELS)
 
 
-def _answer(body: PredictRequest, classification: Classification) -> list[Scored] | list[list[Scored]]:
+async def _answer(body: PredictRequest, classification: Classification) -> Predicted:
     function = None if body.parameters is None else body.parameters.function_to_apply
     _check_function(function, classification)
     raw = body.raw_scores or function == "none"
-    rows = [_scored(prediction, raw=raw) for prediction in classification.predictions]
+    rows = await map_in_pieces(
+        partial(_scored, raw=raw), classification.predictions, values_each=len(classification.label_names)
+    )
     return rows if body.is_batch or body.parameters is not None else rows[0]
 
 

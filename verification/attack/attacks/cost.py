@@ -1,7 +1,7 @@
 """Attacks by requests that cost more than their charge: tries, long texts, searches, memory, refused requests."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from verification.attack.adapters import WIDE_LABELS
 from verification.attack.arena import LONG, TASK, WIDE, Answer, Arena, wait_for
@@ -9,6 +9,8 @@ from verification.attack.attack import Attack, Evidence, Fault
 
 _REFUSALS = (413, 422, 429, 504)
 """Statuses of a bounded refusal; 504 if the attacker has waited until its own deadline."""
+MAX_STALL_S = 0.15
+"""How long others may wait while a large answer is computed and written; in one go that takes 0.4 s."""
 MAX_KEPT_BYTES = 300 << 20
 """Memory that one attack may leave behind; the kernels' own caches take some of it."""
 
@@ -196,6 +198,32 @@ def limits_over_workers(arena: Arena) -> Evidence:
     return f"{admitted} requests were admitted, 10 are permitted" if admitted > 10 else None
 
 
+def large_answers(arena: Arena) -> Evidence:
+    """Ask for all 1,000 labels of 256 texts, up to three times, and watch how long other clients wait."""
+    task, texts = "large-answers", [_short(arena) for _ in range(256)]
+    published = arena.publisher.upload(task, arena.make.head(num_labels=1_000))
+    if not 200 <= published.status < 300:
+        return f"the task was not published: {published}"
+    stalls = []
+    for _ in range(3):
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(arena.tenant.classify, task, texts, top_k=1_000)
+            stalls.append(_longest_wait(arena, until=asked))
+        if asked.result().status not in (200, *_REFUSALS):
+            return f"it failed: {asked.result()}"
+        if stalls[-1] <= MAX_STALL_S:
+            return None
+    return f"other clients waited {', '.join(f'{stall:.2f} s' for stall in stalls)} for an answer"
+
+
+def _longest_wait(arena: Arena, *, until: "Future[Answer]") -> float:
+    """Return the longest response time of an open route while a request is answered."""
+    longest = 0.0
+    while not until.done():
+        longest = max(longest, arena.nobody.get("/healthz/live").seconds)
+    return longest
+
+
 def many_tasks(arena: Arena) -> Evidence:
     """Ask 32 times for the same 400 labels in one request."""
     answer = arena.tenant.post(
@@ -206,6 +234,7 @@ def many_tasks(arena: Arena) -> Evidence:
     return f"it took {answer.seconds:.0f} s: {answer}"
 
 
+_LARGE = f"other clients wait more than {MAX_STALL_S:g} s, three times in a row"
 _UNDER = "fewer tokens are charged than the model packs or decodes"
 
 ATTACKS = (
@@ -230,6 +259,9 @@ ATTACKS = (
     Attack(
         "all labels but one", Fault.SEARCH, "tenant", "searches for 399 of 400 labels of 40 texts",
         "it takes more than 40 s or ends the server", almost_all_labels, is_long=True,
+    ),
+    Attack(
+        "large answers", Fault.SEARCH, "tenant", "asks for all 1,000 labels of 256 texts", _LARGE, large_answers,
     ),
     Attack("some labels", Fault.SEARCH, "tenant", "searches for 6, 50 and 200 of 400 labels", _UNDER, every_k),
     Attack(

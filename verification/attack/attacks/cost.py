@@ -1,7 +1,8 @@
 """Attacks by requests that cost more than their charge: tries, long texts, searches, memory, refused requests."""
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from verification.attack.adapters import WIDE_LABELS
 from verification.attack.arena import LONG, TASK, WIDE, Answer, Arena, wait_for
@@ -200,28 +201,31 @@ def limits_over_workers(arena: Arena) -> Evidence:
 
 def large_answers(arena: Arena) -> Evidence:
     """Ask for all 1,000 labels of 256 texts, up to three times, and watch how long other clients wait."""
-    task, texts = "large-answers", [_short(arena) for _ in range(256)]
+    task = "large-answers"
     published = arena.publisher.upload(task, arena.make.head(num_labels=1_000))
     if not 200 <= published.status < 300:
         return f"the task was not published: {published}"
-    stalls = []
+    waits = []
     for _ in range(3):
-        with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(arena.tenant.classify, task, texts, top_k=1_000)
-            stalls.append(_longest_wait(arena, until=asked))
-        if asked.result().status not in (200, *_REFUSALS):
-            return f"it failed: {asked.result()}"
-        if stalls[-1] <= MAX_STALL_S:
+        texts = [_short(arena) for _ in range(256)]
+        usual, _ = _wait_beside(arena, TASK, texts)
+        wait, answer = _wait_beside(arena, task, texts, top_k=1_000)
+        if answer.status not in (200, *_REFUSALS):
+            return f"it failed: {answer}"
+        if wait <= max(MAX_STALL_S, 3 * usual):
             return None
-    return f"other clients waited {', '.join(f'{stall:.2f} s' for stall in stalls)} for an answer"
+        waits.append(f"{wait:.2f} s instead of {usual:.2f}")
+    return f"other clients waited {', '.join(waits)}"
 
 
-def _longest_wait(arena: Arena, *, until: "Future[Answer]") -> float:
-    """Return the longest response time of an open route while a request is answered."""
+def _wait_beside(arena: Arena, task: str, texts: Sequence[str], **members: object) -> tuple[float, Answer]:
+    """Return how long another client waits at most while a request is answered, and the answer."""
     longest = 0.0
-    while not until.done():
-        longest = max(longest, arena.nobody.get("/healthz/live").seconds)
-    return longest
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(arena.tenant.classify, task, texts, **members)
+        while not asked.done():
+            longest = max(longest, arena.nobody.get("/healthz/live").seconds)
+    return longest, asked.result()
 
 
 def many_tasks(arena: Arena) -> Evidence:
@@ -234,7 +238,7 @@ def many_tasks(arena: Arena) -> Evidence:
     return f"it took {answer.seconds:.0f} s: {answer}"
 
 
-_LARGE = f"other clients wait more than {MAX_STALL_S:g} s, three times in a row"
+_LARGE = f"other clients wait more than {MAX_STALL_S:g} s and 3 × as long as usual, three times in a row"
 _UNDER = "fewer tokens are charged than the model packs or decodes"
 
 ATTACKS = (

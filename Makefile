@@ -70,7 +70,9 @@ bench: setup ## Run every benchmark, quick (SUPERPOS_DATA: on real rows)
 	$(BIN)/python -m benchmarks.engine --quick
 	$(BIN)/python -m benchmarks.serving.fairness --quick
 	$(BIN)/python -m benchmarks.serving --quick
+	$(BIN)/python -m benchmarks.serving.readouts --quick
 	$(BIN)/python -m benchmarks.adapters --quick
+	$(BIN)/python -m benchmarks.adapters --quick --mixed
 	$(BIN)/python -m benchmarks.training --quick
 
 bench-peers: setup $(PEERS)/ready ## Compare with CTranslate2, ONNX Runtime; FastAPI, LitServe, Ray Serve before PEFT

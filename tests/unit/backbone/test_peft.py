@@ -1,5 +1,6 @@
 """PEFT reads what we export, and we read what PEFT saves: the same label scores either way."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from peft import PeftModel, PromptTuningConfig, TaskType, get_peft_model
 from support.adapters import SENTIMENT, TOPIC, make_adapter
+from support.training import QUICK, easy_task, run
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
@@ -21,6 +23,7 @@ from adapters.files import (
     to_files,
     write_folder,
 )
+from adapters.readout import ReadoutKind
 from backbone import Backbone, LabelVectors, LearnedState, PackedRow, pack
 
 # PEFT asks transformers in the old way
@@ -115,6 +118,21 @@ def test_peft_loads_a_folder_with_a_learned_readout_and_gives_the_states_that_it
             state = peft_state(model, text.token_ids, kind, adapter.num_virtual_tokens)
             theirs = torch.log_softmax(vectors @ state + bias, dim=-1)
         assert float((ours - theirs).abs().max()) <= 1e-5
+
+
+@pytest.mark.parametrize("readout", ["words", "soft"])
+@pytest.mark.slow
+def test_peft_gives_the_label_scores_of_an_adapter_that_was_just_trained(
+    tiny: Backbone, tiny_t5: Path, tmp_path: Path, readout: ReadoutKind
+) -> None:
+    """By its label words: a learned readout is ours alone."""
+    arguments = dataclasses.replace(QUICK, epochs=1, readout=readout)
+    run(tiny, easy_task(tmp_path), tmp_path / "run", arguments)
+    folder = tmp_path / "run" / "adapter"
+    adapter = from_files(read_folder(folder))
+    assert adapter.manifest.readout == readout
+    model = PeftModel.from_pretrained(model_of(tiny_t5), folder).eval()
+    assert largest_difference(tiny, adapter, model) <= 1e-5
 
 
 @pytest.mark.parametrize("kind", ["soft", "pooled"])

@@ -10,6 +10,7 @@ from training.errors import InvalidArguments
 
 AUTO = "auto"
 """As a method: a head and prompts, of which the selection rows choose; as a readout: all readouts of the method."""
+_CHEAPEST_FIRST = ("pooled", "soft", "words")
 
 
 def recipes(
@@ -87,3 +88,8 @@ def _by_readout(explicit: Mapping[str, Any]) -> list[dict[str, Any]]:
         | {"readout": readout}
         for readout in readouts
     ]
+
+
+def cost_rank(method: str, readout: str) -> tuple[int, int]:
+    """Rank settings by what they cost to train and serve, the cheapest lowest: heads, then fewer decoder passes."""
+    return int(method != "head"), _CHEAPEST_FIRST.index(readout)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.config.recipes import cost_rank
 from training.report.figures import Curve
 from training.report.reading import RunRecord
 from training.report.settings import varying_parts
@@ -47,8 +48,14 @@ def named_runs(records: Sequence[RunRecord]) -> list[NamedRun]:
 
 
 def best_run(runs: Sequence[NamedRun]) -> NamedRun:
-    """The one that its selection rows say is best; of equals the one of the lower loss."""
-    return max(runs, key=lambda run: (run.record.metrics["selection_score"], -run.record.metrics["selection_loss"]))
+    """Return the run that its selection rows say is best; of equals the cheaper one, then that of the lower loss."""
+
+    def rank(run: NamedRun) -> tuple[object, ...]:
+        arguments, metrics = run.record.arguments, run.record.metrics
+        cost = cost_rank(str(arguments["method"]), str(arguments.get("readout", "words")))
+        return -metrics["selection_score"], cost, metrics["selection_loss"]
+
+    return min(runs, key=rank)
 
 
 def score_curves(runs: Sequence[NamedRun]) -> list[Curve]:

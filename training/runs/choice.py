@@ -8,10 +8,9 @@ from pathlib import Path
 
 from adapters.atomic_files import atomic_write
 from adapters.files import read_folder, write_folder
+from training.config.recipes import cost_rank
 from training.runs.layout import ADAPTER, CHOICE
 from training.runs.run_result import RunResult
-
-_CHEAPEST_FIRST = ("pooled", "soft", "words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +36,8 @@ class Candidate:
 
     @property
     def cost(self) -> tuple[int, int]:
-        """How cheap it is to train and serve, the lowest first: heads before prompts, then fewer decoder passes."""
-        run = self.runs[0]
-        return int(run.method != "head"), _CHEAPEST_FIRST.index(run.readout)
+        """The rank of its settings by `cost_rank`."""
+        return cost_rank(self.runs[0].method, self.runs[0].readout)
 
     def __str__(self) -> str:
         run = self.runs[0]

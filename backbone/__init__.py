@@ -19,7 +19,7 @@ from backbone.errors import (
 from backbone.framing import PLAIN, Frame, FramedText
 from backbone.loading import EMBEDDED, load
 from backbone.packing import PackedBatch, PackedRow, RowSpan, divide, pack
-from backbone.precision import TOLERANCES, Precision, check_device
+from backbone.precision import TOLERANCES, Precision, check_device, fastest_for_training
 from backbone.readout import Activation, LabelVectors, LearnedState, Readout
 from backbone.scoring import label_log_probs
 from backbone.text import NOTABLE_UNKNOWN_SHARE, TextTokenizer, TokenizedText, Truncation
@@ -59,6 +59,7 @@ __all__ = [
     "chain",
     "check_device",
     "divide",
+    "fastest_for_training",
     "label_log_probs",
     "load",
     "pack",

@@ -23,6 +23,18 @@ def cpu_has_bf16() -> bool:
     return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def fastest_for_training(device: torch.device) -> Precision:
+    """Return `bf16` where a training step is faster in it, else `fp32`.
+
+    That is a CUDA device that computes in bf16, or a CPU with AMX or AVX512-BF16; Arm's instructions are not measured.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    known = torch.cpu.get_capabilities()
+    # 1.5× with AVX512-BF16 alone: 16 rows of the ticket task take 0.64 s instead of 0.99 s on a core of an AMD EPYC
+    return "bf16" if known.get("amx_bf16", False) or known.get("avx512_bf16", False) else "fp32"
+
+
 def check_device(device: torch.device, precision: Precision) -> None:
     """Check that a device supports a precision.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from training.runs.processes import BackboneSource
 
 PANEL = "Backbone"
+AUTO = "auto"
+"""As a precision: chosen by the device and the methods."""
 
 DEFAULT_BACKBONE = "embedded"
 BackboneOption = Annotated[
@@ -62,6 +65,16 @@ PrecisionOption = Annotated[
         "The prompt and the final scores are always float32.",
     ),
 ]
+AutoPrecisionOption = Annotated[
+    str,
+    typer.Option(
+        rich_help_panel=PANEL,
+        help="Precision of the frozen network during training: fp32, bf16 on CUDA and on CPUs that support it, or "
+        "auto: bf16 where it is faster (CUDA, CPUs with AMX or AVX512-BF16), else fp32; always fp32 for heads, full "
+        "fine-tuning and the paper's presets. A resumed run keeps its precision. The prompt and the final scores are "
+        "always float32.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +87,14 @@ class BackboneOptions:
     offline: bool
     device: str = "cpu"
     threads: int | None = None
-    precision: "Precision" = "fp32"
+    precision: "Precision | None" = "fp32"
+    """None for `auto`, which only some commands accept."""
     is_named: bool = True
     """By the user, in an option or the environment, and not by default."""
 
 
 def backbone_options(
-    *more: Literal["device", "threads", "precision"],
+    *more: Literal["device", "threads", "precision", "auto_precision"],
     source: object = BackboneOption,
     device: object = DeviceOption,
 ) -> Callable[[Command], Command]:
@@ -94,16 +108,17 @@ def backbone_options(
     optional: dict[str, tuple[object, object]] = {
         "device": (device, "cpu"),
         "precision": (PrecisionOption, "fp32"),
+        "auto_precision": (AutoPrecisionOption, AUTO),
         "threads": (ThreadsOption, None),
     }
     options: dict[str, tuple[object, object]] = {
         "backbone": (source, None),
-        **{name: option for name, option in optional.items() if name in more},
+        **{name.removeprefix("auto_"): option for name, option in optional.items() if name in more},
         "cache_dir": (CacheOption, None),
         "revision": (RevisionOption, None),
         "offline": (OfflineOption, False),
     }
-    return option_group("backbone", options, _options)
+    return option_group("backbone", options, partial(_options, accepts_auto="auto_precision" in more))
 
 
 def load_backbone(options: BackboneOptions) -> "Backbone":
@@ -137,16 +152,17 @@ def backbone_source(options: BackboneOptions) -> "BackboneSource":
 
 
 def _options(
-    *, backbone: str | None, cache_dir: Path | None, precision: str = "fp32", **others: Any
+    *, backbone: str | None, cache_dir: Path | None, accepts_auto: bool, precision: str = "fp32", **others: Any
 ) -> BackboneOptions:
     if precision == "fp16":
         raise CommandError("--precision is 'fp16': T5's activations overflow it; expected fp32 or bf16")
-    if precision not in ("fp32", "bf16"):
-        raise CommandError(f"--precision is {precision!r}, expected fp32 or bf16")
+    expected = ("fp32", "bf16", AUTO) if accepts_auto else ("fp32", "bf16")
+    if precision not in expected:
+        raise CommandError(f"--precision is {precision!r}, expected {', '.join(expected[:-1])} or {expected[-1]}")
     return BackboneOptions(
         backbone=backbone or DEFAULT_BACKBONE,
         is_named=backbone is not None,
         cache_dir=cache_dir or platformdirs.user_cache_path("superpos"),
-        precision="bf16" if precision == "bf16" else "fp32",
+        precision=None if precision == AUTO else "bf16" if precision == "bf16" else "fp32",
         **others,
     )

@@ -97,7 +97,9 @@ def _command(part: Part, about: str) -> None:
         if dry_run:
             _list_left(grid, files, out_folder, loaded)
             return
-        outcome = _run(grid, files, out_folder, loaded, max_slots=max_slots, precision=backbone.precision, plain=plain)
+        outcome = _run(
+            grid, files, out_folder, loaded, max_slots=max_slots, precision=backbone.precision or "fp32", plain=plain
+        )
         print_part(part, grid, out_folder, loaded)
         _end(outcome, out_folder)
 

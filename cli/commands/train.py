@@ -45,7 +45,7 @@ DevicesOption = Annotated[
     several=("lr", "readout"),
     auto={"method": "auto: train heads and SuperPos prompts, and keep what is best on the selection rows."},
 )
-@backbone_options("device", "precision", "threads", device=DevicesOption)
+@backbone_options("device", "auto_precision", "threads", device=DevicesOption)
 def train(
     context: typer.Context,
     task_files: Annotated[
@@ -202,17 +202,20 @@ def train(
     ]
     if publish is not None and (reason := WITHOUT_ADAPTER.get(variants[0][0].method)):
         raise CommandError(f"--publish: method {variants[0][0].method!r} produces no adapter: {reason}")
+    devices = backbone.device.split(",")
     above, plans = plan_runs(
         tasks,
         variants,
         out_folder,
         split=split,
         limit=limit,
-        precision=backbone.precision,
+        precision=backbone.precision or "fp32",
         resume=resume,
         baselines=baselines,
         tensorboard=tensorboard,
     )
+    if backbone.precision is None:
+        plans = _in_automatic_precision(plans, devices, preset=preset)
     if publish is not None:
         check_target(publish, key)
     for guess in guessed.values():
@@ -225,7 +228,7 @@ def train(
             failures = launch(
                 plans,
                 backbone_source(backbone),
-                devices=backbone.device.split(","),
+                devices=devices,
                 processes=processes or 1,
                 threads=backbone.threads,
                 on_event=display.watch,
@@ -261,6 +264,19 @@ def _guess_tasks(
         raise CommandError(f"--name is {name!r}, but {len(of_rows)} tasks are guessed; expected one")
     loaded = load_backbone(replace(options, device="cpu"))
     return {path: guess_task(path, loaded, name=name, label=label, text=text) for path in of_rows}
+
+
+def _in_automatic_precision(
+    plans: "Sequence[RunPlan]", devices: Sequence[str], *, preset: str | None
+) -> "list[RunPlan]":
+    """Set the precision that suits devices and methods; runs that were begun keep theirs."""
+    from training.runs.automatic_precision import automatic_precision, begun_precision
+
+    precision, why = automatic_precision(devices, {plan.arguments.method for plan in plans}, preset=preset)
+    if (begun := begun_precision([plan.folder for plan in plans])) is not None:
+        precision, why = begun, "as the run was begun"
+    status(f"training in {precision}: {why}")
+    return [replace(plan, precision=precision) for plan in plans]
 
 
 def _rates(text: str) -> list[float]:

@@ -25,6 +25,7 @@ data:
 QUICK = [
     *("--epochs", "4", "--batch-size", "12", "--lr", "0.05"),
     *("--num-virtual-tokens", "6", "--num-sampled-tokens", "32", "--threads", "1"),
+    *("--precision", "fp32"),
     *("--no-report", "--no-baselines"),
 ]
 

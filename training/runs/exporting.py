@@ -11,7 +11,7 @@ from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance
 from adapters.errors import InvalidAdapter, first_error
 from adapters.files import from_files, to_files
 from adapters.readout import LearnedReadout, schema_version_of
-from backbone import Backbone
+from backbone import Backbone, Precision
 from training.config.arguments import TrainArguments
 from training.data.examples import Example
 from training.errors import InvalidArguments
@@ -52,6 +52,7 @@ def known_manifest(
     arguments: TrainArguments,
     method: Method,
     *,
+    precision: Precision,
     described: Mapping[str, str | int],
     sources: Sequence[PromptAdapter],
 ) -> Manifest | None:
@@ -70,7 +71,7 @@ def known_manifest(
             method=arguments.method,
             seed=arguments.seed,
             sampled_token_ids=method.sampled_token_ids,
-            hyperparameters=hyperparameters(arguments, sources=sources) | {"metric": task.metric},
+            hyperparameters=hyperparameters(arguments, precision=precision, sources=sources) | {"metric": task.metric},
             data=dict(described),
             software=software(),
         )

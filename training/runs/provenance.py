@@ -13,6 +13,7 @@ from importlib.metadata import version
 import torch
 
 from adapters.adapter import PromptAdapter
+from backbone import Precision
 from training.config.arguments import ARGUMENTS, TrainArguments, default_of, option_of, unused_arguments
 from training.data.folds import Fold
 from training.data.splits import Split
@@ -21,13 +22,15 @@ from training.loop.events import TimingTotals
 Scalar = str | int | float | bool | None
 
 
-def hyperparameters(arguments: TrainArguments, *, sources: Sequence[PromptAdapter] = ()) -> dict[str, Scalar]:
+def hyperparameters(
+    arguments: TrainArguments, *, precision: Precision = "fp32", sources: Sequence[PromptAdapter] = ()
+) -> dict[str, Scalar]:
     """Return the hyperparameters of an adapter's provenance; source adapters are named by their digests."""
     unused = unused_arguments(arguments.method, arguments.readout)
     values = {name: _scalar(value) for name, value in asdict(arguments).items() if name not in unused}
     if "sources" in values:
         values["sources"] = " ".join(source.digest for source in sources)
-    return values
+    return values | {"precision": precision}
 
 
 def _scalar(value: Scalar | tuple[str, ...]) -> Scalar:
@@ -114,12 +117,12 @@ def train_command(
     split: Split,
     fold: Fold | None = None,
     limit: int | None,
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     backbone: str,
     revision: str,
     task_file: str = "task.yaml",
 ) -> str:
-    """Return `superpos train` with every option that differs from its default, and the learning rate always."""
+    """Return `superpos train` with every option that differs from its default; learning rate and precision always."""
     unused = unused_arguments(arguments.method, arguments.readout)  # the command rejects them
     options: dict[str, object] = {
         option_of(name): getattr(arguments, name)
@@ -129,7 +132,7 @@ def train_command(
     options |= {"--split": split} if split != "honest" else {}
     options |= {} if fold is None else {"--folds": fold.of}
     options |= {} if limit is None else {"--limit": limit}
-    options |= {} if precision == "fp32" else {"--precision": precision}
+    options |= {"--precision": precision}
     options |= {} if backbone == "embedded" else {"--backbone": backbone}
     options |= {"--revision": revision} if _COMMIT.fullmatch(revision) else {}
     words = ["superpos", "train", task_file]

@@ -107,7 +107,9 @@ def prepare(backbone: Backbone, plan: RunPlan, folder: RunFolder, rows: TaskRows
     sources = read_sources(backbone, arguments.sources)
     method = start_method(backbone, arguments, sources)
     # a run that no adapter could be made of is refused before it trains
-    known_manifest(backbone, task, arguments, method, described=run_rows.described, sources=sources)
+    known_manifest(
+        backbone, task, arguments, method, precision=plan.precision, described=run_rows.described, sources=sources
+    )
     job = TrainingJob(
         method=method,
         arguments=arguments,
@@ -216,7 +218,15 @@ def finish(
     )
     settings = {f"baseline_{baseline.name}": baseline.setting for baseline in fitted if baseline.setting}
     figures = result_figures(untrained, measured) | baseline_figures(baselines)
-    known = known_manifest(backbone, task, job.arguments, job.method, described=rows.described, sources=run.sources)
+    known = known_manifest(
+        backbone,
+        task,
+        job.arguments,
+        job.method,
+        precision=plan.precision,
+        described=rows.described,
+        sources=run.sources,
+    )
     adapter = None
     if known is not None:
         adapter = export(

@@ -255,7 +255,7 @@ def test_the_command_tells_whether_the_baselines_are_beaten(desk: Desk, tmp_path
         (["--readout", "words", "--readout-lr", "0.1"], "readout 'words' does not use it"),
         (["--resume"], "name it with --out"),
         (["--precision", "fp16"], "T5's activations overflow it"),
-        (["--precision", "int8"], "expected fp32 or bf16"),
+        (["--precision", "int8"], "expected fp32, bf16 or auto"),
         (["--clip", "-1"], "clip is -1.0, expected above 0"),
     ],
 )

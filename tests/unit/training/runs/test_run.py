@@ -63,7 +63,7 @@ def test_provenance_says_what_the_run_was_made_of(finished: Finished) -> None:
     assert len(set(provenance.sampled_token_ids)) == 32
     unused = {"bottleneck", "rank", "sources"} | {name for name, argument in ARGUMENTS.items() if argument.learned}
     asked = {name: value for name, value in dataclasses.asdict(QUICK).items() if name not in unused}
-    told = {"metric": "accuracy", "stop": "finished"}
+    told = {"metric": "accuracy", "precision": "fp32", "stop": "finished"}
     assert provenance.hyperparameters == asked | told | {
         "best_epoch": result.best_epoch,
         "best_step": result.best_step,
@@ -266,12 +266,12 @@ def test_the_command_names_what_differs_from_the_defaults(tiny: Backbone, finish
     assert "--lr 0.05" in made["command"]
     assert "--revision" not in made["command"]
     plain = train_command(TrainArguments(), split="honest", limit=None, backbone="embedded", revision="0.2.0")
-    assert plain == "superpos train task.yaml --lr 0.01"
+    assert plain == "superpos train task.yaml --lr 0.01 --precision fp32"
     other = TrainArguments(method="simple", lr=0.3, seed=2)
     asked = train_command(other, split="paper", limit=100, backbone="a b", revision="0a" * 20)
     assert asked == (
-        "superpos train task.yaml --method simple --lr 0.3 --seed 2 --split paper --limit 100 --backbone 'a b' "
-        f"--revision {'0a' * 20}"
+        "superpos train task.yaml --method simple --lr 0.3 --seed 2 --split paper --limit 100 --precision fp32 "
+        f"--backbone 'a b' --revision {'0a' * 20}"
     )
 
 

@@ -152,6 +152,9 @@ def _help(name: str, takes_several: bool, auto: str = "") -> str:
         defaults.setdefault(_shown(default_of(name, method)) or argument.unset, []).append(method)
     usual, *others = defaults
     exceptions = [f"{value} for {', '.join(defaults[value])}" for value in others]
+    for readout, value in argument.by_readout.items():
+        defaults.setdefault(f"{_shown(value)} ", []).append(readout)
+    exceptions += [f"{value}for {' and '.join(names)}" for value, names in defaults.items() if value.endswith(" ")]
     notes += [f"default: {', or '.join([usual, *exceptions])}"] if usual else []
     several = " Separate several values by commas." if takes_several else ""
     also = f" {auto}" if auto else ""

@@ -10,7 +10,18 @@ from math import inf
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from adapters.readout import ReadoutKind
-from training.config.choices import Basis, Calibrate, LossName, MethodName, Sampling, TokenSampling, WeightsInit
+from training.config.choices import (
+    WITHOUT_ADAPTER,
+    Basis,
+    Calibrate,
+    LossName,
+    MethodName,
+    ReadoutInit,
+    Sampling,
+    Schedule,
+    TokenSampling,
+    WeightsInit,
+)
 from training.errors import InvalidArguments
 
 MAX_SEED = 2**53 - 1
@@ -40,6 +51,8 @@ class Argument:
     """The methods that use it."""
     by_method: Mapping[MethodName, object] = field(default_factory=dict)
     """The methods whose default is not the field's own."""
+    by_readout: Mapping[ReadoutKind, object] = field(default_factory=dict)
+    """The same for readouts; a method's own default comes first."""
     unset: str = ""
     """The effect of omitting it, for an argument that has no default value."""
     learned: bool = False
@@ -129,6 +142,16 @@ class TrainArguments:
             by_method={"head": "pooled"},
         ),
     ] = "words"
+    readout_init: Annotated[
+        ReadoutInit,
+        Argument(
+            "Start of the label vectors. fitted: logistic regression on the states of the training rows under the "
+            "initial prompt; words: the label words' vectors for soft, zeros for pooled.",
+            "Readout",
+            methods=tuple(each for each in get_args(MethodName) if each not in WITHOUT_ADAPTER),
+            learned=True,
+        ),
+    ] = "fitted"
     readout_lr: Annotated[
         float, Argument("Learning rate of the label vectors.", "Readout", gt=0, le=100, learned=True)
     ] = 0.01
@@ -177,6 +200,24 @@ class TrainArguments:
             by_method={"simple": 0.3, "residual": 0.3, "dpt": 0.3, "spot": 0.3, "attempt": 0.3, "full": 1e-5},
         ),
     ] = 0.01
+    schedule: Annotated[
+        Schedule,
+        Argument(
+            "constant: the same learning rate at every step; linear: it falls to zero over the steps.",
+            "Optimiser",
+            by_readout={"soft": "linear", "pooled": "linear"},
+        ),
+    ] = "constant"
+    warmup: Annotated[
+        float,
+        Argument(
+            "Share of the steps over which the learning rate rises from zero.",
+            "Optimiser",
+            ge=0,
+            lt=1,
+            by_readout={"soft": 0.05, "pooled": 0.05},
+        ),
+    ] = 0.0
     # the paper does not give it for full fine-tuning
     weight_decay: Annotated[
         float,
@@ -260,9 +301,10 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 _DEFAULTS: Mapping[str, object] = {each.name: each.default for each in fields(TrainArguments)}
 
 
-def default_of(name: str, method: MethodName) -> Any:
-    """Return the default of an argument under a method."""
-    return ARGUMENTS[name].by_method.get(method, _DEFAULTS[name])
+def default_of(name: str, method: MethodName, readout: ReadoutKind = "words") -> Any:
+    """Return the default of an argument under a method and a readout."""
+    argument = ARGUMENTS[name]
+    return argument.by_method.get(method, argument.by_readout.get(readout, _DEFAULTS[name]))
 
 
 def readouts_of(method: MethodName) -> tuple[ReadoutKind, ...]:

@@ -19,6 +19,12 @@ WeightsInit = Literal["normal", "uniform", "zeros"]
 TokenSampling = Literal["vocabulary", "common"]
 """`vocabulary`: any ordinary piece (the paper's); `common`: one of the most frequent (Lester et al. 2021, §3.2)."""
 
+ReadoutInit = Literal["fitted", "words"]
+"""`fitted`: logistic regression under the initial prompt; `words`: the label words' vectors for soft, else zeros."""
+
+Schedule = Literal["constant", "linear"]
+"""`constant`: the same learning rate at every step; `linear`: it falls to zero over the steps."""
+
 LossName = Literal["labels", "full"]
 """`labels`: the served distribution over the label trie; `full`: the paper's cross-entropy over the vocabulary."""
 

@@ -85,5 +85,5 @@ def train_arguments(explicit: Mapping[str, Any], *, preset: str | None = None) -
             raise InvalidArguments(f"{name} is {explicit[name]!r}, but readout {readout!r} does not use it")
         known = ", ".join(users)
         raise InvalidArguments(f"{name} is {explicit[name]!r}, but method {method!r} does not use it, only {known}")
-    defaults: dict[str, Any] = {name: default_of(name, method) for name in ARGUMENTS}
+    defaults: dict[str, Any] = {name: default_of(name, method, readout) for name in ARGUMENTS}
     return TrainArguments(**(defaults | values))

@@ -13,8 +13,9 @@ from training.loop.row_order import RowOrder
 from training.loop.timing import Timer, Timing
 from training.methods import NoPrompt, has_no_prompt
 from training.methods.protocol import check_start, is_within_bounds
-from training.readouts.head import STRENGTHS, fit_heads, frozen_states
+from training.readouts.head import MAX_START_ROWS, START_STRENGTH, STRENGTHS, fit_heads, frozen_states
 from training.readouts.ordinal import ALPHAS, fit_ordinal_heads
+from training.readouts.trained import TrainedReadout
 from training.scoring.evaluation import predict
 from training.scoring.metrics import Metrics
 
@@ -36,6 +37,7 @@ class PromptRun:
         self._best_readout: LabelVectors | None = None
         groups = [*job.method.parameter_groups(), *([] if job.readout is None else job.readout.parameter_groups())]
         self._optimizer = torch.optim.AdamW(groups, lr=job.arguments.lr)
+        self._rates = [group["lr"] for group in self._optimizer.param_groups]
         arguments = job.arguments
         self._order = RowOrder(
             job.rows.labels, batch_size=arguments.batch_size, seed=arguments.seed, sampling=arguments.sampling
@@ -45,7 +47,7 @@ class PromptRun:
         self._timing = Timing(training)
 
     def begin(self) -> None:
-        """Score the untrained prompt.
+        """Score the untrained prompt, then fit the readout to it if the arguments say so.
 
         Raises:
             InvalidArguments: its values are not valid in an adapter
@@ -53,6 +55,26 @@ class PromptRun:
         self._evaluate(None)
         if not self.history:
             check_start(self.job.method)
+        if self.job.readout is not None and self.job.arguments.readout_init == "fitted" and not self.is_fitted:
+            with self._timing.evaluating:
+                self._fit_start(self.job.readout)
+
+    def _fit_start(self, readout: TrainedReadout) -> None:
+        """Start the readout at the head that fits the initial prompt; a fit outside an adapter's bounds is dropped.
+
+        From zeros or from label words, the first epochs would move the prompt after vectors that mean nothing yet.
+        """
+        job = self.job
+        rows = np.random.default_rng(job.arguments.seed).permutation(len(job.rows.token_ids))[:MAX_START_ROWS]
+        with torch.no_grad():
+            prompt = job.method.prompt().detach()
+        token_ids = [job.rows.token_ids[row] for row in rows]
+        states = frozen_states(self._backbone, token_ids, readout.state, prompt=prompt)
+        (head,) = fit_heads(states, job.rows.labels[rows], num_labels=readout.num_labels, strengths=(START_STRENGTH,))
+        before = readout.copy()
+        readout.set(torch.from_numpy(head.vectors), torch.from_numpy(head.bias))
+        if not readout.is_exportable:
+            readout.set(before.vectors, before.bias)
 
     @property
     def is_fitted(self) -> bool:
@@ -90,6 +112,9 @@ class PromptRun:
             return
         batch.backward()
         self._clip()
+        share = self._rate_share()
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
         self._optimizer.step()
         self._losses.append(loss)
         num_rows = len(batch.rows)
@@ -148,6 +173,12 @@ class PromptRun:
             return len(STRENGTHS) + (0 if self.job.scoring.values is None else len(ALPHAS))
         of_epochs = self.job.arguments.epochs * self._order.steps_per_epoch
         return min(of_epochs, self.job.arguments.max_steps or of_epochs)
+
+    def _rate_share(self) -> float:
+        """Return what the coming step's learning rate is of the full one: the warm-up times the schedule."""
+        arguments, num_steps = self.job.arguments, self._num_steps
+        rising = min(1.0, (self._step + 1) / (arguments.warmup * num_steps)) if arguments.warmup else 1.0
+        return rising * (1 - self._step / num_steps if arguments.schedule == "linear" else 1.0)
 
     def _is_evaluation_due(self) -> bool:
         if self._step == self._num_steps:

@@ -13,11 +13,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from backbone import Backbone, LearnedState, PackedRow, divide, pack
 
 STRENGTHS = (0.002, 0.02, 0.2)
 """Values of C in scikit-learn that are tried, the inverse of the regularisation; the strongest regularisation first."""
+START_STRENGTH = 0.02
+"""The strength of a fit that is only the start of training."""
+MAX_START_ROWS = 4_096
+"""Training rows of such a fit: more of them would take longer and start the training no better."""
 _MAX_BATCH_TOKENS = 2_048
 _MAX_ITERATIONS = 2_000
 ABSENT = -30.0
@@ -40,15 +45,22 @@ class Head:
         return result
 
 
-def frozen_states(backbone: Backbone, token_ids: Sequence[Sequence[int]], state: LearnedState) -> NDArray[np.float32]:
-    """Return the state of each row without a prompt, [n, H]; rows are packed by length and returned in their order."""
-    none = torch.zeros(0, backbone.width, device=backbone.device)
+def frozen_states(
+    backbone: Backbone, token_ids: Sequence[Sequence[int]], state: LearnedState, *, prompt: Tensor | None = None
+) -> NDArray[np.float32]:
+    """Return the state of each row, [n, H], in their order.
+
+    Args:
+        prompt: [P, H], precedes every row; None for no prompt
+    """
+    if prompt is None:
+        prompt = torch.zeros(0, backbone.width, device=backbone.device)
     states = np.empty((len(token_ids), backbone.width), dtype=np.float32)
     with torch.inference_mode():
         by_length = sorted(range(len(token_ids)), key=lambda row: len(token_ids[row]))
         for rows in divide(by_length, lambda row: len(token_ids[row]), at_most=_MAX_BATCH_TOKENS):
-            packed = pack([PackedRow((), token_ids[row]) for row in rows], device=backbone.device)
-            states[rows] = backbone.states(backbone.encode(packed, none), state).cpu().numpy()
+            packed = pack([PackedRow(range(len(prompt)), token_ids[row]) for row in rows], device=backbone.device)
+            states[rows] = backbone.states(backbone.encode(packed, prompt), state).float().cpu().numpy()
     return states
 
 

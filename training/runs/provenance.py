@@ -127,7 +127,8 @@ def train_command(
     options: dict[str, object] = {
         option_of(name): getattr(arguments, name)
         for name in ARGUMENTS
-        if name not in unused and (name == "lr" or getattr(arguments, name) != default_of(name, arguments.method))
+        if name not in unused
+        and (name == "lr" or getattr(arguments, name) != default_of(name, arguments.method, arguments.readout))
     }
     options |= {"--split": split} if split != "honest" else {}
     options |= {} if fold is None else {"--folds": fold.of}

@@ -22,11 +22,12 @@ from training.config.presets import train_arguments
 from training.errors import InvalidArguments
 from training.loop.batch import PromptBatch
 from training.loop.checkpoint import Checkpoints
+from training.loop.events import StepEvent
 from training.loop.job import TrainingJob, label_losses
 from training.loop.objective import row_losses
 from training.loop.train import train_stack
-from training.readouts.head import STRENGTHS, fit_heads, frozen_states
-from training.readouts.trained import adapter_readout, start_readout
+from training.readouts.head import START_STRENGTH, STRENGTHS, Head, fit_heads, frozen_states
+from training.readouts.trained import TrainedReadout, adapter_readout, start_readout
 from training.runs.run_result import read_run_result
 from training.scoring.adapter_answers import generated
 from training.scoring.evaluation import predict
@@ -61,6 +62,50 @@ def test_a_step_has_the_gradient_of_the_mean_loss_with_smoothed_labels(tiny: Bac
     grads = [group["params"][0].grad for group in job.readout.parameter_groups()]
     assert torch.allclose(grads[0], vectors.grad, atol=1e-6)
     assert torch.allclose(grads[1], bias.grad, atol=1e-6)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_fitted_start_is_the_head_of_the_initial_prompt(tiny: Backbone, state: LearnedState) -> None:
+    job = job_with(tiny, state, max_steps=1, lr=1e-9, readout_lr=1e-9)
+    with torch.no_grad():
+        prompt = job.method.prompt().detach().clone()
+    states = frozen_states(tiny, job.rows.token_ids, state, prompt=prompt)
+    (head,) = fit_heads(states, job.rows.labels, num_labels=2, strengths=(START_STRENGTH,))
+    train_stack(tiny, [job])
+    assert job.readout is not None
+    found = head_of(job.readout).log_probs(states)
+    assert np.allclose(found, head.log_probs(states), atol=1e-3)
+    assert not np.allclose(found, Head(job.readout.start.vectors.numpy(), np.zeros(2, np.float32)).log_probs(states))
+
+
+def head_of(readout: TrainedReadout) -> Head:
+    now = readout.label_vectors
+    return Head(now.vectors.numpy(), now.bias.numpy())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "shares"),
+    [("constant", 0.0, (1, 1)), ("constant", 0.5, (0.5, 1)), ("linear", 0.0, (1, 0.25)), ("linear", 0.5, (0.5, 0.25))],
+)
+def test_the_rate_rises_over_the_warm_up_and_falls_by_the_schedule(
+    tiny: Backbone, schedule: str, warmup: float, shares: tuple[float, float]
+) -> None:
+    moved: list[float] = []
+    job = job_with(tiny, "soft", schedule=schedule, warmup=warmup, max_steps=4, epochs=9, readout_init="words")
+
+    def on_step(event: StepEvent) -> None:
+        assert job.readout is not None
+        bias = job.readout.label_vectors.bias.clone()
+        moved.append(float((bias - before[-1]).abs().max()))
+        before.append(bias)
+
+    assert job.readout is not None
+    before = [job.readout.start.bias]
+    train_stack(tiny, [dataclasses.replace(job, on_step=on_step)])
+    # the first step of AdamW moves a parameter without decay by its rate
+    assert moved[0] == pytest.approx(job.arguments.readout_lr * shares[0], rel=1e-3)
+    assert moved[3] <= 1.01 * job.arguments.readout_lr * shares[1]
+    assert len(moved) == 4
 
 
 @pytest.mark.slow

@@ -169,16 +169,18 @@ def as_list(column: Column) -> Column | None:
     if not column.is_text or column.class_names:
         return None
     for separator, recurring in _SEPARATORS.items():
+        cells = [[part.strip() for part in value.split(separator)] for value in column.counts]
+        several = [cell for cell in cells if len(cell) > 1]
+        if not several or not all(part for cell in several for part in cell):
+            continue
+        occurrences = Counter(part for cell in cells for part in set(cell))
+        members = {part for cell in several for part in cell}
+        share = sum(occurrences[part] > 1 for part in members) / len(members)
         split = replace(column, separator=separator)
-        several = [value for value in column.counts if separator in value]
-        cells = Counter(
-            member for value in column.counts for member in {part.strip() for part in value.split(separator)}
-        )
-        members = {part.strip() for value in several for part in value.split(separator)}
-        share = sum(cells[member] > 1 for member in members) / max(1, len(members))
         is_short = split.mean_words <= _MAX_VALUE_WORDS and split.num_distinct <= MAX_LABELS
-        is_common = sum(column.counts[value] for value in several) >= _LISTED_SHARE * column.counts.total()
-        if several and is_common and is_short and split.distinct_share <= 0.5 and share > recurring:
+        num_several = sum(count for value, count in column.counts.items() if separator in value)
+        is_common = num_several >= _LISTED_SHARE * column.counts.total()
+        if is_common and is_short and split.distinct_share <= 0.5 and share > recurring:
             return split
     return None
 

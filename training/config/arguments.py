@@ -249,7 +249,12 @@ class TrainArguments:
     ] = None
     patience: Annotated[
         int | None,
-        Argument("Stop after this many evaluations without improvement.", "Optimiser", ge=1, unset="no early stopping"),
+        Argument(
+            "Stop after this many evaluations without improvement; 0 for no early stopping.",
+            "Optimiser",
+            ge=0,
+            unset="5, or the preset's",
+        ),
     ] = None
     calibrate: Annotated[
         Calibrate,

@@ -21,6 +21,11 @@ class Preset:
     values: Mapping[str, Any]
 
 
+DEFAULT_PATIENCE = 5
+"""The patience of a run without a preset. A preset that names none has no early stopping: its source has none."""
+NO_PATIENCE = 0
+"""Stands for no early stopping among explicit values, where None is an option that was not given."""
+
 _PAPER = {"num_virtual_tokens": 10, "epochs": 80, "loss": "full"}
 """Sadraei et al. 2024, §3.4: ten prompt tokens, 80 epochs, AdamW at a constant rate, the label words generated."""
 
@@ -86,4 +91,8 @@ def train_arguments(explicit: Mapping[str, Any], *, preset: str | None = None) -
         known = ", ".join(users)
         raise InvalidArguments(f"{name} is {explicit[name]!r}, but method {method!r} does not use it, only {known}")
     defaults: dict[str, Any] = {name: default_of(name, method, readout) for name in ARGUMENTS}
+    if preset is None and method in users_of("patience"):
+        defaults["patience"] = DEFAULT_PATIENCE
+    if values.get("patience") == NO_PATIENCE:
+        values["patience"] = None
     return TrainArguments(**(defaults | values))

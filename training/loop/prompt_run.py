@@ -227,7 +227,7 @@ class PromptRun:
         if self._step == self._num_steps:
             return "finished"
         patience = self.job.arguments.patience
-        if patience is not None and len(self.history) - 1 - self._best_index >= patience:
+        if patience and len(self.history) - 1 - self._best_index >= patience:
             return "patience"
         return "pruned" if self._step and self._should_prune() else None
 

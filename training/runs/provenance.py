@@ -15,6 +15,7 @@ import torch
 from adapters.adapter import PromptAdapter
 from backbone import Precision
 from training.config.arguments import ARGUMENTS, TrainArguments, default_of, option_of, unused_arguments
+from training.config.presets import DEFAULT_PATIENCE, NO_PATIENCE
 from training.data.folds import Fold
 from training.data.splits import Split
 from training.loop.events import TimingTotals
@@ -130,6 +131,10 @@ def train_command(
         if name not in unused
         and (name == "lr" or getattr(arguments, name) != default_of(name, arguments.method, arguments.readout))
     }
+    if "patience" not in unused:
+        options.pop(option_of("patience"), None)
+        if arguments.patience != DEFAULT_PATIENCE:
+            options[option_of("patience")] = arguments.patience or NO_PATIENCE
     options |= {"--split": split} if split != "honest" else {}
     options |= {} if fold is None else {"--folds": fold.of}
     options |= {} if limit is None else {"--limit": limit}

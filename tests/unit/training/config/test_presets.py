@@ -1,12 +1,15 @@
 """Presets: published recipes, under what is asked for and over the methods' own defaults."""
 
+from dataclasses import asdict
+from typing import Any
+
 import pytest
 from support.cli import superpos
 
 from cli.main import load_command
 from training.config.arguments import ARGUMENTS, TrainArguments, default_of, option_of
 from training.config.choices import MethodName
-from training.config.presets import PRESETS, train_arguments
+from training.config.presets import DEFAULT_PATIENCE, PRESETS, train_arguments
 from training.errors import InvalidArguments
 from training.runs.provenance import train_command
 
@@ -88,3 +91,36 @@ def test_every_argument_is_an_option_of_train_and_a_run_with_sources_can_be_repe
 def test_a_value_that_is_not_a_choice_is_refused_with_the_choices() -> None:
     with pytest.raises(InvalidArguments, match="basis is 'each', expected one of per_token, shared"):
         train_arguments({"basis": "each"})
+
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name.partition("/")[1]])
+def test_published_recipes_have_no_early_stopping(preset: str) -> None:
+    sources: dict[str, Any] = {"sources": ("a",)} if "attempt" in preset else {}
+    assert train_arguments(sources, preset=preset).patience is None
+
+
+def test_the_presets_of_the_paper_are_the_papers() -> None:
+    common = {"num_virtual_tokens": 10, "epochs": 80, "loss": "full", "readout": "words", "patience": None}
+    own: dict[str, dict[str, object]] = {
+        "superpos": {"lr": 0.01, "weight_decay": 1e-5, "num_sampled_tokens": 128, "basis": "per_token"},
+        "simple": {"lr": 0.01, "weight_decay": 0.01},
+        "residual": {"lr": 0.3, "weight_decay": 0.01, "bottleneck": 128},
+        "attempt": {"lr": 0.3, "weight_decay": 1e-5, "bottleneck": 100},
+        "full": {"lr": 1e-5, "dropout": True},
+    }
+    for name, values in own.items():
+        sources: dict[str, Any] = {"sources": ("a",)} if name == "attempt" else {}
+        arguments = asdict(train_arguments(sources, preset=f"paper/{name}"))
+        assert {key: arguments[key] for key in common | values} == common | values, name
+
+
+def test_other_runs_stop_early_unless_told_not_to() -> None:
+    assert train_arguments({}).patience == DEFAULT_PATIENCE
+    assert train_arguments({"patience": 2}).patience == 2
+    assert train_arguments({"patience": 0}).patience is None
+    assert train_arguments({"method": "head"}).patience is None
+    named: dict[str, Any] = {"split": "honest", "limit": None, "backbone": "embedded", "revision": ""}
+    assert "--patience" not in train_command(train_arguments({}), **named)
+    assert "--patience 2" in train_command(train_arguments({"patience": 2}), **named)
+    assert "--patience 0" in train_command(train_arguments({"patience": 0}), **named)
+    assert "--patience" not in train_command(train_arguments({"method": "head"}), **named)

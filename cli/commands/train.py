@@ -194,9 +194,7 @@ def train(
     parts = [Fold(number=number, of=folds) for number in range(1, folds + 1)] if split == "kfold" else [None]
     variants = [
         (replace(arguments, seed=number), part)
-        for arguments in recipes(
-            explicit, rates=rates, preset=preset, multi_label=all(task.spec.is_multi_label for task in tasks)
-        )
+        for arguments in recipes(explicit, rates=rates, preset=preset, tasks=[task.spec for task in tasks])
         for number in range(first_seed, first_seed + seeds)
         for part in parts
     ]

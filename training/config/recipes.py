@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from adapters.readout import ReadoutKind
+from adapters.task import TaskSpec
 from training.config.arguments import ARGUMENTS, TrainArguments, default_of, readouts_of, unused_arguments
 from training.config.choices import WITHOUT_ADAPTER, MethodName
 from training.config.presets import PRESETS, train_arguments
@@ -10,6 +12,7 @@ from training.errors import InvalidArguments
 
 AUTO = "auto"
 """As a method: a head and prompts, of which the selection rows choose; as a readout: all readouts of the method."""
+_MANY_LABELS = 20
 _CHEAPEST_FIRST = ("pooled", "soft", "words")
 
 
@@ -18,7 +21,7 @@ def recipes(
     *,
     rates: Sequence[float] = (),
     preset: str | None = None,
-    multi_label: bool = False,
+    tasks: Sequence[TaskSpec] = (),
 ) -> list[TrainArguments]:
     """Return the arguments of every run that the options ask for, apart from seeds and folds.
 
@@ -26,14 +29,14 @@ def recipes(
         explicit: options by argument name, without the learning rate; `method` may be `auto`, `readout` may be `auto`
             or several readouts separated by commas
         rates: learning rates; empty for the default
-        multi_label: whether all tasks are multi-label, whose readouts are learned: `pooled` unless one is named
+        tasks: what is trained; decides the readout if neither the options nor a preset name one (`recommended`)
 
     Raises:
         InvalidArguments: as `train_arguments`; a readout is repeated; or `auto` with a preset whose method has no
             adapter
     """
-    if multi_label:
-        explicit = _with_learned_readout(explicit, preset=preset)
+    if tasks:
+        explicit = _with_learned_readout(explicit, tasks, preset=preset)
     if explicit.get("method") != AUTO:
         return _of_readouts(explicit, rates=rates, preset=preset)
     rest = {name: value for name, value in explicit.items() if name != "method"}
@@ -47,13 +50,27 @@ def recipes(
     return [*_heads(rest), *prompts]
 
 
-def _with_learned_readout(explicit: Mapping[str, Any], *, preset: str | None) -> Mapping[str, Any]:
+def recommended(tasks: Sequence[TaskSpec]) -> ReadoutKind:
+    """Return the readout that suits tasks best, as measured in docs/results.md.
+
+    `soft` for texts of several fields, whose relation the decoder has learnt to judge, and for many labels; else
+    `pooled`.
+    """
+    is_hard = any(len(spec.fields) > 1 or len(spec.labels) > _MANY_LABELS for spec in tasks)
+    return "soft" if is_hard and not any(spec.is_multi_label for spec in tasks) else "pooled"
+
+
+def _with_learned_readout(
+    explicit: Mapping[str, Any], tasks: Sequence[TaskSpec], *, preset: str | None
+) -> Mapping[str, Any]:
     method = explicit.get("method", "superpos")
-    if explicit.get("readout") == AUTO or (method == AUTO and "readout" not in explicit):
+    asks_all = explicit.get("readout") == AUTO or (method == AUTO and "readout" not in explicit)
+    if asks_all and all(spec.is_multi_label for spec in tasks):
         return {**explicit, "readout": "soft,pooled"}
-    if "readout" in explicit or preset is not None or method == "full" or default_of("readout", method) != "words":
+    is_decided = asks_all or "readout" in explicit or preset is not None or explicit.get("loss") == "full"
+    if is_decided or method in WITHOUT_ADAPTER or default_of("readout", method) != "words":
         return explicit  # what does not suit such a task is refused with the reason
-    return {**explicit, "readout": "pooled"}
+    return {**explicit, "readout": recommended(tasks)}
 
 
 def _heads(explicit: Mapping[str, Any]) -> list[TrainArguments]:

@@ -205,7 +205,7 @@ def test_baselines_of_a_cross_validation_are_compared_on_all_rows(desk: Desk, tm
     options = [option for option in QUICK if option != "--no-baselines"]
     answer = superpos(
         *("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "folds", *options),
-        *("--split", "kfold", "--folds", "2", "--epochs", "1", "--lr", "1e-4"),
+        *("--split", "kfold", "--folds", "2", "--epochs", "1", "--lr", "1e-4", "--readout", "words"),
     )
     assert answer.code == 0, answer.stderr
     rows = {line.split("│")[1].strip(): line.split("│")[2] for line in answer.stdout.splitlines() if "│" in line}
@@ -229,7 +229,7 @@ def test_the_command_tells_whether_the_baselines_are_beaten(desk: Desk, tmp_path
     registry = tmp_path / "registry.sqlite"
     answer = superpos(
         *("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *options),
-        *("--epochs", "1", "--lr", "1e-4", "--publish", registry),
+        *("--epochs", "1", "--lr", "1e-4", "--readout", "words", "--publish", registry),
     )
     assert "baseline: TF-IDF + logistic regression" in answer.stderr
     row = next(line for line in answer.stdout.splitlines() if "TF-IDF + logistic regression" in line)

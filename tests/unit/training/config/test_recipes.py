@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from adapters.task import TaskSpec
 from training.config.recipes import recipes
 from training.errors import InvalidArguments
 
@@ -41,6 +42,31 @@ def names(explicit: dict[str, Any], rates: tuple[float, ...] = (), preset: str |
 )
 def test_options_stand_for_runs(explicit: dict[str, Any], rates: tuple[float, ...], runs: Names) -> None:
     assert sorted(names(explicit, rates)) == sorted(runs)
+
+
+SINGLE = TaskSpec(template="text: {text}", labels={"a": "yes", "b": "no"})
+PAIR = TaskSpec(template="a: {a} b: {b}", labels={"a": "yes", "b": "no"})
+MANY = TaskSpec(template="text: {text}", labels={f"l{i}": f"label {i}" for i in range(21)})
+
+
+@pytest.mark.parametrize(
+    ("tasks", "explicit", "preset", "readout"),
+    [
+        ([SINGLE], {}, None, "pooled"),
+        ([PAIR], {}, None, "soft"),
+        ([MANY], {}, None, "soft"),
+        ([SINGLE, PAIR], {}, None, "soft"),
+        ([SINGLE], {"readout": "words"}, None, "words"),
+        ([SINGLE], {"loss": "full"}, None, "words"),
+        ([SINGLE], {}, "paper/superpos", "words"),
+        ([SINGLE], {"method": "full"}, None, "words"),
+    ],
+)
+def test_the_readout_that_is_not_named_suits_the_task(
+    tasks: list[TaskSpec], explicit: dict[str, Any], preset: str | None, readout: str
+) -> None:
+    (found,) = recipes(explicit, preset=preset, tasks=tasks)
+    assert found.readout == readout
 
 
 def test_the_prompts_of_auto_follow_a_preset_and_the_heads_do_not() -> None:

@@ -92,6 +92,15 @@ def train(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of training rows.", rich_help_panel=_DATA)
     ] = None,
+    shots: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Train on this many rows of each label, drawn by the seed: the same rows for every method and "
+            "readout. Held-out selection rows are limited to as many.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     seeds: Annotated[
         int,
         typer.Option(
@@ -207,6 +216,7 @@ def train(
         out_folder,
         split=split,
         limit=limit,
+        shots=shots,
         precision=backbone.precision or "fp32",
         resume=resume,
         baselines=baselines,

@@ -74,6 +74,20 @@ class RowFiles:
             notes.append(f"{self._task.name}: {share} have the text of a training row, which makes scores optimistic")
         return notes
 
+    def shots_of(self, train: Sequence[Example], shots: int) -> tuple[Example, ...]:
+        """Return the first rows of each label (`InvalidData` if a label has fewer)."""
+        spec = self._task.spec
+        if spec.is_multi_label:
+            raise InvalidData(
+                f"task {self._task.name!r} is multi_label: its rows have no single label for shots; omit it"
+            )
+        counts = Counter(example.label for example in train)
+        few = [f"{name!r} has {counts[i]}" for i, name in enumerate(spec.label_names) if counts[i] < shots]
+        if few:
+            named = ", ".join(few[:5]) + ", …" * (len(few) > 5)
+            raise InvalidData(f"{self.train.path}: shots is {shots}, but too few training rows: label {named}")
+        return _at_most(train, shots)
+
     @cached_property
     def validation(self) -> RowFile | None:
         """The rows of the validation file; None if the task has none."""
@@ -89,6 +103,7 @@ def divide(
     max_selection: int | None = None,
     max_report: int | None = None,
     fold: Fold | None = None,
+    shots: int | None = None,
 ) -> SplitRows:
     """Divide a task's rows into roles. The examples are the same objects in every division.
 
@@ -98,11 +113,14 @@ def divide(
         max_selection: maximum number of selection rows
         max_report: maximum number of report rows, the same under every seed; with `paper`, also of selection rows
         fold: the fold to report; required by `kfold`, and only by it
+        shots: number of training rows of each label, drawn by the seed; selection rows that are held out are limited to
+            as many, as in LM-BFF (Gao et al. 2021, section 3), since more would not be few-shot (Perez et al. 2021)
 
     Raises:
-        InvalidData: a file or row is invalid, or too few rows are left
+        InvalidData: a file or row is invalid, too few rows are left, or a label has fewer training rows than `shots`
     """
-    for name, count in (("limit", limit), ("max_selection", max_selection), ("max_report", max_report)):
+    at_least_one = {"limit": limit, "max_selection": max_selection, "max_report": max_report, "shots": shots}
+    for name, count in at_least_one.items():
         if count is not None and count < 1:
             raise InvalidData(f"{name} is {count}, expected at least 1 row")
     if (split == "kfold") != (fold is not None):
@@ -118,7 +136,13 @@ def divide(
         chosen, groups = _held_out(groups, files.train)
         selection = _rows(_first(chosen, max_selection))
     train = _rows(groups)[:limit]
+    if shots is not None:
+        if limit is not None:
+            raise InvalidData(f"limit is {limit} and shots {shots}: both say how many rows to train on; expected one")
+        train = files.shots_of(train, shots)
+        selection = selection if split == "paper" else _at_most(selection, shots)
     described = {"split": split} | _fold_described(fold) | _described(read, files.sources, train, selection, report)
+    described |= {} if shots is None else {"shots": shots}
     if len(report) < num_report:
         described["report_drawn_from"] = num_report
     overlap = _overlap(train, report) if "validation" in read else 0  # a file's own parts never overlap
@@ -242,6 +266,17 @@ def _quotas(labels: Counter[int], count: int) -> Counter[int]:
 def _label_counts(rows: Sequence[Example]) -> Counter[int]:
     """Count the rows that have each label."""
     return Counter(label for row in rows for label in row.labels)
+
+
+def _at_most(rows: Sequence[Example], shots: int) -> tuple[Example, ...]:
+    """Return the first rows of each label, in order."""
+    seen: Counter[int | tuple[int, ...]] = Counter()
+    kept = []
+    for row in rows:
+        seen[row.label] += 1
+        if seen[row.label] <= shots:
+            kept.append(row)
+    return tuple(kept)
 
 
 def _first(groups: Groups, count: int | None) -> Groups:

@@ -100,6 +100,7 @@ def model_card(task: TaskFile, adapter: PromptAdapter, *, labels: Sequence[Label
         side=task.spec.truncation_side,
         method=", ".join(f"{key} {value}" for key, value in provenance.hyperparameters.items()),
         rows=f"{data['train_rows']} training, {data['selection_rows']} selection, {data['report_rows']} report"
+        + (f"; {data['shots']} training rows of each label" if "shots" in data else "")
         + overlap,
         split=split,
         report_rows=data.get(ROWS_SHA256, "not named"),

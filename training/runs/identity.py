@@ -6,7 +6,7 @@ from pathlib import Path
 
 from training.errors import InvalidCheckpoint
 
-_IDENTITY = ("arguments", "task", "split", "limit", "data", "backbone", "sources", "precision")
+_IDENTITY = ("arguments", "task", "split", "limit", "shots", "data", "backbone", "sources", "precision")
 """Keys of `run.json` that decide the curve."""
 _DESCRIPTIVE = frozenset({"description"})
 _PLACES = frozenset({"train", "validation", "directory", "hub", "revision"})

@@ -39,6 +39,8 @@ class RunPlan:
     """The fold that is reported; for `kfold` only."""
     limit: int | None = None
     """Maximum number of training rows."""
+    shots: int | None = None
+    """Number of training rows of each label."""
     max_selection: int | None = None
     max_report: int | None = None
     rows: RunRows | None = None
@@ -79,6 +81,7 @@ def plan_runs(
     *,
     split: Split,
     limit: int | None,
+    shots: int | None = None,
     precision: Precision,
     resume: bool,
     baselines: bool = True,
@@ -106,6 +109,7 @@ def plan_runs(
                 split=split,
                 fold=fold,
                 limit=limit,
+                shots=shots,
                 precision=precision,
                 baselines=baselines,
                 tensorboard=tensorboard,

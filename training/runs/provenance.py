@@ -118,6 +118,7 @@ def train_command(
     split: Split,
     fold: Fold | None = None,
     limit: int | None,
+    shots: int | None = None,
     precision: Precision = "fp32",
     backbone: str,
     revision: str,
@@ -138,6 +139,7 @@ def train_command(
     options |= {"--split": split} if split != "honest" else {}
     options |= {} if fold is None else {"--folds": fold.of}
     options |= {} if limit is None else {"--limit": limit}
+    options |= {} if shots is None else {"--shots": shots}
     options |= {"--precision": precision}
     options |= {} if backbone == "embedded" else {"--backbone": backbone}
     options |= {"--revision": revision} if _COMMIT.fullmatch(revision) else {}

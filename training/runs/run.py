@@ -100,6 +100,7 @@ def prepare(backbone: Backbone, plan: RunPlan, folder: RunFolder, rows: TaskRows
         split=plan.split,
         seed=arguments.seed,
         limit=plan.limit,
+        shots=plan.shots,
         max_selection=plan.max_selection,
         max_report=plan.max_report,
         fold=plan.fold,
@@ -164,6 +165,7 @@ def _described(backbone: Backbone, plan: RunPlan, rows: RunRows, sources: Sequen
     return {
         "split": plan.split,
         "limit": plan.limit,
+        "shots": plan.shots,
         "data": rows.described,
         "backbone": asdict(backbone.identity),
         "sources": [source.digest for source in sources],
@@ -174,6 +176,7 @@ def _described(backbone: Backbone, plan: RunPlan, rows: RunRows, sources: Sequen
             split=plan.split,
             fold=plan.fold,
             limit=plan.limit,
+            shots=plan.shots,
             precision=plan.precision,
             backbone=backbone.identity.id,
             revision=backbone.identity.revision,

@@ -39,7 +39,7 @@ class RunRows:
         )
 
 
-_Division = tuple[Split, int, int | None, int | None, int | None, Fold | None]
+_Division = tuple[Split, int, int | None, int | None, int | None, int | None, Fold | None]
 
 
 class TaskRows:
@@ -67,18 +67,20 @@ class TaskRows:
         split: Split,
         seed: int,
         limit: int | None,
+        shots: int | None = None,
         max_selection: int | None = None,
         max_report: int | None = None,
         fold: Fold | None = None,
     ) -> RunRows:
         """Return a run's training, selection and report rows; arguments and errors as `divide` and `RowFiles`."""
-        asked = (split, seed, limit, max_selection, max_report, fold)
+        asked = (split, seed, limit, shots, max_selection, max_report, fold)
         if asked not in self._divided:
             rows = divide(
                 self._files,
                 split=split,
                 seed=seed,
                 limit=limit,
+                shots=shots,
                 max_selection=max_selection,
                 max_report=max_report,
                 fold=fold,

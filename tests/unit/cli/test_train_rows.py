@@ -1,6 +1,7 @@
 """`superpos train ROWS`: a task guessed from rows, trained and published in one command."""
 
 import csv
+import json
 from pathlib import Path
 
 import pyarrow
@@ -84,3 +85,16 @@ def test_rows_that_do_not_decide_the_task_are_refused(
 def test_options_of_rows_are_refused_with_a_task_file(desk: Desk) -> None:
     refusal = superpos("train", desk.task, "--label", "label").refusal()
     assert refusal == f"--label is for rows without a task file; edit {desk.task} instead"
+
+
+@pytest.mark.slow
+def test_shots_are_recorded_and_repeated(desk: Desk, tmp_path: Path) -> None:
+    words = ("train", desk.task, "--backbone", desk.tiny_t5, "--method", "head", "--no-report", "--no-baselines")
+    answer = superpos(*words, "--out", tmp_path / "run", "--shots", 3)
+    assert answer.code == 0, answer.stderr
+    run = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert (run["shots"], run["data"]["train_rows"]) == (3, 6)
+    assert "--shots 3" in run["command"]
+    assert "; 3 training rows of each label" in (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert "shots is 4 and was 3" in superpos(*words, "--out", tmp_path / "run", "--shots", 4, "--resume").refusal()
+    assert "too few training rows: label" in superpos(*words, "--out", tmp_path / "many", "--shots", 99).refusal()

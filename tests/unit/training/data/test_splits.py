@@ -190,3 +190,25 @@ def test_groups_that_leave_no_row_to_train_on_are_refused(tmp_path: Path, has_va
         read_split(task, split="honest", seed=0)
     told = "a tenth of 30 rows in whole groups is 30 rows, which leaves no training rows"
     assert str(caught.value) == f"{train}: {told}"
+
+
+@pytest.mark.parametrize("split", ["honest", "paper"])
+def test_shots_are_rows_of_each_label_drawn_by_the_seed(two_files: TaskFile, split: Split) -> None:
+    rows = read_split(two_files, split=split, seed=0, shots=2)
+    assert sorted(example.label for example in rows.train) == [0, 0, 1, 1]
+    assert rows.described["shots"] == 2
+    assert rows.train == read_split(two_files, split=split, seed=0, shots=2).train
+    assert rows.train != read_split(two_files, split=split, seed=1, shots=2).train
+    assert rows.report == read_split(two_files, split=split, seed=0).report
+    assert set(rows.train) < set(read_split(two_files, split=split, seed=0).train)
+    if split == "honest":
+        assert sorted(example.label for example in rows.selection) == [0, 0, 1, 1]
+
+
+def test_more_shots_than_a_label_has_rows_are_refused_with_its_count(two_files: TaskFile) -> None:
+    with pytest.raises(InvalidData, match="shots is 28, but too few training rows: label 'sun' has 27, 'rain' has 27"):
+        read_split(two_files, split="honest", seed=0, shots=28)
+    with pytest.raises(InvalidData, match="limit is 5 and shots 2: both say how many rows to train on"):
+        read_split(two_files, split="honest", seed=0, shots=2, limit=5)
+    with pytest.raises(InvalidData, match="shots is 0, expected at least 1 row"):
+        read_split(two_files, split="honest", seed=0, shots=0)

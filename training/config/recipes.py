@@ -11,7 +11,7 @@ from training.config.presets import PRESETS, train_arguments
 from training.errors import InvalidArguments
 
 AUTO = "auto"
-"""As a method: a head and prompts, of which the selection rows choose; as a readout: all readouts of the method."""
+"""As a method: a head and prompts, of which the selection rows choose; as a readout: all that method and loss allow."""
 _MANY_LABELS = 20
 _CHEAPEST_FIRST = ("pooled", "soft", "words")
 
@@ -85,16 +85,17 @@ def _heads(explicit: Mapping[str, Any]) -> list[TrainArguments]:
 def _of_readouts(explicit: Mapping[str, Any], *, rates: Sequence[float], preset: str | None) -> list[TrainArguments]:
     """Return the arguments for each readout and rate."""
     of_rates: list[dict[str, Any]] = [{"lr": rate} for rate in rates] or [{}]
-    return [train_arguments(given | rate, preset=preset) for given in _by_readout(explicit) for rate in of_rates]
+    return [
+        train_arguments(given | rate, preset=preset) for given in _by_readout(explicit, preset) for rate in of_rates
+    ]
 
 
-def _by_readout(explicit: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _by_readout(explicit: Mapping[str, Any], preset: str | None) -> list[dict[str, Any]]:
     """Return the explicit arguments of each readout to train."""
     if "readout" not in explicit:
         return [dict(explicit)]
     text: str = explicit["readout"]
-    method: MethodName = explicit.get("method", "superpos")
-    readouts: Sequence[str] = readouts_of(method) if text == AUTO else text.split(",")
+    readouts: Sequence[str] = _possible_readouts(explicit, preset) if text == AUTO else text.split(",")
     if len(set(readouts)) < len(readouts):
         raise InvalidArguments(f"readout is {text!r}, expected each readout once")
     if len(readouts) == 1:
@@ -105,6 +106,15 @@ def _by_readout(explicit: Mapping[str, Any]) -> list[dict[str, Any]]:
         | {"readout": readout}
         for readout in readouts
     ]
+
+
+def _possible_readouts(explicit: Mapping[str, Any], preset: str | None) -> Sequence[ReadoutKind]:
+    """Return the readouts that the method and the loss, given or of the preset, can train."""
+    recipe = PRESETS.get(preset or "")  # an unknown name is refused later
+    values = ({} if recipe is None else dict(recipe.values)) | dict(explicit)
+    if values.get("loss") == "full":
+        return ("words",)
+    return readouts_of(values.get("method", "superpos"))
 
 
 def cost_rank(method: str, readout: str) -> tuple[int, int]:

@@ -69,6 +69,24 @@ def test_the_readout_that_is_not_named_suits_the_task(
     assert found.readout == readout
 
 
+@pytest.mark.parametrize(
+    ("explicit", "preset", "readouts"),
+    [
+        ({}, "fast", ["words", "soft", "pooled"]),
+        ({}, "paper/full", ["words"]),
+        ({"method": "superpos", "loss": "labels"}, "paper/full", ["words", "soft", "pooled"]),
+        ({}, "paper/superpos", ["words"]),
+        ({"loss": "labels"}, "paper/superpos", ["words", "soft", "pooled"]),
+        ({"loss": "full"}, None, ["words"]),
+    ],
+)
+def test_all_readouts_are_those_that_the_method_and_loss_of_a_preset_can_train(
+    explicit: dict[str, Any], preset: str | None, readouts: list[str]
+) -> None:
+    found = recipes({"readout": "auto", "dropout": False} | explicit, preset=preset, tasks=[SINGLE])
+    assert [each.readout for each in found] == readouts
+
+
 def test_the_prompts_of_auto_follow_a_preset_and_the_heads_do_not() -> None:
     found = recipes({"method": "auto", "readout": "soft", "calibrate": "never"}, preset="fast")
     assert [(each.method, each.epochs, each.calibrate) for each in found] == [

@@ -124,13 +124,19 @@ def train_command(
     revision: str,
     task_file: str = "task.yaml",
 ) -> str:
-    """Return `superpos train` with every option that differs from its default; learning rate and precision always."""
+    """Return `superpos train` with all options that differ from their defaults; rate, readout and precision always.
+
+    The readout's default depends on the task (`training.config.recipes.recommended`).
+    """
     unused = unused_arguments(arguments.method, arguments.readout)  # the command rejects them
     options: dict[str, object] = {
         option_of(name): getattr(arguments, name)
         for name in ARGUMENTS
         if name not in unused
-        and (name == "lr" or getattr(arguments, name) != default_of(name, arguments.method, arguments.readout))
+        and (
+            name in ("lr", "readout")
+            or getattr(arguments, name) != default_of(name, arguments.method, arguments.readout)
+        )
     }
     if "patience" not in unused:
         options.pop(option_of("patience"), None)

@@ -261,17 +261,17 @@ def test_the_result_says_what_the_run_came_to(finished: Finished) -> None:
 def test_the_command_names_what_differs_from_the_defaults(tiny: Backbone, finished: Finished) -> None:
     made = json.loads((finished.report.folder / "run.json").read_text(encoding="utf-8"))
     assert made["command"].startswith(
-        "superpos train task.yaml --num-virtual-tokens 6 --num-sampled-tokens 32 --epochs 4"
+        "superpos train task.yaml --num-virtual-tokens 6 --num-sampled-tokens 32 --readout words --epochs 4"
     )
     assert "--lr 0.05" in made["command"]
     assert "--revision" not in made["command"]
     plain = train_command(TrainArguments(), split="honest", limit=None, backbone="embedded", revision="0.2.0")
-    assert plain == "superpos train task.yaml --lr 0.01 --patience 0 --precision fp32"
+    assert plain == "superpos train task.yaml --readout words --lr 0.01 --patience 0 --precision fp32"
     other = TrainArguments(method="simple", lr=0.3, seed=2)
     asked = train_command(other, split="paper", limit=100, backbone="a b", revision="0a" * 20)
     assert asked == (
-        "superpos train task.yaml --method simple --lr 0.3 --seed 2 --patience 0 --split paper --limit 100 "
-        f"--precision fp32 --backbone 'a b' --revision {'0a' * 20}"
+        "superpos train task.yaml --method simple --readout words --lr 0.3 --seed 2 --patience 0 --split paper "
+        f"--limit 100 --precision fp32 --backbone 'a b' --revision {'0a' * 20}"
     )
 
 

@@ -23,7 +23,11 @@ COMMANDS = {
         _TRAIN,
         "Train a prompt for each task and write its run folder.",
     ),
-    "sweep": ("sweep:sweep", _TRAIN, "Search for the best learning rate, method and prompt size with Optuna."),
+    "sweep": (
+        "sweep:sweep",
+        _TRAIN,
+        "Search for the best learning rates, readout, method and prompt size with Optuna.",
+    ),
     "evaluate": ("evaluate:evaluate", _TRAIN, "Score an adapter on a task's rows with the serving scorer."),
     "report": ("report:report", _TRAIN, "Write one HTML page about finished runs."),
     "task": ("task:app", _TRAIN, "Create task files from labelled rows."),

@@ -104,6 +104,7 @@ def with_training_arguments(
     *,
     only: Collection[str] = tuple(ARGUMENTS),
     several: Collection[str] = (),
+    ranges: Collection[str] = (),
     auto: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Command], Command]:
     """Give a command one option per training argument.
@@ -113,11 +114,21 @@ def with_training_arguments(
     Args:
         only: the arguments, as the fields of `TrainArguments`
         several: arguments that accept several values; these reach the command as one comma-separated string
+        ranges: arguments that also accept a range, passed on in the same way
         auto: arguments with a closed set of values that also accept `auto`, with its meaning
     """
     return option_group(
-        "explicit", {name: (_option(name, name in several, auto.get(name, "")), None) for name in only}, _explicit
+        "explicit",
+        {name: (_option(name, _several(name, several, ranges), auto.get(name, "")), None) for name in only},
+        _explicit,
     )
+
+
+def _several(name: str, several: Collection[str], ranges: Collection[str]) -> str:
+    """Return how an option takes more than one value; empty if it takes one."""
+    if name in ranges:
+        return "Takes a range low:high, or values separated by commas."
+    return "Separate several values by commas." if name in several else ""
 
 
 def _explicit(**given: Any) -> dict[str, Any]:
@@ -128,20 +139,20 @@ def _explicit(**given: Any) -> dict[str, Any]:
     }
 
 
-def _option(name: str, takes_several: bool, auto: str) -> object:
+def _option(name: str, several: str, auto: str) -> object:
     argument = ARGUMENTS[name]
-    kind = str if takes_several else list[str] if TYPES[name] == tuple[str, ...] else TYPES[name]
+    kind = str if several else list[str] if TYPES[name] == tuple[str, ...] else TYPES[name]
     if auto:
         kind = Literal[(*CHOICES[name], "auto")]
     option = typer.Option(
         *([argument.option] if argument.option else []),
-        help=_help(name, takes_several, auto),
+        help=_help(name, several, auto),
         rich_help_panel=argument.panel,
     )
     return Annotated[kind | None, option]  # type: ignore[operator]
 
 
-def _help(name: str, takes_several: bool, auto: str = "") -> str:
+def _help(name: str, several: str = "", auto: str = "") -> str:
     """Return an argument's meaning, followed by the methods it is for, its bounds and its default."""
     argument, every = ARGUMENTS[name], get_args(MethodName)
     notes = [] if argument.methods == every else [f"for {', '.join(argument.methods)}"]
@@ -156,9 +167,8 @@ def _help(name: str, takes_several: bool, auto: str = "") -> str:
         defaults.setdefault(f"{_shown(value)} ", []).append(readout)
     exceptions += [f"{value}for {' and '.join(names)}" for value, names in defaults.items() if value.endswith(" ")]
     notes += [f"default: {', or '.join([usual, *exceptions])}"] if usual else []
-    several = " Separate several values by commas." if takes_several else ""
-    also = f" {auto}" if auto else ""
-    return f"{argument.help}{several}{also} ({'; '.join(notes)})"
+    sentences = " ".join(filter(None, (argument.help, several, auto)))
+    return f"{sentences} ({'; '.join(notes)})"
 
 
 def _shown(value: object) -> str:

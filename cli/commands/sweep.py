@@ -35,7 +35,16 @@ INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended, as in shells."""
 
 
-@with_training_arguments(only=("epochs", "num_virtual_tokens", "max_steps", "eval_every", "seed"))
+_CHOSEN = ("readout", "readout_init", "schedule")
+_RANGED = ("readout_lr", "readout_weight_decay", "readout_dropout", "label_smoothing", "warmup")
+"""Training arguments whose options take several values here, and those that take ranges too."""
+
+
+@with_training_arguments(
+    only=("epochs", "num_virtual_tokens", "max_steps", "eval_every", "seed", *_CHOSEN, *_RANGED),
+    several=_CHOSEN,
+    ranges=_RANGED,
+)
 @backbone_options("device", "threads")
 def sweep(
     task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="Template, labels and rows of the task.")],
@@ -89,35 +98,43 @@ def sweep(
     key: KeyOption = None,
     backbone: BackboneOptions,
 ) -> None:
-    """Search for the best learning rate, method and prompt size with Optuna.
+    """Search for the best learning rates, readout, method and prompt size with Optuna.
 
     Stacks of trials train in one packed batch. Each trial has its own run folder. Only the best trial is scored on the
-    report rows, once. After Ctrl-C or a kill, --resume continues without repeating finished trials. --ray distributes
-    the stacks over a cluster.
+    report rows, once. Without --readout, all trials have the readout that training would choose for the task. After
+    Ctrl-C or a kill, --resume continues without repeating finished trials. --ray distributes the stacks over a cluster.
 
     \b
         superpos sweep examples/tasks/tickets.yaml --trials 16 --epochs 5
         superpos sweep sst2.yaml --method superpos,simple --lr 0.001:1.0 --m 8,32,128 --publish http://127.0.0.1:8080
+        superpos sweep trec.yaml --readout auto --readout-lr 0.001:0.1 --readout-dropout 0.0,0.1,0.3
         superpos sweep sst2.yaml --trials 100 --ray 10.0.0.7:6379 --out runs/sst2-sweep --resume
     """
     from training.config.arguments import TrainArguments
     from training.runs.provenance import train_command
-    from training.sweeping import space
+    from training.sweeping import dimensions
 
     _need("optuna", "sweep")
     if ray is not None:
         _need("ray", "ray")
     from training.sweeping.launch import RayWorkers, read_sweep_task
+    from training.sweeping.space import SearchSpace
     from training.sweeping.sweep import SweepPlan
 
+    task = read_task_file(task_file)
+    searched = {name: explicit.pop(name) for name in (*_CHOSEN, *_RANGED) if name in explicit}
+    readouts = dimensions.readouts(searched.pop("readout", None), task.spec)
+    chosen: dict[str, Any] = {name: dimensions.values(text, name) for name, text in searched.items()}
     plan = SweepPlan(
-        space=space.SearchSpace(
-            methods=space.methods(method),
-            lr=space.numbers(lr, "lr"),
-            weight_decay=None if weight_decay is None else space.numbers(weight_decay, "weight_decay"),
-            batch_size=space.counts(batch_size, "batch_size"),
-            num_sampled_tokens=space.counts(m, "m"),
-            basis=space.bases(basis),
+        space=SearchSpace(
+            methods=dimensions.methods(method),
+            readouts=readouts,
+            lr=dimensions.numbers(lr, "lr"),
+            weight_decay=None if weight_decay is None else dimensions.numbers(weight_decay, "weight_decay"),
+            batch_size=dimensions.counts(batch_size, "batch_size"),
+            num_sampled_tokens=dimensions.counts(m, "m"),
+            basis=dimensions.bases(basis),
+            **chosen,
         ),
         fixed=TrainArguments(**explicit),
         trials=trials,
@@ -125,7 +142,6 @@ def sweep(
         metric=metric,
         pruner=pruner,
     )
-    task = read_task_file(task_file)
     if publish is not None:
         check_target(publish, key)
     # with --ray this process only tokenises and scores one prompt: the devices are the workers'

@@ -52,7 +52,7 @@ class SweepDisplay:
         """Print a finished trial."""
         from training.sweeping.report import shown, title
 
-        names = sweep.plan.space.dimensions_of(trial.arguments.method)
+        names = sweep.plan.space.dimensions_of(trial.arguments)
         drawn = "  ".join(f"{title(name)} {shown(getattr(trial.arguments, name))}" for name in names)
         pruned = "" if trial.stop == "finished" else f"  {trial.stop}"
         line = f"trial {trial.number:3d}  {drawn}  {self._metric} {trial.value:.4f}  epoch {trial.best_epoch}{pruned}"
@@ -75,7 +75,7 @@ def trials_table(sweep: "Sweep", ended: Sequence["EndedTrial"]) -> Table:
     columns = [title(name) for name in names]
     table = Table("trial", sweep.plan.metric, "loss (nats)", "best epoch", *columns, title=heading)
     for trial in ended[:_SHOWN]:
-        used = sweep.plan.space.dimensions_of(trial.arguments.method)
+        used = sweep.plan.space.dimensions_of(trial.arguments)
         drawn = [shown(getattr(trial.arguments, name)) if name in used else "–" for name in names]
         table.add_row(str(trial.number), f"{trial.value:.4f}", f"{trial.loss:.4f}", str(trial.best_epoch), *drawn)
     return table

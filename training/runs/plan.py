@@ -57,11 +57,15 @@ class RunPlan:
     def __post_init__(self) -> None:
         if self.arguments.method == "full" and self.precision != "fp32":
             raise InvalidArguments(f"full fine-tuning was asked for in {self.precision}, expected fp32")
-        _check_kind(self.task, self.arguments)
+        check_kind(self.task, self.arguments)
 
 
-def _check_kind(task: TaskFile, arguments: TrainArguments) -> None:
-    """Refuse arguments that have no meaning in a multi-label task."""
+def check_kind(task: TaskFile, arguments: TrainArguments) -> None:
+    """Refuse arguments that have no meaning in a multi-label task.
+
+    Raises:
+        InvalidArguments: the task is multi-label, and the arguments have a method, readout or sampling of others
+    """
     if not task.spec.is_multi_label:
         return
     what = f"task {task.name!r} is multi_label"

@@ -45,12 +45,12 @@ def _history(ended: Sequence[EndedTrial], *, lower_is_better: bool) -> Figure:
 def _slices(ended: Sequence[EndedTrial], space: SearchSpace) -> Figure:
     figure, panels = style.panels(len(space.dimensions), columns=3, width=3.2, height=2.5)
     for name, axes in zip(space.dimensions, panels, strict=True):
-        using = [trial for trial in ended if name in space.dimensions_of(trial.arguments.method)]
+        using = [trial for trial in ended if name in space.dimensions_of(trial.arguments)]
         values = [getattr(trial.arguments, name) for trial in using]
         style.title(axes, name)
         if all(isinstance(value, float) for value in values):
             _dots(axes, using, values)
-            axes.set_xscale("log")
+            axes.set_xscale("log" if space.is_logarithmic(name) else "linear")
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axes.minorticks_off()
         else:

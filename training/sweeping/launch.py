@@ -9,6 +9,7 @@ from backbone import Backbone
 from training.data.splits import Split
 from training.loop.events import EvalEvent
 from training.runs.adapter_folder import read_sources
+from training.runs.plan import check_kind
 from training.runs.task_rows import TaskRows
 from training.sweeping.folder import SweepFolder
 from training.sweeping.stacks import SweepTask
@@ -34,10 +35,12 @@ def read_sweep_task(
     """Read and tokenise the rows of all trials.
 
     Raises:
-        InvalidArguments: the search space does not fit the backbone
+        InvalidArguments: the search space does not fit the backbone or the task
         InvalidData: a data file or row is invalid
     """
     plan.space.check(plan.fixed, vocab_size=backbone.weights.embedding.shape[0])
+    for arguments in plan.space.variants(plan.fixed):
+        check_kind(task, arguments)
     rows = TaskRows(backbone, task).divided(split=split, seed=plan.fixed.seed, limit=limit)
     sources = tuple(source.digest for source in read_sources(backbone, plan.fixed.sources))
     return SweepTask(task, rows, split, limit, sources)

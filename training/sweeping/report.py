@@ -33,10 +33,7 @@ def write_sweep_report(sweep: Sweep, ended: Sequence[EndedTrial], *, command: st
                 "selection_loss": trial.loss,
                 "best_epoch": trial.best_epoch,
                 "stop": trial.stop,
-                **{
-                    name: getattr(trial.arguments, name)
-                    for name in sweep.plan.space.dimensions_of(trial.arguments.method)
-                },
+                **{name: getattr(trial.arguments, name) for name in sweep.plan.space.dimensions_of(trial.arguments)},
             }
             for trial in ended
         ],
@@ -78,7 +75,7 @@ def _page(sweep: Sweep, ended: Sequence[EndedTrial], importances: dict[str, floa
                 "stop": trial.stop,
                 "cells": [
                     shown(getattr(trial.arguments, name))
-                    if name in sweep.plan.space.dimensions_of(trial.arguments.method)
+                    if name in sweep.plan.space.dimensions_of(trial.arguments)
                     else "–"
                     for name in names
                 ],

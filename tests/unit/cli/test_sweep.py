@@ -37,6 +37,7 @@ def test_a_sweep_prints_its_trials_and_the_command_that_makes_the_best_again(des
     assert re.findall(r"^trial +(\d)  lr [\d.]+  m (?:16|32)  score ", swept.stderr, re.MULTILINE) == ["0", "1", "2"]
     assert f"{best / 'adapter'}\n" in swept.stdout
     assert f"{outcome['command']}\n" in swept.stdout
+    assert "--readout pooled" in outcome["command"]
     adapter = from_files(read_folder(best / "adapter"))
     assert adapter.digest[:19] in superpos("list", "--from", registry).stdout
 
@@ -97,6 +98,8 @@ def test_a_sweep_that_was_killed_goes_on_and_repeats_no_trial_that_had_ended(des
         (["--method", "spot"], "method is 'spot', expected one or more of superpos, simple, residual, dpt"),
         (["--m", "eight"], "m is 'eight', expected whole numbers separated by commas"),
         (["--metric", "bleu"], "metric is 'bleu', expected one of score, loss, accuracy, macro_f1"),
+        (["--readout", "hard"], "readout is 'hard', expected one or more of words, soft, pooled"),
+        (["--readout", "words", "--readout-lr", "0.01:0.1"], "readout_lr is 0.01:0.1, but readout 'words' does not"),
         (["--resume"], "holds no sweep to resume"),
     ],
 )

@@ -1,20 +1,25 @@
 """Sweeps in this process: what they find, prune, keep and go on with."""
 
 import dataclasses
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 from support.sweeps import PLAN, subject_of, sweep_in
-from support.training import lines_of
+from support.training import SPEC, TOPICS, lines_of, topics_task
 
 from adapters.files import from_files, read_folder
 from backbone import Backbone
 from training.errors import FolderInUse, InvalidArguments
 from training.loop.events import EvalEvent
+from training.sweeping.dimensions import Span, bases, counts, methods, numbers, readouts, values
 from training.sweeping.folder import read_result, write_result
-from training.sweeping.space import SearchSpace, Span, bases, counts, methods, numbers
+from training.sweeping.report import write_sweep_report
+from training.sweeping.space import SearchSpace
 from training.sweeping.stacks import train_trials
 from training.sweeping.study import Trial
 from training.sweeping.sweep import EndedTrial, report_best, sweep_here
@@ -203,6 +208,10 @@ def test_a_folder_of_another_sweep_is_refused(tiny: Backbone, task: TaskFile, tm
         (SearchSpace(batch_size=(0,)), "batch_size is 0, expected 1 to 4096"),
         (SearchSpace(num_sampled_tokens=(8, 91)), "cannot sample 91 tokens, the backbone has 90"),
         (SearchSpace(methods=("full",)), "method 'full' cannot be swept: it has no prompt"),
+        (SearchSpace(methods=("head",), readouts=("pooled",)), "method 'head' cannot be swept: it is fitted"),
+        (SearchSpace(readouts=("soft",), readout_dropout=(0.1, 1.0)), "readout_dropout is 1.0, expected at least 0"),
+        (SearchSpace(readout_lr=Span(0.1, 1.0)), "readout_lr is 0.1:1, but readout 'words' does not use it"),
+        (SearchSpace(readout_init=("fitted", "words")), "readout_init is fitted,words, but readout 'words'"),
     ],
 )
 def test_a_space_with_a_run_that_cannot_be_is_refused(space: SearchSpace, message: str) -> None:
@@ -220,13 +229,108 @@ def test_a_space_with_a_run_that_cannot_be_is_refused(space: SearchSpace, messag
         (numbers, "0.1,0.1", "lr: duplicate value in 0.1,0.1"),
         (counts, "8,x", "lr is '8,x', expected whole numbers"),
         (methods, "superpos,soup", "method is 'soup', expected one or more of superpos, simple, residual, dpt"),
+        (partial(values, name="readout_lr"), "0:0.1", "invalid range 0:0.1, expected 0 < low < high"),
+        (partial(values, name="warmup"), "0.2:0.1", "invalid range 0.2:0.1, expected 0 <= low < high"),
+        (partial(values, name="schedule"), "cosine", "schedule is 'cosine', expected one or more of constant, linear"),
+        (partial(readouts, spec=SPEC), "soft,hard", "readout is 'hard', expected one or more of words, soft, pooled"),
         (bases, "mine", "basis is 'mine', expected one or more of per_token, shared"),
     ],
 )
 def test_text_that_is_no_dimension_is_refused(read: Callable[..., object], text: str, message: str) -> None:
-    named = (text,) if read in (methods, bases) else (text, "lr")
+    named = (text, "lr") if read in (numbers, counts) else (text,)
     with pytest.raises(InvalidArguments, match=message):
         read(*named)
+
+
+def test_the_readout_of_a_sweep_is_the_one_that_training_would_choose() -> None:
+    assert readouts(None, SPEC) == ("pooled",)
+    assert readouts("auto", SPEC) == ("words", "soft", "pooled")
+    assert readouts("auto", TOPICS) == ("soft", "pooled")
+
+
+def test_a_trial_draws_only_what_its_readout_uses() -> None:
+    space = SearchSpace(
+        readouts=("words", "pooled"),
+        lr=(0.05,),
+        readout_lr=Span(0.001, 0.1),
+        readout_dropout=Span(0.0, 0.5, log=False),
+        readout_init=("fitted", "words"),
+        warmup=(0.0, 0.1),
+    )
+    learned = ("readout_lr", "readout_dropout", "readout_init")
+    assert set(space.dimensions) == {"readout", "warmup", *learned}
+    drawn = {"readout": "words", "warmup": 0.1}
+    words = space.draw(optuna.trial.FixedTrial(drawn), PLAN.fixed)
+    assert (words.readout, words.schedule, words.warmup) == ("words", "constant", 0.1)
+    assert space.dimensions_of(words) == ("readout", "warmup")
+    drawn = {"readout": "pooled", "warmup": 0.0, "readout_lr": 0.03, "readout_dropout": 0.0, "readout_init": "words"}
+    pooled = space.draw(optuna.trial.FixedTrial(drawn), PLAN.fixed)
+    assert pooled.schedule == "linear", "a trial has the defaults of its readout"
+    assert {name: getattr(pooled, name) for name in drawn} == drawn
+    assert set(space.dimensions_of(pooled)) == set(space.dimensions)
+
+
+@pytest.mark.slow
+def test_readouts_are_swept_in_one_stack_and_a_resumed_sweep_keeps_their_trials(
+    tiny: Backbone, task: TaskFile, tmp_path: Path
+) -> None:
+    space = SearchSpace(
+        readouts=("words", "soft", "pooled"),
+        lr=(0.05,),
+        num_sampled_tokens=(32,),
+        readout_lr=Span(0.001, 0.1),
+        label_smoothing=(0.0, 0.1),
+        schedule=("constant", "linear"),
+    )
+    fixed = dataclasses.replace(PLAN.fixed, epochs=1)
+    plan = dataclasses.replace(PLAN, space=space, fixed=fixed, trials=6, parallel=6)
+    subject = subject_of(tiny, task)
+    with sweep_in(tmp_path / "sweep", subject, plan) as sweep:
+        sweep_here(tiny, sweep)
+        first = sweep.ended()
+        write_sweep_report(sweep, first, command=None)
+    assert len({trial.arguments.readout for trial in first}) > 1
+    learned = {trial.number: trial.arguments for trial in first if trial.arguments.readout != "words"}
+    assert len({arguments.readout_lr for arguments in learned.values()}) == len(learned)
+    for number, arguments in learned.items():
+        result = read_result(tmp_path / "sweep" / "trials" / f"{number:04d}")
+        assert result is not None
+        assert result.readout is not None
+        assert result.readout.state == arguments.readout
+    with sweep_in(tmp_path / "sweep", subject, dataclasses.replace(plan, trials=7), resume=True) as sweep:
+        assert sweep.ended() == first
+        sweep_here(tiny, sweep)
+        assert len(sweep.ended()) == 7
+    outcome = json.loads((tmp_path / "sweep" / "sweep.json").read_text(encoding="utf-8"))
+    for line in outcome["trials"]:
+        assert {"readout", "schedule"} <= line.keys()
+        assert ({"readout_lr", "label_smoothing"} <= line.keys()) == (line["readout"] != "words")
+    assert "readout_lr" in (tmp_path / "sweep" / "sweep.html").read_text(encoding="utf-8")
+
+
+def test_label_words_are_no_readout_of_a_multi_label_sweep(tiny: Backbone, tmp_path: Path) -> None:
+    plan = dataclasses.replace(PLAN, space=dataclasses.replace(PLAN.space, readouts=("pooled", "words")))
+    with pytest.raises(InvalidArguments, match="task 'topics' is multi_label, which needs --readout soft or pooled"):
+        subject_of(tiny, topics_task(tmp_path), plan)
+
+
+def test_a_sweep_from_before_learned_readouts_goes_on_with_label_words_only(
+    tiny: Backbone, task: TaskFile, tmp_path: Path
+) -> None:
+    subject, folder = subject_of(tiny, task), tmp_path / "sweep"
+    with sweep_in(folder, subject):
+        pass
+    written = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    del written["sweep"]["space"]["readouts"]
+    (folder / "sweep.json").write_text(json.dumps(written), encoding="utf-8")
+    with sweep_in(folder, subject, resume=True):
+        pass
+    other = dataclasses.replace(PLAN, space=dataclasses.replace(PLAN.space, readouts=("pooled",)))
+    with (
+        pytest.raises(InvalidArguments, match=r"space.readouts is \['words'\] there, \['pooled'\] was asked"),
+        sweep_in(folder, subject, other, resume=True),
+    ):
+        pass
 
 
 def test_a_metric_that_the_task_has_not_is_refused(tiny: Backbone, task: TaskFile, tmp_path: Path) -> None:

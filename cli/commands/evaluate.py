@@ -46,7 +46,7 @@ def evaluate(
     calibrate: Annotated[
         Calibrate,
         typer.Option(
-            help="Fit a temperature to these rows. auto: only up to 20 labels. With --record it is served.",
+            help="Fit a temperature to these rows. auto: label words only up to 20 labels. With --record it is served.",
         ),
     ] = "never",
     abstain_precision: Annotated[

@@ -259,7 +259,7 @@ class TrainArguments:
     calibrate: Annotated[
         Calibrate,
         Argument(
-            "Fit a temperature on the selection rows; auto: not for tasks with more than 20 labels.", "Calibration"
+            "Fit a temperature on the selection rows; auto: not for label words of more than 20 labels.", "Calibration"
         ),
     ] = "auto"
     abstain_precision: Annotated[

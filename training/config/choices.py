@@ -32,7 +32,7 @@ Sampling = Literal["shuffled", "balanced"]
 """`shuffled`: every row once per epoch; `balanced`: every label equally often."""
 
 Calibrate = Literal["auto", "always", "never"]
-"""Whether to fit a temperature; `auto`: only if serving can still search for the best labels instead of scoring all."""
+"""Whether to fit a temperature; `auto`: unless serving searches many label words, which a temperature forbids."""
 
 Protocol = Literal["constrained", "greedy"]
 """`constrained`: the served answer, always a label; `greedy`: the text of free generation, the paper's protocol."""

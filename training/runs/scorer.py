@@ -106,6 +106,7 @@ class Scorer:
             selected,
             job.selection.labels,
             spec=spec,
+            readout=job.arguments.readout,
             calibrate=job.arguments.calibrate,
             abstain_precision=job.arguments.abstain_precision,
         )

@@ -131,6 +131,7 @@ def evaluate_adapter(
             log_probs,
             rows.labels,
             spec=adapter.spec,
+            readout=adapter.manifest.readout,
             calibrate=options.calibrate,
             abstain_precision=options.abstain_precision,
             before=adapter.manifest.calibration,

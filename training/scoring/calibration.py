@@ -15,6 +15,7 @@ from adapters.calibration import (
     label_logits,
     read_promise,
 )
+from adapters.readout import ReadoutKind
 from adapters.task import TaskSpec
 from training.config.choices import Calibrate
 from training.errors import InvalidArguments
@@ -64,6 +65,7 @@ def fit_calibration(
     labels: Labels,
     *,
     spec: TaskSpec,
+    readout: ReadoutKind = "words",
     calibrate: Calibrate = "auto",
     abstain_precision: float | None = None,
     before: Calibration | None = None,
@@ -73,6 +75,7 @@ def fit_calibration(
     In a multi-label task, the threshold of each label is fitted instead.
 
     Args:
+        readout: the readout of the adapter; `auto` spares the search over many label words, which learned ones lack
         before: the current calibration, kept as far as nothing is fitted
 
     Raises:
@@ -82,7 +85,7 @@ def fit_calibration(
     if spec.is_multi_label:
         check_abstention(spec, abstain_precision)
         return _fit_multi_label(log_probs, labels, calibrate=calibrate, spec=spec, served=served)
-    reason = _reason_to_stay(len(labels), spec, calibrate, served)
+    reason = _reason_to_stay(len(labels), spec, calibrate, served, searched=readout == "words")
     temperature = served.temperature if reason else fit_temperature(log_probs, labels)
     probabilities, threshold = calibrated(log_probs, temperature), served.abstain_threshold
     notes = [f"the temperature stays {temperature:g}: {reason}"] if reason else []
@@ -152,12 +155,14 @@ def few_positives_note(names: Sequence[str], *, num_rows: int) -> str:
     )
 
 
-def _reason_to_stay(num_rows: int, spec: TaskSpec, calibrate: Calibrate, served: Calibration) -> str | None:
+def _reason_to_stay(
+    num_rows: int, spec: TaskSpec, calibrate: Calibrate, served: Calibration, *, searched: bool = False
+) -> str | None:
     if calibrate == "never":
         return "calibration is off"
     if num_rows < MIN_ROWS:
         return f"{num_rows} held-out rows, expected at least {MIN_ROWS}"
-    many = len(spec.labels) > MANY_LABELS and spec.kind == "single_label"
+    many = searched and len(spec.labels) > MANY_LABELS and spec.kind == "single_label"
     if calibrate == "auto" and many and served.temperature == 1:
         return f"with {len(spec.labels)} labels, any other makes the server score all of them (see --calibrate always)"
     return None

@@ -9,6 +9,7 @@ from sklearn.metrics import brier_score_loss
 
 from adapters import TaskSpec
 from adapters.calibration import Calibration, calibrated
+from adapters.readout import ReadoutKind
 from training.scoring.calibration import (
     answered,
     brier_score,
@@ -64,6 +65,14 @@ def test_a_fit_is_measured_on_its_own_rows_by_halves_since_its_own_temperature_f
     assert halves["brier"] > own["brier"]
     assert (halves["raw_brier"], halves["raw_ece"]) == (own["raw_brier"], own["raw_ece"])
     assert halves_figures(off, log_probs, labels) == calibration_figures(off, log_probs, labels)
+
+
+@pytest.mark.parametrize(("readout", "fitted"), [("words", False), ("soft", True), ("pooled", True)])
+def test_many_labels_are_calibrated_unless_serving_searches_them(readout: ReadoutKind, fitted: bool) -> None:
+    log_probs, labels = drawn(500, 21, temperature=2.5)
+    fit = fit_calibration(log_probs, labels, spec=spec(21), readout=readout)
+    assert fit.is_fitted == fitted
+    assert (fit.calibration.temperature != 1) == fitted
 
 
 @pytest.mark.parametrize("right", [True, False])

@@ -19,7 +19,7 @@ from backbone.errors import (
 from backbone.framing import PLAIN, Frame, FramedText
 from backbone.loading import EMBEDDED, load
 from backbone.packing import PackedBatch, PackedRow, RowSpan, divide, pack
-from backbone.precision import TOLERANCES, Precision, check_device, fastest_for_training
+from backbone.precision import TOLERANCES, Precision, check_device, device_named, fastest_for_training
 from backbone.readout import Activation, LabelVectors, LearnedState, Readout
 from backbone.scoring import label_log_probs
 from backbone.text import NOTABLE_UNKNOWN_SHARE, TextTokenizer, TokenizedText, Truncation
@@ -58,6 +58,7 @@ __all__ = [
     "UnsupportedBackbone",
     "chain",
     "check_device",
+    "device_named",
     "divide",
     "fastest_for_training",
     "label_log_probs",

@@ -17,8 +17,8 @@ from torch import Tensor
 from backbone import embedded
 from backbone.architecture import Architecture
 from backbone.backbone import Backbone, BackboneId
-from backbone.errors import BackboneNotFound, DeviceUnavailable, UnsupportedBackbone
-from backbone.precision import Precision, check_device
+from backbone.errors import BackboneNotFound, UnsupportedBackbone
+from backbone.precision import Precision, check_device, device_named
 from backbone.sharing import shared
 from backbone.text import TextTokenizer
 from backbone.weights import tensor_shapes, weights_of
@@ -113,15 +113,7 @@ def fingerprint(embedding: Tensor, architecture: Architecture) -> str:
 
 def _check_device(device: str, precision: Precision) -> None:
     """Refuse a device that would fail in the middle of loading."""
-    try:
-        named = torch.device(device)
-    except RuntimeError as exc:
-        raise DeviceUnavailable(f"device {device!r} is invalid, expected 'cpu' or 'cuda'") from exc
-    if named.type not in ("cpu", "cuda"):
-        raise DeviceUnavailable(f"device {device!r} is not supported, expected 'cpu' or 'cuda'")
-    if named.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceUnavailable(f"device {device!r} is not available: PyTorch finds no CUDA device")
-    check_device(named, precision)
+    check_device(device_named(device), precision)
 
 
 def _check_revision(source: str, revision: str | None) -> None:

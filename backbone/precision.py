@@ -23,6 +23,23 @@ def cpu_has_bf16() -> bool:
     return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def device_named(name: str) -> torch.device:
+    """Return the device of a name.
+
+    Raises:
+        DeviceUnavailable: it is neither a CPU nor a CUDA device, or PyTorch finds no CUDA device
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as exc:
+        raise DeviceUnavailable(f"device {name!r} is invalid, expected 'cpu' or 'cuda'") from exc
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceUnavailable(f"device {name!r} is not supported, expected 'cpu' or 'cuda'")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DeviceUnavailable(f"device {name!r} is not available: PyTorch finds no CUDA device")
+    return device
+
+
 def fastest_for_training(device: torch.device) -> Precision:
     """Return `bf16` where a training step is faster in it, else `fp32`.
 

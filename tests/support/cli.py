@@ -28,6 +28,8 @@ QUICK = [
     *("--precision", "fp32"),
     *("--no-report", "--no-baselines"),
 ]
+"""Options of `superpos train` for a run of seconds, with the readout that suits the task."""
+QUICK_WORDS = [*QUICK, "--readout", "words"]
 
 
 @dataclasses.dataclass(frozen=True)

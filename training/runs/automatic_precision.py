@@ -4,9 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import get_args
 
-import torch
-
-from backbone import Precision, fastest_for_training
+from backbone import Precision, device_named, fastest_for_training
 from training.config.choices import MethodName
 from training.runs.layout import RUN, read_json
 
@@ -17,14 +15,18 @@ _EXACT_PRESETS = "paper/"
 def automatic_precision(
     devices: Sequence[str], methods: Collection[MethodName], *, preset: str | None
 ) -> tuple[Precision, str]:
-    """Return the precision of a command's runs, which they share, and the reason."""
+    """Return the precision of a command's runs, which they share, and the reason.
+
+    Raises:
+        backbone.DeviceUnavailable: there is no such device
+    """
     if "full" in methods:
         return "fp32", "full fine-tuning needs it"
     if set(methods) == {"head"}:
         return "fp32", "a head takes no steps that bf16 would make faster"
     if preset is not None and preset.startswith(_EXACT_PRESETS):
         return "fp32", f"preset {preset}"
-    slow = [name for name in devices if fastest_for_training(torch.device(name)) == "fp32"]
+    slow = [name for name in devices if fastest_for_training(device_named(name)) == "fp32"]
     if slow:
         return "fp32", f"device {slow[0]} does not train faster in bf16"
     return "bf16", f"device {devices[0]} trains faster in it"

@@ -236,7 +236,18 @@ def test_the_command_that_resumes_is_accepted(tiny_t5: Path, tmp_path: Path) -> 
     write_rows(tmp_path / "train.jsonl", easy_rows(60, seed=1))
     write_rows(tmp_path / "validation.jsonl", easy_rows(20, seed=2))
     began = [
-        *("train", "topic.yaml", "--backbone", str(tiny_t5), "--lr", "0.05", "--num-virtual-tokens", "4"),
+        *(
+            "train",
+            "topic.yaml",
+            "--backbone",
+            str(tiny_t5),
+            "--lr",
+            "0.05",
+            "--readout",
+            "words",
+            "--num-virtual-tokens",
+            "4",
+        ),
         *("--num-sampled-tokens", "16", "--threads", "1", "--plain", "--no-report"),
     ]
 

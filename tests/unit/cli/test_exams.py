@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.cli import QUICK, TASK, Desk, superpos
+from support.cli import QUICK, QUICK_WORDS, TASK, Desk, superpos
 from support.training import easy_rows, write_rows
 
 from adapters import PromptAdapter
@@ -25,7 +25,7 @@ def single(tmp_path_factory: pytest.TempPathFactory, tiny_t5: Path) -> Desk:
     write_rows(
         folder / "train.jsonl", [row | {"text": f"{row['text']} {n}"} for n, row in enumerate(easy_rows(120, seed=1))]
     )
-    trained = superpos("train", folder / "topic.yaml", "--backbone", tiny_t5, "--out", folder / "run", *QUICK)
+    trained = superpos("train", folder / "topic.yaml", "--backbone", tiny_t5, "--out", folder / "run", *QUICK_WORDS)
     assert trained.code == 0, trained.stderr
     return Desk(folder, tiny_t5, trained)
 
@@ -44,13 +44,33 @@ def test_a_card_names_its_rows_by_content_whatever_their_order_and_file(desk: De
         encoding="utf-8",
     )
     superpos(
-        "train", tmp_path / "t.yaml", "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *QUICK[2:], "--epochs", 1
+        "train",
+        tmp_path / "t.yaml",
+        "--backbone",
+        desk.tiny_t5,
+        "--out",
+        tmp_path / "run",
+        *QUICK[2:],
+        "--readout",
+        "words",
+        "--epochs",
+        1,
     )
     again = from_files(read_folder(tmp_path / "run" / "adapter"))
     assert exam_of(again) == exam_of(desk.adapter)
     write_rows(tmp_path / "other.jsonl", easy_rows(59, seed=2))
     superpos(
-        "train", tmp_path / "t.yaml", "--backbone", desk.tiny_t5, "--out", tmp_path / "less", *QUICK[2:], "--epochs", 1
+        "train",
+        tmp_path / "t.yaml",
+        "--backbone",
+        desk.tiny_t5,
+        "--out",
+        tmp_path / "less",
+        *QUICK[2:],
+        "--readout",
+        "words",
+        "--epochs",
+        1,
     )
     assert exam_of(from_files(read_folder(tmp_path / "less" / "adapter"))) != exam_of(desk.adapter)
 

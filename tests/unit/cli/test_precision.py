@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.cli import QUICK, Desk, superpos
+from support.cli import QUICK_WORDS, Desk, superpos
 
 from adapters.files import from_files, read_folder
 from backbone import fastest_for_training
@@ -14,7 +14,7 @@ from backbone import fastest_for_training
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_the_command_chooses_records_and_keeps_the_precision(desk: Desk, tmp_path: Path) -> None:
-    words = ("train", desk.task, "--backbone", desk.tiny_t5, *QUICK, "--epochs", 1, "--precision", "auto")
+    words = ("train", desk.task, "--backbone", desk.tiny_t5, *QUICK_WORDS, "--epochs", 1, "--precision", "auto")
     answer = superpos(*words, "--out", tmp_path / "run")
     assert answer.code == 0, answer.stderr
     fastest = fastest_for_training(torch.device("cpu"))

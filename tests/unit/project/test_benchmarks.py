@@ -149,7 +149,7 @@ def test_the_client_reads_a_reply_in_whatever_pieces_it_comes(pieces: tuple[byte
 def test_replies_other_than_200_are_failures() -> None:
     async def run() -> load.Load:
         async with server_that_replies(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n") as url:
-            return await closed_loop(url, [call(url, "/", b'{"inputs": []}', rows=1)], clients=2, seconds=0.01)
+            return await closed_loop(url, [call(url, "/", b'{"inputs": []}', rows=1)], clients=2, seconds=0.2)
 
     result = asyncio.run(run())
     assert result.rows == 0

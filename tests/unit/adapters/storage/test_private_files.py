@@ -101,6 +101,7 @@ def test_the_command_that_backs_up_leaves_nothing_open(tmp_path: Path) -> None:
     place = tmp_path / "registry.sqlite"
     use(place)
     accounts = open_accounts(open_storage(place))
+    accounts.create_key("default", "operator", actor="test")  # the last valid one cannot be revoked
     accounts.revoke_key("default", accounts.keys("default")[0].id, actor="test")
     assert superpos("registry", "copy", place, tmp_path / "backup").code == 0
     assert (tmp_path / "backup" / "tombstones.json").is_file()

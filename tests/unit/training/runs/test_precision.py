@@ -55,7 +55,7 @@ def test_a_prompt_that_trained_in_bf16_is_scored_calibrated_and_compared_with_in
     (exact,) = train_runs(tiny, [replace(plan, folder=tmp_path / "exact", precision="fp32")])
     assert not np.array_equal(exact.result.prompt, report.result.prompt)
     # a gradient near 0 may have the other sign in bf16, and AdamW's first steps are as long for it as for any
-    assert exact.trained.loss == pytest.approx(report.trained.loss, rel=0.1)
+    assert exact.trained.loss == pytest.approx(report.trained.loss, rel=0.15)
 
 
 def test_full_fine_tuning_is_in_float32_alone(task: TaskFile, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.cli import CONSOLE_SCRIPT, QUICK, TASK, Desk, superpos
+from support.cli import CONSOLE_SCRIPT, QUICK, QUICK_WORDS, TASK, Desk, superpos
 from support.training import curves
 
 from adapters import DEFAULT_TENANT
@@ -65,7 +65,7 @@ def test_a_process_that_was_killed_is_gone_on_with_to_the_same_curves(desk: Desk
         read_until(process, "epoch   2")
         process.kill()
     assert not RunFolder(tmp_path / "run", resume=True).is_finished
-    words = ("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *QUICK)
+    words = ("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *QUICK_WORDS)
     assert "unfinished run; resume it with --resume" in superpos(*words).refusal()
     assert "arguments.lr is 0.01 and was 0.05" in superpos(*words, "--lr", "0.01", "--resume").refusal()
     resumed = superpos(*words, "--resume")
@@ -82,7 +82,7 @@ def test_a_process_that_was_killed_is_gone_on_with_to_the_same_curves(desk: Desk
 
 @pytest.mark.slow
 def test_a_second_process_is_kept_out_of_a_run_that_lives(desk: Desk, tmp_path: Path) -> None:
-    words = ("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *QUICK, "--resume")
+    words = ("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *QUICK_WORDS, "--resume")
     with training(desk, "--out", tmp_path / "run") as process:
         read_until(process, "epoch   1")
         process.send_signal(signal.SIGSTOP)
@@ -96,7 +96,7 @@ def test_a_second_process_is_kept_out_of_a_run_that_lives(desk: Desk, tmp_path: 
 
 @pytest.mark.slow
 def test_a_folder_without_the_run_is_not_begun_by_resume(desk: Desk, tmp_path: Path) -> None:
-    words = ("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *QUICK, "--resume")
+    words = ("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "run", *QUICK_WORDS, "--resume")
     assert f"{tmp_path / 'run'} holds no run to resume" in superpos(*words).refusal()
     assert "holds no run to resume" in superpos(*words, "--seeds", 2).refusal()
     assert not (tmp_path / "run").exists()

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def training(desk: Desk, *options: object) -> Iterator[subprocess.Popen[str]]:
     """The command in a process of its own; what it tells can be read while it trains."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SUPERPOS_")}
-    words = ["train", desk.task, "--backbone", desk.tiny_t5, *options, *QUICK]
+    words = ["train", desk.task, "--backbone", desk.tiny_t5, *options, *QUICK_WORDS]
     with subprocess.Popen(
         [CONSOLE_SCRIPT, *map(str, words)],
         env={**kept, "OMP_NUM_THREADS": "1"},

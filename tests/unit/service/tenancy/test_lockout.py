@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 from support.tenancy import Clock
 
@@ -101,7 +102,11 @@ def test_a_copied_tombstone_does_not_delete_the_tenant_of_the_operators(accounts
         accounts.create_tenant(TenantInfo(id="gone"), actor="ann")
 
 
-def test_the_end_of_the_last_operators_key_is_known_and_warned_of_once(accounts: Accounts, clock: Clock) -> None:
+def test_the_end_of_the_last_operators_key_is_known_and_warned_of_once(
+    accounts: Accounts, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the module's logger keeps the configuration that it was first used with, by whichever test
+    monkeypatch.setattr("service.tenancy.admin_key._log", structlog.get_logger())
     warning = LockoutWarning(clock=clock)
 
     def end() -> object:

@@ -19,7 +19,6 @@ from typing import Annotated, cast
 import typer
 from matplotlib.figure import Figure
 
-from adapters.atomic_files import atomic_write
 from backbone import Precision
 from benchmarks.training.cells import LINES, Cell, CellResult, GridFile, read_results
 from benchmarks.training.options import (
@@ -36,11 +35,12 @@ from benchmarks.training.options import (
     load_model,
     load_tasks,
     parse_arguments,
+    write_plot,
+    write_section,
 )
 from benchmarks.training.tables import chosen_lines, facts, markdown_table, mean_and_half_width, ordered, points, select
-from cli.console import err, out
+from cli.console import err
 from training.report import style
-from training.report.svg import png, svg
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -91,13 +91,9 @@ def render(
     """Write the table in Markdown, and the plot."""
     results = [result for file in files for result in read_results(file)]
     text = f"## Readouts and prompts\n\n{_ABOUT}{facts(results)}\n\n{ablation_table(results)}\n"
-    if out_file is None:
-        out.print(text)
-    else:
-        atomic_write({out_file: text.encode()})
+    write_section(text, out_file)
     if plot is not None:
-        figure = ablation_figure(results)
-        atomic_write({plot.with_suffix(".svg"): svg(figure).encode(), plot.with_suffix(".png"): png(figure)})
+        write_plot(ablation_figure(results), plot)
 
 
 def ablation_table(results: Sequence[CellResult]) -> str:

@@ -20,7 +20,6 @@ from typing import Annotated, cast
 import typer
 from matplotlib.figure import Figure
 
-from adapters.atomic_files import atomic_write
 from backbone import Precision
 from benchmarks.training.cells import HEAD, TFIDF, Cell, CellResult, GridFile, read_results
 from benchmarks.training.options import (
@@ -37,6 +36,8 @@ from benchmarks.training.options import (
     load_model,
     load_tasks,
     parse_arguments,
+    write_plot,
+    write_section,
 )
 from benchmarks.training.tables import (
     chosen_lines,
@@ -48,9 +49,8 @@ from benchmarks.training.tables import (
     points,
     select,
 )
-from cli.console import err, out
+from cli.console import err
 from training.report import style
-from training.report.svg import png, svg
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -110,13 +110,9 @@ def render(
     run_cells = [result for file in files for result in read_results(file)]
     results = with_auto(run_cells)
     text = f"## Learning curves\n\n{_ABOUT}{facts(run_cells)}\n\n{wins_table(results)}\n\n{curves_table(results)}\n"
-    if out_file is None:
-        out.print(text)
-    else:
-        atomic_write({out_file: text.encode()})
+    write_section(text, out_file)
     if plot is not None:
-        figure = curves_figure(results)
-        atomic_write({plot.with_suffix(".svg"): svg(figure).encode(), plot.with_suffix(".png"): png(figure)})
+        write_plot(curves_figure(results), plot)
 
 
 def with_auto(results: Sequence[CellResult]) -> list[CellResult]:

@@ -1,4 +1,4 @@
-"""Options that the accuracy grids share, and what they load by them."""
+"""Options that the accuracy grids share, what they load by them, and what they write."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -6,12 +6,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-import platformdirs
 import typer
+from matplotlib.figure import Figure
 
+from adapters.atomic_files import atomic_write
 from backbone import Backbone, load
 from benchmarks.training.cells import SETS
-from cli.console import err
+from cli.console import err, out
+from service.settings import default_cache_dir
+from training.report.svg import png, svg
 from training.task.task_file import TaskFile, load_task_file
 
 SetsOption = Annotated[str, typer.Option("--sets", help="Task files of examples/tasks by name, with commas.")]
@@ -44,8 +47,21 @@ def load_model(source: str, threads: int | None) -> Backbone:
 
     if threads is not None:
         torch.set_num_threads(threads)
-    cache_dir = Path(os.environ.get("SUPERPOS_CACHE_DIR") or platformdirs.user_cache_path("superpos"))
+    cache_dir = Path(os.environ.get("SUPERPOS_CACHE_DIR") or default_cache_dir())
     return load(source, cache_dir=cache_dir, say=err.print)
+
+
+def write_section(text: str, path: Path | None) -> None:
+    """Write a section in Markdown; print it if there is no path."""
+    if path is None:
+        out.print(text)
+    else:
+        atomic_write({path: text.encode()})
+
+
+def write_plot(figure: Figure, path: Path) -> None:
+    """Write a plot as SVG and PNG, at a path without an ending."""
+    atomic_write({path.with_suffix(".svg"): svg(figure).encode(), path.with_suffix(".png"): png(figure)})
 
 
 def parse_arguments(given: Sequence[str] | None) -> tuple[tuple[str, Any], ...]:

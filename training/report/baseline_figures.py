@@ -30,17 +30,7 @@ def score_points(points: Sequence[ScorePoint], measure: str) -> Figure:
         colour = style.BLUE if place == last else style.MUTED
         axes.plot([point.low, point.high], [place, place], color=colour, linewidth=1.6, solid_capstyle="round")
         axes.scatter([point.value], [place], s=30, color=colour, linewidth=0, zorder=3)
-        axes.annotate(
-            f"{point.value:.3f}",
-            xy=(1, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(6, 0),
-            textcoords="offset points",
-            color=colour,
-            fontsize=8.5,
-            va="center",
-            annotation_clip=False,
-        )
+        style.name_at_edge(axes, f"{point.value:.3f}", place, colour=colour, gap=6)
     axes.set_yticks(range(len(points)), [point.name for point in points])
     axes.tick_params(axis="y", length=0)
     axes.set(ylim=(last + 0.6, -0.6), xlabel=f"{measure}, report rows")

@@ -190,17 +190,7 @@ def _name_lines(axes: Axes, names: Mapping[str, tuple[float, str]]) -> None:
     for (name, (_, colour)), place in zip(
         ordered, _places([value for _, (value, _) in ordered], gap, high), strict=True
     ):
-        axes.annotate(
-            name,
-            xy=(1, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(5, 0),
-            textcoords="offset points",
-            color=colour,
-            fontsize=8.5,
-            va="center",
-            annotation_clip=False,
-        )
+        style.name_at_edge(axes, name, place, colour=colour, gap=5)
 
 
 def _places(values: Sequence[float], gap: float, high: float) -> list[float]:

@@ -97,6 +97,21 @@ def plain(axes: Axes) -> Axes:
     return axes
 
 
+def name_at_edge(axes: Axes, text: str, y: float, *, colour: str, gap: float) -> None:
+    """Write a text to the right of a panel, at a height in its data; `gap` points from its edge."""
+    axes.annotate(
+        text,
+        xy=(1, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(gap, 0),
+        textcoords="offset points",
+        color=colour,
+        fontsize=8.5,
+        va="center",
+        annotation_clip=False,
+    )
+
+
 def title(axes: Axes, text: str) -> None:
     """A panel's title, at its left."""
     axes.set_title(text, loc="left", color=INK, fontsize=9.5, pad=8)

@@ -25,16 +25,6 @@ from service.tenancy.models import AccountStore, AuditEntry, Edit, TenantInfo, T
 from service.tenancy.principal import Principal
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def accounts(place: str, clock: Clock) -> Accounts:
-    return Accounts(open_accounts(open_storage(place)).store, clock=clock)
-
-
 def who(accounts: Accounts, text: str, clock: Clock) -> Principal:
     return principal_by_key(text, accounts.store.snapshot().keys.get, now=clock())
 

@@ -9,23 +9,12 @@ from structlog.testing import capture_logs
 from support.tenancy import Clock
 
 from adapters import DEFAULT_TENANT, Conflict
-from adapters.storage.opening import open_storage
 from service.api.schemas.admin import TenantChange
 from service.tenancy.account_cache import AccountCache
-from service.tenancy.accounts import Accounts, open_accounts
+from service.tenancy.accounts import Accounts
 from service.tenancy.admin_key import LockoutWarning
 from service.tenancy.models import AuditEntry, Edit, TenantInfo, Tombstones
 from service.tenancy.rules import operators_end
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def accounts(place: str, clock: Clock) -> Accounts:
-    return Accounts(open_accounts(open_storage(place)).store, clock=clock)
 
 
 def operator(accounts: Accounts, **more: object) -> str:

@@ -19,16 +19,6 @@ from service.tenancy.sqlite_store import SqliteAccounts
 SETTINGS = ApiKey.given(ADMIN_KEY)
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def accounts(place: str, clock: Clock) -> Accounts:
-    return Accounts(open_accounts(open_storage(place)).store, clock=clock)
-
-
 def restart(accounts: Accounts, key: str = ADMIN_KEY) -> None:
     """What a start does with the key of the settings."""
     ensure_admin_key(accounts, SecretStr(key), None)

@@ -71,7 +71,7 @@ def load(
         BackboneCacheError: `cache_dir` cannot be written
         DeviceUnavailable: the machine lacks the device, or the device does not support the precision
     """
-    _check_device(device, precision)
+    check_device(device_named(device), precision)
     _check_revision(source, revision)
     folder = str(embedded.prepare(cache_dir, say)) if source == EMBEDDED else source
     config, tensors, tokenizer = _from_folder(Path(folder)) or _from_transformers(folder, revision, offline)
@@ -109,11 +109,6 @@ def fingerprint(embedding: Tensor, architecture: Architecture) -> str:
     table = embedding.detach().to("cpu", torch.float32).contiguous()
     digest.update(table.numpy().astype("<f4", copy=False).data)
     return f"sha256:{digest.hexdigest()}"
-
-
-def _check_device(device: str, precision: Precision) -> None:
-    """Refuse a device that would fail in the middle of loading."""
-    check_device(device_named(device), precision)
 
 
 def _check_revision(source: str, revision: str | None) -> None:

@@ -158,17 +158,27 @@ def _help(name: str, several: str = "", auto: str = "") -> str:
     notes = [] if argument.methods == every else [f"for {', '.join(argument.methods)}"]
     notes += ["for soft and pooled readouts"] if argument.learned else []
     notes += [argument.bounds] if argument.bounds and name != "seed" else []
-    defaults: dict[str, list[str]] = {}
-    for method in every:
-        defaults.setdefault(_shown(default_of(name, method)) or argument.unset, []).append(method)
-    usual, *others = defaults
-    exceptions = [f"{value} for {', '.join(defaults[value])}" for value in others]
-    for readout, value in argument.by_readout.items():
-        defaults.setdefault(f"{_shown(value)} ", []).append(readout)
-    exceptions += [f"{value}for {' and '.join(names)}" for value, names in defaults.items() if value.endswith(" ")]
-    notes += [f"default: {', or '.join([usual, *exceptions])}"] if usual else []
+    default = argument.command_default or _default(name)
+    notes += [f"default: {default}"] if default else []
     sentences = " ".join(filter(None, (argument.help, several, auto)))
     return f"{sentences} ({'; '.join(notes)})"
+
+
+def _default(name: str) -> str:
+    """Return an argument's default, and those of the methods and readouts that have another."""
+    argument = ARGUMENTS[name]
+    usual, *others = _users_by_value({method: default_of(name, method) for method in get_args(MethodName)}).items()
+    others += _users_by_value(argument.by_readout).items()
+    value = usual[0] or argument.unset
+    return ", or ".join([value, *(f"{other or argument.unset} for {', '.join(users)}" for other, users in others)])
+
+
+def _users_by_value(values: Mapping[Any, object]) -> dict[str, list[str]]:
+    """Return the names that have each value, by the value as it is shown."""
+    users: dict[str, list[str]] = {}
+    for user, value in values.items():
+        users.setdefault(_shown(value), []).append(user)
+    return users
 
 
 def _shown(value: object) -> str:

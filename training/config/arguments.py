@@ -53,6 +53,8 @@ class Argument:
     """The methods whose default is not the field's own."""
     by_readout: Mapping[ReadoutKind, object] = field(default_factory=dict)
     """The same for readouts; a method's own default comes first."""
+    command_default: str = ""
+    """The default of the command line in words, if it is not the field's."""
     unset: str = ""
     """The effect of omitting it, for an argument that has no default value."""
     learned: bool = False
@@ -140,6 +142,8 @@ class TrainArguments:
             "the decoder's first state; pooled: the same on the mean of the encoder's states; auto: train all three.",
             "Readout",
             by_method={"head": "pooled"},
+            command_default="soft for texts of several fields and for more than 20 labels, else pooled; words for "
+            "full, attempt, loss full and presets",
         ),
     ] = "words"
     readout_init: Annotated[

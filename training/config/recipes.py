@@ -51,10 +51,10 @@ def recipes(
 
 
 def recommended(tasks: Sequence[TaskSpec]) -> ReadoutKind:
-    """Return the readout that suits tasks best, as measured in docs/results.md.
+    """Return the readout of tasks if none is named: `soft` for pairs and for many labels, else `pooled`.
 
-    `soft` for texts of several fields, whose relation the decoder has learnt to judge, and for many labels; else
-    `pooled`.
+    In first trials, `pooled` was best on single texts with few rows, `soft` with 77 labels, and on pairs `pooled`
+    overfitted.
     """
     is_hard = any(len(spec.fields) > 1 or len(spec.labels) > _MANY_LABELS for spec in tasks)
     return "soft" if is_hard and not any(spec.is_multi_label for spec in tasks) else "pooled"

@@ -69,7 +69,7 @@ def create_app(
         app.state.runtime = runtime
         async with runtime.running():
             # read by the server, which learns first that the process is to stop
-            yield {"drain": drain}
+            yield {"drain": drain, "activity": runtime.inference.engine.activity}
 
     app: FastAPI = FastAPIOffline(  # /docs without a content delivery network
         title="Superpos",

@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 import structlog
 
 from backbone import Backbone
+from service.engine.activity import ModelActivity
 from service.engine.circuit_breaker import CircuitBreaker
 from service.engine.fault_isolation import FaultIsolation, Outcome
 from service.engine.futures import PendingFutures, settle
@@ -32,7 +33,7 @@ from service.errors import (
 )
 
 _log = structlog.get_logger("service")
-_SWITCH_INTERVAL_S = 0.0005
+_SWITCH_INTERVAL_S = 0.0002
 
 
 class Engine:
@@ -68,6 +69,7 @@ class Engine:
         self._inbox: SimpleQueue[Sequence[Row] | None] = SimpleQueue()  # None: stop
         self._pending: PendingFutures[RowScores] = PendingFutures()
         self._thread = threading.Thread(target=self._run, name="superpos-model", daemon=True)
+        self.activity = ModelActivity()
         # set when waiting for the model thread must end
         self._ended = threading.Event()
         self._abandoned = False
@@ -83,8 +85,8 @@ class Engine:
 
     def start(self) -> None:
         """Start the model thread."""
-        # the thread releases the GIL at each tensor operation, and waits this long for it next to a busy event loop: a
-        # forward of 45 ms then takes 80 ms, and 200 ms at the default of 5 ms
+        # the thread releases the GIL at each tensor operation, and waits this long for it while one callback of the
+        # event loop runs; between callbacks the loop yields, see `service.server.event_loop`
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._thread.start()
 
@@ -110,6 +112,7 @@ class Engine:
             `AdapterTripped`, `OutOfMemory` or `NotReady`. Cancelling a future before its batch starts saves the work.
         """
         now = time.monotonic()
+        self.activity.num_submissions += 1
         futures = [row.future for row in rows]
         self._pending.add(futures)
         for row in rows:
@@ -211,7 +214,11 @@ class Engine:
 
     def _run_batch(self) -> None:
         self._preempting = []
-        stats = self._run_rows(self._scheduler.next(time.monotonic()))
+        self.activity.idle.clear()
+        try:
+            stats = self._run_rows(self._scheduler.next(time.monotonic()))
+        finally:
+            self.activity.idle.set()
         preempting, self._preempting = self._preempting, None
         for each in (*preempting, stats):
             if each is not None:

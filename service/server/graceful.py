@@ -18,7 +18,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.api.draining import Drain
+from service.engine.activity import ModelActivity
 from service.server.connections import Connections
+from service.server.event_loop import ServerLoop
 from service.server.protocol import HalfCloseProtocol
 from service.server.sockets import listen
 from service.settings import Settings
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 DRAIN = "drain"
 """Key of the application's `Drain` in its lifespan state."""
+ACTIVITY = "activity"
+"""Key of the engine's `ModelActivity` in its lifespan state."""
 _SILENT_S = 0.5
 """How long a connection without a request is kept open: longer than a request takes to arrive."""
 _TICK_S = 0.02
@@ -45,7 +49,7 @@ class DrainingServer(uvicorn.Server):
             factory=True,
             port=settings.port,
             http=HalfCloseProtocol,
-            loop="asyncio",
+            loop=f"{ServerLoop.__module__}:{ServerLoop.__name__}",
             log_config=None,
             access_log=False,
             ws="none",
@@ -64,6 +68,9 @@ class DrainingServer(uvicorn.Server):
         """Start the application, then accept connections within their limit."""
         self._listeners = sockets or [listen(self.config.host, self.config.port)]
         await super().startup(self._listeners)
+        loop, activity = asyncio.get_running_loop(), self.lifespan.state.get(ACTIVITY)
+        if isinstance(loop, ServerLoop) and isinstance(activity, ModelActivity):
+            loop.yield_to(activity)
         for listener in self._listeners:
             self._connections.listen(listener)
 

@@ -194,3 +194,14 @@ def test_startup_is_503_until_the_self_test_has_passed(
     monkeypatch.setattr(engine, "_self_test", None)  # as before its end
     answer = server.client.get("/healthz/startup")
     assert (answer.status_code, answer.json()) == (503, {"status": "starting", "self_test": None})
+
+
+def test_the_event_loop_of_a_server_gives_way_to_its_engine(serve: Serve, monkeypatch: pytest.MonkeyPatch):
+    server = serve()
+    idle = server.app.state.runtime.inference.engine.activity.idle
+    waits: list[float] = []
+    wait = idle.wait
+    monkeypatch.setattr(idle, "wait", lambda timeout: waits.append(timeout) or wait(timeout))
+    for _ in range(5):
+        assert server.client.get("/metrics").is_success
+    assert waits

@@ -1,0 +1,13 @@
+"""The model thread's activity, by which the event loop knows when to yield to it."""
+
+import threading
+
+
+class ModelActivity:
+    """Whether a batch runs, and how often rows were submitted."""
+
+    def __init__(self) -> None:
+        self.idle = threading.Event()
+        """Set while no batch runs."""
+        self.idle.set()
+        self.num_submissions = 0

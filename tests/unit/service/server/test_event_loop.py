@@ -1,0 +1,126 @@
+"""The server's event loop: it yields to a running batch, and to nothing else."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from service.engine.activity import ModelActivity
+from service.server.event_loop import ServerLoop
+
+_ROUNDS = 5
+
+
+class Watched(threading.Event):
+    """An event that remembers how long it was waited for, and whether it was set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[tuple[float, bool]] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None, "the loop would hang"
+        was_set = super().wait(timeout)
+        self.waits.append((timeout, was_set))
+        return was_set
+
+
+def _compute(seconds: float) -> None:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
+def _model(*, runs: bool) -> tuple[ModelActivity, Watched]:
+    """Return the activity of a model that runs a batch, or none; and its event."""
+    activity, idle = ModelActivity(), Watched()
+    activity.idle = idle
+    if not runs:
+        idle.set()
+    return activity, idle
+
+
+def _run(activity: ModelActivity, callback: Callable[[], None]) -> None:
+    """Run a loop that always has work."""
+
+    async def rounds() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, ServerLoop)
+        loop.yield_to(activity)
+        for _ in range(_ROUNDS):
+            callback()
+            await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=ServerLoop) as runner:
+        runner.run(rounds())
+
+
+@pytest.mark.parametrize("computed_s", [0.002, 0.05], ids=["short", "long"])
+def test_a_loop_that_computes_sleeps_while_a_batch_runs(computed_s: float):
+    activity, idle = _model(runs=True)
+    _run(activity, lambda: _compute(computed_s))
+    assert len(idle.waits) >= _ROUNDS
+    assert all(min(2 * computed_s, 0.01) <= timeout <= 0.01 for timeout, _ in idle.waits[:_ROUNDS])
+
+
+def test_without_a_running_batch_it_never_sleeps():
+    activity, idle = _model(runs=False)
+    _run(activity, lambda: _compute(0.002))
+    assert len(idle.waits) >= _ROUNDS
+    assert all(was_set for _, was_set in idle.waits)
+
+
+def test_the_end_of_the_batch_wakes_it():
+    activity, idle = _model(runs=True)
+
+    def end_soon() -> None:
+        idle.clear()
+        _compute(0.1)
+        threading.Timer(0.001, idle.set).start()
+
+    _run(activity, end_soon)
+    assert any(was_set for _, was_set in idle.waits)
+
+
+def test_a_loop_that_hardly_computes_does_not_ask():
+    activity, idle = _model(runs=True)
+    _run(activity, lambda: None)
+    assert len(idle.waits) < _ROUNDS
+
+
+def test_work_for_the_model_is_not_counted():
+    activity, idle = _model(runs=True)
+
+    def submit() -> None:
+        _compute(0.002)
+        activity.num_submissions += 1
+
+    _run(activity, submit)
+    assert len(idle.waits) < _ROUNDS
+
+
+def test_events_are_served_while_a_batch_runs_for_ever():
+    activity, _ = _model(runs=True)
+
+    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = await reader.readline()
+        _compute(0.002)
+        writer.write(line.upper())
+        await writer.drain()
+        writer.close()
+
+    async def answer() -> bytes:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, ServerLoop)
+        loop.yield_to(activity)
+        async with await asyncio.start_server(shout, "127.0.0.1", 0) as server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"quiet\n")
+            line = await reader.readline()
+            writer.close()
+        return line
+
+    with asyncio.Runner(loop_factory=ServerLoop) as runner:
+        assert runner.run(answer()) == b"QUIET\n"

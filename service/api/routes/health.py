@@ -5,8 +5,6 @@ from importlib.metadata import version
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.openmetrics import exposition as openmetrics
 
 from adapters import BackboneRef
 from adapters.storage.opening import Storage
@@ -16,6 +14,7 @@ from service.api.draining import Drain
 from service.api.problems import without_reason
 from service.api.schemas.health import Index, Live, Ready, Startup
 from service.api.strict_route import OpenRoute
+from service.telemetry.exposition import exposition
 from service.telemetry.metrics import Metrics
 
 _ACCOUNTS_OUTDATED = "keys cannot be verified: their store has been unreachable for too long"
@@ -76,8 +75,7 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
     @router.get("/metrics", response_class=Response)
     async def scrape(accept: Annotated[str, Header()] = "") -> Response:
         """Return the metrics of all workers in the text format of Prometheus, or in OpenMetrics on request."""
-        if "application/openmetrics-text" in accept:
-            return Response(openmetrics.generate_latest(metrics.registry), media_type=openmetrics.CONTENT_TYPE_LATEST)
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        text, media_type = await exposition(metrics.registry, accept=accept)
+        return Response(text, media_type=media_type)
 
     return router

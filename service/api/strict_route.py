@@ -6,6 +6,7 @@ is derived from its own parameters, so that a new route needs nothing for it.
 """
 
 import asyncio
+import traceback
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from fastapi.params import Form
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from python_multipart.multipart import parse_options_header
+from starlette.exceptions import HTTPException
 
 from adapters import strict_json
 from adapters.names import nearest
@@ -71,7 +73,13 @@ class StrictRoute(APIRoute):
         async def handle_strictly(request: Request) -> Response:
             for check in checks:
                 await check(request)
-            return await handle(StrictRequest(request.scope, request.receive))
+            try:
+                return await handle(StrictRequest(request.scope, request.receive))
+            except HTTPException as exc:
+                # the framework's frame has the exception, which has the frame: a cycle that would leave the request,
+                # and its connection, to the garbage collector
+                traceback.clear_frames(exc.__traceback__)
+                raise
 
         return handle_strictly
 

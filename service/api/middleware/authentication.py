@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,12 +31,14 @@ class AuthenticationMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        session = RequestSession(lambda: self._identify(Headers(scope=scope)), self._quotas)
+        # without the scope, which has the session: a cycle would leave each request to the garbage collector
+        headers = Headers(raw=scope["headers"])
+        session = RequestSession(partial(self._identify, headers), self._quotas)
         scope.setdefault("state", {})[SESSION] = session
 
         async def send_with_limits(message: Message) -> None:
-            if message["type"] == "http.response.start" and (headers := session.rate_limit_headers()):
-                MutableHeaders(scope=message).update(headers)
+            if message["type"] == "http.response.start" and (limits := session.rate_limit_headers()):
+                MutableHeaders(scope=message).update(limits)
             await send(message)
 
         try:
@@ -65,6 +68,11 @@ class RequestSession:
         self._principal: Principal | None = None
         self._slot: ConcurrencySlot | None = None
         self._refusal: ServiceError | None = None
+
+    @property
+    def tenant(self) -> str | None:
+        """The principal's tenant; None until the session is open."""
+        return None if self._principal is None else self._principal.tenant
 
     async def open(self) -> Principal:
         """Return the principal.

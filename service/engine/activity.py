@@ -4,10 +4,11 @@ import threading
 
 
 class ModelActivity:
-    """Whether a batch runs, and how often rows were submitted."""
+    """Whether a batch runs, and how many rows it has answered."""
 
     def __init__(self) -> None:
         self.idle = threading.Event()
         """Set while no batch runs."""
         self.idle.set()
-        self.num_submissions = 0
+        self.num_answers = 0
+        """Rows whose scores were computed, cancelled ones left out."""

@@ -112,7 +112,6 @@ class Engine:
             `AdapterTripped`, `OutOfMemory` or `NotReady`. Cancelling a future before its batch starts saves the work.
         """
         now = time.monotonic()
-        self.activity.num_submissions += 1
         futures = [row.future for row in rows]
         self._pending.add(futures)
         for row in rows:
@@ -253,6 +252,7 @@ class Engine:
         ran = self._answer([row for row in batch.rows if not row.cancelled()])
         if not ran:
             return None
+        self.activity.num_answers += len(ran)
         preempting = self._preempting or ()
         return BatchStats(
             num_rows=len(ran),

@@ -8,6 +8,7 @@ import asyncio
 import math
 import resource
 import socket
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Literal
 
@@ -20,8 +21,8 @@ Phase = Literal["request", "idle", "sending", "body", "answering"]
 body, or this server's answer."""
 _DESCRIPTORS = 0.75
 """Share of the descriptor limit that connections may use; files, databases and uploads need the rest."""
-_BURST = 64
-"""Connections accepted before the event loop handles other events."""
+_BURST = 2
+"""Connections accepted before the event loop handles other events: their requests arrive with them."""
 _CLOSED_AT_ONCE = 8
 _PAUSE_S = 0.05
 """Seconds until the next attempt to accept, after a failed one."""
@@ -50,9 +51,11 @@ def raise_descriptor_limit(settings: Settings) -> None:
 class Connections:
     """Accepts connections up to the limit, and closes those that wait for their client too long.
 
-    At the limit, new connections replace those that have waited longest for their clients: first those without a
-    request, then those that send a body or read an answer. A connection whose request is being answered is never
-    closed, nor is one that was accepted a moment ago; if there are no others, new ones stay in the kernel's queue.
+    At the limit, new connections replace those that have waited longest for their clients: first those of the tenant
+    with the most connections, where all connections without a valid key count as one tenant's; of these first those
+    without a request, then those that send a body or read an answer. A tenant keeps its equal share. A connection whose
+    request is being answered is never closed, nor is one that was accepted a moment ago; if there are no others, new
+    ones stay in the kernel's queue.
     """
 
     def __init__(
@@ -139,10 +142,22 @@ class Connections:
     def _make_room(self) -> bool:
         """Close the connections that have waited longest for their client; return whether there were any."""
         opened_before = asyncio.get_running_loop().time() - _SPARED_S
+        of_clients = self._of_clients()
+        of_tenant = Counter(each.tenant for each in of_clients)
+        share = len(of_clients) / max(1, len(of_tenant))
         waiting = [
-            each for each in self._of_clients() if phase_of(each) != "answering" and each.opened_at < opened_before
+            each
+            for each in of_clients
+            if phase_of(each) != "answering" and each.opened_at < opened_before and of_tenant[each.tenant] >= share
         ]
-        waiting.sort(key=lambda each: (phase_of(each) in ("sending", "body"), self._waits_since(each)))
+        waiting.sort(
+            key=lambda each: (
+                -of_tenant[each.tenant],
+                each.tenant or "",
+                phase_of(each) in ("sending", "body"),
+                self._waits_since(each),
+            )
+        )
         for connection in waiting[:_CLOSED_AT_ONCE]:
             connection.transport.abort()
         if waiting:

@@ -14,6 +14,9 @@ from http import HTTPStatus
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.api.middleware.authentication import SESSION, RequestSession
+from service.server.event_loop import ServerLoop
+
 _TICK_S = 0.02
 _INCOMPLETE = "The request is incomplete: the connection was closed before its end."
 
@@ -24,11 +27,22 @@ class HalfCloseProtocol(H11Protocol):
     _is_half_closed = False
     opened_at = 0.0
     """When the connection was opened, by the event loop's clock."""
+    tenant: str | None = None
+    """The tenant of the last request that was answered; None without a valid key."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to serve a connection."""
         super().connection_made(transport)
         self.opened_at = self.loop.time()
+        self._fileno = transport.get_extra_info("socket").fileno()
+        self._told(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the connection."""
+        if isinstance(self.loop, ServerLoop):
+            self.loop.tenants.pop(self._fileno, None)
+        self._unset_keepalive_if_required()  # uvicorn's timer would keep the connection in memory until it ends
+        super().connection_lost(exc)
 
     def refuse(self, status: int, detail: str) -> None:
         """Send a response that does not come from the application, unless one has begun, and close the connection."""
@@ -76,12 +90,19 @@ class HalfCloseProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Continue with the next request; close the connection if the client can send no other."""
+        session = self.scope["state"].get(SESSION)
+        self._told(session.tenant if isinstance(session, RequestSession) else None)
         if self.conn.their_state is h11.SEND_BODY:  # uvicorn would read and discard the rest, however long it is
             self.transport.close()
         super().on_response_complete()
         if self._is_half_closed and self.cycle.response_complete:
             self._unset_keepalive_if_required()
             self.transport.close()
+
+    def _told(self, tenant: str | None) -> None:
+        self.tenant = tenant
+        if isinstance(self.loop, ServerLoop):
+            self.loop.tenants[self._fileno] = tenant
 
     def _probe(self) -> None:
         """Find out whether the client is still there, unless the response has begun or the client speaks HTTP/1.0."""

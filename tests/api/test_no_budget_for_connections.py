@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,30 @@ def test_a_request_that_is_being_answered_keeps_its_connection(
 
     with ThreadPoolExecutor(12) as pool:
         assert list(pool.map(ask, range(24))) == [200] * 24
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flood", [b"", GET + b"\r\n", GET], ids=["idle", "kept alive", "half a header"])
+def test_a_flood_without_keys_closes_no_connection_that_has_sent_one(
+    serve: Callable[..., RunningServer], flood: bytes
+) -> None:
+    server = serve(require_keys=True, admin_key=ADMIN_KEY, max_connections=MAX_CONNECTIONS)
+    neighbour = HTTPConnection(*server.server.servers[0].sockets[0].getsockname(), timeout=30)
+
+    def ask() -> int:
+        neighbour.request("GET", "/limits", headers=bearer(ADMIN_KEY))
+        answer = neighbour.getresponse()
+        answer.read()
+        return answer.status
+
+    with closing(neighbour), ExitStack() as stack:
+        for _ in range(3):
+            assert ask() == 200
+            time.sleep(0.1)  # so that it has waited longer for its client than any connection of the flood
+            for _ in range(2 * MAX_CONNECTIONS):
+                with suppress(OSError):
+                    stack.enter_context(connected(server)).sendall(flood)
+        assert ask() == 200
 
 
 def body_budget(server: RunningServer) -> BodyBudgetMiddleware:

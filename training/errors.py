@@ -3,6 +3,7 @@
 TrainingError
 ├── InvalidTaskFile   a task file that cannot be read or breaks a rule; names the file and the field
 ├── InvalidData       a data file that cannot be read or has a bad row; names the file, the row and the field
+│   └── TooFewRows    a label has fewer rows than were asked for
 ├── InvalidArguments  training arguments that contradict each other or the backbone
 ├── SweepFailed       a sweep that cannot continue: its workers die
 ├── FolderInUse       a folder of a run or a sweep that another process works in
@@ -20,6 +21,10 @@ class InvalidTaskFile(TrainingError):
 
 class InvalidData(TrainingError):
     """Rows that cannot be trained or evaluated on."""
+
+
+class TooFewRows(InvalidData):
+    """A label has fewer rows than were asked for."""
 
 
 class InvalidArguments(TrainingError):

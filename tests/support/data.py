@@ -10,7 +10,8 @@ import pytest
 from adapters import TaskSpec
 from backbone import NOTABLE_UNKNOWN_SHARE, TokenizedText
 from training.data.examples import read_examples
-from training.data.splits import RowFiles, SplitRows, divide
+from training.data.row_files import RowFiles
+from training.data.splits import SplitRows, divide
 from training.data.validation.pieces import ModelView
 from training.errors import InvalidData
 from training.task.task_file import DataSource, TaskFile

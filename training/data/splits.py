@@ -8,18 +8,25 @@ Held-out rows and folds are stratified by label, and leave every label a trainin
 separates rows of the same group or of equal texts.
 """
 
-import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
-from training.data.examples import Example, RowFile, read_shards, sum_of, text_key
+from training.data.examples import Example, RowFile, text_key
 from training.data.folds import Fold, deal, in_drawn_order, strata, whole_groups
-from training.data.sources import RowSources, locate
+from training.data.row_files import RowFiles
+from training.data.sampling import (
+    Groups,
+    drawn_groups,
+    first_groups,
+    label_counts,
+    of_each_label,
+    quotas,
+    stratified,
+)
+from training.data.sources import RowSources
 from training.errors import InvalidData
-from training.task.task_file import DataSource, TaskFile
 
 Split = Literal["honest", "paper", "kfold"]
 
@@ -42,58 +49,6 @@ class SplitRows:
     """Notes for the author on the files and the division, one line each."""
 
 
-class RowFiles:
-    """A task's files, each read once, on first use."""
-
-    def __init__(self, task: TaskFile) -> None:
-        """Find the files.
-
-        Raises:
-            InvalidData: there are no files. Reading `train` or `validation`: a file or row is invalid
-        """
-        self._task = task
-        self.sources = locate(task.data)
-
-    @cached_property
-    def train(self) -> RowFile:
-        """The rows for training and for holding out."""
-        return read_shards(self.sources.train, self._task)
-
-    def division_notes(self, train: Sequence[Example], report: Sequence[Example], overlap: int) -> list[str]:
-        """Return notes on labels without rows, and on report rows that are also training rows."""
-        names = self._task.spec.label_names
-        notes = []
-        for role, rows in (("training", train), ("report", report)):
-            present = {label for example in rows for label in example.labels}
-            absent = [repr(name) for index, name in enumerate(names) if index not in present]
-            if absent and self._task.spec.kind != "ordinal":
-                named = ", ".join(absent[:5]) + ", …" * (len(absent) > 5)
-                notes.append(f"{self._task.name}: {len(absent)} of {len(names)} labels without a {role} row: {named}")
-        if overlap:
-            share = f"{overlap} of {len(report)} report rows"
-            notes.append(f"{self._task.name}: {share} have the text of a training row, which makes scores optimistic")
-        return notes
-
-    def shots_of(self, train: Sequence[Example], shots: int) -> tuple[Example, ...]:
-        """Return the first rows of each label (`InvalidData` if a label has fewer)."""
-        spec = self._task.spec
-        if spec.is_multi_label:
-            raise InvalidData(
-                f"task {self._task.name!r} is multi_label: its rows have no single label for shots; omit it"
-            )
-        counts = Counter(example.label for example in train)
-        few = [f"{name!r} has {counts[i]}" for i, name in enumerate(spec.label_names) if counts[i] < shots]
-        if few:
-            named = ", ".join(few[:5]) + ", …" * (len(few) > 5)
-            raise InvalidData(f"{self.train.path}: shots is {shots}, but too few training rows: label {named}")
-        return _at_most(train, shots)
-
-    @cached_property
-    def validation(self) -> RowFile | None:
-        """The rows of the validation file; None if the task has none."""
-        return read_shards(self.sources.validation, self._task) if self.sources.validation else None
-
-
 def divide(
     files: RowFiles,
     *,
@@ -109,7 +64,7 @@ def divide(
 
     Args:
         seed: draws the held-out rows and the folds
-        limit: maximum number of training rows, drawn by the seed
+        limit: maximum number of training rows, drawn by the seed with labels in proportion (`sampling.stratified`)
         max_selection: maximum number of selection rows
         max_report: maximum number of report rows, the same under every seed; with `paper`, also of selection rows
         fold: the fold to report; required by `kfold`, and only by it
@@ -130,19 +85,21 @@ def divide(
         read["validation"] = files.validation
     report, groups = _report_and_rest(read, fold, seed, leave=1 if split == "paper" else 2)
     num_report = len(report)
-    report = _drawn(report, max_report)
+    report = drawn_groups(report, max_report)
     selection = report
     if split != "paper":
         chosen, groups = _held_out(groups, files.train)
-        selection = _rows(_first(chosen, max_selection))
-    train = _rows(groups)[:limit]
+        selection = _rows(first_groups(chosen, max_selection))
+    whole = _rows(groups)
+    train = whole if limit is None else stratified(whole, limit)
     if shots is not None:
         if limit is not None:
             raise InvalidData(f"limit is {limit} and shots {shots}: both say how many rows to train on; expected one")
         train = files.shots_of(train, shots)
-        selection = selection if split == "paper" else _at_most(selection, shots)
+        selection = selection if split == "paper" else of_each_label(selection, shots)
     described = {"split": split} | _fold_described(fold) | _described(read, files.sources, train, selection, report)
     described |= {} if shots is None else {"shots": shots}
+    described |= {"limit": len(train)} if shots is None and len(train) < len(whole) else {}
     if len(report) < num_report:
         described["report_drawn_from"] = num_report
     overlap = _overlap(train, report) if "validation" in read else 0  # a file's own parts never overlap
@@ -150,27 +107,6 @@ def divide(
         described["report_overlap"] = overlap
     notes = [note for file in read.values() for note in file.notes]
     return SplitRows(train, selection, report, described, (*notes, *files.division_notes(train, report, overlap)))
-
-
-def sums_at_hand(data: DataSource) -> dict[str, str | None]:
-    """Return the sums of a task's local files, by the names in `SplitRows.described`, without reading a row.
-
-    A role without a file has the value None. Missing files and files on the Hub are omitted.
-    """
-    if data.hub is not None:
-        return {}
-    try:
-        sources = locate(data)
-    except InvalidData:
-        return {}
-    files = {"train_sha256": sources.train, "validation_sha256": sources.validation}
-    return {
-        name: sum_of(paths) if paths else None for name, paths in files.items() if all(path.is_file() for path in paths)
-    }
-
-
-Groups = list[list[Example]]
-"""Rows in groups that no division may separate."""
 
 
 def _report_and_rest(
@@ -185,23 +121,6 @@ def _report_and_rest(
         return files["validation"].examples, groups
     report, rest = _held_out(groups, train, leave=leave)
     return _rows(report), rest
-
-
-def _drawn(examples: tuple[Example, ...], count: int | None) -> tuple[Example, ...]:
-    """Choose at most `count` rows in whole groups, in order and always the same ones."""
-    if count is None or count >= len(examples):
-        return examples
-    groups: dict[int | str, list[int]] = {}
-    for i, example in enumerate(examples):
-        groups.setdefault(i if example.group is None else example.group, []).append(i)
-    drawn = list(groups.values())
-    random.Random(0).shuffle(drawn)
-    chosen: list[int] = []
-    for group in drawn:
-        if chosen and len(chosen) + len(group) > count:
-            break
-        chosen += group
-    return tuple(examples[i] for i in sorted(chosen))
 
 
 def _fold_out(file: RowFile, fold: Fold, seed: int) -> tuple[tuple[Example, ...], Groups]:
@@ -228,12 +147,12 @@ def _held_out(groups: Groups, file: RowFile, *, leave: int = 1) -> tuple[Groups,
             f"{file.path}: a tenth of {len(rows)} rows in whole groups is {len(rows)} rows, which leaves no "
             "training rows"
         )
-    wanted, left = _quotas(Counter(map(stratum, rows)), count), _label_counts(rows)
+    wanted, left = quotas(Counter(map(stratum, rows)), count), label_counts(rows)
     taken: set[int] = set()
 
     def may_go(index: int) -> bool:
         """Whether every label of the group keeps a row in another one."""
-        return all(left[label] > held for label, held in _label_counts(groups[index]).items())
+        return all(left[label] > held for label, held in label_counts(groups[index]).items())
 
     # each label up to its share; then, for lack of such groups, any that leaves every label a row; then any
     for is_fit in (
@@ -248,45 +167,9 @@ def _held_out(groups: Groups, file: RowFile, *, leave: int = 1) -> tuple[Groups,
                 taken.add(index)
                 count -= len(groups[index])
                 wanted.subtract(Counter(map(stratum, groups[index])))
-                left.subtract(_label_counts(groups[index]))
+                left.subtract(label_counts(groups[index]))
     held = [group for index, group in enumerate(groups) if index in taken]
     return held, [group for index, group in enumerate(groups) if index not in taken]
-
-
-def _quotas(labels: Counter[int], count: int) -> Counter[int]:
-    """Share `count` rows among labels in proportion to their rows, by the largest remainders."""
-    total = labels.total()
-    shares = {label: divmod(rows * count, total) for label, rows in sorted(labels.items())}
-    quotas = Counter({label: whole for label, (whole, _) in shares.items()})
-    largest = sorted(shares, key=lambda label: -shares[label][1])
-    quotas.update(largest[: count - quotas.total()])
-    return quotas
-
-
-def _label_counts(rows: Sequence[Example]) -> Counter[int]:
-    """Count the rows that have each label."""
-    return Counter(label for row in rows for label in row.labels)
-
-
-def _at_most(rows: Sequence[Example], shots: int) -> tuple[Example, ...]:
-    """Return the first rows of each label, in order."""
-    seen: Counter[int | tuple[int, ...]] = Counter()
-    kept = []
-    for row in rows:
-        seen[row.label] += 1
-        if seen[row.label] <= shots:
-            kept.append(row)
-    return tuple(kept)
-
-
-def _first(groups: Groups, count: int | None) -> Groups:
-    """Return the first `count` rows, extended to the end of the last one's group."""
-    taken: Groups = []
-    for group in groups:
-        if count is not None and sum(map(len, taken)) >= count:
-            break
-        taken.append(group)
-    return taken
 
 
 def _rows(groups: Groups) -> tuple[Example, ...]:

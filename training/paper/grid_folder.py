@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from adapters.atomic_files import atomic_write
 from backbone import Backbone
-from training.data.splits import sums_at_hand
+from training.data.row_files import sums_at_hand
 from training.errors import InvalidArguments, InvalidData
 from training.paper.grid import Cell, Grid
 from training.paper.results import BackboneNamed, CellResult, Results, in_order, run_path

@@ -18,7 +18,7 @@ _NAMES = frozenset(
 """Names of rows and backbone; checksums and the fingerprint identify them."""
 _WHOLE = frozenset({"task.data.columns", "task.data.label_values"})
 """Mappings with keys of the task's own: a key that only one side has is a difference."""
-_ABSENT_IS_A_VALUE = frozenset({"data.train_sha256", "data.validation_sha256", "data.division"})
+_ABSENT_IS_A_VALUE = frozenset({"data.train_sha256", "data.validation_sha256", "data.division", "data.limit"})
 _LONGEST = 60
 
 

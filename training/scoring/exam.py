@@ -12,7 +12,8 @@ from adapters.exams import MAX_PAIRED_ROWS, RIGHT, ROWS_SHA256, packed
 from backbone import Backbone
 from training.data.examples import Example, RowFile
 from training.data.folds import Fold
-from training.data.splits import RowFiles, Split, SplitRows, divide
+from training.data.row_files import RowFiles
+from training.data.splits import Split, SplitRows, divide
 from training.errors import InvalidData
 from training.scoring.adapter_answers import adapter_decisions, adapter_task, answers
 from training.scoring.decisions import Labels, are_same
@@ -77,11 +78,15 @@ def _divided(adapter: PromptAdapter, files: RowFiles) -> SplitRows | None:
         return None
     if ("validation_sha256" in data) != (files.validation is not None) and "fold" not in data:
         return None
-    fold = Fold(number=int(data["fold"]), of=int(data["folds"])) if "fold" in data and "folds" in data else None
     try:
-        rows = divide(files, split=cast("Split", data["split"]), seed=provenance.seed or 0, fold=fold)
+        fold = Fold(number=int(data["fold"]), of=int(data["folds"])) if "fold" in data and "folds" in data else None
+        limit, shots = (int(data[name]) if name in data else None for name in ("limit", "shots"))
+        rows = divide(
+            files, split=cast("Split", data["split"]), seed=provenance.seed or 0, fold=fold, limit=limit, shots=shots
+        )
     except (InvalidData, ValueError):
         return None
+    # before limits were recorded, they kept the first rows
     num_train = data.get("train_rows")
     return replace(rows, train=rows.train[:num_train]) if isinstance(num_train, int) else rows
 

@@ -12,8 +12,8 @@ from support.data import read_split, refusal, task_of, view_of, write_jsonl
 from adapters import TaskSpec
 from training.data.examples import read_examples
 from training.data.folds import Fold, deal
+from training.data.row_files import RowFiles
 from training.data.sources import locate
-from training.data.splits import RowFiles
 from training.data.task_init.columns import as_list, columns_of
 from training.data.task_init.draft import Draft, draft_task
 from training.data.task_init.writing import task_file_text

@@ -20,7 +20,7 @@ from training.config.arguments import TrainArguments
 from training.config.presets import train_arguments
 from training.data.examples import read_examples
 from training.data.folds import Fold
-from training.data.splits import RowFiles
+from training.data.row_files import RowFiles
 from training.errors import InvalidArguments
 from training.report.page import write_report
 from training.runs.cross_validation import out_of_fold

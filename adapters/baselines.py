@@ -24,6 +24,8 @@ _SUBJECTS: Mapping[BaselineName, str] = {
     "tfidf": "a bag of words",
     "head": "a head on the frozen model",
 }
+BASELINE_FOLDS = "baseline_folds"
+"""Entry of a provenance's `data`: folds that chose the baselines' regularisation, if they were fitted to few rows."""
 _PREFIX = "baseline"
 _LEAD = "lead"
 

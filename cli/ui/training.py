@@ -163,7 +163,8 @@ def evaluation_line(row: PromptRow, event: "EvalEvent") -> str:
     loss = "" if event.train_loss is None else f"  train loss {event.train_loss:.4f}"
     marks = "  best" if event.is_best else ""
     collapsed = "  COLLAPSED: one answer for every row" if event.metrics.collapsed else ""
-    value = f"selection {row.metric} {event.metrics.score:.4f}  loss {event.metrics.loss:.4f}"
+    rows = "out-of-fold" if event.is_out_of_fold else "selection"
+    value = f"{rows} {row.metric} {event.metrics.score:.4f}  loss {event.metrics.loss:.4f}"
     return _named(row, f"{name:9s}{loss}  {value}{marks}{collapsed}")
 
 

@@ -8,17 +8,19 @@ regularisation is chosen on rows that are not reported.
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.baselines.candidates import Chosen, Features, Fit, LogProbs, Predict, best_of
+from training.baselines.candidates import Chosen, RoleFeatures, best_of
 from training.baselines.regression import fit_ridge
 from training.baselines.rows import BaselineRows
 from training.readouts.head import ABSENT
 from training.scoring.decisions import Labels
+from training.scoring.out_of_fold import Features, Fit, LogProbs, Predict
 from training.task.scoring import Scoring
 
 STRENGTHS = (1.0, 10.0, 100.0)
@@ -39,41 +41,35 @@ _TINY = 1e-13
 
 
 def bag_of_words(rows: BaselineRows, *, num_labels: int, scoring: Scoring) -> Chosen:
-    """Return the chosen setting with its label log-probabilities."""
-    train, held_out, report = _features(rows)
-    chosen, predict = best_of(
-        candidates(num_labels, scoring),
-        train,
-        rows.train.tokenized,
-        held_out,
-        rows.selection.tokenized,
-        scoring=scoring,
-    )
-    by_piece = "" if _counts_pieces(rows) else ", words only"
-    return Chosen(f"{chosen}{by_piece}", predict(report), predict(held_out))
+    """Return the scores of the chosen model."""
+    chosen = best_of(_families(num_labels, scoring), _features(rows), rows, scoring=scoring)
+    return chosen if _counts_pieces(rows) else replace(chosen, setting=f"{chosen.setting}, words only")
 
 
 def _counts_pieces(rows: BaselineRows) -> bool:
     return len(rows.train) <= MAX_ROWS_BY_PIECE
 
 
-def candidates(num_labels: int, scoring: Scoring) -> Mapping[str, Fit]:
+def _families(num_labels: int, scoring: Scoring) -> list[Mapping[str, Fit]]:
     """Return the models that are tried: ridge regression if the labels are numbers, logistic regression otherwise."""
     if scoring.values is not None:
         grid = np.array(scoring.values, dtype=np.float64)
-        return {f"alpha = {alpha:g}": partial(fit_ridge, grid=grid, alpha=alpha) for alpha in ALPHAS}
+        return [{f"alpha = {alpha:g}": partial(fit_ridge, grid=grid, alpha=alpha) for alpha in ALPHAS}]
     strengths = STRENGTHS_OF_MANY if num_labels > _MANY_LABELS else STRENGTHS
-    return {
-        f"C = {strength:g}": partial(_fit_logistic, num_labels=num_labels, strength=strength) for strength in strengths
-    }
+    return [
+        {
+            f"C = {strength:g}": partial(_fit_logistic, num_labels=num_labels, strength=strength)
+            for strength in strengths
+        }
+    ]
 
 
-def _features(rows: BaselineRows) -> tuple[Features, Features, Features]:
-    """Weigh the words and pieces of the training, selection and report rows, by the counts in the training rows."""
+def _features(rows: BaselineRows) -> RoleFeatures:
+    """Weigh the words and pieces of all rows, by the counts in the rows that are fitted."""
     from scipy.sparse import hstack  # noqa: PLC0415 - takes a second to import
     from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415
 
-    roles = (rows.train.texts, rows.selection.texts, rows.report.texts)
+    roles = (rows.fitted.texts, rows.selection.texts, rows.report.texts)
     kinds: list[dict[str, Any]] = [{"ngram_range": (1, 2)}]
     if _counts_pieces(rows):
         kinds.append({"analyzer": "char_wb", "ngram_range": (2, 4)})
@@ -84,10 +80,11 @@ def _features(rows: BaselineRows) -> tuple[Features, Features, Features]:
         with suppress(ValueError):
             vectorizer.fit(roles[0])
             parts.append([vectorizer.transform(texts) for texts in roles])
-    if not parts:  # no text has a letter
-        return tuple(np.zeros((len(texts), 1), dtype=np.float32) for texts in roles)  # type: ignore[return-value]
-    train, selection, report = (hstack(role).tocsr() for role in zip(*parts, strict=True))
-    return train, selection, report
+    if parts:
+        fitted, selection, report = (hstack(role).tocsr() for role in zip(*parts, strict=True))
+    else:  # no text has a letter
+        fitted, selection, report = (np.zeros((len(texts), 1), dtype=np.float32) for texts in roles)
+    return RoleFeatures(fitted=fitted, selection=selection, report=report)
 
 
 def _fit_logistic(features: Features, labels: Labels, *, num_labels: int, strength: float) -> Predict:

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from adapters.baselines import BASELINES, Baseline, BaselineName
+from adapters.baselines import BASELINE_FOLDS, BASELINES, Baseline, BaselineName
 from adapters.task import TaskSpec
-from training.baselines.candidates import LogProbs
 from training.baselines.fitting import BaselineAnswers
 from training.config.choices import MethodName
 from training.scoring.bootstrap import decision_intervals, interval_figures, intervals
 from training.scoring.decisions import Labels
 from training.scoring.evaluation import TokenizedRows
 from training.scoring.metrics import answer_metrics, group_codes, measure_decisions
+from training.scoring.out_of_fold import LogProbs
 from training.scoring.paired import Ranked, decisions_lead, score_lead
 from training.task.scoring import Scoring
 
@@ -29,6 +30,18 @@ def baselines_of(method: MethodName, spec: TaskSpec) -> tuple[BaselineName, ...]
     if spec.is_multi_label or len(spec.labels) > MAX_ZERO_SHOT_LABELS:
         left_out.add("zero_shot")
     return tuple(name for name in BASELINES if name not in left_out)
+
+
+def baseline_settings(baselines: Sequence[BaselineAnswers], *, folds: NDArray[np.int64] | None) -> dict[str, str | int]:
+    """Return the entries of a provenance's `data`: the setting of each baseline, and the number of folds that chose it.
+
+    Args:
+        folds: of the rows that they were fitted to (`BaselineRows.folds`)
+    """
+    settings: dict[str, str | int] = {
+        f"baseline_{baseline.name}": baseline.setting for baseline in baselines if baseline.setting
+    }
+    return settings if folds is None or not settings else settings | {BASELINE_FOLDS: int(folds.max()) + 1}
 
 
 def compared(

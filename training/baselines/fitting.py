@@ -10,13 +10,14 @@ from adapters.baselines import BASELINES, BaselineName
 from adapters.calibration import Calibration
 from backbone import Backbone
 from training.baselines.bag_of_words import bag_of_words
-from training.baselines.candidates import Chosen, LogProbs
+from training.baselines.candidates import Chosen
 from training.baselines.frozen_head import FrozenStates, frozen_head
 from training.baselines.rows import BaselineRows
 from training.scoring.decisions import Labels, decide, fit_label_thresholds
 from training.scoring.evaluation import predict
 from training.scoring.metrics import answer_metrics, group_codes
 from training.scoring.multi_label import constant_answers, multi_label_metrics
+from training.scoring.out_of_fold import LogProbs
 from training.task.task_file import TaskFile
 
 
@@ -53,7 +54,11 @@ class Baselines:
             on_fit: called before a baseline is fitted; not if its answers are known
         """
         of_task = (task.model_dump_json(include={"spec", "metrics", "positive"}), rows.report.tokenized.digest())
-        of_rows = (*of_task, rows.train.tokenized.digest(), rows.selection.tokenized.digest())
+        of_rows = (
+            *of_task,
+            *(role.tokenized.digest() for role in (rows.train, rows.selection)),
+            str(rows.folds is None),
+        )
         fits: dict[BaselineName, tuple[tuple[str, ...], Callable[[], BaselineAnswers]]] = {
             "constant": (of_rows, lambda: _constant(rows, task)),
             "zero_shot": (of_task, lambda: self._zero_shot(rows, task)),
@@ -77,19 +82,18 @@ class Baselines:
 
     def _head(self, rows: BaselineRows, task: TaskFile) -> BaselineAnswers:
         num_labels = len(task.spec.labels)
-        return _chosen("head", frozen_head(self._states, rows, num_labels=num_labels, scoring=task.scoring), rows)
+        return _chosen("head", frozen_head(self._states, rows, num_labels=num_labels, scoring=task.scoring))
 
 
 def _tfidf(rows: BaselineRows, task: TaskFile) -> BaselineAnswers:
-    return _chosen("tfidf", bag_of_words(rows, num_labels=len(task.spec.labels), scoring=task.scoring), rows)
+    return _chosen("tfidf", bag_of_words(rows, num_labels=len(task.spec.labels), scoring=task.scoring))
 
 
-def _chosen(name: BaselineName, chosen: Chosen, rows: BaselineRows) -> BaselineAnswers:
-    """Return the answers of a fitted model; multi-label ones under thresholds that its selection rows choose."""
-    labels = rows.selection.tokenized.labels
-    if labels.ndim == 1:
+def _chosen(name: BaselineName, chosen: Chosen) -> BaselineAnswers:
+    """Return the answers of a fitted model; multi-label ones under thresholds that its held-out rows choose."""
+    if chosen.held_out_labels.ndim == 1:
         return _answers(name, chosen.report, chosen.setting)
-    fit = fit_label_thresholds(np.exp(chosen.selection.astype(np.float64)), labels)
+    fit = fit_label_thresholds(np.exp(chosen.held_out.astype(np.float64)), chosen.held_out_labels)
     decisions = decide(chosen.report, multi_label=True, calibration=Calibration(label_thresholds=fit.thresholds))
     return BaselineAnswers(name=name, answers=decisions, log_probs=chosen.report, setting=chosen.setting)
 

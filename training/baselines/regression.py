@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from training.baselines.candidates import Features, LogProbs, Predict
+from training.scoring.out_of_fold import Features, LogProbs, Predict
 
 _SMALLEST_VARIANCE = 1e-4
 """Share of the variance of the labels' numbers that a perfect fit keeps, so that no probability is 0."""

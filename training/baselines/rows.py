@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from training.data.examples import Example
 from training.scoring.evaluation import TokenizedRows
 
@@ -24,9 +27,11 @@ class TextRows:
         """Return the first rows, at most `count`."""
         if len(self.texts) <= count:
             return self
-        rows = self.tokenized
-        groups = None if rows.groups is None else rows.groups[:count]
-        return TextRows(self.texts[:count], TokenizedRows(rows.token_ids[:count], rows.labels[:count], 0, groups))
+        return TextRows(self.texts[:count], self.tokenized.at(range(count)))
+
+    def joined(self, others: "TextRows") -> "TextRows":
+        """Return these rows, followed by others of the same task."""
+        return TextRows((*self.texts, *others.texts), self.tokenized.joined(others.tokenized))
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -39,3 +44,10 @@ class BaselineRows:
     train: TextRows
     selection: TextRows
     report: TextRows
+    folds: NDArray[np.int64] | None = None  # [n]
+    """The fold of each of the rows that are fitted, where rows are few; None if the selection rows choose."""
+
+    @property
+    def fitted(self) -> TextRows:
+        """The rows that baselines are fitted to: training rows; where rows are few, followed by selection rows."""
+        return self.train if self.folds is None else self.train.joined(self.selection)

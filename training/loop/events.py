@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from backbone import LabelVectors
 from training.scoring.metrics import Metrics
+from training.scoring.out_of_fold import OutOfFold
 
 Stop = Literal["finished", "patience", "pruned", "interrupted", "diverged"]
 """Why a run ended. `finished`: all its epochs or steps are done; `patience`: too many evaluations without improvement;
@@ -29,7 +30,10 @@ class StepEvent:
 
 @dataclass(frozen=True, slots=True)
 class EvalEvent:
-    """The prompt was scored on the selection rows, every epoch or `eval_every` steps; at step 0 it is untrained."""
+    """The prompt was scored on the selection rows, every epoch or `eval_every` steps; at step 0 it is untrained.
+
+    The fits of a head to few rows are scored out of fold instead.
+    """
 
     epoch: int
     """The current epoch; 0 before the first."""
@@ -41,6 +45,8 @@ class EvalEvent:
     prompt: NDArray[np.float32]  # [P, H]
     elapsed_s: float
     """Wall time since the run began. A resumed run continues from the time of its checkpoint."""
+    is_out_of_fold: bool = False
+    """Whether the metrics are of out-of-fold predictions of the training and selection rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,8 @@ class TrainResult:
     timing: TimingTotals
     readout: LabelVectors | None = None
     """The learned readout of the best evaluation; None with label words."""
+    out_of_fold: OutOfFold | None = None
+    """The predictions that the best evaluation is of, for a head that is fitted to few rows."""
 
     @property
     def prompt(self) -> NDArray[np.float32]:
@@ -97,7 +105,7 @@ class TrainResult:
 
     @property
     def best(self) -> Metrics:
-        """The best prompt's selection metrics."""
+        """The best prompt's selection metrics, out of fold for a head that is fitted to few rows."""
         return self.evaluations[self.best_index].metrics
 
     @property

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from backbone import Backbone, LabelTrie, Readout
@@ -33,12 +34,20 @@ class TrainingJob:
     label_words: tuple[str, ...] = ()
     """[K], the words that the trie is built from; only `loss: full` needs them."""
     scoring: Scoring = ACCURACY
+    folds: NDArray[np.int64] | None = None  # [n]
+    """The fold of each of `all_rows`, for a job without a prompt whose rows are few; None if the selection rows choose.
+    """
     on_step: Callable[[StepEvent], None] = lambda event: None
     on_evaluation: Callable[[EvalEvent], None] = lambda event: None
     on_restore: Callable[[RestoreEvent], None] = lambda event: None
     """Called before any other event if the job resumes from a checkpoint."""
     should_prune: Callable[[EvalEvent, Metrics], bool] = lambda event, best: False
     """Called after each evaluation except the first and the last, with the best metrics so far; true ends the job."""
+
+    @property
+    def all_rows(self) -> TokenizedRows:
+        """The training rows, followed by the selection rows."""
+        return self.rows.joined(self.selection)
 
     @property
     def scored_by(self) -> Readout:

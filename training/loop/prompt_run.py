@@ -7,17 +7,18 @@ from torch import Tensor
 from backbone import Backbone, LabelVectors
 from training.loop.batch import PromptBatch
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, Stop, TrainResult
+from training.loop.head_fit import fit_candidates, num_candidates
 from training.loop.job import TrainingJob, label_losses
 from training.loop.prompt_run_state import PromptRunState, load_optimizer_tensors, optimizer_tensors
 from training.loop.row_order import RowOrder
 from training.loop.timing import Timer, Timing
 from training.methods import NoPrompt, has_no_prompt
 from training.methods.protocol import check_start, is_within_bounds
-from training.readouts.head import MAX_START_ROWS, START_STRENGTH, STRENGTHS, fit_heads, frozen_states
-from training.readouts.ordinal import ALPHAS, fit_ordinal_heads
+from training.readouts.head import MAX_START_ROWS, START_STRENGTH, fit_heads, frozen_states
 from training.readouts.trained import TrainedReadout
 from training.scoring.evaluation import predict
 from training.scoring.metrics import Metrics
+from training.scoring.out_of_fold import OutOfFold, fold_rank
 
 
 class PromptRun:
@@ -35,6 +36,7 @@ class PromptRun:
         """Why it ended; None while it trains."""
         self._best_index = 0
         self._best_readout: LabelVectors | None = None
+        self._out_of_fold: OutOfFold | None = None
         groups = [*job.method.parameter_groups(), *([] if job.readout is None else job.readout.parameter_groups())]
         self._optimizer = torch.optim.AdamW(groups, lr=job.arguments.lr)
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
@@ -88,15 +90,11 @@ class PromptRun:
         states = frozen_states(self._backbone, job.rows.token_ids, readout.state)
         with self._timing.evaluating:
             held_out = frozen_states(self._backbone, job.selection.token_ids, readout.state)
-        heads = fit_heads(states, job.rows.labels, num_labels=readout.num_labels)
-        if job.scoring.values is not None:
-            heads += fit_ordinal_heads(states, job.rows.labels, values=job.scoring.values)
-        for head in heads:
-            readout.set(torch.from_numpy(head.vectors), torch.from_numpy(head.bias))
-            self._timing.step(rows=len(states))
+        for fitted in fit_candidates(job, states, held_out):
+            readout.set(torch.from_numpy(fitted.head.vectors), torch.from_numpy(fitted.head.bias))
+            self._timing.step(rows=len(states) if job.folds is None else len(states) + len(held_out))
             if self._is_exportable(prompt):
-                loss = job.rows.measured(head.log_probs(states), job.scoring).loss
-                self._record(prompt, job.selection.selected_by(head.log_probs(held_out), job.scoring), loss)
+                self._record(prompt, fitted.metrics, fitted.train_loss, fitted.out_of_fold)
         self.stop = "finished"
 
     def next_batch(self) -> PromptBatch:
@@ -146,6 +144,7 @@ class PromptRun:
             evaluations=tuple(self.history),
             tensors=optimizer_tensors(self._optimizer),
             readout=self._best_readout,
+            out_of_fold=self._out_of_fold,
         )
 
     def restore(self, state: PromptRunState) -> None:
@@ -153,7 +152,7 @@ class PromptRun:
         self.stop, self._losses = state.stop, list(state.losses)
         self._order.restore(state.order)
         self._best_index, self.history = state.best_index, list(state.evaluations)
-        self._best_readout = state.readout
+        self._best_readout, self._out_of_fold = state.readout, state.out_of_fold
         self._timing.restore(state.timing, elapsed_s=state.elapsed_s)
         load_optimizer_tensors(self._optimizer, state.tensors)
         self.job.on_restore(RestoreEvent(state.evaluations, self._step))
@@ -161,7 +160,14 @@ class PromptRun:
     def result(self) -> TrainResult:
         """Return the result of a run that has ended."""
         assert self.stop is not None
-        return TrainResult(tuple(self.history), self._best_index, self.stop, self._timing.totals(), self._best_readout)
+        return TrainResult(
+            tuple(self.history),
+            self._best_index,
+            self.stop,
+            self._timing.totals(),
+            self._best_readout,
+            self._out_of_fold,
+        )
 
     @property
     def _step(self) -> int:
@@ -170,7 +176,7 @@ class PromptRun:
     @property
     def _num_steps(self) -> int:
         if self.is_fitted:
-            return len(STRENGTHS) + (0 if self.job.scoring.values is None else len(ALPHAS))
+            return num_candidates(self.job)
         of_epochs = self.job.arguments.epochs * self._order.steps_per_epoch
         return min(of_epochs, self.job.arguments.max_steps or of_epochs)
 
@@ -209,19 +215,36 @@ class PromptRun:
         """Return whether an adapter could hold a prompt [P, H] and the current readout."""
         return is_within_bounds(prompt) and (self.job.readout is None or self.job.readout.is_exportable)
 
-    def _record(self, prompt: Tensor, metrics: Metrics, train_loss: float | None) -> None:
+    def _record(
+        self, prompt: Tensor, metrics: Metrics, train_loss: float | None, out_of_fold: OutOfFold | None = None
+    ) -> None:
         """Add an evaluation of a prompt and the current readout to the history, and keep the readout if it is best."""
-        is_best = not self.history or _is_better(metrics, self.history[self._best_index].metrics)
+        is_best = not self.history or self._rank(metrics) > self._rank(self.history[self._best_index].metrics)
         if is_best:
-            self._best_index = len(self.history)
+            self._best_index, self._out_of_fold = len(self.history), out_of_fold
             self._best_readout = None if self.job.readout is None else self.job.readout.copy()
         # a fit uses all rows at once
         epoch = self._step if self.is_fitted else self._order.epoch
-        event = EvalEvent(epoch, self._step, train_loss, metrics, is_best, prompt.cpu().numpy(), self._timing.elapsed_s)
+        event = EvalEvent(
+            epoch,
+            self._step,
+            train_loss,
+            metrics,
+            is_best,
+            prompt.cpu().numpy(),
+            self._timing.elapsed_s,
+            out_of_fold is not None,
+        )
         self.history.append(event)
         self._losses = []
         self.job.on_evaluation(event)
         self.stop = self._stop()
+
+    def _rank(self, metrics: Metrics) -> tuple[float, float]:
+        """Rank an evaluation, the best highest: by its score, on equal scores by its loss, or by `fold_rank`."""
+        if self.job.folds is not None:
+            return fold_rank(metrics, self.job.scoring)
+        return metrics.score, -metrics.loss
 
     def _stop(self) -> Stop | None:
         if self._step == self._num_steps:
@@ -233,8 +256,3 @@ class PromptRun:
 
     def _should_prune(self) -> bool:
         return self.job.should_prune(self.history[-1], self.history[self._best_index].metrics)
-
-
-def _is_better(metrics: Metrics, best: Metrics) -> bool:
-    """Compare by score; on equal scores the lower loss is better."""
-    return (metrics.score, -metrics.loss) > (best.score, -best.loss)

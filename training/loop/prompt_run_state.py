@@ -18,9 +18,11 @@ from training.errors import InvalidCheckpoint
 from training.loop.events import EvalEvent, Stop, TimingTotals
 from training.loop.row_order import OrderState
 from training.scoring.metrics import Metrics
+from training.scoring.out_of_fold import OutOfFold
 
 FORMAT = 2
 _VECTORS, _BIAS = "readout.label_vectors", "readout.label_bias"
+_FOLD_ROWS, _FOLD_LOG_PROBS = "out_of_fold.rows", "out_of_fold.log_probs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class PromptRunState:
     """The parameters of method and readout, and the optimiser's state."""
     readout: LabelVectors | None = None
     """The readout of the best evaluation."""
+    out_of_fold: OutOfFold | None = None
+    """The predictions of the best evaluation."""
 
     def write(self, path: Path) -> None:
         """Replace `path` atomically: a crash leaves the old file or none."""
@@ -53,9 +57,10 @@ class PromptRunState:
             "evaluations": [_without_prompt(event) for event in self.evaluations],
         }
         prompts = {f"prompt.{i}": torch.from_numpy(event.prompt.copy()) for i, event in enumerate(self.evaluations)}
-        values |= readout_values(self.readout)
+        values |= best_values(self.readout, self.out_of_fold)
         data = safetensors.torch.save(
-            {**self.tensors, **prompts, **readout_tensors(self.readout)}, metadata={"state": json.dumps(values)}
+            {**self.tensors, **prompts, **best_tensors(self.readout, self.out_of_fold)},
+            metadata={"state": json.dumps(values)},
         )
         atomic_write({path: data}, synced=True)
 
@@ -85,23 +90,28 @@ def read_state(path: Path) -> PromptRunState:
             timing=TimingTotals(**values["spent"]),
             evaluations=tuple(evaluations),
             readout=take_readout(tensors, values),
+            out_of_fold=take_out_of_fold(tensors, values),
             tensors=tensors,
         )
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as exc:
         raise InvalidCheckpoint(f"{path} is not a valid checkpoint: {exc}") from exc
 
 
-def readout_tensors(readout: LabelVectors | None) -> dict[str, Tensor]:
-    """Return the tensors of a run's best readout, named as `take_readout` expects."""
-    if readout is None:
-        return {}
-    tensors = {_VECTORS: readout.vectors, _BIAS: readout.bias}
+def best_tensors(readout: LabelVectors | None, out_of_fold: OutOfFold | None) -> dict[str, Tensor]:
+    """Return the tensors of a run's best evaluation, named as `take_readout` and `take_out_of_fold` expect."""
+    tensors = {} if readout is None else {_VECTORS: readout.vectors, _BIAS: readout.bias}
+    if out_of_fold is not None:
+        tensors[_FOLD_ROWS] = torch.from_numpy(out_of_fold.rows.copy())
+        tensors[_FOLD_LOG_PROBS] = torch.from_numpy(out_of_fold.log_probs.copy())
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def readout_values(readout: LabelVectors | None) -> dict[str, object]:
-    """Return what else `take_readout` needs, as values that JSON can hold."""
-    return {"readout": None} if readout is None else {"readout": readout.state, "activation": readout.activation}
+def best_values(readout: LabelVectors | None, out_of_fold: OutOfFold | None) -> dict[str, object]:
+    """Return what else they need, as values that JSON can hold."""
+    values: dict[str, object] = {"readout": None}
+    if readout is not None:
+        values = {"readout": readout.state, "activation": readout.activation}
+    return values | ({} if out_of_fold is None else {"num_folds": out_of_fold.num_folds})
 
 
 def take_readout(tensors: dict[str, Tensor], values: Mapping[str, Any]) -> LabelVectors | None:
@@ -109,6 +119,13 @@ def take_readout(tensors: dict[str, Tensor], values: Mapping[str, Any]) -> Label
     if (state := values.get("readout")) is None:
         return None
     return LabelVectors(state, tensors.pop(_VECTORS), tensors.pop(_BIAS), values.get("activation", "softmax"))
+
+
+def take_out_of_fold(tensors: dict[str, Tensor], values: Mapping[str, Any]) -> OutOfFold | None:
+    """Remove the best evaluation's out-of-fold predictions from a file's tensors and return them (`KeyError`)."""
+    if (num_folds := values.get("num_folds")) is None:
+        return None
+    return OutOfFold(tensors.pop(_FOLD_ROWS).numpy(), tensors.pop(_FOLD_LOG_PROBS).numpy(), num_folds)
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

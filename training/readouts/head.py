@@ -1,8 +1,8 @@
 """A head: a learned readout without a prompt, fitted to the frozen model's states in seconds.
 
 The states of all rows are computed once. Logistic regression on the standardised states is convex, so the fit depends
-on no seed; its strength of regularisation is chosen on the selection rows. The standardisation is folded into the
-vectors.
+on no seed; its strength of regularisation is chosen on rows that it was not fitted to. The standardisation is folded
+into the vectors.
 """
 
 import warnings
@@ -19,6 +19,8 @@ from backbone import Backbone, LearnedState, PackedRow, divide, pack
 
 STRENGTHS = (0.002, 0.02, 0.2)
 """Values of C in scikit-learn that are tried, the inverse of the regularisation; the strongest regularisation first."""
+FEW_ROWS_STRENGTHS = (0.0002, 0.002, 0.02, 0.2, 2.0)
+"""The same where rows are few, which need a wider range and whose fits are quick."""
 START_STRENGTH = 0.02
 """The strength of a fit that is only the start of training."""
 MAX_START_ROWS = 4_096

@@ -88,9 +88,9 @@ def learning_curves(
     score_name: str,
     reference: tuple[str, float] | None = None,
 ) -> Figure:
-    """Two panels against the step: the selection score, and the training loss."""
+    """Two panels against the step: the score that selects, and the training loss."""
     figure, (left, right) = style.panels(2, columns=2, width=5.15, height=3.1, right=1.3)
-    style.title(left, f"{score_name}, selection rows")
+    style.title(left, score_name)
     lines_with_band(left, scores, x_label="step", reference=reference)
     style.title(right, "training loss (nats)")
     lines_with_band(right, losses, x_label="step")

@@ -41,6 +41,11 @@ class Comparison:
         return [name for name in LEARNED if name in measured]
 
     @property
+    def has_fitted_rows(self) -> bool:
+        """Whether the selection score of some run is out of fold."""
+        return any(run.record.fitted_rows is not None for run in self.runs)
+
+    @property
     def means(self) -> list[tuple[str, int, float, float]]:
         """Runs that differ only in seed or fold: name, number, mean and population deviation of scores."""
         groups: dict[str, list[float]] = {}

@@ -52,7 +52,8 @@ def comparison_plots(runs: Sequence[NamedRun], *, suffix: str) -> list[Plot]:
     constants = [run.record.evaluations[-1]["constant_score"] for run in runs if run.record.evaluations]
     reference = ("constant answer", sum(constants) / len(constants)) if constants else None
     titles = ", ".join(first.task.metrics).replace("_", " ")
-    figure = learning_curves(score_curves(runs), loss_curves(runs), score_name=titles, reference=reference)
+    rows = "out of fold" if all(run.record.fitted_rows is not None for run in runs) else "selection rows"
+    figure = learning_curves(score_curves(runs), loss_curves(runs), score_name=f"{titles}, {rows}", reference=reference)
     told = "; ".join(f"{run.name}: best {run.record.metrics['selection_score']:.3f}" for run in runs)
     plots = [Plot(f"learning-curves{suffix}", f"Selection score and training loss against the step. {told}", figure)]
     weights = {run.name: run.record.weights for run in runs[:MAX_MAPS] if run.record.weights is not None}

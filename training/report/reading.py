@@ -27,6 +27,7 @@ from training.runs.layout import (
     WORDS,
     read_json,
 )
+from training.scoring.fitted_rows import FittedRows
 from training.scoring.predictions import Predictions, read_predictions
 from training.task.task_file import TaskFile
 
@@ -61,6 +62,11 @@ class RunRecord:
         """The figures of the best prompt (`report_…`, `selection_…`) and of the untrained one (`untrained_…`)."""
         metrics: Mapping[str, float] = self.result["metrics"]
         return metrics
+
+    @property
+    def fitted_rows(self) -> FittedRows | None:
+        """The rows of a head that was fitted to few rows; None for another run."""
+        return FittedRows.read(self.result)
 
     @property
     def temperature(self) -> float:

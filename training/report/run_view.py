@@ -53,6 +53,8 @@ class RunView:
     words: Sequence[tuple[Sequence[Json], Sequence[Json]]]
     """Nearest and superposed pieces of each prompt vector."""
     split_meaning: str
+    fitted_rows: str
+    """Numbers of rows that a head was fitted to, if they are few; empty for another run."""
     baselines: Sequence[Baseline]
     """Empty if they were not measured."""
     verdict: str
@@ -89,7 +91,8 @@ def run_view(run: NamedRun, plots: Sequence[Plot]) -> RunView:
         mistakes=mistakes,
         num_mistakes=num_mistakes,
         words=_words(record),
-        split_meaning=SPLITS.get(str(record.run.get("split")), ""),
+        split_meaning=_split_meaning(record),
+        fitted_rows=_fitted_rows(record),
         baselines=baselines,
         verdict="" if is_unbeaten(baselines) else verdict(baselines),
         calibration=_calibration(record),
@@ -115,6 +118,20 @@ def warnings(record: RunRecord) -> list[str]:
     return found
 
 
+def _split_meaning(record: RunRecord) -> str:
+    split = str(record.run.get("split"))
+    if (fitted := record.fitted_rows) is None:
+        return SPLITS.get(split, "")
+    reported = SPLITS["kfold"] if split == "kfold" else "The report rows were scored once."
+    return f"{fitted.meaning[0].upper()}{fitted.meaning[1:]}. {reported}"
+
+
+def _fitted_rows(record: RunRecord) -> str:
+    data = record.run["data"]
+    fitted = record.fitted_rows
+    return "" if fitted is None else fitted.told(train=data["train_rows"], selection=data["selection_rows"])
+
+
 def _calibration(record: RunRecord) -> str:
     if "report_ece" not in record.metrics:
         return ""
@@ -122,6 +139,7 @@ def _calibration(record: RunRecord) -> str:
     measured = record.result.get("calibration_measured")
     data = record.run["data"] | {"calibration_measured": measured}
     data |= {name: record.result[name] for name in (FITTED_THRESHOLDS,) if name in record.result}
+    data |= {} if record.fitted_rows is None else record.fitted_rows.described()
     told = calibration_told(calibration, record.metrics, data)
     if measured == "halves":
         told += " The plotted curve is under the one temperature that is served: on these rows it flatters."

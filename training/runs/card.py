@@ -6,13 +6,14 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from adapters.adapter import PromptAdapter
-from adapters.baselines import Baseline, is_unbeaten, read_baselines, verdict
+from adapters.baselines import BASELINE_FOLDS, Baseline, is_unbeaten, read_baselines, verdict
 from adapters.errors import InvalidAdapter
 from adapters.exams import ROWS_SHA256
 from adapters.files import CARD, from_files, read_folder, to_files, write_folder
 from training.runs.adapter_folder import adapter_folder
 from training.scoring.bootstrap import Interval, read_intervals
 from training.scoring.calibration import calibration_told
+from training.scoring.fitted_rows import FittedRows
 from training.scoring.multi_label import LabelFigures
 from training.task.task_file import TaskFile
 
@@ -58,8 +59,8 @@ The backbone was never changed; the prompt does not work with another model, and
 """
 _BASELINES = """## Baselines
 
-Simpler classifiers on the same report rows, fitted to the same training rows; their strength of regularisation was
-chosen on rows that are not reported. The lead is the {measure} of this adapter less the baseline's, with its paired
+Simpler classifiers on the same report rows, fitted to the same {rows}; their strength of regularisation was
+chosen {chosen}. The lead is the {measure} of this adapter less the baseline's, with its paired
 95 % bootstrap interval.
 
 {table}
@@ -71,6 +72,12 @@ _SPLITS = {
     "honest": "the best epoch was selected on held-out training rows; the report rows were scored once",
     "paper": "the best epoch was selected on the report rows themselves, so the results are optimistic",
     "kfold": "one fold is reported, the others were trained on; the best epoch was selected on rows held out of those",
+}
+
+
+_FITTED_SPLITS = {
+    "honest": "the report rows were scored once",
+    "kfold": "one fold is reported, the others were trained on",
 }
 
 
@@ -99,14 +106,12 @@ def model_card(task: TaskFile, adapter: PromptAdapter, *, labels: Sequence[Label
         max_tokens=task.spec.max_tokens,
         side=task.spec.truncation_side,
         method=", ".join(f"{key} {value}" for key, value in provenance.hyperparameters.items()),
-        rows=f"{data['train_rows']} training, {data['selection_rows']} selection, {data['report_rows']} report"
-        + (f"; {data['shots']} training rows of each label" if "shots" in data else "")
-        + overlap,
+        rows=_rows(data) + overlap,
         split=split,
         report_rows=data.get(ROWS_SHA256, "not named"),
-        split_meaning=_SPLITS[split],
-        results=_results(task, metrics),
-        baselines=_baselines(task, metrics),
+        split_meaning=_split_meaning(split, FittedRows.read(data)),
+        results=_results(task, metrics, is_out_of_fold=FittedRows.read(data) is not None),
+        baselines=_baselines(task, metrics, data),
         warning=" **Every report row got the same label: this run collapsed.**" if collapsed else "",
         label_table=f"{label_table(labels)}\n\n" if labels else "",
         answers=_MULTI_LABEL if task.spec.is_multi_label else _ONE_LABEL,
@@ -115,7 +120,27 @@ def model_card(task: TaskFile, adapter: PromptAdapter, *, labels: Sequence[Label
     )
 
 
-def _baselines(task: TaskFile, metrics: Mapping[str, float]) -> str:
+def _rows(data: Mapping[str, str | int]) -> str:
+    """Return the numbers of rows by role, those that the model was fitted to first."""
+    train, selection = data["train_rows"], data["selection_rows"]
+    fitted = FittedRows.read(data)
+    told = (
+        f"{train} training, {selection} selection" if fitted is None else fitted.told(train=train, selection=selection)
+    )
+    told = f"{told}, {data['report_rows']} report"
+    if "shots" not in data:
+        return told
+    more = "" if fitted is None else ", and at most as many selection rows"
+    return f"{told}; {data['shots']} training rows of each label{more}"
+
+
+def _split_meaning(split: str, fitted: FittedRows | None) -> str:
+    if fitted is None:
+        return _SPLITS[split]
+    return f"{fitted.meaning}; {_FITTED_SPLITS[split]}"
+
+
+def _baselines(task: TaskFile, metrics: Mapping[str, float], data: Mapping[str, str | int]) -> str:
     """Write the part about baselines; empty for an adapter without them."""
     baselines = read_baselines(metrics)
     if not baselines:
@@ -126,6 +151,8 @@ def _baselines(task: TaskFile, metrics: Mapping[str, float]) -> str:
     told = verdict(baselines)
     return _BASELINES.format(
         table="\n".join(lines),
+        rows="training and selection rows" if BASELINE_FOLDS in data else "training rows",
+        chosen="out of fold" if BASELINE_FOLDS in data else "on rows that are not reported",
         measure="score" if len(task.metrics) > 1 else titles[task.metrics[0]],
         verdict=f"**{told}**" if is_unbeaten(baselines) else told,
     )
@@ -235,12 +262,15 @@ def _metadata(task: TaskFile, adapter: PromptAdapter) -> ModelCardData:
     )
 
 
-def _results(task: TaskFile, metrics: Mapping[str, float]) -> str:
+def _results(task: TaskFile, metrics: Mapping[str, float], *, is_out_of_fold: bool) -> str:
     """Write the table of results, the task's metrics first."""
     titles = _titles(task)
     intervals = read_intervals(metrics, role="report")
     lines = [f"| | {' | '.join(titles.values())} | loss (nats) |", "|---" * (len(titles) + 2) + "|"]
-    for role, title in (("untrained", "untrained, report"), ("selection", "trained, selection")):
+    for role, title in (
+        ("untrained", "untrained, report"),
+        ("selection", "trained, out of fold" if is_out_of_fold else "trained, selection"),
+    ):
         lines.append(_line(title, [f"{metrics[f'{role}_{name}']:.3f}" for name in (*titles, "loss")]))
     cells = [f"{metrics[f'report_{name}']:.3f}{_bounds(intervals.get(name))}" for name in (*titles, "loss")]
     lines.append(_line("**trained, report**", cells))

@@ -49,7 +49,8 @@ def candidates(runs: Sequence[RunResult]) -> list[Candidate]:
     """Return the runs of a task by settings, the best on the selection rows first.
 
     The mean over seeds decides, since the selection rows of two seeds differ. Of equal scores the cheaper candidate is
-    first, then that of the lower loss. Report rows decide nothing.
+    first, then that of the lower loss. Report rows decide nothing. Heads that are fitted to few rows compete by their
+    out-of-fold scores.
     """
     groups: dict[tuple[object, ...], list[RunResult]] = {}
     for run in runs:
@@ -67,7 +68,9 @@ def choice_told(ranked: Sequence[Candidate], *, metric: str) -> str:
     """
     first, second, *_ = ranked
     over = f", mean of {len(first.runs)} runs" if len(first.runs) > 1 else ""
-    measured = f"{first} has the best {metric.replace('_', ' ')} on the selection rows ({first.score:.4f}{over}"
+    is_any_folded = any(run.fitted_rows is not None for candidate in ranked for run in candidate.runs)
+    rows = "the selection rows" + (", heads out of fold on all rows," if is_any_folded else "")
+    measured = f"{first} has the best {metric.replace('_', ' ')} on {rows} ({first.score:.4f}{over}"
     if first.score == second.score:
         return f"{measured}, as {second}) and is cheaper to train and serve"
     return f"{measured}; next {second}: {second.score:.4f})"

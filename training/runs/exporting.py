@@ -105,14 +105,14 @@ def export(
     figures: Mapping[str, float],
     report: TokenizedRows,
     examples: Sequence[Example],
-    baselines: Mapping[str, str],
+    baselines: Mapping[str, str | int],
     check_int8: bool,
 ) -> PromptAdapter:
     """Export the best prompt as an adapter.
 
     Args:
         known: the manifest from `known_manifest`
-        baselines: the setting of each baseline, by entry of the provenance's `data`
+        baselines: the settings of the baselines, by entry of the provenance's `data`
         examples: the report rows, as they were read
     """
     outcome = {"best_epoch": result.best_epoch, "best_step": result.best_step, "stop": result.stop}

@@ -94,7 +94,7 @@ class RunFolder:
             "collapsed": event.metrics.collapsed,
             "best": event.is_best,
             "elapsed_s": round(event.elapsed_s, 2),
-        }
+        } | ({"out_of_fold": True} if event.is_out_of_fold else {})
         self._append(METRICS, [line])
 
     def write_steps(self, events: Sequence[StepEvent]) -> None:

@@ -78,6 +78,7 @@ def launch(
     devices: Sequence[str],
     processes: int,
     threads: int | None,
+    loaded: Backbone | None = None,
     on_event: OnEvent,
     say: Callable[[str], None],
 ) -> list[str]:
@@ -85,6 +86,7 @@ def launch(
 
     Args:
         threads: CPU threads of all processes together; None for PyTorch's default
+        loaded: the backbone on the first device, which this process then need not load
         say: called with what loading the backbone is doing
 
     Returns:
@@ -94,7 +96,7 @@ def launch(
     if count == 1:
         if threads is not None:
             torch.set_num_threads(threads)
-        train_runs(source.load(devices[0], say=say), plans, on_event=on_event)
+        train_runs(loaded or source.load(devices[0], say=say), plans, on_event=on_event)
         return []
     assignments = assign(plans, source, devices=devices, processes=count, threads=threads or torch.get_num_threads())
     return [

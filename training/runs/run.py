@@ -10,7 +10,8 @@ from adapters.adapter import PromptAdapter
 from adapters.baselines import Baseline, BaselineName, baseline_figures
 from adapters.files import to_files
 from backbone import Backbone, check_device
-from training.baselines.comparison import baselines_of, compared
+from training.baselines.comparison import baseline_settings, baselines_of, compared
+from training.config.arguments import TrainArguments
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
 from training.loop.job import TrainingJob
 from training.methods.factory import start_method
@@ -120,8 +121,18 @@ def prepare(backbone: Backbone, plan: RunPlan, folder: RunFolder, rows: TaskRows
         selection=run_rows.selection,
         label_words=tuple(task.spec.label_words),
         scoring=task.scoring,
+        folds=run_rows.folds if _is_cross_validated(arguments) else None,
     )
     return Preparation(plan, folder, job, run_rows, sources)
+
+
+def _is_cross_validated(arguments: TrainArguments) -> bool:
+    """Whether few rows choose a run's regularisation out of fold.
+
+    Only heads are fitted in seconds. The precision that an abstain threshold promises is proven on rows that the served
+    model was not fitted to, so the selection rows of a head with one stay apart.
+    """
+    return arguments.method == "head" and arguments.abstain_precision is None
 
 
 def begin(
@@ -206,11 +217,13 @@ def finish(
     task = plan.task
     start, best = start_and_best(backbone, job, result, run.folder, sources=run.sources)
     untrained = scorer.untrained(start, job, rows.report)
-    measured = scorer.report(best, result.readout or job.trie, job, rows.report, task.spec)
-    fitted = []
+    measured = scorer.report(
+        best, result.readout or job.trie, job, rows.report, task.spec, out_of_fold=result.out_of_fold
+    )
+    fitted, for_baselines = [], rows.for_baselines
     if plan.baselines and result.stop != "interrupted":
         names = baselines_of(job.arguments.method, task.spec)
-        fitted = scorer.baselines.answers(rows.for_baselines, task, names=names, on_fit=on_baseline)
+        fitted = scorer.baselines.answers(for_baselines, task, names=names, on_fit=on_baseline)
     baselines = compared(
         fitted,
         measured.answers,
@@ -219,7 +232,7 @@ def finish(
         scoring=task.scoring,
         log_probs=measured.log_probs,
     )
-    settings = {f"baseline_{baseline.name}": baseline.setting for baseline in fitted if baseline.setting}
+    settings = baseline_settings(fitted, folds=for_baselines.folds)
     figures = result_figures(untrained, measured) | baseline_figures(baselines)
     known = known_manifest(
         backbone,

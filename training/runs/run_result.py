@@ -15,6 +15,7 @@ from training.runs.layout import RESULT, RUN, read_json
 from training.runs.scorer import ReportMetrics
 from training.scoring.bootstrap import Interval, read_intervals
 from training.scoring.calibration import calibration_line
+from training.scoring.fitted_rows import FittedRows
 from training.scoring.metrics import Metrics
 from training.task.scoring import METRIC_NAMES
 
@@ -34,6 +35,8 @@ class RunResult:
     """The prompt before training, on the report rows."""
     selection: Metrics
     """The best prompt, on the rows that selected it."""
+    fitted_rows: FittedRows | None
+    """Set for a head that was fitted to the selection rows too, and whose `selection` is out of fold."""
     trained: Metrics
     """The best prompt, on the report rows."""
     intervals: Mapping[str, Interval]
@@ -106,6 +109,7 @@ def read_run_result(folder: Path) -> RunResult:
             best_step=result["best_step"],
             untrained=_metrics(result["metrics"], "untrained"),
             selection=_metrics(result["metrics"], "selection"),
+            fitted_rows=FittedRows.read(result),
             trained=_metrics(result["metrics"], "report"),
             intervals=read_intervals(result["metrics"], role="report"),
             baselines=tuple(read_baselines(result["metrics"])),

@@ -16,8 +16,10 @@ from training.scoring.bootstrap import Interval, interval_figures
 from training.scoring.calibration import CalibrationFit, calibration_figures, fit_calibration, halves_figures
 from training.scoring.decisions import Labels, decide
 from training.scoring.evaluation import Scored, TokenizedRows, evaluate, predict
+from training.scoring.fitted_rows import FittedRows
 from training.scoring.metrics import Metrics
 from training.scoring.multi_label import LabelFigures, label_figures
+from training.scoring.out_of_fold import OutOfFold
 from training.task.scoring import Scoring
 
 
@@ -26,7 +28,8 @@ class ReportMetrics:
     """Metrics of a run's best prompt on its report rows, which it has not seen except in the paper's split."""
 
     selection: Metrics
-    """On the selection rows, in float32; a run that trained in bf16 selected by other values."""
+    """On the selection rows, in float32; a run that trained in bf16 selected by other values. Of a head that was fitted
+    to few rows, out of fold."""
     log_probs: NDArray[np.float32]  # [n, K]
     """Label log-probabilities of the report rows, before calibration."""
     metrics: Metrics
@@ -34,7 +37,7 @@ class ReportMetrics:
     intervals: Mapping[str, Interval]
     """By metric, and of `score`."""
     fit: CalibrationFit
-    """Fitted on the selection rows."""
+    """Fitted on the same predictions as `selection`."""
     calibrated: Mapping[str, float]
     """Effect of the calibration on the report rows: `ece`, `raw_ece`, `brier`, `raw_brier` and, with a threshold,
     `coverage` and `answered_accuracy`."""
@@ -42,6 +45,8 @@ class ReportMetrics:
     """The labels that the report rows get in a multi-label task; None in another."""
     in_halves: bool
     """The report rows are the selection rows, as in the paper's split: the effect is measured by `halves_figures`."""
+    fitted_rows: FittedRows | None = None
+    """Set if the model was fitted to the selection rows too, and `selection` is out of fold."""
 
     def figures(self) -> dict[str, float]:
         """Return the figures of an adapter's provenance except for the metrics themselves."""
@@ -65,11 +70,12 @@ class ReportMetrics:
         return label_figures(self.log_probs, self.decisions, report.labels, names=names, thresholds=thresholds)
 
     def described(self) -> dict[str, str | int]:
-        """Return an adapter's provenance entries on how the calibration was measured, if not on unseen rows, and on how
-        many label thresholds were fitted.
+        """Return an adapter's provenance entries on how the calibration was measured, if not on unseen rows, on how
+        many label thresholds were fitted, and on the rows that a head was fitted to if they were few.
         """
         halves = {"calibration_measured": "halves"} if self.in_halves and self.fit.is_fitted else {}
-        return halves | ({} if self.fit.thresholds is None else self.fit.thresholds.described())
+        few = {} if self.fitted_rows is None else self.fitted_rows.described()
+        return halves | few | ({} if self.fit.thresholds is None else self.fit.thresholds.described())
 
 
 class Scorer:
@@ -98,22 +104,38 @@ class Scorer:
         return self._untrained[key]
 
     def report(
-        self, best: Scored, readout: Readout, job: TrainingJob, report: TokenizedRows, spec: TaskSpec
+        self,
+        best: Scored,
+        readout: Readout,
+        job: TrainingJob,
+        report: TokenizedRows,
+        spec: TaskSpec,
+        *,
+        out_of_fold: OutOfFold | None = None,
     ) -> ReportMetrics:
-        """Calibrate on the selection rows and measure on the report rows; if they are the same, on two halves."""
-        selected = predict(self.backbone, best, readout, job.selection.token_ids)
+        """Calibrate on the selection rows and measure on the report rows; if they are the same, on two halves.
+
+        Args:
+            out_of_fold: predictions to calibrate on instead, of a head that was fitted to the selection rows too
+        """
+        held_out, fitted_rows = job.selection, None
+        if out_of_fold is None:
+            selected = predict(self.backbone, best, readout, held_out.token_ids)
+        else:
+            held_out, selected = job.all_rows.at(out_of_fold.rows), out_of_fold.log_probs
+            fitted_rows = FittedRows.of(job.all_rows, out_of_fold)
         fit = fit_calibration(
             selected,
-            job.selection.labels,
+            held_out.labels,
             spec=spec,
             readout=job.arguments.readout,
             calibrate=job.arguments.calibrate,
             abstain_precision=job.arguments.abstain_precision,
         )
-        same = _are_the_same(job.selection, report)
+        same = _are_the_same(held_out, report)
         log_probs = selected if same else predict(self.backbone, best, readout, report.token_ids)
         return ReportMetrics(
-            selection=job.selection.measured(selected, job.scoring, fit.calibration),
+            selection=held_out.measured(selected, job.scoring, fit.calibration),
             log_probs=log_probs,
             metrics=report.measured(log_probs, job.scoring, fit.calibration),
             intervals=report.intervals(log_probs, job.scoring, fit.calibration),
@@ -121,6 +143,7 @@ class Scorer:
             decisions=decide(log_probs, multi_label=True, calibration=fit.calibration) if spec.is_multi_label else None,
             calibrated=(halves_figures if same else calibration_figures)(fit, log_probs, report.labels),
             in_halves=same,
+            fitted_rows=fitted_rows,
         )
 
 

@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from backbone import Backbone, TokenizedText
 from training.baselines.rows import BaselineRows, TextRows
 from training.data.examples import Example
+from training.data.few_rows import few_row_folds
 from training.data.folds import Fold
-from training.data.splits import RowFiles, Split, divide
+from training.data.row_files import RowFiles
+from training.data.splits import Split, divide
 from training.scoring.evaluation import TokenizedRows, example_texts
+from training.scoring.out_of_fold import scorable
 from training.task.task_file import TaskFile
 
 _AT_ONCE = 4_096
@@ -30,12 +36,27 @@ class RunRows:
     """Notes for the author on the rows, one line each."""
 
     @property
+    def folds(self) -> NDArray[np.int64] | None:
+        """The fold of each training row, then of each selection row, for models that are fitted to few rows.
+
+        None if the rows are not few, if folds cannot score any, or if the selection rows are those that are reported,
+        which nothing may be fitted to.
+        """
+        if self.selection_examples == self.report_examples:
+            return None
+        folds = few_row_folds(self.train_examples, self.selection_examples)
+        if folds is None or not len(scorable(np.concatenate([self.train.labels, self.selection.labels]), folds)):
+            return None
+        return folds
+
+    @property
     def for_baselines(self) -> BaselineRows:
         """The rows as baselines read them."""
         return BaselineRows(
             train=TextRows.of(self.train_examples, self.train),
             selection=TextRows.of(self.selection_examples, self.selection),
             report=TextRows.of(self.report_examples, self.report),
+            folds=self.folds,
         )
 
 

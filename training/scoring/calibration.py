@@ -20,6 +20,7 @@ from adapters.task import TaskSpec
 from training.config.choices import Calibrate
 from training.errors import InvalidArguments
 from training.scoring.decisions import FITTED_THRESHOLDS, MIN_POSITIVES, Labels, ThresholdFit, fit_label_thresholds
+from training.scoring.fitted_rows import FittedRows
 
 MIN_ROWS = 50
 """With fewer held-out rows the temperature cannot be estimated and stays 1."""
@@ -396,4 +397,6 @@ def _rows(calibration: Calibration, data: Mapping[str, object]) -> str:
         return f"the temperature as it was before, the threshold fitted on {rows}, both measured on them"
     if data.get("split") == "paper":
         return f"fitted and measured on {rows}"
+    if FittedRows.read(data) is not None:
+        return "fitted on out-of-fold predictions of the training and selection rows, measured on the report rows"
     return "fitted on the selection rows, measured on the report rows"

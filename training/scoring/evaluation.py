@@ -46,6 +46,26 @@ class TokenizedRows:
     def __len__(self) -> int:
         return len(self.token_ids)
 
+    def at(self, indices: Sequence[int] | NDArray[np.int64]) -> "TokenizedRows":
+        """Return some of the rows, in the order of the indices; how many of them are truncated is not known."""
+        groups = None if self.groups is None else tuple(self.groups[index] for index in indices)
+        token_ids = tuple(self.token_ids[index] for index in indices)
+        return TokenizedRows(token_ids, self.labels[np.asarray(indices, dtype=np.int64)], 0, groups)
+
+    def joined(self, others: "TokenizedRows") -> "TokenizedRows":
+        """Return these rows, followed by others of the same task."""
+        return TokenizedRows(
+            (*self.token_ids, *others.token_ids),
+            np.concatenate([self.labels, others.labels]),
+            self.num_truncated + others.num_truncated,
+            None if self.groups is None or others.groups is None else (*self.groups, *others.groups),
+        )
+
+    def label_counts(self) -> list[int]:
+        """Return the number of rows of each label that occurs; in a multi-label task, of each label."""
+        counts = self.labels.sum(axis=0) if self.is_multi_label else np.unique(self.labels, return_counts=True)[1]
+        return [int(count) for count in counts]
+
     @property
     def mean_tokens(self) -> float:
         """The mean number of tokens per row."""

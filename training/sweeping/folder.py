@@ -15,7 +15,7 @@ from safetensors import safe_open
 from adapters.atomic_files import atomic_write
 from training.errors import InvalidArguments
 from training.loop.events import EvalEvent, TimingTotals, TrainResult
-from training.loop.prompt_run_state import readout_tensors, readout_values, take_readout
+from training.loop.prompt_run_state import best_tensors, best_values, take_out_of_fold, take_readout
 from training.runs.folder import locked
 from training.runs.identity import differences
 from training.scoring.metrics import Metrics
@@ -94,7 +94,7 @@ def write_result(run: Path, result: TrainResult) -> None:
         "best_index": result.best_index,
         "stop": result.stop,
         "spent": asdict(result.timing),
-        **readout_values(result.readout),
+        **best_values(result.readout, result.out_of_fold),
         "evaluations": [
             {field.name: getattr(event, field.name) for field in fields(EvalEvent) if field.name != "prompt"}
             | {"metrics": asdict(event.metrics)}
@@ -102,8 +102,8 @@ def write_result(run: Path, result: TrainResult) -> None:
         ],
     }
     prompts = np.stack([event.prompt for event in result.evaluations])  # [E, P, H]
-    readout = {name: tensor.numpy() for name, tensor in readout_tensors(result.readout).items()}
-    data = safetensors.numpy.save({"prompts": prompts, **readout}, metadata={"result": json.dumps(values)})
+    best = {name: tensor.numpy() for name, tensor in best_tensors(result.readout, result.out_of_fold).items()}
+    data = safetensors.numpy.save({"prompts": prompts, **best}, metadata={"result": json.dumps(values)})
     atomic_write({run / RESULT: data})
 
 
@@ -125,4 +125,5 @@ def read_result(run: Path) -> TrainResult | None:
         values["stop"],
         TimingTotals(**values["spent"]),
         take_readout(tensors, values),
+        take_out_of_fold(tensors, values),
     )

@@ -13,7 +13,6 @@ from adapters import TaskSpec
 from adapters.baselines import BASELINES
 from backbone import Backbone
 from training.baselines import bag_of_words as words
-from training.baselines.candidates import MIN_SELECTION_ROWS
 from training.baselines.comparison import MAX_ZERO_SHOT_LABELS, baselines_of, compared
 from training.baselines.fitting import Baselines
 from training.baselines.frozen_head import FrozenStates
@@ -90,24 +89,33 @@ def test_the_fields_of_a_pair_are_joined_without_the_template() -> None:
     assert TextRows.of([example], TokenizedRows(((1,),), np.zeros(1, np.int64), 0)).texts == ("a b\nc",)
 
 
-def test_the_selection_rows_choose_where_there_are_enough_of_them() -> None:
+def test_the_selection_rows_choose_where_rows_are_many() -> None:
     """The strength depends on whether the selection rows agree with the training rows."""
     train = text_rows(["red cat", "red dog", "blue cat", "blue dog"] * 30, [0, 0, 1, 1] * 30)
     scoring = Scoring()
     chosen = {}
     for name, labels in (("as training", [0, 1]), ("opposite", [1, 0])):
-        selection = text_rows(["red cat", "blue dog"] * (MIN_SELECTION_ROWS // 2), labels * (MIN_SELECTION_ROWS // 2))
+        selection = text_rows(["red cat", "blue dog"] * 25, labels * 25)
         rows = BaselineRows(train=train, selection=selection, report=train)
         chosen[name] = words.bag_of_words(rows, num_labels=2, scoring=scoring).setting
     # equal scores: the loss prefers confidence where it is right, and caution where it is wrong
     assert chosen == {"as training": "C = 100", "opposite": "C = 1"}
 
 
-def test_few_selection_rows_leave_the_choice_to_cross_validation() -> None:
+def test_folds_choose_where_rows_are_few_and_the_selection_rows_are_fitted_too() -> None:
     train = text_rows(["red cat", "red dog", "blue cat", "blue dog"] * 5, [0, 0, 1, 1] * 5)
     misleading = text_rows(["red cat", "blue dog"], [1, 0])
-    rows = BaselineRows(train=train, selection=misleading, report=train)
-    assert words.bag_of_words(rows, num_labels=2, scoring=Scoring()).setting == "C = 100"
+    only_here = text_rows(["green cat", "green dog"], [1, 1])
+    report = text_rows(["green fox"], [1])
+    folds = np.arange(22) % 5
+    alone = BaselineRows(train=train, selection=misleading, report=report)
+    assert words.bag_of_words(alone, num_labels=2, scoring=Scoring()).setting == "C = 1"
+    rows = BaselineRows(train=train, selection=only_here, report=report, folds=folds)
+    chosen = words.bag_of_words(rows, num_labels=2, scoring=Scoring())
+    assert chosen.setting == "C = 100"
+    assert chosen.held_out.shape == (22, 2)
+    assert chosen.held_out_labels.tolist() == [0, 0, 1, 1] * 5 + [1, 1]
+    assert chosen.report.argmax() == 1, "green is known from the selection rows alone"
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,14 @@ again. The runs themselves are those of `superpos train` and leave no folder.
 """
 
 import json
-import random
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 from pydantic import TypeAdapter
 
 from adapters.atomic_files import atomic_write
@@ -25,12 +23,12 @@ from benchmarks.common.report import commit
 from training.baselines.comparison import compared
 from training.config.arguments import TrainArguments, unused_arguments
 from training.config.presets import train_arguments
+from training.errors import TooFewRows
 from training.runs.executor import Event, FailEvent, train_runs
 from training.runs.plan import RunPlan
 from training.runs.run import RunReport
 from training.runs.scorer import Scorer
 from training.runs.task_rows import RunRows, TaskRows
-from training.scoring.evaluation import TokenizedRows
 from training.task.task_file import TaskFile
 
 SETS = ("sst2", "mrpc", "rte", "cb", "cola", "trec", "ag_news", "banking77", "stsb")
@@ -51,7 +49,7 @@ class Cell:
     line: str
     seed: int
     shots: int | None = None
-    """Rows per label, those that are held out included; None for all rows."""
+    """Training rows of each label, as with `superpos train --shots`; None for all rows."""
     limit: int | None = None
     """Maximum number of training rows."""
     max_report: int | None = None
@@ -122,7 +120,10 @@ class GridFile:
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def run(self, cells: Iterable[Cell]) -> int:
-        """Run the cells that have no result, those of the same rows in one stack; returns how many failed."""
+        """Run the cells that have no result, those of the same rows in one stack; returns how many failed.
+
+        Cells with more shots than a label has rows are left out, and do not count as failed.
+        """
         known = {result.cell for result in read_results(self._path)}
         atomic_write({self._path: "".join(_whole_lines(self._path)).encode()})
         left = [cell for cell in cells if cell not in known]
@@ -132,7 +133,11 @@ class GridFile:
             first = together[0]
             shots = "" if first.shots is None else f", {first.shots} rows per label"
             self._say(f"{number} of {len(stacks)}: {first.set}, seed {first.seed}{shots}, {len(together)} cells")
-            rows = self._divided(together[0])
+            try:
+                rows = self._divided(first)
+            except TooFewRows as exc:
+                self._say(f"  left out: {exc}")
+                continue
             for cell in together:
                 if cell.line in BASELINES:
                     self._keep(self._baseline(cell, rows))
@@ -142,10 +147,9 @@ class GridFile:
     def _divided(self, cell: Cell) -> RunRows:
         if cell.set not in self._rows:
             self._rows[cell.set] = TaskRows(self._scorer.backbone, self._tasks[cell.set])
-        rows = self._rows[cell.set].divided(
-            split="honest", seed=cell.seed, limit=cell.limit, max_report=cell.max_report
+        return self._rows[cell.set].divided(
+            split="honest", seed=cell.seed, limit=cell.limit, shots=cell.shots, max_report=cell.max_report
         )
-        return rows if cell.shots is None else few_rows(rows, cell.shots, seed=cell.seed)
 
     def _baseline(self, cell: Cell, rows: RunRows) -> CellResult:
         began_s = time.monotonic()
@@ -207,48 +211,6 @@ class GridFile:
             file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
         interval = f"({result.low:.3f} to {result.high:.3f})"
         self._say(f"  {result.cell.line:16s} {result.measure} {result.score:.3f} {interval}  {result.seconds:.0f} s")
-
-
-def few_rows(rows: RunRows, shots: int, *, seed: int) -> RunRows:
-    """Keep `shots` rows of each label, drawn from training and selection rows; report rows stay.
-
-    A quarter of them, at least one, selects.
-    """
-    examples = (*rows.train_examples, *rows.selection_examples)
-    order = list(range(len(examples)))
-    random.Random(seed).shuffle(order)
-    by_label: dict[object, list[int]] = {}
-    for index in order:
-        by_label.setdefault(examples[index].label, []).append(index)
-    chosen: dict[str, list[int]] = {"train": [], "selection": []}
-    for indices in by_label.values():
-        kept = indices[:shots]
-        held_out = max(1, len(kept) // 4) if len(kept) > 1 else 0
-        chosen["selection"] += kept[:held_out]
-        chosen["train"] += kept[held_out:]
-    train, selection = (sorted(chosen[role]) for role in ("train", "selection"))
-    return replace(
-        rows,
-        train=_subset(rows, train),
-        selection=_subset(rows, selection),
-        train_examples=tuple(examples[index] for index in train),
-        selection_examples=tuple(examples[index] for index in selection),
-        described=rows.described | {"train_rows": len(train), "selection_rows": len(selection), "shots": shots},
-        notes=(),
-    )
-
-
-def _subset(rows: RunRows, indices: Sequence[int]) -> TokenizedRows:
-    """Return some of the training and selection rows, which are counted in this order."""
-    token_ids = (*rows.train.token_ids, *rows.selection.token_ids)
-    labels = np.concatenate([rows.train.labels, rows.selection.labels])
-    groups = (*(rows.train.groups or ()), *(rows.selection.groups or ()))
-    return TokenizedRows(
-        tuple(token_ids[index] for index in indices),
-        labels[list(indices)],
-        0,
-        tuple(groups[index] for index in indices) if groups else None,
-    )
 
 
 def _trained(cell: Cell, report: RunReport) -> CellResult:

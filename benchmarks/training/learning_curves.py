@@ -3,7 +3,8 @@
 At 8, 16, 32, 64 … rows of each label and at all rows, a prompt is trained with each readout, a head is fitted to the
 frozen states (`none/pooled`), and TF-IDF with logistic regression to the same rows. The line `auto` is what
 `--method auto` would publish: of the prompts and the head of a seed, the best on that seed's selection rows. The rows
-per label include those that select.
+per label are `superpos train --shots`: training rows, next to at most as many that select. Sets with a label of fewer
+rows are left out.
 
     python -m benchmarks.training.learning_curves run --out runs/curves.jsonl --seeds 0,1,2
     python -m benchmarks.training.learning_curves render runs/curves.jsonl --out curves.md --plot docs/images/curves
@@ -54,7 +55,8 @@ from training.report import style
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
-_ABOUT = """Scores by rows per label, those that select included. `tfidf` is TF-IDF with logistic regression, \
+_ABOUT = """Scores by training rows per label (`--shots`), next to at most as many that select; where rows are few, \
+`tfidf` and `none/pooled` are fitted to both. `tfidf` is TF-IDF with logistic regression, \
 `none/pooled` a head on the frozen model, and `auto` what the selection rows of each seed choose among head and prompts.
 **Above both** counts the sets on which a line's mean is above those of the bag of words and of the head.
 """
@@ -69,7 +71,9 @@ def run(
     *,
     sets: SetsOption = ALL_SETS,
     seeds: SeedsOption = "0,1,2",
-    shots: Annotated[str, typer.Option(help="Rows per label, with commas; 'all' is every row.")] = "8,16,32,64,all",
+    shots: Annotated[
+        str, typer.Option(help="Training rows per label, with commas; 'all' is every row.")
+    ] = "8,16,32,64,all",
     only: OnlyOption = None,
     limit: LimitOption = None,
     max_report: ReportOption = None,
@@ -86,7 +90,7 @@ def run(
             line=line,
             seed=seed,
             shots=None if count == "all" else int(count),
-            limit=limit,
+            limit=limit if count == "all" else None,
             max_report=max_report,
             arguments=parse_arguments(arguments),
         )

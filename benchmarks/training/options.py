@@ -22,7 +22,9 @@ SeedsOption = Annotated[str, typer.Option(help="Seeds, with commas.")]
 OnlyOption = Annotated[
     str | None, typer.Option(help="Lines by name, with commas: superpos/soft, none/pooled, tfidf … (default: all)")
 ]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Maximum number of training rows.")]
+LimitOption = Annotated[
+    int | None, typer.Option(min=1, help="Maximum number of training rows, of grids over all rows.")
+]
 ReportOption = Annotated[int | None, typer.Option("--max-report", min=1, help="Maximum number of report rows.")]
 SetOption = Annotated[
     list[str] | None,

@@ -7,7 +7,7 @@ from support.training import easy_task
 
 from backbone import Backbone
 from benchmarks.training.ablation import ablation_figure, ablation_table
-from benchmarks.training.cells import Cell, CellResult, GridFile, arguments_of, few_rows, read_results
+from benchmarks.training.cells import Cell, CellResult, GridFile, arguments_of, read_results
 from benchmarks.training.learning_curves import curves_figure, curves_table, wins_table, with_auto
 from benchmarks.training.options import parse_arguments
 from benchmarks.training.tables import mean_and_half_width
@@ -49,7 +49,7 @@ def test_cells_are_run_once_and_kept_line_by_line(tiny: Backbone, tmp_path: Path
     assert grid.run(cells) == 0
     found = read_results(tmp_path / "grid.jsonl")
     assert [each.cell.line for each in found] == [*lines[:3], "none/words", "tfidf"]
-    assert {(each.rows["train"], each.rows["selection"], each.rows["report"]) for each in found} == {(12, 4, 60)}
+    assert {(each.rows["train"], each.rows["selection"], each.rows["report"]) for each in found} == {(16, 12, 60)}
     assert all(each.low <= each.score <= each.high for each in found)
     said.clear()
     assert grid.run(cells) == 0
@@ -60,19 +60,21 @@ def test_cells_are_run_once_and_kept_line_by_line(tiny: Backbone, tmp_path: Path
     assert "**" in table
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_few_rows_are_drawn_by_label_and_a_quarter_of_them_selects(tiny: Backbone, tmp_path: Path) -> None:
-    whole = TaskRows(tiny, easy_task(tmp_path)).divided(split="honest", seed=0, limit=None)
-    rows = few_rows(whole, 8, seed=0)
-    for examples, tokenized, count in (
-        (rows.train_examples, rows.train, 6),
-        (rows.selection_examples, rows.selection, 2),
-    ):
-        assert [example.label for example in examples] == tokenized.labels.tolist()
-        assert sorted(tokenized.labels) == [0] * count + [1] * count
-    assert not set(rows.train.token_ids) - {*whole.train.token_ids, *whole.selection.token_ids}
-    assert rows.report is whole.report
-    assert few_rows(whole, 8, seed=1).train_examples != rows.train_examples
+def test_rows_per_label_are_the_shots_of_the_trainer(tiny: Backbone, tmp_path: Path) -> None:
+    task = easy_task(tmp_path)
+    said: list[str] = []
+    grid = GridFile(tmp_path / "grid.jsonl", tiny, {"easy": task}, precision="fp32", say=said.append)
+    lines = ("none/pooled", "tfidf")
+    assert grid.run(Cell(set="easy", line=line, seed=0, shots=shots) for shots in (4, 70) for line in lines) == 0
+    found = read_results(tmp_path / "grid.jsonl")
+    assert [each.cell.shots for each in found] == [4, 4]
+    rows = TaskRows(tiny, task).divided(split="honest", seed=0, limit=None, shots=4)
+    expected = {"train": len(rows.train), "selection": len(rows.selection), "report": len(rows.report)}
+    assert expected["train"] == 8
+    assert all(each.rows == expected for each in found)
+    assert any(line.startswith("  left out: ") and "shots is 70, but too few training rows" in line for line in said)
 
 
 def test_arguments_of_prompts_do_not_concern_heads() -> None:

@@ -25,9 +25,9 @@ from adapters.registry.protocol import Change, Traffic
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
 from cli.client.publish import publish
 from cli.client.targets import open_target
-from cli.commands.train import read_task_file
 from cli.console import CommandError, out, print_table
 from cli.options import DEFAULT_SERVER, FromOption, KeyOption, ToOption
+from cli.task_files import read_task_file
 from training.runs.adapter_folder import adapter_files
 
 TaskArgument = Annotated[str, typer.Argument(help="Name of the task that gets the new version.")]

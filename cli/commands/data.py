@@ -12,9 +12,9 @@ from rich.text import Text
 
 from adapters.printable import visible
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
-from cli.commands.train import read_task_file
 from cli.console import err, out, print_table
 from cli.drafts import label_error
+from cli.task_files import read_task_file
 from training.data.sources import locate
 from training.data.validation.check import CheckedRows, check_rows
 from training.data.validation.pieces import ModelView

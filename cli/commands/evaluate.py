@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
-from cli.commands.train import read_task_file
 from cli.console import CommandError, err, out, print_table
+from cli.task_files import read_task_file
 from cli.ui.metrics_table import MetricsTable, labels_table
 from training.config.choices import Calibrate, InvalidPolicy, Protocol
 
 if TYPE_CHECKING:
     from adapters import PromptAdapter
     from training.data.examples import RowFile
-    from training.data.splits import RowFiles
+    from training.data.row_files import RowFiles
     from training.scoring.adapter_evaluation import AdapterEvaluation, EvaluationOptions
     from training.task.task_file import TaskFile
 
@@ -84,7 +84,7 @@ def evaluate(
     """
     from adapters.baselines import read_baselines
     from adapters.files import from_files
-    from training.data.splits import RowFiles
+    from training.data.row_files import RowFiles
     from training.runs.adapter_folder import adapter_files
     from training.runs.card import record_adapter
     from training.scoring.adapter_answers import adapter_task

@@ -10,9 +10,9 @@ from adapters.names import PRODUCTION, Ref
 from adapters.registry.protocol import NO_TRAFFIC, TaskInfo, Traffic
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
 from cli.client.targets import Target, find_task, open_target
-from cli.commands.train import read_task_file
 from cli.console import CommandError, err, out
 from cli.options import DEFAULT_SERVER, KeyOption, ToOption
+from cli.task_files import read_task_file
 
 if TYPE_CHECKING:
     from training.task.task_file import TaskFile
@@ -156,7 +156,7 @@ def compare_here(
     from adapters.files import from_files
     from adapters.registry.rollouts import check_promotion
     from cli.commands.evaluate import chosen_rows
-    from training.data.splits import RowFiles
+    from training.data.row_files import RowFiles
     from training.scoring.adapter_answers import adapter_task
     from training.scoring.exam import num_trained_on, scored_on
 

@@ -12,12 +12,12 @@ import typer
 from adapters.baselines import is_unbeaten, verdict
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
 from cli.client.publish import check_target, publish_trained
-from cli.commands.train import read_task_file
 from cli.console import CommandError, err, out, print_table
 from cli.options import (
     KeyOption,
     with_training_arguments,
 )
+from cli.task_files import read_task_file
 from cli.ui.metrics_table import MetricsTable
 from cli.ui.sweep import SweepDisplay, trials_table
 
@@ -76,7 +76,9 @@ def sweep(
         Literal["median", "halving", "hyperband", "none"],
         typer.Option(help="The Optuna pruner that ends unpromising runs early.", rich_help_panel=_SEARCH),
     ] = "median",
-    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of training rows.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of training rows, drawn by the seed.")
+    ] = None,
     split: Annotated[
         Literal["honest", "paper"],
         typer.Option(help="honest: select on held-out training rows; paper: select on the reported rows."),

@@ -1,6 +1,5 @@
 """`superpos train`."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.backbone_options import PANEL, BackboneOptions, backbone_options, backbone_source, load_backbone
+from cli.backbone_options import PANEL, BackboneOptions, backbone_options, backbone_source
 from cli.client.publish import check_target, publish_trained
 from cli.console import CommandError, err, status
 from cli.options import (
@@ -17,6 +16,7 @@ from cli.options import (
     with_training_arguments,
 )
 from cli.resume import resume_command, resume_hint
+from cli.task_files import guess_tasks, read_task_file
 from cli.ui.results import keep_chosen, print_results
 from cli.ui.training import TrainingDisplay
 from training.config.arguments import default_of
@@ -24,9 +24,7 @@ from training.config.choices import WITHOUT_ADAPTER
 from training.runs.layout import TASK
 
 if TYPE_CHECKING:
-    from cli.drafts import GuessedTask
     from training.runs.plan import RunPlan
-    from training.task.task_file import TaskFile
 
 _DATA, _RUN = "Data", "Run"
 
@@ -90,7 +88,12 @@ def train(
         int, typer.Option(min=2, max=100, help="kfold: number of folds, trained together.", rich_help_panel=_DATA)
     ] = 5,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of training rows.", rich_help_panel=_DATA)
+        int | None,
+        typer.Option(
+            min=1,
+            help="Maximum number of training rows, drawn by the seed with labels in proportion.",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     shots: Annotated[
         int | None,
@@ -189,8 +192,19 @@ def train(
     from training.runs.plan import plan_runs, unfinished_runs
     from training.runs.processes import launch
 
-    guessed = _guess_tasks(task_files, backbone, name=name, label=label, text=text or ())
-    tasks = [guessed[path].task if path in guessed else read_task_file(path) for path in task_files]
+    devices = backbone.device.split(",")
+    is_alone = len(devices) == 1 and processes in (None, 1)
+    # a backbone that is loaded to guess a task also trains it, unless other processes do
+    guessed = guess_tasks(
+        task_files,
+        replace(backbone, device=devices[0] if is_alone else "cpu"),
+        keep_backbone=is_alone,
+        name=name,
+        label=label,
+        text=text or (),
+    )
+    known = guessed.by_path
+    tasks = [known[path].task if path in known else read_task_file(path) for path in task_files]
     rates = _rates(explicit.pop("lr")) if "lr" in explicit else []
     is_auto = explicit.get("method") == AUTO
     first_seed = explicit.get("seed", default_of("seed", "superpos"))
@@ -209,7 +223,6 @@ def train(
     ]
     if publish is not None and (reason := WITHOUT_ADAPTER.get(variants[0][0].method)):
         raise CommandError(f"--publish: method {variants[0][0].method!r} produces no adapter: {reason}")
-    devices = backbone.device.split(",")
     above, plans = plan_runs(
         tasks,
         variants,
@@ -226,7 +239,7 @@ def train(
         plans = _in_automatic_precision(plans, devices, preset=preset)
     if publish is not None:
         check_target(publish, key)
-    for guess in guessed.values():
+    for guess in known.values():
         path = above / (guess.task.name if len(tasks) > 1 else "") / TASK
         guess.write(path)
         guess.report(path)
@@ -239,6 +252,7 @@ def train(
                 devices=devices,
                 processes=processes or 1,
                 threads=backbone.threads,
+                loaded=guessed.backbone,
                 on_event=display.watch,
                 say=status,
             )
@@ -253,25 +267,6 @@ def train(
         raise typer.Exit(130)  # the exit status of a shell command that Ctrl-C ended
     if publish is not None:
         publish_trained([(task.name, outcome.folder) for task, outcome in best], publish, key)
-
-
-def _guess_tasks(
-    paths: Sequence[Path], options: BackboneOptions, *, name: str | None, label: str | None, text: Sequence[str]
-) -> "dict[Path, GuessedTask]":
-    """Guess the task of each argument that names rows instead of a task file."""
-    from cli.drafts import guess_task, holds_rows
-
-    of_rows = [path for path in paths if holds_rows(path)]
-    given = {"--label": label, "--text": text, "--name": name}
-    if not of_rows:
-        for option, value in given.items():
-            if value:
-                raise CommandError(f"{option} is for rows without a task file; edit {paths[0]} instead")
-        return {}
-    if name is not None and len(of_rows) > 1:
-        raise CommandError(f"--name is {name!r}, but {len(of_rows)} tasks are guessed; expected one")
-    loaded = load_backbone(replace(options, device="cpu"))
-    return {path: guess_task(path, loaded, name=name, label=label, text=text) for path in of_rows}
 
 
 def _in_automatic_precision(
@@ -295,13 +290,6 @@ def _rates(text: str) -> list[float]:
     if len(set(rates)) < len(rates):
         raise CommandError(f"--lr is {text!r}: a rate is repeated")
     return rates
-
-
-def read_task_file(path: Path) -> "TaskFile":
-    """Read a task file; `${NAME}` in it stands for an environment variable."""
-    from training.task.task_file import load_task_file
-
-    return load_task_file(path, variables=os.environ)
 
 
 def report_training(plans: Sequence["RunPlan"], above: Path) -> None:

@@ -19,9 +19,9 @@ from adapters import DEFAULT_TENANT
 from adapters.files import from_files, read_folder
 from adapters.registry.opening import open_registry
 from cli.client.publish import publish_trained
-from cli.commands.train import read_task_file
 from cli.console import CommandError
 from cli.resume import without_credentials
+from cli.task_files import read_task_file
 from cli.ui.results import print_results
 from cli.ui.training import INTERRUPTED
 from training.config.arguments import TrainArguments

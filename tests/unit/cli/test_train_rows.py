@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -10,12 +11,14 @@ import pytest
 from support.cli import QUICK, Desk, superpos
 from support.training import easy_rows, write_rows
 
+import backbone
+import training.runs.processes
 from adapters import DEFAULT_TENANT
 from adapters.registry.opening import open_registry
-from backbone import Backbone
-from cli.commands.train import read_task_file
+from backbone import Backbone, load
 from cli.drafts import guess_task
-from training.data.splits import RowFiles
+from cli.task_files import read_task_file
+from training.data.row_files import RowFiles
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -88,6 +91,27 @@ def test_options_of_rows_are_refused_with_a_task_file(desk: Desk) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_guessed_task_loads_the_backbone_once_in_this_process(
+    desk: Desk, tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def counting(source: str, **options: Any) -> Backbone:
+        loaded.append(options["device"])
+        return load(source, **options)
+
+    for module in (backbone, training.runs.processes):
+        monkeypatch.setattr(module, "load", counting)
+    answer = superpos(
+        *("train", rows_file(tmp_path, "csv"), "--backbone", desk.tiny_t5, "--out", tmp_path / "run"),
+        *("--method", "head", "--seeds", processes, "--processes", processes, "--no-report", "--no-baselines"),
+    )
+    assert answer.code == 0, answer.stderr
+    assert loaded == ["cpu"]
+
+
+@pytest.mark.slow
 def test_shots_are_recorded_and_repeated(desk: Desk, tmp_path: Path) -> None:
     words = ("train", desk.task, "--backbone", desk.tiny_t5, "--method", "head", "--no-report", "--no-baselines")
     answer = superpos(*words, "--out", tmp_path / "run", "--shots", 3)
@@ -95,6 +119,8 @@ def test_shots_are_recorded_and_repeated(desk: Desk, tmp_path: Path) -> None:
     run = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert (run["shots"], run["data"]["train_rows"]) == (3, 6)
     assert "--shots 3" in run["command"]
-    assert "; 3 training rows of each label" in (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
+    card = (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert "; 3 training rows of each label, and at most as many selection rows" in card
+    assert f"(6 training and {run['data']['selection_rows']} selection rows; " in card
     assert "shots is 4 and was 3" in superpos(*words, "--out", tmp_path / "run", "--shots", 4, "--resume").refusal()
     assert "too few training rows: label" in superpos(*words, "--out", tmp_path / "many", "--shots", 99).refusal()

@@ -14,7 +14,7 @@ class RoleFeatures:
     """Features of the rows of a baseline, by role."""
 
     fitted: Features
-    """Of `BaselineRows.fitted`."""
+    """The rows are `BaselineRows.fitted`."""
     selection: Features
     report: Features
 
@@ -27,7 +27,7 @@ class Chosen:
     """Its name, such as `C = 10`."""
     report: LogProbs  # [n, K], of the report rows
     held_out: LogProbs  # [m, K]
-    """Of rows that it was not fitted to: the selection rows, or out of fold."""
+    """Scores of rows that it was not fitted to: the selection rows, or out of fold."""
     held_out_labels: Labels
 
 

@@ -132,7 +132,7 @@ class Scorer:
             calibrate=job.arguments.calibrate,
             abstain_precision=job.arguments.abstain_precision,
         )
-        same = _are_the_same(held_out, report)
+        same = out_of_fold is None and _are_the_same(held_out, report)
         log_probs = selected if same else predict(self.backbone, best, readout, report.token_ids)
         return ReportMetrics(
             selection=held_out.measured(selected, job.scoring, fit.calibration),

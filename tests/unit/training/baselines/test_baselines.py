@@ -59,9 +59,9 @@ def test_a_bag_of_words_is_that_of_scikit_learn(task: TaskFile, rows: BaselineRo
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True),
     )
-    train = vectorizer.fit_transform(rows.train.texts)
+    train = vectorizer.fit_transform(rows.fitted.texts)
     model = LogisticRegression(C=float(found.setting.removeprefix("C = ")), max_iter=1_000)
-    model.fit(train, rows.train.tokenized.labels)
+    model.fit(train, rows.fitted.tokenized.labels)
     expected = model.predict_log_proba(vectorizer.transform(rows.report.texts))
     assert found.report == pytest.approx(expected, abs=0.01)
 

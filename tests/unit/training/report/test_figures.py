@@ -50,7 +50,7 @@ def test_every_group_of_lines_is_named_at_its_end_and_no_two_names_touch() -> No
 
 
 def test_a_figure_is_the_same_file_every_time_and_its_words_are_text() -> None:
-    first, second = (svg(learning_curves(SEEDS, SEEDS, score_name="accuracy")) for _ in range(2))
+    first, second = (svg(learning_curves(SEEDS, SEEDS, score_name="accuracy, selection rows")) for _ in range(2))
     assert first == second
     assert "lr $1 <b>" in texts(first)
     assert "accuracy, selection rows" in texts(first)

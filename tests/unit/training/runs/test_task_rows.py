@@ -45,8 +45,8 @@ def test_a_seed_and_a_fold_draw_the_rows_that_they_always_drew(
     task = weather(tmp_path, group)
     drawn = []
     for split, seed, fold in DIVISIONS:
-        rows = read_split(task, split=split, seed=seed, fold=fold, limit=100)
-        texts = [[example.text for example in part] for part in (rows.train, rows.selection, rows.report)]
+        rows = read_split(task, split=split, seed=seed, fold=fold)
+        texts = [[example.text for example in part] for part in (rows.train[:100], rows.selection, rows.report)]
         drawn.append(hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16])
     assert drawn == known
 

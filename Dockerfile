@@ -68,6 +68,7 @@ COPY adapters ./adapters
 COPY training ./training
 COPY service ./service
 COPY cli ./cli
+COPY client ./client
 RUN pip install --no-deps --no-build-isolation --target /opt/superpos .
 
 FROM python AS server

@@ -74,6 +74,7 @@ bench: setup ## Run every benchmark, quick (SUPERPOS_DATA: on real rows)
 	$(BIN)/python -m benchmarks.adapters --quick
 	$(BIN)/python -m benchmarks.adapters --quick --mixed
 	$(BIN)/python -m benchmarks.training --quick
+	$(BIN)/python -m benchmarks.client --quick
 
 bench-peers: setup $(PEERS)/ready ## Compare with CTranslate2, ONNX Runtime; FastAPI, LitServe, Ray Serve before PEFT
 	$(BIN)/python -m benchmarks.engine --quick --peers-python $(PEERS)/bin/python

@@ -6,8 +6,9 @@ markup nor a terminal's control sequence. Commands style a text by `style=` or a
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import typer
@@ -17,10 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 _PIPE_WIDTH = 1_000
+_OPEN: ContextVar[ExitStack | None] = ContextVar("open", default=None)
+"""Closes what the running command has opened."""
 _ERRORS = (
     ("adapters.errors", "AdapterError"),
     ("backbone.errors", "BackboneError"),
     ("service.errors", "ServiceError"),
+    ("superpos_client.errors", "SuperposError"),
     ("training.errors", "TrainingError"),
 )
 
@@ -69,7 +73,10 @@ def status(line: str) -> None:
 def report_errors() -> Iterator[None]:
     """Report the project's own errors and the operating system's in one line and exit with status 1."""
     try:
-        yield
+        with ExitStack() as stack:
+            token = _OPEN.set(stack)
+            stack.callback(_OPEN.reset, token)
+            yield
     except BrokenPipeError:
         raise  # the reader is gone, so the message would not be seen
     except UnicodeEncodeError as exc:  # an argument that holds other bytes than UTF-8, on its way to a file or a server
@@ -81,6 +88,12 @@ def report_errors() -> Iterator[None]:
         from adapters.atomic_files import describe_oserror
 
         _refuse(describe_oserror(exc) if isinstance(exc, OSError) else str(exc), exc)
+
+
+def close_at_end(close: Callable[[], None]) -> None:
+    """Call a function when the command ends; outside of a command, it is left to the caller."""
+    if (stack := _OPEN.get()) is not None:
+        stack.callback(close)
 
 
 def _refuse(message: str, cause: Exception) -> NoReturn:

@@ -16,6 +16,8 @@ from training.config.choices import MethodName
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 KEY_FILE = "SUPERPOS_API_KEY_FILE"
+SERVER_VARIABLES = ["SUPERPOS_SERVER", "SUPERPOS_URL"]
+"""The second is the Python client's, so that one variable configures both; the first may also name a registry."""
 
 
 def read_if_file(value: str) -> str:
@@ -56,10 +58,10 @@ _TARGET = (
     f"location from a file. {_PORT}"
 )
 ServerOption = Annotated[
-    str, typer.Option(envvar="SUPERPOS_SERVER", callback=_default_server, help=f"URL of the server. {_PORT}")
+    str, typer.Option(envvar=SERVER_VARIABLES, callback=_default_server, help=f"URL of the server. {_PORT}")
 ]
-ToOption = Annotated[str, typer.Option("--to", envvar="SUPERPOS_SERVER", callback=_default_server, help=_TARGET)]
-FromOption = Annotated[str, typer.Option("--from", envvar="SUPERPOS_SERVER", callback=_default_server, help=_TARGET)]
+ToOption = Annotated[str, typer.Option("--to", envvar=SERVER_VARIABLES, callback=_default_server, help=_TARGET)]
+FromOption = Annotated[str, typer.Option("--from", envvar=SERVER_VARIABLES, callback=_default_server, help=_TARGET)]
 KeyOption = Annotated[
     str | None,
     typer.Option(

@@ -38,6 +38,7 @@ SECRETS_DIR = "SUPERPOS_SECRETS_DIR"
 _OTHER_VARIABLES = {
     SECRETS_DIR,
     "SUPERPOS_SERVER",  # of the commands that call a server
+    "SUPERPOS_URL",  # of the Python client, and of these commands
     "SUPERPOS_API_KEY",
     "SUPERPOS_API_KEY_FILE",
     "SUPERPOS_DATA",  # of the task files of the example tasks, of tests and benchmarks

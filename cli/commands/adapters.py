@@ -23,10 +23,10 @@ from adapters.files import (
 from adapters.names import Ref
 from adapters.registry.protocol import Change, Traffic
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
-from cli.client.publish import publish
-from cli.client.targets import open_target
 from cli.console import CommandError, out, print_table
 from cli.options import DEFAULT_SERVER, FromOption, KeyOption, ToOption
+from cli.targets.opening import open_target
+from cli.targets.publish import publish
 from cli.task_files import read_task_file
 from training.runs.adapter_folder import adapter_files
 

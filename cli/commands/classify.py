@@ -7,10 +7,14 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from cli.client.classification import Answers, Refusal, classify_lines
-from cli.client.targets import Server
 from cli.console import CommandError, err, out, print_table
 from cli.options import DEFAULT_SERVER, KeyOption, ServerOption
+from cli.targets.lines import classify_lines
+from cli.targets.server import open_client
+from superpos_client import Prediction, SuperposError
+from superpos_client.answers import ANSWER_FIELDS
+
+_MAX_RETRIES = 3
 
 
 def classify(
@@ -42,22 +46,23 @@ def classify(
     lines = texts or _standard_input()
     if not lines:
         raise CommandError("nothing to classify: give texts as arguments or on standard input")
+    client = open_client(server, key, max_retries=_MAX_RETRIES)
     with err.status("classifying") as shown:
-        answers = classify_lines(
-            Server(server, key),
+        outcomes = classify_lines(
+            client,
             ref,
             lines,
             truncate=truncate,
             on_progress=lambda state: shown.update(out.render_str(f"classifying: {state}")),
         )
-    refusals = [(number, each) for number, each in enumerate(answers.lines, 1) if isinstance(each, Refusal)]
+    refusals = [(number, each) for number, each in enumerate(outcomes, 1) if isinstance(each, SuperposError)]
     if len(lines) == 1 and refusals:
-        raise refusals[0][1].cause
+        raise refusals[0][1]
     if as_json:
-        out.print_data({**answers.head, "predictions": [_json(each) for each in answers.lines]})
+        out.print_data({**_head(outcomes), "predictions": list(map(_json, outcomes))})
     else:
-        print_table(_table(answers, lines))
-        for number, each in enumerate(answers.lines, 1):
+        print_table(_table(outcomes, lines))
+        for number, each in enumerate(outcomes, 1):
             for note in _notes(each):
                 err.print(f"line {number}: {note}", style="yellow")
     for number, refusal in refusals:
@@ -73,40 +78,50 @@ def _standard_input() -> list[str]:
     return [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
 
 
-def _json(answer: dict[str, Any] | Refusal) -> dict[str, Any]:
-    return {"refused": answer.reason} if isinstance(answer, Refusal) else answer
+def _head(outcomes: Sequence[Prediction | SuperposError]) -> dict[str, Any]:
+    """Return the version that answered; empty if every line was refused."""
+    first = next((each for each in outcomes if isinstance(each, Prediction)), None)
+    if first is None:
+        return {}
+    return {"task": first.task, "version": first.version, "adapter": first.digest, "backbone": first.backbone}
 
 
-def _notes(answer: dict[str, Any] | Refusal) -> list[str]:
-    """Return why an answer may mean less than it seems; a server of an older version does not say."""
-    if isinstance(answer, Refusal):
+def _json(outcome: Prediction | SuperposError) -> dict[str, Any]:
+    """Return a prediction as the server's, or the reason of a refusal."""
+    if isinstance(outcome, SuperposError):
+        return {"refused": outcome.reason}
+    return outcome.model_dump(mode="json", exclude=set(ANSWER_FIELDS))
+
+
+def _notes(outcome: Prediction | SuperposError) -> list[str]:
+    """Return why an answer may mean less than it seems."""
+    if isinstance(outcome, SuperposError):
         return []
-    notes = [f"field {name!r} was truncated by {lost} tokens" for name, lost in answer.get("lost_tokens", {}).items()]
-    if (share := answer.get("unknown_tokens")) is not None:
+    notes = [f"field {name!r} was truncated by {lost} tokens" for name, lost in outcome.lost_tokens.items()]
+    if (share := outcome.unknown_tokens) is not None:
         notes.append(f"the backbone has no pieces for {100 * share:.0f} % of the characters, so the label means little")
     return notes
 
 
-def _table(answers: Answers, lines: Sequence[str]) -> Table:
-    head = answers.head
+def _table(outcomes: Sequence[Prediction | SuperposError], lines: Sequence[str]) -> Table:
+    head = _head(outcomes)
     table = Table(
         "label", "score", "text", title=f"{head['task']}@{head['version']} {head['adapter'][:19]}" if head else None
     )
-    for line, answer in zip(lines, answers.lines, strict=True):
-        if isinstance(answer, Refusal):
+    for line, outcome in zip(lines, outcomes, strict=True):
+        if isinstance(outcome, SuperposError):
             table.add_row("refused", "", line)
         else:
-            table.add_row(*_label_and_score(answer), line)
+            table.add_row(*_label_and_score(outcome), line)
     return table
 
 
-def _label_and_score(answer: dict[str, Any]) -> tuple[str, str]:
+def _label_and_score(prediction: Prediction) -> tuple[str, str]:
     """Return the label and its score in words; of a multi-label task, all labels of the text."""
-    labels = answer.get("labels")  # a server of an older version has none
+    labels = prediction.labels
     if labels is None:
-        return answer["label"], f"{answer['score']:.3f}"
+        return prediction.label, f"{prediction.score:.3f}"
     if not labels:
         return "no label", ""
-    return ", ".join(labels), ", ".join(
-        f"{answer['scores'][label]:.3f}" for label in labels if label in answer["scores"]
-    )
+    scores = prediction.scores
+    return ", ".join(labels), ", ".join(f"{scores[label]:.3f}" for label in labels if label in scores)

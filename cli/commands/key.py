@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cli.client.accounts import open_account_target, validated
 from cli.console import out, print_table, status
 from cli.options import DEFAULT_SERVER, FromOption, KeyOption, ToOption
+from cli.targets.accounts import open_account_target, validated
 from service.api.schemas.admin import KeyRequest, RotateRequest
 
 app = typer.Typer(

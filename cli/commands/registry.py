@@ -9,9 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from adapters.registry.copying import copy as copy_registry
 from adapters.registry.opening import open_archive
 from adapters.storage.opening import redact
-from cli.client.tombstones import copy_tombstones
 from cli.console import CommandError, err, out
 from cli.options import read_if_file
+from cli.targets.tombstones import copy_tombstones
 
 app = typer.Typer(
     no_args_is_help=True,

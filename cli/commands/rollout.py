@@ -9,9 +9,10 @@ import typer
 from adapters.names import PRODUCTION, Ref
 from adapters.registry.protocol import NO_TRAFFIC, TaskInfo, Traffic
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
-from cli.client.targets import Target, find_task, open_target
 from cli.console import CommandError, err, out
 from cli.options import DEFAULT_SERVER, KeyOption, ToOption
+from cli.targets.opening import open_target
+from cli.targets.target import Target, find_task
 from cli.task_files import read_task_file
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from adapters.errors import first_error
 from adapters.storage.opening import redact
 from cli.backbone_options import PANEL, CacheOption, OfflineOption, RevisionOption, ThreadsOption
-from cli.client.first_request import first_request, when_ready
 from cli.console import CommandError, err, status
 from cli.options import read_if_file
+from cli.targets.first_request import first_request, when_ready
 from service.server.connections import raise_descriptor_limit
 from service.server.sockets import hold, listen
 from service.server.workers import StartupFailed, serve_with_workers

@@ -11,12 +11,12 @@ import typer
 
 from adapters.baselines import is_unbeaten, verdict
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
-from cli.client.publish import check_target, publish_trained
 from cli.console import CommandError, err, out, print_table
 from cli.options import (
     KeyOption,
     with_training_arguments,
 )
+from cli.targets.publish import check_target, publish_trained
 from cli.task_files import read_task_file
 from cli.ui.metrics_table import MetricsTable
 from cli.ui.sweep import SweepDisplay, trials_table

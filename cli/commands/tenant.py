@@ -5,10 +5,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cli.client.accounts import open_account_target, validated
 from cli.console import CommandError, out, print_table
 from cli.option_group import option_group
 from cli.options import DEFAULT_SERVER, FromOption, KeyOption, ToOption
+from cli.targets.accounts import open_account_target, validated
 from service.api.schemas.admin import TenantChange, TenantRequest
 from service.tenancy.models import TenantLimits
 

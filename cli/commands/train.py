@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cli.backbone_options import PANEL, BackboneOptions, backbone_options, backbone_source
-from cli.client.publish import check_target, publish_trained
 from cli.console import CommandError, err, status
 from cli.options import (
     KeyOption,
@@ -16,6 +15,7 @@ from cli.options import (
     with_training_arguments,
 )
 from cli.resume import resume_command, resume_hint
+from cli.targets.publish import check_target, publish_trained
 from cli.task_files import guess_tasks, read_task_file
 from cli.ui.results import keep_chosen, print_results
 from cli.ui.training import TrainingDisplay

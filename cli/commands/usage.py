@@ -1,17 +1,24 @@
 """`superpos usage`: what a server was asked, by day and task."""
 
-from datetime import datetime
-from typing import Annotated
+from datetime import date, datetime
+from typing import Annotated, TypedDict
 
 import typer
 from rich.table import Column, Table
 
-from cli.client.targets import Server
 from cli.console import out, print_table
 from cli.options import DEFAULT_SERVER, KeyOption, ServerOption
+from cli.targets.server import open_client
 
 _DAY = "%Y-%m-%d"
 _NUMBERS = ("requests", "rows", "tokens", "errors")
+
+
+class _Asked(TypedDict):
+    task: str | None
+    tenant: str | None
+    since: date | None
+    until: date | None
 
 
 def usage(
@@ -39,18 +46,21 @@ def usage(
         superpos usage --task sst2 --from 2026-01-01 --to 2026-01-31
         superpos usage --tenant acme --csv
     """
-    days = {name: day.strftime(_DAY) for name, day in (("from", since), ("to", until)) if day is not None}
-    names = {name: value for name, value in (("task", task), ("tenant", tenant)) if value is not None}
-    accept = {"Accept": "text/csv" if csv else "application/json"}
-    response = Server(server, key).request("GET", "usage", params={**names, **days}, headers=accept)
+    client = open_client(server, key)
+    asked: _Asked = {
+        "task": task,
+        "tenant": tenant,
+        "since": None if since is None else since.date(),
+        "until": None if until is None else until.date(),
+    }
     if csv:
-        out.print(response.text.replace("\r\n", "\n"), end="")
+        out.print(client.usage_csv(**asked).replace("\r\n", "\n"), end="")
         return
-    body = response.json()
-    out.print(f"{body['tenant']}, {body['since']} to {body['until']}")
+    found = client.usage(**asked)
+    out.print(f"{found.tenant}, {found.since} to {found.until}")
     table = Table(Column("day", footer="total"), "task", show_footer=True)
     for name in _NUMBERS:
-        table.add_column(name, justify="right", footer=f"{body['total'][name]:,}")
-    for row in body["usage"]:
-        table.add_row(row["day"], row["task"] or "", *(f"{row[name]:,}" for name in _NUMBERS))
+        table.add_column(name, justify="right", footer=f"{getattr(found.total, name):,}")
+    for row in found.usage:
+        table.add_row(str(row.day), row.task or "", *(f"{getattr(row, name):,}" for name in _NUMBERS))
     print_table(table)

@@ -10,10 +10,11 @@ from adapters.baselines import TITLES, read_baselines, verdict
 from adapters.calibration import read_promise
 from adapters.names import Ref
 from adapters.registry.protocol import NO_TRAFFIC, TaskInfo
-from cli.client.targets import Target, find_task, open_target
 from cli.commands.rollout import described_traffic
 from cli.console import CommandError, err, out, print_table
 from cli.options import DEFAULT_SERVER, FromOption, KeyOption, ToOption
+from cli.targets.opening import open_target
+from cli.targets.target import Target, find_task
 
 
 def show(

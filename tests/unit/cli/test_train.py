@@ -18,9 +18,9 @@ from support.training import curves
 from adapters import DEFAULT_TENANT
 from adapters.files import from_files, read_folder
 from adapters.registry.opening import open_registry
-from cli.client.publish import publish_trained
 from cli.console import CommandError
 from cli.resume import without_credentials
+from cli.targets.publish import publish_trained
 from cli.task_files import read_task_file
 from cli.ui.results import print_results
 from cli.ui.training import INTERRUPTED

@@ -11,7 +11,9 @@ import backbone
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ("backbone", "adapters", "training", "service", "cli", "benchmarks", "verification", "deploy", "scripts")
+PACKAGES = (
+    "backbone", "adapters", "training", "service", "cli", "client", "benchmarks", "verification", "deploy", "scripts",
+)  # fmt: skip
 
 
 def test_the_adapters_imported_are_ours_and_not_adapter_hubs() -> None:

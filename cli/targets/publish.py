@@ -7,9 +7,11 @@ from pathlib import Path
 from adapters.atomic_files import describe_oserror
 from adapters.errors import AdapterError
 from adapters.files import check_stated_backbone, from_files
-from cli.client.targets import Target, open_target
 from cli.console import CommandError, err, out
 from cli.resume import without_credentials
+from cli.targets.opening import open_target
+from cli.targets.target import Target
+from superpos_client import SuperposError
 from training.runs.adapter_folder import adapter_files
 
 
@@ -67,6 +69,6 @@ def _publish_run(task: str, folder: Path, to: str, key: str | None) -> str | Non
         publish(open_target(to, key, create=True), task, adapter_files(folder), None)
     except OSError as exc:
         return describe_oserror(exc)
-    except (AdapterError, CommandError) as exc:
+    except (AdapterError, CommandError, SuperposError) as exc:
         return str(exc)
     return None

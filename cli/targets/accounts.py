@@ -1,26 +1,27 @@
 """Tenants and keys, behind a running server or in the store of a registry that no server needs to run for."""
 
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
 from adapters.errors import first_error
 from adapters.storage.opening import open_storage
-from cli.client.targets import Server, is_address, require_registry
 from cli.console import CommandError
+from cli.targets.opening import is_address, require_registry
+from cli.targets.server import open_client
 from service.api.schemas.admin import (
     KeyBody,
-    KeyList,
     KeyRequest,
     NewKeyBody,
     RotateRequest,
     TenantBody,
     TenantChange,
-    TenantList,
     TenantRequest,
 )
 from service.tenancy.accounts import Accounts, open_accounts
 from service.tenancy.models import TenantInfo
+from superpos_client import Client
+from superpos_client.resources import TenantLimits
 
 _ACTOR = "cli"
 
@@ -50,7 +51,7 @@ class AccountTarget(Protocol):
 def open_account_target(location: str, key: str | None) -> AccountTarget:
     """Open the accounts of a server, for an administrator's or an operator's key, or those of an existing registry."""
     if is_address(location):
-        return ServerAccounts(Server(location, key))
+        return ServerAccounts(open_client(location, key))
     require_registry(location)
     return DirectAccounts(open_accounts(open_storage(location)))
 
@@ -65,39 +66,37 @@ def validated(model: type[Model], **values: object) -> Model:
 
 
 class ServerAccounts:
-    """Accounts over a server's `/admin` routes."""
+    """Accounts of a running server, through its Python client."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, client: Client) -> None:
+        self._tenants, self._keys = client.tenants, client.keys
 
     def tenants(self) -> list[TenantBody]:
-        return self._request(TenantList, "GET").tenants
+        return list(map(TenantBody.model_validate, self._tenants.list()))
 
     def create_tenant(self, body: TenantRequest) -> TenantBody:
-        return self._request(TenantBody, "POST", body=body)
+        given = body.model_dump(exclude_unset=True, exclude={"id"})
+        return TenantBody.model_validate(self._tenants.create(body.id, **cast(TenantLimits, given)))
 
     def update_tenant(self, tenant: str, body: TenantChange) -> TenantBody:
-        return self._request(TenantBody, "PATCH", tenant, body=body)
+        given = body.model_dump(exclude_unset=True)
+        return TenantBody.model_validate(self._tenants.update(tenant, **cast(TenantLimits, given)))
 
     def delete_tenant(self, tenant: str) -> None:
-        self._server.request("DELETE", "admin", "tenants", tenant)
+        self._tenants.delete(tenant)
 
     def keys(self, tenant: str) -> list[KeyBody]:
-        return self._request(KeyList, "GET", tenant, "keys").keys
+        return list(map(KeyBody.model_validate, self._keys.list(tenant)))
 
     def create_key(self, tenant: str, body: KeyRequest) -> NewKeyBody:
-        return self._request(NewKeyBody, "POST", tenant, "keys", body=body)
+        made = self._keys.create(tenant, body.role, note=body.note, expires_at=body.expires_at)
+        return NewKeyBody.model_validate(made)
 
     def rotate_key(self, tenant: str, key: str, body: RotateRequest) -> NewKeyBody:
-        return self._request(NewKeyBody, "POST", tenant, "keys", key, "rotate", body=body)
+        return NewKeyBody.model_validate(self._keys.rotate(tenant, key, overlap_s=body.overlap_s))
 
     def revoke_key(self, tenant: str, key: str) -> None:
-        self._server.request("DELETE", "admin", "tenants", tenant, "keys", key)
-
-    def _request(self, model: type[Model], method: str, *path: str, body: BaseModel | None = None) -> Model:
-        sent = {} if body is None else {"json": body.model_dump(mode="json", exclude_unset=True)}
-        response = self._server.request(method, "admin", "tenants", *path, **sent)
-        return model.model_validate_json(response.content)
+        self._keys.revoke(tenant, key)
 
 
 class DirectAccounts:

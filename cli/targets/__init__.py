@@ -1,0 +1,1 @@
+"""Targets of a command: a running server, or a registry without one."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from charset_normalizer import from_bytes
 
+from adapters.regular_files import open_regular
 from training.errors import InvalidData
 
 _MARKS = (
@@ -22,6 +23,7 @@ _LEGACY = (
     *("cp932", "gb18030", "big5", "cp949"),
 )
 """The encodings that spreadsheets write. More candidates make the guess worse: French would be read as `mac_latin2`."""
+_BLOCK = 1 << 20
 _SAMPLE = 65_536
 """Bytes of lines with other characters than ASCII that an encoding is guessed from."""
 _IS_LANGUAGE = 0.2
@@ -62,6 +64,40 @@ def decoded(data: bytes, path: Path, *, encoding: str | None, is_utf8: bool = Fa
         if mark is not None:
             return DecodedText(_strict(data, path, "utf-8"), "utf-8")  # raises
         return _guessed(data, path, exc)
+
+
+def stream_encoding(path: Path, *, is_utf8: bool) -> str:
+    """Return the encoding in which Python reads a file piece by piece, with `surrogateescape` for UTF-8.
+
+    It is that of `decoded`, except that a file is UTF-8 if most of its characters are. Only a file in another encoding
+    is read into memory, to guess it.
+
+    Args:
+        path: the file
+        is_utf8: whether the file's format asks for UTF-8
+
+    Raises:
+        InvalidData: the encoding cannot be guessed
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with open_regular(path) as file:
+        head = file.read(_BLOCK)
+        mark = next((name for mark, name in _MARKS if head.startswith(mark)), None)
+        if mark is not None:
+            return "utf-8-sig" if mark == "utf-8" else mark[:6]  # with its mark, which says the order of the bytes
+        if (wide := _unmarked_utf16(head)) is not None or is_utf8:
+            return wide or "utf-8"
+        try:
+            while head:
+                decoder.decode(head)
+                head = file.read(_BLOCK)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            file.seek(0)
+            data = file.read()
+        else:
+            return "utf-8"
+    return "utf-8" if _is_damaged_utf8(data) else decoded(data, path, encoding=None).encoding
 
 
 _ESCAPED = re.compile("[\udc80-\udcff]")

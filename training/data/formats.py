@@ -23,9 +23,7 @@ UTF_8 = ("utf-8", "utf-8-sig")
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
 MAX_FILE_BYTES = 8 << 30
 """Size limit of a text file, which is read into memory."""
-
-
-_USUAL_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+USUAL_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +88,10 @@ def raw_rows(
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InvalidData(f"{path}: file type {path.suffix!r}, expected .parquet, .jsonl, .csv or .tsv")
-    if separator is not None and suffix not in _USUAL_SEPARATORS:
+    if separator is not None and suffix not in USUAL_SEPARATORS:
         raise InvalidData(f"{path}: data.separator is {separator!r}, but only CSV and TSV files have one; omit it")
     if suffix != ".parquet":
-        if suffix in _USUAL_SEPARATORS:
+        if suffix in USUAL_SEPARATORS:
             return _delimited_rows(path, (separator, encoding), on_fault, on_read)
         return _jsonl_rows(path, encoding, on_fault, on_read)
     if encoding is not None:
@@ -135,7 +133,7 @@ def _jsonl_rows(
             blank += 1
             continue
         try:
-            yield f"line {number}", _json_object(line)
+            yield f"line {number}", json_object(line)
         except ValueError as exc:
             on_fault(InvalidData(f"{path}: line {number}{exc}"))
     blank -= not line.strip()  # what follows the last line end is not a line
@@ -165,8 +163,8 @@ def _refusing(path: Path) -> Iterator[None]:
 _LINE_END = re.compile("\r\n|\n|\r")
 
 
-def _json_object(line: str) -> dict[str, object]:
-    """Parse one line; the message of `ValueError` continues `line 3`."""
+def json_object(line: str) -> dict[str, object]:
+    """Parse one line of a JSONL file; the message of `ValueError` continues `line 3`."""
     if (escaped := place_of_escaped(line)) is not None:
         raise ValueError(f", {escaped} is not UTF-8; correct it, or set data.encoding in the task file")
     try:
@@ -201,7 +199,7 @@ def _delimited_rows(
     on_read: Callable[[Reading], None],
 ) -> Iterator[PlacedRow]:
     separator, encoding = options
-    usual = _USUAL_SEPARATORS[path.suffix.lower()]
+    usual = USUAL_SEPARATORS[path.suffix.lower()]
     found = decoded(_contents(path), path, encoding=encoding)
     separator = separator or detected_separator(found.text, usual=usual)
     try:

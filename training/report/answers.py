@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.scoring.calibration import ECE_BINS, confidence_and_outcome, expected_calibration_error
+from training.scoring.calibration import ECE_BINS, calibration_error, confidence_and_outcome
 from training.scoring.decisions import Labels, are_same
 from training.scoring.multi_label import binary_loss, label_figures
 from training.scoring.predictions import Predictions
@@ -67,9 +67,13 @@ class Mistake:
 
 def confusion_matrix(predictions: Predictions) -> NDArray[np.int64]:
     """Rows by right label and given label, [K, K]."""
-    size = len(predictions.label_names)
-    counts = np.bincount(predictions.labels * size + predictions.predicted, minlength=size * size)
-    return counts.reshape(size, size)
+    return count_pairs(predictions.predicted, predictions.labels, len(predictions.label_names))
+
+
+def count_pairs(answers: NDArray[np.int64], labels: NDArray[np.int64], num_labels: int) -> NDArray[np.int64]:
+    """Rows by right label and given label, [K, K], of answers [n] and labels [n]."""
+    counts = np.bincount(labels * num_labels + answers, minlength=num_labels * num_labels)
+    return counts.reshape(num_labels, num_labels)
 
 
 def label_scores(matrix: NDArray[np.int64], names: Sequence[str]) -> list[LabelScores]:
@@ -111,7 +115,11 @@ def reliability(
     labels: Labels,
 ) -> Reliability:
     """How far to believe the best label's probability, or each label's in a multi-label task."""
-    confidence, right = confidence_and_outcome(probabilities, labels)
+    return reliability_of(*confidence_and_outcome(probabilities, labels))
+
+
+def reliability_of(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Reliability:
+    """How far to believe these probabilities of answers, [n] each."""
     bins = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
     counts = np.bincount(bins, minlength=ECE_BINS)
     some = counts > 0
@@ -120,7 +128,7 @@ def reliability(
         confidence=sums[0] / counts[some],
         accuracy=sums[1] / counts[some],
         counts=counts[some],
-        error=expected_calibration_error(probabilities, labels),
+        error=calibration_error(confidence, right),
     )
 
 

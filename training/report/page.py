@@ -80,24 +80,28 @@ def html(
     """
     runs = [run for comparison in comparisons for run in comparison.runs]
     views: list[RunView] = [run_view(run, plots[run.name]) for run in runs if run.name in plots]
+    return rendered(
+        _FOLDER / "report.html.j2",
+        comparisons=comparisons,
+        runs=runs,
+        views=views,
+        task_yaml=task_yaml,
+        baseline_titles=TITLES,
+    )
+
+
+def rendered(template: Path, **values: object) -> str:
+    """Return a page of this style; its template may import `macros.html.j2`."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
+        loader=jinja2.FileSystemLoader([template.parent, _FOLDER]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= dict(_FILTERS)
-    return environment.get_template("report.html.j2").render(
-        comparisons=comparisons,
-        runs=runs,
-        views=views,
-        css=(_FOLDER / "report.css").read_text(encoding="utf-8"),
-        light=style.LIGHT,
-        dark=style.DARK,
-        task_yaml=task_yaml,
-        baseline_titles=TITLES,
-    )
+    css = (_FOLDER / "report.css").read_text(encoding="utf-8")
+    return environment.get_template(template.name).render(css=css, light=style.LIGHT, dark=style.DARK, **values)
 
 
 def task_yaml(task: TaskFile) -> str:

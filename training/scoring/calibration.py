@@ -278,10 +278,14 @@ def expected_calibration_error(probabilities: Floats, labels: Labels, *, bins: i
     Args:
         probabilities: [n, K]
     """
-    best, right = confidence_and_outcome(probabilities, labels)
-    where = np.clip(np.ceil(best * bins).astype(np.int64) - 1, 0, bins - 1)  # bin b is (b/bins, (b+1)/bins]
-    gaps = np.bincount(where, weights=best - right, minlength=bins)
-    return float(np.abs(gaps).sum() / len(best))
+    return calibration_error(*confidence_and_outcome(probabilities, labels), bins=bins)
+
+
+def calibration_error(confidence: Floats, right: NDArray[np.bool_], *, bins: int = ECE_BINS) -> float:
+    """Return the expected calibration error of answers with these probabilities, [n] each."""
+    where = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)  # bin b is (b/bins, (b+1)/bins]
+    gaps = np.bincount(where, weights=confidence - right, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))
 
 
 def confidence_and_outcome(probabilities: Floats, labels: Labels) -> tuple[Floats, NDArray[np.bool_]]:

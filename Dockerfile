@@ -67,6 +67,7 @@ COPY backbone ./backbone
 COPY adapters ./adapters
 COPY training ./training
 COPY service ./service
+COPY scoring ./scoring
 COPY cli ./cli
 COPY client ./client
 RUN pip install --no-deps --no-build-isolation --target /opt/superpos .

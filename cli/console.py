@@ -23,6 +23,7 @@ _OPEN: ContextVar[ExitStack | None] = ContextVar("open", default=None)
 _ERRORS = (
     ("adapters.errors", "AdapterError"),
     ("backbone.errors", "BackboneError"),
+    ("scoring.errors", "ScoringError"),
     ("service.errors", "ServiceError"),
     ("superpos_client.errors", "SuperposError"),
     ("training.errors", "TrainingError"),

@@ -12,7 +12,8 @@ from service.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = (
-    "backbone", "adapters", "training", "service", "cli", "client", "benchmarks", "verification", "deploy", "scripts",
+    "backbone", "adapters", "training", "service", "scoring", "cli", "client",
+    "benchmarks", "verification", "deploy", "scripts",
 )  # fmt: skip
 
 

@@ -1,0 +1,6 @@
+"""Files scored by tasks: `superpos score`.
+
+A job reads input files in parts (`scoring.files`), classifies their rows through the Python client (`scorer`), saves
+each part with its answers, and joins the parts of a file when all are there (`job`). The manifest says what the answers
+are from, so that only the same job resumes.
+"""

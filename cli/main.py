@@ -17,7 +17,7 @@ _SERVE, _TRAIN, _ADAPTERS, _ACCESS = "Serve and query", "Train and evaluate", "A
 COMMANDS = {
     "serve": ("serve:serve", _SERVE, "Serve every task of a registry over HTTP."),
     "classify": ("classify:classify", _SERVE, "Classify texts with a running server."),
-    "score": ("score:score", _SERVE, "Classify the rows of files, with resume."),
+    "score": ("score:score", _SERVE, "Classify the rows of files."),
     "usage": ("usage:usage", _SERVE, "Show requests, rows, tokens and errors per day and task."),
     "train": (
         "train:train",

@@ -37,6 +37,7 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
     assert words == {
         "serve",
         "train",
+        "score",
         "sweep",
         "show",
         "delete",

@@ -14,7 +14,7 @@ from http import HTTPStatus
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from service.api.middleware.authentication import SESSION, RequestSession
+from service.api.request_state import TENANT
 from service.server.event_loop import ServerLoop
 
 _TICK_S = 0.02
@@ -35,7 +35,7 @@ class HalfCloseProtocol(H11Protocol):
         super().connection_made(transport)
         self.opened_at = self.loop.time()
         self._fileno = transport.get_extra_info("socket").fileno()
-        self._told(None)
+        self._note_tenant(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection."""
@@ -90,8 +90,7 @@ class HalfCloseProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Continue with the next request; close the connection if the client can send no other."""
-        session = self.scope["state"].get(SESSION)
-        self._told(session.tenant if isinstance(session, RequestSession) else None)
+        self._note_tenant(self.scope["state"].get(TENANT))
         if self.conn.their_state is h11.SEND_BODY:  # uvicorn would read and discard the rest, however long it is
             self.transport.close()
         super().on_response_complete()
@@ -99,7 +98,7 @@ class HalfCloseProtocol(H11Protocol):
             self._unset_keepalive_if_required()
             self.transport.close()
 
-    def _told(self, tenant: str | None) -> None:
+    def _note_tenant(self, tenant: str | None) -> None:
         self.tenant = tenant
         if isinstance(self.loop, ServerLoop):
             self.loop.tenants[self._fileno] = tenant

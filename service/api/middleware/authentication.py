@@ -7,6 +7,7 @@ from functools import partial
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.request_state import TENANT
 from service.errors import AccountsOutdated, RateLimited, ServiceError, Unauthenticated
 from service.telemetry.request_record import current_record
 from service.tenancy.account_cache import AccountCache
@@ -37,8 +38,10 @@ class AuthenticationMiddleware:
         scope.setdefault("state", {})[SESSION] = session
 
         async def send_with_limits(message: Message) -> None:
-            if message["type"] == "http.response.start" and (limits := session.rate_limit_headers()):
-                MutableHeaders(scope=message).update(limits)
+            if message["type"] == "http.response.start":
+                scope["state"][TENANT] = session.tenant
+                if limits := session.rate_limit_headers():
+                    MutableHeaders(scope=message).update(limits)
             await send(message)
 
         try:

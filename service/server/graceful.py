@@ -69,7 +69,8 @@ class DrainingServer(uvicorn.Server):
         self._listeners = sockets or [listen(self.config.host, self.config.port)]
         await super().startup(self._listeners)
         loop, activity = asyncio.get_running_loop(), self.lifespan.state.get(ACTIVITY)
-        if isinstance(loop, ServerLoop) and isinstance(activity, ModelActivity):
+        assert isinstance(loop, ServerLoop)
+        if isinstance(activity, ModelActivity):  # absent if the application did not start
             loop.yield_to(activity)
         for listener in self._listeners:
             self._connections.listen(listener)

@@ -27,20 +27,27 @@ class HalfCloseProtocol(H11Protocol):
     _is_half_closed = False
     opened_at = 0.0
     """When the connection was opened, by the event loop's clock."""
-    tenant: str | None = None
-    """The tenant of the last request that was answered; None without a valid key."""
+
+    @property
+    def tenant(self) -> str | None:
+        """The tenant of the last request that was answered; None without a valid key."""
+        return self._tenants.get(self._fileno)
+
+    @property
+    def _tenants(self) -> dict[int, str | None]:
+        assert isinstance(self.loop, ServerLoop)
+        return self.loop.tenants
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to serve a connection."""
         super().connection_made(transport)
         self.opened_at = self.loop.time()
         self._fileno = transport.get_extra_info("socket").fileno()
-        self._note_tenant(None)
+        self._tenants[self._fileno] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection."""
-        if isinstance(self.loop, ServerLoop):
-            self.loop.tenants.pop(self._fileno, None)
+        self._tenants.pop(self._fileno, None)
         self._unset_keepalive_if_required()  # uvicorn's timer would keep the connection in memory until it ends
         super().connection_lost(exc)
 
@@ -90,18 +97,13 @@ class HalfCloseProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Continue with the next request; close the connection if the client can send no other."""
-        self._note_tenant(self.scope["state"].get(TENANT))
+        self._tenants[self._fileno] = self.scope["state"].get(TENANT)
         if self.conn.their_state is h11.SEND_BODY:  # uvicorn would read and discard the rest, however long it is
             self.transport.close()
         super().on_response_complete()
         if self._is_half_closed and self.cycle.response_complete:
             self._unset_keepalive_if_required()
             self.transport.close()
-
-    def _note_tenant(self, tenant: str | None) -> None:
-        self.tenant = tenant
-        if isinstance(self.loop, ServerLoop):
-            self.loop.tenants[self._fileno] = tenant
 
     def _probe(self) -> None:
         """Find out whether the client is still there, unless the response has begun or the client speaks HTTP/1.0."""

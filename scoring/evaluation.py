@@ -21,6 +21,7 @@ from training.errors import InvalidData
 from training.report.answers import LabelScores, count_pairs, label_scores
 from training.scoring.bootstrap import Interval, intervals
 from training.scoring.metrics import Metrics, measure_answers
+from training.scoring.multi_label import LabelCounts
 from training.task.scoring import METRIC_TITLES, MetricName
 from training.task.task_file import DataSource, TaskFile
 
@@ -227,17 +228,14 @@ class _DecisionTally:
         return None if right == given else (self._shown(right), self._shown(given))
 
     def evaluation(self, **known: Any) -> Evaluation:
-        hits, given, wanted = self._hits, self._given, self._wanted
-        f1 = _shares(2 * hits, given + wanted)
-        occurs = given + wanted > 0
-        precision, recall = _shares(hits, given), _shares(hits, wanted)
-        micro = float(2 * hits.sum() / max(1, given.sum() + wanted.sum()))
+        counts = LabelCounts(*(each.astype(np.float64) for each in (self._hits, self._given, self._wanted)))
+        precision, recall, f1 = counts.precision, counts.recall, counts.f1
         return Evaluation(
             **known,
             num_wrong=self._num_rows - self._num_same,
             figures=[
-                Figure(title=METRIC_TITLES["micro_f1"], value=micro),
-                Figure(title=METRIC_TITLES["macro_f1"], value=float(f1[occurs].mean()) if occurs.any() else 0.0),
+                Figure(title=METRIC_TITLES["micro_f1"], value=float(counts.micro_f1)),
+                Figure(title=METRIC_TITLES["macro_f1"], value=float(counts.macro_f1)),
                 Figure(title="exact match", value=self._num_same / self._num_rows),
             ],
             labels=[
@@ -246,7 +244,7 @@ class _DecisionTally:
                     precision=float(precision[i]),
                     recall=float(recall[i]),
                     f1=float(f1[i]),
-                    support=int(wanted[i]),
+                    support=int(counts.wanted[i]),
                 )
                 for i, name in enumerate(self._names)
             ],
@@ -275,7 +273,3 @@ def _fields(task: ScoredTask, row: InputRow) -> tuple[tuple[str, str], ...]:
 
 def _number(cell: object) -> float:
     return float(str(cell))
-
-
-def _shares(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

@@ -28,6 +28,43 @@ class LabelFigures:
     """None without a row that has the label."""
 
 
+@dataclass(frozen=True, slots=True)
+class LabelCounts:
+    """How many rows get and have each label, in numbers or weights; arrays are [..., K]."""
+
+    hits: Floats
+    """Rows that have a label and get it."""
+    given: Floats
+    """Rows that get a label."""
+    wanted: Floats
+    """Rows that have a label."""
+
+    @property
+    def precision(self) -> Floats:
+        """Precision of each label, [..., K]."""
+        return _share(self.hits, self.given)
+
+    @property
+    def recall(self) -> Floats:
+        """Recall of each label, [..., K]."""
+        return _share(self.hits, self.wanted)
+
+    @property
+    def f1(self) -> Floats:
+        """F1 of each label, [..., K]."""
+        return _share(2 * self.hits, self.given + self.wanted)
+
+    @property
+    def micro_f1(self) -> Floats:
+        """F1 over all labels together, [...]."""
+        return _share(2 * self.hits.sum(axis=-1), (self.given + self.wanted).sum(axis=-1))
+
+    @property
+    def macro_f1(self) -> Floats:
+        """Mean F1 of the labels that occur in answers or labels, [...]."""
+        return _mean(self.f1, self.given + self.wanted > 0)
+
+
 # not slotted: cached properties need a dictionary
 @dataclass(frozen=True)
 class WeightedRows:
@@ -39,19 +76,13 @@ class WeightedRows:
     weights: Floats  # [R, n]
 
     @cached_property
-    def hits(self) -> Floats:
-        """Weight of the rows that have a label and get it, [R, K]."""
-        return self.weights @ (self.decisions * self.labels)
-
-    @cached_property
-    def given(self) -> Floats:
-        """Weight of the rows that get a label, [R, K]."""
-        return self.weights @ self.decisions
-
-    @cached_property
-    def wanted(self) -> Floats:
-        """Weight of the rows that have a label, [R, K]."""
-        return self.weights @ self.labels
+    def counts(self) -> LabelCounts:
+        """The weights of the rows that get and have each label, [R, K]."""
+        return LabelCounts(
+            hits=self.weights @ (self.decisions * self.labels),
+            given=self.weights @ self.decisions,
+            wanted=self.weights @ self.labels,
+        )
 
     def metric(self, name: MetricName) -> Floats:
         """Return a metric under each weighting, [R].
@@ -62,18 +93,13 @@ class WeightedRows:
             case "accuracy":
                 return np.asarray(self.weights @ are_same(self.decisions, self.labels) / self.weights.sum(axis=1))
             case "micro_f1":
-                return _share(2 * self.hits.sum(axis=1), (self.given + self.wanted).sum(axis=1))
+                return self.counts.micro_f1
             case "macro_f1":
-                return _mean(self.f1, self.given + self.wanted > 0)
+                return self.counts.macro_f1
             case "map":
-                return _mean(self.average_precision, self.wanted > 0)
+                return _mean(self.average_precision, self.counts.wanted > 0)
             case _:
                 raise AssertionError(f"{name} is not a metric of multi-label tasks")
-
-    @property
-    def f1(self) -> Floats:
-        """F1 of each label, [R, K]."""
-        return _share(2 * self.hits, self.given + self.wanted)
 
     @cached_property
     def average_precision(self) -> Floats:
@@ -141,16 +167,17 @@ def label_figures(
 ) -> list[LabelFigures]:
     """Compute the figures of each label, in the task's order."""
     rows = WeightedRows(log_probs, decisions, labels, np.ones((1, len(labels))))
-    precision, recall = _share(rows.hits, rows.given)[0], _share(rows.hits, rows.wanted)[0]
+    counts = rows.counts
+    precision, recall, f1 = counts.precision[0], counts.recall[0], counts.f1[0]
     return [
         LabelFigures(
             name=name,
-            support=int(rows.wanted[0, label]),
+            support=int(counts.wanted[0, label]),
             threshold=float(thresholds[label]),
             precision=float(precision[label]),
             recall=float(recall[label]),
-            f1=float(rows.f1[0, label]),
-            average_precision=float(rows.average_precision[0, label]) if rows.wanted[0, label] else None,
+            f1=float(f1[label]),
+            average_precision=float(rows.average_precision[0, label]) if counts.wanted[0, label] else None,
         )
         for label, name in enumerate(names)
     ]
@@ -167,5 +194,5 @@ def _share(part: Floats, whole: Floats) -> Floats:
 
 
 def _mean(values: Floats, kept: NDArray[np.bool_]) -> Floats:
-    """Return the mean over the kept labels, [R]."""
-    return _share((values * kept).sum(axis=1), kept.sum(axis=1).astype(np.float64))
+    """Return the mean of values [..., K] over the kept labels, [...]."""
+    return _share((values * kept).sum(axis=-1), kept.sum(axis=-1).astype(np.float64))

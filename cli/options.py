@@ -15,6 +15,8 @@ from training.config.arguments import ARGUMENTS, CHOICES, TYPES, default_of
 from training.config.choices import MethodName
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
+MAX_RETRIES = 3
+"""Retries of each request of a command that classifies many rows."""
 KEY_FILE = "SUPERPOS_API_KEY_FILE"
 SERVER_VARIABLES = ["SUPERPOS_SERVER", "SUPERPOS_URL"]
 """The second is the Python client's, so that one variable configures both; the first may also name a registry."""

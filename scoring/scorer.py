@@ -7,7 +7,7 @@ from itertools import tee
 from scoring.files.part import InputRow
 from scoring.tasks import AnswerOptions, Outcome, Refusal, ScoredTask, refusal_of
 from superpos_client import Client, Prediction, Row, SuperposError
-from superpos_client.stream import DEFAULT_CONCURRENCY, OnWait
+from superpos_client.stream import DEFAULT_CONCURRENCY
 
 Answered = tuple[InputRow, list[Outcome]]
 """A row, and what each task answers."""
@@ -23,7 +23,6 @@ class Scorer:
     options: AnswerOptions
     concurrency: int = DEFAULT_CONCURRENCY
     """Requests at a time, of each task."""
-    on_wait: OnWait = lambda seconds, error: None
 
     def answers(self, rows: Iterable[InputRow]) -> Generator[Answered, None, None]:
         """Yield each row with its answers, in order; rows are read as they are needed.
@@ -49,7 +48,6 @@ class Scorer:
             truncate=self.options.truncate,
             top_k=len(task.spec.labels) if self.options.scores else 1,
             concurrency=self.concurrency,
-            on_wait=self.on_wait,
         )
 
 

@@ -8,13 +8,11 @@ import typer
 from rich.table import Table
 
 from cli.console import CommandError, err, out, print_table
-from cli.options import DEFAULT_SERVER, KeyOption, ServerOption
+from cli.options import DEFAULT_SERVER, MAX_RETRIES, KeyOption, ServerOption
 from cli.targets.lines import classify_lines
 from cli.targets.server import open_client
 from superpos_client import Prediction, SuperposError
 from superpos_client.answers import ANSWER_FIELDS
-
-_MAX_RETRIES = 3
 
 
 def classify(
@@ -46,7 +44,7 @@ def classify(
     lines = texts or _standard_input()
     if not lines:
         raise CommandError("nothing to classify: give texts as arguments or on standard input")
-    client = open_client(server, key, max_retries=_MAX_RETRIES)
+    client = open_client(server, key, max_retries=MAX_RETRIES)
     with err.status("classifying") as shown:
         outcomes = classify_lines(
             client,

@@ -9,7 +9,7 @@ import typer
 
 from cli.backbone_options import BackboneOptions, backbone_options
 from cli.console import CommandError, err, out, print_table, status
-from cli.options import DEFAULT_SERVER, KeyOption, ServerOption
+from cli.options import DEFAULT_SERVER, MAX_RETRIES, KeyOption, ServerOption
 from cli.ui.scoring import ScoringDisplay, confusion_table, estimate_line, evaluations_table
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from scoring.scorer import Scorer
     from superpos_client import Client
 
-_MAX_RETRIES = 3
 _INTERRUPTED = 130
 _COLUMNS, _FILES, _LABELS = "Columns", "Reading and writing", "Comparison with labels"
 _CONCURRENCY, _LOCAL_CONCURRENCY = 8, 4
@@ -243,7 +242,7 @@ def _client(
     from superpos_client import Client
 
     if local is None:
-        with open_client(server, key, max_retries=_MAX_RETRIES) as client:
+        with open_client(server, key, max_retries=MAX_RETRIES) as client:
             yield client
         return
     require_registry(local)

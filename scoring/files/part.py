@@ -1,7 +1,7 @@
 """Parts of an input file: rows that are read, scored and saved together."""
 
 import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -111,8 +111,6 @@ class InputFile(Protocol[C]):
         """Write the output file from the encoded parts, in order."""
         ...
 
-
-ReadInput = Callable[[Path], "InputFile[object]"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

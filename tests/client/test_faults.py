@@ -2,10 +2,12 @@
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Literal
 
+import psutil
 import pytest
 from support.clients import FORMS, Form, ask
 from support.faulty_proxy import BreaksOff, Drips, Fault, IsSilent, Refuses, Resets, Script, faulty_proxy
@@ -247,3 +249,23 @@ def test_a_stream_that_is_left_early_stops_asking(shared_server: RunningServer) 
         asked = len(proxy.classifications)
         time.sleep(0.2)
         assert len(proxy.classifications) == asked <= 2 * LOOKAHEAD
+
+
+def test_a_client_that_is_closed_during_a_request_answers_it_and_then_leaves_no_connection(
+    shared_server: RunningServer,
+) -> None:
+    with faulty_proxy(shared_server.url, lambda _: IsSilent(0.3)) as proxy:
+        client = Client(proxy.url)
+        answered: list[Prediction] = []
+        asking = threading.Thread(target=lambda: answered.append(client.classify("sentiment", "a film")))
+        asking.start()
+        while not proxy.classifications:
+            time.sleep(0.01)
+        client.close()
+        with pytest.raises(RuntimeError, match="the client is closed"):
+            client.classify("sentiment", "a film")
+        asking.join()
+        assert answered
+        port = int(proxy.url.rpartition(":")[2])
+        ours = psutil.Process().net_connections("tcp4")
+        assert [each for each in ours if each.raddr and each.raddr.port == port] == []

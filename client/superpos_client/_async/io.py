@@ -1,7 +1,8 @@
 """Waiting, sending and concurrency with `async`. `_sync/io.py` has the same names with threads; both by hand."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import httpx2
@@ -24,8 +25,9 @@ class Pool:
         self._loop_of_given: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
 
-    def client(self) -> httpx2.AsyncClient:
-        """Return the HTTP client of the running loop.
+    @contextmanager
+    def lease(self) -> Iterator[httpx2.AsyncClient]:
+        """Lend the HTTP client of the running loop for one exchange.
 
         Raises:
             RuntimeError: the pool is closed, or a given HTTP client belongs to another loop
@@ -40,12 +42,13 @@ class Pool:
                     "this AsyncClient was made with an http_client that another event loop has used; make one per "
                     "loop, or leave http_client out"
                 )
-            return self._given
+            yield self._given
+            return
         if loop not in self._clients:
             # connections of a closed loop cannot be closed any more
             self._clients = {each: client for each, client in self._clients.items() if not each.is_closed()}
             self._clients[loop] = self._make()
-        return self._clients[loop]
+        yield self._clients[loop]
 
     async def close(self) -> None:
         """Close the connections of the running loop, and forget the others. A given HTTP client stays open."""

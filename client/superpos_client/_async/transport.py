@@ -104,19 +104,19 @@ class AsyncTransport:
         if deadline.remaining_s <= 0:
             raise deadline.exceeded(self.server.name)
         most_ms = 1 if self.shared.limits is None else self.shared.limits.max_timeout_ms
-        client = self.shared.pool.client()
-        request = client.build_request(
-            call.method,
-            self.server.url + call.path,
-            params=call.params or None,
-            headers={**self.server.headers, **call.headers},
-            content=None if call.content is None else call.content(deadline.remaining_ms(most_ms)),
-            data=call.form,
-            files=call.files,
-            timeout=timeouts(deadline),
-        )
-        try:
-            answer = await exchange(client, request, deadline)
-        except (httpx2.HTTPError, TimeoutError) as exc:
-            raise self.server.error(exc, deadline) from exc
+        with self.shared.pool.lease() as client:
+            request = client.build_request(
+                call.method,
+                self.server.url + call.path,
+                params=call.params or None,
+                headers={**self.server.headers, **call.headers},
+                content=None if call.content is None else call.content(deadline.remaining_ms(most_ms)),
+                data=call.form,
+                files=call.files,
+                timeout=timeouts(deadline),
+            )
+            try:
+                answer = await exchange(client, request, deadline)
+            except (httpx2.HTTPError, TimeoutError) as exc:
+                raise self.server.error(exc, deadline) from exc
         return self.server.read(call, answer)

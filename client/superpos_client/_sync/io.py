@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import httpx2
@@ -25,25 +26,45 @@ class Pool:
         self._make, self._given = make, given
         self._client: httpx2.Client | None = None
         self._process = os.getpid()
+        self._num_leases = 0
         self._is_closed = False
         self._lock = threading.Lock()
 
-    def client(self) -> httpx2.Client:
-        """Return the HTTP client of this process (`RuntimeError` if the pool is closed)."""
+    @contextmanager
+    def lease(self) -> Iterator[httpx2.Client]:
+        """Lend the HTTP client of this process for one exchange (`RuntimeError` if the pool is closed)."""
+        with self._lock:
+            client = self._of_this_process()
+            self._num_leases += 1
+        try:
+            yield client
+        finally:
+            with self._lock:
+                self._num_leases -= 1
+            self._close_unused()
+
+    def close(self) -> None:
+        """Close the connections, those with a request on its way when it ends. A given HTTP client stays open.
+
+        A connection that is being opened by another thread cannot be closed before.
+        """
+        self._is_closed = True
+        self._close_unused()
+
+    def _of_this_process(self) -> httpx2.Client:
         if self._is_closed:
             raise RuntimeError("the client is closed")
         if self._given is not None:
             return self._given
-        with self._lock:
-            if self._client is None or self._process != os.getpid():
-                self._client, self._process = self._make(), os.getpid()
-            return self._client
+        if self._client is None or self._process != os.getpid():
+            self._client, self._process, self._num_leases = self._make(), os.getpid(), 0
+        return self._client
 
-    def close(self) -> None:
-        """Close the connections. A given HTTP client stays open."""
-        self._is_closed = True
-        if self._client is not None:
-            self._client.close()
+    def _close_unused(self) -> None:
+        with self._lock:
+            unused = self._client if self._is_closed and not self._num_leases else None
+        if unused is not None:
+            unused.close()
 
 
 def exchange(client: httpx2.Client, request: httpx2.Request, deadline: Deadline) -> Answer:

@@ -23,7 +23,7 @@ from service.inference.classifier import Classifier
 from service.inference.predictions import Classification
 from service.monitoring.build import MonitoringGroup, build_monitoring
 from service.releases.build import ReleasesGroup, build_releases
-from service.releases.bundled import publish_bundled
+from service.releases.bundled import publish_bundled, publish_listed
 from service.settings import Settings
 from service.telemetry.build import TelemetryGroup, build_telemetry
 from service.telemetry.multiprocess import SharedFolder
@@ -166,8 +166,9 @@ def build_runtime(
         on_resolved=on_resolved,
         on_answered=on_answered,
     )
+    publish_listed(registry.store, registry.adapters, settings.start_adapters)
     if settings.bundled:
-        publish_bundled(registry.store, backbone)
+        publish_bundled(registry.store, backbone, num_listed=len(settings.start_adapters))
     return Runtime(
         settings=settings,
         storage=storage,

@@ -96,6 +96,8 @@ class Settings(BaseSettings):
     """Ref of TEI's bare routes (`/predict`, `/info`); None if each request must name one."""
     bundled: bool = True
     """Publish the bundled adapters into an empty registry."""
+    start_adapters: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
+    """Further adapters published into an empty registry: `task=URL,task=URL` (hf://, s3://, file://)."""
 
     require_keys: bool = False
     """Refuse requests without a key. Without this, every client acts as the operator, in the default tenant."""
@@ -242,6 +244,16 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, hosts: object) -> object:
         return tuple(host.strip() for host in hosts.split(",") if host.strip()) if isinstance(hosts, str) else hosts
+
+    @field_validator("start_adapters", mode="before")
+    @classmethod
+    def _split_pairs(cls, listed: object) -> object:
+        if not isinstance(listed, str):
+            return listed
+        pairs = [pair.strip().partition("=") for pair in listed.split(",") if pair.strip()]
+        if len({task for task, _, _ in pairs}) < len(pairs):
+            raise ValueError("a task is listed twice; expected task=URL,task=URL")
+        return {task: url for task, _, url in pairs}
 
     @field_validator("registry", mode="before")
     @classmethod

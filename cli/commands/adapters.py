@@ -1,7 +1,7 @@
 """`superpos push | list | alias | history | export | import`: adapters in folders, registries and servers."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -39,7 +39,12 @@ NoAliasOption = Annotated[bool, typer.Option("--no-alias", help="Point no alias 
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(help="Folder of an adapter, or of a run that has one.")],
+    folder: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of an adapter, or of a run that has one; or an adapter's URL (hf://, s3://, file://)."
+        ),
+    ],
     task: TaskArgument,
     to: ToOption = DEFAULT_SERVER,
     alias: AliasesOption = None,
@@ -51,8 +56,14 @@ def push(
     \b
         superpos push runs/sst2-superpos-seed0 sst2
         superpos push my-adapter sst2 --alias canary --to ./registry.sqlite
+        superpos push hf://acme/adapters@v2/sst2 sst2
+        superpos push s3://models/sst2#sha256:9f86d081884c7d65… sst2
+
+    A URL may name a revision of a repository on the Hub, and after # the digest that the adapter must have.
+    Credentials are read from the environment, as the Hub's and AWS' own tools read them. s3:// needs the extra s3.
     """
-    publish(open_target(to, key, create=True), task, adapter_files(folder), _aliases(alias, no_alias))
+    files = _read(folder, adapter_files)
+    publish(open_target(to, key, create=True), task, files, _aliases(alias, no_alias))
 
 
 def list_tasks(source: FromOption = DEFAULT_SERVER, key: KeyOption = None) -> None:
@@ -130,7 +141,12 @@ def export(
 
 @backbone_options()
 def import_folder(
-    folder: Annotated[Path, typer.Argument(help="PEFT prompt-tuning folder, from 'superpos export' or from PEFT.")],
+    folder: Annotated[
+        str,
+        typer.Argument(
+            help="PEFT prompt-tuning folder, from 'superpos export' or from PEFT; or its URL (hf://, s3://, file://)."
+        ),
+    ],
     task: TaskArgument,
     backbone: BackboneOptions,
     task_file: Annotated[
@@ -149,8 +165,9 @@ def import_folder(
     \b
         superpos import ./sst2-v3 sst2
         superpos import ./peft-run sst2 --task-file sst2.yaml --backbone google/flan-t5-small
+        superpos import hf://acme/peft-run sst2 --task-file sst2.yaml --backbone google/flan-t5-small
     """
-    files = read_folder(folder)
+    files = _read(folder, read_folder)
     if MANIFEST in files:
         _check_exported(folder, from_files(files), task_file, backbone)
     else:
@@ -158,7 +175,16 @@ def import_folder(
     publish(open_target(to, key, create=True), task, files, _aliases(alias, no_alias))
 
 
-def _check_exported(folder: Path, adapter: PromptAdapter, task_file: Path | None, backbone: BackboneOptions) -> None:
+def _read(location: str, read_path: Callable[[Path], dict[str, bytes]]) -> dict[str, bytes]:
+    """Read an adapter's files from a URL, or from a path with `read_path`."""
+    if "://" not in location:
+        return read_path(Path(location))
+    from adapters.remote import AdapterUrl
+
+    return AdapterUrl.parse(location).read()
+
+
+def _check_exported(folder: str, adapter: PromptAdapter, task_file: Path | None, backbone: BackboneOptions) -> None:
     """Refuse a task file or a backbone that contradicts the folder's `superpos.json`."""
     if task_file is not None and read_task_file(task_file).spec != adapter.spec:
         raise CommandError(
@@ -171,7 +197,7 @@ def _check_exported(folder: Path, adapter: PromptAdapter, task_file: Path | None
 
 
 def _from_peft(
-    folder: Path, files: Mapping[str, bytes], task_file: Path | None, backbone: BackboneOptions
+    folder: str, files: Mapping[str, bytes], task_file: Path | None, backbone: BackboneOptions
 ) -> dict[str, bytes]:
     """Make an adapter of a folder that PEFT wrote, for the backbone that the folder names."""
     if task_file is None:
@@ -185,13 +211,13 @@ def _from_peft(
         raise CommandError(
             f"{folder} says that its prompt was trained for {name!r}, and the backbone is {backbone.backbone!r}; "
             "name the prompt's own with --backbone, or, if that is the same model, write its name into "
-            f"{folder / CONFIG}"
+            f"{CONFIG} in it"
         )
     if revision not in (None, loaded.identity.revision, backbone.revision or "main"):
         raise CommandError(
             f"{folder} says that its prompt was trained for revision {revision!r} of {name!r}, and the backbone's is "
             f"{loaded.identity.revision!r}; name the prompt's own with --revision, or, if that is the same model, "
-            f"set the revision in {folder / CONFIG} to null"
+            f"set the revision in its {CONFIG} to null"
         )
     return to_files(adapter)
 

@@ -48,8 +48,7 @@ class Publisher:
         """
         check_publication(tenant, task, aliases)
         self._quota.check_aliases(tenant, task, [PRODUCTION] if aliases is None else aliases)
-        adapter = await asyncio.to_thread(self._parse, files)
-        _check_room(adapter)
+        adapter = await asyncio.to_thread(parse_upload, self._adapters, files)
         digest = adapter.digest
         if expected is not None and digest != expected:
             raise InvalidAdapter("digest", digest, expected)
@@ -62,12 +61,6 @@ class Publisher:
             return await self._writer.write(
                 lambda registry: registry.publish(tenant, task, files, digest=digest, actor=actor, aliases=aliases)
             )
-
-    def _parse(self, files: Mapping[str, bytes]) -> LoadedAdapter:
-        adapter = self._adapters.parse(files)
-        check_stated_backbone(files)
-        check_texts(files)
-        return adapter
 
     async def delete(self, tenant: str, task: str, version: int, *, conditions: Preconditions, actor: str) -> None:
         """Delete a version.
@@ -89,6 +82,19 @@ class Publisher:
             registry.delete(tenant, task, version, actor=actor)
 
         await self._writer.write(change)
+
+
+def parse_upload(adapters: AdapterCache, files: Mapping[str, bytes]) -> LoadedAdapter:
+    """Load an adapter from untrusted files.
+
+    Raises:
+        InvalidAdapter, backbone.InvalidLabels: a check failed, or the adapter does not fit the server
+    """
+    adapter = adapters.parse(files)
+    check_stated_backbone(files)
+    check_texts(files)
+    _check_room(adapter)
+    return adapter
 
 
 def _check_room(adapter: LoadedAdapter) -> None:

@@ -1,4 +1,4 @@
-"""A Hub on loopback: the endpoints that `huggingface_hub` asks for the Parquet files of a data set."""
+"""A Hub on loopback: the endpoints that `huggingface_hub` asks for the files of a data set or of a model."""
 
 import hashlib
 import json
@@ -16,10 +16,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub:
     """Serves the files of a folder as the converted files of one data set; other names are unknown, or gated."""
 
-    def __init__(self, folder: Path, dataset: str) -> None:
+    def __init__(self, folder: Path, dataset: str, *, handler: "type[_Handler] | None" = None) -> None:
         self.folder, self.dataset = folder, dataset
         self.asked: list[str] = []
-        handler = type("Handler", (_Handler,), {"hub": self})
+        handler = type("Handler", (handler or _Handler,), {"hub": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
@@ -76,6 +76,45 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body)
+
+
+def model_hub(folder: Path, name: str) -> Hub:
+    """A Hub that serves the files of a folder as a model, at the revisions `main` and `v2`."""
+    return Hub(folder, name, handler=_ModelHandler)
+
+
+class _ModelHandler(_Handler):
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        name = self.hub.dataset
+        revisions = ("main", "v2", COMMIT)
+        if path in {f"/api/models/{name}", *(f"/api/models/{name}/revision/{revision}" for revision in revisions)}:
+            return self._json({"id": name, "sha": COMMIT, "siblings": []})
+        if path.startswith(f"/api/models/{name}/revision/"):
+            return self._answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+        for revision in revisions:
+            if path == (at := f"/api/models/{name}/tree/{revision}") or path.startswith(f"{at}/"):
+                return self._tree(path.removeprefix(at).strip("/"))
+            if path.startswith(at := f"/{name}/resolve/{revision}/"):
+                return self._file(path.removeprefix(at))
+        return self._answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+
+    def _tree(self, folder: str) -> None:
+        files = {Path(file): data for file, data in self.hub.files().items()}
+        found = [
+            {"type": "file", "path": file.as_posix(), "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+            for file, data in files.items()
+            if file.parent == Path(folder)
+        ]
+        if not found:
+            return self._answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+        return self._json(found)
+
+    def _file(self, name: str) -> None:
+        data = self.hub.files()[name]
+        first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+        part = data[int(first) : int(last) + 1 if last else None]
+        return self._answer(206, part, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": COMMIT})
 
 
 def write_class_parquet(path: Path, rows: list[dict[str, object]], names: list[str]) -> Path:

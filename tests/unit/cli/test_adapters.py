@@ -73,3 +73,18 @@ def test_a_peft_folder_for_a_backbone_of_another_width_is_refused(
     assert "prompt width" in message
     assert "32" in message
     assert "16" in message
+
+
+def test_an_adapter_is_published_from_its_url(desk: Desk, tmp_path: Path) -> None:
+    place, url = tmp_path / "registry.sqlite", (desk.run / "adapter").as_uri()
+    digest = desk.adapter.digest
+    assert f"published topic@1 {digest}" in superpos("push", url, "topic", "--to", place).text
+    assert f"published again@1 {digest}" in superpos("import", f"{url}#{digest}", "again", "--to", place).text
+    other = "sha256:" + "0" * 64
+    for command in ("push", "import"):
+        message = superpos(command, f"{url}#{other}", "topic", "--to", place).refusal()
+        assert message == f"digest of {url}: got {digest}, expected {other}"
+        message = superpos(command, "https://example.org/sst2", "topic", "--to", place).refusal()
+        assert message.startswith("adapter URL 'https://…' is not valid, expected hf://owner/name")
+    (version,) = open_registry(place).describe("default", "topic").versions
+    assert version.digest == digest

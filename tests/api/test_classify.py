@@ -16,9 +16,13 @@ from backbone import Backbone
 Serve = Callable[..., RunningServer]
 
 
-def test_a_string_a_list_and_an_object_are_all_inputs(serve: Serve, tiny: Backbone) -> None:
-    server = serve()
-    server.upload("sentiment", make_adapter(tiny))
+@pytest.fixture
+def server(shared_server: RunningServer) -> RunningServer:
+    """One server for all tests that change no task but those that they publish under names of their own."""
+    return shared_server
+
+
+def test_a_string_a_list_and_an_object_are_all_inputs(server: RunningServer) -> None:
     one = server.classify("sentiment", "a gripping film").json()["predictions"]
     listed = server.classify("sentiment", ["a gripping film"]).json()["predictions"]
     named = server.classify("sentiment", {"sentence": "a gripping film"}).json()["predictions"]
@@ -26,8 +30,7 @@ def test_a_string_a_list_and_an_object_are_all_inputs(serve: Serve, tiny: Backbo
     assert one == listed == named
 
 
-def test_an_answer_names_its_version_and_sums_to_one(serve: Serve, tiny: Backbone) -> None:
-    server = serve()
+def test_an_answer_names_its_version_and_sums_to_one(server: RunningServer, tiny: Backbone) -> None:
     adapter = make_adapter(tiny, TOPIC)
     server.upload("topic", adapter)
     body = server.classify("topic", ["the world of sports", "business news"]).json()
@@ -44,8 +47,7 @@ def test_an_answer_names_its_version_and_sums_to_one(serve: Serve, tiny: Backbon
         assert prediction["truncated"] is False
 
 
-def test_top_k_keeps_the_best_labels(serve: Serve, tiny: Backbone) -> None:
-    server = serve()
+def test_top_k_keeps_the_best_labels(server: RunningServer, tiny: Backbone) -> None:
     server.upload("topic", make_adapter(tiny, TOPIC))
     everything = server.classify("topic", "news").json()["predictions"][0]
     best = server.classify("topic", "news", top_k=2).json()["predictions"][0]
@@ -53,8 +55,7 @@ def test_top_k_keeps_the_best_labels(serve: Serve, tiny: Backbone) -> None:
     assert list(best["logprobs"]) == list(best["scores"])
 
 
-def test_temperature_changes_scores_but_never_logprobs(serve: Serve, tiny: Backbone) -> None:
-    server = serve()
+def test_temperature_changes_scores_but_never_logprobs(server: RunningServer, tiny: Backbone) -> None:
     plain = make_adapter(tiny)
     calibration = Calibration(temperature=4.0, abstain_threshold=0.999)
     cooled = PromptAdapter(plain.prompt, plain.manifest.model_copy(update={"calibration": calibration}))
@@ -71,18 +72,15 @@ def test_temperature_changes_scores_but_never_logprobs(serve: Serve, tiny: Backb
 
 @pytest.mark.parametrize("selector", ["", "@1", "@production", "@canary", "@DIGEST"])
 @pytest.mark.slow
-def test_every_form_of_ref_finds_its_version(serve: Serve, tiny: Backbone, selector: str) -> None:
-    server = serve()
+def test_every_form_of_ref_finds_its_version(server: RunningServer, tiny: Backbone, selector: str) -> None:
     adapter = make_adapter(tiny)
-    server.upload("sentiment", adapter)
-    server.client.put("/tasks/sentiment/aliases/canary", json={"version": 1}).raise_for_status()
-    ref = "sentiment" + selector.replace("DIGEST", adapter.digest[:19])
+    server.upload("found", adapter)
+    server.client.put("/tasks/found/aliases/canary", json={"version": 1}).raise_for_status()
+    ref = "found" + selector.replace("DIGEST", adapter.digest[:19])
     assert server.classify(ref, "x").json()["adapter"] == adapter.digest
 
 
-def test_truncation_says_what_it_cut(serve: Serve, tiny: Backbone) -> None:
-    server = serve()
-    server.upload("sentiment", make_adapter(tiny))
+def test_truncation_says_what_it_cut(server: RunningServer) -> None:
     text = "flat " * 200 + "gripping"
     cut = {
         side: server.classify("sentiment", text, truncate=side).json()["predictions"][0] for side in ("start", "end")
@@ -107,57 +105,52 @@ def test_a_task_tells_its_spec_versions_and_aliases(serve: Serve, tiny: Backbone
     assert server.client.get("/tasks/sentiment/versions/2").json()["adapter"] == second.digest
 
 
-def test_a_version_comes_back_byte_for_byte(serve: Serve, tiny: Backbone) -> None:
-    server = serve()
+def test_a_version_comes_back_byte_for_byte(server: RunningServer, tiny: Backbone) -> None:
     files = to_files(make_adapter(tiny), card="# A card\n")
     parts = [("files", (name, data)) for name, data in files.items()]
-    server.client.post("/tasks/sentiment/versions", files=parts).raise_for_status()
-    names = server.client.get("/tasks/sentiment/versions/1/files").json()["files"]
+    server.client.post("/tasks/carded/versions", files=parts).raise_for_status()
+    names = server.client.get("/tasks/carded/versions/1/files").json()["files"]
     assert sorted(files) == names
-    back = {name: server.client.get(f"/tasks/sentiment/versions/1/files/{name}").content for name in names}
+    back = {name: server.client.get(f"/tasks/carded/versions/1/files/{name}").content for name in names}
     assert back == files
     assert from_files(back).digest == make_adapter(tiny).digest
 
 
 @pytest.mark.slow
-def test_the_same_upload_twice_is_one_version(serve: Serve, tiny: Backbone) -> None:
-    server = serve()
+def test_the_same_upload_twice_is_one_version(server: RunningServer, tiny: Backbone) -> None:
     adapter = make_adapter(tiny)
-    assert server.upload("sentiment", adapter)["created"] is True
-    again = server.upload("sentiment", adapter)
+    assert server.upload("twice", adapter)["created"] is True
+    again = server.upload("twice", adapter)
     assert (again["created"], again["version"]) == (False, 1)
 
 
 @pytest.mark.slow
-def test_aliases_move_by_compare_and_set_and_can_be_removed(serve: Serve, tiny: Backbone) -> None:
-    server = serve()
+def test_aliases_move_by_compare_and_set_and_can_be_removed(server: RunningServer, tiny: Backbone) -> None:
     for seed in range(2):
-        server.upload("sentiment", make_adapter(tiny, seed=seed))
-    path = "/tasks/sentiment/aliases/production"
+        server.upload("moved", make_adapter(tiny, seed=seed))
+    path = "/tasks/moved/aliases/production"
     stale = server.client.put(path, json={"version": 1, "expected": 1})
     assert (stale.status_code, stale.json()["code"]) == (409, "conflict")
     assert "points at version 2" in stale.json()["detail"]
     server.client.put(path, json={"version": 1, "expected": 2}).raise_for_status()
-    assert server.classify("sentiment", "x").json()["version"] == 1
+    assert server.classify("moved", "x").json()["version"] == 1
     assert server.client.delete(path).status_code == 204
-    assert server.classify("sentiment", "x").status_code == 404
-    assert server.classify("sentiment@2", "x").status_code == 200
+    assert server.classify("moved", "x").status_code == 404
+    assert server.classify("moved@2", "x").status_code == 200
 
 
 @pytest.mark.slow
-def test_a_deleted_version_is_gone_and_its_number_too(serve: Serve, tiny: Backbone) -> None:
-    server = serve()
+def test_a_deleted_version_is_gone_and_its_number_too(server: RunningServer, tiny: Backbone) -> None:
     for seed in range(2):
-        server.upload("sentiment", make_adapter(tiny, seed=seed))
-    assert server.client.delete("/tasks/sentiment/versions/2").status_code == 409
-    assert server.client.delete("/tasks/sentiment/versions/1").status_code == 204
-    assert server.classify("sentiment@1", "x").status_code == 404
-    assert server.upload("sentiment", make_adapter(tiny, seed=3))["version"] == 3
+        server.upload("deleted", make_adapter(tiny, seed=seed))
+    assert server.client.delete("/tasks/deleted/versions/2").status_code == 409
+    assert server.client.delete("/tasks/deleted/versions/1").status_code == 204
+    assert server.classify("deleted@1", "x").status_code == 404
+    assert server.upload("deleted", make_adapter(tiny, seed=3))["version"] == 3
 
 
 @pytest.mark.slow
-def test_a_request_id_and_a_trace_are_echoed_and_a_bad_id_replaced(serve: Serve) -> None:
-    server = serve()
+def test_a_request_id_and_a_trace_are_echoed_and_a_bad_id_replaced(server: RunningServer) -> None:
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     answer = server.client.get("/tasks", headers={"X-Request-ID": "abc-1", "traceparent": trace})
     assert (answer.headers["X-Request-ID"], answer.headers["traceparent"]) == ("abc-1", trace)
@@ -177,8 +170,7 @@ def test_health_tells_what_is_served(serve: Serve, tiny: Backbone) -> None:
 
 
 @pytest.mark.slow
-def test_the_documentation_describes_every_route_and_its_errors(serve: Serve) -> None:
-    server = serve()
+def test_the_documentation_describes_every_route_and_its_errors(server: RunningServer) -> None:
     page = server.client.get("/docs").text
     sources = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert sources
@@ -222,20 +214,17 @@ def test_metrics_exist_before_traffic_and_add_up_after_it(serve: Serve, tiny: Ba
 
 
 @pytest.mark.slow
-def test_a_mixed_request_for_pairs_and_topics_shares_the_server(serve: Serve, tiny: Backbone) -> None:
-    server = serve()
-    server.upload("pair", make_adapter(tiny, PAIR, num_virtual_tokens=3))
-    server.upload("topic", make_adapter(tiny, TOPIC, num_virtual_tokens=40))
-    pair = server.classify("pair", {"premise": "it rains", "hypothesis": "it is wet"}).json()
-    topic = server.classify("topic", "sports").json()
+def test_a_mixed_request_for_pairs_and_topics_shares_the_server(server: RunningServer, tiny: Backbone) -> None:
+    server.upload("short-pair", make_adapter(tiny, PAIR, num_virtual_tokens=3))
+    server.upload("long-topic", make_adapter(tiny, TOPIC, num_virtual_tokens=40))
+    pair = server.classify("short-pair", {"premise": "it rains", "hypothesis": "it is wet"}).json()
+    topic = server.classify("long-topic", "sports").json()
     assert pair["predictions"][0]["label"] in PAIR.label_names
     assert topic["predictions"][0]["label"] in TOPIC.label_names
 
 
 @pytest.mark.slow
-def test_an_answer_tells_where_its_time_went(serve: Serve, tiny: Backbone) -> None:
-    server = serve()
-    server.upload("sentiment", make_adapter(tiny))
+def test_an_answer_tells_where_its_time_went(server: RunningServer) -> None:
     before = scraped(server)
     header = server.classify("sentiment", ["a", "b"]).headers["Server-Timing"]
     stages = dict(re.findall(r"(\w+);dur=(\d+\.\d\d)(?:, |$)", header))
@@ -251,6 +240,5 @@ def test_an_answer_tells_where_its_time_went(serve: Serve, tiny: Backbone) -> No
         assert spent_ms == pytest.approx(durations[stage], abs=0.006)
 
 
-def test_a_refusal_tells_no_timing(serve: Serve) -> None:
-    server = serve()
+def test_a_refusal_tells_no_timing(server: RunningServer) -> None:
     assert "Server-Timing" not in server.classify("nothing", "x").headers

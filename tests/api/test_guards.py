@@ -1,14 +1,15 @@
 """A guard that the client shows: every write evaluates it or refuses it with 412, and never ignores it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 from support.adapters import make_adapter
 from support.http import check_problem
-from support.server import RunningServer
+from support.server import RunningServer, running_servers
 
 from adapters.files import to_files
 from backbone import Backbone
@@ -17,14 +18,26 @@ BOGUS = '"9-bogus"'
 TASK = "/tasks/sentiment"
 
 
+def _with_task(server: RunningServer, backbone: Backbone) -> RunningServer:
+    """Publish a task of three versions, production at the last, a shadow."""
+    for seed in range(3):
+        server.upload("sentiment", make_adapter(backbone, seed=seed))
+    server.client.put(f"{TASK}/traffic", json={"shadow": 2})
+    return server
+
+
 @pytest.fixture
 def server(serve: Callable[..., RunningServer], tiny: Backbone) -> RunningServer:
-    """One task of three versions, production at the last, a shadow."""
-    started = serve()
-    for seed in range(3):
-        started.upload("sentiment", make_adapter(tiny, seed=seed))
-    started.client.put(f"{TASK}/traffic", json={"shadow": 2})
-    return started
+    return _with_task(serve(), tiny)
+
+
+@pytest.fixture(scope="module")
+def unchanged_server(
+    tiny_t5: Path, tiny: Backbone, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    """One server for the writes that are refused."""
+    with running_servers(tiny_t5, tmp_path_factory.mktemp("unchanged"), cache_dir) as start:
+        yield _with_task(start(), tiny)
 
 
 def _state(server: RunningServer) -> object:
@@ -40,7 +53,8 @@ def _state(server: RunningServer) -> object:
     ],
 )
 @pytest.mark.slow
-def test_no_write_ignores_a_guard(server: RunningServer, tiny: Backbone, name: str, value: str) -> None:
+def test_no_write_ignores_a_guard(unchanged_server: RunningServer, tiny: Backbone, name: str, value: str) -> None:
+    server = unchanged_server
     bodies = {
         "PUT /tasks/{task}/traffic": {"shadow": 1},
         "PUT /tasks/{task}/aliases/{alias}": {"version": 1},
@@ -68,7 +82,8 @@ def test_no_write_ignores_a_guard(server: RunningServer, tiny: Backbone, name: s
     assert _state(server) == before
 
 
-def test_a_refused_upload_names_a_way_out(server: RunningServer, tiny: Backbone) -> None:
+def test_a_refused_upload_names_a_way_out(unchanged_server: RunningServer, tiny: Backbone) -> None:
+    server = unchanged_server
     files = [("files", (file, data)) for file, data in to_files(make_adapter(tiny, seed=4)).items()]
     upload = server.client.post(f"{TASK}/versions", files=files, headers={"If-Match": BOGUS})
     check_problem(upload, 412, "precondition_failed", BOGUS, "PUT /tasks/<task>/aliases/<alias> evaluates If-Match")

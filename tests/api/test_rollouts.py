@@ -1,14 +1,15 @@
 """Traffic, rollback and promotion over real HTTP: at two servers of one registry, and while callers go on asking."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from support.adapters import make_adapter
 from support.http import check_problem
 from support.load import held_model_thread, load
-from support.server import RunningServer
+from support.server import RunningServer, running_servers
 from support.waiting import eventually
 
 from adapters import PromptAdapter
@@ -28,15 +29,26 @@ def scored(backbone: Backbone, seed: int, **figures: float) -> PromptAdapter:
     return PromptAdapter(adapter.prompt, adapter.manifest.model_copy(update={"provenance": provenance}))
 
 
+def with_versions(server: RunningServer, backbone: Backbone) -> RunningServer:
+    """Publish a task of three versions, 2 in production."""
+    for seed, accuracy in enumerate((0.8, 0.9, 0.7)):
+        adapter = scored(backbone, seed, report_accuracy=accuracy)
+        server.upload("sentiment", adapter, **({"alias": ""} if seed == 2 else {}))
+    return server
+
+
 @pytest.fixture
 def server(serve: Serve, tiny: Backbone) -> RunningServer:
-    """A task of three versions, 2 in production."""
-    started = serve()
-    for seed, accuracy in enumerate((0.8, 0.9, 0.7)):
-        started.upload(
-            "sentiment", scored(tiny, seed, report_accuracy=accuracy), **({"alias": ""} if seed == 2 else {})
-        )
-    return started
+    return with_versions(serve(), tiny)
+
+
+@pytest.fixture(scope="module")
+def unchanged_server(
+    tiny_t5: Path, tiny: Backbone, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    """One server for the tests that change nothing."""
+    with running_servers(tiny_t5, tmp_path_factory.mktemp("unchanged"), cache_dir) as start:
+        yield with_versions(start(), tiny)
 
 
 def post(server: RunningServer, what: str, **body: object) -> dict[str, object]:
@@ -93,16 +105,19 @@ def test_traffic_is_shown_where_the_task_is_and_ends_with_a_delete(server: Runni
 )
 @pytest.mark.slow
 def test_traffic_that_cannot_be_is_refused_by_name(
-    server: RunningServer, body: dict[str, object], status: int, code: str, mention: str
+    unchanged_server: RunningServer, body: dict[str, object], status: int, code: str, mention: str
 ) -> None:
-    check_problem(server.client.put("/tasks/sentiment/traffic", json=body), status, code, mention)
-    check_problem(server.client.put("/tasks/nosuch/traffic", json={}), 404, "not_found", "nosuch")
+    client = unchanged_server.client
+    check_problem(client.put("/tasks/sentiment/traffic", json=body), status, code, mention)
+    check_problem(client.put("/tasks/nosuch/traffic", json={}), 404, "not_found", "nosuch")
+    assert client.get("/tasks/sentiment/traffic").json() == {"canary": None, "percent": 0, "shadow": None}
 
 
 @pytest.mark.parametrize("key", ["", "k" * 257, 5])
 @pytest.mark.slow
-def test_a_sticky_key_is_a_text_of_bounded_length(server: RunningServer, key: object) -> None:
-    check_problem(server.classify("sentiment", "x", sticky_key=key), 422, "invalid_request", "body.sticky_key")
+def test_a_sticky_key_is_a_text_of_bounded_length(unchanged_server: RunningServer, key: object) -> None:
+    refused = unchanged_server.classify("sentiment", "x", sticky_key=key)
+    check_problem(refused, 422, "invalid_request", "body.sticky_key")
 
 
 @pytest.mark.slow

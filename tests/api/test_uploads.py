@@ -27,6 +27,12 @@ Files = dict[str, bytes]
 pytestmark = pytest.mark.usefixtures("still_answers")
 
 
+@pytest.fixture
+def server(shared_server: RunningServer) -> RunningServer:
+    """One server for all uploads: none of those that are refused may change it."""
+    return shared_server
+
+
 def _with_prompt(files: Files, prompt: np.ndarray) -> Files:
     config = json.loads(files[CONFIG]) | {"num_virtual_tokens": prompt.shape[0], "token_dim": prompt.shape[1]}
     weights = safetensors.numpy.save({"prompt_embeddings": prompt})

@@ -36,11 +36,13 @@ def plant_a_bug(patch: Patch, server: RunningServer) -> None:
 
 
 def plant_a_hang(patch: Patch, server: RunningServer) -> None:
-    """Sleep where an upload has a card."""
-    parse = AdapterCache.parse
+    """Sleep at the first two sets of files that have a card, whenever they are sent."""
+    parse, hanging = AdapterCache.parse, list[dict[str, bytes]]()
 
     def sleep(self: AdapterCache, files: Mapping[str, bytes]) -> PromptAdapter:
-        if adapters.files.CARD in files:
+        if adapters.files.CARD in files and len(hanging) < 2:
+            hanging.append(dict(files))
+        if dict(files) in hanging:
             time.sleep(1.1)
         return parse(self, files)
 

@@ -32,14 +32,16 @@ def scored(backbone: Backbone, seed: int, accuracy: float | None) -> PromptAdapt
 
 
 @pytest.fixture(params=["server", "file"])
-def place(request: pytest.FixtureRequest, serve: Serve, tiny: Backbone) -> str:
+def place(request: pytest.FixtureRequest, serve: Serve, tiny: Backbone, tmp_path: Path) -> str:
     """A task of four versions, 2 in production, which have an accuracy of 0.8, 0.9, 0.7 and none."""
-    server = serve()
+    file = str(tmp_path / "registry.sqlite")
+    registry = open_registry(file)
     for seed, accuracy in enumerate((0.8, 0.9, 0.7, None)):
         files = to_files(scored(tiny, seed, accuracy))
-        server.registry.publish("default", "sst2", files, actor="test", aliases=None if seed < 2 else ())
+        registry.publish("default", "sst2", files, actor="test", aliases=None if seed < 2 else ())
     if request.param == "file":
-        return server.settings.registry
+        return file
+    server = serve(registry=file)
     eventually(lambda: len(server.client.get("/tasks/sst2").json().get("versions", ())) == 4)
     SERVERS[server.url] = server
     return server.url

@@ -16,7 +16,7 @@ from backbone import Backbone
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [(), ("--workers", "2"), ("--log-format", "console")], ids=" ".join)
+@pytest.mark.parametrize("options", [(), ("--workers", "2", "--log-format", "console")], ids=" ".join)
 def test_the_ready_line_has_a_command_that_works(
     tiny_t5: Path, tiny: Backbone, tmp_path: Path, options: tuple[str, ...]
 ) -> None:

@@ -82,7 +82,7 @@ def test_it_installs_alone_and_answers_where_nothing_of_the_server_is(
         pytest.skip("pip reaches no index that has hatchling, the build backend")
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("superpos_client-*.whl")
-    venv.create(tmp_path / "venv", with_pip=True)
+    venv.create(tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
@@ -93,7 +93,8 @@ def test_it_installs_alone_and_answers_where_nothing_of_the_server_is(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", str(wheel))
+    pip = (sys.executable, "-m", "pip", "--python", str(python))
+    run(*pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps", str(wheel))
     _lend_dependencies(python)
     lines = run(str(python), "-c", USE, shared_server.url).splitlines()
     assert lines[:2] == ["sentiment 2", "[]"]

@@ -97,18 +97,27 @@ def test_a_neighbour_waits_no_longer_than_a_piece_of_a_row_however_large_it_is(s
         server.client.post("/classify/long", json=body, headers=bearer(bad)).raise_for_status()
         return time.monotonic() - began
 
-    # the seen: a long text with many labels; then mostly labels, and a neighbour that sends several rows
-    for inputs, text in (("a film", TEXT), ("a film", "it " * 500), (["a film"] * 5, TEXT)):
+    def is_held_up(inputs: object, text: str) -> str:
+        """Measure the neighbour on an idle server and under attack; say how it is held up, if it is."""
         with answered(server, good, inputs, 1.0) as idle:
             pass
-        lasted: list[float] = []
         with answered(server, good, inputs, 0) as waits, ThreadPoolExecutor(3) as pool:
-            for each in [pool.submit(attack, 1_000, text) for _ in range(3)]:
-                lasted.append(each.result())
-        assert np.median(waits) < min(lasted) / 4
+            lasted = list(pool.map(lambda _: attack(1_000, text), range(3)))
         assert len(waits) > 3
-        assert np.median(waits) <= 3 * np.median(idle) + 0.01
-        assert np.percentile(waits, 90) <= 3 * np.percentile(idle, 99) + 0.02
+        held_up = {
+            "as long as an attack": np.median(waits) >= min(lasted) / 4,
+            "usually": np.median(waits) > 3 * np.median(idle) + 0.01,
+            "at times": np.percentile(waits, 90) > 3 * np.percentile(idle, 99) + 0.02,
+        }
+        found = ", ".join(how for how, is_so in held_up.items() if is_so)
+        return found and f"{found}: {sorted(waits)}; idle {sorted(idle)}; attacks {lasted}"
+
+    # the seen: a long text with many labels; then mostly labels, and a neighbour that sends several rows
+    for inputs, text in (("a film", TEXT), ("a film", "it " * 500), (["a film"] * 5, TEXT)):
+        for _ in range(3):  # a real delay repeats; one by another program of the machine does not
+            if not (held_up := is_held_up(inputs, text)):
+                break
+        assert not held_up
 
 
 @pytest.mark.slow

@@ -277,7 +277,7 @@ def test_more_connections_than_descriptors_neither_stop_the_server_nor_fill_its_
                     with suppress(ConnectionError):  # closed already
                         attacker.sendall(ATTACKS[attack][0])
                 for _ in range(20):
-                    with httpx2.Client(base_url=server.url, timeout=5, verify=False) as neighbour:
+                    with httpx2.Client(base_url=server.url, timeout=30, verify=False) as neighbour:
                         assert neighbour.post("/classify/sentiment", json={"inputs": "a film"}).status_code == 200
                         assert neighbour.get("/usage").status_code == 200  # opens the registry's file
                 assert len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())) < 200

@@ -1,6 +1,7 @@
 """What tests of several workers build with: the real command in a process, its workers, and a client of each."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import psutil
 
 from support import waiting
 from support.server_process import ServerProcess, server_process
+from support.tenancy import ADMIN_KEY, bearer
 
 
 def eventually(condition: Callable[[], bool], *, within_s: float = 60) -> None:
@@ -40,17 +42,20 @@ class WorkersServer(ServerProcess):
             wanted = self.workers()
             for _ in range(200):
                 client = stack.enter_context(httpx2.Client(base_url=self.url, timeout=60, verify=False))
-                before = {pid: self._num_connections(pid) for pid in wanted}
-                client.get("/healthz/live").raise_for_status()
-                reached = [pid for pid in wanted if self._num_connections(pid) > before[pid]]
-                clients.setdefault(reached[0], client)
+                answer = client.get("/healthz/live").raise_for_status()
+                _, port = answer.extensions["network_stream"].get_extra_info("client_addr")
+                clients.setdefault(self._worker_of(port), client)
                 if set(clients) == wanted:
                     break
             assert set(clients) == wanted
             yield clients
 
-    def _num_connections(self, pid: int) -> int:
-        return sum(c.status == psutil.CONN_ESTABLISHED for c in psutil.Process(pid).net_connections("tcp"))
+    def _worker_of(self, port: int) -> int:
+        """The worker with the connection from a port of a client."""
+        for pid in self.workers():
+            if any(c.raddr and c.raddr.port == port for c in psutil.Process(pid).net_connections("tcp")):
+                return pid
+        raise AssertionError(f"no worker has the connection from port {port}")
 
     def samples(self) -> dict[str, float]:
         """A scrape of whichever worker answers."""
@@ -68,6 +73,28 @@ def samples(client: httpx2.Client) -> dict[str, float]:
 def total(scraped: dict[str, float], name: str) -> float:
     """The sum over a metric's labels."""
     return sum(value for key, value in scraped.items() if key == name or key.startswith(name + "{"))
+
+
+def admitted_of_ten(server: WorkersServer) -> int:
+    """How many requests of a tenant that may send ten are answered, of many that are sent to each worker."""
+    admin, statuses = bearer(ADMIN_KEY), Counter[int]()
+    with server.client_of_each() as clients:
+        one, *_ = clients.values()
+        tenant = {"id": "acme", "requests_per_s": 0.0001}  # ten requests in a window of a day
+        one.post("/admin/tenants", json=tenant, headers=admin).raise_for_status()
+        key = one.post("/admin/tenants/acme/keys", json={}, headers=admin).raise_for_status().json()["key"]
+
+        def ask(client: httpx2.Client) -> int:
+            status = client.get("/limits", headers=bearer(key)).status_code
+            statuses[status] += 1
+            return status
+
+        for client in clients.values():
+            eventually(lambda client=client: ask(client) != 401)  # type: ignore[misc]
+            for _ in range(20):
+                ask(client)
+    assert set(statuses) <= {200, 401, 429}
+    return statuses[200]
 
 
 @contextmanager

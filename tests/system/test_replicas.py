@@ -14,8 +14,9 @@ from support.http import check_problem
 from support.proxy import CutsReply, Proxy
 from support.redis import RedisServer
 from support.server import RunningServer, sample
+from support.tenancy import ADMIN_KEY, bearer
 from support.waiting import eventually
-from support.workers import serving
+from support.workers import admitted_of_ten, serving
 
 from adapters import RegistryUnavailable
 from adapters.files import to_files
@@ -239,13 +240,20 @@ def test_servers_of_a_redis_that_lost_everything_answer_and_take_nothing_new(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="several workers need Linux")
-def test_workers_share_a_redis_and_no_log_line_has_its_password(
+def test_workers_share_a_redis_and_its_counts_and_no_log_line_has_its_password(
     start_redis: Start, tiny_t5: Path, tiny: Backbone, tmp_path: Path
 ) -> None:
     redis = start_redis("--requirepass", "opensesame")
     place = f"redis://:opensesame@127.0.0.1:{redis.port}?prefix=team"
-    with serving(tiny_t5, place, TMPDIR=str(tmp_path)) as server, server.client_of_each() as clients:
+    environment = {"SUPERPOS_ADMIN_KEY": ADMIN_KEY, "TMPDIR": str(tmp_path)}
+    with (
+        serving(tiny_t5, place, "--require-keys", **environment) as server,
+        server.client_of_each() as clients,
+    ):
+        assert admitted_of_ten(server) == 10
         first, second = clients.values()
+        for client in (first, second):
+            client.headers.update(bearer(ADMIN_KEY))
         files = to_files(make_adapter(tiny)).items()
         first.post("/tasks/sentiment/versions", files=[("files", file) for file in files]).raise_for_status()
         ask = {"inputs": TEXT}

@@ -48,7 +48,7 @@ class Watcher(Protocol):
         """Take an output that is in its place."""
 
     def waiting(self, seconds: float, error: SuperposError) -> None:
-        """Take the error of a server that is asked again after some seconds."""
+        """Take the error of a server, busy or away, that is asked again after some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class Job:
                 wait_s = min(2 * wait_s, _MAX_WAIT_S)
 
     def _run(self, progress: _Progress, watcher: Watcher) -> None:
-        for answered in self._scorer.answers(self._rows(progress)):
+        for answered in self._scorer.answers(self._rows(progress), on_wait=watcher.waiting):
             self._save_complete(progress, watcher)
             progress.answered.append(answered)
             watcher.scored(1)

@@ -11,7 +11,7 @@ from adapters.names import Ref
 from adapters.task import TaskSpec
 from scoring.errors import InvalidInput
 from scoring.files.part import AddedColumn, Contents, InputRow
-from superpos_client import Client, NotFound, Prediction, Row, SuperposError
+from superpos_client import Client, NotFound, Prediction, Row, ServerFault, SuperposError
 from superpos_client.answers import Truncate
 
 
@@ -194,11 +194,15 @@ def check_names(contents: Contents, columns: Sequence[AnswerColumn], name: str) 
 
 
 def refusal_of(error: SuperposError) -> Refusal | None:
-    """Return the refusal of a row that caused an error; None for an error that no row causes."""
-    return Refusal(error.reason) if error.code in _ROW_CODES else None
+    """Return the refusal of a row that caused an error; None for an error that no row causes.
+
+    A failure of the server has been narrowed down to its row (`superpos_client.stream`).
+    """
+    return Refusal(error.reason) if error.code in ROW_CODES or isinstance(error, ServerFault) else None
 
 
-_ROW_CODES = frozenset({"invalid_input", "invalid_request", "text_too_long", "body_too_large", "inference_failed"})
+ROW_CODES = frozenset({"invalid_input", "invalid_request", "text_too_long", "body_too_large", "inference_failed"})
+"""Codes of errors that a row alone causes."""
 
 
 def _shown(value: object) -> str:

@@ -1,5 +1,6 @@
 """Display of `superpos score`: the estimate, a progress bar with rows/s and time left, and the results."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ _WINDOW_S = 30.0
 _SHOW_EVERY_S = 0.25
 _LINE_EVERY_S = 30.0
 """Time between the lines of a log."""
+_WAIT_LINE_EVERY_S = 10.0
+"""Time between the lines about a server that is busy or away."""
 
 
 class ScoringDisplay:
@@ -33,6 +36,7 @@ class ScoringDisplay:
         self._rows = 0
         self._seen: deque[tuple[float, int]] = deque()
         self._shown_at = self._line_at = time.monotonic()
+        self._wait_line_at = -math.inf
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -70,7 +74,9 @@ class ScoringDisplay:
 
     def waiting(self, seconds: float, error: "SuperposError") -> None:
         self._progress.update(self._bar, state=f"waiting {seconds:g} s: {error.reason}")
-        if self._plain:
+        now = time.monotonic()
+        if self._plain and now - self._wait_line_at >= _WAIT_LINE_EVERY_S:
+            self._wait_line_at = now
             self._console.out(f"waiting {seconds:g} s: {error.reason}", highlight=False)
 
     def _state(self) -> str:

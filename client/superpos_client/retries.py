@@ -6,7 +6,15 @@ import time
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from superpos_client.errors import DeadlineExceeded, InvalidAnswer, RateLimited, SuperposError, Unavailable, Unreachable
+from superpos_client.errors import (
+    DeadlineExceeded,
+    InvalidAnswer,
+    RateLimited,
+    ServerFault,
+    SuperposError,
+    Unavailable,
+    Unreachable,
+)
 
 Repeat = Literal["always", "unsent"]
 """`always`: the call may run twice (it reads or classifies). `unsent`: only if the server did not begin it."""
@@ -126,6 +134,8 @@ class Tries:
             return True
         if self._repeat == "unsent":
             return False
+        if isinstance(error, ServerFault):
+            return self._number == 0  # once: it would hardly be answered by more
         if isinstance(error, InvalidAnswer):
             return error.code == INVALID_ANSWER  # half of one, perhaps; a redirection stays one
         return isinstance(error, Unavailable) or (isinstance(error, DeadlineExceeded) and error.status is not None)

@@ -3,7 +3,8 @@
 Rows are read in order, packed into requests and answered in order; at most `LOOKAHEAD` × concurrency requests are in
 memory. The number of requests on their way adapts to 429 and 504: it halves at a refusal and grows by one per round of
 successes (AIMD; Chiu and Jain 1989, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance").
-A request that is refused because of rows is sent again without them.
+A request that is refused because of rows is sent again without them, and one at which the server fails is sent again in
+halves, down to the row that it fails at.
 """
 
 import random
@@ -32,6 +33,8 @@ DEFAULT_CONCURRENCY = 8
 DEFAULT_PATIENCE_S = 600.0
 _ROW_CODES = frozenset({"invalid_input", "text_too_long", "body_too_large", "inference_failed"})
 """Codes of refusals that a single row can cause."""
+MAX_FAULTS = 32
+"""Failures of the server without an answered request between them, after which no row is searched for."""
 _ROW = re.compile(r"inputs\[(\d+)\]")
 _LOCATION = re.compile(r"body\.inputs\.(\d+)(\.|$)")
 
@@ -130,7 +133,7 @@ class Stream:
         self._to_send: deque[Batch] = deque()
         self._open: Batch | None = None
         self._open_bytes = 0
-        self._num_rows = self._num_sent = 0
+        self._num_rows = self._num_sent = self._num_faults = 0
         self._sending_from = 0.0
         self._answered_at: float | None = None
         self._has_all_rows = False
@@ -181,7 +184,7 @@ class Stream:
     def answered(self, request: Request, predictions: Sequence[Prediction], now: float) -> None:
         """Take the answer to a request."""
         self._window.succeeded()
-        self._answered_at, self._pins = now, False
+        self._answered_at, self._pins, self._num_faults = now, False, 0
         for place, prediction in zip(request.places, predictions, strict=True):
             request.batch.outcomes[place] = prediction
         self._ended(request.batch)
@@ -196,7 +199,7 @@ class Stream:
             self._window.refused(sent_at=request.sent_at, now=now)
         if isinstance(error, RateLimited):
             self._pause(request, error, now)
-        elif faulty := _faulty(error, len(request.places)):
+        elif faulty := self._faulty(error, len(request.places)):
             self._without(request, faulty, error)
         elif isinstance(error, Unavailable | DeadlineExceeded | ServerFault | InvalidAnswer):
             self._refuse(request.batch, request.places, error)
@@ -262,6 +265,14 @@ class Stream:
             if self._plan.on_wait is not None:
                 self._plan.on_wait(wait_s, error)
 
+    def _faulty(self, error: SuperposError, num_rows: int) -> list[int]:
+        """Return the indices of the rows that caused a refusal, or perhaps a failure of the server."""
+        faulty = _faulty(error, num_rows)
+        if faulty or not isinstance(error, ServerFault):
+            return faulty
+        self._num_faults += 1
+        return _some(num_rows) if self._num_faults <= MAX_FAULTS else []
+
     def _without(self, request: Request, faulty: list[int], error: SuperposError) -> None:
         """Refuse the faulty rows and send the others again; without a known place, halve the request."""
         places = request.places
@@ -294,4 +305,8 @@ def _faulty(error: SuperposError, num_rows: int) -> list[int]:
         return sorted(found)
     if error.code not in _ROW_CODES and not (isinstance(error, Invalid) and found):
         return []
+    return _some(num_rows)
+
+
+def _some(num_rows: int) -> list[int]:
     return [0] if num_rows == 1 else _UNKNOWN

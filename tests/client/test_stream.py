@@ -12,11 +12,12 @@ from superpos_client import (
     Limits,
     Prediction,
     RateLimited,
+    ServerFault,
     SuperposError,
     Unavailable,
 )
 from superpos_client.errors import FieldError
-from superpos_client.stream import LOOKAHEAD, Plan, Request, Stream, Window
+from superpos_client.stream import LOOKAHEAD, MAX_FAULTS, Plan, Request, Stream, Window
 
 LIMITS = Limits(
     max_rows_per_request=32,
@@ -174,6 +175,37 @@ def test_an_error_that_no_row_causes_ends_the_stream() -> None:
     assert request is not None
     with pytest.raises(Forbidden):
         stream.failed(request, Forbidden("no", status=403, code="forbidden"), 1)
+
+
+def failing(texts: set[str], *, rows: int) -> tuple[dict[int, object], int]:
+    """Drive a stream whose server fails at some texts; the rows' outcomes and the number of requests."""
+    stream = Stream(LIMITS, Plan(chunk=32), max_bytes=400)
+    for number in range(rows):
+        stream.add(str(number))
+    stream.end()
+    num_requests, found = 0, []
+    while not stream.is_done:
+        while (request := stream.next_request(0)) is not None:
+            num_requests += 1
+            if texts & {row.decode().strip('"') for row in request.rows}:
+                stream.failed(request, ServerFault("no", status=500, code="internal_error"), 0)
+            else:
+                stream.answered(request, [answer(row) for row in request.rows], 0)
+        found += stream.take()
+    return dict(enumerate(found)), num_requests
+
+
+def test_a_failure_of_the_server_is_narrowed_down_to_its_row() -> None:
+    found, num_requests = failing({"3", "30"}, rows=32)
+    assert {place for place, outcome in found.items() if isinstance(outcome, ServerFault)} == {3, 30}
+    assert all(isinstance(outcome, ServerFault | Prediction) for outcome in found.values())
+    assert num_requests <= 2 * 2 * 6  # two paths through halves of 32 rows
+
+
+def test_a_server_that_fails_at_everything_is_not_asked_for_each_row() -> None:
+    found, num_requests = failing(set(map(str, range(320))), rows=320)
+    assert all(isinstance(outcome, ServerFault) for outcome in found.values())
+    assert num_requests <= MAX_FAULTS + 2 * 10
 
 
 @pytest.mark.parametrize(("name", "value"), [("chunk", 0), ("concurrency", 0), ("concurrency", -1)])

@@ -72,6 +72,7 @@ class FaultyProxy:
     target: str
     script: Script
     counted: str
+    poison: bytes | None
     seen: list[Seen] = field(default_factory=list)
     url: str = ""
     most_at_once: int = 0
@@ -84,9 +85,11 @@ class FaultyProxy:
 
 
 @contextmanager
-def faulty_proxy(server_url: str, script: Script, *, counted: str = "/classify") -> Iterator[FaultyProxy]:
-    """Run a proxy in front of a server."""
-    proxy = FaultyProxy(server_url.removeprefix("http://"), script, counted)
+def faulty_proxy(
+    server_url: str, script: Script = lambda _: None, *, counted: str = "/classify", poison: bytes | None = None
+) -> Iterator[FaultyProxy]:
+    """Run a proxy in front of a server; a counted request with `poison` in its body is answered with 500."""
+    proxy = FaultyProxy(server_url.removeprefix("http://"), script, counted, poison)
     lock, at_once = threading.Lock(), [0]
 
     class Handler(StreamRequestHandler):
@@ -110,6 +113,8 @@ def faulty_proxy(server_url: str, script: Script, *, counted: str = "/classify")
             is_counted = path.startswith(proxy.counted)
             with lock:
                 fault = proxy.script(len(proxy.classifications)) if is_counted else None
+                if is_counted and proxy.poison is not None and proxy.poison in body:
+                    fault = Refuses(500)
                 request = Seen(method, path, body, time.monotonic(), fault)
                 proxy.seen.append(request)
                 at_once[0] += is_counted

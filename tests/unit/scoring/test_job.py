@@ -13,7 +13,7 @@ from support.server import RunningServer
 
 from backbone import Backbone
 from scoring.errors import InvalidInput, Mismatch, OutputInUse
-from superpos_client import Client, NotFound
+from superpos_client import Client, NotFound, RateLimited, ServerFault
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -208,6 +208,55 @@ def test_a_server_that_is_away_costs_no_row(shared_server: RunningServer, tmp_pa
         watching = score(proxy.url, [path], tmp_path / "out.csv", max_retries=0)
     assert watching.waits
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert not (tmp_path / "out.csv.rejected.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_a_busy_server_is_reported_while_it_is_waited_for(shared_server: RunningServer, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", 95)
+    with faulty_proxy(shared_server.url, lambda number: Refuses(429, "0") if number in (0, 2) else None) as proxy:
+        watching = score(proxy.url, [path], tmp_path / "out.csv")
+    assert {type(error) for error in watching.waits} == {RateLimited}
+    assert watching.rows == 95, "no row was scored twice: the job did not begin again"
+
+
+@pytest.mark.slow
+def test_a_row_that_the_server_fails_at_is_in_the_side_file(shared_server: RunningServer, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", 95)
+    score(shared_server.url, [path], tmp_path / "whole.csv")
+    with faulty_proxy(shared_server.url, poison=text_of(37).encode()) as proxy:
+        watching = score(proxy.url, [path], tmp_path / "out.csv")
+    assert watching.waits == []
+    (line,) = lines_of(tmp_path / "out.csv.rejected.jsonl")
+    assert (line["place"], line["row"]["id"]) == ("line 39", "37")
+    assert line["reason"] == "500 internal_server_error"
+    found, whole = rows_of(tmp_path / "out.csv"), rows_of(tmp_path / "whole.csv")
+    assert found[37]["label"] == ""
+    assert [row for row in found if row["id"] != "37"] == [row for row in whole if row["id"] != "37"]
+
+
+@pytest.mark.parametrize("poison", [b"inputs", b"zebra"])
+@pytest.mark.slow
+def test_a_server_that_fails_at_every_row_rejects_none(
+    shared_server: RunningServer, tmp_path: Path, poison: bytes
+) -> None:
+    """All requests fail, or ten rows in succession after some that were answered."""
+    rows = [
+        "id,sentence",
+        *(f"{n},{text_of(n)}" for n in range(20)),
+        *(f"{n},zebra {text_of(n)}" for n in range(20, 40)),
+    ]
+    (tmp_path / "a.csv").write_text("\n".join([*rows, ""]))
+    with (
+        faulty_proxy(shared_server.url, poison=poison) as proxy,
+        a_job(proxy.url, [tmp_path / "a.csv"], tmp_path / "out.csv", max_retries=0) as job,
+        job.opened(restart=False),
+        pytest.raises(ServerFault),
+    ):
+        job.run(Watching(), patience_s=0)
+    assert not (tmp_path / "out.csv").exists()
+    with faulty_proxy(shared_server.url) as proxy:
+        score(proxy.url, [tmp_path / "a.csv"], tmp_path / "out.csv")
     assert not (tmp_path / "out.csv.rejected.jsonl").exists()
 
 

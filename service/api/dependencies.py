@@ -97,7 +97,8 @@ CACHED = Depends(known_tag)
 
 JSON_BODY = Depends(ExpectedBody("application/json"))
 ROWS_BODY = Depends(ExpectedBody("application/json", "rows"))
-UNTYPED_ROWS_BODY = Depends(ExpectedBody("application/json", "rows", is_typed=False))
+# Triton's clients state no media type, or that of the tensors
+TENSORS_BODY = Depends(ExpectedBody("application/json", "rows", frozenset({"", "application/octet-stream"})))
 MULTIPART_BODY = Depends(ExpectedBody("multipart/form-data", "upload"))
 
 

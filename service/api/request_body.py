@@ -29,12 +29,13 @@ class ExpectedBody:
 
     media_type: str
     size: BodySize = "small"
-    is_typed: bool = True
-    """Whether the request must state the media type."""
+    others: frozenset[str] = frozenset()
+    """Further media types; the empty text is one too: it stands for a request that states none."""
 
     async def __call__(self, request: Request) -> None:
         """Check the media type (`UnsupportedMediaType`) and set the size limit."""
         request.scope["state"][BODY_LIMIT] = body_limit(self.size, request.app.state.runtime.settings)
         given = request.headers.get("Content-Type", "")
-        if (self.is_typed or given) and given.partition(";")[0].strip().lower() != self.media_type:
+        media_type = given.partition(";")[0].strip().lower()
+        if media_type != self.media_type and media_type not in self.others:
             raise UnsupportedMediaType(f"Content-Type is {given!r}, expected {self.media_type!r}")

@@ -74,7 +74,7 @@ class StrictRoute(APIRoute):
             for check in checks:
                 await check(request)
             try:
-                return await handle(StrictRequest(request.scope, request.receive))
+                return await handle(self.request_of(request))
             except HTTPException as exc:
                 # the framework's frame has the exception, which has the frame: a cycle that would leave the request,
                 # and its connection, to the garbage collector
@@ -82,6 +82,10 @@ class StrictRoute(APIRoute):
                 raise
 
         return handle_strictly
+
+    def request_of(self, request: Request) -> "StrictRequest":
+        """Return the request as this route reads it."""
+        return StrictRequest(request.scope, request.receive)
 
 
 class OpenRoute(StrictRoute):
@@ -99,12 +103,24 @@ class StrictRequest(Request):
         rows = self.app.state.runtime.settings.max_rows_per_request
         try:
             if len(body) <= _INLINE_BYTES:
-                return _read_json(body, rows)
-            return await asyncio.to_thread(_read_json, body, rows)
+                return self.parse(body, rows)
+            return await asyncio.to_thread(self.parse, body, rows)
         except LargeJson as exc:
             raise InvalidRequest(str(exc)) from exc
         except AmbiguousJson as exc:
             raise MalformedBody(str(exc)) from exc
+
+    def parse(self, body: bytes, max_rows: int) -> Any:
+        """Return the value of a JSON body. A thread calls this for a large one.
+
+        Args:
+            body: as it was sent, after decompression
+            max_rows: rows that a request may have
+
+        Raises:
+            AmbiguousJson, LargeJson, RecursionError, ValueError: it is not JSON, or has too many values
+        """
+        return read_json(body, max_rows)
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """Yield the body's chunks; a multipart body must have its closing boundary."""
@@ -119,12 +135,23 @@ class StrictRequest(Request):
             end.check()
 
 
-def _read_json(body: bytes, max_rows: int) -> Any:
-    max_items, max_values = max(_MIN_ITEMS, 2 * max_rows), _MIN_ITEMS + _VALUES_PER_ROW * max_rows
-    strict_json.check_count(body, max_values=max_values)
+def max_items(max_rows: int) -> int:
+    """Return how many items an array of a request may have before its route looks at it."""
+    return max(_MIN_ITEMS, 2 * max_rows)
+
+
+def max_values(max_rows: int) -> int:
+    """Return how many values all arrays and objects of a request may have together."""
+    return _MIN_ITEMS + _VALUES_PER_ROW * max_rows
+
+
+def read_json(body: bytes, max_rows: int) -> Any:
+    """Return the value of a JSON body (`StrictRequest.parse`)."""
+    items, values = max_items(max_rows), max_values(max_rows)
+    strict_json.check_count(body, max_values=values)
     value = strict_json.loads(body)
     try:
-        strict_json.check_size(value, max_items=max_items, max_values=max_values)
+        strict_json.check_size(value, max_items=items, max_values=values)
     except LargeJson as exc:
         refusal = str(exc)
     else:

@@ -8,13 +8,14 @@ from itertools import chain
 from fastapi import APIRouter, Request, Response
 
 from adapters import Ref, Resolution
-from service.api.dependencies import UNTYPED_ROWS_BODY, RefPath, Running, TaskPath, Tenant, VersionPath, require_ready
+from service.api.dependencies import TENSORS_BODY, RefPath, Running, TaskPath, Tenant, VersionPath, require_ready
 from service.api.inference import inference_request, warn, while_connected
 from service.api.json_response import json_response
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
 from service.api.schemas.open_inference import (
     Datatype,
+    OipBinaryData,
     OipError,
     OipInferRequest,
     OipInferResponse,
@@ -27,7 +28,8 @@ from service.api.schemas.open_inference import (
     OipTensorInfo,
     OutputName,
 )
-from service.api.strict_route import OpenRoute, StrictRoute
+from service.api.strict_route import OpenRoute
+from service.api.tensor_route import HEADER_LENGTH, OCTETS, TensorRoute, tensor_bytes
 from service.catalog.adapter_cache import LoadedAdapter
 from service.inference.predictions import Classification, Prediction
 from service.inference.request import InferenceRequest
@@ -43,13 +45,15 @@ def _error(problem: Problem) -> OipError:
 
 ERROR_FORMAT = ErrorFormat(("/v2",), OipError, _error)
 
-# Triton's client sends no media type
 router = APIRouter(
-    route_class=StrictRoute, prefix="/v2/models/{model}", tags=["Open Inference Protocol"], strict_content_type=False
+    route_class=TensorRoute, prefix="/v2/models/{model}", tags=["Open Inference Protocol"], strict_content_type=False
 )
 open_router = APIRouter(route_class=OpenRoute, prefix="/v2", tags=router.tags)
 _MODEL = errors(OipError, 400, 404, 409, 422, 503)
-_INFER = errors(OipError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
+_INFER = {
+    200: {"content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}},
+    **errors(OipError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504),
+}
 
 
 @open_router.get("")
@@ -95,7 +99,7 @@ async def version_ready(model: TaskPath, version: VersionPath, runtime: Running,
     return await _ready(runtime, tenant, Ref(model, version=version))
 
 
-@router.post("/infer", dependencies=[UNTYPED_ROWS_BODY], responses=_INFER, response_model=OipInferResponse)
+@router.post("/infer", dependencies=[TENSORS_BODY], responses=_INFER, response_model=OipInferResponse)
 async def infer(
     model: RefPath, body: OipInferRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> Response:
@@ -103,11 +107,11 @@ async def infer(
     work = runtime.classifier.classify(Ref.parse(model), _inference_request(runtime.settings, tenant, body))
     classification = await while_connected(request, work)
     warn(response, classification)
-    return await json_response(await _answer(body, classification), response, exclude_none=True)
+    return await _respond(body, await _answer(body, classification), response)
 
 
 @router.post(
-    "/versions/{version}/infer", dependencies=[UNTYPED_ROWS_BODY], responses=_INFER, response_model=OipInferResponse
+    "/versions/{version}/infer", dependencies=[TENSORS_BODY], responses=_INFER, response_model=OipInferResponse
 )
 async def infer_version(
     model: TaskPath,
@@ -123,7 +127,7 @@ async def infer_version(
     work = runtime.classifier.classify(ref, _inference_request(runtime.settings, tenant, body))
     classification = await while_connected(request, work)
     warn(response, classification)
-    return await json_response(await _answer(body, classification), response, exclude_none=True)
+    return await _respond(body, await _answer(body, classification), response)
 
 
 def _inference_request(settings: Settings, tenant: str, body: OipInferRequest) -> InferenceRequest:
@@ -141,6 +145,23 @@ async def _answer(body: OipInferRequest, classification: Classification) -> OipI
         id=body.id,
         outputs=outputs,
     )
+
+
+async def _respond(body: OipInferRequest, answer: OipInferResponse, response: Response) -> Response:
+    """Return an answer as JSON, with those outputs after it that are to be binary."""
+    tensors: list[bytes] = []
+    for output in answer.outputs:
+        if body.is_binary(output.name):
+            tensors.append(await tensor_bytes(output.datatype, output.data or []))
+            output.data, output.parameters = None, OipBinaryData(binary_data_size=len(tensors[-1]))
+    made = await json_response(answer, response, exclude_none=True)
+    if not tensors:
+        return made
+    content = b"".join([made.body, *tensors])
+    response.headers[HEADER_LENGTH] = str(len(made.body))
+    made = Response(content, media_type=OCTETS)
+    made.headers.raw.extend(response.headers.raw)
+    return made
 
 
 async def _outputs(classification: Classification) -> list[OipOutput]:

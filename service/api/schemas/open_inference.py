@@ -22,7 +22,7 @@ class OipError(Schema):
 class OipServer(Schema):
     name: str = "superpos"
     version: str
-    extensions: list[str] = Field(default_factory=list)
+    extensions: list[str] = Field(default_factory=lambda: ["binary_tensor_data"])
 
 
 class OipLive(Schema):
@@ -68,7 +68,12 @@ Column = Annotated[list[Annotated[list[str], Field(min_length=1, max_length=1)]]
 
 
 class OipInput(RequestSchema):
-    """One field of the task, for every row."""
+    """One field of the task, for every row.
+
+    In place of `data`, `"parameters": {"binary_data_size": n}` says that n bytes after the JSON have the texts, each as
+    its length (4 bytes, little-endian) and its UTF-8. The header `Inference-Header-Content-Length` then states the
+    length of the JSON.
+    """
 
     name: str
     shape: Annotated[list[Positive], Field(min_length=1, max_length=2)]
@@ -84,7 +89,7 @@ class OipInput(RequestSchema):
 
 class OipOutputParameters(RequestSchema):
     binary_data: bool | None = None
-    """Accepted and ignored: the response is always JSON, which Triton's clients read as well."""
+    """Return the output as binary data; by default as `binary_data_output` says."""
 
 
 class OipRequestedOutput(RequestSchema):
@@ -97,7 +102,7 @@ class OipParameters(RequestSchema):
     timeout: Positive | None = None
     """Microseconds, as in Triton."""
     binary_data_output: bool | None = None
-    """Accepted and ignored: the response is always JSON, which Triton's clients read as well."""
+    """Return outputs as binary data after the JSON, of the length that `Inference-Header-Content-Length` states."""
 
 
 class OipInferRequest(
@@ -118,6 +123,11 @@ class OipInferRequest(
     outputs: Annotated[list[OipRequestedOutput], Field(min_length=1)] | None = None
     """Outputs to return; by default all."""
 
+    def is_binary(self, name: OutputName) -> bool:
+        """Whether an output is to be returned as binary data."""
+        own = [each.parameters.binary_data for each in self.outputs or () if each.name == name and each.parameters]
+        return bool(self.parameters.binary_data_output if not own or own[-1] is None else own[-1])
+
     @property
     def rows(self) -> list[dict[str, str]]:
         """The rows that the tensors form (`InvalidRow` if their shapes or lengths do not match)."""
@@ -134,12 +144,19 @@ class OipInferRequest(
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
+class OipBinaryData(Schema):
+    binary_data_size: int
+    """Bytes of the output among those after the JSON, in the order of the outputs."""
+
+
 class OipOutput(Schema):
     name: OutputName
     datatype: Datatype
     shape: list[int]
-    data: list[str] | list[float] | list[bool]
-    """In row-major order."""
+    data: list[str] | list[float] | list[bool] | None = None
+    """In row-major order; absent from an output in binary."""
+    parameters: OipBinaryData | None = None
+    """Only of an output in binary."""
 
 
 class OipInferResponse(Schema):

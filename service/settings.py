@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     registry_wait_s: Annotated[float, Field(ge=0)] = 30.0
     """Seconds that the start waits for a Redis server that does not respond."""
     default_task: str | None = None
-    """Ref of TEI's bare routes (`/predict`, `/info`); None if each request must name one."""
+    """Ref for requests that name no task, of keys without a default of their own; None if each must name one."""
     bundled: bool = True
     """Publish the bundled adapters into an empty registry."""
     start_adapters: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)

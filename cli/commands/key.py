@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cli.console import out, print_table, status
+from cli.console import CommandError, out, print_table, status
 from cli.options import DEFAULT_SERVER, FromOption, KeyOption, ToOption
 from cli.targets.accounts import open_account_target, validated
-from service.api.schemas.admin import KeyRequest, RotateRequest
+from service.api.schemas.admin import KeyChange, KeyRequest, RotateRequest
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +20,14 @@ app = typer.Typer(
 
 TenantArgument = Annotated[str, typer.Argument(help="Name of the tenant; 'default' always exists.")]
 KeyArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the key: the <id> in sp_<id>_<secret>.")]
+
+DefaultTaskOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Task that answers requests that name none, as those of routers and gateways with a fixed path. "
+        "(default: the server's SUPERPOS_DEFAULT_TASK)"
+    ),
+]
 
 
 @app.command("create")
@@ -36,6 +44,7 @@ def create(
         float | None, typer.Option(min=0, max=36_500, help="Days until the key expires. (default: never)")
     ] = None,
     note: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    default_task: DefaultTaskOption = None,
     to: ToOption = DEFAULT_SERVER,
     key: KeyOption = None,
 ) -> None:
@@ -44,9 +53,10 @@ def create(
     \b
         superpos key create default --role operator --to ./registry.sqlite
         superpos key create acme --role publish --note "nightly training" --expires-in-days 90
+        superpos key create acme --default-task jailbreak --note "semantic router"
     """
     expires_at = None if expires_in_days is None else datetime.now(UTC) + timedelta(days=expires_in_days)
-    body = validated(KeyRequest, role=role, note=note, expires_at=expires_at)
+    body = validated(KeyRequest, role=role, note=note, expires_at=expires_at, default_task=default_task)
     made = open_account_target(to, key).create_key(tenant, body)
     out.print(made.key)
     status(f"key {made.id} of {tenant}, role {made.role}; it is not shown again")
@@ -59,11 +69,35 @@ def list_keys(tenant: TenantArgument, source: FromOption = DEFAULT_SERVER, key: 
     \b
         superpos key list acme
     """
-    table = Table("id", "role", "created", "expires", "old secrets valid until", "note")
+    table = Table("id", "role", "default task", "created", "expires", "old secrets valid until", "note")
     for made in open_account_target(source, key).keys(tenant):
         times = (_minute(made.created_at), _minute(made.expires_at), ", ".join(map(_minute, made.old_secrets_until)))
-        table.add_row(made.id, made.role, *times, made.note)
+        table.add_row(made.id, made.role, made.default_task or "", *times, made.note)
     print_table(table)
+
+
+@app.command("update")
+def update(
+    tenant: TenantArgument,
+    key_id: KeyArgument,
+    default_task: DefaultTaskOption = None,
+    no_default_task: Annotated[
+        bool, typer.Option("--no-default-task", help="Remove the key's default task; the server's own applies again.")
+    ] = False,
+    to: ToOption = DEFAULT_SERVER,
+    key: KeyOption = None,
+) -> None:
+    """Change the task that answers the key's requests that name none. Every server follows within a second.
+
+    \b
+        superpos key update acme 3f9a1c2b7d40 --default-task jailbreak@3
+        superpos key update acme 3f9a1c2b7d40 --no-default-task
+    """
+    if (default_task is None) is not no_default_task:
+        raise CommandError("expected either --default-task TASK or --no-default-task")
+    body = validated(KeyChange, default_task=default_task)
+    made = open_account_target(to, key).update_key(tenant, key_id, body)
+    out.print(f"key {made.id} of {tenant}: default task {made.default_task or 'removed'}")
 
 
 @app.command("rotate")

@@ -11,6 +11,7 @@ from cli.targets.opening import is_address, require_registry
 from cli.targets.server import open_client
 from service.api.schemas.admin import (
     KeyBody,
+    KeyChange,
     KeyRequest,
     NewKeyBody,
     RotateRequest,
@@ -42,6 +43,8 @@ class AccountTarget(Protocol):
     def keys(self, tenant: str) -> list[KeyBody]: ...
 
     def create_key(self, tenant: str, body: KeyRequest) -> NewKeyBody: ...
+
+    def update_key(self, tenant: str, key: str, body: KeyChange) -> KeyBody: ...
 
     def rotate_key(self, tenant: str, key: str, body: RotateRequest) -> NewKeyBody: ...
 
@@ -89,8 +92,11 @@ class ServerAccounts:
         return list(map(KeyBody.model_validate, self._keys.list(tenant)))
 
     def create_key(self, tenant: str, body: KeyRequest) -> NewKeyBody:
-        made = self._keys.create(tenant, body.role, note=body.note, expires_at=body.expires_at)
-        return NewKeyBody.model_validate(made)
+        given = body.model_dump(exclude={"role"})
+        return NewKeyBody.model_validate(self._keys.create(tenant, body.role, **given))
+
+    def update_key(self, tenant: str, key: str, body: KeyChange) -> KeyBody:
+        return KeyBody.model_validate(self._keys.update(tenant, key, default_task=body.default_task))
 
     def rotate_key(self, tenant: str, key: str, body: RotateRequest) -> NewKeyBody:
         return NewKeyBody.model_validate(self._keys.rotate(tenant, key, overlap_s=body.overlap_s))
@@ -122,6 +128,9 @@ class DirectAccounts:
 
     def create_key(self, tenant: str, body: KeyRequest) -> NewKeyBody:
         return NewKeyBody.shown(self._accounts.create_key(tenant, actor=_ACTOR, **body.model_dump()))
+
+    def update_key(self, tenant: str, key: str, body: KeyChange) -> KeyBody:
+        return KeyBody.model_validate(self._accounts.update_key(tenant, key, actor=_ACTOR, **body.model_dump()))
 
     def rotate_key(self, tenant: str, key: str, body: RotateRequest) -> NewKeyBody:
         return NewKeyBody.shown(self._accounts.rotate_key(tenant, key, actor=_ACTOR, **body.model_dump()))

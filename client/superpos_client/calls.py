@@ -246,9 +246,18 @@ def keys(tenant_name: str) -> Call[list[Key]]:
     return _call("GET", _path("admin", "tenants", tenant_name, "keys"), _list("keys", Key), "always")
 
 
-def create_key(tenant_name: str, role: Role, *, note: str, expires_at: datetime | None) -> Call[NewKey]:
+def create_key(
+    tenant_name: str, role: Role, *, note: str, expires_at: datetime | None, default_task: str | None
+) -> Call[NewKey]:
     body = {"role": role, "note": note, "expires_at": None if expires_at is None else expires_at.isoformat()}
+    if default_task is not None:
+        body["default_task"] = default_task
     return _write("POST", _path("admin", "tenants", tenant_name, "keys"), _model(NewKey), body)
+
+
+def update_key(tenant_name: str, key: str, *, default_task: str | None) -> Call[Key]:
+    body = {"default_task": default_task}
+    return _write("PATCH", _path("admin", "tenants", tenant_name, "keys", key), _model(Key), body)
 
 
 def rotate_key(tenant_name: str, key: str, *, overlap_s: float | None) -> Call[NewKey]:

@@ -224,6 +224,8 @@ class Key(Model):
     created_at: datetime
     expires_at: datetime | None
     note: str
+    default_task: str | None = None
+    """The task that answers requests that name none."""
     old_secrets_until: tuple[datetime, ...]
     """When the secrets that rotations replaced expire."""
 

@@ -13,7 +13,7 @@ from adapters.names import ALIAS_PATTERN, DIGEST_PATTERN, NAME_PATTERN, REF_PATT
 from service.api.middleware.authentication import API_KEY, SESSION, RequestSession
 from service.api.request_body import ExpectedBody
 from service.api.schemas.types import MAX_VERSION
-from service.errors import NotReady
+from service.errors import InvalidRequest, NotReady
 from service.releases.preconditions import Preconditions
 from service.runtime import Runtime
 from service.tenancy.principal import Principal, Role
@@ -68,6 +68,53 @@ async def administrator_of(request: Request) -> Principal:
     if tenant is not None and not principal.manages(tenant):
         raise NotFound(f"no tenant {tenant!r}")
     return principal
+
+
+TASK_HEADER = "X-Superpos-Task"
+"""Of a request: the task that classifies it. Of a response: the task that has."""
+
+
+async def default_task_of(
+    request: Request,
+    task: Annotated[
+        str | SkipJsonSchema[None],
+        Header(
+            alias=TASK_HEADER,
+            description="ref of the task; by default the key's default task, or else the server's",
+            examples=["sst2"],
+            json_schema_extra={"pattern": f"^{REF_PATTERN}$"},
+        ),
+    ] = None,
+) -> str | None:
+    """Return the ref for a request that names no task: of its header, or of its key, or of the server's settings."""
+    if task is not None:
+        return task
+    principal, runtime = await principal_of(request), await runtime_of(request)
+    return principal.default_task or runtime.settings.default_task
+
+
+DefaultTask = Annotated[str | None, Depends(default_task_of)]
+
+
+def require_task(default: str | None, *, place: str) -> str:
+    """Return the default task of a request (`InvalidRequest` if there is none).
+
+    Args:
+        default: the `DefaultTask`
+        place: where else the request could name its task
+    """
+    if default is None:
+        raise InvalidRequest(
+            f"no task: name it in {place} or in the header {TASK_HEADER}, or give the key a default task (superpos key "
+            "update), or the server (SUPERPOS_DEFAULT_TASK)"
+        )
+    return default
+
+
+def refuse_header(request: Request, *, place: str) -> None:
+    """Refuse the header that names a task in a request that names its tasks elsewhere (`InvalidRequest`)."""
+    if TASK_HEADER in request.headers:
+        raise InvalidRequest(f"both {place} and the header {TASK_HEADER} name a task, expected one of them")
 
 
 Running = Annotated[Runtime, Depends(runtime_of)]

@@ -2,15 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import TypeVar
 
 from fastapi import Request, Response
 
 from adapters.task import MAX_LABELS
 from backbone import Truncation
+from service.api.dependencies import TASK_HEADER
 from service.errors import ClientDisconnected, InvalidRequest
-from service.inference.predictions import Classification, Stages
+from service.inference.predictions import Classification, Prediction, Stages
 from service.inference.request import InferenceRequest, Item
 from service.settings import Settings
 
@@ -56,26 +57,46 @@ def server_timing(stages: Sequence[Stages], *, since: float) -> str:
     return ", ".join(f"{stage};dur={1_000 * seconds:.2f}" for stage, seconds in durations_s.items())
 
 
+VERSION_HEADER = "X-Superpos-Version"
+ADAPTER_HEADER = "X-Superpos-Adapter"
 WARNING = "X-Superpos-Warning"
 """Header of the compatible APIs, whose bodies have no place for what a native prediction says."""
 _MAX_WARNINGS = 32
 
 
-def warn(response: Response, classification: Classification) -> None:
-    """List the rows that were truncated or barely read, by index, as a structured list (RFC 9651).
+def identify(response: Response, classification: Classification) -> None:
+    """State in headers which task has classified, by which version, and the digest of its adapter."""
+    resolution = classification.resolution
+    response.headers[TASK_HEADER] = resolution.task
+    response.headers[VERSION_HEADER] = str(resolution.version)
+    response.headers[ADAPTER_HEADER] = resolution.digest
 
-    `0;lost_tokens=584, 3;unknown_tokens=0.75, more;rows=2`: beyond 32 such rows, only their number.
+
+def annotate(response: Response, *classifications: Classification) -> None:
+    """State in headers what the body of a compatible API has no place for.
+
+    That is the version, where one task has classified, and the rows that were truncated or barely read, by index, as a
+    structured list (RFC 9651): `0;lost_tokens=584, 3;unknown_tokens=0.75, more;rows=2`. Beyond 32 such rows, it is only
+    their number; the rows of several tasks have a parameter `task`.
     """
     rows = []
-    for index, prediction in enumerate(classification.predictions):
+    if len(classifications) == 1:
+        identify(response, classifications[0])
+    for classification in classifications:
+        task = f';task="{classification.resolution.task}"' if len(classifications) > 1 else ""
+        rows += [f"{index}{notes}{task}" for index, notes in _notes(classification.predictions)]
+    if rows:
+        more = [f"more;rows={len(rows) - _MAX_WARNINGS}"] if len(rows) > _MAX_WARNINGS else []
+        response.headers[WARNING] = ", ".join([*rows[:_MAX_WARNINGS], *more])
+
+
+def _notes(predictions: Sequence[Prediction]) -> Iterator[tuple[int, str]]:
+    for index, prediction in enumerate(predictions):
         notes = f";lost_tokens={sum(prediction.lost_tokens.values())}" if prediction.truncated else ""
         if prediction.unknown_tokens is not None:
             notes += f";unknown_tokens={prediction.unknown_tokens:.2f}"
         if notes:
-            rows.append(f"{index}{notes}")
-    if rows:
-        more = [f"more;rows={len(rows) - _MAX_WARNINGS}"] if len(rows) > _MAX_WARNINGS else []
-        response.headers[WARNING] = ", ".join([*rows[:_MAX_WARNINGS], *more])
+            yield index, notes
 
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
-from adapters import DEFAULT_TENANT, Conflict, RegistryUnavailable
+from adapters import DEFAULT_TENANT, Conflict, Ref, RegistryUnavailable
 from adapters.printable import RULE as PRINTABLE
 from adapters.printable import is_printable
 from adapters.registry.log_reading import LogPart, search_log
@@ -133,14 +133,17 @@ class Accounts:
         authority: Role = "operator",
         expires_at: datetime | None = None,
         note: str = "",
+        default_task: str | None = None,
     ) -> ShownKey:
         """Create a key.
 
         Args:
-            authority: the role of the actor, who may create, rotate and revoke keys up to this role
+            authority: the role of the actor, who may create, change, rotate and revoke keys up to this role
+            default_task: ref of the task that answers requests that name none; it need not exist yet
 
         Raises:
             NotFound: no such tenant
+            InvalidName: the default task is not a ref
             Forbidden: the role exceeds the actor's
             InvalidRequest: the expiry is in the past, an operator's key is not for the default tenant, or the note is
                 not printable
@@ -153,10 +156,12 @@ class Accounts:
             )
         if not is_printable(note):
             raise InvalidRequest(f"note is {note[:200]!r}, expected {PRINTABLE}")
+        if default_task is not None:
+            Ref.parse(default_task)
         at, text = self._clock(), ApiKey.new()
         if expires_at is not None and expires_at <= at:
             raise InvalidRequest(f"expires_at is {expires_at.isoformat()}, expected a time in the future")
-        made = KeyInfo(text.id, tenant, role, at, (KeySecret(text.sha256),), expires_at, note)
+        made = KeyInfo(text.id, tenant, role, at, (KeySecret(text.sha256),), expires_at, note, default_task)
 
         def edit(now: Snapshot) -> tuple[Edit, ShownKey]:
             existing_tenant(now, tenant)
@@ -206,6 +211,32 @@ class Accounts:
             operators = sum(key.role == "operator" for key in migrated)
             detail = f"{operators} keys became operator, {len(migrated) - operators} admin of their tenant"
             return Edit(self._entry("roles_migrated", actor, DEFAULT_TENANT, detail=detail), keys=migrated), migrated
+
+        return self._change(edit)
+
+    def update_key(
+        self,
+        tenant: str,
+        key_id: str,
+        *,
+        default_task: str | None,
+        actor: str,
+        authority: Role = "operator",
+    ) -> KeyInfo:
+        """Change the task that answers a key's requests that name none (`NotFound`, `Forbidden`, `InvalidName`).
+
+        Args:
+            default_task: a ref; None for the server's own default
+        """
+        if default_task is not None:
+            Ref.parse(default_task)
+
+        def edit(now: Snapshot) -> tuple[Edit, KeyInfo]:
+            known = existing_key(now, tenant, key_id)
+            check_authority(authority, known.role)
+            made = replace(known, default_task=default_task)
+            detail = f"default task {default_task or 'removed'}"
+            return Edit(self._entry("key_updated", actor, tenant, key_id, detail, by=authority), keys=[made]), made
 
         return self._change(edit)
 

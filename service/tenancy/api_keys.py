@@ -78,4 +78,4 @@ def principal_by_key(text: str, find: Callable[[str], KeyInfo | None], *, now: d
             reason = "expired"
         key_id = None if known is None else known.id
         raise Unauthenticated("the key is invalid or has expired", reason=reason, key_id=key_id)
-    return Principal(known.tenant, known.role, known.id)
+    return Principal(known.tenant, known.role, known.id, known.default_task)

@@ -21,6 +21,7 @@ AccountAction = Literal[
     "tenant_deleted",
     "key_created",
     "key_rotated",
+    "key_updated",
     "key_revoked",
     "roles_migrated",
     "tombstones_copied",
@@ -98,6 +99,8 @@ class KeyInfo:
     secrets: tuple[KeySecret, ...] = field(repr=False)
     expires_at: datetime | None = None
     note: str = ""
+    default_task: str | None = None
+    """Ref of the task that answers requests that name none; None for the server's own default."""
     unscoped: bool = field(default=False, compare=False)
     """Whether this is an administrator's key from a version without operators."""
 

@@ -26,6 +26,8 @@ class Principal:
     role: Role
     key_id: str | None
     """The key that was sent; None on a server without keys."""
+    default_task: str | None = None
+    """Ref of the task that answers the key's requests that name none."""
 
     @property
     def actor(self) -> str:

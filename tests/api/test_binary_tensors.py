@@ -132,6 +132,7 @@ def test_the_bytes_of_the_specification(server: RunningServer, media_type: str |
     body = header(len(data), parameters={"binary_data_output": True}, outputs=[{"name": "label"}, {"name": "score"}])
     answer = post(server, body, data, **headers).raise_for_status()
     assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert answer.headers["X-Superpos-Task"] == "sentiment"
     length = int(answer.headers[LENGTH])
     label, score = json.loads(answer.content[:length])["outputs"]
     expected = native(server, "sentiment", TEXTS)

@@ -99,6 +99,7 @@ BODIES: dict[str, dict[str, object]] = {
     "POST /admin/tenants": {"id": "made"},
     "PATCH /admin/tenants/{tenant}": {"weight": 2},
     "POST /admin/tenants/{tenant}/keys": {"role": "classify"},
+    "PATCH /admin/tenants/{tenant}/keys/{key}": {"default_task": "a"},
     "POST /admin/tenants/{tenant}/keys/{key}/rotate": {},
 }
 BY_HEADER = {"POST /predict", "GET /info"}

@@ -270,6 +270,8 @@ def test_tenants_and_keys_are_managed_and_what_was_done_is_in_the_log(keyed: Run
     with pytest.raises(Forbidden):
         do(lambda client: client.tenants.list(), made.key)
     assert do(lambda client: client.tasks.list(), made.key) == []
+    assert do(lambda client: client.keys.update(tenant, made.id, default_task="topic@2")).default_task == "topic@2"
+    assert do(lambda client: client.keys.update(tenant, made.id, default_task=None)).default_task is None
     turned = do(lambda client: client.keys.rotate(tenant, made.id, overlap_s=0))
     with pytest.raises(Unauthorized):
         do(lambda client: client.tasks.list(), made.key)
@@ -282,6 +284,8 @@ def test_tenants_and_keys_are_managed_and_what_was_done_is_in_the_log(keyed: Run
         "tenant_created",
         "tenant_updated",
         "key_created",
+        "key_updated",
+        "key_updated",
         "key_rotated",
         "key_revoked",
         "tenant_deleted",

@@ -57,6 +57,7 @@ CALLS: dict[str, Callable[[Client], object]] = {
     "tenants.delete": lambda client: client.tenants.delete("a"),
     "keys.list": lambda client: client.keys.list("a"),
     "keys.create": lambda client: client.keys.create("a", expires_at=datetime(2030, 1, 1, tzinfo=UTC)),
+    "keys.update": lambda client: client.keys.update("a", "k", default_task="t"),
     "keys.rotate": lambda client: client.keys.rotate("a", "k"),
     "keys.revoke": lambda client: client.keys.revoke("a", "k"),
     "audit.accounts": lambda client: list(client.audit.accounts()),

@@ -31,6 +31,7 @@ ROLES: dict[Needed, str] = {
     "admin": """
         GET /admin/tenants, GET /admin/tenants/{tenant}
         GET /admin/tenants/{tenant}/keys, POST /admin/tenants/{tenant}/keys
+        PATCH /admin/tenants/{tenant}/keys/{key}
         POST /admin/tenants/{tenant}/keys/{key}/rotate, DELETE /admin/tenants/{tenant}/keys/{key}
         GET /admin/audit, GET /admin/audit/tasks
     """,

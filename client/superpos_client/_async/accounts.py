@@ -47,7 +47,13 @@ class AsyncKeys:
         return await self._transport.send(calls.keys(tenant))
 
     async def create(
-        self, tenant: str, role: Role = "classify", *, note: str = "", expires_at: datetime | None = None
+        self,
+        tenant: str,
+        role: Role = "classify",
+        *,
+        note: str = "",
+        expires_at: datetime | None = None,
+        default_task: str | None = None,
     ) -> NewKey:
         """Create a key. Only this answer has its secret, `key`.
 
@@ -56,8 +62,14 @@ class AsyncKeys:
             role: up to the role of the client's own key
             note: what the key is for
             expires_at: a time with a zone; by default it does not expire
+            default_task: ref of the task that answers requests that name none
         """
-        return await self._transport.send(calls.create_key(tenant, role, note=note, expires_at=expires_at))
+        call = calls.create_key(tenant, role, note=note, expires_at=expires_at, default_task=default_task)
+        return await self._transport.send(call)
+
+    async def update(self, tenant: str, key_id: str, *, default_task: str | None) -> Key:
+        """Change the task that answers a key's requests that name none; None for the server's own default."""
+        return await self._transport.send(calls.update_key(tenant, key_id, default_task=default_task))
 
     async def rotate(self, tenant: str, key_id: str, *, overlap_s: float | None = None) -> NewKey:
         """Give a key a new secret; the old one stays valid for `overlap_s` seconds, by default a day."""

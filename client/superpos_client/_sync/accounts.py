@@ -48,7 +48,13 @@ class Keys:
         return self._transport.send(calls.keys(tenant))
 
     def create(
-        self, tenant: str, role: Role = "classify", *, note: str = "", expires_at: datetime | None = None
+        self,
+        tenant: str,
+        role: Role = "classify",
+        *,
+        note: str = "",
+        expires_at: datetime | None = None,
+        default_task: str | None = None,
     ) -> NewKey:
         """Create a key. Only this answer has its secret, `key`.
 
@@ -57,8 +63,14 @@ class Keys:
             role: up to the role of the client's own key
             note: what the key is for
             expires_at: a time with a zone; by default it does not expire
+            default_task: ref of the task that answers requests that name none
         """
-        return self._transport.send(calls.create_key(tenant, role, note=note, expires_at=expires_at))
+        call = calls.create_key(tenant, role, note=note, expires_at=expires_at, default_task=default_task)
+        return self._transport.send(call)
+
+    def update(self, tenant: str, key_id: str, *, default_task: str | None) -> Key:
+        """Change the task that answers a key's requests that name none; None for the server's own default."""
+        return self._transport.send(calls.update_key(tenant, key_id, default_task=default_task))
 
     def rotate(self, tenant: str, key_id: str, *, overlap_s: float | None = None) -> NewKey:
         """Give a key a new secret; the old one stays valid for `overlap_s` seconds, by default a day."""

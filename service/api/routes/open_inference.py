@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from adapters import Ref, Resolution
 from service.api.dependencies import TENSORS_BODY, RefPath, Running, TaskPath, Tenant, VersionPath, require_ready
-from service.api.inference import inference_request, warn, while_connected
+from service.api.inference import annotate, inference_request, while_connected
 from service.api.json_response import json_response
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
@@ -106,7 +106,7 @@ async def infer(
     """Classify the rows of the input tensors."""
     work = runtime.classifier.classify(Ref.parse(model), _inference_request(runtime.settings, tenant, body))
     classification = await while_connected(request, work)
-    warn(response, classification)
+    annotate(response, classification)
     return await _respond(body, await _answer(body, classification), response)
 
 
@@ -126,7 +126,7 @@ async def infer_version(
     ref = Ref(model, version=version)
     work = runtime.classifier.classify(ref, _inference_request(runtime.settings, tenant, body))
     classification = await while_connected(request, work)
-    warn(response, classification)
+    annotate(response, classification)
     return await _respond(body, await _answer(body, classification), response)
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from adapters import PRODUCTION, Ref, Resolution, TaskInfo
 from backbone import Truncation
 from service.api.dependencies import ROWS_BODY, RefPath, Running, Tenant
-from service.api.inference import inference_request, warn, while_connected
+from service.api.inference import annotate, inference_request, while_connected
 from service.api.json_response import json_response
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
@@ -53,7 +53,7 @@ async def classify(
     ref = Ref.parse(body.model)
     inference = inference_request(runtime.settings, tenant, body.input, truncation=truncation)
     classification = await while_connected(request, runtime.classifier.classify(ref, inference))
-    warn(response, classification)
+    annotate(response, classification)
     return await json_response(await _answer(body, classification, request_id=request.state.request_id), response)
 
 

@@ -1,29 +1,35 @@
 """Text Embeddings Inference's routes for classifiers: `/predict`, `/info`, `/health`.
 
 TEI serves one model, so each task has its own routes below `/tei/{ref}`. The routes without a prefix are for the task
-in the header `X-Superpos-Task`, or for the server's `default_task`.
+in the header `X-Superpos-Task`, or for the default task of the key or of the server.
 """
 
 from functools import partial
 from importlib.metadata import version
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request, Response
-from pydantic.json_schema import SkipJsonSchema
+from fastapi import APIRouter, Depends, Request, Response
 
 from adapters import Ref
-from adapters.names import REF_PATTERN
 from backbone import Truncation
-from service.api.dependencies import ROWS_BODY, RefPath, Running, Tenant, require_ready
-from service.api.inference import ALL_LABELS, inference_request, warn, while_connected
+from service.api.dependencies import (
+    ROWS_BODY,
+    DefaultTask,
+    RefPath,
+    Running,
+    Tenant,
+    require_ready,
+    require_task,
+)
+from service.api.inference import ALL_LABELS, annotate, inference_request, while_connected
 from service.api.json_response import json_response
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
-from service.api.schemas.tei import ErrorType, Info, LabelIds, ModelType, PredictRequest, Scored, TeiError
+from service.api.schemas.tei import ErrorType, Info, LabelIds, ModelType, PredictRequest, Scored, Scores, TeiError
 from service.api.strict_route import OpenRoute, StrictRoute
 from service.catalog.adapter_cache import LoadedAdapter
 from service.errors import InvalidRequest
-from service.inference.predictions import Classification, Prediction
+from service.inference.predictions import Classification
 from service.inference.request import InferenceRequest
 from service.pieces import map_in_pieces
 from service.runtime import Runtime
@@ -50,57 +56,39 @@ _PREDICT = errors(TeiError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
 _INFO = errors(TeiError, 400, 404, 409, 422, 503)
 
 
-async def _named(
-    runtime: Running,
-    task: Annotated[
-        str | SkipJsonSchema[None],
-        Header(
-            alias="X-Superpos-Task",
-            description="ref of the task; by default the server's `default_task`",
-            examples=["sst2"],
-            json_schema_extra={"pattern": f"^{REF_PATTERN}$"},
-        ),
-    ] = None,
-) -> str:
-    ref = runtime.settings.default_task if task is None else task
-    if ref is None:
-        raise InvalidRequest("no task: send X-Superpos-Task, use /tei/<task>/predict, or set SUPERPOS_DEFAULT_TASK")
-    return ref
+async def _named(default: DefaultTask) -> str:
+    return require_task(default, place="the path (/tei/<task>/predict)")
 
 
 Named = Annotated[str, Depends(_named)]
 
 
-Predicted = list[Scored] | list[list[Scored]]
-"""The labels of the only text, or of each."""
-
-
-@router.post("/predict", dependencies=[ROWS_BODY], responses=_PREDICT, response_model=Predicted)
+@router.post("/predict", dependencies=[ROWS_BODY], responses=_PREDICT, response_model=Scores)
 async def predict(
     ref: Named, body: PredictRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> Response:
-    """Return all labels with their scores, best first, for the task of the header or the default task."""
+    """Return all labels with their scores, best first, for the task of the header, the key or the server."""
     work = runtime.classifier.classify(Ref.parse(ref), _inference_request(runtime.settings, tenant, body))
     classification = await while_connected(request, work)
-    warn(response, classification)
+    annotate(response, classification)
     return await json_response(await _answer(body, classification), response)
 
 
-@router.post("/tei/{ref}", dependencies=[ROWS_BODY], responses=_PREDICT, response_model=Predicted)
-@router.post("/tei/{ref}/predict", dependencies=[ROWS_BODY], responses=_PREDICT, response_model=Predicted)
+@router.post("/tei/{ref}", dependencies=[ROWS_BODY], responses=_PREDICT, response_model=Scores)
+@router.post("/tei/{ref}/predict", dependencies=[ROWS_BODY], responses=_PREDICT, response_model=Scores)
 async def predict_task(
     ref: RefPath, body: PredictRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> Response:
     """Return all labels with their scores, best first."""
     work = runtime.classifier.classify(Ref.parse(ref), _inference_request(runtime.settings, tenant, body))
     classification = await while_connected(request, work)
-    warn(response, classification)
+    annotate(response, classification)
     return await json_response(await _answer(body, classification), response)
 
 
 @router.get("/info", responses=_INFO)
 async def info(ref: Named, runtime: Running, tenant: Tenant) -> Info:
-    """Describe the task of the header, or the default task, as TEI describes its model."""
+    """Describe the task of the header, the key or the server, as TEI describes its model."""
     return await _info(runtime, tenant, ref)
 
 
@@ -132,12 +120,12 @@ def _inference_request(settings: Settings, tenant: str, body: PredictRequest) ->
     return inference_request(settings, tenant, body.sequences, truncation=truncation, top_k=top_k or ALL_LABELS)
 
 
-async def _answer(body: PredictRequest, classification: Classification) -> Predicted:
+async def _answer(body: PredictRequest, classification: Classification) -> Scores:
     function = None if body.parameters is None else body.parameters.function_to_apply
     _check_function(function, classification)
     raw = body.raw_scores or function == "none"
     rows = await map_in_pieces(
-        partial(_scored, raw=raw), classification.predictions, values_each=len(classification.label_names)
+        partial(Scored.listed, raw=raw), classification.predictions, values_each=len(classification.label_names)
     )
     return rows if body.is_batch or body.parameters is not None else rows[0]
 
@@ -150,11 +138,6 @@ def _check_function(function: str | None, classification: Classification) -> Non
             f"parameters.function_to_apply is {function!r}, expected {own!r} or 'none': task "
             f"{classification.resolution.task!r} is {'multi-label' if own == 'sigmoid' else 'not multi-label'}"
         )
-
-
-def _scored(prediction: Prediction, *, raw: bool) -> list[Scored]:
-    values = prediction.logprobs if raw else prediction.scores
-    return [Scored(label=label, score=score) for label, score in values.items()]
 
 
 async def _info(runtime: Runtime, tenant: str, ref: str) -> Info:

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AwareDatetime, Field, field_validator
 
 from adapters.names import NAME_PATTERN
-from service.api.schemas.types import RequestSchema, Schema, whole
+from service.api.schemas.types import RefText, RequestSchema, Schema, whole
 from service.tenancy.accounts import DEFAULT_OVERLAP_S, MAX_OVERLAP_S, ShownKey
 from service.tenancy.models import AuditEntry, TenantInfo, TenantLimits
 from service.tenancy.principal import Role
@@ -55,6 +55,15 @@ class KeyRequest(
     role: Role = "classify"
     expires_at: AwareDatetime | None = None
     note: Annotated[str, Field(max_length=200)] = ""
+    default_task: RefText | None = None
+    """Ref of the task that answers requests that name none."""
+
+
+class KeyChange(RequestSchema, json_schema_extra={"examples": [{"default_task": "sst2"}]}):
+    """What is to change of a key."""
+
+    default_task: RefText | None
+    """Ref of the task that answers requests that name none; null for the server's own default."""
 
 
 class RotateRequest(RequestSchema, json_schema_extra={"examples": [{"overlap_s": 3600}]}):
@@ -73,6 +82,8 @@ class KeyBody(Schema):
     created_at: datetime
     expires_at: datetime | None
     note: str
+    default_task: str | None
+    """The task that answers requests that name none; null for the server's own default."""
     old_secrets_until: list[datetime]
     """When the secrets replaced by rotations expire."""
 

@@ -1,8 +1,8 @@
 """The JSON of `/classify`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from service.api.schemas.types import Positive, ProblemBody, RefText, RequestSchema, Schema
 from service.catalog.routing import MAX_STICKY_KEY_CHARS
@@ -95,12 +95,27 @@ class ClassifyResponse(Schema):
 
 class FanOutRequest(
     ClassifyRequest,
-    json_schema_extra={"examples": [{"tasks": ["sst2", "sst2@2"], "inputs": ["a gripping film"]}]},
+    json_schema_extra={
+        "examples": [{"tasks": ["sst2", "sst2@2"], "inputs": ["a gripping film"]}, {"inputs": "a gripping film"}]
+    },
 ):
     """The same inputs for several tasks: a string fits every task with one field, an object those with its fields."""
 
-    tasks: Annotated[list[RefText], Field(min_length=1)]
-    """Refs; each is answered as by `POST /classify/{ref}`."""
+    tasks: Annotated[list[RefText], Field(min_length=1)] | None = None
+    """Refs; each is answered as by `POST /classify/{ref}`. Without them, the default task answers with all labels."""
+    _is_batch: bool = PrivateAttr(default=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _note_batch(cls, value: object, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        made = validate(value)
+        made._is_batch = not isinstance(value, dict) or isinstance(value.get("inputs"), list)
+        return made
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether `inputs` is a list, so that the default task's response has one list per input."""
+        return self._is_batch
 
 
 class FanOutAnswer(ClassifyResponse):

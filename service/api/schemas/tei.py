@@ -1,10 +1,11 @@
 """The JSON of Text Embeddings Inference's routes."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
 from service.api.schemas.types import Positive, RequestSchema, Schema
+from service.inference.predictions import Prediction
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation"]
 
@@ -76,6 +77,16 @@ class PredictRequest(
 class Scored(Schema):
     label: str
     score: float
+
+    @classmethod
+    def listed(cls, prediction: Prediction, *, raw: bool = False) -> list[Self]:
+        """Return a prediction's labels, best first, with their scores or, if `raw`, with their log-probabilities."""
+        values = prediction.logprobs if raw else prediction.scores
+        return [cls(label=label, score=score) for label, score in values.items()]
+
+
+Scores = list[Scored] | list[list[Scored]]
+"""The labels of the only text, or of each."""
 
 
 class LabelIds(Schema):

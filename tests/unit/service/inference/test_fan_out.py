@@ -73,7 +73,7 @@ def test_where_no_task_answers_the_response_is_the_first_ones_problem(server: Ru
     ("body", "mentions"),
     [
         ({"tasks": [], "inputs": "x"}, ["tasks"]),
-        ({"inputs": "x"}, ["tasks"]),
+        ({"inputs": "x"}, ["no task", "tasks"]),
         ({"tasks": ["sentiment"] * 33, "inputs": "x"}, ["33 refs", "32"]),
         ({"tasks": ["sentiment"] * 3, "inputs": ["x"] * 100}, ["100 items for 3 tasks, 300 rows", "256"]),
         ({"tasks": ["sentiment"], "inputs": "x", "timeout_ms": 10**9}, ["1000000000"]),

@@ -240,6 +240,7 @@ def test_every_change_leaves_who_did_what_and_when(accounts: Accounts, clock: Cl
     clock.go_on(1)
     key = accounts.create_key("acme", "publish", actor="bob").info.id
     accounts.rotate_key("acme", key, actor="bob", overlap_s=5)
+    accounts.update_key("acme", key, default_task="topic@canary", actor="bob")
     accounts.update_tenant("acme", TenantChange(suspended=True).apply_to, actor="cleo")
     accounts.revoke_key("acme", key, actor="bob")
     accounts.delete_tenant("acme", actor="ann")
@@ -249,6 +250,7 @@ def test_every_change_leaves_who_did_what_and_when(accounts: Accounts, clock: Cl
         AuditEntry(start, "ann", "tenant_created", "acme", detail="weight=1, max_tasks=3"),
         AuditEntry(start, "bob", "key_created", "acme", key, "publish"),
         AuditEntry(start, "bob", "key_rotated", "acme", key, "overlap 5 s"),
+        AuditEntry(start, "bob", "key_updated", "acme", key, "default task topic@canary"),
         AuditEntry(start, "cleo", "tenant_updated", "acme", detail="weight=1, max_tasks=3, suspended"),
         AuditEntry(start, "bob", "key_revoked", "acme", key),
         AuditEntry(start, "ann", "tenant_deleted", "acme", detail="0 keys revoked"),

@@ -36,3 +36,14 @@ async def fan_out(classifier: Classifier, refs: Sequence[str], request: Inferenc
         Part(ref, None, outcome) if isinstance(outcome, Exception) else Part(ref, outcome, None)
         for ref, outcome in zip(refs, outcomes, strict=True)
     ]
+
+
+def answers_of(parts: Sequence[Part]) -> list[Classification]:
+    """Return the answers of all refs, or raise the first refusal: for callers that need all or none."""
+    answers = []
+    for part in parts:
+        if part.answer is None:
+            assert part.refusal is not None
+            raise part.refusal
+        answers.append(part.answer)
+    return answers

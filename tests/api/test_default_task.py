@@ -111,7 +111,7 @@ def test_the_header_precedes_the_keys_default_and_that_the_servers(keyed: Runnin
     answer = ask(keyed, key, "x", **{"X-Superpos-Task": "sentiment"})
     assert {entry["label"] for entry in answer.json()} == {"negative", "positive"}
     assert answer.headers["X-Superpos-Task"] == "sentiment"
-    for path, member in (("/predict", "inputs"),):
+    for path, member in (("/predict", "inputs"), ("/v1/moderations", "input")):
         by_key = keyed.client.post(path, json={member: "x"}, headers=bearer(key))
         assert by_key.headers["X-Superpos-Task"] == "topic" if by_key.is_success else "'topic'" in by_key.text
     assert keyed.client.get("/info", headers=bearer(key)).json()["model_id"] == "topic"
@@ -135,6 +135,8 @@ def test_a_header_beside_tasks_is_refused(keyed: RunningServer) -> None:
     headers = {**bearer(ADMIN_KEY), "X-Superpos-Task": "topic"}
     refused = keyed.client.post("/classify", json={"inputs": "x", "tasks": ["sentiment"]}, headers=headers)
     check_problem(refused, 422, "invalid_request", "both tasks and the header X-Superpos-Task")
+    refused = keyed.client.post("/v1/moderations", json={"input": "x", "model": "sentiment"}, headers=headers)
+    assert "both model and the header" in refused.json()["error"]["message"]
 
 
 def test_a_default_task_is_a_ref_and_need_not_exist_yet(keyed: RunningServer) -> None:
@@ -171,6 +173,7 @@ def test_a_keys_default_task_is_changed_by_the_command_and_kept_by_a_rotation(ke
         ("/tei/topic", {"inputs": "x"}),
         ("/tei/topic/predict", {"inputs": "x"}),
         ("/v1/classify", {"model": "topic", "input": "x"}),
+        ("/v1/moderations", {"model": "topic/sports", "input": "x"}),
         ("/v2/models/topic/infer", {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["x"]}]}),
     ],
 )

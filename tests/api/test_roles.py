@@ -90,6 +90,7 @@ TENSOR = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data":
 BODIES: dict[str, dict[str, object]] = {
     "POST /classify": {"inputs": "a", "tasks": ["TASK"]},
     "POST /v1/classify": {"model": "TASK", "input": "a"},
+    "POST /v1/moderations": {"model": "TASK", "input": "a"},
     "POST /v2/models/{model}/infer": TENSOR,
     "POST /v2/models/{model}/versions/{version}/infer": TENSOR,
     "PUT /tasks/{task}/aliases/{alias}": {"version": 1},

@@ -17,7 +17,7 @@ ROLES: dict[Needed, str] = {
         GET /tasks/{task}/versions/{version}/files, GET /tasks/{task}/versions/{version}/files/{name}
         GET /tasks/{task}/aliases/{alias}, GET /tasks/{task}/traffic, GET /usage
         POST /predict, POST /tei/{ref}/predict, POST /tei/{ref}, GET /info, GET /tei/{ref}/info
-        POST /v1/classify, GET /v1/models, GET /v1/models/{model}
+        POST /v1/classify, POST /v1/moderations, GET /v1/models, GET /v1/models/{model}
         GET /v2/models/{model}, GET /v2/models/{model}/versions/{version}
         GET /v2/models/{model}/ready, GET /v2/models/{model}/versions/{version}/ready
         POST /v2/models/{model}/infer, POST /v2/models/{model}/versions/{version}/infer

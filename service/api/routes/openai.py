@@ -1,12 +1,22 @@
-"""vLLM's `/v1/classify` and OpenAI's `/v1/models`: every task and every alias is a model."""
+"""vLLM's `/v1/classify`, and OpenAI's `/v1/moderations` and `/v1/models`: every task and every alias is a model."""
 
 import time
+from collections.abc import Sequence
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
 from adapters import PRODUCTION, Ref, Resolution, TaskInfo
 from backbone import Truncation
-from service.api.dependencies import ROWS_BODY, RefPath, Running, Tenant
+from service.api.dependencies import (
+    ROWS_BODY,
+    DefaultTask,
+    RefPath,
+    Running,
+    Tenant,
+    refuse_header,
+    require_task,
+)
 from service.api.inference import annotate, inference_request, while_connected
 from service.api.json_response import json_response
 from service.api.openapi import errors
@@ -14,6 +24,9 @@ from service.api.problems import ErrorFormat, Problem
 from service.api.schemas.openai import (
     ModelCard,
     ModelList,
+    ModerationRequest,
+    ModerationResponse,
+    ModerationResult,
     OpenAIClassData,
     OpenAIClassifyRequest,
     OpenAIClassifyResponse,
@@ -22,6 +35,9 @@ from service.api.schemas.openai import (
     OpenAIUsage,
 )
 from service.api.strict_route import StrictRoute
+from service.errors import InvalidRequest
+from service.inference.fan_out import answers_of, fan_out
+from service.inference.flags import Category, Flag, categories_of
 from service.inference.predictions import Classification, Prediction
 from service.pieces import map_in_pieces
 
@@ -47,14 +63,48 @@ async def classify(
     body: OpenAIClassifyRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> Response:
     """Return the probabilities of all labels in the task's order."""
-    truncation: Truncation = "error"
-    if body.truncate_prompt_tokens is not None:
-        truncation = "start" if body.truncation_side == "left" else "end"
     ref = Ref.parse(body.model)
-    inference = inference_request(runtime.settings, tenant, body.input, truncation=truncation)
+    inference = inference_request(runtime.settings, tenant, body.input, truncation=_truncation(body))
     classification = await while_connected(request, runtime.classifier.classify(ref, inference))
     annotate(response, classification)
     return await json_response(await _answer(body, classification, request_id=request.state.request_id), response)
+
+
+@router.post(
+    "/moderations",
+    dependencies=[ROWS_BODY],
+    responses=errors(OpenAIError, 400, 404, 409, 413, 415, 422, 429, 500, 503, 504),
+    response_model=ModerationResponse,
+)
+async def moderate(
+    body: ModerationRequest,
+    request: Request,
+    response: Response,
+    runtime: Running,
+    tenant: Tenant,
+    default_task: DefaultTask,
+) -> Response:
+    """Flag texts by one or more tasks, whose rows share the model's batches.
+
+    All tasks answer or none: a category that is missing would read as one that does not apply.
+    """
+    if body.model is not None:
+        refuse_header(request, place="model")
+    model = require_task(default_task, place="model") if body.model is None else body.model
+    flags = Flag.parse_all(model)
+    refs, most = list(dict.fromkeys(flag.ref for flag in flags)), runtime.settings.max_tasks_per_request
+    if len(refs) > most:
+        raise InvalidRequest(f"model names {len(refs)} tasks, expected at most {most}")
+    inference = inference_request(
+        runtime.settings, tenant, body.input, truncation=_truncation(body), num_tasks=len(refs)
+    )
+    classifications = answers_of(await while_connected(request, fan_out(runtime.classifier, refs, inference)))
+    annotate(response, *classifications)
+    categories = categories_of(flags, classifications)
+    rows = list(zip(*(each.predictions for each in classifications), strict=True))
+    results = await map_in_pieces(partial(_moderated, categories), rows, values_each=3 * len(categories))
+    answer = ModerationResponse(id=f"modr-{request.state.request_id}", model=model, results=results)
+    return await json_response(answer, response)
 
 
 @router.get("/models")
@@ -70,6 +120,23 @@ async def describe_model(model: RefPath, runtime: Running, tenant: Tenant) -> Mo
     ref = Ref.parse(model)
     info = runtime.registry.catalog.task(tenant, ref.task)
     return _card(model, info, info.resolve(ref), runtime.backbone.identity.id)
+
+
+def _truncation(body: OpenAIClassifyRequest | ModerationRequest) -> Truncation:
+    if body.truncate_prompt_tokens is None:
+        return "error"
+    return "start" if body.truncation_side == "left" else "end"
+
+
+def _moderated(categories: Sequence[Category], predictions: Sequence[Prediction]) -> ModerationResult:
+    """Return the result of one text, for which each task has a prediction."""
+    reached = {each.name: each.reached(predictions[each.answer]) for each in categories}
+    return ModerationResult(
+        flagged=any(reached.values()),
+        categories=reached,
+        category_scores={each.name: predictions[each.answer].scores[each.label] for each in categories},
+        category_applied_input_types={name: ["text"] for name in reached},
+    )
 
 
 async def _answer(

@@ -1,8 +1,8 @@
-"""The JSON of `/v1`: OpenAI's list of models and vLLM's classification."""
+"""The JSON of `/v1`: OpenAI's list of models and moderation, and vLLM's classification."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from service.api.schemas.classify import Inputs
 from service.api.schemas.types import RefText, RequestSchema, Schema
@@ -65,6 +65,55 @@ class OpenAIClassifyResponse(Schema):
     model: str
     data: list[OpenAIClassData]
     usage: OpenAIUsage
+
+
+def _check_texts(value: object) -> object:
+    """Check the input with one error message; pydantic would give one for each member of the union."""
+    texts = value if isinstance(value, list) else [value]
+    if texts and all(isinstance(text, str) for text in texts):
+        return texts
+    raise ValueError("expected a string or a list of strings; images are not moderated")
+
+
+Texts = Annotated[list[str], Field(min_length=1)]
+Moderated = Annotated[Texts, BeforeValidator(_check_texts, json_schema_input_type=str | Texts)]
+
+
+class ModerationRequest(
+    RequestSchema,
+    json_schema_extra={
+        "examples": [{"model": "sst2/negative", "input": ["a gripping film", "too long"]}, {"input": "too long"}]
+    },
+):
+    """A text or a list of texts, and the tasks that flag them."""
+
+    input: Moderated
+    model: Annotated[str, Field(max_length=8_192)] | None = None
+    """The flags, separated by commas: a task with two labels, whose second one flags; a multi-label task, each label of
+    which is a category; or `task/label`, a label of any task. By default the key's or the server's default task.
+    """
+    truncate_prompt_tokens: Literal[-1] | None = None
+    """-1 cuts texts over a task's limit; by default such a text is an error."""
+    truncation_side: Literal["left", "right"] | None = None
+
+
+class ModerationResult(Schema):
+    """One text."""
+
+    flagged: bool
+    """Whether any category is."""
+    categories: dict[str, bool]
+    """By name: the task's of two labels, `task/label`, or a multi-label task's label."""
+    category_scores: dict[str, float]
+    """Probability of each category's label."""
+    category_applied_input_types: dict[str, list[Literal["text"]]]
+
+
+class ModerationResponse(Schema):
+    id: str
+    model: str
+    results: list[ModerationResult]
+    """In the order of the input."""
 
 
 class ModelCard(Schema):

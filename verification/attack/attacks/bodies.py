@@ -50,6 +50,21 @@ def open_inference_items(arena: Arena) -> Evidence:
     return first(dear(arena.tenant.post_gzipped(f"/v2/models/{TASK}/infer", body)) for body in bodies)
 
 
+def binary_tensors(arena: Arena) -> Evidence:
+    """Send 475,000 empty texts, in one tensor or in a hundred, and lengths and sizes of more than there is."""
+    one = {"name": "sentence", "shape": [1 << 62], "datatype": "BYTES", "parameters": {"binary_data_size": 1_900_000}}
+    many = [{**one, "name": f"n{number}", "parameters": {"binary_data_size": 19_000}} for number in range(100)]
+    empty, huge = bytes(1_900_000), b"\xff" * 1_900_000
+
+    def sent(inputs: list[dict[str, object]], data: bytes, length: int | None = None) -> Evidence:
+        text = json.dumps({"inputs": inputs}).encode()
+        stated = {"Inference-Header-Content-Length": str(len(text) if length is None else length)}
+        return dear(arena.tenant.post_bytes(f"/v2/models/{TASK}/infer", text + data, {**JSON, **stated}))
+
+    bodies = (([one], empty, None), (many, empty, None), ([one], huge, None), ([one], huge, 10**9), ([one], empty, 1))
+    return first(sent(*body) for body in bodies)
+
+
 def fan_out_tasks(arena: Arena) -> Evidence:
     bodies = ({"tasks": _zeros(180_000), "inputs": "x"}, {"tasks": [TASK] * 180_000, "inputs": "x"})
     return first(dear(arena.tenant.post_gzipped("/classify", body)) for body in bodies)
@@ -212,6 +227,10 @@ ATTACKS = (
     Attack(
         "wrong tensors", Fault.VALIDATION, "tenant",
         "sends 250,000 wrong inputs, data, outputs and shapes to /v2", _DEAR, open_inference_items,
+    ),
+    Attack(
+        "binary tensors", Fault.VALIDATION, "tenant",
+        "sends 475,000 empty elements, and lengths of more than the body has", _DEAR, binary_tensors,
     ),
     Attack("wrong fan-out", Fault.VALIDATION, "tenant", "names 180,000 tasks", _DEAR, fan_out_tasks),
     Attack("unknown keys", Fault.VALIDATION, "tenant", "sends objects of 180,000 unknown keys", _DEAR, unknown_keys),

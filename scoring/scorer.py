@@ -64,7 +64,7 @@ class Scorer:
 
 
 class _Outcomes:
-    """The outcomes of one task's stream; tells rows that the server fails at from a server that has failed."""
+    """The outcomes of one task's stream; separates rows that the server fails at from a server that has failed."""
 
     def __init__(self, stream: Iterator[Prediction | SuperposError]) -> None:
         self._stream = stream

@@ -71,7 +71,7 @@ async def administrator_of(request: Request) -> Principal:
 
 
 TASK_HEADER = "X-Superpos-Task"
-"""Of a request: the task that classifies it. Of a response: the task that has."""
+"""The header of a request for a task, and of a response by one."""
 
 
 async def default_task_of(

@@ -60,7 +60,7 @@ class KeyRequest(
 
 
 class KeyChange(RequestSchema, json_schema_extra={"examples": [{"default_task": "sst2"}]}):
-    """What is to change of a key."""
+    """Settings of a key to change."""
 
     default_task: RefText | None
     """Ref of the task that answers requests that name none; null for the server's own default."""

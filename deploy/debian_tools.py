@@ -1,4 +1,4 @@
-"""Programs from Debian packages (Caddy, Prometheus), unpacked into the project's cache without installation.
+"""Programs from Debian packages (Caddy, Prometheus, Redis), unpacked into the project's cache without installation.
 
 Programs on PATH take precedence. `python -m deploy.debian_tools caddy promtool` prints their paths.
 """
@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
@@ -16,8 +17,15 @@ import typer
 from filelock import FileLock
 
 CACHE = Path(__file__).parent.parent / ".cache" / "debian"
-PACKAGES = MappingProxyType({"caddy": "caddy", "prometheus": "prometheus", "promtool": "prometheus"})
-"""Package of each program. They need no files of other packages."""
+PACKAGES = MappingProxyType(
+    {
+        "caddy": ("caddy",),
+        "prometheus": ("prometheus",),
+        "promtool": ("prometheus",),
+        "redis-server": ("redis-server", "redis-tools", "liblzf1", "libjemalloc2"),
+    }
+)
+"""Packages of each program: its own, and those whose files it needs and other programs rarely have installed."""
 _TIMEOUT_S = 300
 
 
@@ -35,19 +43,26 @@ def find(name: str, *, cache: Path = CACHE) -> Path:
     Raises:
         ToolUnavailable: the program is not on PATH, and apt cannot fetch it (no apt, no network, unknown package)
     """
-    package = PACKAGES[name]
+    packages = PACKAGES[name]
     on_path = shutil.which(name)
     if on_path is not None:
         return Path(on_path)
-    program = cache / package / "usr" / "bin" / name
+    folder = cache / packages[0]
+    program = folder / "usr" / "bin" / name
     cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f"{package}.lock"):
+    with FileLock(cache / f"{packages[0]}.lock"):
         if not program.exists():
-            _unpack(package, into=cache / package, cache=cache, wanted=name)
+            _unpack(packages, into=folder, cache=cache, wanted=name)
     return program
 
 
-def _unpack(package: str, *, into: Path, cache: Path, wanted: str) -> None:
+def library_path(program: Path) -> dict[str, str]:
+    """Return the environment in which a program of several packages finds its libraries; empty for one on PATH."""
+    found = sorted({str(library.parent) for library in (program.parent.parent / "lib").glob("*/lib*.so*")})
+    return {"LD_LIBRARY_PATH": os.pathsep.join(found)} if found and program.is_relative_to(CACHE) else {}
+
+
+def _unpack(packages: Sequence[str], *, into: Path, cache: Path, wanted: str) -> None:
     missing = [command for command in ("apt-get", "dpkg-deb") if shutil.which(command) is None]
     if missing:
         raise ToolUnavailable(
@@ -55,8 +70,9 @@ def _unpack(package: str, *, into: Path, cache: Path, wanted: str) -> None:
         )
     with tempfile.TemporaryDirectory(dir=cache) as name:
         folder = Path(name)
-        archive = _download(package, folder=folder, wanted=wanted)
-        _run(["dpkg-deb", "--extract", str(archive), str(folder / "tree")], folder=folder, wanted=wanted)
+        for package in packages:
+            archive = _download(package, folder=folder, wanted=wanted)
+            _run(["dpkg-deb", "--extract", str(archive), str(folder / "tree")], folder=folder, wanted=wanted)
         shutil.rmtree(into, ignore_errors=True)
         (folder / "tree").rename(into)
 

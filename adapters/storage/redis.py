@@ -5,11 +5,13 @@ A pooled connection that died while idle is replaced before it is used.
 """
 
 import re
+import ssl
 import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 
 import redis
@@ -40,6 +42,7 @@ _NO_NOTIFICATIONS = MaintNotificationsConfig(enabled=False)
 """They exist only in Redis Cloud and cost a round trip per connection."""
 _TRANSIENT = (redis.ConnectionError, redis.TimeoutError, OSError)
 _REFUSED = (redis.AuthenticationError, AuthorizationError)
+_CERTIFICATE_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,10 @@ class RedisStore:
         """Return once the server answers.
 
         Raises:
-            RegistryUnavailable: it did not answer in time, or it refused the credentials
+            RegistryUnavailable: it did not answer in time, it refused the credentials, one side did not accept the
+                other's certificate, or a file of certificates cannot be read
         """
+        self._check_certificates()
         end = time.monotonic() + limit_s
         while True:
             try:
@@ -80,10 +85,48 @@ class RedisStore:
                     self.client.ping()
                 return
             except RegistryUnavailable as exc:
-                transient = isinstance(exc.__cause__, _TRANSIENT) and not isinstance(exc.__cause__, _REFUSED)
-                if not transient or time.monotonic() >= end:
+                if not _is_transient(exc.__cause__) or time.monotonic() >= end:
                     raise
             time.sleep(_PAUSE_S)
+
+    def _check_certificates(self) -> None:
+        """Load the files that the URL names: OpenSSL's errors at a handshake would not say which one is at fault."""
+        options = self.client.connection_pool.connection_kwargs
+        named = {option: str(options[option]) for option in _CERTIFICATE_FILES if options.get(option)}
+        for option, path in named.items():
+            try:
+                Path(path).open("rb").close()
+            except OSError as exc:
+                raise RegistryUnavailable(f"registry {self.address}: {option} {path}: {exc.strerror}") from exc
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if "ssl_ca_certs" in named:
+                context.load_verify_locations(named["ssl_ca_certs"])
+            if "ssl_certfile" in named:
+                context.load_cert_chain(
+                    named["ssl_certfile"], named.get("ssl_keyfile"), options.get("ssl_password", "")
+                )
+        except (ssl.SSLError, OSError) as exc:
+            paths = " and ".join(named.values())
+            raise RegistryUnavailable(
+                f"registry {self.address}: {paths}: {exc}; expected certificates in PEM, and a key that fits"
+            ) from exc
+
+
+def _is_transient(error: BaseException | None) -> bool:
+    """Return whether the next attempt may succeed without a change of the URL, the certificates or the server."""
+    return isinstance(error, _TRANSIENT) and not isinstance(error, _REFUSED) and not _is_about_certificates(error)
+
+
+def _is_about_certificates(error: BaseException | None) -> bool:
+    """Return whether one side did not accept the other's certificate; redis-py wraps the error of OpenSSL."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        if isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def connect(url: str) -> RedisStore:
@@ -91,7 +134,7 @@ def connect(url: str) -> RedisStore:
 
     Args:
         url: as redis-py reads it (`rediss://` for TLS, user and password, `?db=`, `?socket_timeout=` in seconds,
-            `?ssl_ca_certs=` and the like), and `?prefix=`
+            `?ssl_ca_certs=`, and `?ssl_certfile=` and `?ssl_keyfile=` of a client certificate), and `?prefix=`
 
     Raises:
         InvalidName: the URL is invalid; the message repeats no part of it, since it may hold a password

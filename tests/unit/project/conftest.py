@@ -1,3 +1,3 @@
 """The shared fixtures of this folder's tests."""
 
-from support.fixtures.tools import caddy, prometheus, promtool
+from support.fixtures.tools import caddy, prometheus, promtool, tls_redis

@@ -215,6 +215,16 @@ def test_requests_reach_the_pods_and_nothing_else_does(rendered: dict[str, dict[
     assert monitor["endpoints"][0]["port"] == port["name"]
 
 
+def test_certificates_for_redis_are_where_the_documented_url_names_them(
+    rendered: dict[str, dict[str, Manifest]],
+) -> None:
+    mounts = {mount["name"]: mount["mountPath"] for mount in container_of(rendered["production"])["volumeMounts"]}
+    documented = (CHART.parents[1] / "docs/operations.md").read_text("utf-8")
+    for file in ("ssl_ca_certs=%s/ca.crt", "ssl_certfile=%s/tls.crt", "ssl_keyfile=%s/tls.key"):
+        assert file % mounts["redis-tls"] in documented
+    assert "redis-tls" not in {mount["name"] for mount in container_of(rendered["default"])["volumeMounts"]}
+
+
 def test_one_server_without_redis_is_replaced_rather_than_doubled(rendered: dict[str, dict[str, Manifest]]) -> None:
     spec = rendered["minimal"]["Deployment"]["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})

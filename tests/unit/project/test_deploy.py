@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.platform import DEPLOY
 
-from deploy.debian_tools import ToolUnavailable, find
+from deploy.debian_tools import ToolUnavailable, find, library_path
 from deploy.secret_files import ADMIN_KEY, GRAFANA_PASSWORD, NAMES, REDIS_AUTH, REGISTRY, make_secrets
 from service.tenancy.api_keys import ApiKey
 
@@ -65,9 +65,13 @@ def executable(path: Path, text: str) -> Path:
     return path
 
 
-def test_the_programs_run_from_where_they_were_put(caddy: Path, prometheus: Path, promtool: Path) -> None:
-    for program, argument in ((caddy, "version"), (prometheus, "--version"), (promtool, "--version")):
-        assert subprocess.run([program, argument], capture_output=True, timeout=60, check=True).stdout
+def test_the_programs_run_from_where_they_were_put(
+    caddy: Path, prometheus: Path, promtool: Path, tls_redis: Path
+) -> None:
+    for program in (caddy, prometheus, promtool, tls_redis):
+        command = [program, "version" if program == caddy else "--version"]
+        environment = {**os.environ, **library_path(program)}
+        assert subprocess.run(command, capture_output=True, timeout=60, check=True, env=environment).stdout
 
 
 def test_a_program_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

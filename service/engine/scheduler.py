@@ -55,7 +55,8 @@ class Scheduler:
         # heaps of queues with rows; in the first also queues that became bulk since they were pushed
         self._interactive: list[tuple[float, int, TenantQueue]] = []
         self._bulk: list[tuple[float, int, TenantQueue]] = []
-        # queues that got their first row since the last batch, and are in no heap yet
+        # queues that may preempt the last batch, and are in no heap: those that got their first row since then, and the
+        # interactive ones if it was bulk
         self._arrived: list[TenantQueue] = []
         self._background: deque[RowGroup] = deque()
         # breaks ties between queues that are due at once: the first pushed goes first
@@ -120,6 +121,10 @@ class Scheduler:
         if not self._num_waiting:
             self._queues.clear()  # no row waits: all debts are cleared
         self._bulk_tenants = {group.tenant for group in groups} if heap is self._bulk else set()
+        if self._bulk_tenants:
+            # interactive tenants that are ahead of their share may preempt too, no less than those that arrive now
+            self._arrived += [queue for *_, queue in sorted(self._interactive)]
+            self._interactive.clear()
         background = [] if groups else self._fill_from_background(now, expired)
         self._preemption_budget = self._max_batch_tokens if self._bulk_tenants or background else 0
         for group in groups or background:
@@ -130,9 +135,9 @@ class Scheduler:
     def preempt(self, now: float, *, worked: float = 0.0) -> Batch:
         """Take the rows that may preempt what is left of the last batch; none if that was interactive itself.
 
-        They belong to interactive tenants that had no row waiting when the batch was taken, are at most one batch ahead
-        of their share, and fill at most one batch in all, which bounds the delay. A row larger than a batch is
-        preempted by more (`_beside`).
+        They belong to interactive tenants that are at most one batch ahead of their share, whether they had rows waiting
+        when the batch was taken or not, and fill at most one batch in all, which bounds the delay. A row larger than a
+        batch is preempted by more (`_beside`).
 
         Args:
             now: on the clock of the deadlines
@@ -169,7 +174,7 @@ class Scheduler:
         return _batch(groups, expired)
 
     def _arrivals(self, now: float) -> Batch:
-        """Take the rows of interactive tenants that arrived since the last batch and may preempt it."""
+        """Take the rows of interactive tenants that may preempt the last batch."""
         groups: list[RowGroup] = []
         expired, self._expired = self._expired, []
         if not self._preemption_budget or not self._arrived:

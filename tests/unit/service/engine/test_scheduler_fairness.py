@@ -221,6 +221,19 @@ def test_a_light_row_that_comes_while_a_heavy_batch_runs_may_go_ahead_of_it() ->
     assert scheduler.preempt(2.0).rows == []
 
 
+def test_a_light_row_that_waits_when_a_heavy_batch_is_taken_may_go_ahead_of_it_too() -> None:
+    """It waits because its tenant has preempted the last batch as much as permitted, and is ahead of its share."""
+    scheduler = scheduler_of(*(make_row(20, tenant="heavy") for _ in range(20)))
+    scheduler.next(0)
+    for _ in range(BUDGET // 20):
+        scheduler.put([light := make_row(20, tenant="light")])
+        assert scheduler.preempt(0).rows == [light]
+    scheduler.put([light := make_row(20, tenant="light")])
+    assert scheduler.preempt(0).rows == []
+    assert {row.tenant for row in scheduler.next(0).rows} == {"heavy"}
+    assert scheduler.preempt(0).rows == [light]
+
+
 def test_nothing_goes_ahead_of_a_light_batch_or_of_its_own_tenant_or_as_a_crowd() -> None:
     scheduler = scheduler_of(make_row(20, tenant="light"))
     scheduler.next(0)

@@ -135,8 +135,8 @@ class Scheduler:
     def preempt(self, now: float, *, worked: float = 0.0) -> Batch:
         """Take the rows that may preempt what is left of the last batch; none if that was interactive itself.
 
-        They belong to interactive tenants that are at most one batch ahead of their share, whether they had rows waiting
-        when the batch was taken or not, and fill at most one batch in all, which bounds the delay. A row larger than a
+        They belong to interactive tenants that are at most one batch ahead of their share, whether or not they had rows
+        waiting when the batch was taken, and fill at most one batch in all, which bounds the delay. A row larger than a
         batch is preempted by more (`_beside`).
 
         Args:

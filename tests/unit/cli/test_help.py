@@ -72,6 +72,7 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
         "tenant delete",
         "key create",
         "key list",
+        "key update",
         "key rotate",
         "key revoke",
     }

@@ -13,11 +13,10 @@ from support.engine import loaded
 from adapters import TaskSpec
 from backbone import Backbone
 from service.api.json_response import json_pieces, json_response, num_values
-from service.api.routes.tei import Predicted
 from service.api.schemas.classify import ClassifyResponse, FanOutAnswer, FanOutRefusal, FanOutResponse
 from service.api.schemas.open_inference import OipInferResponse, OipOutput
 from service.api.schemas.openai import OpenAIClassData, OpenAIClassifyResponse, OpenAIUsage
-from service.api.schemas.tei import Scored
+from service.api.schemas.tei import Scored, Scores
 from service.api.schemas.types import ProblemBody
 from service.inference.predictions import Prediction, RowResult, predict, predict_all
 from service.pieces import PIECE_VALUES, map_in_pieces
@@ -67,7 +66,7 @@ def bodies(num_rows: int, num_labels: int) -> dict[str, tuple[object, object, bo
         "native": (ClassifyResponse, ClassifyResponse(**native(num_rows, num_labels)), False),
         "fan-out": (FanOutResponse, FanOutResponse(results=[*answers, FanOutRefusal(ref="x", problem=problem)]), False),
         "tei": (
-            Predicted,
+            Scores,
             [[Scored(label=n, score=s) for n, s in zip(names, row, strict=True)] for row in scores.tolist()],
             False,
         ),

@@ -140,7 +140,11 @@ def test_every_variable_that_a_text_names_is_read() -> None:
         for parameter in command.params
         for variable in ([parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or [])
     }
-    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    source = "\n".join(
+        path.read_text(encoding="utf-8")
+        for path in (ROOT / "deploy").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    )
     others = {KEY_FILE, "SUPERPOS_SECRETS_DIR", "SUPERPOS_DATA", "SUPERPOS_CONFORMANCE_RECORD"}
     known = of_settings | of_options | others
     found = []

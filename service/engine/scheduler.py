@@ -55,8 +55,7 @@ class Scheduler:
         # heaps of queues with rows; in the first also queues that became bulk since they were pushed
         self._interactive: list[tuple[float, int, TenantQueue]] = []
         self._bulk: list[tuple[float, int, TenantQueue]] = []
-        # queues that may preempt the last batch, and are in no heap: those that got their first row since then, and the
-        # interactive ones if it was bulk
+        # queues that got their first row since the last batch, and are in no heap yet
         self._arrived: list[TenantQueue] = []
         self._background: deque[RowGroup] = deque()
         # breaks ties between queues that are due at once: the first pushed goes first
@@ -121,10 +120,6 @@ class Scheduler:
         if not self._num_waiting:
             self._queues.clear()  # no row waits: all debts are cleared
         self._bulk_tenants = {group.tenant for group in groups} if heap is self._bulk else set()
-        if self._bulk_tenants:
-            # interactive tenants that are ahead of their share may preempt too, no less than those that arrive now
-            self._arrived += [queue for *_, queue in sorted(self._interactive)]
-            self._interactive.clear()
         background = [] if groups else self._fill_from_background(now, expired)
         self._preemption_budget = self._max_batch_tokens if self._bulk_tenants or background else 0
         for group in groups or background:
@@ -177,9 +172,10 @@ class Scheduler:
         """Take the rows of interactive tenants that may preempt the last batch."""
         groups: list[RowGroup] = []
         expired, self._expired = self._expired, []
-        if not self._preemption_budget or not self._arrived:
+        if not self._preemption_budget:
             return _batch(groups, expired)
         latest = self._virtual_time + self._max_batch_tokens
+        groups += self._take_waiting(latest, now, expired)
         for queue in self._arrived:
             while (group := self._first(queue, now, expired)) and queue.start <= latest and not queue.bulk:
                 if group.tenant in self._bulk_tenants or group.num_tokens > self._preemption_budget:
@@ -188,6 +184,28 @@ class Scheduler:
                 groups.append(self._take(queue))
         self._arrived = [queue for queue in self._arrived if queue.groups]
         return _batch(groups, expired)
+
+    def _take_waiting(self, latest: float, now: float, expired: list[Row]) -> list[RowGroup]:
+        """Take the groups that may preempt the last batch and already waited when it was taken, until one may not.
+
+        They are taken in the order of their turns, so that many waiting tenants cost nothing at each of its pauses.
+        """
+        groups: list[RowGroup] = []
+        heap = self._interactive
+        while heap:
+            queue = heap[0][2]
+            group = self._first(queue, now, expired)
+            if group is None:
+                heappop(heap)
+            elif queue.bulk:
+                heappush(self._bulk, heappop(heap))
+            elif queue.start > latest or group.num_tokens > self._preemption_budget:
+                break
+            else:
+                self._preemption_budget -= group.num_tokens
+                groups.append(self._take(queue))
+                self._requeue(heap, queue)
+        return groups
 
     def _fill(self, heap: list[tuple[float, int, TenantQueue]], now: float, expired: list[Row]) -> list[RowGroup]:
         """Take groups from the queues of one heap until the next one does not fit."""
@@ -206,10 +224,7 @@ class Scheduler:
                 self._virtual_time = max(self._virtual_time, queue.start)
                 groups.append(self._take(queue))
                 room -= group.num_tokens
-                if queue.groups:
-                    heapreplace(heap, (queue.start, next(self._sequence), queue))
-                else:
-                    heappop(heap)
+                self._requeue(heap, queue)
         return groups
 
     def _fill_from_background(self, now: float, expired: list[Row]) -> list[RowGroup]:
@@ -239,6 +254,13 @@ class Scheduler:
                 return group
             self._num_waiting -= 1
         return None
+
+    def _requeue(self, heap: list[tuple[float, int, TenantQueue]], queue: TenantQueue) -> None:
+        """Restore a heap after a group of its first queue was taken."""
+        if queue.groups:
+            heapreplace(heap, (queue.start, next(self._sequence), queue))
+        else:
+            heappop(heap)
 
     def _take(self, queue: TenantQueue) -> RowGroup:
         """Take the first group of a queue and charge it to the tenant."""

@@ -60,3 +60,19 @@ def test_a_pop_looks_at_the_rows_it_takes_and_not_at_those_behind() -> None:
             scheduler.next(0)
         looks[num_rows] = Counted.looked_at - after_sweep
     assert looks[200] == looks[20_000] <= 10 * (BUDGET // 10 + 1)
+
+
+@pytest.mark.slow
+def test_a_pause_of_a_batch_looks_at_few_of_the_rows_that_wait() -> None:
+    """Counted, not timed: a bulk batch pauses some thirty times, however many interactive tenants wait."""
+    looks, num_pauses = {}, 30
+    for num_tenants in (20, 2_000):
+        scheduler = scheduler_of(*(make_row(10, tenant="heavy") for _ in range(40)))
+        scheduler.put([make_row(15, deadline=Counted(9), tenant=f"light {i}") for i in range(num_tenants)])
+        while (served := {row.tenant for row in scheduler.next(0).rows}) != {"heavy"}:
+            scheduler.put([make_row(15, deadline=Counted(9), tenant=tenant) for tenant in served])
+        Counted.looked_at = 0
+        preempting = [len(scheduler.preempt(0).rows) for _ in range(num_pauses)]
+        looks[num_tenants] = Counted.looked_at
+        assert sum(preempting) == BUDGET // 15
+    assert looks[20] == looks[2_000] <= BUDGET // 15 + num_pauses

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from adapters import Ref, Resolution
 from service.api.dependencies import TENSORS_BODY, RefPath, Running, TaskPath, Tenant, VersionPath, require_ready
 from service.api.inference import annotate, inference_request, while_connected
-from service.api.json_response import json_response
+from service.api.json_response import json_bytes, json_response, response_of
 from service.api.openapi import errors
 from service.api.problems import ErrorFormat, Problem
 from service.api.schemas.open_inference import (
@@ -104,10 +104,7 @@ async def infer(
     model: RefPath, body: OipInferRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> Response:
     """Classify the rows of the input tensors."""
-    work = runtime.classifier.classify(Ref.parse(model), _inference_request(runtime.settings, tenant, body))
-    classification = await while_connected(request, work)
-    annotate(response, classification)
-    return await _respond(body, await _answer(body, classification), response)
+    return await _infer(Ref.parse(model), body, request, response, runtime, tenant)
 
 
 @router.post(
@@ -123,7 +120,12 @@ async def infer_version(
     tenant: Tenant,
 ) -> Response:
     """Classify the rows of the input tensors with one version."""
-    ref = Ref(model, version=version)
+    return await _infer(Ref(model, version=version), body, request, response, runtime, tenant)
+
+
+async def _infer(
+    ref: Ref, body: OipInferRequest, request: Request, response: Response, runtime: Runtime, tenant: str
+) -> Response:
     work = runtime.classifier.classify(ref, _inference_request(runtime.settings, tenant, body))
     classification = await while_connected(request, work)
     annotate(response, classification)
@@ -154,14 +156,11 @@ async def _respond(body: OipInferRequest, answer: OipInferResponse, response: Re
         if body.is_binary(output.name):
             tensors.append(await tensor_bytes(output.datatype, output.data or []))
             output.data, output.parameters = None, OipBinaryData(binary_data_size=len(tensors[-1]))
-    made = await json_response(answer, response, exclude_none=True)
     if not tensors:
-        return made
-    content = b"".join([made.body, *tensors])
-    response.headers[HEADER_LENGTH] = str(len(made.body))
-    made = Response(content, media_type=OCTETS)
-    made.headers.raw.extend(response.headers.raw)
-    return made
+        return await json_response(answer, response, exclude_none=True)
+    header = await json_bytes(answer, exclude_none=True)
+    response.headers[HEADER_LENGTH] = str(len(header))
+    return response_of(b"".join([header, *tensors]), response, media_type=OCTETS)
 
 
 async def _outputs(classification: Classification) -> list[OipOutput]:

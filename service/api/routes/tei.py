@@ -68,10 +68,7 @@ async def predict(
     ref: Named, body: PredictRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> Response:
     """Return all labels with their scores, best first, for the task of the header, the key or the server."""
-    work = runtime.classifier.classify(Ref.parse(ref), _inference_request(runtime.settings, tenant, body))
-    classification = await while_connected(request, work)
-    annotate(response, classification)
-    return await json_response(await _answer(body, classification), response)
+    return await _predict(ref, body, request, response, runtime, tenant)
 
 
 @router.post("/tei/{ref}", dependencies=[ROWS_BODY], responses=_PREDICT, response_model=Scores)
@@ -80,10 +77,7 @@ async def predict_task(
     ref: RefPath, body: PredictRequest, request: Request, response: Response, runtime: Running, tenant: Tenant
 ) -> Response:
     """Return all labels with their scores, best first."""
-    work = runtime.classifier.classify(Ref.parse(ref), _inference_request(runtime.settings, tenant, body))
-    classification = await while_connected(request, work)
-    annotate(response, classification)
-    return await json_response(await _answer(body, classification), response)
+    return await _predict(ref, body, request, response, runtime, tenant)
 
 
 @router.get("/info", responses=_INFO)
@@ -111,6 +105,15 @@ async def health_of_task(ref: RefPath, runtime: Running) -> Response:
     Ref.parse(ref)
     require_ready(runtime)
     return Response()
+
+
+async def _predict(
+    ref: str, body: PredictRequest, request: Request, response: Response, runtime: Runtime, tenant: str
+) -> Response:
+    work = runtime.classifier.classify(Ref.parse(ref), _inference_request(runtime.settings, tenant, body))
+    classification = await while_connected(request, work)
+    annotate(response, classification)
+    return await json_response(await _answer(body, classification), response)
 
 
 def _inference_request(settings: Settings, tenant: str, body: PredictRequest) -> InferenceRequest:

@@ -7,6 +7,7 @@ from support.fixtures.server import (
     model_threads_end,
     quiet_json_logs,
     serve,
+    serve_module,
     server,
     shared_server,
     still_answers,

@@ -4,14 +4,13 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import httpx2
 import pytest
 import structlog
 from support.adapters import edited, make_adapter
-from support.server import RunningServer, running_servers
+from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 
 from adapters.files import CARD, CONFIG, MANIFEST, to_files
@@ -36,11 +35,10 @@ ORDINARY = ("Größe, 感情, عاطفة", "👩‍💻 in one cell", "no-break\
 
 
 @pytest.fixture(scope="module")
-def server(tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[RunningServer]:
-    with running_servers(tiny_t5, tmp_path_factory.mktemp("texts"), cache_dir) as start:
-        server = start(require_keys=True, admin_key=ADMIN_KEY)
-        Keyring(server).tenant("acme")
-        yield server
+def server(serve_module: Callable[..., RunningServer]) -> RunningServer:
+    server = serve_module(require_keys=True, admin_key=ADMIN_KEY)
+    Keyring(server).tenant("acme")
+    return server
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,12 @@
 """Requests that proxies may read differently are answered like every other error, and are logged under their id."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from io import StringIO
-from pathlib import Path
 
 import pytest
 from support.http import exchange
-from support.server import RunningServer, running_servers
+from support.server import RunningServer
 from support.tenancy import ADMIN_KEY
 from support.waiting import eventually
 
@@ -22,10 +21,9 @@ AMBIGUOUS = {
 
 
 @pytest.fixture(scope="module")
-def server(tiny_t5: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def server(serve_module: Callable[..., RunningServer]) -> RunningServer:
     """A server that checks keys and therefore no `Host`."""
-    with running_servers(tiny_t5, tmp_path_factory.mktemp("keyed"), cache_dir) as start:
-        yield start(bundled=False, require_keys=True, admin_key=ADMIN_KEY)
+    return serve_module(bundled=False, require_keys=True, admin_key=ADMIN_KEY)
 
 
 def answered(url: str, request: bytes) -> tuple[int, dict[str, str], bytes]:

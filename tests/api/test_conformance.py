@@ -2,14 +2,14 @@
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 from support.adapters import PAIR, make_adapter
 from support.http import check_problem
-from support.server import RunningServer, running_servers
+from support.server import RunningServer
 from support.waiting import eventually
 
 from adapters.files import to_files
@@ -21,21 +21,18 @@ KEY = f"sp_root_{secrets.token_urlsafe(32)}"
 
 
 @pytest.fixture(scope="module")
-def server(
-    tiny_t5: Path, tiny: Backbone, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningServer]:
+def server(serve_module: Callable[..., RunningServer], tiny: Backbone) -> RunningServer:
     """With keys, and the tasks that the document's examples name."""
-    with running_servers(tiny_t5, tmp_path_factory.mktemp("documented"), cache_dir) as start:
-        started = start(require_keys=True, admin_key=KEY, default_task="sst2")
-        for task, adapter in (
-            ("sst2", make_adapter(tiny)),
-            ("sst2", make_adapter(tiny, seed=1)),
-            ("rte", make_adapter(tiny, PAIR)),
-        ):
-            started.registry.publish("default", task, to_files(adapter), actor="test")
-        with httpx2.Client(base_url=started.url, headers={"Authorization": f"Bearer {KEY}"}) as client:
-            eventually(lambda: client.get("/tasks/rte").is_success)
-        yield started
+    started = serve_module(require_keys=True, admin_key=KEY, default_task="sst2")
+    for task, adapter in (
+        ("sst2", make_adapter(tiny)),
+        ("sst2", make_adapter(tiny, seed=1)),
+        ("rte", make_adapter(tiny, PAIR)),
+    ):
+        started.registry.publish("default", task, to_files(adapter), actor="test")
+    with httpx2.Client(base_url=started.url, headers={"Authorization": f"Bearer {KEY}"}) as client:
+        eventually(lambda: client.get("/tasks/rte").is_success)
+    return started
 
 
 @pytest.mark.slow

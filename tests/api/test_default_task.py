@@ -3,15 +3,14 @@
 import json
 import math
 import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import httpx2
 import pytest
 from support.adapters import TOPIC, make_adapter
 from support.cli import superpos
 from support.http import check_problem
-from support.server import RunningServer, running_servers
+from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 
 from adapters import TaskSpec
@@ -27,18 +26,15 @@ MANY = TaskSpec(
 
 
 @pytest.fixture(scope="module")
-def keyed(
-    tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, tiny: Backbone
-) -> Iterator[RunningServer]:
-    with running_servers(tiny_t5, tmp_path_factory.mktemp("default"), cache_dir) as start:
-        server = start(require_keys=True, admin_key=ADMIN_KEY)
-        for task, adapter in (
-            ("sentiment", make_adapter(tiny)),
-            ("topic", make_adapter(tiny, TOPIC)),
-            ("many", make_adapter(tiny, MANY)),
-        ):
-            server.upload(task, adapter, key=ADMIN_KEY)
-        yield server
+def keyed(serve_module: Serve, tiny: Backbone) -> RunningServer:
+    server = serve_module(require_keys=True, admin_key=ADMIN_KEY)
+    for task, adapter in (
+        ("sentiment", make_adapter(tiny)),
+        ("topic", make_adapter(tiny, TOPIC)),
+        ("many", make_adapter(tiny, MANY)),
+    ):
+        server.upload(task, adapter, key=ADMIN_KEY)
+    return server
 
 
 def key_with(server: RunningServer, default_task: str | None) -> str:

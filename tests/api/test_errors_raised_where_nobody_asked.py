@@ -3,14 +3,14 @@
 import gzip
 import json
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 from support.adapters import make_adapter
-from support.server import RunningServer, running_servers
+from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring
 
 from backbone import Backbone
@@ -97,11 +97,10 @@ RAW: tuple[tuple[bytes, bytes], ...] = (
 
 
 @pytest.fixture(scope="module")
-def server(tiny_t5, tmp_path_factory, cache_dir, tiny: Backbone) -> Iterator[RunningServer]:  # type: ignore[no-untyped-def]
-    with running_servers(tiny_t5, tmp_path_factory.mktemp("asked"), cache_dir) as start:
-        started = start(require_keys=True, admin_key=ADMIN_KEY, trusted_proxies="127.0.0.1")
-        started.upload("sentiment", make_adapter(tiny), key=ADMIN_KEY)
-        yield started
+def server(serve_module: Callable[..., RunningServer], tiny: Backbone) -> RunningServer:
+    started = serve_module(require_keys=True, admin_key=ADMIN_KEY, trusted_proxies="127.0.0.1")
+    started.upload("sentiment", make_adapter(tiny), key=ADMIN_KEY)
+    return started
 
 
 @pytest.fixture(scope="module")

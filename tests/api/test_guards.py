@@ -1,15 +1,14 @@
 """A guard that the client shows: every write evaluates it or refuses it with 412, and never ignores it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 from support.adapters import make_adapter
 from support.http import check_problem
-from support.server import RunningServer, running_servers
+from support.server import RunningServer
 
 from adapters.files import to_files
 from backbone import Backbone
@@ -32,12 +31,9 @@ def server(serve: Callable[..., RunningServer], tiny: Backbone) -> RunningServer
 
 
 @pytest.fixture(scope="module")
-def unchanged_server(
-    tiny_t5: Path, tiny: Backbone, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningServer]:
+def unchanged_server(serve_module: Callable[..., RunningServer], tiny: Backbone) -> RunningServer:
     """One server for the writes that are refused."""
-    with running_servers(tiny_t5, tmp_path_factory.mktemp("unchanged"), cache_dir) as start:
-        yield _with_task(start(), tiny)
+    return _with_task(serve_module(), tiny)
 
 
 def _state(server: RunningServer) -> object:

@@ -1,13 +1,13 @@
 """Limits by the look of a path: size and role come from the matched route, before a byte of the body is read."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 from fastapi import FastAPI
 from support.http import check_problem
-from support.server import RunningServer, running_servers
+from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 
 MEGABYTE = 1_000_000
@@ -27,9 +27,8 @@ FILL = {
 
 
 @pytest.fixture(scope="module")
-def server(tiny_t5, tmp_path_factory, cache_dir) -> Iterator[RunningServer]:  # type: ignore[no-untyped-def]
-    with running_servers(tiny_t5, tmp_path_factory.mktemp("matched"), cache_dir) as start:
-        yield start(require_keys=True, admin_key=ADMIN_KEY)
+def server(serve_module: Callable[..., RunningServer]) -> RunningServer:
+    return serve_module(require_keys=True, admin_key=ADMIN_KEY)
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,13 @@
 """Multi-label tasks over HTTP: the native answer, the compatible APIs, fan-out, shadows and promotion."""
 
 import dataclasses
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support.adapters import TOPIC, TOPICS, edited, make_adapter
 from support.http import tensors
-from support.server import RunningServer, running_servers
+from support.server import RunningServer
 from support.waiting import eventually
 
 from adapters import PromptAdapter
@@ -29,15 +28,12 @@ def topics_adapter(backbone: Backbone, *thresholds: float, seed: int = 0, **data
 
 
 @pytest.fixture(scope="module")
-def topics(
-    tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, tiny: Backbone
-) -> Iterator[RunningServer]:
+def topics(serve_module: Callable[..., RunningServer], tiny: Backbone) -> RunningServer:
     """Start a server with a multi-label task, and one with one label per text."""
-    with running_servers(tiny_t5, tmp_path_factory.mktemp("topics"), cache_dir) as start:
-        server = start()
-        server.upload("topics", topics_adapter(tiny, 0.0, 0.5, 1.0, report_accuracy=0.5))
-        server.upload("topic", make_adapter(tiny, TOPIC))
-        yield server
+    server = serve_module()
+    server.upload("topics", topics_adapter(tiny, 0.0, 0.5, 1.0, report_accuracy=0.5))
+    server.upload("topic", make_adapter(tiny, TOPIC))
+    return server
 
 
 def predictions(server: RunningServer, **body: object) -> list[dict[str, Any]]:

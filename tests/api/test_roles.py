@@ -3,8 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import httpx2
 import pytest
@@ -12,7 +11,7 @@ from fastapi import FastAPI
 from support.adapters import make_adapter
 from support.http import check_problem
 from support.routes import DECIDED, ROLES, routes
-from support.server import RunningServer, running_servers
+from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 
 from adapters.storage.opening import open_storage
@@ -51,23 +50,20 @@ class Identity:
 
 
 @pytest.fixture(scope="module")
-def server(
-    tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, tiny: Backbone
-) -> Iterator[RunningServer]:
+def server(serve_module: Serve, tiny: Backbone) -> RunningServer:
     """A server with two tenants, each with a task of three versions."""
-    with running_servers(tiny_t5, tmp_path_factory.mktemp("roles"), cache_dir) as start:
-        server = start(require_keys=True, admin_key=ADMIN_KEY)
-        keyring = Keyring(server)
-        for number, tenant in enumerate(TENANTS):
-            keyring.tenant(tenant)
-            key = keyring.key(tenant, "publish")
-            for version, alias in enumerate(("production", "production", "doomed"), start=1):
-                server.upload(task_of(tenant), make_adapter(tiny, seed=10 * number + version), key=key, alias=alias)
-            put = server.client.put
-            for alias, at in (("canary", 1), ("doomed", 1)):
-                url = f"/tasks/{task_of(tenant)}/aliases/{alias}"
-                put(url, json={"version": at}, headers=bearer(key)).raise_for_status()
-        yield server
+    server = serve_module(require_keys=True, admin_key=ADMIN_KEY)
+    keyring = Keyring(server)
+    for number, tenant in enumerate(TENANTS):
+        keyring.tenant(tenant)
+        key = keyring.key(tenant, "publish")
+        for version, alias in enumerate(("production", "production", "doomed"), start=1):
+            server.upload(task_of(tenant), make_adapter(tiny, seed=10 * number + version), key=key, alias=alias)
+        put = server.client.put
+        for alias, at in (("canary", 1), ("doomed", 1)):
+            url = f"/tasks/{task_of(tenant)}/aliases/{alias}"
+            put(url, json={"version": at}, headers=bearer(key)).raise_for_status()
+    return server
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,14 @@
 """Traffic, rollback and promotion over real HTTP: at two servers of one registry, and while callers go on asking."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from support.adapters import make_adapter
 from support.http import check_problem
 from support.load import held_model_thread, load
-from support.server import RunningServer, running_servers
+from support.server import RunningServer
 from support.waiting import eventually
 
 from adapters import PromptAdapter
@@ -43,12 +42,9 @@ def server(serve: Serve, tiny: Backbone) -> RunningServer:
 
 
 @pytest.fixture(scope="module")
-def unchanged_server(
-    tiny_t5: Path, tiny: Backbone, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningServer]:
+def unchanged_server(serve_module: Serve, tiny: Backbone) -> RunningServer:
     """One server for the tests that change nothing."""
-    with running_servers(tiny_t5, tmp_path_factory.mktemp("unchanged"), cache_dir) as start:
-        yield with_versions(start(), tiny)
+    return with_versions(serve_module(), tiny)
 
 
 def post(server: RunningServer, what: str, **body: object) -> dict[str, object]:

@@ -1,3 +1,3 @@
 """The shared fixtures of this folder's tests."""
 
-from support.fixtures.server import model_threads_end, quiet_json_logs, serve, server, shared_server
+from support.fixtures.server import model_threads_end, quiet_json_logs, serve, serve_module, server, shared_server

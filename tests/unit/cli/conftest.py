@@ -3,4 +3,12 @@
 from support.fixtures.cli import desk
 from support.fixtures.redis import redis_server, start_redis
 from support.fixtures.registry import place, published, registry, store, uploads
-from support.fixtures.server import model_threads_end, quiet_json_logs, serve, server, shared_server, still_answers
+from support.fixtures.server import (
+    model_threads_end,
+    quiet_json_logs,
+    serve,
+    serve_module,
+    server,
+    shared_server,
+    still_answers,
+)

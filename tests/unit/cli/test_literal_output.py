@@ -3,7 +3,7 @@
 import ast
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 from rich.table import Column, Table
 from support.adapters import make_adapter
 from support.cli import QUICK, Answer, Desk, superpos
-from support.server import RunningServer, running_servers
+from support.server import RunningServer
 from support.training import easy_rows
 
 import cli
@@ -101,15 +101,12 @@ def test_only_the_console_module_writes_to_the_terminal() -> None:
 
 
 @pytest.fixture(scope="module")
-def server(
-    tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, tiny: Backbone
-) -> Iterator[RunningServer]:
+def server(serve_module: Callable[..., RunningServer], tiny: Backbone) -> RunningServer:
     """Start a server with a task whose labels are hostile."""
-    with running_servers(tiny_t5, tmp_path_factory.mktemp("hostile"), cache_dir) as start:
-        server = start()
-        labels = {"[/]": "negative", "[red]:warning:": "positive"}
-        server.upload("hostile", make_adapter(tiny, TaskSpec(template="text: {text}", labels=labels, max_tokens=128)))
-        yield server
+    server = serve_module()
+    labels = {"[/]": "negative", "[red]:warning:": "positive"}
+    server.upload("hostile", make_adapter(tiny, TaskSpec(template="text: {text}", labels=labels, max_tokens=128)))
+    return server
 
 
 @pytest.mark.slow

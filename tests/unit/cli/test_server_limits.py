@@ -4,13 +4,12 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from support.adapters import make_adapter
 from support.cli import CONSOLE_SCRIPT, superpos
-from support.server import RunningServer, running_servers
+from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 
 from adapters.files import to_files
@@ -21,14 +20,11 @@ LIMITS = {"max_rows_per_request": 4, "max_text_chars": 600, "max_body_bytes": 1_
 
 
 @pytest.fixture(scope="module")
-def small(
-    tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, tiny: Backbone
-) -> Iterator[RunningServer]:
+def small(serve_module: Serve, tiny: Backbone) -> RunningServer:
     """Start a server with low limits."""
-    with running_servers(tiny_t5, tmp_path_factory.mktemp("small"), cache_dir) as start:
-        server = start(**LIMITS)
-        server.upload("sentiment", make_adapter(tiny))
-        yield server
+    server = serve_module(**LIMITS)
+    server.upload("sentiment", make_adapter(tiny))
+    return server
 
 
 def classified(server: RunningServer, lines: list[str]) -> tuple[int, dict, str]:

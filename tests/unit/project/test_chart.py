@@ -4,7 +4,7 @@ import copy
 import importlib
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from support.kubernetes import (
     render,
     values_of,
 )
-from support.server import RunningServer, running_servers
+from support.server import RunningServer
 
 from deploy.secret_files import ADMIN_KEY, REGISTRY
 from service.errors import ADMISSION_REASONS
@@ -42,9 +42,8 @@ def rendered() -> dict[str, dict[str, Manifest]]:
 
 
 @pytest.fixture(scope="module")
-def served(tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[RunningServer]:
-    with running_servers(tiny_t5, tmp_path_factory.mktemp("served"), cache_dir) as start:
-        yield start(bundled=False)
+def served(serve_module: Callable[..., RunningServer]) -> RunningServer:
+    return serve_module(bundled=False)
 
 
 def pod_in(manifests: dict[str, Manifest]) -> Manifest:

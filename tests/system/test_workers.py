@@ -80,6 +80,8 @@ def assert_reconciled(scraped: dict[str, float]) -> None:
 def test_each_worker_answers_and_says_how_many_there_are(running: WorkersServer) -> None:
     with running.client_of_each() as clients:
         assert len(clients) == 2
+        # each runs its self-test and its probes by itself
+        eventually(lambda: all(client.get("/healthz/ready").is_success for client in clients.values()))
         answers = [client.get("/healthz/ready") for client in clients.values()]
     assert [answer.status_code for answer in answers] == [200, 200]
     assert [answer.json()["workers"] for answer in answers] == [2, 2]

@@ -1,5 +1,6 @@
 """Tiny T5s made on the spot, and rows to run through a backbone."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -37,13 +38,26 @@ _CORPUS = [
 
 
 def make_tokenizer(folder: Path) -> int:
-    """Train a small sentencepiece-like tokenizer into a folder; its vocabulary's size comes back."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    """Train a small sentencepiece-like tokenizer into a folder; its vocabulary's size comes back.
+
+    The trainer gives the same pieces in another order in each process, and with them every token another id. They are
+    put in one order, so that a test computes the same numbers in every run.
+    """
+    special_tokens = ["<pad>", "</s>", "<unk>"]
+    trained = Tokenizer(models.Unigram())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace()
     trainer = trainers.UnigramTrainer(
-        vocab_size=200, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+        vocab_size=200, special_tokens=special_tokens, unk_token="<unk>", show_progress=False
     )
-    tokenizer.train_from_iterator(_CORPUS * 20, trainer)
+    trained.train_from_iterator(_CORPUS * 20, trainer)
+    scores = {piece: round(score, 3) for piece, score in json.loads(trained.to_str())["model"]["vocab"]}
+    learned = sorted(
+        (piece for piece in scores if piece not in special_tokens), key=lambda piece: (-scores[piece], piece)
+    )
+    vocabulary = [(piece, scores[piece]) for piece in [*special_tokens, *learned]]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=special_tokens.index("<unk>")))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.add_special_tokens(special_tokens)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
     fast.save_pretrained(folder)
     return tokenizer.get_vocab_size()

@@ -6,8 +6,9 @@ from typing import Generic, Protocol, TypeVar
 
 from adapters.registry.protocol import Change, Registry
 
-_PAGE = 500
-_MAX_PAGES = 10
+_PAGE = 100
+"""Entries read at a time, some milliseconds of work."""
+_MAX_PAGES = 50
 """Limit of one search: 0.5 s in Redis."""
 
 
@@ -34,16 +35,23 @@ class LogPart(Generic[E]):
 
 
 def search_log(
-    read: Callable[[int, int], Sequence[E]], *, since: int, limit: int, wanted: Callable[[E], bool] = lambda entry: True
+    read: Callable[[int, int], Sequence[E]],
+    *,
+    since: int,
+    limit: int,
+    wanted: Callable[[E], bool] = lambda entry: True,
+    pause: Callable[[], None] = lambda: None,
 ) -> LogPart[E]:
     """Return at most `limit` wanted entries after a position. Blocking.
 
     Args:
         read: returns the entries after a position, oldest first, and at most the given number
+        pause: called after each page, so that other threads can work
     """
     found: list[E] = []
     for _ in range(_MAX_PAGES):
         page = read(since, _PAGE)
+        pause()
         for entry in page:
             since = entry.position
             if wanted(entry):
@@ -56,18 +64,29 @@ def search_log(
 
 
 def read_log(
-    registry: Registry, *, since: int, limit: int, wanted: Callable[[Change], bool] = lambda change: True
+    registry: Registry,
+    *,
+    since: int,
+    limit: int,
+    wanted: Callable[[Change], bool] = lambda change: True,
+    pause: Callable[[], None] = lambda: None,
 ) -> LogPart[Change]:
     """Return at most `limit` wanted entries of a registry's log after a position. Blocking.
 
     Raises:
         RegistryUnavailable: the store cannot be reached
     """
-    return search_log(lambda after, most: registry.changes(after, limit=most), since=since, limit=limit, wanted=wanted)
-
-
-def task_log(registry: Registry, tenant: str, task: str, *, since: int, limit: int) -> LogPart[Change]:
-    """Search the log for entries of one task, like `read_log`."""
-    return read_log(
-        registry, since=since, limit=limit, wanted=lambda change: (change.tenant, change.task) == (tenant, task)
+    return search_log(
+        lambda after, most: registry.changes(after, limit=most), since=since, limit=limit, wanted=wanted, pause=pause
     )
+
+
+def task_log(
+    registry: Registry, tenant: str, task: str, *, since: int, limit: int, pause: Callable[[], None] = lambda: None
+) -> LogPart[Change]:
+    """Search the log for entries of one task, like `read_log`."""
+
+    def is_wanted(change: Change) -> bool:
+        return (change.tenant, change.task) == (tenant, task)
+
+    return read_log(registry, since=since, limit=limit, wanted=is_wanted, pause=pause)

@@ -23,10 +23,6 @@ from service.engine.activity import ModelActivity
 
 _SLICE_S = 0.001
 """Processor time of the loop after which it yields."""
-_SHARE = 2.0
-"""Longest sleep, as a multiple of the loop's processor time."""
-_MAX_SLEEP_S = 0.02
-"""Longest sleep; connections and timers wait for it."""
 _PAID_PER_ROW_S = 0.004
 """Processor time of the loop that an answered row pays for."""
 _MAX_PAID_S = 0.1
@@ -80,8 +76,7 @@ class FairSelector(DefaultSelector):
         paid_s = min(self._paid_s + _PAID_PER_ROW_S * (num_answers - self._num_answers), _MAX_PAID_S)
         self._num_answers, self._paid_s = num_answers, max(0.0, paid_s - used_s)
         if used_s > paid_s:
-            # ends with the batch, whose answers are then sent at once
-            activity.idle.wait(min(_SHARE * (used_s - paid_s), _MAX_SLEEP_S))
+            activity.yield_after(used_s - paid_s)
         self._counted_from_s = time.thread_time()
 
 

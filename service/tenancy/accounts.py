@@ -310,13 +310,21 @@ class Accounts:
 
         self._change(edit)
 
-    def audit(self, since: int = 0, *, limit: int = 1_000, tenant: str | None = None) -> LogPart[AuditEntry]:
+    def audit(
+        self,
+        since: int = 0,
+        *,
+        limit: int = 1_000,
+        tenant: str | None = None,
+        pause: Callable[[], None] = lambda: None,
+    ) -> LogPart[AuditEntry]:
         """Return the entries of the audit log after a position; with `tenant`, only those about that tenant."""
         return search_log(
             lambda after, most: self.store.audit(after, limit=most),
             since=since,
             limit=limit,
             wanted=lambda entry: tenant in (None, entry.tenant),
+            pause=pause,
         )
 
     def trim_audit(self, *, keep: int) -> int:

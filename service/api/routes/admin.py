@@ -6,6 +6,8 @@ from fastapi import APIRouter, Response
 
 from adapters.registry.log_reading import read_log
 from service.api.dependencies import JSON_BODY, Administering, Limit, Operating, Running, Since
+from service.api.json_response import json_response
+from service.api.logs import change_log, search
 from service.api.openapi import problems
 from service.api.schemas.admin import (
     AuditLog,
@@ -150,25 +152,30 @@ async def revoke_key(tenant: str, key: str, runtime: Running, principal: Adminis
     await runtime.tenancy.account_cache.refresh()
 
 
-@router.get("/audit", responses=problems(503))
-async def read_audit(runtime: Running, principal: Administering, since: Since = 0, limit: Limit = 100) -> AuditLog:
+@router.get("/audit", responses=problems(503), response_model=AuditLog)
+async def read_audit(
+    runtime: Running, principal: Administering, response: Response, since: Since = 0, limit: Limit = 100
+) -> Response:
     """Read the audit log of the caller's tenant and its keys, or for operators of all."""
     own = None if principal.role == "operator" else principal.tenant
-    part = await asyncio.to_thread(runtime.tenancy.accounts.audit, since, limit=limit, tenant=own)
-    return AuditLog.model_validate(part)
+    accounts = runtime.tenancy.accounts
+    part = await search(runtime, lambda pause: accounts.audit(since, limit=limit, tenant=own, pause=pause))
+    return await json_response(AuditLog.model_validate(part), response)
 
 
-@router.get("/audit/tasks", responses=problems(503))
-async def read_changes(runtime: Running, principal: Administering, since: Since = 0, limit: Limit = 100) -> ChangeLog:
+@router.get("/audit/tasks", responses=problems(503), response_model=ChangeLog)
+async def read_changes(
+    runtime: Running, principal: Administering, response: Response, since: Since = 0, limit: Limit = 100
+) -> Response:
     """Read the change log of tasks, versions and aliases of the caller's tenant, or for operators of all tenants."""
-    part = await asyncio.to_thread(
-        read_log,
-        runtime.registry.store,
-        since=since,
-        limit=limit,
-        wanted=lambda change: principal.manages(change.tenant),
+    store = runtime.registry.store
+    part = await search(
+        runtime,
+        lambda pause: read_log(
+            store, since=since, limit=limit, wanted=lambda change: principal.manages(change.tenant), pause=pause
+        ),
     )
-    return ChangeLog.model_validate(part)
+    return await json_response(await change_log(part), response)
 
 
 async def _count_change(runtime: Runtime, principal: Principal) -> None:

@@ -28,6 +28,8 @@ from service.api.dependencies import (
     Tenant,
     VersionPath,
 )
+from service.api.json_response import json_response
+from service.api.logs import change_log, search
 from service.api.openapi import not_modified, problems
 from service.api.schemas.tasks import (
     AdapterBody,
@@ -43,18 +45,23 @@ from service.api.schemas.tasks import (
 from service.api.strict_route import StrictRoute
 from service.monitoring.drift import DriftReport
 from service.monitoring.shadow_report import SHADOW, reports
+from service.pieces import map_in_pieces
 from service.releases.preconditions import alias_tag, version_tag
 from service.runtime import Runtime
 
 router = APIRouter(route_class=StrictRoute, prefix="/tasks", tags=["tasks"])
 
 FILE_TYPE = "application/octet-stream"
+_SUMMARY_VALUES = 64
+"""Values of a task in the list, about that of six versions."""
 
 
-@router.get("")
-async def list_tasks(runtime: Running, tenant: Tenant) -> TaskList:
+@router.get("", response_model=TaskList)
+async def list_tasks(runtime: Running, tenant: Tenant, response: Response) -> Response:
     """List all tasks with their versions and aliases."""
-    return TaskList.model_validate({"tasks": runtime.registry.catalog.tasks(tenant)})
+    tasks = runtime.registry.catalog.tasks(tenant)
+    summaries = await map_in_pieces(TaskSummary.model_validate, tasks, values_each=_SUMMARY_VALUES)
+    return await json_response(TaskList(tasks=summaries), response)
 
 
 @router.get("/{task}", responses=problems(404, 503))
@@ -69,14 +76,20 @@ async def describe_task(task: TaskPath, runtime: Running, tenant: Tenant) -> Tas
     return TaskDetail(**dict(TaskSummary.model_validate(info)), current=current, drift=drift, shadows=shadows)
 
 
-@router.get("/{task}/history", responses=problems(404, 503))
+@router.get("/{task}/history", responses=problems(404, 503), response_model=ChangeLog)
 async def read_history(
-    task: TaskPath, runtime: Running, principal: Publishing, since: Since = 0, limit: Limit = 100
-) -> ChangeLog:
+    task: TaskPath,
+    runtime: Running,
+    principal: Publishing,
+    response: Response,
+    since: Since = 0,
+    limit: Limit = 100,
+) -> Response:
     """Read the task's log: who changed versions, aliases and traffic, and when. The task must have a version."""
     runtime.registry.catalog.task(principal.tenant, task)
-    part = await asyncio.to_thread(task_log, runtime.registry.store, principal.tenant, task, since=since, limit=limit)
-    return ChangeLog.model_validate(part)
+    store, tenant = runtime.registry.store, principal.tenant
+    part = await search(runtime, lambda pause: task_log(store, tenant, task, since=since, limit=limit, pause=pause))
+    return await json_response(await change_log(part), response)
 
 
 @router.post(

@@ -75,6 +75,14 @@ def test_a_reading_that_finds_nothing_stops_and_says_how_far_it_came(busy: Regis
     assert (rest.entries, rest.position, rest.complete) == ([], whole[-1].position, True)
 
 
+def test_other_threads_may_work_after_each_page(busy: Registry) -> None:
+    pauses: list[int] = []
+    read_log(busy, since=0, limit=100, pause=lambda: pauses.append(1))
+    assert len(pauses) == 4
+    task_log(busy, "acme", "sst2", since=0, limit=1, pause=lambda: pauses.append(1))
+    assert len(pauses) == 5
+
+
 def summary(changes: list[Change]) -> list[tuple[str, str, int, str | None]]:
     return [(change.kind, change.task, change.version, change.alias) for change in changes]
 

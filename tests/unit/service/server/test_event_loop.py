@@ -1,4 +1,4 @@
-"""The server's event loop: it yields to a running batch, and a round handles few events of each tenant."""
+"""The event loop yields to a running batch, as threads do, and a round handles few events of each tenant."""
 
 import asyncio
 import socket
@@ -101,6 +101,18 @@ def test_answered_rows_pay_for_the_loops_time():
 
     _run(activity, answer)
     assert len(idle.waits) < _ROUNDS
+
+
+def test_a_thread_that_computes_pauses_while_a_batch_runs():
+    activity, idle = _model(runs=True)
+    pause = activity.pause()
+    pause()
+    assert not idle.waits  # it has hardly computed
+    for computed_s in (0.005, 0.05):
+        _compute(computed_s)
+        pause()
+    assert [timeout >= 0.01 for timeout, _ in idle.waits] == [True, True]
+    assert idle.waits[1][0] == 0.02
 
 
 def test_rows_that_were_answered_long_ago_pay_for_a_tenth_of_a_second():

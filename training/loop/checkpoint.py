@@ -6,7 +6,7 @@ rows together and reproduces every sum to the last digit.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from training.loop.prompt_run import PromptRun
@@ -22,14 +22,21 @@ _PREFIX, _SUFFIX = "checkpoint-", ".safetensors"
 class Checkpoints:
     """The generations of a stack. Without folders, nothing is read or written."""
 
-    def __init__(self, folders: Sequence[Path] = (), *, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path] = (),
+        *,
+        every_s: float = EVERY_S,
+        on_written: Callable[[], None] = lambda: None,
+    ) -> None:
         """Set up checkpointing.
 
         Args:
             folders: one run folder per job, in the order of the jobs
             every_s: seconds between generations; 0 writes one after each step
+            on_written: called after each generation; its time counts as writing
         """
-        self._folders, self._every_s = folders, every_s
+        self._folders, self._every_s, self._on_written = folders, every_s, on_written
         self._step = 0
         self._left: set[int] = set()
         self._num_evaluations = 0
@@ -91,6 +98,7 @@ class Checkpoints:
                 self._left.add(index)
         for path in old:
             path.unlink()
+        self._on_written()
         self._written_s = time.monotonic()
         self._cost_s = self._written_s - started_s
 

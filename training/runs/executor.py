@@ -13,7 +13,7 @@ from adapters.baselines import BaselineName
 from adapters.errors import AdapterError
 from backbone import Backbone, BackboneError
 from training.errors import TrainingError
-from training.loop.checkpoint import Checkpoints
+from training.loop.checkpoint import Checkpoints, remove_checkpoints
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, Stop, TrainResult
 from training.loop.train import train_stack
 from training.runs.folder import RunFolder, locked
@@ -117,25 +117,41 @@ def train_runs(
     return execution.run(range(len(plans)))
 
 
-def train_unscored(backbone: Backbone, plans: Sequence[RunPlan], *, should_prune: ShouldPrune) -> list[TrainResult]:
-    """Train runs in one stack without checkpoints, and leave their report rows unseen; `score_trained` scores one.
+def train_unscored(
+    backbone: Backbone,
+    plans: Sequence[RunPlan],
+    *,
+    should_prune: ShouldPrune,
+    on_checkpoint: Callable[[], None] | None = None,
+) -> list[TrainResult]:
+    """Train runs in one stack, and leave their report rows unseen; `score_trained` scores one.
 
     Args:
+        backbone: in float32
+        plans: of the runs
         should_prune: called with a run's index after each evaluation but the first and the last, and its best metrics;
             True ends the run
+        on_checkpoint: called after each generation of checkpoints in the folders; the stack resumes from one that they
+            hold. None writes no checkpoints
 
     Raises:
         KeyboardInterrupt: Ctrl-C; no run of the stack has a result
     """
+    resumable = on_checkpoint is not None
     runs = [
-        begin(backbone, prepare(backbone, plan, RunFolder(plan.folder)), should_prune=partial(should_prune, number))
+        begin(
+            backbone,
+            prepare(backbone, plan, RunFolder(plan.folder, resume=resumable)),
+            should_prune=partial(should_prune, number),
+        )
         for number, plan in enumerate(plans)
     ]
-    results = train_prepared(backbone, runs, resumable=False)
+    results = train_prepared(backbone, runs, resumable=resumable, on_checkpoint=on_checkpoint or (lambda: None))
     if any(result.stop == "interrupted" for result in results):
         raise KeyboardInterrupt
     for run, result in zip(runs, results, strict=True):
         run.record(backbone, result)
+        remove_checkpoints(run.folder.path)
     return results
 
 
@@ -144,17 +160,26 @@ def score_trained(backbone: Backbone, plan: RunPlan, result: TrainResult) -> Run
     return finish(Scorer(backbone), prepare(backbone, plan, resumed(plan)), result)
 
 
-def train_prepared(frozen: Backbone, runs: Sequence[Preparation], *, resumable: bool = True) -> list[TrainResult]:
+def train_prepared(
+    frozen: Backbone,
+    runs: Sequence[Preparation],
+    *,
+    resumable: bool = True,
+    on_checkpoint: Callable[[], None] = lambda: None,
+) -> list[TrainResult]:
     """Train runs in one stack, from their checkpoints where their folders have some.
 
     Args:
         frozen: in the precision that all runs train in
+        runs: prepared and begun
         resumable: write checkpoints into the folders
+        on_checkpoint: called after each generation of them
 
     Raises:
         InvalidCheckpoint: a checkpoint cannot be read
     """
-    checkpoints = Checkpoints([run.folder.path for run in runs] if resumable else [])
+    folders = [run.folder.path for run in runs] if resumable else []
+    checkpoints = Checkpoints(folders, on_written=on_checkpoint)
     return train_stack(frozen, [run.job for run in runs], checkpoints)
 
 

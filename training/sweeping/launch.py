@@ -74,7 +74,8 @@ def train_sweep(backbone: Backbone, sweep: Sweep, workers: RayWorkers | None) ->
     if workers is None:
         sweep_here(backbone, sweep)
         return
-    from training.sweeping.on_ray import cluster, sweep_on_ray  # noqa: PLC0415 - Ray is an extra
+    from training.ray_cluster import cluster  # noqa: PLC0415 - Ray is an extra
+    from training.sweeping.on_ray import sweep_on_ray  # noqa: PLC0415
 
     with cluster(workers.address):
         sweep_on_ray(

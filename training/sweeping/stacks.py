@@ -48,8 +48,17 @@ def train_trials(
     folders: Sequence[Path],
     *,
     should_prune: ShouldPrune,
+    on_checkpoint: Callable[[], None] | None = None,
 ) -> list[TrainResult]:
     """Train trials in one packed stack and record each in its folder, without reading the report rows.
+
+    Args:
+        backbone: in float32
+        sweep_task: the task and its rows
+        trials: of the stack
+        folders: one per trial
+        should_prune: decides about a trial after each evaluation
+        on_checkpoint: called after each generation of checkpoints, from which the stack resumes; None writes none
 
     Raises:
         KeyboardInterrupt: Ctrl-C; no trial of the stack has a result
@@ -58,4 +67,5 @@ def train_trials(
         backbone,
         [sweep_task.plan(trial, folder) for trial, folder in zip(trials, folders, strict=True)],
         should_prune=lambda index, event, best: should_prune(trials[index].number, event, best),
+        on_checkpoint=on_checkpoint,
     )

@@ -121,10 +121,17 @@ class SweepStudy:
             asked.append(Trial(trial.number, arguments))
         return asked
 
-    def should_prune(self, number: int, value: float) -> bool:
-        """Return whether the pruner ends a trial with this value."""
+    def should_prune(self, number: int, value: float, *, evaluation: int) -> bool:
+        """Return whether the pruner ends a trial with this value.
+
+        Args:
+            number: the trial's
+            value: its best so far
+            evaluation: the number of its evaluations, this one included; a repeated one is not reported again
+        """
         trial = self._running[number]
-        trial.report(value, len(self.trial(number).intermediate_values) + 1)
+        if evaluation not in self.trial(number).intermediate_values:
+            trial.report(value, evaluation)
         return trial.should_prune()
 
     def tell(self, number: int, value: float, *, loss: float, best_epoch: int, stop: str) -> None:

@@ -90,6 +90,8 @@ class Sweep:
         self.maximise = plan.metric != "loss"
         self._study = SweepStudy(folder.study, plan.space, plan.fixed, maximise=self.maximise, pruner=plan.pruner)
         self._trials: dict[int, Trial] = {}
+        self._evaluated: dict[int, list[int]] = {}
+        """The steps at which each trial was evaluated."""
         for number in self._study.left_running():
             result = read_result(folder.trial(number))
             if result is None:
@@ -114,9 +116,15 @@ class Sweep:
         return asked
 
     def should_prune(self, number: int, event: EvalEvent, best: Metrics) -> bool:
-        """Return whether to prune a trial after an evaluation, judged by its best value so far."""
-        self._on_evaluation(self._trials[number], event)
-        return self._study.should_prune(number, self._value(best))
+        """Return whether to prune a trial after an evaluation, judged by its best value so far.
+
+        A stack that resumes from a checkpoint repeats the evaluations since then.
+        """
+        steps = self._evaluated.setdefault(number, [])
+        if event.step not in steps:
+            steps.append(event.step)
+            self._on_evaluation(self._trials[number], event)
+        return self._study.should_prune(number, self._value(best), evaluation=steps.index(event.step) + 1)
 
     def keep(self, number: int, result: TrainResult) -> None:
         """Write the result of a trial, then record it in the study."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
@@ -20,6 +21,14 @@ MAX_RETRIES = 3
 KEY_FILE = "SUPERPOS_API_KEY_FILE"
 SERVER_VARIABLES = ["SUPERPOS_SERVER", "SUPERPOS_URL"]
 """The second is the Python client's, so that one variable configures both; the first may also name a registry."""
+
+
+def require_package(package: str, extra: str, *, command: str) -> None:
+    """Refuse a command without a package that an extra installs (`CommandError`)."""
+    if find_spec(package) is None:
+        raise CommandError(
+            f"superpos {command} needs {package}, which is not installed: pip install 'superpos[{extra}]'"
+        )
 
 
 def read_if_file(value: str) -> str:

@@ -1,45 +1,34 @@
-"""A job: inputs scored part by part, so that an interruption loses at most the part in progress.
+"""A job: inputs, tasks, and an output that is saved part by part, so that an interruption loses at most the parts in
+progress.
 
 Each part is written under a temporary name and renamed; the parts of a file are joined when all are there, and the
 output is renamed into its place. What is on the disk is therefore whole, and a second run continues with what is
-missing. A row's answer does not depend on its neighbours (in fp32 to the bit), so the output is the same either way.
+missing. A row's answer does not depend on its neighbours (in fp32 to the bit), so the output is the same either way,
+and also the same wherever the rows are answered.
 """
 
-import json
 import shutil
-import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
+from scoring.encoding import EncodedPart, PartEncoder
 from scoring.errors import InvalidInput, Mismatch, OutputInUse
 from scoring.files.opening import Reading, open_input
-from scoring.files.part import AddedColumn, InputFile, InputRow, Part
+from scoring.files.part import InputFile
 from scoring.manifest import BackboneRecord, FileRecord, Manifest, OptionsRecord, TaskRecord
 from scoring.outputs import Output, OutputFile
-from scoring.scorer import Answered, Scorer
-from scoring.tasks import AnswerColumn, Outcome, Refusal, all_columns, check_names
-from superpos_client import DeadlineExceeded, InvalidAnswer, RateLimited, ServerFault, SuperposError, Unavailable
-
-TRANSIENT = (DeadlineExceeded, InvalidAnswer, RateLimited, ServerFault, Unavailable)
-"""Errors after which the server may answer again."""
-_FIRST_WAIT_S, _MAX_WAIT_S = 1.0, 30.0
-_PROBE_ROWS, _PROBE_SHARE = 512, 4
-"""Rows of a trial: at most, and as a part of all."""
-_PROBE_S = 2.0
-_GAP_S = 0.005
-"""Pause after which the next row belongs to another answer."""
+from scoring.tasks import AnswerOptions, ScoredTask, check_names
+from superpos_client import SuperposError
 
 
 class Watcher(Protocol):
-    """Receives the progress of a job."""
+    """Receives the progress of a run."""
 
     def scored(self, rows: int) -> None:
         """Take rows that have their answers, though they are not saved yet; a negative number must be scored again."""
@@ -59,44 +48,64 @@ class Estimate:
     num_rows: int
     """Rows that are left."""
     rows_per_s: float | None
-    """The rate of a short trial; None without one."""
+    """The rate of a short trial, over all workers; None without one."""
+    num_workers: int | None = None
+    """Workers of a cluster; None for a server, or this process."""
+    devices: int = 1
+    """Cores of each worker, or its GPUs if it has any."""
+    device: str = "core"
 
     @property
     def seconds(self) -> float | None:
         return None if not self.rows_per_s else self.num_rows / self.rows_per_s
 
-
-@dataclass(slots=True)
-class _Progress:
-    """Parts that were read, until they are saved."""
-
-    waiting: deque[tuple[OutputFile, Part[Any] | None]] = field(default_factory=deque)
-    """With None after the last part of a file."""
-    answered: list[Answered] = field(default_factory=list)
-    """Rows of the first part."""
+    @property
+    def device_hours(self) -> float | None:
+        """Hours of cores or GPUs that a cluster works."""
+        if self.seconds is None or self.num_workers is None:
+            return None
+        return self.seconds * self.num_workers * self.devices / 3_600
 
 
 class Job:
     """Inputs, tasks and an output."""
 
-    def __init__(self, scorer: Scorer, inputs: Mapping[str, Path], output: Output, reading: Reading) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[ScoredTask],
+        options: AnswerOptions,
+        inputs: Mapping[str, Path],
+        output: Output,
+        reading: Reading,
+        *,
+        precision: str,
+    ) -> None:
         """Read each input once, to count its rows and hash it.
+
+        Args:
+            tasks: that answer
+            options: of the answers
+            inputs: by the names of their outputs
+            output: where the outputs are
+            reading: how the inputs are read
+            precision: of the backbone that answers
 
         Raises:
             InvalidInput: an input cannot be read, or does not fit the tasks
         """
-        self._scorer, self._output = scorer, output
-        self.columns: list[list[AnswerColumn]] = all_columns(scorer.tasks, scorer.options)
-        self._files = {name: _checked(path, reading, scorer, self.columns) for name, path in inputs.items()}
+        self.tasks, self.options, self._output = tasks, options, output
+        self.encoder = PartEncoder.of(tasks, options)
+        self._files = {name: self._checked(path, reading) for name, path in inputs.items()}
         if not any(file.contents.num_rows for file in self._files.values()):
             raise InvalidInput(f"no rows in {', '.join(map(str, list(inputs.values())[:5]))}")
-        self.manifest = self._manifest(reading)
-        self._num_saved = 0
+        self.manifest = self._manifest(reading, precision)
+        self.num_saved = 0
+        """Parts that this process has saved."""
 
     @property
-    def added(self) -> list[AddedColumn]:
-        """The columns of all tasks."""
-        return [column.added for columns in self.columns for column in columns]
+    def read_columns(self) -> list[str]:
+        """The input columns that the tasks read."""
+        return sorted({column for task in self.tasks for column in task.columns.values()})
 
     @contextmanager
     def opened(self, *, restart: bool) -> Iterator[None]:
@@ -139,9 +148,13 @@ class Job:
         """The records of this job's inputs, by the names of their outputs."""
         return {name: self.manifest.files[name] for name in self._files}
 
+    def output_file(self, name: str) -> OutputFile:
+        """Return an input with its saved parts."""
+        return OutputFile(name, self._files[name], self._output)
+
     def num_left(self) -> int:
         """Return the number of rows that are not saved."""
-        files = map(self._in_progress, self.left)
+        files = map(self.output_file, self.left)
         return sum(file.file.contents.num_rows - sum(file.saved.values()) for file in files)
 
     @property
@@ -149,128 +162,21 @@ class Job:
         """Whether an earlier run has saved some rows."""
         return self.num_left() < sum(file.contents.num_rows for file in self._files.values())
 
-    def estimate(self, *, trial: bool) -> Estimate:
-        """Count the rows that are left.
+    def save(self, name: str, part: EncodedPart) -> None:
+        """Save a part of an output."""
+        self.output_file(name).save(part.number, part.num_rows, part.data, part.rejected)
+        self.num_saved += 1
 
-        Args:
-            trial: also score some of them for two seconds, without saving them
-        """
-        num_rows = self.num_left()
-        return Estimate(len(self.left), num_rows, self._rate(num_rows) if trial else None)
-
-    def _rate(self, num_rows: int) -> float | None:
-        """Return the rows/s of a trial. Answers arrive request by request: between the first and the last arrival."""
-        rows = islice(self._rows(_Progress()), min(_PROBE_ROWS, num_rows // _PROBE_SHARE))
-        began = time.monotonic()
-        arrivals: list[tuple[float, int]] = []  # of requests: when, and the rows before
-        last, number = began, 0
-        with closing(self._scorer.answers(rows)) as answers:
-            for number, _ in enumerate(answers, start=1):
-                now = time.monotonic()
-                if not arrivals or now - last > _GAP_S:
-                    arrivals.append((now, number - 1))
-                    if now - began > _PROBE_S:
-                        break
-                last = now
-        if len(arrivals) < 2:
-            return number / max(1e-6, last - began) if number else None
-        (first, _), (latest, before) = arrivals[0], arrivals[-1]
-        return before / (latest - first)
-
-    def run(self, watcher: Watcher, *, patience_s: float = 600.0) -> None:
-        """Score and save what is left.
-
-        Args:
-            watcher: of the progress
-            patience_s: seconds without a saved part after which an error of the server is raised
-
-        Raises:
-            SuperposError: the server cannot answer; the same job resumes
-        """
-        wait_s, saved_at = _FIRST_WAIT_S, time.monotonic()
-        while self.left:
-            progress = _Progress()
-            num_saved = self._num_saved
-            try:
-                self._run(progress, watcher)
-            except TRANSIENT as exc:
-                watcher.scored(-len(progress.answered))
-                if self._num_saved > num_saved:
-                    wait_s, saved_at = _FIRST_WAIT_S, time.monotonic()
-                if time.monotonic() + wait_s - saved_at > patience_s:
-                    raise
-                if isinstance(exc, DeadlineExceeded):  # too much at a time for this server
-                    self._scorer = replace(self._scorer, concurrency=max(1, self._scorer.concurrency // 2))
-                watcher.waiting(wait_s, exc)
-                time.sleep(wait_s)
-                wait_s = min(2 * wait_s, _MAX_WAIT_S)
-
-    def _run(self, progress: _Progress, watcher: Watcher) -> None:
-        for answered in self._scorer.answers(self._rows(progress), on_wait=watcher.waiting):
-            self._save_complete(progress, watcher)
-            progress.answered.append(answered)
-            watcher.scored(1)
-        self._save_complete(progress, watcher)
-
-    def _rows(self, progress: _Progress) -> Iterator[InputRow]:
-        """Yield the rows of all parts that are not saved."""
-        columns = sorted({column for task in self._scorer.tasks for column in task.columns.values()})
-        for name in self.left:
-            file = self._in_progress(name)
-            for part in file.file.parts(columns, skip=file.saved):
-                progress.waiting.append((file, part))
-                yield from part.rows
-            progress.waiting.append((file, None))
-
-    def _save_complete(self, progress: _Progress, watcher: Watcher) -> None:
-        """Save the parts whose rows all have their answers, and finish files after their last part."""
-        while progress.waiting:
-            file, part = progress.waiting[0]
-            if part is None:
-                self._finish(file, watcher)
-            elif len(progress.answered) == len(part.rows):
-                self._save(file, part, progress.answered)
-                progress.answered = []
-            else:
-                return
-            progress.waiting.popleft()
-
-    def _save(self, file: OutputFile, part: Part[Any], answered: Sequence[Answered]) -> None:
-        values = [
-            [_value(column, outcomes[number]) for _, outcomes in answered]
-            for number, columns in enumerate(self.columns)
-            for column in columns
-        ]
-        num_rows = len(part.rows) + len(part.unreadable)
-        encoded = file.file.encode(part, self.added, values)
-        file.save(part.number, num_rows, encoded, self._rejections(file, part, answered))
-        self._num_saved += 1
-
-    def _rejections(self, file: OutputFile, part: Part[Any], answered: Sequence[Answered]) -> bytes:
-        """Return the lines of the side file, in the order of the rows."""
-        path = str(file.file.path)
-        lines: list[dict[str, object]] = [
-            {"file": path, "place": row.place, "reason": row.reason, "row": row.text} for row in part.unreadable
-        ]
-        for row, outcomes in answered:
-            for task, outcome in zip(self._scorer.tasks, outcomes, strict=True):
-                if isinstance(outcome, Refusal):
-                    shown = {"task": task.ref, "reason": outcome.reason, "row": dict(row.values)}
-                    lines.append({"file": path, "place": row.place, **shown})
-        lines.sort(key=lambda line: _number(str(line["place"])))
-        return "".join(json.dumps(line, default=str) + "\n" for line in lines).encode()
-
-    def _finish(self, file: OutputFile, watcher: Watcher) -> None:
-        finished = file.finish(self.added)
+    def finish(self, name: str, watcher: Watcher) -> None:
+        """Join the parts of an output, all of which are saved, and put it in its place."""
+        file = self.output_file(name)
+        finished = file.finish(self.encoder.added)
         changes = {"state": "finished", "rejected": finished.num_rejected, "out_bytes": finished.num_bytes}
-        record = self.manifest.files[file.name].model_copy(update=changes)
-        self.manifest.files[file.name] = record
+        record = self.manifest.files[name].model_copy(update=changes)
+        self.manifest.files[name] = record
         self.manifest.write(self._output.manifest)
         file.remove_parts()
-        watcher.finished(file.name, record)
-
-    def _in_progress(self, name: str) -> OutputFile:
-        return OutputFile(name, self._files[name], self._output)
+        watcher.finished(name, record)
 
     def _resume(self) -> None:
         """Take over what an earlier run of the same job finished."""
@@ -304,20 +210,24 @@ class Job:
             if path.is_dir():
                 shutil.rmtree(path)
 
-    def _manifest(self, reading: Reading) -> Manifest:
-        scorer = self._scorer
-        backbone = scorer.tasks[0].backbone
-        options = scorer.options
+    def _checked(self, path: Path, reading: Reading) -> InputFile[Any]:
+        file = open_input(path, reading)
+        if file.contents.columns:  # an empty JSONL file has none
+            for task in self.tasks:
+                task.check(file.contents, str(path))
+        check_names(file.contents, [column for each in self.encoder.columns for column in each], str(path))
+        return file
+
+    def _manifest(self, reading: Reading, precision: str) -> Manifest:
+        backbone, options = self.tasks[0].backbone, self.options
         return Manifest(
             superpos=version("superpos"),
             tasks=tuple(
                 TaskRecord(ref=task.ref, version=task.version, digest=task.digest, columns=dict(task.columns))
-                for task in scorer.tasks
+                for task in self.tasks
             ),
             backbone=BackboneRecord(
-                id=str(backbone["id"]),
-                fingerprint=str(backbone["fingerprint"]),
-                precision=scorer.client.readiness().precision,
+                id=str(backbone["id"]), fingerprint=str(backbone["fingerprint"]), precision=precision
             ),
             options=OptionsRecord(
                 truncate=options.truncate,
@@ -330,24 +240,6 @@ class Job:
             ),
             files={name: _record(file) for name, file in self._files.items()},
         )
-
-
-def _checked(path: Path, reading: Reading, scorer: Scorer, columns: Sequence[Sequence[AnswerColumn]]) -> InputFile[Any]:
-    file = open_input(path, reading)
-    if file.contents.columns:  # an empty JSONL file has none
-        for task in scorer.tasks:
-            task.check(file.contents, str(path))
-    check_names(file.contents, [column for each in columns for column in each], str(path))
-    return file
-
-
-def _value(column: AnswerColumn, outcome: Outcome) -> object:
-    return None if isinstance(outcome, Refusal) else column.value(outcome)
-
-
-def _number(place: str) -> int:
-    """Return the number in `line 7, column 3` or `row 7`."""
-    return int(place.split()[1].rstrip(","))
 
 
 def _record(file: InputFile[Any]) -> FileRecord:

@@ -4,13 +4,12 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import tee
 
+from scoring.encoding import Answered
 from scoring.files.part import InputRow
 from scoring.tasks import ROW_CODES, AnswerOptions, Outcome, Refusal, ScoredTask, refusal_of
 from superpos_client import Client, Prediction, Row, ServerFault, SuperposError
 from superpos_client.stream import DEFAULT_CONCURRENCY, OnWait
 
-Answered = tuple[InputRow, list[Outcome]]
-"""A row, and what each task answers."""
 MAX_FAULTS = 10
 """Rows in succession at which a server fails, after which it has failed and not the rows."""
 _Items = tuple[InputRow, list[Row | Refusal]]

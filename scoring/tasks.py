@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow
@@ -100,7 +100,11 @@ def resolve_tasks(
         SuperposError: no such task or version
         InvalidInput: a column is given for a field that no task has
     """
-    tasks = [_resolved(client, ref, text, columns) for ref in refs]
+    return reading([_resolved(client, ref) for ref in refs], text=text, columns=columns)
+
+
+def reading(tasks: Sequence[ScoredTask], *, text: str | None, columns: Mapping[str, str]) -> list[ScoredTask]:
+    """Return tasks with the columns that they read; arguments and errors as `resolve_tasks`."""
     fields = {field for task in tasks for field in task.spec.fields}
     for field in columns:
         if field not in fields:
@@ -108,10 +112,15 @@ def resolve_tasks(
     if text is not None and all(len(task.spec.fields) > 1 for task in tasks):
         needed = " ".join(f"--column {field}=COLUMN" for field in tasks[0].spec.fields)
         raise InvalidInput(f"--text {text}: {tasks[0].ref} has several fields, name the column of each: {needed}")
-    return tasks
+    return [replace(task, columns=_columns(task.spec.fields, text, columns)) for task in tasks]
 
 
-def _resolved(client: Client, text_of_ref: str, text: str | None, columns: Mapping[str, str]) -> ScoredTask:
+def _columns(fields: Sequence[str], text: str | None, columns: Mapping[str, str]) -> dict[str, str]:
+    usual = {fields[0]: text} if text is not None and len(fields) == 1 else {}
+    return {field: columns.get(field, usual.get(field, field)) for field in fields}
+
+
+def _resolved(client: Client, text_of_ref: str) -> ScoredTask:
     ref = Ref.parse(text_of_ref)
     known = client.tasks.get(ref.task)
     number = ref.version
@@ -125,17 +134,14 @@ def _resolved(client: Client, text_of_ref: str, text: str | None, columns: Mappi
         detail = f"{text_of_ref}: task {ref.task!r} has no such version; it has {there}"
         raise NotFound(detail, code="not_found", detail=detail)
     adapter = client.tasks.adapter(ref.task, version.version)
-    spec = TaskSpec.model_validate(adapter.spec)
-    fields = spec.fields
-    usual = {fields[0]: text} if text is not None and len(fields) == 1 else {}
     return ScoredTask(
         ref=text_of_ref,
         task=ref.task,
         version=version.version,
         digest=version.digest,
-        spec=spec,
+        spec=TaskSpec.model_validate(adapter.spec),
         backbone=adapter.backbone,
-        columns={field: columns.get(field, usual.get(field, field)) for field in fields},
+        columns={},
     )
 
 

@@ -42,7 +42,9 @@ from scoring.job import Job
 from scoring.manifest import FileRecord
 from scoring.outputs import Output
 from scoring.scorer import Scorer
+from scoring.streaming import StreamedRun
 from scoring.tasks import AnswerOptions, resolve_tasks
+from scoring.worker import CONCURRENCY
 from superpos_client import Client, SuperposError
 
 TASK, HEAD = "sst2", "sst2-head"
@@ -223,12 +225,8 @@ async def _rates(
         questions = [Question(TASK, tuple(part), (), 256) for part in _parts(items)]
         chunks = [await engine_rows(runtime, question) for question in questions]
         with Client.local(str(registry), bundled=False, max_queue_rows=1 << 20, max_queue_tokens=1 << 30) as client:
-            scorer = Scorer(
-                client=client,
-                tasks=resolve_tasks(client, [TASK], text=None, columns={}),
-                options=AnswerOptions(truncate="end"),
-                concurrency=4,
-            )
+            tasks, options = resolve_tasks(client, [TASK], text=None, columns={}), AnswerOptions(truncate="end")
+            scorer = Scorer(client=client, tasks=tasks, options=options, concurrency=CONCURRENCY)
             for number in range(-1, rounds):
                 seconds = 8.0 if number >= 0 else 2.0
                 own = await asyncio.to_thread(engine_rate, runtime, chunks, outstanding=4, seconds=seconds)
@@ -237,10 +235,10 @@ async def _rates(
                 lines = (json.dumps({"id": n, **item}) for n, item in enumerate(islice(cycle(items), count)))
                 source.write_text("\n".join(lines) + "\n")
                 out = Output(folder / "rate-out.jsonl", is_folder=False)
-                job = Job(scorer, {"rate.jsonl": source}, out, Reading())
+                job = Job(tasks, options, {"rate.jsonl": source}, out, Reading(), precision="fp32")
                 began = time.perf_counter()
                 with job.opened(restart=True):
-                    await asyncio.to_thread(job.run, _Silent())
+                    await asyncio.to_thread(StreamedRun(job, scorer).run, _Silent())
                 rate = count / (time.perf_counter() - began)
                 if number >= 0:
                     shares.append(rate / own)

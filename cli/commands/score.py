@@ -1,7 +1,6 @@
 """`superpos score`: whole files, with a server or in this process."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,7 +8,8 @@ import typer
 
 from cli.backbone_options import BackboneOptions, backbone_options
 from cli.console import CommandError, err, out, print_table, status
-from cli.options import DEFAULT_SERVER, MAX_RETRIES, KeyOption, ServerOption
+from cli.options import DEFAULT_SERVER, KeyOption, ServerOption
+from cli.scoring_runs import Asked, Place, Run, open_run
 from cli.ui.scoring import ScoringDisplay, confusion_table, estimate_line, evaluations_table
 
 if TYPE_CHECKING:
@@ -17,13 +17,10 @@ if TYPE_CHECKING:
     from scoring.files.opening import Reading
     from scoring.job import Job
     from scoring.outputs import Output
-    from scoring.scorer import Scorer
-    from superpos_client import Client
 
 _INTERRUPTED = 130
 _COLUMNS, _FILES, _LABELS = "Columns", "Reading and writing", "Comparison with labels"
-_CONCURRENCY, _LOCAL_CONCURRENCY = 8, 4
-"""Requests of 64 rows at a time: the engine's queue is never empty, and an interruption soon ends."""
+_CLUSTER = "Cluster"
 
 
 @backbone_options("device", "threads")
@@ -48,6 +45,33 @@ def score(
         typer.Option(
             metavar="REGISTRY",
             help="Score in this process, without a server, with the tasks of a registry: a SQLite file or a Redis URL.",
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            rich_help_panel=_CLUSTER,
+            help="Score on the Ray cluster at this address ('auto': the one of this machine, 'local': a temporary "
+            "one), with the tasks of --local.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            rich_help_panel=_CLUSTER,
+            help="Workers on the cluster, each with a backbone and --threads cores, by default 1, or a GPU. "
+            "(default: as many as the cluster has room for)",
+        ),
+    ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            rich_help_panel=_CLUSTER,
+            help="Price of an hour of a core, or of a GPU with --device cuda: print the cost with the estimate.",
         ),
     ] = None,
     text: Annotated[
@@ -118,7 +142,7 @@ def score(
     ] = False,
     precision: Annotated[
         Literal["fp32", "int8", "bf16"],
-        typer.Option(envvar="SUPERPOS_PRECISION", rich_help_panel="Backbone", help="Precision, with --local."),
+        typer.Option(envvar="SUPERPOS_PRECISION", rich_help_panel="Backbone", help="Precision, with --local or --ray."),
     ] = "fp32",
     backbone: BackboneOptions,
 ) -> None:
@@ -129,16 +153,15 @@ def score(
         superpos score sst2 topic 'mails/*.parquet' --text body --out labelled/
         superpos score rte pairs.jsonl --column premise=a --column hypothesis=b --out out.jsonl --local registry.sqlite
         superpos score sst2 test.csv --out scored.csv --label-column gold
+        superpos score sst2 'crawl/*.parquet' --out scored/ --local redis://registry --ray auto --price 0.04
 
     Rows that cannot be read or answered are written to OUTPUT.rejected.jsonl with the reason. An interrupted command
     continues where it ended when it is run again; OUTPUT.manifest.json says what the answers are from.
     """
     from scoring.files.opening import Reading
     from scoring.inputs import find_inputs
-    from scoring.job import Job
     from scoring.outputs import output_of
-    from scoring.scorer import Scorer
-    from scoring.tasks import AnswerOptions, resolve_tasks
+    from scoring.tasks import AnswerOptions
 
     refs, inputs = _divided(arguments)
     fields, values = _pairs("--column", column), _pairs("--label-value", label_value)
@@ -147,32 +170,34 @@ def score(
     found = find_inputs(inputs, output)
     options = AnswerOptions(truncate=truncate, scores=scores, prefix=prefix)
     reading = Reading(separator=separator, encoding=encoding, part_rows=part_rows)
-    with _client(server, key, local, backbone, precision) as client:
-        scorer = Scorer(
-            client=client,
-            tasks=resolve_tasks(client, refs, text=text, columns=fields),
-            options=options,
-            concurrency=_CONCURRENCY if local is None else _LOCAL_CONCURRENCY,
-        )
-        with err.status(f"reading {len(found)} input{'s' * (len(found) != 1)}"):
-            job = Job(scorer, found, output, reading)
+    place = Place(
+        server=server,
+        key=key,
+        local=local,
+        ray=ray,
+        workers=workers,
+        backbone=backbone,
+        precision=precision,
+    )
+    place.check()
+    with open_run(place, Asked(refs, text, fields), options, found, output, reading) as (job, run):
         if estimate:
-            out.print(_estimated(job, trial=True))
+            out.print(_estimated(job, run, price, trial=True))
             return
         with job.opened(restart=restart):
-            _run(job, output, plain=plain)
+            _run(job, run, output, price=price, plain=plain)
     if compared:
-        _compare(job, scorer, output, reading, compared, values)
+        _compare(job, output, reading, compared, values)
 
 
-def _run(job: "Job", output: "Output", *, plain: bool) -> None:
+def _run(job: "Job", run: Run, output: "Output", *, price: float | None, plain: bool) -> None:
     """Score what is left, and print where the results are."""
     if job.left:
-        status(_estimated(job, trial=not job.is_begun))
+        status(_estimated(job, run, price, trial=not job.is_begun))
         display = ScoringDisplay(err, total=job.num_left(), plain=plain)
         try:
             with display.live():
-                job.run(display)
+                run.run(display)
         except KeyboardInterrupt:
             left = job.num_left()
             err.print(f"interrupted: {left:,} rows are left; the same command continues there", style="yellow")
@@ -186,15 +211,15 @@ def _run(job: "Job", output: "Output", *, plain: bool) -> None:
         err.print(f"{rejected:,} rejected, with the reasons in {where}", style="yellow")
 
 
-def _estimated(job: "Job", *, trial: bool) -> str:
+def _estimated(job: "Job", run: Run, price: float | None, *, trial: bool) -> str:
     with err.status("estimating"):
-        estimate = job.estimate(trial=trial)
-    return estimate_line(estimate, done=sum(record.rows for record in job.outputs.values()) - estimate.num_rows)
+        estimate = run.estimate(trial=trial)
+    done = sum(record.rows for record in job.outputs.values()) - estimate.num_rows
+    return estimate_line(estimate, done=done, price=price)
 
 
 def _compare(
     job: "Job",
-    scorer: "Scorer",
     output: "Output",
     reading: "Reading",
     compared: Mapping[str, str],
@@ -207,7 +232,7 @@ def _compare(
     paths = {name: output.file(name) for name in job.outputs}
     evaluations: list[Evaluation] = []
     with err.status("comparing with the labels"):
-        for task, columns in zip(scorer.tasks, job.columns, strict=True):
+        for task, columns in zip(job.tasks, job.encoder.columns, strict=True):
             if task.ref in compared:
                 evaluations.append(
                     evaluate(
@@ -230,41 +255,6 @@ def _compare(
                 style="yellow",
             )
     out.print(f"report: {output.report}")
-
-
-@contextmanager
-def _client(
-    server: str, key: str | None, local: str | None, backbone: BackboneOptions, precision: str
-) -> Iterator["Client"]:
-    """Make a client of the server, or of an engine in this process."""
-    from cli.targets.opening import require_registry
-    from cli.targets.server import open_client
-    from superpos_client import Client
-
-    if local is None:
-        with open_client(server, key, max_retries=MAX_RETRIES) as client:
-            yield client
-        return
-    require_registry(local)
-    with err.status("loading the backbone"):
-        engine = Client.local(
-            local,
-            backbone=backbone.backbone,
-            cache_dir=backbone.cache_dir,
-            revision=backbone.revision,
-            offline=backbone.offline,
-            device=backbone.device,
-            threads=backbone.threads,
-            precision=precision,
-            bundled=False,
-            require_keys=False,
-            # one caller: nothing to protect others from
-            max_queue_rows=1 << 20,
-            max_queue_tokens=1 << 30,
-            max_timeout_ms=3_600_000,
-        )
-    with engine as client:
-        yield client
 
 
 def _divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

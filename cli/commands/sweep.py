@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,11 +10,8 @@ import typer
 
 from adapters.baselines import is_unbeaten, verdict
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
-from cli.console import CommandError, err, out, print_table
-from cli.options import (
-    KeyOption,
-    with_training_arguments,
-)
+from cli.console import err, out, print_table
+from cli.options import KeyOption, require_package, with_training_arguments
 from cli.targets.publish import check_target, publish_trained
 from cli.task_files import read_task_file
 from cli.ui.metrics_table import MetricsTable
@@ -116,9 +112,9 @@ def sweep(
     from training.runs.provenance import train_command
     from training.sweeping import dimensions
 
-    _need("optuna", "sweep")
+    require_package("optuna", "sweep", command="sweep")
     if ray is not None:
-        _need("ray", "ray")
+        require_package("ray", "ray", command="sweep --ray")
     from training.sweeping.launch import RayWorkers, read_sweep_task
     from training.sweeping.space import SearchSpace
     from training.sweeping.sweep import SweepPlan
@@ -236,8 +232,3 @@ def _print_report(report: "RunReport | None", task: "TaskFile", best: "EndedTria
     print_table(table.finished())
     if told := verdict(report.baselines):
         out.print(told, style="yellow" if is_unbeaten(report.baselines) else None)
-
-
-def _need(package: str, extra: str) -> None:
-    if find_spec(package) is None:
-        raise CommandError(f"superpos sweep needs {package}, which is not installed: pip install 'superpos[{extra}]'")

@@ -87,11 +87,26 @@ class ScoringDisplay:
         return f"{rate:,.0f} rows/s, {duration(max(0, self._total - last) / rate)} left"
 
 
-def estimate_line(estimate: "Estimate", *, done: int) -> str:
-    """Format an estimate as one line."""
+def estimate_line(estimate: "Estimate", *, done: int, price: float | None = None) -> str:
+    """Format an estimate as one line.
+
+    Args:
+        estimate: of the rows that are left
+        done: rows that were scored already
+        price: of an hour of a worker's core or GPU
+    """
     files = f"{estimate.num_files} file{'s' * (estimate.num_files != 1)}"
     finished = f" ({done:,} rows are scored already)" if done else ""
-    rate = "" if estimate.seconds is None else f" at {estimate.rows_per_s:,.0f} rows/s: {duration(estimate.seconds)}"
+    if estimate.seconds is None:
+        return f"{estimate.num_rows:,} rows in {files}{finished}"
+    number = estimate.num_workers
+    workers = "" if number is None else f" by {number:,} worker{'s' * (number != 1)}"
+    cost = ""
+    if (hours := estimate.device_hours) is not None:
+        cost = f", {hours:,.2f} {estimate.device}-hours"
+        if price is not None:
+            cost += f", {hours * price:,.2f} at {price:g} per {estimate.device}-hour"
+    rate = f" at {estimate.rows_per_s:,.0f} rows/s{workers}: {duration(estimate.seconds)}{cost}"
     return f"{estimate.num_rows:,} rows in {files}{rate}{finished}"
 
 

@@ -13,6 +13,7 @@ from scoring.job import Job
 from scoring.manifest import FileRecord
 from scoring.outputs import output_of
 from scoring.scorer import Scorer
+from scoring.streaming import StreamedRun
 from scoring.tasks import AnswerOptions, resolve_tasks
 from superpos_client import Client, SuperposError
 
@@ -69,23 +70,28 @@ def a_job(
     part_rows: int = 10,
     max_retries: int = 3,
     **options: Any,
-) -> Iterator[Job]:
-    """A job on a server, not opened yet."""
+) -> Iterator[tuple[Job, StreamedRun]]:
+    """A job on a server, not opened yet, and what scores it."""
     arguments = list(map(str, inputs))
     output = output_of(arguments, str(out))
+    answers = AnswerOptions(**options)
     with Client(url, max_retries=max_retries) as client:
-        scorer = Scorer(
-            client=client,
-            tasks=resolve_tasks(client, refs, text=text, columns=columns or {}),
-            options=AnswerOptions(**options),
-            concurrency=2,
+        tasks = resolve_tasks(client, refs, text=text, columns=columns or {})
+        scorer = Scorer(client=client, tasks=tasks, options=answers, concurrency=2)
+        job = Job(
+            tasks,
+            answers,
+            find_inputs(arguments, output),
+            output,
+            Reading(part_rows=part_rows),
+            precision=client.readiness().precision,
         )
-        yield Job(scorer, find_inputs(arguments, output), output, Reading(part_rows=part_rows))
+        yield job, StreamedRun(job, scorer)
 
 
 def score(url: str, inputs: Sequence[Path], out: Path, *, restart: bool = False, **options: Any) -> Watching:
     """Run a job to its end."""
     watching = Watching()
-    with a_job(url, inputs, out, **options) as job, job.opened(restart=restart):
-        job.run(watching)
+    with a_job(url, inputs, out, **options) as (job, run), job.opened(restart=restart):
+        run.run(watching)
     return watching

@@ -74,6 +74,12 @@ def test_an_estimate_is_printed_and_nothing_is_written(shared_server: RunningSer
         ),
         (("sentiment", "a.csv", "--out", "o.csv", "--local", "none.sqlite"), "registry none.sqlite: no such file"),
         (("nope", "a.csv", "--out", "o.csv"), "(404 not_found)"),
+        (("sentiment", "a.csv", "--out", "o.csv", "--workers", "2"), "--workers 2 needs --ray ADDRESS"),
+        (("sentiment", "a.csv", "--out", "o.csv", "--ray", "auto"), "--ray auto needs --local REGISTRY"),
+        (
+            ("sentiment", "a.csv", "--out", "o.csv", "--ray", "ray://head:10001", "--local", "r.sqlite"),
+            "Ray's client protocol does not stream rows; run the command on a machine of the cluster",
+        ),
     ],
 )
 def test_refusals_say_what_is_wrong(

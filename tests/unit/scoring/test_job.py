@@ -43,10 +43,10 @@ def test_an_interrupted_job_continues_and_its_output_is_the_same(
     score(shared_server.url, [path], tmp_path / "whole.csv")
     with (
         pytest.raises(KeyboardInterrupt),
-        a_job(shared_server.url, [path], tmp_path / "out.csv") as job,
+        a_job(shared_server.url, [path], tmp_path / "out.csv") as (job, run),
         job.opened(restart=False),
     ):
-        job.run(Watching(interrupt_after=after))
+        run.run(Watching(interrupt_after=after))
     assert not (tmp_path / "out.csv").exists()
     watching = score(shared_server.url, [path], tmp_path / "out.csv")
     assert watching.rows <= 95 - (after - 1) // 10 * 10
@@ -191,8 +191,8 @@ def test_a_file_that_is_not_this_commands_is_never_overwritten(shared_server: Ru
 def test_two_processes_do_not_score_into_one_output(shared_server: RunningServer, tmp_path: Path) -> None:
     path, out = write_csv(tmp_path / "a.csv", 12), tmp_path / "out.csv"
     with (
-        a_job(shared_server.url, [path], out) as first,
-        a_job(shared_server.url, [path], out) as second,
+        a_job(shared_server.url, [path], out) as (first, _),
+        a_job(shared_server.url, [path], out) as (second, _),
         first.opened(restart=False),
         pytest.raises(OutputInUse, match="another process scores into"),
         second.opened(restart=False),
@@ -249,11 +249,11 @@ def test_a_server_that_fails_at_every_row_rejects_none(
     (tmp_path / "a.csv").write_text("\n".join([*rows, ""]))
     with (
         faulty_proxy(shared_server.url, poison=poison) as proxy,
-        a_job(proxy.url, [tmp_path / "a.csv"], tmp_path / "out.csv", max_retries=0) as job,
+        a_job(proxy.url, [tmp_path / "a.csv"], tmp_path / "out.csv", max_retries=0) as (job, run),
         job.opened(restart=False),
         pytest.raises(ServerFault),
     ):
-        job.run(Watching(), patience_s=0)
+        run.run(Watching(), patience_s=0)
     assert not (tmp_path / "out.csv").exists()
     with faulty_proxy(shared_server.url) as proxy:
         score(proxy.url, [tmp_path / "a.csv"], tmp_path / "out.csv")
@@ -261,8 +261,8 @@ def test_a_server_that_fails_at_every_row_rejects_none(
 
 
 def test_an_estimate_writes_nothing(shared_server: RunningServer, tmp_path: Path) -> None:
-    with a_job(shared_server.url, [write_csv(tmp_path / "a.csv", 195)], tmp_path / "out.csv") as job:
-        estimate = job.estimate(trial=True)
+    with a_job(shared_server.url, [write_csv(tmp_path / "a.csv", 195)], tmp_path / "out.csv") as (_, run):
+        estimate = run.estimate(trial=True)
     assert (estimate.num_files, estimate.num_rows) == (1, 195)
     assert estimate.rows_per_s is not None
     assert estimate.rows_per_s > 0

@@ -78,13 +78,20 @@ class LimitReached(RegistryError):
 class PromotionRefused(RegistryError):
     """A version that is worse than production, or cannot be compared with it; None stands for a missing metric."""
 
-    def __init__(self, metric: str, *, candidate: float | None, current: float | None, reason: str = "") -> None:
+    def __init__(
+        self,
+        metric: str,
+        *,
+        candidate: float | None,
+        current: float | None,
+        reason: str = "",
+        remedy: str = "use --force (over HTTP, force: true)",
+    ) -> None:
         offered = "has none" if candidate is None else f"has {candidate:g}"
         held = "has none" if current is None else f"{current:g}"
         because = f" ({reason})" if reason else ""
         super().__init__(
-            f"{metric}: the version {offered}, production {held}{because}; to promote it regardless, use --force "
-            "(over HTTP, force: true)"
+            f"{metric}: the version {offered}, production {held}{because}; to promote it regardless, {remedy}"
         )
         self.metric, self.candidate, self.current = metric, candidate, current
 

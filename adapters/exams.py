@@ -45,16 +45,25 @@ def exam_of(adapter: PromptAdapter) -> str | None:
 
 
 def paired_difference(candidate: PromptAdapter, current: PromptAdapter) -> PairedDifference | None:
-    """Compare two adapters row by row; None if one of them does not record its rows or they differ.
-
-    The interval is the adjusted Wald interval of Bonett and Price (2012), "Adjusted Wald confidence interval for a
-    difference of binomial proportions based on paired data".
-    """
+    """Compare two adapters row by row; None if one of them does not record its rows or they differ."""
     if exam_of(candidate) is None or exam_of(candidate) != exam_of(current):
         return None
     ours, theirs = (_right(adapter) for adapter in (candidate, current))
     if ours is None or theirs is None or len(ours) != len(theirs):
         return None
+    return difference_of(ours, theirs)
+
+
+def difference_of(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> PairedDifference:
+    """Return the difference of two accuracies on the same rows.
+
+    The interval is the adjusted Wald interval of Bonett and Price (2012), "Adjusted Wald confidence interval for a
+    difference of binomial proportions based on paired data".
+
+    Args:
+        ours: which rows one version answers right, [N]
+        theirs: which of them the other answers right, [N]
+    """
     gained, lost, rows = int((ours & ~theirs).sum()), int((~ours & theirs).sum()), len(ours)
     better, worse = (gained + 1) / (rows + 2), (lost + 1) / (rows + 2)
     centre = better - worse

@@ -21,6 +21,7 @@ ServiceError
 ├── PreconditionFailed  the alias does not match If-Match or If-None-Match
 ├── Misdirected         the server does not serve the Host header's name
 ├── QuotaExceeded       the tenant's storage quota is reached
+├── RetentionOff        the tenant keeps no texts, so that there is no feedback
 ├── InvalidRequest      well-formed JSON with impossible content
 ├── BackboneMismatch    the adapter belongs to another backbone than the one served
 └── PrecisionNotValidated the server runs in int8, where the adapter was not validated
@@ -100,6 +101,10 @@ class OutOfMemory(ServiceError):
 
 class QuotaExceeded(ServiceError):
     """The upload would exceed one of the tenant's storage quotas; delete something first."""
+
+
+class RetentionOff(ServiceError):
+    """The tenant has not opted in to keeping texts."""
 
 
 class ClientDisconnected(ServiceError):

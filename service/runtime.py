@@ -18,6 +18,7 @@ from adapters.storage.sqlite import SqliteFile
 from backbone import Backbone, load
 from service.catalog.build import RegistryGroup, build_registry
 from service.catalog.instrumented import RegistryCall
+from service.feedback.build import FeedbackGroup, build_feedback
 from service.inference.build import InferenceGroup, build_inference
 from service.inference.classifier import Classifier
 from service.inference.predictions import Classification
@@ -44,6 +45,7 @@ class Runtime:
     telemetry: TelemetryGroup
     registry: RegistryGroup
     inference: InferenceGroup
+    feedback: FeedbackGroup
     monitoring: MonitoringGroup
     classifier: Classifier
     releases: ReleasesGroup
@@ -63,6 +65,7 @@ class Runtime:
             await _start(stack, self.telemetry.metrics)
             # stopped after all that counts, so that the last flush has everything
             await _start(stack, self.monitoring.counters)
+            await _start(stack, self.feedback.answers)
             # stopped after the engine: it frees a stop that waits for a stuck model thread
             await _start(stack, self.inference.watchdog)
             self.inference.engine.start()
@@ -76,6 +79,7 @@ class Runtime:
             await _start(stack, self.tenancy.account_cache)
             await _start(stack, self.tenancy.refusals)
             await _start(stack, self.tenancy.audit_trimmer)
+            await _start(stack, self.feedback.sweeper)
             await _start(stack, self.monitoring.drift)
             # torch's and transformers' half million objects: each full collection stopped the server for 0.2 s
             gc.freeze()
@@ -155,8 +159,14 @@ def build_runtime(
         on_batch=metrics.model.batch_done,
         on_model_failure=on_model_failure,
     )
+    feedback = build_feedback(settings, storage, registry, tenancy.account_cache, count=metrics.feedback.count)
     monitoring = build_monitoring(
-        settings, storage, registry, inference.pipeline, on_shadow_rows=metrics.shadows.compared
+        settings,
+        storage,
+        registry,
+        inference.pipeline,
+        on_shadow_rows=metrics.shadows.compared,
+        on_shadow_answers=feedback.answers.compared,
     )
     classifier = Classifier(
         inference.pipeline,
@@ -165,6 +175,7 @@ def build_runtime(
         shadow=monitoring.shadow.offer,
         on_resolved=on_resolved,
         on_answered=on_answered,
+        keep=feedback.answers.answered,
     )
     publish_listed(registry.store, registry.adapters, settings.start_adapters)
     if settings.bundled:
@@ -177,7 +188,15 @@ def build_runtime(
         telemetry=telemetry,
         registry=registry,
         inference=inference,
+        feedback=feedback,
         monitoring=monitoring,
         classifier=classifier,
-        releases=build_releases(settings, registry, classifier, tenancy.account_cache),
+        releases=build_releases(
+            settings,
+            registry,
+            classifier,
+            tenancy.account_cache,
+            pipeline=inference.pipeline,
+            feedback=feedback.feedback,
+        ),
     )

@@ -157,6 +157,8 @@ class Settings(BaseSettings):
     """Latest entries per tenant that the change log keeps as history, besides those that the present state needs."""
     max_audit_entries: Annotated[int, Field(ge=1)] = 10_000
     """Latest entries per tenant that the audit log keeps of each author: operators, administrators, and the server."""
+    max_feedback_bytes: Annotated[int, Field(ge=1 << 16)] = 16 << 20
+    """Bytes of texts that a tenant may keep, if it has opted in; a tenant's own limit may be lower."""
     max_loaded_adapters: Annotated[int, Field(ge=1)] = 20_000
     result_cache_bytes: Annotated[int, Field(ge=0)] = 0
     """Host memory of the result cache; 0 computes every row."""

@@ -42,6 +42,8 @@ class Promotion:
     """The metric that was compared; None if the promotion was forced."""
     paired: str | None = None
     """The difference of the accuracies row by row, if both versions record their answers to the same rows."""
+    corrections: str | None = None
+    """The difference on the task's corrections, if they were compared."""
 
 
 def promote(

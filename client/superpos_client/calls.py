@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from superpos_client.answers import Limits, Options, Prediction, predictions_of
 from superpos_client.errors import SuperposError, task_error
+from superpos_client.feedback import Correction, Dataset, FeedbackDeletion, FeedbackPage, FeedbackState, View
 from superpos_client.resources import (
     Adapter,
     Alias,
@@ -64,7 +65,7 @@ class Call(Generic[T]):
     read: Callable[[Answer], T]
     """May raise `ValueError`, `KeyError` or `TypeError` for an answer that the API does not have."""
     repeat: Repeat
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     content: Callable[[int], bytes] | None = None
     """Makes the body from the milliseconds that are left for the server."""
@@ -205,10 +206,59 @@ def roll_back(name: str, alias_name: str, *, expected: int | None, if_match: str
 
 
 def promote(
-    name: str, version: int, *, metric: str | None, force: bool, expected: int | None, if_match: str | None
+    name: str,
+    version: int,
+    *,
+    metric: str | None,
+    force: bool,
+    corrections: bool,
+    expected: int | None,
+    if_match: str | None,
 ) -> Call[Promotion]:
     body = {"version": version, "metric": metric, "force": force, "expected": expected}
+    body |= {"corrections": True} if corrections else {}
     return _write("POST", _path("tasks", name, "promote"), _model(Promotion), body, _guards(if_match))
+
+
+def correct(
+    label: str | Sequence[str],
+    *,
+    request_id: str | None,
+    task: str | None,
+    index: int | None,
+    text: str | Mapping[str, str] | None,
+    row: str | None,
+    who: str | None,
+) -> Call[Correction]:
+    named = {"request_id": request_id, "task": task, "index": index, "id": row, "who": who}
+    body: dict[str, object] = {name: value for name, value in named.items() if value is not None}
+    body["label"] = label if isinstance(label, str) else list(label)
+    if text is not None:
+        body["input"] = text if isinstance(text, str) else dict(text)
+    return _write("POST", "/feedback", _model(Correction), body)
+
+
+def feedback_state() -> Call[FeedbackState]:
+    return _get("/feedback", FeedbackState)
+
+
+def feedback(name: str, view: View, cursor: str | None, limit: int) -> Call[FeedbackPage]:
+    params = {"view": view, "limit": str(limit)} | ({} if cursor is None else {"cursor": cursor})
+    return _call("GET", _path("tasks", name, "feedback"), _model(FeedbackPage), "always", params=params)
+
+
+def export_feedback(name: str) -> Call[Dataset]:
+    def read(answer: Answer) -> Dataset:
+        return Dataset(task=name, version=int(answer.headers["X-Superpos-Dataset-Version"]), content=answer.content)
+
+    return _call("GET", _path("tasks", name, "feedback", "export"), read, "always")
+
+
+def delete_feedback(ids: Sequence[str], who: str | None, task: str | None, *, everything: bool) -> Call[int]:
+    given: dict[str, Any] = {"id": list(ids), "who": who, "task": task, "all": "true" if everything else None}
+    params = {name: value for name, value in given.items() if value not in (None, [])}
+    read = _model(FeedbackDeletion)
+    return _call("DELETE", "/feedback", lambda answer: read(answer).deleted, "unsent", params=params)
 
 
 def usage(*, task_name: str | None, since: date | None, until: date | None, tenant: str | None) -> Call[Usage]:

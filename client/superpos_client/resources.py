@@ -141,6 +141,8 @@ class Promotion(Move):
     """The metric that was compared; None if the promotion was forced."""
     paired: str | None
     """The difference of the accuracies row by row, if both versions record their answers to the same rows."""
+    corrections: str | None = None
+    """The difference on the task's corrections, if they were compared."""
 
 
 class Change(Model):
@@ -197,11 +199,14 @@ class TenantLimits(TypedDict, total=False):
     max_tasks: int | None
     max_versions: int | None
     max_bytes: int | None
+    retention_days: int | None
+    """Days for which texts are kept, to be corrected; None keeps none."""
+    max_feedback_bytes: int | None
     suspended: bool
 
 
 class Tenant(Model):
-    """A tenant's share and limits; None means no limit."""
+    """A tenant's share and limits; None means no limit, and of `retention_days` that no text is kept."""
 
     id: str
     weight: float
@@ -211,6 +216,8 @@ class Tenant(Model):
     max_tasks: int | None
     max_versions: int | None
     max_bytes: int | None
+    retention_days: int | None = None
+    max_feedback_bytes: int | None = None
     suspended: bool
     created_at: datetime | None
 

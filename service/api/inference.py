@@ -14,6 +14,7 @@ from service.errors import ClientDisconnected, InvalidRequest
 from service.inference.predictions import Classification, Prediction, Stages
 from service.inference.request import InferenceRequest, Item
 from service.settings import Settings
+from service.telemetry.request_record import current_record
 
 ALL_LABELS = MAX_LABELS
 """`top_k` of the protocols that always return every label."""
@@ -43,7 +44,8 @@ def inference_request(
     if (timeout_ms or 0) > settings.max_timeout_ms:
         raise InvalidRequest(f"timeout_ms is {timeout_ms}, expected at most {settings.max_timeout_ms}")
     timeout_s = (timeout_ms or settings.default_timeout_ms) / 1_000
-    return InferenceRequest(tenant, items, timeout_s, truncation, top_k, sticky_key)
+    request_id = current_record().request_id
+    return InferenceRequest(tenant, items, timeout_s, truncation, top_k, sticky_key, request_id=request_id)
 
 
 def server_timing(stages: Sequence[Stages], *, since: float) -> str:

@@ -9,7 +9,7 @@ from service.catalog.adapter_cache import AdapterCache, LoadedAdapter
 from service.catalog.catalog import Catalog
 from service.catalog.routing import Route, route
 from service.inference.pipeline import REFUSALS, InferencePipeline, InferenceResult
-from service.inference.predictions import Classification, Shadowed, num_wanted, predict_all
+from service.inference.predictions import Answered, Classification, Shadowed, num_wanted, predict_all
 from service.inference.request import InferenceRequest
 
 
@@ -20,6 +20,7 @@ class Classifier:
         shadow: receives an answered request that a shadow version is to be compared on; must return at once
         on_resolved: receives the version that answers a request
         on_answered: receives each answer
+        keep: receives each answer with its texts; must return at once
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class Classifier:
         shadow: Callable[[Shadowed], None] = lambda shadowed: None,
         on_resolved: Callable[[Resolution], None] = lambda resolution: None,
         on_answered: Callable[[Classification], None] = lambda classification: None,
+        keep: Callable[[Answered], None] = lambda answered: None,
     ) -> None:
         self._pipeline, self._catalog, self._adapters = pipeline, catalog, adapters
-        self._shadow, self._on_resolved, self._on_answered = shadow, on_resolved, on_answered
+        self._shadow, self._on_resolved, self._on_answered, self._keep = shadow, on_resolved, on_answered, keep
 
     async def classify(self, ref: Ref, request: InferenceRequest) -> Classification:
         """Answer all items by one version, or none.
@@ -123,6 +125,7 @@ class Classifier:
             is_multi_label=adapter.label_thresholds is not None,
         )
         self._on_answered(classification)
+        self._keep(Answered(request, adapter.template.fields, classification))
         if routed.shadow is not None:
             self._shadow(Shadowed(request, routed.primary, routed.shadow, predictions))
         return classification

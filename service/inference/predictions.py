@@ -154,6 +154,16 @@ class Classification:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """An answered request with its texts."""
+
+    request: InferenceRequest
+    fields: tuple[str, ...]
+    """The task's fields."""
+    classification: Classification
+
+
+@dataclass(frozen=True, slots=True)
 class Shadowed:
     """An answered request, and the shadow version to compare the answer with."""
 

@@ -27,6 +27,8 @@ class InferenceRequest:
     """Requests with the same key get the same version of a bare task name while its traffic is unchanged."""
     background: bool = False
     """Lowest priority, exempt from admission and quotas."""
+    request_id: str | None = None
+    """The id by which its answer can be corrected later. A caller may have chosen it, so it may not be unique."""
     started: float = field(default_factory=time.monotonic)
 
     @property

@@ -1,6 +1,6 @@
 """Counters, usage, drift and shadow versions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from adapters.storage.opening import Storage
@@ -9,6 +9,7 @@ from service.counters.buffer import CounterBuffer
 from service.counters.build import build_counters
 from service.inference.admission import Admission
 from service.inference.pipeline import InferencePipeline
+from service.inference.predictions import Prediction, Shadowed
 from service.monitoring.drift_monitor import DriftMonitor
 from service.monitoring.shadow import ShadowRunner
 from service.monitoring.usage import UsageMeter
@@ -32,6 +33,7 @@ def build_monitoring(
     pipeline: InferencePipeline,
     *,
     on_shadow_rows: Callable[[Mapping[str, float]], None],
+    on_shadow_answers: Callable[[Shadowed, Sequence[Prediction]], None],
 ) -> MonitoringGroup:
     """Build the monitors over one buffer of counters; none runs yet.
 
@@ -41,6 +43,7 @@ def build_monitoring(
         registry: where versions and their validation profiles are read
         pipeline: computes the answers of shadow versions
         on_shadow_rows: receives rows by outcome: agreed, flipped, dropped, failed
+        on_shadow_answers: receives each compared request with the shadow's answers
     """
     counters = build_counters(storage)
     shadow = ShadowRunner(
@@ -49,6 +52,7 @@ def build_monitoring(
         Admission(max_rows=settings.max_queue_rows // 4 or 1, max_tokens=settings.max_queue_tokens // 4 or 1),
         count=lambda key, by: counters.count(*key, by=by),
         on_rows=on_shadow_rows,
+        on_answers=on_shadow_answers,
     )
     drift = DriftMonitor(counters, registry.store, registry.catalog)
     return MonitoringGroup(counters=counters, usage=UsageMeter(counters), drift=drift, shadow=shadow)

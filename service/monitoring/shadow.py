@@ -4,7 +4,7 @@ The answers are compared and counted, and returned to no caller.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from functools import partial
 
@@ -34,6 +34,7 @@ class ShadowRunner:
     Args:
         count: adds to a counter that all replicas share
         on_rows: receives rows by outcome: agreed, flipped, dropped, failed
+        on_answers: receives each compared request with the shadow's answers
     """
 
     def __init__(
@@ -44,9 +45,10 @@ class ShadowRunner:
         *,
         count: Callable[[Key, float], None],
         on_rows: Callable[[Mapping[str, float]], None] = lambda rows: None,
+        on_answers: Callable[[Shadowed, Sequence[Prediction]], None] = lambda rows, answers: None,
     ) -> None:
         self._pipeline, self._adapters, self._admission = pipeline, adapters, admission
-        self._count, self._on_rows = count, on_rows
+        self._count, self._on_rows, self._on_answers = count, on_rows, on_answers
         self._tasks: set[asyncio.Task[dict[Key, float]]] = set()
 
     @property
@@ -73,11 +75,13 @@ class ShadowRunner:
         try:
             with self._admission.admit(rows.request.tenant, rows=num_rows, tokens=0):
                 async with asyncio.timeout(_PATIENCE_S):
-                    return compared(rows.predictions, await self._answer(rows))
+                    answers = await self._answer(rows)
         except (QueueFull, DeadlineExceeded, TimeoutError):
             return dropped(num_rows)
         except (AdapterError, BackboneError, ServiceError):
             return failed(num_rows)
+        self._on_answers(rows, answers)
+        return compared(rows.predictions, answers)
 
     def _record(self, rows: Shadowed, task: asyncio.Task[dict[Key, float]]) -> None:
         """Count a comparison however it ended, even if the server stopped before it began."""

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 
 from service.catalog.build import RegistryGroup
+from service.feedback.feedback import Feedback
 from service.inference.classifier import Classifier
+from service.inference.pipeline import InferencePipeline
 from service.log_trimmer import LogTrimmer
 from service.releases.aliases import Aliases
+from service.releases.correction_gate import CorrectionGate
 from service.releases.publisher import Publisher
 from service.releases.rollouts import Rollouts
 from service.releases.storage_quota import StorageQuota
@@ -25,7 +28,13 @@ class ReleasesGroup:
 
 
 def build_releases(
-    settings: Settings, registry: RegistryGroup, classifier: Classifier, account_cache: AccountCache
+    settings: Settings,
+    registry: RegistryGroup,
+    classifier: Classifier,
+    account_cache: AccountCache,
+    *,
+    pipeline: InferencePipeline,
+    feedback: Feedback,
 ) -> ReleasesGroup:
     """Build the writers of a registry.
 
@@ -34,6 +43,8 @@ def build_releases(
         registry: what they write to
         classifier: runs an uploaded adapter once before its version is visible
         account_cache: the tenants' storage quotas
+        pipeline: computes the answers that a promotion compares
+        feedback: the corrections that it compares them on
     """
     quota = StorageQuota(
         registry.store,
@@ -46,7 +57,9 @@ def build_releases(
     return ReleasesGroup(
         publisher=Publisher(writer, registry.adapters, classifier, quota),
         aliases=Aliases(writer, registry.catalog, quota),
-        rollouts=Rollouts(writer, registry.catalog),
+        rollouts=Rollouts(
+            writer, registry.catalog, CorrectionGate(feedback, registry.catalog, registry.adapters, pipeline)
+        ),
         log_trimmer=LogTrimmer(
             "changes",
             position=lambda: registry.catalog.position,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -20,6 +20,7 @@ from adapters.registry.protocol import check_expected
 from adapters.registry.rollback import AliasMove, previous_target, roll_back
 from adapters.registry.rollouts import Promotion, promote
 from service.catalog.catalog import Catalog
+from service.releases.correction_gate import CorrectionGate
 from service.releases.preconditions import Preconditions, checked_alias, compare_and_set, traffic_tag
 from service.releases.writer import RegistryWriter
 
@@ -40,8 +41,8 @@ class _Unconfirmed:
 class Rollouts:
     """Changes which version serves a task's bare name. Every method raises `RegistryUnavailable`."""
 
-    def __init__(self, writer: RegistryWriter, catalog: Catalog) -> None:
-        self._writer, self._catalog = writer, catalog
+    def __init__(self, writer: RegistryWriter, catalog: Catalog, gate: CorrectionGate) -> None:
+        self._writer, self._catalog, self._gate = writer, catalog, gate
         self._unconfirmed: dict[tuple[str, str, str], _Unconfirmed] = {}
 
     async def set_traffic(
@@ -122,19 +123,29 @@ class Rollouts:
         expected: int | None,
         conditions: Preconditions,
         actor: str,
+        corrections: bool = False,
     ) -> Promotion:
         """Point `production` at a version that passes the promotion check.
 
         Args:
+            corrections: whether it must also answer the task's corrections better than production
             expected: the version that `production` must point at now; None accepts any
             conditions: preconditions on the entity tag of `production`
 
         Raises:
             NotFound: no such task or version
-            PromotionRefused: its metric is worse than that of the production version
+            PromotionRefused: its metric is worse than that of the production version, or it does not answer the
+                corrections better
+            RetentionOff: corrections are to be compared, of a tenant that keeps no texts
             Conflict: production does not point at `expected`, or was moved meanwhile
             PreconditionFailed: the conditions do not hold
         """
+        compared = None
+        if corrections:
+            # only if production is still the version that was compared
+            production = self._catalog.task(tenant, task).aliases.get(PRODUCTION)
+            compared = await self._gate.compare(tenant, task, version, production)
+            expected = (production or ABSENT) if expected is None else expected
 
         def change(registry: Registry) -> Promotion:
             current = checked_alias(conditions, registry, tenant, Ref(task, alias=PRODUCTION))
@@ -144,6 +155,6 @@ class Rollouts:
                     registry, tenant, task, version, actor=actor, metric=metric, force=force, expected=required
                 )
 
-        done = await self._writer.write(change)
+        done = replace(await self._writer.write(change), corrections=None if compared is None else str(compared))
         _log.info("promoted", tenant=tenant, task=task, version=version, previous=done.move.previous, forced=force)
         return done

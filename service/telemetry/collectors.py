@@ -1,4 +1,4 @@
-"""Prometheus series of rows and batches, refusals, registry calls and shadow versions, and the shared buckets."""
+"""Prometheus series of rows and batches, refusals, registry calls, feedback and shadow versions, and the buckets."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from service.catalog.instrumented import OPERATIONS, RegistryCall
 from service.engine.types import BatchStats
 from service.errors import ADMISSION_REASONS, AUTHENTICATION_REASONS, Forbidden, QueueFull, Unauthenticated
+from service.feedback.answers import OUTCOMES as FEEDBACK_OUTCOMES
+from service.feedback.answers import Outcome
 from service.inference.predictions import Classification
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -107,6 +109,20 @@ class RegistryMetrics:
         self._seconds.labels(call.operation).observe(call.ended - call.started)
         if call.failed:
             self._errors.labels(call.operation).inc()
+
+
+class FeedbackMetrics:
+    """Kept answers and corrections by what happened to them, all tenants together."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        text = "Texts of tenants that keep some: kept answers, answers not kept, corrections, deleted, expired"
+        self._rows = Counter("superpos_feedback_rows", text, ["outcome"], registry=registry)
+        for outcome in FEEDBACK_OUTCOMES:
+            self._rows.labels(outcome)
+
+    def count(self, outcome: Outcome, rows: int) -> None:
+        """Count rows by outcome."""
+        self._rows.labels(outcome).inc(rows)
 
 
 class ShadowMetrics:

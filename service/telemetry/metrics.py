@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from adapters import DEFAULT_TENANT
 from service.inference.predictions import Classification
 from service.periodic import PeriodicTask
-from service.telemetry.collectors import ModelMetrics, RefusalMetrics, RegistryMetrics, ShadowMetrics
+from service.telemetry.collectors import FeedbackMetrics, ModelMetrics, RefusalMetrics, RegistryMetrics, ShadowMetrics
 from service.telemetry.multiprocess import SharedFolder
 from service.telemetry.request_metrics import RequestMetrics, num_in_flight
 from service.telemetry.request_record import RequestRecord
@@ -49,6 +49,7 @@ class Metrics:
         self.refusals = RefusalMetrics(own)
         self.registry_calls = RegistryMetrics(own)
         self.shadows = ShadowMetrics(own)
+        self.feedback = FeedbackMetrics(own)
         self._requests = RequestMetrics(own)
         self._loop = PeriodicTask("metrics-refresh", self._refresh_gauges, interval_s=_REFRESH_S, call_first=True)
 

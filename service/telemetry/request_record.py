@@ -23,8 +23,10 @@ class RequestOutcome:
 
 @dataclass(slots=True)
 class RequestRecord:
-    """Everything known about one request, without names that a caller invented: unknown refs are not recorded."""
+    """Everything known about one request. Of a caller's inventions only its request id: unknown refs are not here."""
 
+    request_id: str | None = None
+    """Made here, or given by the caller in `X-Request-ID`; None outside a request."""
     tenant: str | None = None
     """The owner of the caller's key, or the default tenant of a server without keys."""
     key: str | None = None
@@ -43,9 +45,9 @@ class RequestRecord:
 _CURRENT: ContextVar[RequestRecord | None] = ContextVar("superpos_request_record", default=None)
 
 
-def begin_record() -> RequestRecord:
+def begin_record(request_id: str) -> RequestRecord:
     """Start the record of a request that begins in this asyncio task."""
-    record = RequestRecord()
+    record = RequestRecord(request_id)
     _CURRENT.set(record)
     return record
 

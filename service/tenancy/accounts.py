@@ -353,6 +353,11 @@ class Accounts:
         entry = self._entry("requests_refused", SERVER, tenant, key, detail)
         self._change(lambda _: (Edit(entry), None))
 
+    def record(self, action: AccountAction, tenant: str, *, actor: str, detail: str, by: Role) -> None:
+        """Add an entry to the audit log about what is not part of the accounts."""
+        entry = self._entry(action, actor, tenant, detail=detail, by=by)
+        self._change(lambda _: (Edit(entry), None))
+
     def _entry(
         self,
         action: AccountAction,

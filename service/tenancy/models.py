@@ -27,6 +27,8 @@ AccountAction = Literal[
     "tombstones_copied",
     "requests_refused",
     "audit_trimmed",
+    "feedback_deleted",
+    "feedback_exported",
 ]
 SERVER = "server"
 """Actor of the entries that a server writes by itself."""
@@ -41,7 +43,10 @@ TenantName = Annotated[str, AfterValidator(lambda name: check_name("tenant", nam
 
 
 class TenantLimits(BaseModel):
-    """How much a tenant may use, over all servers; None means unlimited."""
+    """How much a tenant may use, over all servers, and for how long its texts are kept; None means unlimited.
+
+    Of `retention_days`, None means that no text is kept.
+    """
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
@@ -59,6 +64,10 @@ class TenantLimits(BaseModel):
     """Number of versions per task."""
     max_bytes: Count = None
     """Total size in bytes of the files of all versions."""
+    retention_days: Annotated[int | None, Field(ge=1, le=3_650)] = None
+    """Days for which texts are kept: answered ones, to be corrected, and corrections. Unless set, no text is kept."""
+    max_feedback_bytes: Count = None
+    """Total size in bytes of kept texts, at most the server's own limit."""
 
 
 class TenantInfo(TenantLimits):

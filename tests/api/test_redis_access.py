@@ -70,7 +70,15 @@ def test_a_server_does_everything_with_few_rights(
         for _ in range(2)
     )
     keyring = Keyring(one)
-    keyring.tenant("acme", requests_per_s=50, tokens_per_min=100_000, max_concurrency=8, max_tasks=9, max_versions=9)
+    keyring.tenant(
+        "acme",
+        retention_days=1,
+        requests_per_s=50,
+        tokens_per_min=100_000,
+        max_concurrency=8,
+        max_tasks=9,
+        max_versions=9,
+    )
     key = bearer(keyring.key("acme", "publish"))
     for number in range(3):
         files = to_files(make_adapter(tiny, SENTIMENT, seed=number))
@@ -88,6 +96,12 @@ def test_a_server_does_everything_with_few_rights(
     one.client.get("/tasks/sentiment", headers=key).raise_for_status()
     one.client.get("/tasks/sentiment/history", headers=key).raise_for_status()
     one.client.delete("/tasks/sentiment/versions/1", headers=key).raise_for_status()
+    for text in ("a gripping film", "flat"):
+        correction = {"task": "sentiment", "input": text, "label": "positive", "who": "ann"}
+        one.client.post("/feedback", json=correction, headers=key).raise_for_status()
+    for path in ("/tasks/sentiment/feedback?limit=1", "/tasks/sentiment/feedback/export", "/feedback"):
+        one.client.get(path, headers=key).raise_for_status()
+    one.client.delete("/feedback?who=ann", headers=key).raise_for_status()
     for path in ("/usage", "/admin/tenants", "/admin/audit"):
         one.client.get(path, headers=bearer(ADMIN_KEY)).raise_for_status()
     keyring.tenant("gone")

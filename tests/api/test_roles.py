@@ -55,7 +55,7 @@ def server(serve_module: Serve, tiny: Backbone) -> RunningServer:
     server = serve_module(require_keys=True, admin_key=ADMIN_KEY)
     keyring = Keyring(server)
     for number, tenant in enumerate(TENANTS):
-        keyring.tenant(tenant)
+        keyring.tenant(tenant, retention_days=1)
         key = keyring.key(tenant, "publish")
         for version, alias in enumerate(("production", "production", "doomed"), start=1):
             server.upload(task_of(tenant), make_adapter(tiny, seed=10 * number + version), key=key, alias=alias)
@@ -89,6 +89,7 @@ BODIES: dict[str, dict[str, object]] = {
     "POST /v1/moderations": {"model": "TASK", "input": "a"},
     "POST /v2/models/{model}/infer": TENSOR,
     "POST /v2/models/{model}/versions/{version}/infer": TENSOR,
+    "POST /feedback": {"task": "TASK", "input": "a", "label": "positive"},
     "PUT /tasks/{task}/aliases/{alias}": {"version": 1},
     "PUT /tasks/{task}/traffic": {"shadow": 1},
     "POST /tasks/{task}/rollback": {},

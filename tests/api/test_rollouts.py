@@ -127,6 +127,7 @@ def test_a_worse_version_is_refused_with_both_figures_and_promoted_by_force(serv
     moved = post(server, "promote", version=3, force=True)
     assert moved == {
         "task": "sentiment", "alias": "production", "previous": 2, "version": 3, "metric": None, "paired": None,
+        "corrections": None,
     }  # fmt: skip
     assert server.client.get("/tasks/sentiment/traffic").json()["canary"] is None
     assert post(server, "promote", version=2)["metric"] == "report_accuracy"

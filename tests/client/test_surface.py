@@ -15,13 +15,13 @@ from support.server import RunningServer
 
 import superpos_client
 from scripts.sync_client import PACKAGE, generated
-from superpos_client import AsyncClient, Client, SuperposError, resources
+from superpos_client import AsyncClient, Client, SuperposError, feedback, resources
 from superpos_client._async import io as with_async
 from superpos_client._sync import io as without
 from superpos_client.answers import ANSWER_FIELDS, Limits, Prediction
 from superpos_client.server import Server
 
-NAMESPACES = ("tasks", "tenants", "keys", "audit")
+NAMESPACES = ("tasks", "feedback", "tenants", "keys", "audit")
 CALLS: dict[str, Callable[[Client], object]] = {
     "classify": lambda client: client.classify("t", "a"),
     "classify_tasks": lambda client: client.classify_tasks(["t", "u"], "a"),
@@ -50,6 +50,12 @@ CALLS: dict[str, Callable[[Client], object]] = {
     "tasks.roll_back": lambda client: client.tasks.roll_back("t"),
     "tasks.promote": lambda client: client.tasks.promote("t", 2),
     "tasks.history": lambda client: list(client.tasks.history("t")),
+    "feedback.correct": lambda client: client.feedback.correct("a", request_id="r"),
+    "feedback.state": lambda client: client.feedback.state(),
+    "feedback.page": lambda client: client.feedback.page("t"),
+    "feedback.list": lambda client: list(client.feedback.list("t")),
+    "feedback.export": lambda client: client.feedback.export("t"),
+    "feedback.delete": lambda client: client.feedback.delete(who="ann"),
     "tenants.list": lambda client: client.tenants.list(),
     "tenants.get": lambda client: client.tenants.get("a"),
     "tenants.create": lambda client: client.tenants.create("a", max_tasks=3),
@@ -180,7 +186,14 @@ SCHEMAS = {
     "AuditEntry": resources.AuditEntry,
     "ChangeBody": resources.Change,
     "DriftReport": resources.Drift,
+    "FeedbackCounts": feedback.FeedbackCounts,
+    "FeedbackDeletion": feedback.FeedbackDeletion,
+    "FeedbackList": feedback.FeedbackPage,
+    "FeedbackReceipt": feedback.Correction,
+    "FeedbackRowBody": feedback.FeedbackRow,
+    "FeedbackState": feedback.FeedbackState,
     "Flip": resources.Flip,
+    "GivenAnswer": feedback.GivenAnswer,
     "KeyBody": resources.Key,
     "Limits": Limits,
     "MoveBody": resources.Move,
@@ -188,6 +201,7 @@ SCHEMAS = {
     "Prediction": Prediction,
     "PromotionBody": resources.Promotion,
     "PublishResponse": resources.Publication,
+    "ShadowAnswer": feedback.ShadowAnswer,
     "ShadowReport": resources.Shadow,
     "TaskDetail": resources.TaskDetail,
     "TaskSummary": resources.Task,
@@ -214,10 +228,12 @@ def test_a_model_has_the_members_of_the_servers(shared_server: RunningServer, na
 def test_every_model_is_compared() -> None:
     made = {
         member
-        for _, member in inspect.getmembers(resources, inspect.isclass)
-        if issubclass(member, BaseModel) and member.__module__ == resources.__name__
+        for module in (resources, feedback)
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, BaseModel) and member.__module__ == module.__name__
     }
-    assert made - set(SCHEMAS.values()) == {resources.Readiness}  # which leaves out what operators see
+    # the first leaves out what operators see, the second is a file
+    assert made - set(SCHEMAS.values()) == {resources.Readiness, feedback.Dataset}
 
 
 def test_the_limits_of_a_tenant_are_those_that_the_server_takes(shared_server: RunningServer) -> None:

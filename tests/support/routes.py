@@ -12,7 +12,7 @@ ROLES: dict[Needed, str] = {
         GET /health, GET /tei/{ref}/health, GET /v2, GET /v2/health/live, GET /v2/health/ready
     """,
     "classify": """
-        POST /classify/{ref}, POST /classify, GET /limits
+        POST /classify/{ref}, POST /classify, GET /limits, POST /feedback
         GET /tasks, GET /tasks/{task}, GET /tasks/{task}/versions/{version}
         GET /tasks/{task}/versions/{version}/files, GET /tasks/{task}/versions/{version}/files/{name}
         GET /tasks/{task}/aliases/{alias}, GET /tasks/{task}/traffic, GET /usage
@@ -27,6 +27,7 @@ ROLES: dict[Needed, str] = {
         PUT /tasks/{task}/aliases/{alias}, DELETE /tasks/{task}/aliases/{alias}
         PUT /tasks/{task}/traffic, DELETE /tasks/{task}/traffic, GET /tasks/{task}/history
         POST /tasks/{task}/rollback, POST /tasks/{task}/promote
+        GET /feedback, DELETE /feedback, GET /tasks/{task}/feedback, GET /tasks/{task}/feedback/export
     """,
     "admin": """
         GET /admin/tenants, GET /admin/tenants/{tenant}

@@ -10,6 +10,7 @@ import httpx2
 from superpos_client import calls
 from superpos_client._async.accounts import AsyncAudit, AsyncKeys, AsyncTenants
 from superpos_client._async.classifier import AsyncClassifier
+from superpos_client._async.feedback import AsyncFeedback
 from superpos_client._async.tasks import AsyncTasks
 from superpos_client._async.transport import AsyncTransport
 from superpos_client.answers import Limits
@@ -34,6 +35,7 @@ class AsyncClient(AsyncClassifier):
 
     Attributes:
         tasks: tasks, versions, aliases and releases
+        feedback: corrections of answers, and what is kept to be corrected
         tenants: tenants and their limits, for administrators
         keys: API keys, for administrators
         audit: the logs of accounts and tasks, for administrators
@@ -188,6 +190,7 @@ class AsyncClient(AsyncClassifier):
     def _use(self, transport: AsyncTransport) -> None:
         self._transport = transport
         self.tasks = AsyncTasks(transport)
+        self.feedback = AsyncFeedback(transport)
         self.tenants = AsyncTenants(transport)
         self.keys = AsyncKeys(transport)
         self.audit = AsyncAudit(transport)

@@ -11,6 +11,7 @@ import httpx2
 from superpos_client import calls
 from superpos_client._sync.accounts import Audit, Keys, Tenants
 from superpos_client._sync.classifier import Classifier
+from superpos_client._sync.feedback import Feedback
 from superpos_client._sync.tasks import Tasks
 from superpos_client._sync.transport import Transport
 from superpos_client.answers import Limits
@@ -35,6 +36,7 @@ class Client(Classifier):
 
     Attributes:
         tasks: tasks, versions, aliases and releases
+        feedback: corrections of answers, and what is kept to be corrected
         tenants: tenants and their limits, for administrators
         keys: API keys, for administrators
         audit: the logs of accounts and tasks, for administrators
@@ -189,6 +191,7 @@ class Client(Classifier):
     def _use(self, transport: Transport) -> None:
         self._transport = transport
         self.tasks = Tasks(transport)
+        self.feedback = Feedback(transport)
         self.tenants = Tenants(transport)
         self.keys = Keys(transport)
         self.audit = Audit(transport)

@@ -170,6 +170,7 @@ class Tasks:
         *,
         metric: str | None = None,
         force: bool = False,
+        corrections: bool = False,
         expected: int | None = None,
         if_match: str | None = None,
     ) -> Promotion:
@@ -179,14 +180,23 @@ class Tasks:
             task: the task
             version: the version
             metric: the metric of the cards to compare; by default the one that production was selected by
-            force: promote without comparing
+            force: promote without comparing metrics
+            corrections: also require that it answers the task's corrections better than production
             expected: the version that production must be now (`Conflict`)
             if_match: the tag that production must have (`PreconditionFailed`)
 
         Raises:
             Conflict: the version is worse, or its card names no comparable metric (`code` is `promotion_refused`)
         """
-        call = calls.promote(task, version, metric=metric, force=force, expected=expected, if_match=if_match)
+        call = calls.promote(
+            task,
+            version,
+            metric=metric,
+            force=force,
+            corrections=corrections,
+            expected=expected,
+            if_match=if_match,
+        )
         return self._transport.send(call)
 
     def history(self, task: str, *, since: int = 0) -> Iterator[Change]:

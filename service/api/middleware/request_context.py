@@ -15,6 +15,7 @@ from adapters import RegistryUnavailable
 from service.api.draining import Drain
 from service.api.problems import CLIENT_CLOSED_REQUEST
 from service.api.reflection import shortened
+from service.api.request_state import REQUEST_ID_PATTERN
 from service.errors import Forbidden, NotReady, Unauthenticated
 from service.monitoring.usage import UsageMeter
 from service.telemetry.metrics import Metrics
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 REQUEST_ID = "X-Request-ID"
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _log = structlog.get_logger("service")
 _PROBES = frozenset({"/healthz/live", "/healthz/ready", "/healthz/startup", "/metrics"})
@@ -76,7 +77,7 @@ class _Exchange:
         self._started = time.monotonic()
         scope.setdefault("state", {}).update(request_id=self._request_id, received_at=self._started)
         self._scope, self._send, self._metrics, self._drain = scope, send, metrics, drain
-        self._record = begin_record()
+        self._record = begin_record(self._request_id)
         self._span = None if tracing is None else tracing.begin(headers)
         self._traceparent = caller_traceparent(headers) if self._span is None else self._span.traceparent
         clear_contextvars()

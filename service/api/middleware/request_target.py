@@ -70,9 +70,15 @@ class HeadMiddleware:
             await self._app(scope, receive, send)
             return
 
+        has_ended = False
+
         async def send_without_body(message: Message) -> None:
+            nonlocal has_ended
+            if has_ended:
+                return  # the rest of a body in parts, which compression would make a few bytes of
             if message["type"] == "http.response.body":
-                message = {**message, "body": b""}
+                has_ended = True
+                message = {**message, "body": b"", "more_body": False}
             await send(message)
 
         # in place: the outer middleware reads what the router adds to this scope

@@ -65,14 +65,15 @@ async def roll_back(
     return MoveBody(task=task, alias=move.alias, previous=move.previous, version=move.version)
 
 
-@router.post("/promote", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 413, 415, 422, 503))
+@router.post("/promote", dependencies=[JSON_BODY], responses=problems(400, 404, 409, 413, 415, 422, 500, 503, 504))
 async def promote(
     task: TaskPath, body: PromoteRequest, runtime: Running, principal: Publishing, conditions: Conditions
 ) -> PromotionBody:
     """Point `production` at a version whose metric is at least as good as that of the current one.
 
     Otherwise, or if the metric is missing, the error is `promotion_refused` with the metric's name and both values,
-    unless `force` is true. The promoted version stops being canary or shadow.
+    unless `force` is true. With `corrections`, the version must also answer the task's corrections better, `force` or
+    not. The promoted version stops being canary or shadow.
     `If-Match` requires that `production` has this entity tag.
     """
     done = await runtime.releases.rollouts.promote(
@@ -84,5 +85,6 @@ async def promote(
         expected=body.expected,
         conditions=conditions,
         actor=principal.actor,
+        corrections=body.corrections,
     )
     return PromotionBody.of(task, done)

@@ -9,7 +9,7 @@ from service.catalog.routing import MAX_STICKY_KEY_CHARS
 from service.inference.predictions import Classification, Prediction
 
 
-def _check_item(value: object) -> object:
+def check_item(value: object) -> object:
     """Check an input with one error message; pydantic would give one for each member of the union."""
     if isinstance(value, str):
         return value
@@ -18,7 +18,7 @@ def _check_item(value: object) -> object:
     raise ValueError("expected a string, or an object whose values are strings")
 
 
-Item = Annotated[str | dict[str, str], BeforeValidator(_check_item)]
+Item = Annotated[str | dict[str, str], BeforeValidator(check_item)]
 
 
 def _as_list(value: object) -> object:

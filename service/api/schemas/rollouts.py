@@ -46,7 +46,10 @@ class PromoteRequest(RequestSchema, json_schema_extra={"examples": [{"version": 
     metric: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     """Name of the metric to compare; by default the one that production's training selected by."""
     force: bool = False
-    """Promote without comparing."""
+    """Promote without comparing metrics."""
+    corrections: bool = False
+    """Also compare the answers to the task's latest corrections, at most 500, which are charged as a request's: the
+    version must answer more of them right than production."""
     expected: VersionNumber | None = None
     """The version that `production` must point at now; otherwise nothing is moved."""
 
@@ -56,6 +59,8 @@ class PromotionBody(MoveBody):
     """The metric that was compared; null if the promotion was forced."""
     paired: str | None
     """The difference of the accuracies row by row, if both versions record their answers to the same rows."""
+    corrections: str | None
+    """The difference on the corrections, if they were compared."""
 
     @classmethod
     def of(cls, task: str, done: Promotion) -> Self:
@@ -68,4 +73,5 @@ class PromotionBody(MoveBody):
             version=move.version,
             metric=done.metric,
             paired=done.paired,
+            corrections=done.corrections,
         )

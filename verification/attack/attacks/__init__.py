@@ -1,7 +1,7 @@
 """All attacks. Each module has those of related classes; they run in the order of `ATTACKS`."""
 
 from verification.attack.attack import Attack
-from verification.attack.attacks import accounts, bodies, connections, content, cost, errors, registry, text
+from verification.attack.attacks import accounts, bodies, connections, content, cost, errors, feedback, registry, text
 
 ATTACKS: tuple[Attack, ...] = (
     *bodies.ATTACKS,
@@ -10,6 +10,7 @@ ATTACKS: tuple[Attack, ...] = (
     *accounts.ATTACKS,
     *content.ATTACKS,
     *registry.ATTACKS,
+    *feedback.ATTACKS,
     *cost.ATTACKS,
     *connections.ATTACKS,
 )

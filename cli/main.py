@@ -34,6 +34,7 @@ COMMANDS = {
     "task": ("task:app", _TRAIN, "Create task files from labelled rows."),
     "data": ("data:app", _TRAIN, "Check a task's rows before training."),
     "paper": ("paper:app", _TRAIN, "Reproduce the tables and the figure of the SuperPos-Prompt paper."),
+    "feedback": ("feedback:app", _TRAIN, "List, export and delete corrections of a server's answers."),
     "push": ("adapters:push", _ADAPTERS, "Publish a trained adapter as the next version of a task."),
     "list": ("adapters:list_tasks", _ADAPTERS, "List tasks with their versions, aliases, canary and shadow."),
     "show": ("versions:show", _ADAPTERS, "Show a task: versions, traffic, scores, shadow agreement and drift."),

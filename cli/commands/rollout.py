@@ -105,6 +105,14 @@ def promote(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Promote the version without comparing metrics.")] = False,
+    corrections: Annotated[
+        bool,
+        typer.Option(
+            "--corrections",
+            help="Also let the server answer the task's latest corrections by both versions: the version must answer "
+            "more of them right.",
+        ),
+    ] = False,
     to: ToOption = DEFAULT_SERVER,
     key: KeyOption = None,
 ) -> None:
@@ -118,6 +126,7 @@ def promote(
         superpos promote sst2 4
         superpos promote sst2 4 --metric macro_f1
         superpos promote sst2 4 --rows sst2.yaml
+        superpos promote sst2 4 --corrections
         superpos promote sst2 4 --force
     """
     if rows is not None and force:
@@ -130,12 +139,13 @@ def promote(
         task_rows = read_task_file(rows)
         paired = compare_here(target, task, (version, production), task_rows, backbone, metric=metric)
         # only if production is still the version that was compared
-        done = target.promote(task, version, None, force=True, expected=production)
+        done = target.promote(task, version, None, force=True, corrections=corrections, expected=production)
         why = f"compared here: {paired}"
     else:
-        done = target.promote(task, version, metric, force=force)
+        done = target.promote(task, version, metric, force=force, corrections=corrections)
         why = "forced" if done.metric is None else f"{done.metric} is not worse"
         why += f" ({done.paired})" if done.paired else ""
+    why += f"; on the corrections {done.corrections}" if done.corrections else ""
     was = "nothing" if done.move.previous is None else done.move.previous
     out.print(f"{task}@production is version {version}, it was {was}; {why}")
 

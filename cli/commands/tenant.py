@@ -51,7 +51,11 @@ def update(
     tenant: TenantArgument,
     limits: dict[str, Any],
     no_limit: Annotated[
-        list[str] | None, typer.Option("--no-limit", help="A limit to remove, such as max_tasks; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--no-limit",
+            help="A limit to remove, such as max_tasks; repeatable. Without retention_days, kept texts are deleted.",
+        ),
     ] = None,
     suspended: Annotated[
         bool | None, typer.Option("--suspend/--resume", help="Reject all of its keys for now, or accept them again.")
@@ -64,6 +68,8 @@ def update(
     \b
         superpos tenant update acme --requests-per-s 50 --no-limit max_tasks
         superpos tenant update acme --suspend
+        superpos tenant update acme --retention-days 30
+        superpos tenant update acme --no-limit retention_days
     """
     removable = [name for name in _LIMITS if name != "weight"]
     for name in no_limit or ():
@@ -75,7 +81,7 @@ def update(
     if not body:
         raise CommandError("nothing to change; see superpos tenant update --help")
     open_account_target(to, key).update_tenant(tenant, validated(TenantChange, **body))
-    out.print(f"tenant {tenant}: {', '.join(f'{name} {_text(value)}' for name, value in body.items())}")
+    out.print(f"tenant {tenant}: {', '.join(f'{name} {_text(name, value)}' for name, value in body.items())}")
 
 
 @app.command("list")
@@ -88,7 +94,7 @@ def list_tenants(source: FromOption = DEFAULT_SERVER, key: KeyOption = None) -> 
     """
     table = Table("tenant", *(name.replace("_", " ") for name in _LIMITS), "state")
     for tenant in open_account_target(source, key).tenants():
-        cells = [_text(getattr(tenant, name)) for name in _LIMITS]
+        cells = [_text(name, getattr(tenant, name)) for name in _LIMITS]
         table.add_row(tenant.id, *cells, "suspended" if tenant.suspended else "active")
     print_table(table)
 
@@ -104,5 +110,7 @@ def delete(tenant: TenantArgument, to: ToOption = DEFAULT_SERVER, key: KeyOption
     out.print(f"tenant {tenant} deleted, its keys revoked")
 
 
-def _text(value: object) -> str:
-    return "no limit" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+def _text(name: str, value: object) -> str:
+    if value is None:
+        return "none: no text is kept" if name == "retention_days" else "no limit"
+    return f"{value:g}" if isinstance(value, float) else str(value)

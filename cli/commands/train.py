@@ -9,6 +9,7 @@ import typer
 
 from cli.backbone_options import PANEL, BackboneOptions, backbone_options, backbone_source
 from cli.console import CommandError, err, status
+from cli.corrections import with_feedback
 from cli.options import (
     KeyOption,
     PresetOption,
@@ -76,6 +77,16 @@ def train(
     ] = None,
     preset: PresetOption = None,
     explicit: dict[str, Any],
+    feedback: Annotated[
+        str | None,
+        typer.Option(
+            "--with-feedback",
+            metavar="SERVER",
+            help="Also train on the corrections that this server (http://…) has of each task. They are saved in --out, "
+            "or else in runs/, and never reported on. Needs a publish key.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     split: Annotated[
         Literal["honest", "paper", "kfold"],
         typer.Option(
@@ -181,6 +192,7 @@ def train(
         superpos train tickets.yaml --readout auto
         superpos train tickets.yaml --method head
         superpos train tickets.yaml --method auto --publish http://127.0.0.1:8080
+        superpos train tickets.yaml --with-feedback http://127.0.0.1:8080 --publish http://127.0.0.1:8080
         superpos train sst2.yaml --method simple --lr 0.1,0.3,1.0 --seeds 3
         superpos train sst2.yaml --preset paper/residual --epochs 20
         superpos train tickets.yaml --split kfold --folds 5
@@ -205,6 +217,7 @@ def train(
     )
     known = guessed.by_path
     tasks = [known[path].task if path in known else read_task_file(path) for path in task_files]
+    tasks = with_feedback(tasks, feedback, key, folder=out_folder or Path("runs"), resume=resume)
     rates = _rates(explicit.pop("lr")) if "lr" in explicit else []
     is_auto = explicit.get("method") == AUTO
     first_seed = explicit.get("seed", default_of("seed", "superpos"))

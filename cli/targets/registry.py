@@ -10,6 +10,7 @@ from adapters.registry.log_reading import task_log
 from adapters.registry.protocol import Change, Publication, Registry, TaskInfo, Traffic
 from adapters.registry.rollback import AliasHistory, AliasMove, previous_target, roll_back
 from adapters.registry.rollouts import Promotion, promote
+from cli.console import CommandError
 
 _PAGE = 500
 
@@ -39,8 +40,17 @@ class DirectRegistry:
         return move
 
     def promote(
-        self, task: str, version: int, metric: str | None, *, force: bool, expected: int | None = None
+        self,
+        task: str,
+        version: int,
+        metric: str | None,
+        *,
+        force: bool,
+        corrections: bool = False,
+        expected: int | None = None,
     ) -> Promotion:
+        if corrections:
+            raise CommandError("--corrections needs a server, which answers them; name it with --to http://…")
         return promote(
             self._registry, DEFAULT_TENANT, task, version, actor="cli", metric=metric, force=force, expected=expected
         )

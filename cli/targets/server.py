@@ -67,10 +67,19 @@ class Server:
         return _move(self._tasks.roll_back(task, alias, expected=expected))
 
     def promote(
-        self, task: str, version: int, metric: str | None, *, force: bool, expected: int | None = None
+        self,
+        task: str,
+        version: int,
+        metric: str | None,
+        *,
+        force: bool,
+        corrections: bool = False,
+        expected: int | None = None,
     ) -> Promotion:
-        done = self._tasks.promote(task, version, metric=metric, force=force, expected=expected)
-        return Promotion(_move(done), done.metric, done.paired)
+        done = self._tasks.promote(
+            task, version, metric=metric, force=force, corrections=corrections, expected=expected
+        )
+        return Promotion(_move(done), done.metric, done.paired, done.corrections)
 
     def tasks(self) -> Sequence[TaskInfo]:
         return list(map(_task_info, self._tasks.list()))

@@ -31,11 +31,19 @@ class Target(Protocol):
         ...
 
     def promote(
-        self, task: str, version: int, metric: str | None, *, force: bool, expected: int | None = None
+        self,
+        task: str,
+        version: int,
+        metric: str | None,
+        *,
+        force: bool,
+        corrections: bool = False,
+        expected: int | None = None,
     ) -> Promotion:
         """Point `production` at a version whose metric is not worse, or at any with `force`.
 
         Args:
+            corrections: require that it answers the task's corrections better too; a server only
             expected: the version that `production` must still point at; None accepts any
         """
         ...

@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
+from training.data.corrections import read_corrections
 from training.data.examples import Example, RowFile, read_shards, sum_of
 from training.data.sampling import of_each_label
 from training.data.sources import locate
@@ -62,6 +64,12 @@ class RowFiles:
         """The rows of the validation file; None if the task has none."""
         return read_shards(self.sources.validation, self._task) if self.sources.validation else None
 
+    @cached_property
+    def corrections(self) -> RowFile | None:
+        """Further training rows; None if the task has none."""
+        path = self._task.data.corrections
+        return None if path is None else read_corrections(Path(path), self._task)
+
 
 def sums_at_hand(data: DataSource) -> dict[str, str | None]:
     """Return the sums of a task's local files, by the names in `SplitRows.described`, without reading a row.
@@ -75,6 +83,7 @@ def sums_at_hand(data: DataSource) -> dict[str, str | None]:
     except InvalidData:
         return {}
     files = {"train_sha256": sources.train, "validation_sha256": sources.validation}
+    files |= {} if data.corrections is None else {"corrections_sha256": (Path(data.corrections),)}
     return {
         name: sum_of(paths) if paths else None for name, paths in files.items() if all(path.is_file() for path in paths)
     }

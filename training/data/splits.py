@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from training.data.corrections import with_corrections
 from training.data.examples import Example, RowFile, text_key
 from training.data.folds import Fold, deal, in_drawn_order, strata, whole_groups
 from training.data.row_files import RowFiles
@@ -97,15 +98,25 @@ def divide(
             raise InvalidData(f"limit is {limit} and shots {shots}: both say how many rows to train on; expected one")
         train = files.shots_of(train, shots)
         selection = selection if split == "paper" else of_each_label(selection, shots)
+    is_limited = shots is None and len(train) < len(whole)
+    limited = {"limit": len(train)} if is_limited else {}
+    notes = [note for file in read.values() for note in file.notes]
+    corrected: dict[str, str | int] = {}
+    corrections = files.corrections
+    if corrections is not None:
+        found = with_corrections(train, (*selection, *report), corrections.examples)
+        train = found.rows
+        corrected = {"corrections_file": corrections.path.name, "corrections_sha256": corrections.sha256}
+        corrected |= {"corrections_rows": found.added}
+        notes += [*corrections.notes, *found.notes(corrections.path)]
     described = {"split": split} | _fold_described(fold) | _described(read, files.sources, train, selection, report)
     described |= {} if shots is None else {"shots": shots}
-    described |= {"limit": len(train)} if shots is None and len(train) < len(whole) else {}
+    described |= limited | corrected
     if len(report) < num_report:
         described["report_drawn_from"] = num_report
     overlap = _overlap(train, report) if "validation" in read else 0  # a file's own parts never overlap
     if overlap:
         described["report_overlap"] = overlap
-    notes = [note for file in read.values() for note in file.notes]
     return SplitRows(train, selection, report, described, (*notes, *files.division_notes(train, report, overlap)))
 
 

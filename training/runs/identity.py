@@ -9,16 +9,25 @@ from training.errors import InvalidCheckpoint
 _IDENTITY = ("arguments", "task", "split", "limit", "shots", "data", "backbone", "sources", "precision")
 """Keys of `run.json` that decide the curve."""
 _DESCRIPTIVE = frozenset({"description"})
-_PLACES = frozenset({"train", "validation", "directory", "hub", "revision"})
+_PLACES = frozenset({"train", "validation", "directory", "hub", "revision", "corrections"})
 """Keys of a task's `data` that locate its rows. The checksums in a run's `data` identify the rows."""
 _NAMES = frozenset(
-    {"data.train_file", "data.validation_file", "data.hub", "data.hub_config", "data.hub_revision"}
+    {
+        "data.train_file",
+        "data.validation_file",
+        "data.corrections_file",
+        "data.hub",
+        "data.hub_config",
+        "data.hub_revision",
+    }
     | {"backbone.id", "backbone.revision"}
 )
 """Names of rows and backbone; checksums and the fingerprint identify them."""
 _WHOLE = frozenset({"task.data.columns", "task.data.label_values"})
 """Mappings with keys of the task's own: a key that only one side has is a difference."""
-_ABSENT_IS_A_VALUE = frozenset({"data.train_sha256", "data.validation_sha256", "data.division", "data.limit"})
+_ABSENT_IS_A_VALUE = frozenset(
+    {"data.train_sha256", "data.validation_sha256", "data.corrections_sha256", "data.division", "data.limit"}
+)
 _LONGEST = 60
 
 

@@ -61,6 +61,8 @@ class DataSource(BaseModel):
     """The character between the cells of CSV and TSV files; detected if omitted."""
     encoding: str | None = None
     """The encoding of text files; if omitted, that of the byte-order mark, else UTF-8, or detected."""
+    corrections: str | None = None
+    """A file that `superpos feedback export` wrote, whose rows are trained on too; they are never reported on."""
     label: str = "label"
     """The column that holds the label."""
     label_values: dict[str, str] = {}
@@ -272,5 +274,5 @@ def _placed(data: DataSource, path: Path, variables: Mapping[str, str]) -> DataS
                 )
         return str(path.parent / _VARIABLE.sub(lambda match: variables[match[1]], value))
 
-    places = {name: getattr(data, name) for name in ("train", "validation", "directory")}
+    places = {name: getattr(data, name) for name in ("train", "validation", "directory", "corrections")}
     return data.model_copy(update={name: place(value) for name, value in places.items() if value is not None})

@@ -115,10 +115,24 @@ def served() -> Iterator[tuple[str, str]]:
         command = [str(Path(sys.executable).with_name("superpos")), "serve", "--port", port, "--log-format", "json"]
         with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
             try:
-                _wait(f"http://127.0.0.1:{port}/healthz/ready")
-                yield f"http://127.0.0.1:{port}", key
+                url = f"http://127.0.0.1:{port}"
+                _wait(f"{url}/healthz/ready")
+                _keep_texts(url, key)
+                yield url, key
             finally:
                 process.terminate()
+
+
+def _keep_texts(url: str, key: str) -> None:
+    """Let the tenant keep texts, without which no correction is accepted."""
+    change = urllib.request.Request(
+        f"{url}/admin/tenants/{DEFAULT_TENANT}",
+        data=json.dumps({"retention_days": 1}).encode(),
+        headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+        method="PATCH",
+    )
+    with urllib.request.urlopen(change):
+        pass
 
 
 def _free_port() -> int:

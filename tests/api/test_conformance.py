@@ -32,6 +32,7 @@ def server(serve_module: Callable[..., RunningServer], tiny: Backbone) -> Runnin
         started.registry.publish("default", task, to_files(adapter), actor="test")
     with httpx2.Client(base_url=started.url, headers={"Authorization": f"Bearer {KEY}"}) as client:
         eventually(lambda: client.get("/tasks/rte").is_success)
+        client.patch("/admin/tenants/default", json={"retention_days": 1}).raise_for_status()
     return started
 
 

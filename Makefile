@@ -1,6 +1,6 @@
 # `make serve` and `make test` set up everything that they need, starting from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-fast check prose audit format bench bench-peers acceptance conformance fuzz attack bundled platform secrets image lock clean
+.PHONY: help setup serve test test-fast check prose audit format bench bench-peers acceptance conformance fuzz attack bundled platform secrets image release sbom lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -37,6 +37,12 @@ platform: setup ## Run Redis, two servers, gateway and Prometheus here, without 
 image: setup ## Build the image, run it confined, build it again after a change
 	$(BIN)/python -m deploy.image
 
+release: $(VENV)/ready ## Make the wheels, bill of materials and checksums of the commit in dist
+	$(BIN)/python -m deploy.release
+
+sbom: $(VENV)/ready ## Write the bill of materials (CycloneDX) of the locked packages into dist
+	$(BIN)/python -m deploy.release.sbom
+
 secrets: ## Make docker-compose.yml's secrets in deploy/secrets
 	@$(PYTHON) -m deploy.secret_files
 
@@ -46,11 +52,13 @@ test: setup ## Run all tests
 test-fast: setup ## Run the tests that are not marked slow
 	$(BIN)/pytest --numprocesses auto --dist loadfile -m "not slow"
 
-check: $(VENV)/ready prose ## Check format, lint, types, import contracts and prose
+check: $(VENV)/ready prose ## Check format, lint, types, import contracts, prose, licences and known faults
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m deploy.release.licences
+	$(BIN)/python -m deploy.audit
 
 prose: $(VENV)/ready ## Check the words and the spelling of documents, docstrings and messages
 	$(BIN)/python -m scripts.prose
@@ -93,6 +101,7 @@ acceptance: setup ## Train, push, serve and compare with transformers on real ro
 	$(BIN)/python -m verification.isolation
 	$(BIN)/python -m verification.upload_fuzz
 	$(BIN)/python -m verification.documents
+	$(BIN)/python -m verification.artefacts
 
 conformance: setup ## Hold a server to its OpenAPI document: thousands of requests by schemathesis
 	$(BIN)/python -m verification.conformance

@@ -16,7 +16,8 @@ from pathlib import Path
 import yaml
 from packaging.version import Version
 
-ROOT = Path(__file__).parents[1]
+from deploy.release.lock import ROOT, read_lock
+
 LOCKS = ("requirements/lock.txt", "requirements/dev.txt")
 _TABLE = Path(__file__).parent / "advisories.csv"
 _VERSION = re.compile(r"v?(\d+(?:\.\d+)+)")
@@ -53,8 +54,7 @@ def pinned_images() -> dict[str, str]:
 
 def locked_packages(lock: str) -> dict[str, str]:
     """Return the versions of a lock file, by `pypi:<name>`."""
-    found = re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / lock).read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return {f"pypi:{name}": version for name, version in found}
+    return {f"pypi:{each.name}": each.version for each in read_lock(ROOT / lock)}
 
 
 def known_faults(pins: Mapping[str, str], table: Iterable[Advisory]) -> list[str]:
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
         faults += known_faults(locked_packages(lock), table)
     print(f"{len(table)} advisories of {_TABLE.name} checked")
     if not arguments:
-        print("SKIPPED: no path of pip-audit was given, so only the table was checked")
+        print("SKIPPED: only the table was checked, since no path of pip-audit was given (make audit gives it)")
     for lock in LOCKS if arguments else ():
         faults += reported_faults(Path(arguments[0]).absolute(), lock) or []
     for line in dict.fromkeys(faults):

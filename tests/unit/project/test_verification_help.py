@@ -6,8 +6,8 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-PROGRAMS = ("verification.attack.__main__", "verification.conformance", "verification.isolation",
-            "verification.upload_fuzz.__main__")  # fmt: skip
+PROGRAMS = ("verification.artefacts", "verification.attack.__main__", "verification.conformance",
+            "verification.isolation", "verification.upload_fuzz.__main__")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -22,6 +22,8 @@ from verification.upload_fuzz.sending import attack
 
 Patch = pytest.MonkeyPatch
 UPLOADS = 60
+MAX_SECONDS = 0.4
+"""Time after which an upload counts as late here, so that the planted hang can be short."""
 
 
 def plant_a_bug(patch: Patch, server: RunningServer) -> None:
@@ -43,7 +45,7 @@ def plant_a_hang(patch: Patch, server: RunningServer) -> None:
         if adapters.files.CARD in files and len(hanging) < 2:
             hanging.append(dict(files))
         if dict(files) in hanging:
-            time.sleep(1.1)
+            time.sleep(MAX_SECONDS + 0.1)
         return parse(self, files)
 
     patch.setattr(AdapterCache, "parse", sleep)
@@ -91,7 +93,7 @@ def plant_a_dropped_connection(patch: Patch, server: RunningServer) -> None:
     ("plant", "complaint"),
     [
         pytest.param(plant_a_bug, "500", id="a bug"),
-        pytest.param(plant_a_hang, "it takes more than 1 s each time", id="a hang"),
+        pytest.param(plant_a_hang, f"it takes more than {MAX_SECONDS} s each time", id="a hang"),
         pytest.param(plant_a_missing_check, "another backbone", id="a missing check"),
         pytest.param(plant_a_refusal_without_its_check, "no check is named", id="a refusal without its check"),
         pytest.param(plant_another_digest, "it was taken as sha256:000", id="another digest"),
@@ -108,7 +110,7 @@ def test_a_planted_fault_is_found(
 ) -> None:
     server = serve(bundled=False)
     plant(monkeypatch, server)
-    found = asyncio.run(attack(server.url, make_adapter(tiny), uploads=UPLOADS, seed=1))
+    found = asyncio.run(attack(server.url, make_adapter(tiny), uploads=UPLOADS, seed=1, max_seconds=MAX_SECONDS))
     assert any(complaint in wrong for _, wrong in found.violations), found.violations[:3]
 
 

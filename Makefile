@@ -81,6 +81,7 @@ bench: setup ## Run every benchmark, quick (SUPERPOS_DATA: on real rows)
 	$(BIN)/python -m benchmarks.serving.readouts --quick
 	$(BIN)/python -m benchmarks.adapters --quick
 	$(BIN)/python -m benchmarks.adapters --quick --mixed
+	$(BIN)/python -m benchmarks.adapters.registry --quick
 	$(BIN)/python -m benchmarks.training --quick
 	$(BIN)/python -m benchmarks.client --quick
 
@@ -98,6 +99,7 @@ acceptance: setup ## Train, push, serve and compare with transformers on real ro
 	$(BIN)/python -m verification.acceptance
 	$(BIN)/python -m verification.conformance
 	$(BIN)/python -m verification.platform
+	$(BIN)/python -m verification.chaos
 	$(BIN)/python -m verification.isolation
 	$(BIN)/python -m verification.upload_fuzz
 	$(BIN)/python -m verification.documents

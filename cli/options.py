@@ -65,8 +65,8 @@ def _default_server(context: typer.Context, parameter: typer.CallbackParam, valu
 
 _PORT = "Without it, the port in SUPERPOS_PORT is used."
 _TARGET = (
-    "URL of a server (http://…), path of a SQLite registry, or URL of a Redis registry (redis://…); @FILE reads the "
-    f"location from a file. {_PORT}"
+    "URL of a server (http://…), path of a SQLite registry, or URL of a Redis registry (redis://…, "
+    f"redis+sentinel://…); @FILE reads the location from a file. {_PORT}"
 )
 ServerOption = Annotated[
     str, typer.Option(envvar=SERVER_VARIABLES, callback=_default_server, help=f"URL of the server. {_PORT}")

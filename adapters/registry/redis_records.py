@@ -1,13 +1,23 @@
 """Conversion of the Redis registry's hashes and stream entries to values of the contract, and back."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from adapters.registry.archive import TaskRecord
-from adapters.registry.protocol import NO_TRAFFIC, Change, ChangeKind, TaskInfo, Traffic, VersionInfo, read_traffic
+from adapters.registry.protocol import (
+    NO_TRAFFIC,
+    Change,
+    ChangeKind,
+    TaskInfo,
+    Traffic,
+    VersionInfo,
+    read_traffic,
+    shared_aliases,
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -21,9 +31,10 @@ def task_record(tenant: str, task: str, fields: Mapping[str, str]) -> TaskRecord
     """Read a task from its hash, which may be empty."""
     numbers = sorted(int(number) for number, _ in family(fields, "digest"))
     versions = tuple(
-        VersionInfo(n, fields[f"digest:{n}"], _instant(fields[f"at:{n}"]), fields[f"actor:{n}"]) for n in numbers
+        VersionInfo(n, fields[f"digest:{n}"], _instant(fields[f"at:{n}"]), sys.intern(fields[f"actor:{n}"]))
+        for n in numbers
     )
-    aliases = {name: int(version) for name, version in sorted(family(fields, "alias"))}
+    aliases = shared_aliases(tuple((name, int(version)) for name, version in sorted(family(fields, "alias"))))
     traffic = read_traffic(fields.get("traffic")) or NO_TRAFFIC
     return TaskRecord(TaskInfo(tenant, task, versions, aliases, traffic), int(fields.get("last", 0)))
 

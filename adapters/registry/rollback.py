@@ -1,6 +1,6 @@
 """Rollback of an alias to its previous version, which is found by replaying the change log."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from adapters.errors import Conflict, NotFound
@@ -8,56 +8,79 @@ from adapters.names import PRODUCTION
 from adapters.registry.protocol import Change, Registry, TaskInfo
 
 MAX_VERSIONS = 32
+_MAX_SHARED = 10_000
 
 
-class TaskHistory:
-    """The last 32 versions that each alias of one task pointed at.
+Targets = Mapping[str, tuple[int, ...]]
+"""The versions that each alias of a task pointed at, its present one last. Never changed in place."""
+
+
+def targets_after(targets: Targets, change: Change) -> Targets:
+    """Return a task's targets after an entry of its log.
 
     An alias that returns to a version of its history forgets the later ones, so that two rollbacks go two versions back
     and not back and forth. Deleted versions leave the history.
     """
+    alias = str(change.alias)
+    match change.kind:
+        case "alias_set":
+            known = targets.get(alias, ())
+            kept = known[: known.index(change.version)] if change.version in known else known
+            return {**targets, alias: (*kept, change.version)[-MAX_VERSIONS:]}
+        case "alias_deleted":
+            return {name: versions for name, versions in targets.items() if name != alias}
+        case "version_deleted":
+            return {name: tuple(v for v in versions if v != change.version) for name, versions in targets.items()}
+        case "published" | "traffic_set" | "log_trimmed":
+            return targets
+
+
+class TaskHistory:
+    """The targets of one task's aliases, with the entries that set them."""
 
     def __init__(self) -> None:
-        self.aliases: dict[str, dict[int, int]] = {}
-        """By alias: the position of the log's entry for each version, oldest first."""
+        self._targets: Targets = {}
+        self._positions: dict[tuple[str, int], int] = {}
+        """Position of the last entry that pointed an alias at a version."""
 
     def apply(self, change: Change) -> None:
         """Replay an entry of the task's log."""
-        match change.kind:
-            case "alias_set":
-                history = self.aliases.setdefault(str(change.alias), {})
-                while change.version in history:
-                    history.popitem()
-                history[change.version] = change.position
-                if len(history) > MAX_VERSIONS:
-                    del history[next(iter(history))]
-            case "alias_deleted":
-                self.aliases.pop(str(change.alias), None)
-            case "version_deleted":
-                for history in self.aliases.values():
-                    history.pop(change.version, None)
-            case "published" | "traffic_set" | "log_trimmed":
-                pass
+        self._targets = targets_after(self._targets, change)
+        if change.kind == "alias_set":
+            self._positions[str(change.alias), change.version] = change.position
+
+    def positions(self) -> Iterator[int]:
+        """Yield the positions of the entries that the history needs."""
+        for alias, versions in self._targets.items():
+            for version in versions:
+                yield self._positions[alias, version]
 
 
 class AliasHistory:
-    """The history of all tasks' aliases."""
+    """The targets of all tasks' aliases. Most tasks have the same, one alias at one version, which is stored once."""
 
     def __init__(self) -> None:
-        self._tasks: dict[tuple[str, str], TaskHistory] = {}
+        self._tenants: dict[str, dict[str, Targets]] = {}
+        self._shared: dict[tuple[tuple[str, tuple[int, ...]], ...], Targets] = {}
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Replay entries of the log, each once and in order."""
         for change in changes:
-            task = self._tasks.setdefault((change.tenant, change.task), TaskHistory())
-            task.apply(change)
-            if not task.aliases:
-                del self._tasks[change.tenant, change.task]
+            tasks = self._tenants.setdefault(change.tenant, {})
+            before = tasks.get(change.task, {})
+            after = targets_after(before, change)
+            if after is before:
+                continue
+            if not after:
+                tasks.pop(change.task, None)
+            elif len(self._shared) < _MAX_SHARED:
+                tasks[change.task] = self._shared.setdefault(tuple(after.items()), after)
+            else:
+                tasks[change.task] = self._shared.get(tuple(after.items()), after)
 
     def of(self, tenant: str, task: str, alias: str) -> tuple[int, ...]:
         """Return the versions that the alias pointed at and that still exist, its present one last."""
-        known = self._tasks.get((tenant, task))
-        return () if known is None else tuple(known.aliases.get(alias, ()))
+        return self._tenants.get(tenant, {}).get(task, {}).get(alias, ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from adapters.registry.protocol import (
     Publication,
     RegistryLimits,
     Resolution,
+    Snapshot,
     TaskInfo,
     Traffic,
     VersionInfo,
@@ -38,6 +39,7 @@ from adapters.registry.sqlite_rows import (
     set_production_traffic,
     store_traffic,
     task_info,
+    task_infos,
     to_change,
     to_row,
     version_row,
@@ -180,8 +182,7 @@ class SqliteRegistry:
 
     def list(self, tenant: str) -> Sequence[TaskInfo]:
         with self._file.transaction("DEFERRED") as db:
-            names = db.execute("SELECT DISTINCT task FROM versions WHERE tenant=? ORDER BY task", (tenant,)).fetchall()
-            return [task_info(db, tenant, row["task"]) for row in names]
+            return task_infos(db, tenant)
 
     def describe(self, tenant: str, task: str) -> TaskInfo:
         with self._file.transaction("DEFERRED") as db:
@@ -219,7 +220,17 @@ class SqliteRegistry:
             rows = db.execute(after, (since, -1 if limit is None else limit)).fetchall()
         return [to_change(row) for row in rows]
 
-    def trim_log(self, *, keep: int) -> int:
+    def snapshot(self) -> Snapshot:
+        with self._file.transaction("DEFERRED") as db:
+            row = one(db, "SELECT * FROM changes ORDER BY position DESC LIMIT 1", ())
+            return Snapshot((), None) if row is None else Snapshot(task_infos(db), to_change(row))
+
+    def trim_log(self, *, keep: int, min_new: int = 0) -> int:
+        with self._file.open() as db:
+            marker = "SELECT max(position) FROM changes WHERE kind='log_trimmed'"
+            row = one(db, f"SELECT max(position) - COALESCE(({marker}), 0) AS number FROM changes", ())  # noqa: S608
+        if row is None or (row["number"] or 0) < min_new:
+            return 0
         return trim_in_steps(self.changes(), self._remove, keep=keep)
 
     def _remove(self, trim: Trim) -> int | None:

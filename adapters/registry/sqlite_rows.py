@@ -2,10 +2,13 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Literal
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Literal
 
 from adapters.errors import NotFound
 from adapters.files import content_id
@@ -18,6 +21,7 @@ from adapters.registry.protocol import (
     VersionInfo,
     known_fields,
     read_traffic,
+    shared_aliases,
 )
 
 SCHEMA = """
@@ -168,6 +172,41 @@ def task_info(db: sqlite3.Connection, tenant: str, task: str) -> TaskInfo:
         aliases={row["alias"]: row["version"] for row in aliases},
         traffic=traffic_of(db, key),
     )
+
+
+def task_infos(db: sqlite3.Connection, tenant: str | None = None) -> list[TaskInfo]:
+    """Return a tenant's or all tenants' tasks that have versions, by three scans instead of three queries per task."""
+    aliases = dict(_by_task(db, "aliases", "alias, version", tenant))
+    traffic = dict(_by_task(db, "traffic", "traffic", tenant))
+    infos = []
+    for key, rows in _by_task(db, "versions", "version, digest, created_at, actor", tenant):
+        spread = traffic.get(key)
+        infos.append(
+            TaskInfo(
+                sys.intern(key[0]),
+                key[1],
+                tuple(
+                    VersionInfo(number, digest, datetime.fromisoformat(at), sys.intern(actor))
+                    for number, digest, at, actor in rows
+                ),
+                shared_aliases(tuple(aliases.get(key, ()))),
+                NO_TRAFFIC if spread is None else read_traffic(spread[0][0]) or NO_TRAFFIC,
+            )
+        )
+    return infos
+
+
+def _by_task(
+    db: sqlite3.Connection, table: Literal["versions", "aliases", "traffic"], columns: str, tenant: str | None
+) -> Iterator[tuple[tuple[str, str], list[tuple[Any, ...]]]]:
+    """Yield each task and the columns of its rows, in the order of the table's key."""
+    last = {"versions": ", version", "aliases": ", alias", "traffic": ""}[table]
+    where, values = ("", ()) if tenant is None else ("WHERE tenant=?", (tenant,))
+    cursor = db.cursor()
+    cursor.row_factory = None  # a `Row` takes longer to unpack than to read
+    sql = f"SELECT tenant, task, {columns} FROM {table} {where} ORDER BY tenant, task{last}"  # noqa: S608
+    for key, rows in groupby(cursor.execute(sql, values), key=itemgetter(0, 1)):
+        yield key, [row[2:] for row in rows]
 
 
 def to_change(row: sqlite3.Row) -> Change:

@@ -123,7 +123,6 @@ class _Needed:
 
     def positions(self) -> Iterator[int]:
         yield from self.versions.values()
-        for versions in self.history.aliases.values():
-            yield from versions.values()
+        yield from self.history.positions()
         if self.traffic is not None:
             yield self.traffic

@@ -1,4 +1,4 @@
-"""Opens a storage location: a SQLite file by its path, or a Redis server by its URL."""
+"""Opens a storage location: a SQLite file by its path, or a Redis by its URL."""
 
 from pathlib import Path
 
@@ -36,7 +36,8 @@ def is_redis(location: str) -> bool:
 def local_path(location: str | Path) -> Path:
     """Return the path that a location names (`InvalidName` for a URL)."""
     if "://" in str(location):
-        raise InvalidName("registry", redact(str(location)), "a path, or redis://, rediss:// or unix:// and a server")
+        expected = "a path, or redis://, rediss:// or unix:// and a server, or redis+sentinel:// and sentinels"
+        raise InvalidName("registry", redact(str(location)), expected)
     return Path(location)
 
 

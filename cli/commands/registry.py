@@ -15,8 +15,9 @@ from cli.targets.tombstones import copy_tombstones
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Copy, back up or move a whole registry. A registry is a SQLite file (one machine) or a Redis server "
-    "(redis://…, shared by any number of servers). A backup may also be a folder, with one PEFT folder per version.",
+    help="Copy, back up or move a whole registry. A registry is a SQLite file (one machine) or a Redis (redis://…, "
+    "redis+sentinel://…, shared by any number of servers). A backup may also be a folder, with one PEFT folder per "
+    "version.",
 )
 
 _LOCATION = "A SQLite file, redis://host:port/db?prefix=…, or a backup folder; @FILE reads the location from a file"

@@ -41,8 +41,8 @@ def serve(
     registry: Annotated[
         str | None,
         typer.Option(
-            help="Registry of the adapters: a SQLite file, or a Redis server (redis://…); @FILE reads the "
-            "location from a file."
+            help="Registry of the adapters: a SQLite file, or a Redis (redis://…, redis+sentinel://…); @FILE reads "
+            "the location from a file."
         ),
     ] = None,
     require_keys: Annotated[

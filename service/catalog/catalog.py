@@ -1,4 +1,4 @@
-"""In-memory catalog of the registry, built by replaying its change log. Refs are resolved here, not in the registry.
+"""In-memory catalog of the registry: its present state, kept up to date by its change log. Refs are resolved here.
 
 Belongs to the event loop. When the registry is away, the catalog answers with what it last knew.
 """
@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from adapters import NO_TRAFFIC, Change, NotFound, Ref, Resolution, TaskInfo, VersionInfo
+from adapters.registry.protocol import Snapshot
 from adapters.registry.rollback import AliasHistory
+from service.errors import NotReady
 
 
 class Catalog:
@@ -16,53 +18,86 @@ class Catalog:
     def __init__(self) -> None:
         self.last: Change | None = None
         """The last replayed entry."""
-        self.history = AliasHistory()
-        self._tasks: dict[tuple[str, str], TaskInfo] = {}
+        self._tenants: dict[str, dict[str, TaskInfo]] = {}
+        self._num_aliases: dict[str, int] = {}
+        self._history: AliasHistory | None = AliasHistory()
+        """None until the part of the log that precedes a snapshot is read."""
+        self._history_position = 0
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return sum(map(len, self._tenants.values()))
 
     @property
     def position(self) -> int:
         """Position of the last replayed entry."""
         return 0 if self.last is None else self.last.position
 
-    def replace(self, log: Sequence[Change]) -> None:
-        """Clear the catalog and replay a whole log."""
-        self.last, self.history, self._tasks = None, AliasHistory(), {}
-        self.apply(log)
+    @property
+    def history(self) -> AliasHistory:
+        """The former targets of aliases (`NotReady` while they are read after a start)."""
+        if self._history is None:
+            raise NotReady("the history of aliases is still being read; retry in some seconds")
+        return self._history
+
+    @property
+    def has_history(self) -> bool:
+        """Whether `history` is known."""
+        return self._history is not None
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Replace everything with a snapshot, whose history `take_history` adds later."""
+        self.last = snapshot.last
+        self._history, self._history_position = None if snapshot.tasks else AliasHistory(), 0
+        self._tenants, self._num_aliases = {}, {}
+        for info in snapshot.tasks:
+            self._keep(info)
+
+    def take_history(self, history: AliasHistory, *, position: int) -> bool:
+        """Take over the history of the log up to a position; return False if the catalog is already further."""
+        if position < self.position:
+            return False
+        self._history, self._history_position = history, position
+        return True
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Replay entries of the log; those at or before `position` are skipped."""
         for change in changes:
-            if change.position > self.position:
-                self._apply(change)
-                self.history.apply([change])
-                self.last = change
+            if change.position <= self.position:
+                continue
+            self._apply(change)
+            if self._history is not None and change.position > self._history_position:
+                self._history.apply([change])
+            self.last = change
 
     def task(self, tenant: str, task: str) -> TaskInfo:
         """Return one task (`NotFound` if the tenant has none of that name)."""
-        info = self._tasks.get((tenant, task))
+        info = self._tenants.get(tenant, {}).get(task)
         if info is None:
             raise NotFound(f"no task {task!r}")
         return info
 
     def tasks(self, tenant: str) -> list[TaskInfo]:
         """Return the tenant's tasks in the order of their names."""
-        return sorted((info for (owner, _), info in self._tasks.items() if owner == tenant), key=lambda i: i.task)
+        return sorted(self._tenants.get(tenant, {}).values(), key=lambda info: info.task)
+
+    def num_tasks(self, tenant: str) -> int:
+        """Return the number of a tenant's tasks."""
+        return len(self._tenants.get(tenant, {}))
 
     def num_aliases(self, tenant: str) -> int:
         """Return the number of a tenant's aliases."""
-        return sum(len(info.aliases) for (owner, _), info in self._tasks.items() if owner == tenant)
+        return self._num_aliases.get(tenant, 0)
 
     def resolve(self, tenant: str, ref: Ref) -> Resolution:
         """Resolve a ref; raise `NotFound`, or `Conflict` for an ambiguous digest prefix."""
         return self.task(tenant, ref.task).resolve(ref)
 
     def _apply(self, change: Change) -> None:
-        key = (change.tenant, change.task)
-        info = self._tasks.get(key) or TaskInfo(change.tenant, change.task, (), {})
-        others = tuple(known for known in info.versions if known.version != change.version)
+        if change.kind == "log_trimmed":
+            return
+        known = self._tenants.get(change.tenant, {}).get(change.task)
+        info = known or TaskInfo(change.tenant, change.task, (), {})
+        others = tuple(version for version in info.versions if version.version != change.version)
         match change.kind:
             case "published":
                 version = VersionInfo(change.version, change.digest, change.at, change.actor)
@@ -76,9 +111,15 @@ class Catalog:
                 info = replace(info, aliases=left)
             case "traffic_set":
                 info = replace(info, traffic=change.traffic or NO_TRAFFIC)
-            case "log_trimmed":
-                return
+        self._forget(known)
+        self._keep(info)
+
+    def _keep(self, info: TaskInfo) -> None:
         if info.versions:
-            self._tasks[key] = info
-        else:
-            self._tasks.pop(key, None)
+            self._tenants.setdefault(info.tenant, {})[info.task] = info
+            self._num_aliases[info.tenant] = self._num_aliases.get(info.tenant, 0) + len(info.aliases)
+
+    def _forget(self, info: TaskInfo | None) -> None:
+        if info is not None:
+            del self._tenants[info.tenant][info.task]
+            self._num_aliases[info.tenant] -= len(info.aliases)

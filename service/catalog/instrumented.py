@@ -20,6 +20,7 @@ Operation = Literal[
     "delete",
     "files",
     "content_sizes",
+    "snapshot",
     "changes",
     "trim_log",
 ]

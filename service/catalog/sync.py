@@ -1,8 +1,8 @@
-"""Polls the registry's change log and applies it to the catalog.
+"""Fills the catalog with the registry's present state, then polls its change log for what is new.
 
 Each poll reads the last known entry again. If that entry is missing or different, the registry has lost entries
-(restarted from an older state, or failed over to a replica that lagged), and the log is replayed from its beginning.
-The log is also replayed if it was trimmed beyond the point that this server had read.
+(restarted from an older state, or failed over to a replica that lagged), and its state is read again as at the start.
+It is also read again if the log was trimmed beyond the point that this server had read.
 """
 
 import asyncio
@@ -12,10 +12,14 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from adapters import Change, Registry, RegistryUnavailable
+from adapters.registry.protocol import Snapshot
 from adapters.registry.trimming import is_behind
 from service.catalog.catalog import Catalog
+from service.catalog.history import HistoryReader
 from service.periodic import PeriodicTask
 
+_HISTORY_INTERVAL_S = 1.0
+"""Between two looks whether the catalog lacks its history, and after an outage."""
 _log = structlog.get_logger("service")
 
 
@@ -43,6 +47,10 @@ class CatalogSync:
             on_down=lambda error: _log.warning("registry_unavailable", reason=str(error)),
             on_up=lambda: _log.info("registry_back", position=catalog.position),
         )
+        self._history = HistoryReader(registry, catalog)
+        self._history_loop = PeriodicTask(
+            "alias-history", self._history.read, interval_s=_HISTORY_INTERVAL_S, call_first=True
+        )
         self._read_at: float | None = None
         self._rewinds = 0
 
@@ -57,12 +65,15 @@ class CatalogSync:
         return 0.0 if self._read_at is None else time.monotonic() - self._read_at
 
     async def start(self) -> None:
-        """Read the whole log once (`RegistryUnavailable` if that fails), then poll it for new entries."""
-        self._catalog.apply(await self._changes(0))
+        """Read the present state once (`RegistryUnavailable` if that fails), then poll the log for new entries."""
+        self._catalog.restore(await self._snapshot())
+        await self._history.read_page()
         self._loop.start()
+        self._history_loop.start()
 
     async def stop(self) -> None:
         """Stop polling."""
+        await self._history_loop.stop()
         await self._loop.stop()
 
     async def refresh(self) -> None:
@@ -75,7 +86,8 @@ class CatalogSync:
             self._catalog.apply(changes)
             self._on_changes(changes if last is None else changes[1:])
         else:
-            await self._read_again(last)
+            trimmed = last.kind == "log_trimmed" or is_behind(last.position, changes)
+            await self._read_again(last, trimmed=trimmed)
 
     def require(self) -> None:
         """Raise `RegistryUnavailable` with the last error if the registry cannot be read, before writing to it.
@@ -85,18 +97,28 @@ class CatalogSync:
         if self._loop.error is not None:
             raise RegistryUnavailable(self._loop.error)
 
-    async def _read_again(self, last: Change) -> None:
-        """Rebuild the catalog from the current log, which has lost entries or was trimmed beyond `last`."""
-        log = await self._changes(0)
-        if not log:
+    async def _read_again(self, last: Change, *, trimmed: bool) -> None:
+        """Fill the catalog again from a registry whose log has lost entries, or was trimmed beyond `last`."""
+        rewinds, snapshot = self._rewinds, await self._snapshot()
+        if rewinds != self._rewinds:
+            return  # another refresh has read it meanwhile
+        if snapshot.last is None:
             # a server with known adapters is worth more than one in sync with an empty store
             raise RegistryUnavailable(f"the registry is empty, its log was at position {last.position}: restore it")
-        if is_behind(last.position, log) or last.kind == "log_trimmed":
-            _log.info("registry_read_again", known=last.position, now=log[-1].position)
+        if trimmed:
+            _log.info("registry_read_again", known=last.position, now=snapshot.last.position)
         else:
-            _log.warning("registry_rewound", known=last.position, now=log[-1].position)
+            _log.warning("registry_rewound", known=last.position, now=snapshot.last.position)
         self._rewinds += 1
-        self._catalog.replace(log)
+        self._history.begin()
+        self._catalog.restore(snapshot)
+        await self._history.read_page()
+
+    async def _snapshot(self) -> Snapshot:
+        asked_at = time.monotonic()
+        snapshot = await asyncio.to_thread(self._registry.snapshot)
+        self._read_at = asked_at
+        return snapshot
 
     async def _changes(self, since: int) -> Sequence[Change]:
         asked_at = time.monotonic()

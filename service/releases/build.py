@@ -63,7 +63,8 @@ def build_releases(
         log_trimmer=LogTrimmer(
             "changes",
             position=lambda: registry.catalog.position,
-            trim=lambda keep: registry.store.trim_log(keep=keep),
+            # a trim reads the whole log: not before there is a tenth more than a million tasks need
+            trim=lambda keep: registry.store.trim_log(keep=keep, min_new=len(registry.catalog) // 10),
             keep=settings.max_log_entries,
         ),
     )

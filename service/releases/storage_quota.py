@@ -64,12 +64,13 @@ class StorageQuota:
             _refuse_above(tenant, "aliases", self._catalog.num_aliases(tenant) + len(new), self._max_aliases)
 
     async def _check(self, limits: TenantInfo, task: str, digest: str, files: Mapping[str, bytes]) -> None:
-        tasks = {info.task: info for info in self._catalog.tasks(limits.id)}
-        versions = tasks[task].versions if task in tasks else ()
+        try:
+            versions = self._catalog.task(limits.id, task).versions
+        except NotFound:
+            versions = ()
+            _refuse_above(limits.id, "tasks", self._catalog.num_tasks(limits.id) + 1, limits.max_tasks)
         if any(version.digest == digest for version in versions):
             return  # publishing makes no new version
-        if task not in tasks:
-            _refuse_above(limits.id, "tasks", len(tasks) + 1, limits.max_tasks)
         _refuse_above(limits.id, f"versions of {task}", len(versions) + 1, limits.max_versions)
         if limits.max_bytes is not None:
             stored = await asyncio.to_thread(self._registry.content_sizes, limits.id)

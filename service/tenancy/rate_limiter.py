@@ -8,7 +8,8 @@ counts and returns the sum.
 import math
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -18,6 +19,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from redis.exceptions import RedisError
 
 from adapters.storage.redis import RedisStore
+from adapters.storage.redis_faults import is_refused_write
 
 _log = structlog.get_logger("service")
 SLOT_LIFETIME_S = 60.0
@@ -111,16 +113,28 @@ class RedisRateCounter:
         self._acquire = self._client.register_script(_ACQUIRE)
 
     async def add(self, key: str, amount: int, *, window_s: int) -> int:
-        return await self._counters.incr(key, window_s, amount)
+        async with self._on_master():
+            return await self._counters.incr(key, window_s, amount)
 
     async def acquire(self, key: str, name: str, *, limit: int) -> ConcurrencySlot | None:
         slots = f"{self._prefix}:{key}"
-        held = int(await self._acquire(keys=[slots], args=[name, limit, SLOT_LIFETIME_S]))
+        async with self._on_master():
+            held = int(await self._acquire(keys=[slots], args=[name, limit, SLOT_LIFETIME_S]))
         return ConcurrencySlot(held, lambda: self._client.zrem(slots, name)) if held else None
 
     async def close(self) -> None:
         await self._client.aclose()
         await self._pool.disconnect()
+
+    @asynccontextmanager
+    async def _on_master(self) -> AsyncIterator[None]:
+        """Connect again after a failover: a connection to a server that is now a replica would stay in the pool."""
+        try:
+            yield
+        except RedisError as exc:
+            if is_refused_write(exc):
+                await self._pool.disconnect(inuse_connections=False)
+            raise
 
 
 class FallbackRateCounter:

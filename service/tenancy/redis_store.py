@@ -37,7 +37,7 @@ return 1
 
 
 class RedisAccounts:
-    """An `AccountStore` on one server. The position of an audit entry is the revision that it created."""
+    """An `AccountStore` in Redis. The position of an audit entry is the revision that it created."""
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
@@ -74,8 +74,7 @@ class RedisAccounts:
         arguments += [len(edit.trimmed), *edit.trimmed]
         arguments += [len(edit.deleted_keys), *edit.deleted_keys, *edit.tombstones]
         names = [self._revision, self._tenants, self._keys, self._audit, self._tombstones]
-        with self._store.reaching():
-            return bool(self._write(keys=names, args=arguments))
+        return bool(self._store.write(self._write, names, arguments))
 
     def audit(self, since: int = 0, *, limit: int = 1_000) -> Sequence[AuditEntry]:
         with self._store.reaching():

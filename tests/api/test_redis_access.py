@@ -1,5 +1,6 @@
 """A Redis that speaks TLS, asks for a client's certificate, and knows Superpos as a user with few rights."""
 
+import asyncio
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 import redis
+import redis.asyncio
 from support.adapters import SENTIMENT, make_adapter
 from support.certificates import Certificates
 from support.cli import superpos
@@ -16,12 +18,14 @@ from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 from support.waiting import eventually
 
-from adapters import RegistryUnavailable
+from adapters import OutcomeUnknown, RegistryUnavailable
 from adapters.files import to_files
 from adapters.registry.opening import open_registry
 from adapters.storage.opening import open_storage
-from adapters.storage.redis import RedisStore
+from adapters.storage.redis import RedisStore, connect
 from backbone import Backbone
+from deploy.platform import free_ports
+from deploy.replicated_redis import make_replicated_redis
 
 USERS = Path(__file__).parents[2] / "deploy" / "redis-users.acl"
 PASSWORD = "s/cret"
@@ -112,6 +116,8 @@ def test_a_server_does_everything_with_few_rights(
     copied = superpos("registry", "copy", f"@{secret}", tmp_path / "copy.sqlite")
     assert copied.code == 0, copied.stderr
     assert one.client.get("/healthz/ready").json()["degraded"] is False
+    with pytest.raises(OutcomeUnknown):  # Redis has no replica
+        open_registry(f"{place}&min_replicas=1").delete_alias("acme", "sentiment", "production", actor="ann")
     assert admin.acl_log() == []
 
 
@@ -159,6 +165,32 @@ def test_what_waiting_does_not_mend_is_reported_at_once(
     assert time.monotonic() < started + 30
     assert "cret" not in str(caught.value).replace("secret", "")
     assert "wrong" not in str(caught.value)
+
+
+def test_sentinels_that_speak_tls_lead_to_a_master_that_does(
+    tls_redis: Path, certificates: Certificates, tiny: Backbone, tmp_path: Path
+) -> None:
+    ports, files = free_ports(3), certificates.of("server")
+    certificate = (Path(files["ssl_certfile"]), Path(files["ssl_keyfile"]), Path(files["ssl_ca_certs"]))
+    replicated = make_replicated_redis(
+        tmp_path, tls_redis, ports[:2], ports[2:], sink=lambda *_: None, certificate=certificate
+    )
+    replicated.start()
+    try:
+        place = replicated.url(min_replicas=1)
+        storage = open_storage(place, wait_s=10)
+        assert open_registry(storage).publish("acme", "sst2", to_files(make_adapter(tiny)), actor="ann").version == 1
+
+        async def ping() -> bool:
+            async with redis.asyncio.Redis.from_pool(connect(place).async_pool) as client:
+                return bool(await client.ping())
+
+        assert asyncio.run(ping())
+        without_certificate = place.partition("&ssl_")[0]
+        with pytest.raises(RegistryUnavailable, match=r"a sentinel refused the connection: .*certificate"):
+            open_storage(without_certificate, wait_s=100_000)
+    finally:
+        replicated.stop()
 
 
 def test_a_redis_that_starts_later_is_waited_for(tls_redis: Path, certificates: Certificates, tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ class Proxy:
         """Keep connections and accept new ones, but let nothing through."""
         self._way = "silent"
 
+    def lead_to(self, target: int) -> None:
+        """Lead new connections to another port, as a name does that is pointed at another server."""
+        self._target = target
+
     def mend(self) -> None:
         """Pass bytes again; what was held back is passed too."""
         self._way = "open"

@@ -41,6 +41,8 @@ from service.inference.flags import Category, Flag, categories_of
 from service.inference.predictions import Classification, Prediction
 from service.pieces import map_in_pieces
 
+_CARD_VALUES = 8
+
 
 def _error(problem: Problem) -> OpenAIError:
     """Convert a problem to the API's own format."""
@@ -107,11 +109,12 @@ async def moderate(
     return await json_response(answer, response)
 
 
-@router.get("/models")
-async def list_models(runtime: Running, tenant: Tenant) -> ModelList:
+@router.get("/models", response_model=ModelList)
+async def list_models(runtime: Running, tenant: Tenant, response: Response) -> Response:
     """List every task, and `task@alias` for aliases other than `production`."""
-    backbone = runtime.backbone.identity.id
-    return ModelList(data=[card for info in runtime.registry.catalog.tasks(tenant) for card in _cards(info, backbone)])
+    cards_of = partial(_cards, backbone=runtime.backbone.identity.id)
+    cards = await map_in_pieces(cards_of, runtime.registry.catalog.tasks(tenant), values_each=_CARD_VALUES)
+    return await json_response(ModelList(data=[card for of_task in cards for card in of_task]), response)
 
 
 @router.get("/models/{model}", responses=errors(OpenAIError, 400, 404, 409))

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 import pytest
+from support.proxy import Proxy
 from support.redis import RedisServer
 from support.registry import Uploads
+from support.waiting import eventually
 
-from adapters import NotFound, RegistryUnavailable, Traffic
+from adapters import NotFound, OutcomeUnknown, RegistryReadOnly, RegistryUnavailable, Traffic
 from adapters.registry.opening import open_registry
 from adapters.storage.redis import connect
 
@@ -89,10 +91,71 @@ def test_a_replica_refuses_writes_in_its_own_words(start_redis: Start, uploads: 
         lambda: registry.publish("acme", "sst2", uploads[1], actor="ann"),
         lambda: registry.delete_alias("acme", "sst2", "production", actor="ann"),
     ):
-        with pytest.raises(RegistryUnavailable, match="read only replica"):
+        with pytest.raises(RegistryReadOnly, match="read only replica"):
             write()
     server.client().replicaof("NO", "ONE")
     assert registry.changes() == told
+
+
+def attach(replica: RedisServer, master: RedisServer) -> None:
+    """Make a server a replica, and wait until it has what its master has."""
+    replica.client().replicaof("127.0.0.1", str(master.port))
+    eventually(lambda: replica.client().info("replication")["master_link_status"] == "up")
+
+
+@pytest.mark.slow
+def test_a_name_that_leads_to_a_new_master_is_followed_at_the_first_refusal(
+    start_redis: Start, uploads: Uploads
+) -> None:
+    """A managed failover: the old master stays, as a replica, and so do the connections to it."""
+    old, new = start_redis(), start_redis()
+    way = Proxy(old.port)
+    registry = open_registry(f"redis://127.0.0.1:{way.port}")
+    registry.publish("acme", "sst2", uploads[0], actor="ann")
+    attach(new, old)
+    new.client().replicaof("NO", "ONE")
+    way.lead_to(new.port)
+    attach(old, new)
+    assert registry.publish("acme", "sst2", uploads[1], actor="ann").version == 2
+    assert [change.version for change in open_registry(new.url).changes() if change.kind == "published"] == [1, 2]
+    way.close()
+
+
+@pytest.mark.slow
+def test_a_write_counts_once_a_replica_has_it(start_redis: Start, uploads: Uploads) -> None:
+    master, replica = start_redis(), start_redis()
+    registry = open_registry(f"{master.url}?min_replicas=1&socket_timeout=0.8")
+    writes: list[Callable[[], object]] = [
+        lambda: registry.publish("acme", "sst2", uploads[0], actor="ann"),
+        lambda: registry.set_alias("acme", "sst2", "canary", 1, actor="ann"),
+    ]
+    for write in writes:
+        with pytest.raises(OutcomeUnknown, match="0 of the 1 replicas"):
+            write()
+    master.client().config_set("min-replicas-to-write", 1)
+    with pytest.raises((RegistryReadOnly, OutcomeUnknown)):  # Redis 6 lets scripts write without good replicas
+        registry.publish("acme", "sst2", uploads[1], actor="ann")
+    attach(replica, master)
+    eventually(lambda: master.client().info("replication")["min_slaves_good_slaves"] == 1)
+    again = registry.publish("acme", "sst2", uploads[0], actor="ann")
+    assert (again.version, again.created) == (1, False)
+    master.client().script_flush()
+    assert registry.publish("acme", "sst2", uploads[1], actor="ann").version == 2
+    assert open_registry(replica.url).changes() == registry.changes()
+
+
+@pytest.mark.slow
+def test_a_repeated_write_that_finds_nothing_to_do_waits_for_the_replica_too(
+    start_redis: Start, uploads: Uploads
+) -> None:
+    """The first attempt was not confirmed: the second must not be, as long as no replica has it."""
+    master = start_redis()
+    registry = open_registry(f"{master.url}?min_replicas=1&socket_timeout=0.8")
+    for _ in range(2):
+        with pytest.raises(OutcomeUnknown):
+            registry.publish("acme", "sst2", uploads[0], actor="ann")
+        connect(master.url).client.connection_pool.disconnect()
+    assert len(registry.changes()) == 2
 
 
 def test_scripts_that_the_server_forgot_are_given_to_it_again(start_redis: Start, uploads: Uploads) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelConnectionPool
+from redis.sentinel import SentinelConnectionPool
 from support.proxy import TlsFront
 from support.redis import RedisServer, free_port
 
@@ -33,6 +35,12 @@ def test_a_location_is_a_file_or_a_redis_server(tmp_path: Path, redis_server: Re
         ("redis://:secret@[::1]:66?db=2", "redis://[::1]:66/2", "superpos"),
         ("rediss://:secret@h?prefix={team}&ssl_ca_certs=/ca.pem", "rediss://h:6379/0?prefix={team}", "{team}"),
         ("unix:///run/redis.sock?db=4&password=secret&prefix=abc", "unix:///run/redis.sock/4?prefix=abc", "abc"),
+        ("redis+sentinel://:secret@a/main", "redis+sentinel://a:26379/main/0", "superpos"),
+        (
+            "rediss+sentinel://ann:se%2Fcret@a:1,[::1],[::2]:3/main/2?sentinel_password=secret&prefix=abc",
+            "rediss+sentinel://a:1,[::1]:26379,[::2]:3/main/2?prefix=abc",
+            "abc",
+        ),
     ],
 )
 def test_a_url_is_read_and_shown_without_its_password(url: str, address: str, prefix: str) -> None:
@@ -49,6 +57,24 @@ def test_tls_password_and_database_reach_the_connection() -> None:
     assert type(connect("rediss://h").client.connection_pool.make_connection()).__name__ == "SSLConnection"
 
 
+def test_sentinels_have_a_login_of_their_own_and_the_masters_tls() -> None:
+    url = "rediss+sentinel://ann:se%2Fcret@a,b:2/main/3?sentinel_password=gu%2Fard&ssl_ca_certs=/ca.pem"
+    store = connect(f"{url}&socket_timeout=0.5&max_connections=7")
+    master = {"username": "ann", "password": "se/cret", "db": 3, "ssl_ca_certs": "/ca.pem", "socket_timeout": 0.5}
+    guard = {"password": "gu/ard", "ssl_ca_certs": "/ca.pem", "socket_timeout": 0.5}
+    for pool in (store.client.connection_pool, store.async_pool):
+        assert isinstance(pool, SentinelConnectionPool | AsyncSentinelConnectionPool)
+        assert (pool.service_name, pool.max_connections) == ("main", 7)
+        assert "SSLConnection" in type(pool.make_connection()).__name__
+        sentinels = [sentinel.connection_pool for sentinel in pool.sentinel_manager.sentinels]
+        for options, wanted in ((pool.connection_kwargs, master), *((s.connection_kwargs, guard) for s in sentinels)):
+            assert {name: options.get(name) for name in wanted} == wanted
+        for sentinel, place in zip(sentinels, (("a", 26379), ("b", 2)), strict=True):
+            assert (sentinel.connection_kwargs["host"], sentinel.connection_kwargs["port"]) == place
+            assert sentinel.connection_kwargs.get("username") is None
+            assert "SSLConnection" in type(sentinel.make_connection()).__name__
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -58,12 +84,20 @@ def test_tls_password_and_database_reach_the_connection() -> None:
         "redis://:secret@h?socket_timeout=secret",
         "redis://:secret@h?retry_on_timeout=yes",
         "redis://:secret@h?decode_responses=yes",
+        "redis://:secret@h?min_replicas=-1",
+        "redis://:secret@h?sentinel_password=secret",
+        "redis+sentinel://:secret@h",
+        "redis+sentinel://:secret@/main",
+        "redis+sentinel://:secret@a:port,b/main",
+        "redis+sentinel://:secret@a/main/secret",
+        "redis+sentinel://:secret@a/main?decode_responses=yes",
+        "sentinel://:secret@a/main",
         "mysql://ann:secret@h/db",
         "http://ann:secret@h",
     ],
 )
 def test_what_is_no_url_of_ours_is_refused_without_a_word_of_it(url: str) -> None:
-    with pytest.raises(InvalidName, match=r"registry '[a-z]+://…' is not valid, expected") as caught:
+    with pytest.raises(InvalidName, match=r"registry '[a-z+]+://…' is not valid, expected") as caught:
         open_registry(url)
     assert "cret" not in "".join(traceback.format_exception(caught.value))
 

@@ -181,18 +181,26 @@ def test_a_replayed_log_is_the_registry_whatever_was_written(
     tmp_path_factory: pytest.TempPathFactory, uploads: Uploads, steps: list[tuple[str, ...]]
 ) -> None:
     registry = open_registry(tmp_path_factory.mktemp("catalog") / "registry.sqlite")
-    follower, late = Catalog(), Catalog()
+    follower, late, restored = Catalog(), Catalog(), Catalog()
     for name, *values in steps:
         if name == "follow":
             follower.apply(registry.changes(follower.position))
             assert_same(follower, registry)
+            restored.restore(registry.snapshot())
+            assert_same(restored, registry)
         else:
             perform(registry, uploads, name, *values)
     follower.apply(registry.changes(follower.position))
     assert_same(follower, registry)
     late.apply(registry.changes())
     assert_same(late, registry)
-    assert late.position == follower.position
+    restored.apply(registry.changes(restored.position))
+    assert_same(restored, registry)
+    assert late.position == follower.position == restored.position
+    for tenant in TENANTS:
+        assert {catalog.num_tasks(tenant) for catalog in (follower, late, restored)} == {len(registry.list(tenant))}
+        aliases = sum(len(info.aliases) for info in registry.list(tenant))
+        assert {catalog.num_aliases(tenant) for catalog in (follower, late, restored)} == {aliases}
 
 
 def test_an_instrumented_registry_has_all_operations_and_reports_them(registry: Registry) -> None:

@@ -109,7 +109,7 @@ class Replica:
         return (await self.watch.report((tenant, "mood", version), profile_from(EVEN))).rows
 
     async def look(self) -> None:
-        self.catalog.replace(self._registry.changes())
+        self.catalog.restore(self._registry.snapshot())
         await self.watch.look()
 
 

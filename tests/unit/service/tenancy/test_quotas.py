@@ -5,11 +5,15 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import pytest
+from redis.exceptions import RedisError
+from support.proxy import Proxy
+from support.redis import RedisServer
 
+from adapters.storage.redis import connect
 from service.errors import InvalidRequest, RateLimited
 from service.tenancy.models import TenantInfo
 from service.tenancy.quotas import Quotas, Window, request_window
-from service.tenancy.rate_limiter import FallbackRateCounter, LocalRateCounter, RateCounter
+from service.tenancy.rate_limiter import FallbackRateCounter, LocalRateCounter, RateCounter, RedisRateCounter
 
 T = TypeVar("T")
 OpenCounter = Callable[[], RateCounter]
@@ -176,3 +180,23 @@ def test_while_redis_is_away_each_process_counts_and_one_request_a_second_looks_
         assert quotas.fields("acme")["RateLimit"].startswith('"requests";r=9')
 
     asyncio.run(use())
+
+
+@pytest.mark.slow
+def test_a_counter_connects_again_when_its_redis_is_no_longer_the_master(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    """The connection to the former master stays open; only its refusal tells."""
+    old, new = start_redis(), start_redis()
+    way = Proxy(old.port)
+
+    async def count(counter: RateCounter) -> None:
+        assert await counter.add("acme:requests", 1, window_s=60) == 1
+        old.client().replicaof("127.0.0.1", str(old.port))
+        way.lead_to(new.port)
+        with pytest.raises(RedisError, match="read only replica"):
+            await counter.add("acme:requests", 1, window_s=60)
+        assert await counter.add("acme:requests", 1, window_s=60) == 1
+
+    with_counter(lambda: RedisRateCounter(connect(f"redis://127.0.0.1:{way.port}")), count)
+    way.close()

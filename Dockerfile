@@ -68,6 +68,7 @@ COPY adapters ./adapters
 COPY training ./training
 COPY service ./service
 COPY scoring ./scoring
+COPY sizing ./sizing
 COPY cli ./cli
 COPY client ./client
 RUN pip install --no-deps --no-build-isolation --target /opt/superpos .

@@ -25,6 +25,7 @@ _ERRORS = (
     ("backbone.errors", "BackboneError"),
     ("scoring.errors", "ScoringError"),
     ("service.errors", "ServiceError"),
+    ("sizing.errors", "SizingError"),
     ("superpos_client.errors", "SuperposError"),
     ("training.errors", "TrainingError"),
 )

@@ -19,6 +19,7 @@ COMMANDS = {
     "classify": ("classify:classify", _SERVE, "Classify texts with a running server."),
     "score": ("score:score", _SERVE, "Classify the rows of files."),
     "usage": ("usage:usage", _SERVE, "Show requests, rows, tokens and errors per day and task."),
+    "size": ("size:size", _SERVE, "Plan replicas, memory and autoscaling for a workload."),
     "train": (
         "train:train",
         _TRAIN,

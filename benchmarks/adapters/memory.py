@@ -3,15 +3,14 @@
 import asyncio
 import gc
 import os
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.adapters.counts import classify
 from benchmarks.common.publishing import Publisher, name
 from benchmarks.common.workload import Item
 from service.runtime import Runtime
+from sizing.processes import resident_bytes
 
 AT_ONCE = 100
 """Number of adapters that are published and loaded together."""
@@ -44,7 +43,7 @@ async def fill(
     for _ in range(WARM_ROUNDS):
         await asyncio.gather(*(classify(runtime, name(0), item) for item in items[:AT_ONCE]))
         await asyncio.gather(*(classify(runtime, name(0), shortest) for _ in range(AT_ONCE)))
-    one = resident_bytes()
+    one = _own_bytes()
     for first in range(1, count, AT_ONCE):
         await other.publish(first, min(first + AT_ONCE, count) - 1, seed=1)
         done("publishing")
@@ -55,14 +54,9 @@ async def fill(
         done("making resident")
     resident = runtime.inference.engine.stats().resident_adapters
     assert resident == count, f"{resident} adapters are resident, expected {count}"
-    return Memory(count, one, resident_bytes(), 4 * 10 * runtime.backbone.width)
+    return Memory(count, one, _own_bytes(), 4 * 10 * runtime.backbone.width)
 
 
-def resident_bytes() -> int:
-    """Return this process's resident memory."""
+def _own_bytes() -> int:
     gc.collect()
-    try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE")
-    except FileNotFoundError:  # not Linux
-        kilobytes = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, check=True)
-        return int(kilobytes.stdout) * 1_024
+    return resident_bytes(os.getpid())

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from sizing.processes import processor
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -16,7 +18,7 @@ def machine() -> dict[str, str | int]:
     """Return the origin of figures: commit (with `+changes` if the tree differs), device, CPU threads, versions."""
     return {
         "commit": commit(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_model(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -48,13 +50,3 @@ def commit() -> str:
 def git(*arguments: str) -> str:
     """Return git's output about this repository."""
     return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def cpu_model() -> str:
-    """Return the kernel's name of the processor, else its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -25,7 +25,7 @@ from cli.options import KEY_FILE
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ("cli", "service", "training", "adapters", "backbone", "deploy")
+PACKAGES = ("cli", "sizing", "service", "training", "adapters", "backbone", "deploy")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
 Serve = Callable[..., RunningServer]
 

@@ -38,6 +38,7 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
         "serve",
         "train",
         "score",
+        "size",
         "sweep",
         "show",
         "delete",

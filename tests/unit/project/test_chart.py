@@ -23,10 +23,12 @@ from support.kubernetes import (
     values_of,
 )
 from support.server import RunningServer
+from support.sizing import coefficients
 
 from deploy.secret_files import ADMIN_KEY, REGISTRY
 from service.errors import ADMISSION_REASONS
 from service.settings import Settings
+from sizing.plan import Target, Workload, chart_values, plan
 
 if importlib.util.find_spec("helm_python") is None and not os.environ.get("CI"):
     pytest.skip("the package helm-python-sdk is not installed", allow_module_level=True)
@@ -260,6 +262,23 @@ def test_replicas_are_added_by_series_that_the_server_has(
     behavior = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert autoscaler["spec"]["behavior"] == behavior
     check_schema({**autoscaler, "spec": {**autoscaler["spec"], "behavior": behavior}})
+
+
+def test_the_values_of_a_plan_are_ones_that_the_chart_and_the_server_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    workload = Workload(tasks=50_000, requests_per_s=500, text_tokens=60)
+    planned = plan(workload, Target(cores=2, resident=30_000), coefficients())
+    values = chart_values(planned)
+    made = render({**values, "autoscaling": {**values["autoscaling"], "enabled": True}})
+    triggers = made["ScaledObject"]["spec"]["triggers"]
+    assert triggers[0]["metadata"]["threshold"] == str(planned.autoscaling.queue_tokens)
+    assert made["ScaledObject"]["spec"]["maxReplicaCount"] == planned.autoscaling.max_replicas
+    limits = container_of(made)["resources"]["limits"]
+    assert limits == {"cpu": "2", "memory": f"{planned.memory.limit_bytes >> 20}Mi"}
+    check_schema(made["Deployment"])
+    given = environment_of(made)
+    for name in ("max_loaded_adapters", "prompt_table_bytes"):
+        monkeypatch.setenv(f"SUPERPOS_{name.upper()}", given[f"SUPERPOS_{name.upper()}"])
+        assert getattr(Settings(), name) == planned.settings[name]
 
 
 def test_the_probes_ask_routes_that_the_server_has(

@@ -37,8 +37,8 @@ VIRTUAL_TOKENS = 10
 SERVER_REGISTRY, SERVER_TASK = "server.sqlite", "measured"
 _NUM_ADAPTERS = 4
 _START_LIMIT_S = 600.0
-_FIRST_ID, _LAST_ID = 3, 100
-"""Token ids of made-up texts; the time of a batch does not depend on them."""
+_FIRST_ID = 3
+"""The lowest token id of made-up texts; the time of a batch does not depend on them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,11 @@ def batch_seconds(source: BackboneSource, precision: Precision, threads: int, ba
     adapters = [
         load_adapter(make_adapter(backbone, seed), backbone, force_precision=True) for seed in range(_NUM_ADAPTERS)
     ]
-    batches = [[_row(adapters[i % _NUM_ADAPTERS], tokens, seed=i) for i in range(rows)] for rows, tokens in POINTS]
+    num_ids = len(backbone.weights.embedding)
+    batches = [
+        [_row(adapters[i % _NUM_ADAPTERS], tokens, num_ids=num_ids, seed=i) for i in range(rows)]
+        for rows, tokens in POINTS
+    ]
     for batch in batches:
         runner(batch)
     # the processor time of one thread is the same on a busy machine
@@ -130,8 +134,8 @@ def batch_seconds(source: BackboneSource, precision: Precision, threads: int, ba
     return [statistics.median(found) for found in seconds]
 
 
-def _row(adapter: LoadedAdapter, tokens: int, *, seed: int) -> Row:
-    ids: list[int] = np.random.default_rng(seed).integers(_FIRST_ID, _LAST_ID, tokens).tolist()
+def _row(adapter: LoadedAdapter, tokens: int, *, num_ids: int, seed: int) -> Row:
+    ids: list[int] = np.random.default_rng(seed).integers(_FIRST_ID, num_ids, tokens).tolist()
     return Row(adapter, tuple(ids), deadline=0.0)
 
 

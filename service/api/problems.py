@@ -193,7 +193,10 @@ def problem_of(exc: Exception) -> Problem:
 def _detail(exc: Exception) -> str:
     """Return the part of an error that the caller may see; the log has the rest, such as addresses and paths."""
     if isinstance(exc, RegistryReadOnly):
-        return "the registry can be read but not written at present, and nothing was changed; the log has the reason"
+        return (
+            "the registry can be read but not written, and nothing was changed; if its disk is full, the operator has "
+            "to free space: the log has the reason"
+        )
     if isinstance(exc, RegistryUnavailable) and not isinstance(exc, OutcomeUnknown):
         return "the registry cannot be reached; tasks in use are still served, and the log has the reason"
     return without_reason(str(exc)) if isinstance(exc, NotReady | InferenceFailed) else str(exc)

@@ -141,7 +141,7 @@ def test_an_upload_and_a_request_cross_few_modules_and_parse_everything_once(
     classify.check_length()
     assert classify.calls["__init__.loads"] == 1, "the JSON is parsed again"
     assert classify.calls["classify._as_list"] == 1, "the body is validated again"
-    assert classify.calls["classify._check_item"] == 2
+    assert classify.calls["classify.check_item"] == 2
     assert classify.calls["template.Template.parse"] == 0
     assert classify.calls["template.Template.values"] == 2
     assert classify.calls["names.Ref.parse"] == 1

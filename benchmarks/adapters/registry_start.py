@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import statistics
 import sys
@@ -27,14 +28,14 @@ _POLL_INTERVAL_S = 60.0
 async def start(place: str, num_resident: int) -> dict[str, float]:
     """Start a catalog; with adapters to load, measure lookups too."""
     registry, catalog = open_registry(place), Catalog()
-    before, began = resident_bytes(), time.monotonic()
+    before, began = resident_bytes(os.getpid()), time.monotonic()
     sync = CatalogSync(registry, catalog, poll_interval_s=_POLL_INTERVAL_S)
     await sync.start()
     figures = {"start_s": time.monotonic() - began}
     began = time.monotonic()
     await HistoryReader(registry, catalog).read()
     figures["history_s"] = time.monotonic() - began
-    figures["bytes_each"] = (resident_bytes() - before) / len(catalog)
+    figures["bytes_each"] = (resident_bytes(os.getpid()) - before) / len(catalog)
     began = time.monotonic()
     infos = catalog.tasks(_TENANT)
     figures["list_ms"] = (time.monotonic() - began) * 1_000

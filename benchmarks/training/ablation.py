@@ -28,6 +28,7 @@ from benchmarks.training.options import (
     OnlyOption,
     PrecisionOption,
     ReportOption,
+    SelectionOption,
     SeedsOption,
     SetOption,
     SetsOption,
@@ -63,6 +64,7 @@ def run(
     seeds: SeedsOption = "0,1",
     only: OnlyOption = None,
     limit: LimitOption = None,
+    max_selection: SelectionOption = None,
     max_report: ReportOption = None,
     arguments: SetOption = None,
     precision: PrecisionOption = "fp32",
@@ -72,7 +74,15 @@ def run(
     """Run the cells that have no line yet, seed by seed."""
     tasks = load_tasks(sets)
     cells = [
-        Cell(set=name, line=line, seed=seed, limit=limit, max_report=max_report, arguments=parse_arguments(arguments))
+        Cell(
+            set=name,
+            line=line,
+            seed=seed,
+            limit=limit,
+            max_selection=max_selection,
+            max_report=max_report,
+            arguments=parse_arguments(arguments),
+        )
         for seed in map(int, seeds.split(","))
         for name in tasks
         for line in chosen_lines(only, LINES)

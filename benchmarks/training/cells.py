@@ -52,6 +52,7 @@ class Cell:
     """Training rows of each label, as with `superpos train --shots`; None for all rows."""
     limit: int | None = None
     """Maximum number of training rows."""
+    max_selection: int | None = None
     max_report: int | None = None
     arguments: tuple[tuple[str, str | int | float | bool], ...] = ()
     """Training arguments that differ from the defaults, sorted by name."""
@@ -148,7 +149,12 @@ class GridFile:
         if cell.set not in self._rows:
             self._rows[cell.set] = TaskRows(self._scorer.backbone, self._tasks[cell.set])
         return self._rows[cell.set].divided(
-            split="honest", seed=cell.seed, limit=cell.limit, shots=cell.shots, max_report=cell.max_report
+            split="honest",
+            seed=cell.seed,
+            limit=cell.limit,
+            shots=cell.shots,
+            max_selection=cell.max_selection,
+            max_report=cell.max_report,
         )
 
     def _baseline(self, cell: Cell, rows: RunRows) -> CellResult:
@@ -236,4 +242,4 @@ def _counts(rows: RunRows) -> dict[str, int]:
 
 
 def _same_rows(cell: Cell) -> tuple[object, ...]:
-    return cell.set, cell.seed, cell.shots, cell.limit, cell.max_report
+    return cell.set, cell.seed, cell.shots, cell.limit, cell.max_selection, cell.max_report

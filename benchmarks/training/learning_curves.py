@@ -30,6 +30,7 @@ from benchmarks.training.options import (
     OnlyOption,
     PrecisionOption,
     ReportOption,
+    SelectionOption,
     SeedsOption,
     SetOption,
     SetsOption,
@@ -76,6 +77,7 @@ def run(
     ] = "8,16,32,64,all",
     only: OnlyOption = None,
     limit: LimitOption = None,
+    max_selection: SelectionOption = None,
     max_report: ReportOption = None,
     arguments: SetOption = None,
     precision: PrecisionOption = "fp32",
@@ -91,6 +93,7 @@ def run(
             seed=seed,
             shots=None if count == "all" else int(count),
             limit=limit if count == "all" else None,
+            max_selection=max_selection,
             max_report=max_report,
             arguments=parse_arguments(arguments),
         )

@@ -25,6 +25,9 @@ OnlyOption = Annotated[
 LimitOption = Annotated[
     int | None, typer.Option(min=1, help="Maximum number of training rows, of grids over all rows.")
 ]
+SelectionOption = Annotated[
+    int | None, typer.Option("--max-selection", min=1, help="Maximum number of selection rows.")
+]
 ReportOption = Annotated[int | None, typer.Option("--max-report", min=1, help="Maximum number of report rows.")]
 SetOption = Annotated[
     list[str] | None,

@@ -32,7 +32,7 @@ INTERRUPTED = 130
 
 
 _CHOSEN = ("readout", "readout_init", "schedule")
-_RANGED = ("readout_lr", "readout_weight_decay", "readout_dropout", "label_smoothing", "warmup")
+_RANGED = ("readout_lr", "readout_weight_decay", "readout_dropout", "label_smoothing", "warmup", "token_dropout")
 """Training arguments whose options take several values here, and those that take ranges too."""
 
 

@@ -177,6 +177,16 @@ class TrainArguments:
         ),
     ] = 0.0
     dropout: Annotated[bool, Argument("Train with T5's own dropout in the frozen network.", "Method")] = False
+    token_dropout: Annotated[
+        float,
+        Argument(
+            "Probability with which a training step leaves out each token of a text, so that fewer rows are learnt by "
+            "heart.",
+            "Data",
+            ge=0,
+            lt=1,
+        ),
+    ] = 0.0
     loss: Annotated[
         LossName,
         Argument(

@@ -44,6 +44,8 @@ class PromptBatch:
             seeds = dropout_seeds(job.arguments.seed, step=step, count=len(rows))
             for batch_row, seed in zip(self.rows, seeds, strict=True):
                 batch_row.dropout_seed = seed
+        if job.arguments.token_dropout:
+            self._drop_tokens(job, step=step)
         self._readout = job.readout
         if self._readout is not None and job.arguments.readout_dropout:
             for batch_row, kept in zip(self.rows, self._kept(job, step=step), strict=True):
@@ -75,6 +77,15 @@ class PromptBatch:
         prompts = torch.stack([row.prompt.grad for row in self.rows if row.prompt.grad is not None])  # [B, P, H]
         is_per_row = isinstance(self._method, InputDependent)
         self._prompt.backward(prompts / len(prompts) if is_per_row else prompts.mean(0))  # type: ignore[no-untyped-call]
+
+    def _drop_tokens(self, job: TrainingJob, *, step: int) -> None:
+        """Remove each token of a row's text with the rate's probability, except the last, the end of the sequence."""
+        (seed,) = dropout_seeds(job.arguments.seed, step=step, count=1, stream=2)
+        random = np.random.default_rng(seed)
+        for row in self.rows:
+            is_kept = random.random(len(row.token_ids)) >= job.arguments.token_dropout
+            is_kept[-1] = True
+            row.token_ids = tuple(token for token, kept in zip(row.token_ids, is_kept, strict=True) if kept)
 
     def _kept(self, job: TrainingJob, *, step: int) -> Tensor:
         """Return the dropout factors of each row's state, [B, H]: 0 or 1 / (1 − rate)."""

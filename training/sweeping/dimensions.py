@@ -24,7 +24,7 @@ UNSWEPT = {
 }
 """Methods that cannot be swept, with the reason."""
 
-SHARES = frozenset({"readout_dropout", "label_smoothing", "warmup"})
+SHARES = frozenset({"readout_dropout", "label_smoothing", "warmup", "token_dropout"})
 """Arguments between 0 and 1, whose ranges are sampled uniformly."""
 
 

@@ -40,6 +40,7 @@ class SearchSpace:
     """superpos: one basis per prompt vector, or a shared one."""
     schedule: tuple[Schedule, ...] | None = None
     warmup: Numbers | None = None
+    token_dropout: Numbers | None = None
     readout_lr: Numbers | None = None
     """This and the following: learned readouts."""
     readout_weight_decay: Numbers | None = None

@@ -64,6 +64,24 @@ def test_a_step_has_the_gradient_of_the_mean_loss_with_smoothed_labels(tiny: Bac
     assert torch.allclose(grads[1], bias.grad, atol=1e-6)
 
 
+def test_token_dropout_leaves_out_tokens_but_not_the_last_and_draws_anew_each_step(tiny: Backbone) -> None:
+    job = job_with(tiny, "soft", token_dropout=0.5)
+    rows = np.arange(12)
+
+    def token_ids(step: int) -> list[tuple[int, ...]]:
+        return [row.token_ids for row in PromptBatch(job, rows, label_losses(job, tiny), step=step).rows]
+
+    first = token_ids(0)
+    assert first == token_ids(0)
+    assert first != token_ids(1)
+    whole = [job.rows.token_ids[row] for row in rows]
+    assert 0.3 < sum(map(len, first)) / sum(map(len, whole)) < 0.7
+    for kept, tokens in zip(first, whole, strict=True):
+        left = iter(tokens)
+        assert all(token in left for token in kept)
+        assert kept[-1] == tokens[-1]
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_a_fitted_start_is_the_head_of_the_initial_prompt(tiny: Backbone, state: LearnedState) -> None:
     job = job_with(tiny, state, max_steps=1, lr=1e-9, readout_lr=1e-9)
@@ -115,7 +133,7 @@ def test_jobs_of_all_readouts_train_in_one_stack_as_if_alone(tiny: Backbone) -> 
             job_with(tiny, "words", seed=1, epochs=2),
             job_with(tiny, "soft", seed=2, epochs=2, readout_dropout=0.2),
             job_with(tiny, "pooled", seed=3, epochs=2, topic=True),
-            job_with(tiny, "soft", seed=4, epochs=2, topic=True, label_smoothing=0.1),
+            job_with(tiny, "soft", seed=4, epochs=2, topic=True, label_smoothing=0.1, token_dropout=0.2),
         ]
 
     together = train_stack(tiny, jobs())

@@ -255,6 +255,16 @@ class TrainArguments:
             unset="no clipping",
         ),
     ] = None
+    min_steps: Annotated[
+        int,
+        Argument(
+            "Minimum number of optimiser steps: few rows are passed over more often than --epochs says, with as many "
+            "evaluations.",
+            "Optimiser",
+            ge=0,
+            command_default="100; 0 with --epochs, --max-steps or a preset",
+        ),
+    ] = 0
     max_steps: Annotated[
         int | None, Argument("Maximum number of optimiser steps.", "Optimiser", ge=1, unset="all steps of the epochs")
     ] = None

@@ -23,6 +23,10 @@ class Preset:
 
 DEFAULT_PATIENCE = 5
 """The patience of a run without a preset. A preset that names none has no early stopping: its source has none."""
+DEFAULT_MIN_STEPS = 100
+"""The minimum number of steps of a run whose length neither a preset nor an explicit value decides."""
+LENGTHS = ("epochs", "max_steps")
+"""Arguments that decide the length of a run."""
 NO_PATIENCE = 0
 """Stands for no early stopping among explicit values, where None is an option that was not given."""
 
@@ -93,6 +97,8 @@ def train_arguments(explicit: Mapping[str, Any], *, preset: str | None = None) -
     defaults: dict[str, Any] = {name: default_of(name, method, readout) for name in ARGUMENTS}
     if preset is None and method in users_of("patience"):
         defaults["patience"] = DEFAULT_PATIENCE
+    if preset is None and method in users_of("min_steps") and explicit.keys().isdisjoint(LENGTHS):
+        defaults["min_steps"] = DEFAULT_MIN_STEPS
     if values.get("patience") == NO_PATIENCE:
         values["patience"] = None
     return TrainArguments(**(defaults | values))

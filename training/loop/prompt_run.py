@@ -177,8 +177,9 @@ class PromptRun:
     def _num_steps(self) -> int:
         if self.is_fitted:
             return num_candidates(self.job)
-        of_epochs = self.job.arguments.epochs * self._order.steps_per_epoch
-        return min(of_epochs, self.job.arguments.max_steps or of_epochs)
+        arguments = self.job.arguments
+        num_steps = max(arguments.epochs * self._order.steps_per_epoch, arguments.min_steps)
+        return min(num_steps, arguments.max_steps or num_steps)
 
     def _rate_share(self) -> float:
         """Return what the coming step's learning rate is of the full one: the warm-up times the schedule."""
@@ -189,7 +190,10 @@ class PromptRun:
     def _is_evaluation_due(self) -> bool:
         if self._step == self._num_steps:
             return True
-        every = self.job.arguments.eval_every
+        arguments = self.job.arguments
+        every = arguments.eval_every
+        if every is None and arguments.epochs * self._order.steps_per_epoch < self._num_steps:
+            every = -(-self._num_steps // arguments.epochs)
         return self._order.is_epoch_over if every is None else self._step % every == 0
 
     def _clip(self) -> None:

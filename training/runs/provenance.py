@@ -15,7 +15,7 @@ import torch
 from adapters.adapter import PromptAdapter
 from backbone import Precision
 from training.config.arguments import ARGUMENTS, TrainArguments, default_of, option_of, unused_arguments
-from training.config.presets import DEFAULT_PATIENCE, NO_PATIENCE
+from training.config.presets import DEFAULT_MIN_STEPS, DEFAULT_PATIENCE, LENGTHS, NO_PATIENCE
 from training.data.folds import Fold
 from training.data.splits import Split
 from training.loop.events import TimingTotals
@@ -142,6 +142,11 @@ def train_command(
         options.pop(option_of("patience"), None)
         if arguments.patience != DEFAULT_PATIENCE:
             options[option_of("patience")] = arguments.patience or NO_PATIENCE
+    if "min_steps" not in unused:
+        is_length_given = not options.keys().isdisjoint(map(option_of, LENGTHS))
+        options.pop(option_of("min_steps"), None)
+        if arguments.min_steps != (0 if is_length_given else DEFAULT_MIN_STEPS):
+            options[option_of("min_steps")] = arguments.min_steps
     options |= {"--split": split} if split != "honest" else {}
     options |= {} if fold is None else {"--folds": fold.of}
     options |= {} if limit is None else {"--limit": limit}

@@ -9,7 +9,7 @@ from support.cli import superpos
 from cli.main import load_command
 from training.config.arguments import ARGUMENTS, TrainArguments, default_of, option_of
 from training.config.choices import MethodName
-from training.config.presets import DEFAULT_PATIENCE, PRESETS, train_arguments
+from training.config.presets import DEFAULT_MIN_STEPS, DEFAULT_PATIENCE, PRESETS, train_arguments
 from training.errors import InvalidArguments
 from training.runs.provenance import train_command
 
@@ -112,6 +112,25 @@ def test_the_presets_of_the_paper_are_the_papers() -> None:
         sources: dict[str, Any] = {"sources": ("a",)} if name == "attempt" else {}
         arguments = asdict(train_arguments(sources, preset=f"paper/{name}"))
         assert {key: arguments[key] for key in common | values} == common | values, name
+
+
+def test_other_runs_take_a_minimum_of_steps_unless_told_how_long_to_train() -> None:
+    assert train_arguments({}).min_steps == DEFAULT_MIN_STEPS
+    assert train_arguments({}, preset="paper/superpos").min_steps == 0
+    assert train_arguments({"method": "head"}).min_steps == 0
+    named: dict[str, Any] = {"split": "honest", "limit": None, "backbone": "embedded", "revision": ""}
+    for explicit, told in (
+        ({}, False),
+        ({"epochs": 3}, False),
+        ({"max_steps": 3}, False),
+        ({"epochs": 3, "min_steps": 7}, True),
+        ({"min_steps": 0}, True),
+        ({"epochs": 10}, True),  # the default number of epochs is not named
+    ):
+        arguments = train_arguments(explicit)
+        assert arguments.min_steps == explicit.get("min_steps", 0 if explicit else DEFAULT_MIN_STEPS)
+        command = train_command(arguments, **named)
+        assert (f"--min-steps {arguments.min_steps}" in command) == told, command
 
 
 def test_other_runs_stop_early_unless_told_not_to() -> None:

@@ -148,6 +148,15 @@ def test_more_steps_than_the_epochs_have_change_nothing(tiny: Backbone) -> None:
     assert [event.step for event in result.evaluations] == [0, 5, 10]
 
 
+def test_few_rows_are_passed_over_until_the_minimum_of_steps_with_as_many_evaluations(tiny: Backbone) -> None:
+    (result,) = train_stack(tiny, [make_job(tiny, different(epochs=3, min_steps=20))])
+    assert [event.step for event in result.evaluations] == [0, 7, 14, 20]
+    (result,) = train_stack(tiny, [make_job(tiny, different(epochs=3, min_steps=20, max_steps=8))])
+    assert [event.step for event in result.evaluations] == [0, 5, 8]
+    (result,) = train_stack(tiny, [make_job(tiny, different(epochs=3, min_steps=15))])
+    assert [event.step for event in result.evaluations] == [0, 5, 10, 15]
+
+
 class Watched(SGD):
     """Takes plain gradient steps in the place of AdamW, which divides the gradient's length away."""
 

@@ -266,12 +266,12 @@ def test_the_command_names_what_differs_from_the_defaults(tiny: Backbone, finish
     assert "--lr 0.05" in made["command"]
     assert "--revision" not in made["command"]
     plain = train_command(TrainArguments(), split="honest", limit=None, backbone="embedded", revision="0.2.0")
-    assert plain == "superpos train task.yaml --readout words --lr 0.01 --patience 0 --precision fp32"
+    assert plain == "superpos train task.yaml --readout words --lr 0.01 --patience 0 --min-steps 0 --precision fp32"
     other = TrainArguments(method="simple", lr=0.3, seed=2)
     asked = train_command(other, split="paper", limit=100, backbone="a b", revision="0a" * 20)
     assert asked == (
-        "superpos train task.yaml --method simple --readout words --lr 0.3 --seed 2 --patience 0 --split paper "
-        f"--limit 100 --precision fp32 --backbone 'a b' --revision {'0a' * 20}"
+        "superpos train task.yaml --method simple --readout words --lr 0.3 --seed 2 --patience 0 --min-steps 0 "
+        f"--split paper --limit 100 --precision fp32 --backbone 'a b' --revision {'0a' * 20}"
     )
 
 

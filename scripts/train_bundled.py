@@ -27,8 +27,8 @@ _WORDS = ("--readout", "words")
 RUNS = {
     "ag_news": (*_WORDS, "--lr", "0.03", "--epochs", "2", "--eval-every", "85"),
     "banking77": (
-        *("--readout", "soft", "--lr", "0.1", "--readout-lr", "0.01", "--epochs", "6"),
-        *("--label-smoothing", "0.05", "--readout-dropout", "0.2"),
+        *("--readout", "soft", "--lr", "0.1", "--readout-lr", "0.01", "--epochs", "8"),
+        *("--label-smoothing", "0.05", "--readout-dropout", "0.2", "--token-dropout", "0.1"),
     ),
     "mrpc": (*_WORDS, "--lr", "0.03", "--epochs", "3", "--eval-every", "52"),
     "rte": (*_WORDS, "--lr", "0.03", "--epochs", "3", "--eval-every", "35"),

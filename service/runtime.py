@@ -133,7 +133,16 @@ def build_runtime(
         share_weights=settings.workers > 1,
         say=lambda line: _log.info("backbone", message=line),
     )
-    tenancy = build_tenancy(settings, storage, workers_folder=None if shared is None else shared.path)
+
+    def pause() -> Callable[[], None]:
+        return inference.engine.activity.pause()
+
+    tenancy = build_tenancy(
+        settings,
+        storage,
+        pause=pause,
+        workers_folder=None if shared is None else shared.path,
+    )
     telemetry = build_telemetry(settings, shared, is_known_tenant=tenancy.account_cache.knows)
     metrics = telemetry.metrics
 
@@ -198,5 +207,6 @@ def build_runtime(
             tenancy.account_cache,
             pipeline=inference.pipeline,
             feedback=feedback.feedback,
+            pause=pause,
         ),
     )

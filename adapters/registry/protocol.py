@@ -5,7 +5,7 @@ Every write is atomic and adds one `Change` or more to an ordered log, which ser
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache
@@ -317,10 +317,11 @@ class Registry(Protocol):
         """Return the log's entries after a position, oldest first: all, or the first `limit` (at least 1)."""
         ...
 
-    def trim_log(self, *, keep: int, min_new: int = 0) -> int:
+    def trim_log(self, *, keep: int, min_new: int = 0, pause: Callable[[], None] = lambda: None) -> int:
         """Remove entries that neither the present state nor the last `keep` of their tenant needs; return how many.
 
         Returns 0, without reading the log, if it has fewer than `min_new` entries since the last removal. Removes at
-        most 100,000 entries, in steps of 5,000. After each step the log replays to the same state.
+        most 100,000 entries, in steps of 5,000. After each step the log replays to the same state. `pause` is called
+        after each page that was read or planned, so that other threads can work.
         """
         ...

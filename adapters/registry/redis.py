@@ -5,7 +5,7 @@ because a script's keys must be on one node.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from redis.commands.core import Script
@@ -190,10 +190,10 @@ class RedisRegistry:
     def snapshot(self) -> Snapshot:
         return self._snapshots.read()
 
-    def trim_log(self, *, keep: int, min_new: int = 0) -> int:
+    def trim_log(self, *, keep: int, min_new: int = 0, pause: Callable[[], None] = lambda: None) -> int:
         if self._log.num_new() < min_new:
             return 0
-        return trim_in_steps(self.changes(), self._remove, keep=keep)
+        return trim_in_steps(self.changes, self._remove, last_trim=self._log.last_trim, keep=keep, pause=pause)
 
     def _remove(self, trim: Trim) -> int | None:
         positions = json.dumps([f"{position}-0" for position in trim.positions])

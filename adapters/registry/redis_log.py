@@ -21,12 +21,12 @@ class RedisLog:
         if limit is not None and limit <= PAGE:
             return self._pages(since, limit)
         while True:
-            trimmed, found = self._trimmed_and_first_page(since)
+            before, found = self._trimmed_and_first_page(since)
             if len(found) < PAGE:
                 return found
             found += self._pages(found[-1].position, None if limit is None else limit - PAGE)
             # each page is a separate command: entries may have been removed between two of them
-            if self._trimmed() == trimmed:
+            if self.last_trim() == before:
                 return found
 
     def num_new(self) -> int:
@@ -35,11 +35,12 @@ class RedisLog:
             position, trimmed = self._store.client.mget(self._store.key("position"), self._store.key("trimmed"))
         return int(position or 0) - int(trimmed or 0)
 
-    def _trimmed(self) -> object:
+    def last_trim(self) -> int:
+        """Return the position of the last removal, 0 if there was none (`RegistryUnavailable`)."""
         with self._store.reaching():
-            return self._store.client.get(self._store.key("trimmed"))
+            return int(self._store.client.get(self._store.key("trimmed")) or 0)
 
-    def _trimmed_and_first_page(self, since: int) -> tuple[object, list[Change]]:
+    def _trimmed_and_first_page(self, since: int) -> tuple[int, list[Change]]:
         """Return the position of the last trim, and the first page of entries after `since`, read no earlier.
 
         Uses no transaction, since Redis refuses one if its memory is full.
@@ -48,7 +49,7 @@ class RedisLog:
             pipeline.get(self._store.key("trimmed"))
             pipeline.xrange(self._store.key("changes"), min=f"{since + 1}-0", count=PAGE)
             trimmed, page = pipeline.execute()
-        return trimmed, [change(entry_id, text(fields)) for entry_id, fields in page]
+        return int(trimmed or 0), [change(entry_id, text(fields)) for entry_id, fields in page]
 
     def _pages(self, since: int, limit: int | None) -> list[Change]:
         found: list[Change] = []

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from adapters.errors import Conflict, NotFound
@@ -225,13 +225,18 @@ class SqliteRegistry:
             row = one(db, "SELECT * FROM changes ORDER BY position DESC LIMIT 1", ())
             return Snapshot((), None) if row is None else Snapshot(task_infos(db), to_change(row))
 
-    def trim_log(self, *, keep: int, min_new: int = 0) -> int:
+    def trim_log(self, *, keep: int, min_new: int = 0, pause: Callable[[], None] = lambda: None) -> int:
         with self._file.open() as db:
-            marker = "SELECT max(position) FROM changes WHERE kind='log_trimmed'"
-            row = one(db, f"SELECT max(position) - COALESCE(({marker}), 0) AS number FROM changes", ())  # noqa: S608
-        if row is None or (row["number"] or 0) < min_new:
+            last = one(db, "SELECT max(position) AS position FROM changes", ())
+        position = 0 if last is None else last["position"] or 0
+        if position - self._last_trim() < min_new:
             return 0
-        return trim_in_steps(self.changes(), self._remove, keep=keep)
+        return trim_in_steps(self.changes, self._remove, last_trim=self._last_trim, keep=keep, pause=pause)
+
+    def _last_trim(self) -> int:
+        with self._file.open() as db:
+            marker = one(db, "SELECT max(position) AS position FROM changes WHERE kind='log_trimmed'", ())
+        return 0 if marker is None else marker["position"] or 0
 
     def _remove(self, trim: Trim) -> int | None:
         with self._file.transaction("IMMEDIATE") as db:

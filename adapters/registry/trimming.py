@@ -8,6 +8,7 @@ entries are missing; a reader that had not reached that position reads the log a
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from adapters.registry.protocol import NO_TRAFFIC, Change
 from adapters.registry.rollback import TaskHistory
@@ -15,6 +16,14 @@ from adapters.registry.rollback import TaskHistory
 _MAX_REMOVED = 5_000
 """Entries removed in one step, which blocks Redis for 10 to 30 ms."""
 _MAX_STEPS = 20
+_PAGE = 100
+"""Entries read, or planned for, between two pauses: about a millisecond of work."""
+
+
+class ReadChanges(Protocol):
+    """A registry's `changes`."""
+
+    def __call__(self, since: int = 0, *, limit: int | None = None) -> Sequence[Change]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,46 +40,68 @@ class Trim:
     """Position of the last entry that the log had."""
 
 
-def trim_in_steps(log: Sequence[Change], remove: Callable[[Trim], int | None], *, keep: int) -> int:
+def trim_in_steps(
+    read: ReadChanges,
+    remove: Callable[[Trim], int | None],
+    *,
+    last_trim: Callable[[], int],
+    keep: int,
+    pause: Callable[[], None],
+) -> int:
     """Remove the entries that a log does not need, at most 100,000, and return how many were removed.
 
     Args:
-        log: all entries, oldest first
+        read: the registry's `changes`
         remove: removes entries and adds `log_trimmed` in one write; returns the position of that entry, or None if
             another process has trimmed the log since it was read
+        last_trim: returns the position of the last `log_trimmed`, or 0; pages between which it changes are not of one
+            state, and nothing is removed
         keep: as for `plan_trim`
+        pause: called after each page of work, so that other threads can work
     """
+    before = last_trim()
+    log: list[Change] = []
+    while page := read(log[-1].position if log else 0, limit=_PAGE):
+        log += page
+        pause()
+    if last_trim() != before:
+        return 0
     removed = 0
     for _ in range(_MAX_STEPS):
-        trim = plan_trim(log, keep=keep)
+        trim = plan_trim(log, keep=keep, pause=pause)
         position = None if trim is None else remove(trim)
         if trim is None or position is None:
             break
         gone = frozenset(trim.positions)
         removed += len(gone)
         marker = Change(position, "log_trimmed", "", "", trim.horizon, "", None, "", log[-1].at)
-        log = [*(change for change in log if change.position not in gone), marker]
+        log = [*(change for change in _paced(log, pause) if change.position not in gone), marker]
     return removed
 
 
-def plan_trim(log: Sequence[Change], *, keep: int) -> Trim | None:
+def plan_trim(log: Sequence[Change], *, keep: int, pause: Callable[[], None] = lambda: None) -> Trim | None:
     """Return what can be removed from a whole log, or None.
 
     Args:
         log: all entries, oldest first
         keep: number of each tenant's latest entries that are never removed
+        pause: called after each page of work
     """
-    markers = [change.position for change in log if change.kind == "log_trimmed"]
-    recent = _recent(log, keep)
-    old = [change for change in log if change.position not in recent and change.kind != "log_trimmed"]
-    needed = _needed(old)
-    removable = [change.position for change in old if change.position not in needed]
+    recent = _recent(_paced(reversed(log), pause), keep)
+    markers, old = [], []
+    for change in _paced(log, pause):
+        if change.kind == "log_trimmed":
+            markers.append(change.position)
+        elif change.position not in recent:
+            old.append(change)
+    needed = _needed(_paced(old, pause))
+    removable = [change.position for change in _paced(old, pause) if change.position not in needed]
     if len(removable) > _MAX_REMOVED:
         # which entries are needed depends on where the log ends: trim a part as if it were the whole old log
         end = removable[_MAX_REMOVED - 1]
-        part = [change for change in old if change.position <= end]
-        needed = _needed(part)
-        removable = [change.position for change in part if change.position not in needed]
+        part = [change for change in _paced(old, pause) if change.position <= end]
+        needed = _needed(_paced(part, pause))
+        removable = [change.position for change in _paced(part, pause) if change.position not in needed]
     if not removable:
         return None
     return Trim(sorted([*removable, *markers]), removable[-1], markers[-1] if markers else 0, log[-1].position)
@@ -81,18 +112,26 @@ def is_behind(position: int, changes: Iterable[Change]) -> bool:
     return any(change.kind == "log_trimmed" and change.version > position for change in changes)
 
 
-def _recent(log: Sequence[Change], keep: int) -> set[int]:
+def _paced(log: Iterable[Change], pause: Callable[[], None]) -> Iterator[Change]:
+    """Yield the entries, with a pause after each page."""
+    for number, change in enumerate(log, start=1):
+        yield change
+        if number % _PAGE == 0:
+            pause()
+
+
+def _recent(latest_first: Iterable[Change], keep: int) -> set[int]:
     """Return the positions of each tenant's last entries."""
     counts: Counter[str] = Counter()
     recent = set()
-    for change in reversed(log):
+    for change in latest_first:
         counts[change.tenant] += 1
         if counts[change.tenant] <= keep:
             recent.add(change.position)
     return recent
 
 
-def _needed(log: Sequence[Change]) -> set[int]:
+def _needed(log: Iterable[Change]) -> set[int]:
     """Return the positions of entries that are enough to replay the state at the end of a log."""
     state: dict[tuple[str, str], _Needed] = {}
     for change in log:

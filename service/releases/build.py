@@ -1,12 +1,13 @@
 """Everything that writes to the registry."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.catalog.build import RegistryGroup
 from service.feedback.feedback import Feedback
 from service.inference.classifier import Classifier
 from service.inference.pipeline import InferencePipeline
-from service.log_trimmer import LogTrimmer
+from service.log_trimmer import LogTrimmer, Pause
 from service.releases.aliases import Aliases
 from service.releases.correction_gate import CorrectionGate
 from service.releases.publisher import Publisher
@@ -35,6 +36,7 @@ def build_releases(
     *,
     pipeline: InferencePipeline,
     feedback: Feedback,
+    pause: Callable[[], Pause],
 ) -> ReleasesGroup:
     """Build the writers of a registry.
 
@@ -45,6 +47,7 @@ def build_releases(
         account_cache: the tenants' storage quotas
         pipeline: computes the answers that a promotion compares
         feedback: the corrections that it compares them on
+        pause: for the trimmer of the log
     """
     quota = StorageQuota(
         registry.store,
@@ -64,7 +67,10 @@ def build_releases(
             "changes",
             position=lambda: registry.catalog.position,
             # a trim reads the whole log: not before there is a tenth more than a million tasks need
-            trim=lambda keep: registry.store.trim_log(keep=keep, min_new=len(registry.catalog) // 10),
+            trim=lambda keep, yield_now: registry.store.trim_log(
+                keep=keep, min_new=len(registry.catalog) // 10, pause=yield_now
+            ),
             keep=settings.max_log_entries,
+            pause=pause,
         ),
     )

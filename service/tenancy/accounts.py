@@ -327,12 +327,13 @@ class Accounts:
             pause=pause,
         )
 
-    def trim_audit(self, *, keep: int) -> int:
+    def trim_audit(self, *, keep: int, pause: Callable[[], None] = lambda: None) -> int:
         """Remove the oldest audit entries of each tenant and author beyond the latest `keep`; return their number.
 
         The removal is an entry too. A revocation that is removed leaves a tombstone, if it is older than tombstones.
+        `pause` is called after each page of the log, so that other threads can work.
         """
-        excess = excess_entries(self.store, keep=keep)
+        excess = excess_entries(self.store, keep=keep, pause=pause)
         return sum(self._remove(excess[at : at + _MAX_REMOVED]) for at in range(0, len(excess), _MAX_REMOVED))
 
     def _remove(self, excess: Sequence[Excess]) -> int:

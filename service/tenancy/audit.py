@@ -6,7 +6,7 @@ operators, the tenant's administrators, and the server, which writes samples of 
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,8 @@ from service.tenancy.models import SERVER, AccountStore, AuditEntry
 
 Author = Literal["operators", "administrators", "server"]
 
+_PAGE = 100
+"""Entries read at a time, some milliseconds of work."""
 _MAX_EXCESS = 100_000
 """Entries that one search for excess entries returns."""
 
@@ -34,14 +36,14 @@ class Excess:
     """The key whose revocation it records."""
 
 
-def excess_entries(store: AccountStore, *, keep: int) -> list[Excess]:
+def excess_entries(store: AccountStore, *, keep: int, pause: Callable[[], None] = lambda: None) -> list[Excess]:
     """Return the entries of each tenant and author beyond the latest `keep`, at most 100,000, oldest first.
 
     Whatever other servers remove meanwhile, the latest are kept: the log is read once, and only positions are held.
     """
     positions: defaultdict[tuple[str, Author], array[int]] = defaultdict(lambda: array("q"))
     revoked: dict[int, str | None] = {}
-    for entry in all_entries(store):
+    for entry in all_entries(store, pause=pause):
         positions[entry.tenant, author(entry)].append(entry.position)
         if entry.action == "key_revoked":
             revoked[entry.position] = entry.key
@@ -54,9 +56,10 @@ def was_revoked(store: AccountStore, key_id: str) -> bool:
     return any((entry.action, entry.key) == ("key_revoked", key_id) for entry in all_entries(store))
 
 
-def all_entries(store: AccountStore) -> Iterator[AuditEntry]:
-    """Yield the whole audit log, oldest first."""
+def all_entries(store: AccountStore, *, pause: Callable[[], None] = lambda: None) -> Iterator[AuditEntry]:
+    """Yield the whole audit log, oldest first; `pause` is called after each page, so that other threads can work."""
     since = 0
-    while page := store.audit(since):
+    while page := store.audit(since, limit=_PAGE):
         yield from page
+        pause()
         since = page[-1].position

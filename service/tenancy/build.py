@@ -1,11 +1,12 @@
 """Tenants, their keys and their quotas."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.storage.opening import Storage
 from adapters.storage.redis import RedisStore
-from service.log_trimmer import LogTrimmer
+from service.log_trimmer import LogTrimmer, Pause
 from service.settings import Settings
 from service.tenancy.account_cache import AccountCache
 from service.tenancy.accounts import Accounts, open_accounts
@@ -27,12 +28,15 @@ class TenancyGroup:
     audit_trimmer: LogTrimmer
 
 
-def build_tenancy(settings: Settings, storage: Storage, *, workers_folder: Path | None = None) -> TenancyGroup:
+def build_tenancy(
+    settings: Settings, storage: Storage, *, pause: Callable[[], Pause], workers_folder: Path | None = None
+) -> TenancyGroup:
     """Open the accounts of a registry, and store the operator's key of the settings if it is new.
 
     Args:
         settings: all settings
         storage: where accounts are stored
+        pause: for the trimmer of the audit log
         workers_folder: a folder of the workers of this server; None if this process is the only one
 
     Raises:
@@ -57,8 +61,9 @@ def build_tenancy(settings: Settings, storage: Storage, *, workers_folder: Path 
     audit_trimmer = LogTrimmer(
         "audit",
         position=lambda: account_cache.revision,
-        trim=lambda keep: accounts.trim_audit(keep=keep),
+        trim=lambda keep, yield_now: accounts.trim_audit(keep=keep, pause=yield_now),
         keep=settings.max_audit_entries,
+        pause=pause,
     )
     return TenancyGroup(
         accounts=accounts,

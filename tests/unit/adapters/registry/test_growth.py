@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -212,6 +213,33 @@ def test_a_long_log_is_trimmed_in_steps_and_each_leaves_the_same_state(
     assert registry.trim_log(keep=5) > 40  # all steps of one reading
     assert replayed(registry.changes()) == replayed(whole)
     assert plan_trim(registry.changes(), keep=5) is None
+
+
+class Slices:
+    """Counts the pauses of a blocking call, and measures the processor time between them."""
+
+    def __init__(self) -> None:
+        self.count, self.longest_s = 0, 0.0
+        self._since = time.thread_time()
+
+    def pause(self) -> None:
+        self.count += 1
+        self.longest_s = max(self.longest_s, time.thread_time() - self._since)
+        self._since = time.thread_time()
+
+
+def test_other_threads_can_work_while_a_long_log_is_trimmed(registry: Registry, uploads: Uploads) -> None:
+    registry.publish(*KEY, uploads[0], actor="ann")
+    last = registry.changes()[-1]
+    flips = [
+        Change(position, "alias_set", *KEY, 1, last.digest, "production", "ann", last.at)
+        for position in range(last.position + 1, last.position + 8_000)
+    ]
+    registry.restore_log(flips)
+    slices = Slices()
+    assert registry.trim_log(keep=100, pause=slices.pause) > 7_000
+    assert slices.count > 4 * len(flips) / 100
+    assert slices.longest_s < 0.1
 
 
 # --- aliases and names

@@ -28,8 +28,8 @@ from superpos_client.resources import (
     Publication,
     Readiness,
     Role,
-    Task,
     TaskDetail,
+    TaskPage,
     Tenant,
     Traffic,
     Usage,
@@ -128,8 +128,9 @@ def room_for_rows(limits_of: Limits, options: Options) -> int:
     return limits_of.max_body_bytes - len(options.body([], limits_of.max_timeout_ms))
 
 
-def tasks() -> Call[list[Task]]:
-    return _call("GET", "/tasks", _list("tasks", Task), "always")
+def tasks(cursor: str | None, limit: int) -> Call[TaskPage]:
+    params = {"limit": str(limit)} | ({} if cursor is None else {"cursor": cursor})
+    return _call("GET", "/tasks", _model(TaskPage), "always", params=params)
 
 
 def task(name: str) -> Call[TaskDetail]:

@@ -42,6 +42,16 @@ class Task(Model):
     versions: tuple[Version, ...]
 
 
+class TaskPage(Model):
+    """A part of the tenant's tasks, in the order of their names."""
+
+    tasks: tuple[Task, ...]
+    total: int
+    """Number of all tasks."""
+    cursor: str | None
+    """For the next part; None at the end."""
+
+
 class Adapter(Model):
     """The contents of one version, as its card has them."""
 

@@ -3,6 +3,7 @@
 Belongs to the event loop. When the registry is away, the catalog answers with what it last knew.
 """
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,6 +21,8 @@ class Catalog:
         """The last replayed entry."""
         self._tenants: dict[str, dict[str, TaskInfo]] = {}
         self._num_aliases: dict[str, int] = {}
+        self._names: dict[str, list[str]] = {}
+        """Names of tasks in order, by tenant; of tenants whose tasks were listed."""
         self._history: AliasHistory | None = AliasHistory()
         """None until the part of the log that precedes a snapshot is read."""
         self._history_position = 0
@@ -48,7 +51,7 @@ class Catalog:
         """Replace everything with a snapshot, whose history `take_history` adds later."""
         self.last = snapshot.last
         self._history, self._history_position = None if snapshot.tasks else AliasHistory(), 0
-        self._tenants, self._num_aliases = {}, {}
+        self._tenants, self._num_aliases, self._names = {}, {}, {}
         for info in snapshot.tasks:
             self._keep(info)
 
@@ -76,9 +79,14 @@ class Catalog:
             raise NotFound(f"no task {task!r}")
         return info
 
-    def tasks(self, tenant: str) -> list[TaskInfo]:
-        """Return the tenant's tasks in the order of their names."""
-        return sorted(self._tenants.get(tenant, {}).values(), key=lambda info: info.task)
+    def tasks(self, tenant: str, *, after: str = "", limit: int | None = None) -> list[TaskInfo]:
+        """Return the tenant's tasks in the order of their names: those after a name, and all or the first `limit`."""
+        infos = self._tenants.get(tenant, {})
+        if tenant not in self._names:
+            self._names[tenant] = sorted(infos)
+        names = self._names[tenant]
+        first = bisect_right(names, after)
+        return [infos[name] for name in names[first : None if limit is None else first + limit]]
 
     def num_tasks(self, tenant: str) -> int:
         """Return the number of a tenant's tasks."""
@@ -113,6 +121,11 @@ class Catalog:
                 info = replace(info, traffic=change.traffic or NO_TRAFFIC)
         self._forget(known)
         self._keep(info)
+        names = self._names.get(info.tenant)
+        if names is not None and known is None and info.versions:
+            insort(names, info.task)
+        elif names is not None and known is not None and not info.versions:
+            del names[bisect_left(names, info.task)]
 
     def _keep(self, info: TaskInfo) -> None:
         if info.versions:

@@ -43,6 +43,36 @@ def test_aliases_of_a_tenant_are_counted_over_its_tasks(serve: Serve, tiny: Back
     check_problem(names, 409, "quota_exceeded", "would have used 4 names of tasks")
 
 
+def test_tasks_are_listed_in_parts_by_name(serve: Serve, tiny: Backbone) -> None:
+    server = serve(bundled=False)
+    names = ["b", "a.1", "c-x", "b2", "d_", "0", "a"]
+    adapter = make_adapter(tiny)
+    for name in names:
+        server.upload(name, adapter)
+    whole = server.client.get("/tasks").json()
+    assert [each["task"] for each in whole["tasks"]] == sorted(names)
+    assert (whole["total"], whole["cursor"]) == (7, None)
+    for limit in (1, 3, 7, 1_000):
+        found, cursor = [], ""
+        while cursor is not None:
+            after = {"cursor": cursor} if cursor else {}
+            part = server.client.get("/tasks", params={"limit": limit, **after}).json()
+            assert len(part["tasks"]) == min(limit, 7 - len(found))
+            assert part["total"] == 7
+            found, cursor = found + part["tasks"], part["cursor"]
+        assert found == whole["tasks"]
+    for task in ("a.1", "b2"):  # a cursor is a place in the order, whether or not its task still exists
+        server.client.delete(f"/tasks/{task}/aliases/production").raise_for_status()
+        server.client.delete(f"/tasks/{task}/versions/1").raise_for_status()
+    rest = server.client.get("/tasks", params={"cursor": "a.1"}).json()
+    assert ([each["task"] for each in rest["tasks"]], rest["total"]) == (["b", "c-x", "d_"], 5)
+    server.upload("a.2", adapter)
+    assert server.client.get("/tasks", params={"cursor": "a", "limit": 1}).json()["cursor"] == "a.2"
+    assert server.client.get("/tasks", params={"cursor": "zz"}).json() == {"tasks": [], "total": 6, "cursor": None}
+    for wrong in ({"limit": 0}, {"limit": 1_001}, {"limit": "x"}, {"cursor": "no name"}, {"cursor": ""}):
+        check_problem(server.client.get("/tasks", params=wrong), 422, "invalid_request", next(iter(wrong)))
+
+
 @pytest.mark.slow
 def test_a_server_trims_the_log_while_two_of_them_serve(
     serve: Serve, tiny: Backbone, monkeypatch: pytest.MonkeyPatch

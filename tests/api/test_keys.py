@@ -169,7 +169,7 @@ def test_another_tenants_task_answers_in_everything_as_one_that_is_not_there(
         assert answers[0][0] in {404, 501}, f"{method} {path}: {answers[0]}"
         asked += 1
     assert asked >= 20
-    assert server.client.get("/tasks", headers=bearer(ours)).json() == {"tasks": []}
+    assert server.client.get("/tasks", headers=bearer(ours)).json()["tasks"] == []
     assert json.dumps(server.client.get("/v1/models", headers=bearer(ours)).json()).count("secret") == 0
 
 

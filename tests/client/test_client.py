@@ -204,6 +204,19 @@ def test_a_source_without_an_adapter_is_refused_before_it_is_sent(server: Runnin
 
 
 @forms
+def test_a_long_list_of_tasks_is_read_in_pages(
+    shared_server: RunningServer, form: Form, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ask(form, shared_server.url, lambda client: client.tasks.page(limit=1))
+    assert ([each.task for each in first.tasks], first.total, first.cursor) == (["pair"], 2, "pair")
+    rest = ask(form, shared_server.url, lambda client: client.tasks.page(cursor=first.cursor))
+    assert ([each.task for each in rest.tasks], rest.cursor) == (["sentiment"], None)
+    monkeypatch.setattr("superpos_client.calls.PAGE", 1)
+    tasks = ask(form, shared_server.url, lambda client: client.tasks.list())
+    assert [each.task for each in tasks] == ["pair", "sentiment"]
+
+
+@forms
 def test_a_release_from_publication_to_rollback(server: RunningServer, tiny: Backbone, form: Form) -> None:
     def do(call: Callable[[Client], object]) -> object:
         return ask(form, server.url, call)

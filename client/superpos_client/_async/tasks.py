@@ -15,6 +15,7 @@ from superpos_client.resources import (
     Publication,
     Task,
     TaskDetail,
+    TaskPage,
     Traffic,
     Version,
 )
@@ -33,8 +34,22 @@ class AsyncTasks:
         self._transport = transport
 
     async def list(self) -> Sequence[Task]:
-        """Return all tasks with their versions, aliases and traffic."""
-        return await self._transport.send(calls.tasks())
+        """Return all tasks with their versions, aliases and traffic, in the order of their names."""
+        found: list[Task] = []
+        page = await self.page(limit=calls.PAGE)
+        while page.cursor is not None:
+            found += page.tasks
+            page = await self.page(cursor=page.cursor, limit=calls.PAGE)
+        return [*found, *page.tasks]
+
+    async def page(self, *, cursor: str | None = None, limit: int = 100) -> TaskPage:
+        """Return a part of the tasks, and the number of all of them.
+
+        Args:
+            cursor: of the part before
+            limit: maximum number of tasks, up to 1,000
+        """
+        return await self._transport.send(calls.tasks(cursor, limit))
 
     async def get(self, task: str) -> TaskDetail:
         """Return a task with its production version's card, drift and shadows (`NotFound`)."""

@@ -16,6 +16,7 @@ from superpos_client.resources import (
     Publication,
     Task,
     TaskDetail,
+    TaskPage,
     Traffic,
     Version,
 )
@@ -34,8 +35,22 @@ class Tasks:
         self._transport = transport
 
     def list(self) -> Sequence[Task]:
-        """Return all tasks with their versions, aliases and traffic."""
-        return self._transport.send(calls.tasks())
+        """Return all tasks with their versions, aliases and traffic, in the order of their names."""
+        found: list[Task] = []
+        page = self.page(limit=calls.PAGE)
+        while page.cursor is not None:
+            found += page.tasks
+            page = self.page(cursor=page.cursor, limit=calls.PAGE)
+        return [*found, *page.tasks]
+
+    def page(self, *, cursor: str | None = None, limit: int = 100) -> TaskPage:
+        """Return a part of the tasks, and the number of all of them.
+
+        Args:
+            cursor: of the part before
+            limit: maximum number of tasks, up to 1,000
+        """
+        return self._transport.send(calls.tasks(cursor, limit))
 
     def get(self, task: str) -> TaskDetail:
         """Return a task with its production version's card, drift and shadows (`NotFound`)."""

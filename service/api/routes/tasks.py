@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Response, UploadFile
+from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from adapters import PRODUCTION, InvalidAdapter, NotFound, Ref, Resolution
 from adapters.files import from_files
+from adapters.names import NAME_PATTERN
 from adapters.registry.log_reading import task_log
 from service.api.dependencies import (
     CACHED,
@@ -57,11 +58,26 @@ _SUMMARY_VALUES = 64
 
 
 @router.get("", response_model=TaskList)
-async def list_tasks(runtime: Running, tenant: Tenant, response: Response) -> Response:
-    """List all tasks with their versions and aliases."""
-    tasks = runtime.registry.catalog.tasks(tenant)
+async def list_tasks(
+    runtime: Running,
+    tenant: Tenant,
+    response: Response,
+    cursor: Annotated[
+        str | SkipJsonSchema[None],
+        Query(pattern=f"^{NAME_PATTERN}$", description="`cursor` of the part before", examples=["sst2"]),
+    ] = None,
+    limit: Annotated[
+        int | SkipJsonSchema[None], Query(ge=1, le=1_000, description="maximum number of tasks; by default all")
+    ] = None,
+) -> Response:
+    """List tasks with their versions and aliases, in the order of their names: all, or a part."""
+    catalog = runtime.registry.catalog
+    tasks = catalog.tasks(tenant, after=cursor or "", limit=limit)
+    total = catalog.num_tasks(tenant)
+    is_last = not tasks or not catalog.tasks(tenant, after=tasks[-1].task, limit=1)
     summaries = await map_in_pieces(TaskSummary.model_validate, tasks, values_each=_SUMMARY_VALUES)
-    return await json_response(TaskList(tasks=summaries), response)
+    page = TaskList(tasks=summaries, total=total, cursor=None if is_last else tasks[-1].task)
+    return await json_response(page, response)
 
 
 @router.get("/{task}", responses=problems(404, 503))

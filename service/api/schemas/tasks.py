@@ -37,7 +37,13 @@ class TaskSummary(Schema):
 
 
 class TaskList(Schema):
+    """A part of the tenant's tasks, in the order of their names."""
+
     tasks: list[TaskSummary]
+    total: int
+    """Number of all tasks."""
+    cursor: str | None
+    """For the next part; null at the end."""
 
 
 class AdapterBody(Schema):

@@ -1,5 +1,6 @@
 """The catalog: the registry's log, replayed, is the registry."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.adapters import make_adapter
 
-from adapters import Conflict, NotFound, Ref, Registry, Resolution, TaskInfo
+from adapters import Change, Conflict, NotFound, Ref, Registry, Resolution, TaskInfo
 from adapters.files import to_files
 from adapters.registry.opening import open_registry
 from backbone import Backbone
@@ -42,6 +43,29 @@ def timeless(tasks: Sequence[TaskInfo]) -> list[TaskInfo]:
         replace(task, versions=tuple(replace(version, created_at=NO_TIME) for version in task.versions))
         for task in tasks
     ]
+
+
+def test_a_part_of_ten_thousand_tasks_is_found_without_sorting_them_again() -> None:
+    catalog, now = Catalog(), datetime.now()
+    names = [f"task-{number * 7_919 % 10_000:04}" for number in range(10_000)]
+    published = [
+        Change(position, "published", "acme", name, 1, "sha256:0", None, "ann", now)
+        for position, name in enumerate(names, start=1)
+    ]
+    catalog.apply(published[:5_000])
+    assert len(catalog.tasks("acme", limit=3)) == 3
+    catalog.apply(published[5_000:])
+    listed = catalog.tasks("acme")
+    assert [info.task for info in listed] == sorted(names)
+    started = time.process_time()
+    parts, after = [], ""
+    while part := catalog.tasks("acme", after=after, limit=100):
+        parts, after = parts + part, part[-1].task
+    assert parts == listed
+    assert time.process_time() - started < 1
+    gone = Change(10_001, "version_deleted", "acme", "task-0001", 1, "sha256:0", None, "ann", now)
+    catalog.apply([gone])
+    assert [info.task for info in catalog.tasks("acme", limit=2)] == ["task-0000", "task-0002"]
 
 
 def meaning(source: Registry | Catalog, tenant: str, ref: Ref) -> Resolution | type[Exception]:

@@ -66,13 +66,13 @@ class PromptBatch:
         if self._readout is not None:
             gradients, states = zip(*((row.logit_gradient, row.state) for row in self.rows), strict=True)
             self._readout.backward(torch.stack(gradients), torch.stack(states))
-        if not self._prompt.requires_grad:
-            return
-        # the passes have already summed the gradients of its parameters over the rows
         if isinstance(self._method, OwnModel):
+            # the passes have already summed the gradients of its parameters over the rows
             for group in self._method.parameter_groups():
                 for parameter in group["params"]:
                     parameter.grad = None if parameter.grad is None else parameter.grad / len(self.rows)
+            return
+        if not self._prompt.requires_grad:
             return
         prompts = torch.stack([row.prompt.grad for row in self.rows if row.prompt.grad is not None])  # [B, P, H]
         is_per_row = isinstance(self._method, InputDependent)

@@ -10,12 +10,15 @@ from support.stack import assert_same, different, make_job
 from transformers import T5ForConditionalGeneration
 
 from backbone import Backbone, chain
+from backbone.to_transformers import to_transformers
 from training.errors import InvalidArguments
-from training.loop.job import TrainingJob
+from training.loop.batch import PromptBatch
+from training.loop.job import TrainingJob, label_losses
 from training.loop.objective import row_losses
 from training.loop.prompt_run import PromptRun
 from training.loop.timing import Timer
 from training.loop.train import train_stack
+from training.methods import FullFineTuning
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -52,6 +55,23 @@ def test_the_full_loss_and_its_gradient_are_those_of_transformers(tiny: Backbone
     assert losses.mean().item() == pytest.approx(theirs.item(), rel=1e-5)
     gradient = torch.stack([row.prompt.grad for row in batch.rows if row.prompt.grad is not None]).mean(0)
     torch.testing.assert_close(gradient, prompt.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_full_fine_tuning_steps_with_the_mean_gradient_of_its_rows(tiny: Backbone) -> None:
+    """A step with a row twice is the step with that row once."""
+    gradients = []
+    for repeats in (1, 2, 5):
+        job = make_job(tiny, different(batch_size=4))
+        method = FullFineTuning(to_transformers(tiny), weight_decay=0.0)
+        job = dataclasses.replace(job, method=method)
+        batch = PromptBatch(job, np.repeat([3, 5], repeats), label_losses(job, tiny), step=0)
+        row_losses(tiny, batch.rows).sum().backward()
+        batch.backward()
+        (group,) = method.parameter_groups()
+        gradients.append([parameter.grad for parameter in group["params"] if parameter.grad is not None])
+    assert max(float(gradient.abs().max()) for gradient in gradients[0]) > 1e-3
+    for repeated in gradients[1:]:
+        torch.testing.assert_close(repeated, gradients[0], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from support.kubernetes import (
 from support.server import RunningServer
 from support.sizing import coefficients
 
+from adapters.storage.sentinel import SentinelUrl
 from deploy.secret_files import ADMIN_KEY, REGISTRY
 from service.errors import ADMISSION_REASONS
 from service.settings import Settings
@@ -210,6 +211,9 @@ def test_requests_reach_the_pods_and_nothing_else_does(rendered: dict[str, dict[
     assert policy["podSelector"]["matchLabels"].items() <= labels.items()
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert [rule["ports"][0]["port"] for rule in policy["egress"]] == [53, 6380, 4318]
+    _, to_redis = rendered["default"]["NetworkPolicy"]["spec"]["egress"]
+    (_, sentinels_port), *_ = SentinelUrl.parse("redis+sentinel://sentinel/superpos").sentinels
+    assert [each["port"] for each in to_redis["ports"]] == [6379, sentinels_port]
     assert all(rule["from"] for rule in policy["ingress"])
     monitor = rendered["production"]["ServiceMonitor"]["spec"]
     assert monitor["selector"]["matchLabels"].items() <= rendered["production"]["Service"]["metadata"]["labels"].items()

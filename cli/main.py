@@ -18,6 +18,7 @@ COMMANDS = {
     "serve": ("serve:serve", _SERVE, "Serve every task of a registry over HTTP."),
     "classify": ("classify:classify", _SERVE, "Classify texts with a running server."),
     "score": ("score:score", _SERVE, "Classify the rows of files."),
+    "ray": ("ray:app", _SERVE, "Run the server on a Ray cluster."),
     "usage": ("usage:usage", _SERVE, "Show requests, rows, tokens and errors per day and task."),
     "size": ("size:size", _SERVE, "Plan replicas, memory and autoscaling for a workload."),
     "train": (

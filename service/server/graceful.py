@@ -57,7 +57,7 @@ class DrainingServer(uvicorn.Server):
             headers=[("X-Content-Type-Options", "nosniff")],
             timeout_keep_alive=settings.idle_timeout_s,  # type: ignore[arg-type]
             proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=_with_mapped(settings.trusted_proxies),
+            forwarded_allow_ips=trusted_hosts(settings.trusted_proxies),
         )
         super().__init__(config)
         self._connections = Connections(settings, self.server_state.connections, self._protocol)
@@ -128,7 +128,7 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(_TICK_S)
 
 
-def _with_mapped(proxies: Sequence[str]) -> list[str]:
+def trusted_hosts(proxies: Sequence[str]) -> list[str]:
     """Add IPv4 networks in the form that a dual-stack socket reports: `::ffff:10.0.0.0/104`."""
     networks = [ip_network(proxy) for proxy in proxies]
     mapped = [

@@ -1,15 +1,25 @@
-"""Files scored on two nodes of a Ray cluster, with a worker killed on the way, are those that a server scores."""
+"""Files scored, and requests served, on two nodes of a Ray cluster of which workers are killed."""
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx2
 import pytest
+from support.adapters import make_adapter
 from support.cli import superpos
 from support.ray_nodes import two_nodes, worker_processes
+from support.redis import RedisServer, free_port
 from support.scoring import text_of
 from support.server import RunningServer
 from support.waiting import eventually
+
+from adapters.files import to_files
+from backbone import Backbone
+from superpos_client import Client
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.data")  # of its own settings
 
@@ -65,3 +75,75 @@ def test_a_cluster_scores_the_bytes_of_a_server_though_a_worker_is_killed(
         0,
         "4 rejected, with the reasons in " + f"{tmp_path / 'ray'}/*.rejected.jsonl\n",
     )
+
+
+@dataclass
+class Asked:
+    """Callers that never stop asking, and what they were answered."""
+
+    statuses: list[int] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def failed(self) -> list[int]:
+        return [status for status in self.statuses if status != 200]
+
+
+@contextmanager
+def callers(url: str, ref: str, *, count: int = 3) -> Iterator[Asked]:
+    asked = Asked()
+
+    def call() -> None:
+        with httpx2.Client(base_url=url, timeout=60) as http:
+            while not asked.stop.is_set():
+                asked.statuses.append(http.post(f"/classify/{ref}", json={"inputs": "a film"}).status_code)
+
+    with ThreadPoolExecutor(count) as pool:
+        futures = [pool.submit(call) for _ in range(count)]
+        try:
+            yield asked
+        finally:
+            asked.stop.set()
+        for future in futures:
+            future.result()
+
+
+@pytest.mark.timeout(600)
+def test_replicas_on_ray_serve_share_a_registry_and_are_replaced_without_losing_a_request(
+    address: str, redis_server: RedisServer, tiny: Backbone, tiny_t5: Path, cache_dir: Path
+) -> None:
+    port = free_port()
+    backbone = (f"backbone={tiny_t5}", f"cache_dir={cache_dir}", "bundled=false", "require_keys=false")
+    settings = [word for pair in backbone for word in ("--set", pair)]
+    serve = ("ray", "serve", "--address", address, "--registry", redis_server.place(), *settings)
+    scale = ("--cpus", "1", "--min-replicas", "2", "--max-replicas", "2", "--port", str(port))
+    exposed = superpos(*serve, *scale, "--host", "0.0.0.0")
+    assert (exposed.code, exposed.stdout) == (1, "")
+    assert "without keys proxies may listen on loopback only" in exposed.stderr
+    deployed = superpos(*serve, *scale)
+    assert (deployed.code, deployed.stdout) == (0, f"serving on port {port} of every node that has a replica\n")
+    url = f"http://127.0.0.1:{port}"
+    with Client(url, timeout=60) as client:
+        assert client.tasks.publish("sentiment", to_files(make_adapter(tiny))).version == 1
+        with callers(url, "sentiment") as asked:
+            eventually(lambda: len(asked.statuses) >= 60, within_s=60)  # by both replicas
+            assert asked.failed() == []
+            # other settings: each replica is replaced by a new one, and finishes its requests before
+            before = {process.pid for process in worker_processes("ServeReplica")}
+            assert len(before) == 2
+            updated = superpos(*serve, *scale, "--set", "max_batch_tokens=512")
+            assert updated.code == 0, updated.stderr
+            eventually(lambda: not before & {each.pid for each in worker_processes("ServeReplica")}, within_s=60)
+            assert asked.failed() == []
+            # a killed one loses the requests that it had, and is replaced
+            killed, *_ = worker_processes("ServeReplica")
+            killed.kill()
+            eventually(
+                lambda: len({each.pid for each in worker_processes("ServeReplica")} - {killed.pid}) == 2, within_s=60
+            )
+            assert len(asked.failed()) <= 3
+            assert set(asked.failed()) <= {500, 503}
+        answer = httpx2.post(
+            f"{url}/classify/sentiment", json={"inputs": "x"}, headers={"X-Request-ID": "one"}, timeout=60
+        )
+        assert answer.headers.get_list("X-Request-ID") == ["one"]
+        assert client.readiness().status == "ready"

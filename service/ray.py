@@ -27,7 +27,7 @@ from service.settings import Settings
 from service.telemetry.logging import configure_logging
 
 NAME = "superpos"
-"""Of the application and of its deployment."""
+"""Name of the application and of its deployment."""
 _HEALTH_PERIOD_S = 2.0
 _POLL_S = 0.05
 _ENDED_BY_SERVE = ("host", "port", "workers", "drain_delay_s")

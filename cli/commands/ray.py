@@ -58,7 +58,7 @@ def serve(
     """Deploy the server on a Ray cluster, and return when it answers. A second call replaces replicas one by one.
 
     \b
-        superpos ray serve --registry redis://redis:6379/0 --set require_keys=true --host 0.0.0.0
+        superpos ray serve --registry redis://redis:6379/0 --min-replicas 3 --host 0.0.0.0
         serve status
         serve shutdown
 

@@ -36,6 +36,7 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
     words = {" ".join(path) for path in COMMANDS}
     assert words == {
         "serve",
+        "ray serve",
         "train",
         "score",
         "size",

@@ -25,7 +25,7 @@ from service.api.middleware.trusted_hosts import TrustedHostsMiddleware
 from service.api.openapi import close_forms, errors, problems
 from service.api.problems import internal_error_handler, register_handlers
 from service.api.request_body import body_limit
-from service.api.routes import admin, classify, feedback, open_inference, openai, rollouts, tasks, tei, usage
+from service.api.routes import admin, classify, feedback, jobs, open_inference, openai, rollouts, tasks, tei, usage
 from service.api.routes.health import health_router
 from service.api.strict_route import StrictRoute
 from service.gauges import register_gauges
@@ -91,7 +91,7 @@ def create_app(
 def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> list[APIRoute]:
     """Add all routes; those of tenants require a key."""
     keyed = [Depends(principal_of), *(KEY_SCHEMES if require_keys else [])]
-    native = [classify.router, tasks.router, rollouts.router, feedback.router, usage.router, admin.router]
+    native = [classify.router, tasks.router, rollouts.router, feedback.router, jobs.router, usage.router, admin.router]
     for router in native:
         app.include_router(router, dependencies=keyed, responses=problems(401, 403, 412, 421, 429))
     app.include_router(health, responses=problems(403, 412, 421))

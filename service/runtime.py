@@ -22,6 +22,7 @@ from service.feedback.build import FeedbackGroup, build_feedback
 from service.inference.build import InferenceGroup, build_inference
 from service.inference.classifier import Classifier
 from service.inference.predictions import Classification
+from service.jobs.build import JobsGroup, build_jobs
 from service.monitoring.build import MonitoringGroup, build_monitoring
 from service.releases.build import ReleasesGroup, build_releases
 from service.releases.bundled import publish_bundled, publish_listed
@@ -49,6 +50,7 @@ class Runtime:
     monitoring: MonitoringGroup
     classifier: Classifier
     releases: ReleasesGroup
+    jobs: JobsGroup
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -80,6 +82,7 @@ class Runtime:
             await _start(stack, self.tenancy.refusals)
             await _start(stack, self.tenancy.audit_trimmer)
             await _start(stack, self.feedback.sweeper)
+            await _start(stack, self.jobs.sweeper)
             await _start(stack, self.monitoring.drift)
             # torch's and transformers' half million objects: each full collection stopped the server for 0.2 s
             gc.freeze()
@@ -208,5 +211,13 @@ def build_runtime(
             pipeline=inference.pipeline,
             feedback=feedback.feedback,
             pause=pause,
+        ),
+        jobs=build_jobs(
+            settings,
+            storage,
+            registry,
+            tenancy.account_cache,
+            feedback=feedback.feedback,
+            backbone=backbone,
         ),
     )

@@ -159,6 +159,16 @@ class Settings(BaseSettings):
     """Latest entries per tenant that the audit log keeps of each author: operators, administrators, and the server."""
     max_feedback_bytes: Annotated[int, Field(ge=1 << 16)] = 16 << 20
     """Bytes of texts that a tenant may keep, if it has opted in; a tenant's own limit may be lower."""
+    max_jobs_per_tenant: Annotated[int, Field(ge=1)] = 4
+    """Training jobs of a tenant that have not ended; a tenant's own limit may be lower, as for the next two."""
+    max_job_rows: Annotated[int, Field(ge=1)] = 20_000
+    """Rows of a training job, those to measure on and corrections included."""
+    max_job_s: Annotated[int, Field(ge=1)] = 3_600
+    """Seconds that trainers may spend on a job."""
+    max_job_bytes: Annotated[int, Field(ge=1)] = 8 << 20
+    """Bytes of the request that submits a job, also after decompression."""
+    job_lease_s: Annotated[float, Field(ge=1)] = 30.0
+    """Seconds after which a trainer that no longer responds loses its job to another."""
     max_loaded_adapters: Annotated[int, Field(ge=1)] = 20_000
     result_cache_bytes: Annotated[int, Field(ge=0)] = 0
     """Host memory of the result cache; 0 computes every row."""

@@ -144,6 +144,7 @@ CACHED = Depends(known_tag)
 
 JSON_BODY = Depends(ExpectedBody("application/json"))
 ROWS_BODY = Depends(ExpectedBody("application/json", "rows"))
+JOB_BODY = Depends(ExpectedBody("application/json", "job"))
 # Triton's clients state no media type, or that of the tensors
 TENSORS_BODY = Depends(ExpectedBody("application/json", "rows", frozenset({"", "application/octet-stream"})))
 MULTIPART_BODY = Depends(ExpectedBody("multipart/form-data", "upload"))

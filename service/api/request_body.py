@@ -13,13 +13,15 @@ BODY_LIMIT = "body_limit"
 _SMALL_BYTES = 64 << 10
 """Enough for every body without rows or files."""
 
-BodySize = Literal["small", "rows", "upload"]
+BodySize = Literal["small", "rows", "job", "upload"]
 
 
 def body_limit(size: BodySize, settings: Settings) -> int:
     """Return the largest number of bytes that a body of this kind may have."""
     if size == "upload":
         return settings.max_upload_bytes
+    if size == "job":
+        return settings.max_job_bytes
     return settings.max_body_bytes if size == "rows" else min(_SMALL_BYTES, settings.max_body_bytes)
 
 

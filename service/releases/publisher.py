@@ -7,6 +7,7 @@ from adapters import PRODUCTION, InvalidAdapter, Publication, Ref, Registry
 from adapters.files import check_stated_backbone
 from adapters.names import check_publication
 from adapters.printable import check_texts
+from backbone import Frame
 from backbone.text import min_field_tokens
 from service.catalog.adapter_cache import AdapterCache, LoadedAdapter
 from service.errors import InferenceFailed
@@ -99,8 +100,12 @@ def parse_upload(adapters: AdapterCache, files: Mapping[str, bytes]) -> LoadedAd
 
 def _check_room(adapter: LoadedAdapter) -> None:
     """Refuse a task whose template leaves too little of its limit for the fields: no long text could be answered."""
-    frame, fields = adapter.frame, len(adapter.frame.placeholders)
-    needed = frame.num_tokens + fields * min_field_tokens(adapter.max_tokens) + 1
-    if needed > adapter.max_tokens:
-        expected = f"at least {needed}: the template has {frame.num_tokens} tokens and {fields} fields"
+    frame = adapter.frame
+    if (needed := min_task_tokens(frame, adapter.max_tokens)) > adapter.max_tokens:
+        expected = f"at least {needed}: the template has {frame.num_tokens} tokens and {len(frame.placeholders)} fields"
         raise InvalidAdapter("superpos.json: task.max_tokens", adapter.max_tokens, expected)
+
+
+def min_task_tokens(frame: Frame, max_tokens: int) -> int:
+    """Return how many tokens a template and the shortest form of its fields take under a limit."""
+    return frame.num_tokens + len(frame.placeholders) * min_field_tokens(max_tokens) + 1

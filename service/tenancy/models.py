@@ -68,6 +68,12 @@ class TenantLimits(BaseModel):
     """Days for which texts are kept: answered ones, to be corrected, and corrections. Unless set, no text is kept."""
     max_feedback_bytes: Count = None
     """Total size in bytes of kept texts, at most the server's own limit."""
+    max_jobs: Count = None
+    """Training jobs that have not ended, at most the server's own limit."""
+    max_job_rows: Count = None
+    """Rows of a training job, at most the server's own limit."""
+    max_job_s: Count = None
+    """Seconds that a training job may take, at most the server's own limit."""
 
 
 class TenantInfo(TenantLimits):

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 from support.adapters import make_adapter
 from support.http import check_problem
+from support.jobs import make_job
 from support.routes import DECIDED, ROLES, routes
 from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring, bearer
@@ -18,6 +19,7 @@ from adapters.storage.opening import open_storage
 from adapters.storage.redis import RedisStore
 from adapters.storage.sqlite import SqliteFile
 from backbone import Backbone
+from service.jobs.queue import open_jobs
 from service.tenancy.accounts import open_accounts
 from service.tenancy.models import TenantInfo
 
@@ -90,6 +92,8 @@ BODIES: dict[str, dict[str, object]] = {
     "POST /v2/models/{model}/infer": TENSOR,
     "POST /v2/models/{model}/versions/{version}/infer": TENSOR,
     "POST /feedback": {"task": "TASK", "input": "a", "label": "positive"},
+    "POST /tasks/{task}/jobs": {},  # refused for what it is, by everybody who may ask for a job
+    "POST /jobs/{job}/cancel": {},
     "PUT /tasks/{task}/aliases/{alias}": {"version": 1},
     "PUT /tasks/{task}/traffic": {"shadow": 1},
     "POST /tasks/{task}/rollback": {},
@@ -115,6 +119,8 @@ def ask(server: RunningServer, method: str, path: str, key: str | None, *, tenan
     if where == "DELETE /admin/tenants/{tenant}" and key == ADMIN_KEY:  # the one that may: of another tenant
         fill["tenant"] = f"{tenant}-2"
         Keyring(server).tenant(fill["tenant"])
+    if "{job}" in path:
+        fill["job"] = a_job_of(server, tenant)
     headers = {"X-Request-ID": "same"} | ({} if key is None else bearer(key))
     if where in BY_HEADER:
         headers["X-Superpos-Task"] = task
@@ -124,6 +130,13 @@ def ask(server: RunningServer, method: str, path: str, key: str | None, *, tenan
     elif method not in {"GET", "HEAD", "DELETE"}:
         body = {"json": json.loads(json.dumps(BODIES.get(where, {"inputs": "a"})).replace("TASK", task))}
     return server.client.request(method, path.format(**fill), headers=headers, **body)
+
+
+def a_job_of(server: RunningServer, tenant: str) -> str:
+    """The id of a training job of a tenant."""
+    queue = open_jobs(server.app.state.runtime.storage)  # type: ignore[attr-defined]
+    known = queue.store.jobs(tenant)
+    return known[0].id if known else queue.submit(make_job(tenant=tenant), b"", max_jobs=1).id
 
 
 def state(server: RunningServer) -> tuple[int, int]:
@@ -136,8 +149,10 @@ def state(server: RunningServer) -> tuple[int, int]:
 def names_a_task(method: str, path: str) -> bool:
     where = f"{method} {path}"
     by_body = "TASK" in json.dumps(BODIES.get(where, {}))
-    in_path = any(part in path for part in ("{task}", "{ref}", "{model}"))
-    creates = path == "/tasks/{task}/versions" and method == "POST"  # in the caller's own tenant, under any name
+    in_path = any(part in path for part in ("{task}", "{ref}", "{model}", "{job}"))
+    creates = (
+        path in ("/tasks/{task}/versions", "/tasks/{task}/jobs") and method == "POST"
+    )  # in the caller's own tenant, under any name
     return (in_path or by_body or where in BY_HEADER) and not creates
 
 

@@ -28,6 +28,7 @@ ROLES: dict[Needed, str] = {
         PUT /tasks/{task}/traffic, DELETE /tasks/{task}/traffic, GET /tasks/{task}/history
         POST /tasks/{task}/rollback, POST /tasks/{task}/promote
         GET /feedback, DELETE /feedback, GET /tasks/{task}/feedback, GET /tasks/{task}/feedback/export
+        POST /tasks/{task}/jobs, GET /jobs, GET /jobs/{job}, POST /jobs/{job}/cancel, DELETE /jobs/{job}
     """,
     "admin": """
         GET /admin/tenants, GET /admin/tenants/{tenant}

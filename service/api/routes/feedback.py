@@ -72,12 +72,15 @@ async def delete(
 ) -> FeedbackDeletion:
     """Delete rows for ever: by their ids, by a person, of a task, or all of them. Texts are overwritten in SQLite.
 
-    A person may be combined with a task. The deletion is in the audit log, without the person's name.
+    A person may be combined with a task. Training jobs that have copies of corrections are cancelled. The deletion is
+    in the audit log, without the person's name.
     """
     what = _deletion(ids=ids or (), who=who, task=task, everything=everything)
     if not ids:
         await _count(runtime, principal)
     deleted = await runtime.feedback.feedback.delete(principal.tenant, ids=ids or (), who=who, task=task)
+    if deleted:
+        await runtime.jobs.jobs.forget_corrections(principal.tenant)
     if not ids:
         await _record(runtime, principal, "feedback_deleted", f"{deleted} rows: {what}")
     return FeedbackDeletion(deleted=deleted)

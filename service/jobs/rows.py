@@ -1,0 +1,125 @@
+"""The rows of a training job: checked against its task when it is submitted, stored until it ends."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from pydantic import TypeAdapter
+
+from adapters import InvalidRow
+from adapters.names import nearest
+from adapters.task import TaskSpec
+from service.errors import InvalidRequest
+from service.feedback.models import FeedbackRow, Label
+
+GivenRow = tuple[str | Mapping[str, str], Label]
+"""A text, or the text of each field, and its label."""
+_MAX_NAMED = 20
+"""Labels that an error names."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRow:
+    """The text of each field of a task, and the right label."""
+
+    input: Mapping[str, str]
+    label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRows:
+    """What a job is trained and measured on."""
+
+    train: tuple[LabelledRow, ...]
+    validation: tuple[LabelledRow, ...] = ()
+    """Rows to measure on; if there are none, some of the others are held out."""
+    corrections: tuple[LabelledRow, ...] = ()
+    """Further rows to train on, which nothing is measured on, the latest first."""
+
+
+_ROWS = TypeAdapter(TrainingRows)
+
+
+def encode_rows(rows: TrainingRows) -> bytes:
+    """Return rows as they are stored."""
+    return zlib.compress(_ROWS.dump_json(rows))
+
+
+def decode_rows(stored: bytes) -> TrainingRows:
+    """Return stored rows."""
+    return _ROWS.validate_json(zlib.decompress(stored))
+
+
+def checked_rows(given: Sequence[GivenRow], spec: TaskSpec, *, where: str, max_chars: int) -> tuple[LabelledRow, ...]:
+    """Return rows as a job is trained on them; an error names the row by `where` and its index.
+
+    Raises:
+        InvalidRow: a text does not fit the task's template, is empty, or is longer than `max_chars`
+        InvalidRequest: a label is not one of the task
+    """
+    names = {name: place for place, name in enumerate(spec.label_names)}
+    return tuple(
+        LabelledRow(
+            _checked_input(item, spec, f"{where}[{index}]", max_chars=max_chars),
+            _checked_label(label, names, f"{where}[{index}]", is_multi_label=spec.is_multi_label),
+        )
+        for index, (item, label) in enumerate(given)
+    )
+
+
+def fitting_corrections(corrections: Sequence[FeedbackRow], spec: TaskSpec) -> tuple[LabelledRow, ...]:
+    """Return those corrections whose labels and fields the task has; others are of an earlier form of the task."""
+    return tuple(
+        LabelledRow(row.input, row.label)
+        for row in corrections
+        if row.label is not None and _fits(row.input, row.label, spec)
+    )
+
+
+def check_labels_occur(rows: TrainingRows) -> None:
+    """Refuse rows that have fewer than two labels, or label sets, to tell apart (`InvalidRequest`)."""
+    found = {row.label for row in (*rows.train, *rows.corrections)}
+    if len(found) < 2:
+        has = f"only the label {next(iter(found))!r}" if found else "no labels: there are none"
+        raise InvalidRequest(f"the rows to train on have {has}, expected rows of at least two labels")
+
+
+def _fits(texts: Mapping[str, str], label: Label, spec: TaskSpec) -> bool:
+    labels = (label,) if isinstance(label, str) else label
+    is_of_kind = isinstance(label, str) is not spec.is_multi_label
+    return is_of_kind and set(labels) <= set(spec.label_names) and set(texts) == set(spec.fields)
+
+
+def _checked_input(item: str | Mapping[str, str], spec: TaskSpec, where: str, *, max_chars: int) -> Mapping[str, str]:
+    try:
+        values = spec.parsed_template.values(item)
+        length = len(spec.render(item))
+    except InvalidRow as exc:
+        raise InvalidRow(f"{where}.input: {exc}") from exc
+    if length > max_chars:
+        raise InvalidRow(f"{where}.input: text has {length} characters, expected at most {max_chars}")
+    if not any(value.strip() for value in values):
+        raise InvalidRow(f"{where}.input: the text is empty, expected at least one visible character")
+    return dict(zip(spec.parsed_template.placeholders, values, strict=True))
+
+
+def _checked_label(label: Label, names: Mapping[str, int], where: str, *, is_multi_label: bool) -> Label:
+    if isinstance(label, str) is is_multi_label:
+        expected = "a list of labels: the task is multi-label" if is_multi_label else "one label"
+        raise InvalidRequest(f"{where}.label is {repr(label)[:200]}, expected {expected}")
+    for each in (label,) if isinstance(label, str) else label:
+        if each not in names:
+            meant = nearest(each[:200], names)
+            hint = f"did you mean {meant!r}?" if meant else f"expected {_listed(names)}"
+            raise InvalidRequest(f"{where}.label {each[:200]!r} is not a label of the task; {hint}")
+    if isinstance(label, str):
+        return label
+    if len(set(label)) < len(label):
+        raise InvalidRequest(f"{where}.label is {repr(list(label))[:200]}, expected each label once")
+    return tuple(sorted(label, key=names.__getitem__))
+
+
+def _listed(names: Mapping[str, int]) -> str:
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return ", ".join(islice(names, _MAX_NAMED)) + more

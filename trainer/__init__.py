@@ -1,0 +1,1 @@
+"""The trainer: takes training jobs from the shared storage, trains them, and publishes their results."""

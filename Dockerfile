@@ -69,6 +69,7 @@ COPY training ./training
 COPY service ./service
 COPY scoring ./scoring
 COPY sizing ./sizing
+COPY trainer ./trainer
 COPY cli ./cli
 COPY client ./client
 RUN pip install --no-deps --no-build-isolation --target /opt/superpos .
@@ -113,7 +114,7 @@ FROM server AS trainer
 COPY --from=training /opt/training /opt/training
 ENV PYTHONPATH=/opt/superpos:/opt/training
 HEALTHCHECK NONE
-CMD ["train", "--help"]
+CMD ["trainer"]
 
 # a build without --target makes the last stage
 FROM server

@@ -26,6 +26,7 @@ COMMANDS = {
         _TRAIN,
         "Train a prompt for each task and write its run folder.",
     ),
+    "trainer": ("trainer:trainer", _TRAIN, "Train the jobs that clients of the servers ask for."),
     "sweep": (
         "sweep:sweep",
         _TRAIN,
@@ -37,6 +38,7 @@ COMMANDS = {
     "data": ("data:app", _TRAIN, "Check a task's rows before training."),
     "paper": ("paper:app", _TRAIN, "Reproduce the tables and the figure of the SuperPos-Prompt paper."),
     "feedback": ("feedback:app", _TRAIN, "List, export and delete corrections of a server's answers."),
+    "job": ("job:app", _TRAIN, "Let the trainers of a server train."),
     "push": ("adapters:push", _ADAPTERS, "Publish a trained adapter as the next version of a task."),
     "list": ("adapters:list_tasks", _ADAPTERS, "List tasks with their versions, aliases, canary and shadow."),
     "show": ("versions:show", _ADAPTERS, "Show a task: versions, traffic, scores, shadow agreement and drift."),
@@ -100,7 +102,7 @@ def _check_environment(command: str) -> None:
     from service.settings import UnknownVariable, check_environment
 
     try:
-        check_environment(os.environ, only_misspelt=command != "serve")
+        check_environment(os.environ, only_misspelt=command not in ("serve", "trainer"))
     except UnknownVariable as exc:
         raise CommandError(str(exc)) from exc
 

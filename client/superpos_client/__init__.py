@@ -37,6 +37,7 @@ from superpos_client.feedback import (
     GivenAnswer,
     ShadowAnswer,
 )
+from superpos_client.jobs import CurvePoint, Job, JobDetail, JobProgress, JobResult
 from superpos_client.resources import (
     Adapter,
     Alias,
@@ -73,6 +74,7 @@ __all__ = [
     "Client",
     "Conflict",
     "Correction",
+    "CurvePoint",
     "Dataset",
     "DeadlineExceeded",
     "Drift",
@@ -85,6 +87,10 @@ __all__ = [
     "GivenAnswer",
     "Invalid",
     "InvalidAnswer",
+    "Job",
+    "JobDetail",
+    "JobProgress",
+    "JobResult",
     "Key",
     "Limits",
     "Move",

@@ -4,7 +4,7 @@ Clients with and without `async` share these, so that neither has a route, a mem
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter
 from superpos_client.answers import Limits, Options, Prediction, predictions_of
 from superpos_client.errors import SuperposError, task_error
 from superpos_client.feedback import Correction, Dataset, FeedbackDeletion, FeedbackPage, FeedbackState, View
+from superpos_client.jobs import Job, JobDetail, LabelledRow
 from superpos_client.resources import (
     Adapter,
     Alias,
@@ -262,6 +263,42 @@ def delete_feedback(ids: Sequence[str], who: str | None, task: str | None, *, ev
     return _call("DELETE", "/feedback", lambda answer: read(answer).deleted, "unsent", params=params)
 
 
+def train(
+    name: str,
+    *,
+    rows: Iterable[LabelledRow],
+    validation: Iterable[LabelledRow],
+    definition: Mapping[str, object] | None,
+    examples: Mapping[str, Sequence[str]] | None,
+    corrections_since: int | None,
+    arguments: Mapping[str, object],
+) -> Call[Job]:
+    body: dict[str, object] = {"rows": _rows(rows), "validation": _rows(validation), "arguments": dict(arguments)}
+    if definition is not None:
+        body["task"] = dict(definition)
+    if examples is not None:
+        body["examples"] = {label: list(texts) for label, texts in examples.items()}
+    if corrections_since is not None:
+        body["corrections_since"] = corrections_since
+    return _write("POST", _path("tasks", name, "jobs"), _model(Job), body)
+
+
+def jobs(task_name: str | None) -> Call[list[Job]]:
+    return _call("GET", "/jobs", _list("jobs", Job), "always", params={} if task_name is None else {"task": task_name})
+
+
+def job(job_id: str) -> Call[JobDetail]:
+    return _get(_path("jobs", job_id), JobDetail)
+
+
+def cancel_job(job_id: str) -> Call[Job]:
+    return _call("POST", _path("jobs", job_id, "cancel"), _model(Job), "always")
+
+
+def delete_job(job_id: str) -> Call[None]:
+    return _delete(_path("jobs", job_id))
+
+
 def usage(*, task_name: str | None, since: date | None, until: date | None, tenant: str | None) -> Call[Usage]:
     params = _usage_params(task_name, since, until, tenant)
     return _call("GET", "/usage", _model(Usage), "always", params=params)
@@ -326,6 +363,16 @@ def audit(since: int) -> Call[Page[AuditEntry]]:
 
 def audit_tasks(since: int) -> Call[Page[Change]]:
     return _log(_path("admin", "audit", "tasks"), Change, since)
+
+
+def _rows(rows: Iterable[LabelledRow]) -> list[dict[str, object]]:
+    return [
+        {
+            "input": text if isinstance(text, str) else dict(text),
+            "label": label if isinstance(label, str) else list(label),
+        }
+        for text, label in rows
+    ]
 
 
 def _call(method: str, path: str, read: Callable[[Answer], T], repeat: Repeat, **parts: Any) -> Call[T]:

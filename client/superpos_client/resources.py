@@ -212,6 +212,10 @@ class TenantLimits(TypedDict, total=False):
     retention_days: int | None
     """Days for which texts are kept, to be corrected; None keeps none."""
     max_feedback_bytes: int | None
+    max_jobs: int | None
+    """Training jobs that have not ended."""
+    max_job_rows: int | None
+    max_job_s: int | None
     suspended: bool
 
 
@@ -228,6 +232,9 @@ class Tenant(Model):
     max_bytes: int | None
     retention_days: int | None = None
     max_feedback_bytes: int | None = None
+    max_jobs: int | None = None
+    max_job_rows: int | None = None
+    max_job_s: int | None = None
     suspended: bool
     created_at: datetime | None
 

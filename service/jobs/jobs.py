@@ -42,7 +42,7 @@ _log = structlog.get_logger("service")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDefinition:
-    """What a task file says of a task, without its rows."""
+    """A task as in a task file, without its rows."""
 
     spec: TaskSpec
     description: str = ""
@@ -300,8 +300,8 @@ def _check_sources(given: NewJob) -> None:
     for label, texts in (given.examples or {}).items():
         if not MIN_EXAMPLES <= len(texts) <= MAX_EXAMPLES:
             raise InvalidRequest(
-                f"label {label[:200]!r} has {len(texts)} examples, expected {MIN_EXAMPLES} to {MAX_EXAMPLES}; send more "
-                "than these as rows"
+                f"label {label[:200]!r} has {len(texts)} examples, expected {MIN_EXAMPLES} to {MAX_EXAMPLES}; "
+                "send more of them as rows"
             )
 
 

@@ -30,7 +30,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a trainer does at present."""
+    """The step that a trainer is at."""
 
     phase: Phase
     step: int = 0
@@ -71,7 +71,7 @@ class Job:
     arguments: Mapping[str, Argument] = field(default_factory=dict)
     """Training arguments that differ from the defaults."""
     fingerprint: str
-    """Of the backbone that it is for."""
+    """The fingerprint of the backbone that it is for."""
     num_rows: int
     num_validation_rows: int = 0
     num_corrections: int = 0

@@ -48,7 +48,7 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What a trainer reports with its lease."""
+    """Progress that a trainer reports with its lease."""
 
     lease_s: float
     spent_s: float

@@ -29,7 +29,7 @@ class LabelledRow:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
-    """What a job is trained and measured on."""
+    """Rows that a job is trained and measured on."""
 
     train: tuple[LabelledRow, ...]
     validation: tuple[LabelledRow, ...] = ()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from adapters import NotFound, Registry
+from adapters import NotFound, Registry, VersionInfo
 from adapters.files import content_id
 from service.catalog.catalog import Catalog
 from service.catalog.sync import CatalogSync
@@ -65,17 +65,54 @@ class StorageQuota:
 
     async def _check(self, limits: TenantInfo, task: str, digest: str, files: Mapping[str, bytes]) -> None:
         try:
-            versions = self._catalog.task(limits.id, task).versions
+            versions: Sequence[VersionInfo] | None = self._catalog.task(limits.id, task).versions
         except NotFound:
-            versions = ()
-            _refuse_above(limits.id, "tasks", self._catalog.num_tasks(limits.id) + 1, limits.max_tasks)
-        if any(version.digest == digest for version in versions):
-            return  # publishing makes no new version
-        _refuse_above(limits.id, f"versions of {task}", len(versions) + 1, limits.max_versions)
-        if limits.max_bytes is not None:
-            stored = await asyncio.to_thread(self._registry.content_sizes, limits.id)
-            wanted = {**stored, content_id(files): sum(map(len, files.values()))}
-            _refuse_above(limits.id, "bytes", sum(wanted.values()), limits.max_bytes)
+            versions = None
+        await asyncio.to_thread(
+            check_room,
+            limits,
+            task,
+            digest,
+            files,
+            versions=versions,
+            num_tasks=lambda: self._catalog.num_tasks(limits.id),
+            stored=lambda: self._registry.content_sizes(limits.id),
+        )
+
+
+def check_room(
+    limits: TenantInfo,
+    task: str,
+    digest: str,
+    files: Mapping[str, bytes],
+    *,
+    versions: Sequence[VersionInfo] | None,
+    num_tasks: Callable[[], int],
+    stored: Callable[[], Mapping[str, int]],
+) -> None:
+    """Refuse a version that exceeds its tenant's limits; a version that the task has already needs no room.
+
+    Args:
+        limits: the tenant's
+        task: its task
+        digest: of the adapter
+        files: its files
+        versions: the task's; None for a new task
+        num_tasks: counts the tenant's tasks
+        stored: returns the bytes of each set of files that the tenant has (`Registry.content_sizes`)
+
+    Raises:
+        QuotaExceeded: names the limit and its value
+        RegistryUnavailable: the tasks or bytes cannot be counted
+    """
+    if versions is None:
+        _refuse_above(limits.id, "tasks", num_tasks() + 1, limits.max_tasks)
+    elif any(version.digest == digest for version in versions):
+        return  # publishing makes no new version
+    _refuse_above(limits.id, f"versions of {task}", len(versions or ()) + 1, limits.max_versions)
+    if limits.max_bytes is not None:
+        wanted = {**stored(), content_id(files): sum(map(len, files.values()))}
+        _refuse_above(limits.id, "bytes", sum(wanted.values()), limits.max_bytes)
 
 
 def _is_limited(limits: TenantInfo) -> bool:

@@ -89,7 +89,8 @@ def configure_logging(log_format: LogFormat, level: LogLevel = "info") -> None:
     foreign: list[Processor] = [*shared, structlog.stdlib.add_logger_name, _without_quotes]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=foreign, processors=final))
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
-    logging.getLogger("service").setLevel(number)
+    for own in ("service", "trainer"):
+        logging.getLogger(own).setLevel(number)
     server = logging.getLogger("uvicorn.error")
     server.filters[:] = [_RateLimit()]
     for name in _SILENT:

@@ -136,7 +136,9 @@ def a_job_of(server: RunningServer, tenant: str) -> str:
     """The id of a training job of a tenant."""
     queue = open_jobs(server.app.state.runtime.storage)  # type: ignore[attr-defined]
     known = queue.store.jobs(tenant)
-    return known[0].id if known else queue.submit(make_job(tenant=tenant), b"", max_jobs=1).id
+    return (
+        known[0].id if known else queue.submit(make_job(1 + TENANTS.index(tenant), tenant=tenant), b"", max_jobs=1).id
+    )
 
 
 def state(server: RunningServer) -> tuple[int, int]:
@@ -150,9 +152,8 @@ def names_a_task(method: str, path: str) -> bool:
     where = f"{method} {path}"
     by_body = "TASK" in json.dumps(BODIES.get(where, {}))
     in_path = any(part in path for part in ("{task}", "{ref}", "{model}", "{job}"))
-    creates = (
-        path in ("/tasks/{task}/versions", "/tasks/{task}/jobs") and method == "POST"
-    )  # in the caller's own tenant, under any name
+    # in the caller's own tenant, under any name
+    creates = path in ("/tasks/{task}/versions", "/tasks/{task}/jobs") and method == "POST"
     return (in_path or by_body or where in BY_HEADER) and not creates
 
 

@@ -15,13 +15,13 @@ from support.server import RunningServer
 
 import superpos_client
 from scripts.sync_client import PACKAGE, generated
-from superpos_client import AsyncClient, Client, SuperposError, feedback, resources
+from superpos_client import AsyncClient, Client, SuperposError, feedback, jobs, resources
 from superpos_client._async import io as with_async
 from superpos_client._sync import io as without
 from superpos_client.answers import ANSWER_FIELDS, Limits, Prediction
 from superpos_client.server import Server
 
-NAMESPACES = ("tasks", "feedback", "tenants", "keys", "audit")
+NAMESPACES = ("tasks", "feedback", "jobs", "tenants", "keys", "audit")
 CALLS: dict[str, Callable[[Client], object]] = {
     "classify": lambda client: client.classify("t", "a"),
     "classify_tasks": lambda client: client.classify_tasks(["t", "u"], "a"),
@@ -51,6 +51,12 @@ CALLS: dict[str, Callable[[Client], object]] = {
     "tasks.roll_back": lambda client: client.tasks.roll_back("t"),
     "tasks.promote": lambda client: client.tasks.promote("t", 2),
     "tasks.history": lambda client: list(client.tasks.history("t")),
+    "tasks.train": lambda client: client.tasks.train("t", [("a", "b")], corrections_since=1),
+    "jobs.list": lambda client: client.jobs.list("t"),
+    "jobs.get": lambda client: client.jobs.get("j"),
+    "jobs.wait": lambda client: client.jobs.wait("j"),
+    "jobs.cancel": lambda client: client.jobs.cancel("j"),
+    "jobs.delete": lambda client: client.jobs.delete("j"),
     "feedback.correct": lambda client: client.feedback.correct("a", request_id="r"),
     "feedback.state": lambda client: client.feedback.state(),
     "feedback.page": lambda client: client.feedback.page("t"),
@@ -195,6 +201,11 @@ SCHEMAS = {
     "FeedbackState": feedback.FeedbackState,
     "Flip": resources.Flip,
     "GivenAnswer": feedback.GivenAnswer,
+    "CurvePoint": jobs.CurvePoint,
+    "JobBody": jobs.Job,
+    "JobDetail": jobs.JobDetail,
+    "JobResultBody": jobs.JobResult,
+    "Progress": jobs.JobProgress,
     "KeyBody": resources.Key,
     "Limits": Limits,
     "MoveBody": resources.Move,
@@ -230,7 +241,7 @@ def test_a_model_has_the_members_of_the_servers(shared_server: RunningServer, na
 def test_every_model_is_compared() -> None:
     made = {
         member
-        for module in (resources, feedback)
+        for module in (resources, feedback, jobs)
         for _, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, BaseModel) and member.__module__ == module.__name__
     }

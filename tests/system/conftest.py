@@ -1,7 +1,7 @@
 """The shared fixtures of this folder's tests."""
 
 from support.fixtures.redis import redis_server, start_redis
-from support.fixtures.registry import published, registry, store, uploads
+from support.fixtures.registry import place, published, registry, store, uploads
 from support.fixtures.server import (
     model_threads_end,
     quiet_json_logs,

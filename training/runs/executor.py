@@ -81,6 +81,7 @@ def train_runs(
     open_folder: Callable[[RunPlan], RunFolder | None] = resumed,
     scorer: Scorer | None = None,
     resumable: bool = True,
+    on_checkpoint: Callable[[], None] = lambda: None,
     isolate_failures: bool = False,
 ) -> list[RunReport]:
     """Train all runs that are not finished in one stack, score them, and write each into its folder.
@@ -91,6 +92,7 @@ def train_runs(
         open_folder: opens a run's folder, whose lock is held; returns None for a run that needs no training
         scorer: shared between calls, so that what their runs have in common is computed once
         resumable: write checkpoints, and also score a run that Ctrl-C ended; otherwise such a run leaves no result
+        on_checkpoint: called after each generation of checkpoints in the folders
         isolate_failures: report what fails in one run as a `FailEvent` and continue with the others
 
     Returns:
@@ -112,6 +114,7 @@ def train_runs(
         on_report=on_report,
         open_folder=open_folder,
         resumable=resumable,
+        on_checkpoint=on_checkpoint,
         failures=FAILURES if isolate_failures else (),
     )
     return execution.run(range(len(plans)))
@@ -193,6 +196,7 @@ class _Execution:
     on_report: Callable[[int, RunReport], None]
     open_folder: Callable[[RunPlan], RunFolder | None]
     resumable: bool
+    on_checkpoint: Callable[[], None]
     failures: tuple[type[Exception], ...]
     """Errors that fail a single run only."""
 
@@ -204,7 +208,9 @@ class _Execution:
             precisions = {run.plan.precision for run in runs.values()}
             try:
                 frozen = self.scorer.in_precision(*precisions or {"fp32"})
-                results = train_prepared(frozen, list(runs.values()), resumable=self.resumable)
+                results = train_prepared(
+                    frozen, list(runs.values()), resumable=self.resumable, on_checkpoint=self.on_checkpoint
+                )
             except self.failures as exc:
                 if len(runs) == 1:
                     self._fail(next(iter(runs)), exc)

@@ -11,6 +11,7 @@ from superpos_client import calls
 from superpos_client._async.accounts import AsyncAudit, AsyncKeys, AsyncTenants
 from superpos_client._async.classifier import AsyncClassifier
 from superpos_client._async.feedback import AsyncFeedback
+from superpos_client._async.jobs import AsyncJobs
 from superpos_client._async.tasks import AsyncTasks
 from superpos_client._async.transport import AsyncTransport
 from superpos_client.answers import Limits
@@ -36,6 +37,7 @@ class AsyncClient(AsyncClassifier):
     Attributes:
         tasks: tasks, versions, aliases and releases
         feedback: corrections of answers, and what is kept to be corrected
+        jobs: training jobs
         tenants: tenants and their limits, for administrators
         keys: API keys, for administrators
         audit: the logs of accounts and tasks, for administrators
@@ -191,6 +193,7 @@ class AsyncClient(AsyncClassifier):
         self._transport = transport
         self.tasks = AsyncTasks(transport)
         self.feedback = AsyncFeedback(transport)
+        self.jobs = AsyncJobs(transport)
         self.tenants = AsyncTenants(transport)
         self.keys = AsyncKeys(transport)
         self.audit = AsyncAudit(transport)

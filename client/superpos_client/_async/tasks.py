@@ -1,11 +1,12 @@
 """`client.tasks`: tasks, versions, aliases, releases and their history."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from superpos_client import calls
 from superpos_client._async.transport import AsyncTransport
 from superpos_client.adapter_files import read_adapter, write_adapter
+from superpos_client.jobs import Job, LabelledRow
 from superpos_client.resources import (
     Adapter,
     Alias,
@@ -210,6 +211,46 @@ class AsyncTasks:
             corrections=corrections,
             expected=expected,
             if_match=if_match,
+        )
+        return await self._transport.send(call)
+
+    async def train(
+        self,
+        task: str,
+        rows: Iterable[LabelledRow] = (),
+        *,
+        validation: Iterable[LabelledRow] = (),
+        definition: Mapping[str, object] | None = None,
+        examples: Mapping[str, Sequence[str]] | None = None,
+        corrections_since: int | None = None,
+        arguments: Mapping[str, object] | None = None,
+    ) -> Job:
+        """Ask for a training, which a trainer of the server's operator carries out; `client.jobs` follows it.
+
+        The result is published as a version that no alias points at: `promote` or `set_alias` puts it into production.
+
+        Args:
+            task: a task that has a version, or a new one
+            rows: pairs of a text, or the text of each field, and its label
+            validation: rows to measure on; by default some of the others are held out
+            definition: what a new task is: `template` and `labels`, and what else a task file has but its rows
+            examples: instead of rows: 8 to 20 texts of each label, to which a head is fitted in seconds
+            corrections_since: also train on the corrections since this version was published; 0 for all of them
+            arguments: such as `method`, `epochs` and `lr`, as the options of `superpos train`
+
+        Raises:
+            Invalid: the task, a row or an argument is invalid
+            NotFound: the task has no version, and there is no definition
+            Conflict: a limit of the tenant (`code` is `quota_exceeded`), or it keeps no texts (`retention_off`)
+        """
+        call = calls.train(
+            task,
+            rows=rows,
+            validation=validation,
+            definition=definition,
+            examples=examples,
+            corrections_since=corrections_since,
+            arguments=arguments or {},
         )
         return await self._transport.send(call)
 

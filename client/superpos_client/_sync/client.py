@@ -12,6 +12,7 @@ from superpos_client import calls
 from superpos_client._sync.accounts import Audit, Keys, Tenants
 from superpos_client._sync.classifier import Classifier
 from superpos_client._sync.feedback import Feedback
+from superpos_client._sync.jobs import Jobs
 from superpos_client._sync.tasks import Tasks
 from superpos_client._sync.transport import Transport
 from superpos_client.answers import Limits
@@ -37,6 +38,7 @@ class Client(Classifier):
     Attributes:
         tasks: tasks, versions, aliases and releases
         feedback: corrections of answers, and what is kept to be corrected
+        jobs: training jobs
         tenants: tenants and their limits, for administrators
         keys: API keys, for administrators
         audit: the logs of accounts and tasks, for administrators
@@ -192,6 +194,7 @@ class Client(Classifier):
         self._transport = transport
         self.tasks = Tasks(transport)
         self.feedback = Feedback(transport)
+        self.jobs = Jobs(transport)
         self.tenants = Tenants(transport)
         self.keys = Keys(transport)
         self.audit = Audit(transport)

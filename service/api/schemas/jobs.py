@@ -43,7 +43,7 @@ def _refuse_files(value: object) -> object:
 
 
 class TaskBody(RequestSchema):
-    """What a task is, as in a task file without its rows."""
+    """A task as in a task file, without its rows."""
 
     template: Annotated[str, Field(min_length=1, max_length=10_000)]
     """Text with a `{field}` for each text of a row."""
@@ -135,7 +135,7 @@ class JobRequest(
     """
 
     task: TaskBody | None = None
-    """What the task is; needed unless it has a version, or its labels come with `examples`."""
+    """The task; needed unless it has a version, or its labels come with `examples`."""
     rows: Rows = ()
     validation: Rows = ()
     """Rows to measure on; by default some of the others are held out."""
@@ -196,7 +196,7 @@ class JobBody(Schema):
     started_at: datetime | None
     ended_at: datetime | None
     actor: str
-    """Who asked for it: `key:<id>`."""
+    """The author of the job: `key:<id>`."""
     rows: int
     validation_rows: int
     corrections: int

@@ -19,7 +19,7 @@ from deploy.release.sbom import SCHEMA, project_version, write_bill
 
 EPOCH = 1_700_000_000
 PACKAGES = read_lock(LOCK)
-OURS = ("adapters", "backbone", "cli", "scoring", "service", "sizing", "training", "client/superpos_client")
+OURS = ("adapters", "backbone", "cli", "scoring", "service", "sizing", "trainer", "training", "client/superpos_client")
 
 
 def wheel_of(project: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -1,0 +1,49 @@
+"""Builds a trainer from the servers' settings."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from adapters.registry.opening import open_registry
+from adapters.registry.protocol import RegistryLimits
+from adapters.storage.opening import open_storage
+from backbone import load
+from service.jobs.queue import open_jobs
+from service.settings import Settings
+from service.tenancy.accounts import open_accounts
+from trainer.worker import Trainer
+
+
+def build_trainer(settings: Settings, *, folder: Path, say: Callable[[str], None]) -> Trainer:
+    """Load the backbone and open the storage; nothing is trained yet.
+
+    Args:
+        settings: of the servers
+        folder: for the rows and runs of the present job
+        say: receives what takes long
+
+    Raises:
+        backbone.BackboneError: the backbone cannot be loaded
+        InvalidName, RegistryUnavailable: the storage cannot be opened
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    storage = open_storage(settings.registry, wait_s=settings.registry_wait_s)
+    limits = RegistryLimits(aliases_per_task=settings.max_aliases_per_task, task_names=settings.max_task_names)
+    backbone = load(
+        settings.backbone,
+        cache_dir=settings.cache_dir,
+        revision=settings.revision,
+        offline=settings.offline,
+        device=settings.device,
+        say=say,
+    )
+    return Trainer(
+        backbone,
+        open_jobs(storage),
+        open_registry(storage, limits),
+        open_accounts(storage).store,
+        folder=folder,
+        lease_s=settings.job_lease_s,
+    )

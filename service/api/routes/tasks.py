@@ -67,7 +67,8 @@ async def list_tasks(
         Query(pattern=f"^{NAME_PATTERN}$", description="`cursor` of the part before", examples=["sst2"]),
     ] = None,
     limit: Annotated[
-        int | SkipJsonSchema[None], Query(ge=1, le=1_000, description="maximum number of tasks; by default all")
+        Annotated[int, Field(ge=1, le=1_000)] | SkipJsonSchema[None],
+        Query(description="maximum number of tasks; by default all"),
     ] = None,
 ) -> Response:
     """List tasks with their versions and aliases, in the order of their names: all, or a part."""

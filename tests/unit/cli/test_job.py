@@ -117,7 +117,7 @@ def test_jobs_are_cancelled_and_deleted(ask: Callable[..., Answer], task: Path) 
 
 def test_a_name_alone_needs_corrections(ask: Callable[..., Answer], server: RunningServer, tiny: Backbone) -> None:
     server.upload("sentiment", make_adapter(tiny))
-    assert "name --corrections-since" in ask("job", "submit", "sentiment").refusal()
+    assert "give --corrections-since" in ask("job", "submit", "sentiment").refusal()
     assert "keeps no texts" in ask("job", "submit", "sentiment", "--corrections-since", 0).refusal()
 
 

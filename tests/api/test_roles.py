@@ -104,6 +104,7 @@ BODIES: dict[str, dict[str, object]] = {
     "PATCH /admin/tenants/{tenant}/keys/{key}": {"default_task": "a"},
     "POST /admin/tenants/{tenant}/keys/{key}/rotate": {},
 }
+WITHOUT_BODY = {"POST /jobs/{job}/cancel"}
 BY_HEADER = {"POST /predict", "GET /info"}
 """Routes that read the task from a header."""
 
@@ -127,7 +128,7 @@ def ask(server: RunningServer, method: str, path: str, key: str | None, *, tenan
     body: dict[str, object] = {}
     if path.endswith("/versions") and method == "POST":
         body = {"files": [("other", b"")]}  # refused for what it is, by everybody who may upload
-    elif method not in {"GET", "HEAD", "DELETE"}:
+    elif method not in {"GET", "HEAD", "DELETE"} and where not in WITHOUT_BODY:
         body = {"json": json.loads(json.dumps(BODIES.get(where, {"inputs": "a"})).replace("TASK", task))}
     return server.client.request(method, path.format(**fill), headers=headers, **body)
 

@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Route
 
 from service.api.dependencies import KEY_SCHEMES, principal_of
 from service.api.draining import Drain
@@ -28,6 +30,7 @@ from service.api.request_body import body_limit
 from service.api.routes import admin, classify, feedback, jobs, open_inference, openai, rollouts, tasks, tei, usage
 from service.api.routes.health import health_router
 from service.api.strict_route import StrictRoute
+from service.console.app import build_console
 from service.gauges import register_gauges
 from service.runtime import Runtime, build_runtime
 from service.settings import Settings
@@ -36,6 +39,7 @@ from service.telemetry.multiprocess import SharedFolder
 _GZIP_FROM_BYTES = 4_096
 """Smaller responses fit into two or three packets anyway."""
 _GZIP_LEVEL = 1
+CONSOLE = "/console"
 _COMPATIBLE_APIS = (tei, openai, open_inference)
 
 _DESCRIPTION = """Many small text classifiers on one frozen T5: each task is a soft prompt, and requests of all
@@ -83,9 +87,17 @@ def create_app(
     describe = app.openapi
     app.openapi = lambda: close_forms(describe())  # type: ignore[method-assign]
     register_handlers(app, [*routes, *app.routes], formats=[api.ERROR_FORMAT for api in _COMPATIBLE_APIS])
+    if settings.console:
+        app.router.routes.append(Route(CONSOLE, _to_console, include_in_schema=False))
+        app.mount(CONSOLE, build_console(app, runtime))
     _add_middleware(app, runtime, drain)
-    metrics.register_routes([route.path for route in routes])
+    metrics.register_routes([*(route.path for route in routes), *([CONSOLE] if settings.console else [])])
     return app
+
+
+async def _to_console(request: Request) -> RedirectResponse:
+    """Redirect to the page with the slash that the console's paths have."""
+    return RedirectResponse(f"{CONSOLE}/{'?' + request.url.query if request.url.query else ''}")
 
 
 def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> list[APIRoute]:

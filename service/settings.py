@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     """A SQLite file, or the URL of a Redis (redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://)."""
     registry_wait_s: Annotated[float, Field(ge=0)] = 30.0
     """Seconds that the start waits for a Redis server that does not respond."""
+    console: bool = True
+    """Serve the web console at `/console`."""
     default_task: str | None = None
     """Ref for requests that name no task, of keys without a default of their own; None if each must name one."""
     bundled: bool = True

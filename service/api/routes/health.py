@@ -30,9 +30,9 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
     router = APIRouter(route_class=OpenRoute, tags=["operations"])
 
     @router.get("/")
-    async def index() -> Index:
-        """Link to the documentation, health, metrics and tasks."""
-        return Index(version=version("superpos"))
+    async def index(runtime: Running) -> Index:
+        """Link to the documentation, health, metrics, tasks and console."""
+        return Index(version=version("superpos"), console="/console" if runtime.settings.console else None)
 
     @router.get("/healthz/live")
     async def live() -> Live:

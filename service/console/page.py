@@ -1,0 +1,148 @@
+"""What a view works with: the person, the API, the form; and what it returns: a page, a fragment or a message."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from service.api.request_body import BODY_LIMIT, BodySize, body_limit
+from service.console.access import CSRF_FIELD, CSRF_HEADER, Access, Visit, check_origin, check_token
+from service.console.api import Api, Caller
+from service.console.cards import VersionCards
+from service.console.pages import Pages
+from service.runtime import Runtime
+from service.tenancy.principal import Principal, Role, includes
+
+CHANGED = "changed"
+"""The event that makes the page's main part load itself again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """The console's components."""
+
+    pages: Pages
+    access: Access
+    api: Api
+    runtime: Runtime
+    cards: VersionCards
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One request to the console by a person who is signed in."""
+
+    console: Console
+    request: Request
+    visit: Visit
+    api: Caller
+
+    @property
+    def principal(self) -> Principal:
+        """The person's tenant and role."""
+        return self.visit.principal
+
+    @property
+    def is_fragment(self) -> bool:
+        """Whether htmx asks for a part of the page."""
+        return "HX-Request" in self.request.headers
+
+    def can(self, role: Role) -> bool:
+        """Return whether the person has the permissions of a role."""
+        return includes(self.principal.role, role)
+
+    def query(self, name: str, default: str = "") -> str:
+        """Return a query parameter."""
+        return self.request.query_params.get(name, default)
+
+    async def form(self) -> FormData:
+        """Return the form that was sent."""
+        return await self.request.form()
+
+    async def render(self, template: str, **values: Any) -> Response:
+        """Return a page or a fragment."""
+        return await self.console.pages.render(template, {**self._layout(), **values})
+
+    async def say(self, message: str, *, detail: str = "", changed: bool = True) -> Response:
+        """Report in the page's message area that something was done, and let the page load its main part again."""
+        if not self.is_fragment:
+            return RedirectResponse(self.request.headers.get("Referer", "/console"), 303)
+        headers = {"HX-Retarget": "#message", "HX-Reswap": "innerHTML"} | ({"HX-Trigger": CHANGED} if changed else {})
+        values = {"message": message, "detail": detail, "kind": "good"}
+        return await self.console.pages.render("_message.html", values, headers=headers)
+
+    def go(self, url: str) -> Response:
+        """Lead the browser to another page."""
+        if self.is_fragment:
+            return Response(headers={"HX-Redirect": url})
+        return RedirectResponse(url, 303)
+
+    def _layout(self) -> dict[str, Any]:
+        return layout(self.request, self.visit)
+
+
+def layout(request: Request, visit: Visit | None) -> dict[str, Any]:
+    """Return what every page's frame shows."""
+    principal = None if visit is None else visit.principal
+    query = request.url.query
+    return {
+        "principal": principal,
+        "can": lambda role: principal is not None and includes(principal.role, role),
+        "csrf_token": "" if visit is None else visit.csrf_token,
+        "has_keys": principal is None or principal.key_id is not None,
+        "here": request.url.path + (f"?{query}" if query else ""),
+        "where": request.url.path,
+        "base_url": str(request.base_url).split("/console")[0].rstrip("/"),
+    }
+
+
+View = Callable[[Page], Awaitable[Response]]
+
+
+def endpoint(
+    console: Console, view: View, *, role: Role = "classify", body: BodySize = "small", raw: bool = False
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint of a view for people with a role.
+
+    Args:
+        console: the components
+        view: makes the response
+        role: smallest role; the API's routes check theirs in any case
+        body: how large the form may be
+        raw: the view passes the body on unread, so that the form's token must stand in the header
+    """
+
+    async def respond(request: Request) -> Response:
+        visit = await console.access.visit(request)
+        visit.principal.require(role)
+        request.scope["state"][BODY_LIMIT] = body_limit(body, console.runtime.settings)
+        if request.method not in ("GET", "HEAD"):
+            check_origin(request)
+            token = request.headers.get(CSRF_HEADER)
+            if token is None and not raw:
+                token = str((await request.form()).get(CSRF_FIELD, ""))
+            check_token(token, visit)
+        async with console.api.as_principal(request, visit.principal) as caller:
+            return await view(Page(console, request, visit, caller))
+
+    return respond
+
+
+def text_of(form: Mapping[str, Any], name: str) -> str:
+    """Return a text field of a form without surrounding blanks; empty if it is missing."""
+    value = form.get(name, "")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def optional_number(text: str) -> float | int | None:
+    """Read a number of a form; None if it is empty. A text that is no number is left for the API to refuse."""
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return text  # type: ignore[return-value]
+    return int(value) if value.is_integer() else value

@@ -6,6 +6,7 @@ Belongs to the event loop. When the registry is away, the catalog answers with w
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 from adapters import NO_TRAFFIC, Change, NotFound, Ref, Resolution, TaskInfo, VersionInfo
 from adapters.registry.protocol import Snapshot
@@ -79,18 +80,25 @@ class Catalog:
             raise NotFound(f"no task {task!r}")
         return info
 
-    def tasks(self, tenant: str, *, after: str = "", limit: int | None = None) -> list[TaskInfo]:
-        """Return the tenant's tasks in the order of their names: those after a name, and all or the first `limit`."""
+    def tasks(self, tenant: str, *, containing: str = "", after: str = "", limit: int | None = None) -> list[TaskInfo]:
+        """Return the tenant's tasks in the order of their names.
+
+        Args:
+            containing: part of their names
+            after: only tasks whose names come after this one
+            limit: maximum number of tasks; None for all
+        """
         infos = self._tenants.get(tenant, {})
         if tenant not in self._names:
             self._names[tenant] = sorted(infos)
         names = self._names[tenant]
-        first = bisect_right(names, after)
-        return [infos[name] for name in names[first : None if limit is None else first + limit]]
+        following = islice(names, bisect_right(names, after), None)
+        return [infos[name] for name in islice((name for name in following if containing in name), limit)]
 
-    def num_tasks(self, tenant: str) -> int:
-        """Return the number of a tenant's tasks."""
-        return len(self._tenants.get(tenant, {}))
+    def num_tasks(self, tenant: str, *, containing: str = "") -> int:
+        """Return the number of a tenant's tasks whose names contain a text."""
+        infos = self._tenants.get(tenant, {})
+        return len(infos) if not containing else sum(containing in name for name in infos)
 
     def num_aliases(self, tenant: str) -> int:
         """Return the number of a tenant's aliases."""

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import ASGIApp, Message, Receive
 
 from service.api.middleware.authentication import SESSION, RequestSession
 from service.tenancy.principal import Principal
@@ -118,16 +118,6 @@ class Caller:
             return {"type": "http.request", "body": body, "more_body": False}
 
         return await self._collect(method, path, query, own, receive)
-
-    async def relay(self, method: str, path: str) -> Answer:
-        """Return the response of a route to the request's own body, unread (`ApiProblem` if it refuses)."""
-        names = ("Content-Type", "Content-Length", "Transfer-Encoding")
-        own = {name: self.request.headers[name] for name in names if name in self.request.headers}
-        return await self._collect(method, path, None, own, self.request.receive)
-
-    async def stream(self, path: str, send: Send, *, query: Query | None = None) -> None:
-        """Send a read's response as it comes."""
-        await self.routes(self._scope("GET", path, query, {}), self.request.receive, send)
 
     async def _collect(
         self, method: str, path: str, query: Query | None, headers: Mapping[str, str], receive: Receive

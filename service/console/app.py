@@ -13,7 +13,7 @@ from service.console.access import Access, check_origin
 from service.console.api import Api, ApiProblem
 from service.console.cards import VersionCards
 from service.console.page import Console, endpoint, layout, text_of
-from service.console.pages import Pages, PageMiddleware
+from service.console.pages import PageMiddleware, Pages
 from service.console.sessions import open_sessions
 from service.console.views import VIEWS
 from service.errors import RateLimited, Unauthenticated
@@ -43,7 +43,7 @@ def build_console(app: FastAPI, runtime: Runtime) -> Starlette:
         *(
             Route(
                 each.path,
-                endpoint(console, each.view, role=each.role, body=each.body, raw=each.raw),
+                endpoint(console, each.view, role=each.role, body=each.body),
                 methods=[each.method],
             )
             for each in VIEWS
@@ -54,7 +54,7 @@ def build_console(app: FastAPI, runtime: Runtime) -> Starlette:
 
 
 class _Doors:
-    """What needs no session: sign-in, static files, error pages."""
+    """Pages without a session: sign-in, static files, error pages."""
 
     def __init__(self, console: Console) -> None:
         self._console, self._pages = console, console.pages
@@ -66,7 +66,7 @@ class _Doors:
         return response
 
     async def show(self, request: Request) -> Response:
-        """Show the form; lead on whoever is signed in."""
+        """Show the form, or redirect a person who is signed in."""
         try:
             await self._console.access.visit(request)
         except Unauthenticated:
@@ -118,11 +118,9 @@ class _Doors:
             "message": detail,
             "body": body,
             "request_id": record.request_id,
-            "kind": "bad",
-            "detail": "",
         }
         if "HX-Request" in request.headers:
-            # 200: a refusal that the page shows is no failure of the page
+            # 200: otherwise htmx and the browser would report a failure of the page
             headers = {"HX-Retarget": "#message", "HX-Reswap": "innerHTML", "X-Superpos-Status": str(status)}
             return await self._pages.render("_problem.html", values, headers=headers)
         try:

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from adapters.template import Template
@@ -12,7 +11,7 @@ _MAX_CARDS = 512
 
 
 class VersionCards:
-    """The latest descriptions that were read. Whoever gets one has first been shown its digest by the API."""
+    """The latest descriptions that were read. A person gets one only after the API has stated its digest to them."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, dict[str, Any]] = OrderedDict()
@@ -34,38 +33,6 @@ class VersionCards:
         else:
             self._kept.move_to_end(digest)
         return {**kept, "version": version}
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """The score on a card, beside what simpler answers reach on the same rows; None if it was not recorded."""
-
-    metric: str
-    score: float | None
-    low: float | None
-    high: float | None
-    """Bounds of the score's 95 % interval."""
-    constant: float | None
-    """The best answer that is always the same."""
-    linear: float | None
-    """A linear model on word counts."""
-    ece: float | None
-    """Expected calibration error."""
-
-
-def measured(card: Mapping[str, Any]) -> Measured:
-    """Return what a card says about quality."""
-    metrics = card["provenance"]["metrics"]
-    part = "report" if "report_score" in metrics else "selection"
-    return Measured(
-        metric=str(card["provenance"]["hyperparameters"].get("metric") or "score"),
-        score=metrics.get(f"{part}_score"),
-        low=metrics.get(f"{part}_score_low"),
-        high=metrics.get(f"{part}_score_high"),
-        constant=metrics.get("baseline_constant_score", metrics.get(f"{part}_constant_score")),
-        linear=metrics.get("baseline_tfidf_score"),
-        ece=metrics.get(f"{part}_ece"),
-    )
 
 
 def fields_of(card: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,14 +1,12 @@
 """Small charts as SVG, drawn on the server. Sizes are attributes: the content security policy forbids inline styles."""
 
-from collections.abc import Sequence
-
 from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 100.0, 10.0
 
 
 def bar(share: float, *, threshold: float | None = None, kind: str = "") -> Markup:
-    """Return a bar from 0 to 1, with a line at a threshold; the number stands beside it as text.
+    """Return a bar from 0 to 1, with a line at a threshold; the page has the number as text.
 
     Args:
         share: length of the bar, 0 to 1
@@ -24,18 +22,4 @@ def bar(share: float, *, threshold: float | None = None, kind: str = "") -> Mark
         f'<svg class="bar {kind}" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect class="track" width="{_WIDTH:g}" height="{_HEIGHT:g}"/>'
         f'<rect class="fill" width="{width:.2f}" height="{_HEIGHT:g}"/>{line}</svg>'
-    )
-
-
-def histogram(counts: Sequence[int]) -> Markup:
-    """Return columns for the bins of a histogram, the highest as tall as the chart."""
-    most, step = max([*counts, 1]), _WIDTH / max(len(counts), 1)
-    columns = "".join(
-        f'<rect class="fill" x="{i * step + 0.5:.2f}" y="{40 - 40 * count / most:.2f}" '
-        f'width="{step - 1:.2f}" height="{40 * count / most:.2f}"/>'
-        for i, count in enumerate(counts)
-    )
-    return Markup(  # noqa: S704
-        f'<svg class="histogram" viewBox="0 0 {_WIDTH:g} 40" preserveAspectRatio="none" aria-hidden="true">'
-        f'{columns}<line class="axis" x1="0" x2="{_WIDTH:g}" y1="40" y2="40"/></svg>'
     )

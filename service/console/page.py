@@ -1,6 +1,6 @@
-"""What a view works with: the person, the API, the form; and what it returns: a page, a fragment or a message."""
+"""A request of a view: the person, the API and the form; and its responses: a page, a fragment or a message."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,6 @@ from service.console.cards import VersionCards
 from service.console.pages import Pages
 from service.runtime import Runtime
 from service.tenancy.principal import Principal, Role, includes
-
-CHANGED = "changed"
-"""The event that makes the page's main part load itself again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +47,6 @@ class Page:
         """Whether htmx asks for a part of the page."""
         return "HX-Request" in self.request.headers
 
-    def can(self, role: Role) -> bool:
-        """Return whether the person has the permissions of a role."""
-        return includes(self.principal.role, role)
-
     def query(self, name: str, default: str = "") -> str:
         """Return a query parameter."""
         return self.request.query_params.get(name, default)
@@ -66,19 +59,12 @@ class Page:
         """Return a page or a fragment."""
         return await self.console.pages.render(template, {**self._layout(), **values})
 
-    async def say(self, message: str, *, detail: str = "", changed: bool = True) -> Response:
-        """Report in the page's message area that something was done, and let the page load its main part again."""
+    async def say(self, message: str, *, detail: str) -> Response:
+        """Report in the page's message area that something was done."""
         if not self.is_fragment:
-            return RedirectResponse(self.request.headers.get("Referer", "/console"), 303)
-        headers = {"HX-Retarget": "#message", "HX-Reswap": "innerHTML"} | ({"HX-Trigger": CHANGED} if changed else {})
-        values = {"message": message, "detail": detail, "kind": "good"}
-        return await self.console.pages.render("_message.html", values, headers=headers)
-
-    def go(self, url: str) -> Response:
-        """Lead the browser to another page."""
-        if self.is_fragment:
-            return Response(headers={"HX-Redirect": url})
-        return RedirectResponse(url, 303)
+            return RedirectResponse(self.request.headers.get("Referer", "/console/"), 303)
+        headers = {"HX-Retarget": "#message", "HX-Reswap": "innerHTML"}
+        return await self.console.pages.render("_message.html", {"message": message, "detail": detail}, headers=headers)
 
     def _layout(self) -> dict[str, Any]:
         return layout(self.request, self.visit)
@@ -103,7 +89,7 @@ View = Callable[[Page], Awaitable[Response]]
 
 
 def endpoint(
-    console: Console, view: View, *, role: Role = "classify", body: BodySize = "small", raw: bool = False
+    console: Console, view: View, *, role: Role = "classify", body: BodySize = "small"
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of a view for people with a role.
 
@@ -112,7 +98,6 @@ def endpoint(
         view: makes the response
         role: smallest role; the API's routes check theirs in any case
         body: how large the form may be
-        raw: the view passes the body on unread, so that the form's token must stand in the header
     """
 
     async def respond(request: Request) -> Response:
@@ -122,7 +107,7 @@ def endpoint(
         if request.method not in ("GET", "HEAD"):
             check_origin(request)
             token = request.headers.get(CSRF_HEADER)
-            if token is None and not raw:
+            if token is None:
                 token = str((await request.form()).get(CSRF_FIELD, ""))
             check_token(token, visit)
         async with console.api.as_principal(request, visit.principal) as caller:
@@ -131,18 +116,7 @@ def endpoint(
     return respond
 
 
-def text_of(form: Mapping[str, Any], name: str) -> str:
+def text_of(form: FormData, name: str) -> str:
     """Return a text field of a form without surrounding blanks; empty if it is missing."""
     value = form.get(name, "")
     return value.strip() if isinstance(value, str) else ""
-
-
-def optional_number(text: str) -> float | int | None:
-    """Read a number of a form; None if it is empty. A text that is no number is left for the API to refuse."""
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        return text  # type: ignore[return-value]
-    return int(value) if value.is_integer() else value

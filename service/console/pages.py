@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.globals |= {"static": self.static.path, "charts": charts, "server_version": version("superpos")}
-        self._templates.filters |= {"number": number, "percent": percent, "moment": moment, "ago": ago, "size": size}
+        self._templates.filters |= {"number": number, "percent": percent}
 
     async def render(
         self, template: str, values: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
@@ -120,12 +119,8 @@ class PageMiddleware:
             scope["route"] = _AnyPage()
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Format a number: whole ones with thousands separators, others with a fixed number of digits."""
-    if value is None:
-        return "–"
-    if (float(value).is_integer() and abs(value) >= 2) or isinstance(value, int):
-        return f"{int(value):,}"
+def number(value: float, digits: int) -> str:
+    """Format a number with a fixed number of digits."""
     return f"{value:.{digits}f}"
 
 
@@ -135,35 +130,3 @@ def percent(value: float | None) -> str:
         return "–"
     shown = f"{100 * value:.1f}"
     return ("> 99.9" if shown == "100.0" and value < 1 else shown) + " %"
-
-
-def size(value: float | None) -> str:
-    """Format a number of bytes."""
-    if value is None:
-        return "–"
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1_024:
-            return f"{value:.0f} {unit}"
-        value /= 1_024
-    return f"{value:.1f} GiB"
-
-
-def _read(value: str | datetime) -> datetime:
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
-
-
-def moment(value: str | datetime | None) -> str:
-    """Format a time, UTC, to the minute."""
-    return "–" if value is None else _read(value).astimezone(UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def ago(value: str | datetime | None) -> str:
-    """Format how long ago a time was."""
-    if value is None:
-        return "never"
-    seconds = (datetime.now(UTC) - _read(value).astimezone(UTC)).total_seconds()
-    for unit, length_s in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= length_s:
-            count = int(seconds // length_s)
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return "just now"

@@ -1,6 +1,6 @@
 """Console sessions, in the store that all workers and replicas share.
 
-The browser has a random id, the store its hash: a copy of the store signs nobody in.
+The browser has a random id, the store its hash: a copy of the store cannot be used to sign in.
 """
 
 import hashlib

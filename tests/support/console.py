@@ -58,7 +58,7 @@ class People:
         """Close all browsers; fail if a page has complained."""
         for context in self._contexts:
             context.close()
-        assert self.complaints == []
+        assert self.complaints == [], "\n".join(self.complaints)
 
 
 def check_accessible(page: Page) -> None:

@@ -8,7 +8,7 @@ Needed = Literal["open", "classify", "publish", "admin", "operator"]
 ROLES: dict[Needed, str] = {
     "open": """
         GET /openapi.json, HEAD /openapi.json, GET /docs, GET /docs/oauth2-redirect, GET /redoc, GET /metrics
-        GET /, GET /healthz/live, GET /healthz/startup, GET /healthz/ready
+        GET /, GET /console, HEAD /console, GET /healthz/live, GET /healthz/startup, GET /healthz/ready
         GET /health, GET /tei/{ref}/health, GET /v2, GET /v2/health/live, GET /v2/health/ready
     """,
     "classify": """

@@ -62,6 +62,7 @@ async def list_tasks(
     runtime: Running,
     tenant: Tenant,
     response: Response,
+    q: Annotated[str, Query(max_length=64, description="only tasks whose names contain this text")] = "",
     cursor: Annotated[
         str | SkipJsonSchema[None],
         Query(pattern=f"^{NAME_PATTERN}$", description="`cursor` of the part before", examples=["sst2"]),
@@ -73,9 +74,9 @@ async def list_tasks(
 ) -> Response:
     """List tasks with their versions and aliases, in the order of their names: all, or a part."""
     catalog = runtime.registry.catalog
-    tasks = catalog.tasks(tenant, after=cursor or "", limit=limit)
-    total = catalog.num_tasks(tenant)
-    is_last = not tasks or not catalog.tasks(tenant, after=tasks[-1].task, limit=1)
+    tasks = catalog.tasks(tenant, containing=q, after=cursor or "", limit=limit)
+    total = catalog.num_tasks(tenant, containing=q)
+    is_last = not tasks or not catalog.tasks(tenant, containing=q, after=tasks[-1].task, limit=1)
     summaries = await map_in_pieces(TaskSummary.model_validate, tasks, values_each=_SUMMARY_VALUES)
     page = TaskList(tasks=summaries, total=total, cursor=None if is_last else tasks[-1].task)
     return await json_response(page, response)

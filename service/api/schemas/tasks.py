@@ -41,7 +41,7 @@ class TaskList(Schema):
 
     tasks: list[TaskSummary]
     total: int
-    """Number of all tasks."""
+    """Number of tasks, in all parts."""
     cursor: str | None
     """For the next part; null at the end."""
 

@@ -116,8 +116,7 @@ async def correct(page: Page) -> Response:
     shown = ", ".join(given) or "no label"
     return await page.say(
         f"Kept: the text is {shown}.",
-        detail=f"It is in the label queue of {receipt['task']}, and is deleted on {receipt['delete_at'][:10]}.",
-        changed=False,
+        detail=f"It is a correction of {receipt['task']} now, and is deleted on {receipt['delete_at'][:10]}.",
     )
 
 

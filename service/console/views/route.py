@@ -15,7 +15,5 @@ class ViewRoute:
     path: str
     view: View
     role: Role = "classify"
-    """What the page needs at least; each call of the API checks the role again."""
+    """The smallest role; each call of the API checks the role again."""
     body: BodySize = "small"
-    raw: bool = False
-    """The view passes the body on unread."""

@@ -1,4 +1,4 @@
-"""Who uses the console: sign-in with an API key, the session's cookie, and protection against foreign pages."""
+"""Access to the console: sign-in with an API key, the session's cookie, and protection against foreign pages."""
 
 import asyncio
 import hashlib

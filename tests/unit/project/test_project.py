@@ -12,7 +12,7 @@ from service.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = (
-    "backbone", "adapters", "training", "service", "scoring", "sizing", "cli", "client",
+    "backbone", "adapters", "training", "service", "scoring", "sizing", "trainer", "cli", "client",
     "benchmarks", "verification", "deploy", "scripts",
 )  # fmt: skip
 

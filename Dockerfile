@@ -81,6 +81,8 @@ COPY --from=dependencies /opt/venv /opt/venv
 COPY --from=backbone /opt/cache /opt/cache
 COPY --from=application /opt/superpos /opt/superpos
 ARG BACKBONE=embedded
+# the registry is /var/lib/superpos/registry.sqlite by the default of XDG_DATA_HOME: as SUPERPOS_REGISTRY it would win
+# over the secret that names the registry in compose and Kubernetes
 ENV PATH=/opt/superpos/bin:/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/superpos \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -89,7 +91,7 @@ ENV PATH=/opt/superpos/bin:/opt/venv/bin:$PATH \
     SUPERPOS_BACKBONE=${BACKBONE} \
     SUPERPOS_CACHE_DIR=/opt/cache/superpos \
     SUPERPOS_OFFLINE=true \
-    SUPERPOS_REGISTRY=/var/lib/superpos/registry.sqlite \
+    XDG_DATA_HOME=/var/lib \
     SUPERPOS_HOST=0.0.0.0 \
     SUPERPOS_LOG_FORMAT=json
 USER 10001:10001

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from service.settings import default_registry
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -43,6 +46,20 @@ def test_dependencies_come_before_the_source_and_no_stage_of_theirs_sees_it() ->
     ]  # fmt: skip
     assert "USER 10001:10001" in stages["server"]
     assert "HEALTHCHECK" in stages["server"]
+
+
+def test_the_images_environment_leaves_the_settings_that_are_secrets_to_the_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A variable wins over a file of secrets."""
+    (server,) = re.findall(r"^FROM \S+ AS server\n(.*?)(?=^FROM )", TEXT, flags=re.MULTILINE | re.DOTALL)
+    environment = dict(re.findall(r"(\w+)=(\S+)", server))
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    secrets = {name.upper() for name in compose["secrets"]}
+    assert "SUPERPOS_REGISTRY" in secrets
+    assert not secrets & set(environment)
+    monkeypatch.setenv("XDG_DATA_HOME", environment["XDG_DATA_HOME"])
+    assert default_registry() == Path("/var/lib/superpos/registry.sqlite")
 
 
 def test_the_base_is_pinned_and_no_argument_has_a_host() -> None:

@@ -70,7 +70,7 @@ def test_no_write_ignores_a_guard(unchanged_server: RunningServer, tiny: Backbon
         for method in sorted({"post", "put", "patch", "delete"} & set(operations)):
             body = bodies.get(f"{method.upper()} {path}", {"inputs": "x"})
             content = {"files": files} if path.endswith("/versions") else {} if method == "delete" else {"json": body}
-            url = path.format(**filled, tenant="default", key="none")
+            url = path.format(**filled, tenant="default", key="none", job="0" * 24)
             response = server.client.request(method, url, headers={name: value}, **content)
             assert response.status_code == 412, f"{method} {path}: {response.text}"
             if path.startswith(("/tasks", "/admin")):

@@ -99,6 +99,7 @@ def test_head_is_answered_wherever_get_is(server: RunningServer) -> None:
     assert len(paths) > 20
     for path in [*paths, "/docs", "/openapi.json", "/nothing"]:
         url = path.format(
+            job="0" * 24,
             task="sentiment",
             ref="sentiment",
             model="sentiment",

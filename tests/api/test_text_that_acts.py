@@ -69,12 +69,12 @@ def test_every_text_of_a_caller_comes_back_short_and_printable(server: RunningSe
         body = {} if method in {"GET", "DELETE"} else {"json": {}}
         if "{" in path and "files" not in path and not path.endswith("/health"):
             filled = path.replace("{version}", "1").format_map(
-                dict.fromkeys(("ref", "task", "model", "alias", "tenant", "key"), name)
+                dict.fromkeys(("ref", "task", "model", "alias", "tenant", "key", "job"), name)
             )
             if (answer := ask(method, filled, **body)).status_code >= 400:
                 check(answer)
         plain = path.format(
-            ref="pair", task="pair", model="pair", alias="x", version="1", name="x", tenant="x", key="x"
+            ref="pair", task="pair", model="pair", alias="x", version="1", name="x", tenant="x", key="x", job="x"
         )
         check(ask(method, f"{plain}?{name}={name}", **body))
         check(ask(method, plain, headers={"X-Superpos-" + MARK * 9_000: MARK * 9_000}, **body))
@@ -117,7 +117,7 @@ def outage(server: RunningServer, place: str, logged: StringIO) -> None:
     for method, path in paths(server):
         body = {} if method in {"GET", "DELETE"} else {"json": {"version": 1, "inputs": "x", "id": "x"}}
         fill = dict.fromkeys(("ref", "task", "model"), "sentiment") | {"alias": "x", "version": "1", "name": "x"}
-        answer = server.client.request(method, path.format_map(fill | {"tenant": "x", "key": "x"}), **body)
+        answer = server.client.request(method, path.format_map(fill | {"tenant": "x", "key": "x", "job": "x"}), **body)
         failed += answer.status_code == 503
         assert answer.status_code != 500, (method, path, answer.text)
         text = answer.text.replace(server.settings.backbone, "")  # a directory in this test, and its name to callers

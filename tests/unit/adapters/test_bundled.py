@@ -48,7 +48,7 @@ def test_a_bundled_adapter_knows_more_than_a_constant_answer_and_how_sure_it_may
         ("sst2", {"sentence": "a gripping film"}, "positive"),
         ("ag_news", {"text": "The striker scored twice as his club won the cup final."}, "sports"),
         ("trec", {"question": "Where is the highest mountain of Africa?"}, "location"),
-        ("banking77", {"text": "I lost my card on the train"}, "lost_or_stolen_card"),
+        ("banking77", {"text": "I have lost my card"}, "lost_or_stolen_card"),
         ("stsb", {"sentence1": "A man plays the guitar.", "sentence2": "A dog runs in the snow."}, "0.0"),
     ],
 )

@@ -68,7 +68,7 @@ def test_a_tenant_and_its_key_from_making_to_deleting(server: RunningServer, ask
     row = next(line for line in ask("tenant", "list").stdout.splitlines() if "acme" in line)
     assert [cell.strip() for cell in row.strip("│ ").split("│")] == [
         "acme", "2.5", "20", "no limit", "no limit", "no limit", "no limit", "no limit",
-        "none: no text is kept", "no limit", "suspended",
+        "none: no text is kept", "no limit", "no limit", "no limit", "no limit", "suspended",
     ]  # fmt: skip
     eventually(lambda: not good(server, second), within_s=2)
     assert ask("tenant", "update", "acme", "--resume").code == 0

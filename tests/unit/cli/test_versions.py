@@ -90,7 +90,7 @@ def test_a_deletion_asks_before_and_deletes_what_it_says(place: tuple[RunningSer
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("superpos tr", ["train", "traffic"]),
+        ("superpos tr", ["train", "trainer", "traffic"]),
         ("superpos key c", ["create"]),
         ("superpos push --no", ["--no-alias"]),
         ("superpos evaluate --rob", ["--robustness"]),

@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -99,13 +99,7 @@ def serve(
         "threads": threads,
         "workers": workers,
     }
-    try:
-        settings = Settings.model_validate({name: value for name, value in given.items() if value is not None})
-    except ValidationError as exc:
-        where, value, message = first_error(exc)
-        raise CommandError(f"setting {where} is {value}: {message}") from exc
-    configure_logging(settings.log_format, settings.log_level)
-    bound_kernel_caches()
+    settings = configured(given)
     raise_descriptor_limit(settings)
     with _listen(settings) as listener:
         if settings.workers > 1:
@@ -193,6 +187,25 @@ def _listen(settings: Settings) -> socket.socket:
         raise CommandError(
             f"cannot listen on {where}: {exc.strerror}; choose another port with --port or SUPERPOS_PORT"
         ) from exc
+
+
+def configured(given: Mapping[str, object]) -> Settings:
+    """Return the settings of this process, with logging and oneDNN's caches set up by them.
+
+    Args:
+        given: options by the name of their setting; None for one that was not given
+
+    Raises:
+        CommandError: an invalid value, of an option or of the environment
+    """
+    try:
+        settings = Settings.model_validate({name: value for name, value in given.items() if value is not None})
+    except ValidationError as exc:
+        where, value, message = first_error(exc)
+        raise CommandError(f"setting {where} is {value}: {message}") from exc
+    configure_logging(settings.log_format, settings.log_level)
+    bound_kernel_caches()
+    return settings
 
 
 def bound_kernel_caches() -> None:

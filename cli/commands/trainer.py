@@ -4,15 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
-from adapters.errors import first_error
 from cli.backbone_options import PANEL, CacheOption, OfflineOption, RevisionOption, ThreadsOption
-from cli.commands.serve import bound_kernel_caches
-from cli.console import CommandError, status
+from cli.commands.serve import configured
+from cli.console import status
 from cli.options import read_if_file
-from service.settings import Settings
-from service.telemetry.logging import configure_logging
 
 
 def trainer(
@@ -67,13 +63,7 @@ def trainer(
         "offline": offline or None,
         "threads": threads,
     }
-    try:
-        settings = Settings.model_validate({name: value for name, value in given.items() if value is not None})
-    except ValidationError as exc:
-        where, value, message = first_error(exc)
-        raise CommandError(f"setting {where} is {value}: {message}") from exc
-    configure_logging(settings.log_format, settings.log_level)
-    bound_kernel_caches()
+    settings = configured(given)
     from trainer.build import build_trainer
 
     build_trainer(settings, folder=folder or settings.cache_dir / "trainer", say=status).run()

@@ -3,20 +3,16 @@
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from pydantic import TypeAdapter
 
-from adapters import InvalidRow
-from adapters.names import nearest
 from adapters.task import TaskSpec
 from service.errors import InvalidRequest
+from service.feedback.labels import checked_fields, label_hint
 from service.feedback.models import FeedbackRow, Label
 
 GivenRow = tuple[str | Mapping[str, str], Label]
 """A text, or the text of each field, and its label."""
-_MAX_NAMED = 20
-"""Labels that an error names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +88,8 @@ def _fits(texts: Mapping[str, str], label: Label, spec: TaskSpec) -> bool:
 
 
 def _checked_input(item: str | Mapping[str, str], spec: TaskSpec, where: str, *, max_chars: int) -> Mapping[str, str]:
-    try:
-        values = spec.parsed_template.values(item)
-        length = len(spec.render(item))
-    except InvalidRow as exc:
-        raise InvalidRow(f"{where}.input: {exc}") from exc
-    if length > max_chars:
-        raise InvalidRow(f"{where}.input: text has {length} characters, expected at most {max_chars}")
-    if not any(value.strip() for value in values):
-        raise InvalidRow(f"{where}.input: the text is empty, expected at least one visible character")
-    return dict(zip(spec.parsed_template.placeholders, values, strict=True))
+    template = spec.parsed_template
+    return checked_fields(item, template, template.render, where=f"{where}.input", max_chars=max_chars)
 
 
 def _checked_label(label: Label, names: Mapping[str, int], where: str, *, is_multi_label: bool) -> Label:
@@ -110,16 +98,9 @@ def _checked_label(label: Label, names: Mapping[str, int], where: str, *, is_mul
         raise InvalidRequest(f"{where}.label is {repr(label)[:200]}, expected {expected}")
     for each in (label,) if isinstance(label, str) else label:
         if each not in names:
-            meant = nearest(each[:200], names)
-            hint = f"did you mean {meant!r}?" if meant else f"expected {_listed(names)}"
-            raise InvalidRequest(f"{where}.label {each[:200]!r} is not a label of the task; {hint}")
+            raise InvalidRequest(f"{where}.label {each[:200]!r} is not a label of the task; {label_hint(each, names)}")
     if isinstance(label, str):
         return label
     if len(set(label)) < len(label):
         raise InvalidRequest(f"{where}.label is {repr(list(label))[:200]}, expected each label once")
     return tuple(sorted(label, key=names.__getitem__))
-
-
-def _listed(names: Mapping[str, int]) -> str:
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return ", ".join(islice(names, _MAX_NAMED)) + more

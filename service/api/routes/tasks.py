@@ -74,11 +74,11 @@ async def list_tasks(
 ) -> Response:
     """List tasks with their versions and aliases, in the order of their names: all, or a part."""
     catalog = runtime.registry.catalog
-    tasks = catalog.tasks(tenant, containing=q, after=cursor or "", limit=limit)
+    found = catalog.tasks(tenant, containing=q, after=cursor or "", limit=None if limit is None else limit + 1)
+    tasks = found[:limit]
     total = catalog.num_tasks(tenant, containing=q)
-    is_last = not tasks or not catalog.tasks(tenant, containing=q, after=tasks[-1].task, limit=1)
     summaries = await map_in_pieces(TaskSummary.model_validate, tasks, values_each=_SUMMARY_VALUES)
-    page = TaskList(tasks=summaries, total=total, cursor=None if is_last else tasks[-1].task)
+    page = TaskList(tasks=summaries, total=total, cursor=tasks[-1].task if len(tasks) < len(found) else None)
     return await json_response(page, response)
 
 

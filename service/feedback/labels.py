@@ -52,7 +52,7 @@ def checked_fields(
     Args:
         item: a text, or the text of each field
         template: names the fields
-        fill: returns the text in which the values stand
+        fill: returns the whole text with those values
         where: place of the item in the request
         max_chars: maximum length of that text
 

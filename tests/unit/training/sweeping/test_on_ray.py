@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 from ray import cloudpickle
 from support import dying_worker as support_dying
@@ -20,7 +21,7 @@ from training.errors import InvalidArguments
 from training.loop import checkpoint
 from training.loop.events import EvalEvent
 from training.ray_cluster import LOCAL, cluster
-from training.sweeping import on_ray
+from training.sweeping import on_ray, study
 from training.sweeping.folder import read_result
 from training.sweeping.on_ray import Files, StackCheckpoint, StackWorker, TrainedTrial, sweep_on_ray
 from training.sweeping.stacks import train_trials
@@ -30,7 +31,14 @@ from training.task.task_file import TaskFile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-HALVING = dataclasses.replace(PLAN, metric="loss", pruner="halving", trials=6, parallel=3)
+PRUNED = dataclasses.replace(PLAN, metric="loss", pruner="halving", trials=6, parallel=3)
+
+
+class OddPruner(optuna.pruners.BasePruner):  # type: ignore[misc]
+    """Prunes every second trial after its second evaluation, whichever worker reports first."""
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:  # noqa: ARG002
+        return trial.number % 2 == 1 and len(trial.intermediate_values) >= 2
 
 
 @pytest.fixture
@@ -62,14 +70,15 @@ def test_trials_on_ray_come_to_what_they_come_to_here_though_two_workers_die(
         if len(evaluated) == 1:
             later.touch()
 
-    with sweep_in(tmp_path / "sweep", subject, HALVING, on_evaluation=on_evaluation) as sweep:
+    monkeypatch.setattr(study, "_pruner", lambda name: OddPruner())
+    with sweep_in(tmp_path / "sweep", subject, PRUNED, on_evaluation=on_evaluation) as sweep:
         sweep_on_ray(sweep, load_there, tiny.identity.fingerprint)
         ended = sweep.ended()
         assert (len(ended), sweep.num_lost) == (6, 3)
         assert report_best(tiny, sweep, ended[0]) is not None
     assert not later.exists()
     assert len(set(evaluated)) == len(evaluated), "a repeated evaluation was reported twice"
-    assert {trial.stop for trial in ended} == {"finished", "pruned"}
+    assert [trial.stop == "pruned" for trial in ended] == [trial.number % 2 == 1 for trial in ended]
     for trial in ended:
         folder = tmp_path / "alone" / str(trial.number)
         (alone,) = train_trials(

@@ -13,7 +13,7 @@ from backbone.decoder import TrieNodes, decode, passes
 from backbone.dropout import Dropout
 from backbone.encoder import encode
 from backbone.errors import InvalidLabels
-from backbone.packing import PackedBatch, RowSpan
+from backbone.packing import PackedBatch, RowSpan, rows_of
 from backbone.pieces import Pause, no_pause
 from backbone.precision import Precision, check_device, in_precision
 from backbone.readout import LabelVectors, LearnedState, Readout, pooled_states
@@ -297,7 +297,7 @@ class Backbone:
     ) -> Tensor:
         """Return the states of the given nodes of the given rows, [ΣM_i, H]."""
         return decode(
-            [encoded.hidden[encoded.spans[row].start : encoded.spans[row].end] for row in rows],
+            rows_of(encoded.hidden, [encoded.spans[row] for row in rows]),
             nodes,
             weights=self.weights,
             architecture=self.architecture,

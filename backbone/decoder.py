@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from backbone.architecture import Architecture
+from backbone.buckets import CrossAttention
 from backbone.dropout import RowsDropout
 from backbone.layers import MIN_ROWS, add_projection, at_least_min_rows, attend, feed_forward, rms_norm
 from backbone.packing import divide
@@ -97,6 +98,9 @@ def decode(
     token_ids += [architecture.start_id] * (MIN_ROWS - total)
     progress = Progress(pause)
     trees = _trees(rows, bias, device=device, progress=progress)
+    cross = None
+    if weights.decoder[0].cross_query.blocks and drop is None:
+        cross = CrossAttention(states, counts, dtype=weights.decoder[0].cross_key.dtype)
     third = total / (3 * len(weights.decoder))
     x = weights.embedding[torch.tensor(token_ids, device=device)]  # [D, H]
     x = x if drop is None else drop(x)
@@ -104,7 +108,10 @@ def decode(
         progress.begin(third)
         x = _self_attention(x, layer, architecture, trees, drop)
         progress.begin(third)
-        x = _cross_attention(x, states, layer, architecture, counts, drop=drop, progress=progress)
+        if cross is None:
+            x = _cross_attention(x, states, layer, architecture, counts, drop=drop, progress=progress)
+        else:
+            x = _cross_attention_in_groups(x, cross, layer, architecture, progress)
         progress.begin(third)
         x = feed_forward(x, layer.feed_forward, architecture, drop)
     progress.begin()
@@ -187,8 +194,7 @@ def _cross_attention(
     are multiplied by the two matrices instead of the N states.
     """
     heads = architecture.num_heads
-    query = layer.cross_query(rms_norm(x, architecture.norm_eps)).view(len(x), heads, -1).transpose(0, 1)
-    query = torch.bmm(query, layer.cross_key).transpose(0, 1)  # [D, heads, H]
+    query = _cross_queries(x, layer, architecture)
     parts: list[Tensor] = []
     cells, all_cells = 0, sum(count * len(state) for count, state in zip(counts, states, strict=True))
     for index, (row, state) in enumerate(zip(torch.split(query[: sum(counts)], counts), states, strict=True)):
@@ -205,6 +211,24 @@ def _cross_attention(
             probabilities = probabilities if drop is None else drop.row(index)(probabilities)
             parts.append(probabilities.to(hidden.dtype) @ hidden)
     parts.append(query.new_zeros((len(x) - sum(counts)) * heads, x.shape[1]))
-    mixed = torch.cat(parts).view(len(x), heads, -1).transpose(0, 1)  # [heads, D, H]
-    mixed = torch.bmm(mixed, layer.cross_value)  # [heads, D, d]
-    return add_projection(x, layer.cross_out, mixed.transpose(0, 1).flatten(1), drop)
+    mixed = torch.cat(parts).view(len(x), heads, -1)
+    return add_projection(x, layer.cross_out, _cross_values(mixed, layer), drop)
+
+
+def _cross_attention_in_groups(
+    x: Tensor, cross: CrossAttention, layer: DecoderLayer, architecture: Architecture, progress: Progress
+) -> Tensor:
+    """Return what `_cross_attention` does, without dropout."""
+    mixed = cross(_cross_queries(x, layer, architecture), progress)
+    return add_projection(x, layer.cross_out, _cross_values(mixed, layer), None)
+
+
+def _cross_queries(x: Tensor, layer: DecoderLayer, architecture: Architecture) -> Tensor:
+    """Return the queries of the states, [D, heads, H]."""
+    query = layer.cross_query(rms_norm(x, architecture.norm_eps)).view(len(x), architecture.num_heads, -1)
+    return torch.bmm(query.transpose(0, 1), layer.cross_key).transpose(0, 1)
+
+
+def _cross_values(mixed: Tensor, layer: DecoderLayer) -> Tensor:
+    """Return the values of mixed states [D, heads, H], [D, A]."""
+    return torch.bmm(mixed.transpose(0, 1), layer.cross_value).transpose(0, 1).flatten(1)

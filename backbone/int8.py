@@ -37,6 +37,11 @@ class Int8Linear:
         # without VNNI the kernel adds pairs of products in 16 bits, which 8-bit activations can overflow
         self._levels = 127.0 if torch.cpu._is_vnni_supported() else 63.0
 
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Empty: sums of integers do not depend on their order."""
+        return ()
+
     def __call__(
         self,
         x: Tensor,

@@ -32,12 +32,15 @@ def add_projection(x: Tensor, layer: Linear, y: Tensor, drop: Drop | None) -> Te
 
 def feed_forward(x: Tensor, weights: FeedForward, architecture: Architecture, drop: Drop | None = None) -> Tensor:
     """Return the input plus the feed-forward block. [N, H] → [N, H]."""
-    normed = rms_norm(x, architecture.norm_eps)
-    if weights.gate is None:
-        inner = weights.inner(normed, activation=architecture.activation)
-    else:
-        inner = weights.inner(normed, times=weights.gate(normed, activation=architecture.activation))  # [N, F]
+    inner = inner_features(rms_norm(x, architecture.norm_eps), weights, architecture)
     return add_projection(x, weights.out, inner if drop is None else drop(inner), drop)
+
+
+def inner_features(normed: Tensor, weights: FeedForward, architecture: Architecture) -> Tensor:
+    """Return the activated features of the feed-forward block. [N, H] → [N, F]."""
+    if weights.gate is None:
+        return weights.inner(normed, activation=architecture.activation)
+    return weights.inner(normed, times=weights.gate(normed, activation=architecture.activation))
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, drop: Drop | None = None) -> Tensor:

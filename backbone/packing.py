@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -34,6 +35,27 @@ class RowSpan(NamedTuple):
     def length(self) -> int:
         """Number of positions."""
         return self.end - self.start
+
+
+def rows_of(x: Tensor, spans: Sequence[RowSpan]) -> list[Tensor]:
+    """Return the positions of each row of a packed tensor [N, …]."""
+    if _are_consecutive(spans):
+        # the gradient of a split is one concatenation, that of each slice a tensor of all positions
+        return list(torch.split(x[spans[0].start : spans[-1].end], [span.length for span in spans]))
+    return [x[span.start : span.end] for span in spans]
+
+
+def texts_of(x: Tensor, spans: Sequence[RowSpan]) -> list[Tensor]:
+    """Return the positions of each row's text of a packed tensor [N, …]."""
+    if _are_consecutive(spans):
+        whole = x[spans[0].start : spans[-1].end]
+        lengths = [length for span in spans for length in (span.text_start - span.start, span.end - span.text_start)]
+        return list(torch.split(whole, lengths)[1::2])
+    return [x[span.text_start : span.end] for span in spans]
+
+
+def _are_consecutive(spans: Sequence[RowSpan]) -> bool:
+    return bool(spans) and all(one.end == other.start for one, other in pairwise(spans))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ A piece is a part of a layer. If a row or a batch is too large for one piece, th
 parts depend only on the row's own size, or the results do not depend on how the layer is divided.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -64,6 +64,16 @@ def in_pieces(compute: Callable[[Tensor], Tensor], x: Tensor, progress: Progress
             progress.piece(1 / len(parts))
         found.append(compute(part))
     return torch.cat(found)
+
+
+def paused(edges: Sequence[int], progress: Progress) -> Iterator[tuple[int, int]]:
+    """Yield the ranges between consecutive edges, with a pause after each `PIECE_TOKENS` positions."""
+    since = edges[0]
+    for first, last in pairwise(edges):
+        if first - since >= PIECE_TOKENS:
+            progress.piece((first - since) / edges[-1])
+            since = first
+        yield first, last
 
 
 def spans(length: int, most: int) -> list[tuple[int, int]]:

@@ -1,10 +1,12 @@
 """Precisions of a backbone, and the conversion of its float32 weights."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 import torch
 
+from backbone.blocks import LARGE_BLOCKS, SMALL_BLOCKS
 from backbone.errors import DeviceUnavailable
 from backbone.int8 import Int8Linear
 from backbone.linear import FloatLinear, Linear
@@ -103,17 +105,20 @@ def _int8_layer(layer: EncoderLayer) -> EncoderLayer:
     )
 
 
-def _bf16(layer: Linear) -> FloatLinear:
-    return FloatLinear(layer.weight.to(torch.bfloat16))
+def _bf16(layer: Linear, blocks: Sequence[int] = SMALL_BLOCKS) -> FloatLinear:
+    return FloatLinear(layer.weight.to(torch.bfloat16), blocks=blocks)
 
 
-def _bf16_feed_forward(layer: FeedForward) -> FeedForward:
-    gate = None if layer.gate is None else _bf16(layer.gate)
-    return FeedForward(gate=gate, inner=_bf16(layer.inner), out=_bf16(layer.out))
+def _bf16_feed_forward(layer: FeedForward, blocks: Sequence[int] = SMALL_BLOCKS) -> FeedForward:
+    gate = None if layer.gate is None else _bf16(layer.gate, blocks)
+    return FeedForward(gate=gate, inner=_bf16(layer.inner, blocks), out=_bf16(layer.out, blocks))
 
 
 def _bf16_encoder_layer(layer: EncoderLayer) -> EncoderLayer:
-    return EncoderLayer(_bf16(layer.qkv), _bf16(layer.out), _bf16_feed_forward(layer.feed_forward))
+    blocks = LARGE_BLOCKS
+    return EncoderLayer(
+        _bf16(layer.qkv, blocks), _bf16(layer.out, blocks), _bf16_feed_forward(layer.feed_forward, blocks)
+    )
 
 
 def _bf16_decoder_layer(layer: DecoderLayer) -> DecoderLayer:

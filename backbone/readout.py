@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.layers import at_least_min_rows
-from backbone.packing import RowSpan
+from backbone.packing import RowSpan, texts_of
 from backbone.trie import LabelTrie
 
 LearnedState = Literal["soft", "pooled"]
@@ -58,10 +58,10 @@ def pooled_states(
 ) -> Tensor:
     """Return the mean of the states of each row's text, [R, H] float32."""
     if hidden.device.type == "cpu":
-        means = torch.stack([hidden[span.text_start : span.end].float().mean(0) for span in spans])
+        means = torch.stack([text.float().mean(0) for text in texts_of(hidden, spans)])
     else:
         # one kernel for all rows
-        rows = torch.cat([hidden[span.text_start : span.end] for span in spans]).float()
+        rows = torch.cat(texts_of(hidden, spans)).float()
         lengths = torch.tensor([span.end - span.text_start for span in spans], device=hidden.device)
         means = torch.segment_reduce(rows, "mean", lengths=lengths)
     return means * norm

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.backbone import mixed_rows
+from support.threads import on_threads
 
 from backbone import Backbone, DeviceUnavailable, load, pack
 from backbone.int8 import Int8Linear
@@ -79,6 +80,26 @@ def test_bf16_matrices_leave_scores_near_those_of_fp32(tiny: Backbone) -> None:
     known = torch.isfinite(exact)
     assert rough.dtype == torch.float32
     assert 0 < (rough - exact)[known].abs().max() < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_bf16_answers_are_the_same_to_the_bit_in_any_batch(embedded: Backbone, threads: int) -> None:
+    if not cpu_has_bf16():
+        with pytest.raises(DeviceUnavailable, match="which this CPU lacks"):
+            embedded.in_precision("bf16")
+        return
+    bf16 = embedded.in_precision("bf16")
+    rows, table, label_sets = mixed_rows(embedded)
+    tries = [bf16.label_trie(labels) for labels in label_sets]
+    with on_threads(threads), torch.inference_mode():
+        together = bf16.score(bf16.encode(pack(rows), table), tries)
+        backwards = bf16.score(bf16.encode(pack(rows[::-1]), table), tries[::-1])
+        assert torch.equal(together, backwards.flip(0))
+        for i, (row, trie) in enumerate(zip(rows, tries, strict=True)):
+            for copies in (1, 4):
+                alone = bf16.score(bf16.encode(pack([row] * copies), table), [trie] * copies)
+                assert torch.equal(alone[0], together[i, : trie.num_labels])
 
 
 def test_bf16_on_a_cpu_is_for_one_that_multiplies_in_it(tiny: Backbone, tiny_t5: Path, cache_dir: Path) -> None:

@@ -1,0 +1,71 @@
+"""Blocks of rows: the row counts at which a layer in bf16 adds a product's terms in one order.
+
+oneDNN's order depends on the number of rows, so that a row alone would differ in its last bits from the same row in a
+batch. A layer therefore computes blocks of a few sizes, which a probe found to add in the same order on this machine.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+SMALL_BLOCKS = (4, 8, 16, 32)
+"""Sizes of the decoder's blocks. A single row has few nodes, and its time is that of reading the weights."""
+LARGE_BLOCKS = (64, 128, 256)
+"""Sizes of the encoder's blocks. The activations of 256 rows stay in a core's cache from one operation to the next, and
+products are as fast as those of 2,000 rows (benchmarks/engine)."""
+
+
+def block_sizes(length: int, sizes: Sequence[int]) -> list[int]:
+    """Divide `length` rows into blocks of the given ascending sizes; the last one may exceed what is left."""
+    found: list[int] = []
+    left = length
+    while left > 0:
+        fitting = [size for size in sizes if size <= left]
+        # one padded block instead of several small ones, if it is at most a quarter padding
+        enough = next((size for size in sizes if size >= left >= 0.75 * size), None)
+        found.append(enough or (fitting[-1] if fitting else sizes[0]))
+        left -= found[-1]
+    return found
+
+
+def block_edges(length: int, sizes: Sequence[int]) -> list[int]:
+    """Return where the blocks of `length` rows begin and end; the last edge is at or after `length`."""
+    return [0, *accumulate(block_sizes(length, sizes))]
+
+
+def alike(sizes: Sequence[int], weight: Tensor, compute: Callable[[Tensor], Sequence[Tensor]]) -> tuple[int, ...]:
+    """Return the sizes at which each result of `compute` has the bits that it has at the first size.
+
+    The terms of the probe's products cancel out, so that the sums are what rounding left: another order changes most.
+
+    Args:
+        sizes: numbers of rows
+        weight: [out, in], of which only shape and type matter
+        compute: maps rows [N, in] to products with a probe weight of that shape
+    """
+    reference: list[Tensor] | None = None
+    found: list[int] = []
+    row, _ = probe(weight)
+    for size in sizes:
+        results = compute(row.expand(size, -1).contiguous())
+        firsts = [result[0] for result in results]
+        reference = firsts if reference is None else reference
+        if all(torch.equal(y, first.expand_as(y)) for y, first in zip(results, reference, strict=True)):
+            found.append(size)
+    # without any the rows of the first size differ among themselves; there is nothing better
+    return tuple(found) or (sizes[0],)
+
+
+def probe(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a row [1, in] and a weight [out, in] of that shape and type, whose products are zero but for rounding."""
+    outer, inner = weight.shape
+    generator = torch.Generator().manual_seed(0)
+    half = torch.randn(outer + 1, inner // 2, generator=generator)
+    order = torch.randperm(2 * (inner // 2), generator=generator)
+    minus = torch.cat([-half[:-1], half[-1:]])
+    rows = torch.zeros(outer + 1, inner)
+    rows[:, : len(order)] = torch.cat([half, minus], dim=1)[:, order]
+    rows = rows.to(weight.dtype)
+    return rows[-1:], rows[:-1]

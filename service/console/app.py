@@ -43,7 +43,7 @@ def build_console(app: FastAPI, runtime: Runtime) -> Starlette:
         *(
             Route(
                 each.path,
-                endpoint(console, each.view, role=each.role, body=each.body),
+                endpoint(console, each.view, role=each.role, body=each.body, relays=each.relays),
                 methods=[each.method],
             )
             for each in VIEWS

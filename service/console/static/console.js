@@ -41,6 +41,32 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+on("click", "[data-clear]", (button) => document.querySelector(button.dataset.clear).replaceChildren());
+
+// an adapter's folder, or its files, dropped on the form
+const filesOf = async (entry) => {
+  if (entry.isFile) return [await new Promise((found, failed) => entry.file(found, failed))];
+  const children = await new Promise((found, failed) => entry.createReader().readEntries(found, failed));
+  return (await Promise.all(children.filter((child) => child.isFile).map(filesOf))).flat();
+};
+
+for (const type of ["dragover", "dragleave"]) {
+  on(type, ".drop", (form, event) => {
+    event.preventDefault();
+    form.classList.toggle("over", type === "dragover");
+  });
+}
+
+on("drop", ".drop", async (form, event) => {
+  event.preventDefault();
+  form.classList.remove("over");
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+  const dropped = entries.length ? (await Promise.all(entries.map(filesOf))).flat() : [...event.dataTransfer.files];
+  const chosen = new DataTransfer();
+  for (const file of dropped) chosen.items.add(new File([file], file.name));
+  form.querySelector("input[type=file]").files = chosen.files;
+});
+
 // a message is read where it appears: at the top
 document.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target.id === "message") event.detail.target.scrollIntoView({ block: "nearest" });

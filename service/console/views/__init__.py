@@ -1,6 +1,13 @@
 """The console's pages, one module each, and the list of their routes."""
 
-from service.console.views import playground
+from service.console.views import playground, publishing, task, tasks, traffic, training
 from service.console.views.route import ViewRoute
 
-VIEWS: list[ViewRoute] = [*playground.ROUTES]
+VIEWS: list[ViewRoute] = [
+    *playground.ROUTES,
+    *tasks.ROUTES,
+    *publishing.ROUTES,
+    *task.ROUTES,
+    *traffic.ROUTES,
+    *training.ROUTES,
+]

@@ -43,6 +43,18 @@ document.addEventListener("keydown", (event) => {
 
 on("click", "[data-clear]", (button) => document.querySelector(button.dataset.clear).replaceChildren());
 
+// keys of a card, while the focus is in it and not in a field
+document.addEventListener("keydown", (event) => {
+  const card = event.target.closest?.("[data-keys]");
+  if (!card || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches("select, textarea, input:not([type=checkbox])")) return;
+  if (event.key === "Enter" && event.target.matches("button, a")) return;
+  const found = [...document.querySelectorAll("[data-key]")].find((each) => each.dataset.key === event.key);
+  if (!found) return;
+  event.preventDefault();
+  found.click();
+});
+
 // an adapter's folder, or its files, dropped on the form
 const filesOf = async (entry) => {
   if (entry.isFile) return [await new Promise((found, failed) => entry.file(found, failed))];

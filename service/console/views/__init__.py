@@ -1,6 +1,6 @@
 """The console's pages, one module each, and the list of their routes."""
 
-from service.console.views import playground, publishing, task, tasks, traffic, training
+from service.console.views import playground, publishing, queue, task, tasks, traffic, training
 from service.console.views.route import ViewRoute
 
 VIEWS: list[ViewRoute] = [
@@ -10,4 +10,5 @@ VIEWS: list[ViewRoute] = [
     *task.ROUTES,
     *traffic.ROUTES,
     *training.ROUTES,
+    *queue.ROUTES,
 ]

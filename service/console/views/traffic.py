@@ -120,12 +120,7 @@ async def _plan_traffic(page: Page, info: Mapping[str, Any], form: FormData) -> 
     if (asked["canary"], asked["percent"]) != (now["canary"], now["percent"]):
         sentences.append(_canary_sentence(info, asked, now))
     if asked["shadow"] != now["shadow"]:
-        sentences.append(
-            f"The shadow, version {now['shadow']}, ends."
-            if asked["shadow"] is None
-            else f"Version {asked['shadow']} will compute every row as a shadow: its answers are counted, not returned, "
-            "and each row costs the model twice."
-        )
+        sentences.append(_shadow_sentence(asked["shadow"], now["shadow"]))
     tag = (await page.api.call("GET", path("tasks", task, "traffic"))).headers["Etag"]
     values = {"action": "traffic"} | {name: "" if value is None else f"{value:g}" for name, value in asked.items()}
     return Plan(sentences, tag, values)
@@ -141,6 +136,16 @@ def _canary_sentence(info: Mapping[str, Any], asked: Mapping[str, Any], now: Map
     return (
         f"Version {asked['canary']} will answer {asked['percent']:g} % of the requests for {info['task']}, and version "
         f"{production} the other {100 - asked['percent']:g} %{before}."
+    )
+
+
+def _shadow_sentence(asked: int | None, now: int | None) -> str:
+    if asked is None:
+        return f"The shadow, version {now}, ends."
+    before = f", instead of version {now}" if now is not None else ""
+    return (
+        f"Version {asked} will compute every row as a shadow{before}: its answers are counted, not returned, and each "
+        "row costs the model twice."
     )
 
 

@@ -40,12 +40,18 @@ def histogram(then: Sequence[int], now: Sequence[int]) -> Markup:
     return _tall("histogram", columns)
 
 
-def curves(series: Mapping[str, Sequence[tuple[float, float]]]) -> Markup:
-    """Return lines through points, from the lowest x and y to the highest; the page has the values as text."""
+def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, from_zero: bool = False) -> Markup:
+    """Return lines through points; the page has the values as text.
+
+    Args:
+        series: points (x, y) of each line
+        from_zero: begin the scale of y at 0 instead of at the lowest value
+    """
     points = [point for each in series.values() for point in each]
     if not points:
         return Markup("")
     (left, low), (right, high) = (tuple(map(pick, zip(*points, strict=True))) for pick in (min, max))
+    low = 0.0 if from_zero else low
     across, up = (_WIDTH / (right - left or 1.0)), (0.9 * _TALL / (high - low or 1.0))
     lines = "".join(
         '<polyline points="'

@@ -12,6 +12,7 @@ from service.api.request_body import BODY_LIMIT, BodySize, body_limit
 from service.console.access import CSRF_FIELD, CSRF_HEADER, Access, Visit, check_origin, check_token
 from service.console.api import Api, Caller
 from service.console.cards import VersionCards
+from service.console.live import LiveFeed
 from service.console.pages import Pages
 from service.runtime import Runtime
 from service.tenancy.principal import Principal, Role, includes
@@ -29,6 +30,7 @@ class Console:
     api: Api
     runtime: Runtime
     cards: VersionCards
+    live: LiveFeed
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ class Page:
     async def render(self, template: str, **values: Any) -> Response:
         """Return a page or a fragment."""
         return await self.console.pages.render(template, {**self._layout(), **values})
+
+    async def text(self, template: str, **values: Any) -> str:
+        """Return a fragment as text."""
+        return await self.console.pages.text(template, values)
 
     async def say(self, message: str, *, detail: str = "", changed: bool = False) -> Response:
         """Report in the page's message area that something was done.

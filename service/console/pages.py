@@ -83,7 +83,11 @@ class Pages:
     async def render(
         self, template: str, values: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> HTMLResponse:
-        """Return a template as a response; other requests run between two pieces of a long one."""
+        """Return a template as a response."""
+        return HTMLResponse(await self.text(template, values), status, headers)
+
+    async def text(self, template: str, values: Mapping[str, Any]) -> str:
+        """Return a template as text; other requests run between two pieces of a long one."""
         parts: list[str] = []
         since = time.thread_time()
         for part in self._templates.get_template(template).generate(values):
@@ -91,7 +95,7 @@ class Pages:
             if time.thread_time() - since > _PIECE_S:
                 await asyncio.sleep(0)
                 since = time.thread_time()
-        return HTMLResponse("".join(parts), status, headers)
+        return "".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

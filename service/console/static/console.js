@@ -83,3 +83,37 @@ on("drop", ".drop", async (form, event) => {
 document.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target.id === "message") event.detail.target.scrollIntoView({ block: "nearest" });
 });
+
+// the live page: a stream of beats; without one for three beats, what is shown is stale
+const live = document.querySelector("[data-live]");
+if (live) {
+  const state = document.querySelector("#live-state");
+  const say = (text, kind) => {
+    if (state.textContent === text) return;
+    state.textContent = text;
+    state.className = `chip ${kind}`;
+    live.classList.toggle("stale", kind === "bad");
+  };
+  const watch = () => {
+    const source = new EventSource(live.dataset.live);
+    let timer;
+    const lost = () => {
+      clearTimeout(timer);
+      source.close();
+      say("stale: the server sends nothing", "bad");
+      setTimeout(watch, 1000);
+    };
+    const expect = () => {
+      clearTimeout(timer);
+      timer = setTimeout(lost, 3 * Number(state.dataset.beatMs));
+    };
+    source.addEventListener("beat", (event) => {
+      live.innerHTML = event.data;
+      say("live", "good");
+      expect();
+    });
+    source.addEventListener("error", lost);
+    expect();
+  };
+  watch();
+}

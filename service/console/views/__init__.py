@@ -1,6 +1,18 @@
 """The console's pages, one module each, and the list of their routes."""
 
-from service.console.views import playground, publishing, queue, task, tasks, traffic, training
+from service.console.views import (
+    audit,
+    live,
+    playground,
+    publishing,
+    queue,
+    system,
+    task,
+    tasks,
+    tenants,
+    traffic,
+    training,
+)
 from service.console.views.route import ViewRoute
 
 VIEWS: list[ViewRoute] = [
@@ -11,4 +23,8 @@ VIEWS: list[ViewRoute] = [
     *traffic.ROUTES,
     *training.ROUTES,
     *queue.ROUTES,
+    *tenants.ROUTES,
+    *audit.ROUTES,
+    *system.ROUTES,
+    *live.ROUTES,
 ]

@@ -84,6 +84,82 @@ document.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target.id === "message") event.detail.target.scrollIntoView({ block: "nearest" });
 });
 
+// scoring a file: the response is a stream of events, and has the result at its end
+const events = async function* (response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let waiting = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const parts = (waiting + value).split("\n\n");
+    waiting = parts.pop();
+    for (const part of parts) {
+      const [, name, data] = part.match(/^event: (\w+)\ndata: (.*)$/);
+      yield [name, JSON.parse(data)];
+    }
+  }
+};
+
+const saved = ({ name, type, content }) => {
+  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+  const link = document.createElement("a");
+  Object.assign(link, { className: "button", download: name, textContent: `Download ${name}` });
+  link.href = URL.createObjectURL(new Blob([bytes], { type }));
+  return link;
+};
+
+const scoreFile = async (form, signal) => {
+  const result = document.querySelector("#score-result");
+  const progress = form.querySelector("progress");
+  const state = form.querySelector("[data-progress] span");
+  const body = new FormData(form);
+  body.append("file", document.querySelector("#score-file input[type=file]").files[0]);
+  const headers = { ...JSON.parse(document.body.getAttribute("hx-headers") ?? "{}"), "HX-Request": "true" };
+  result.replaceChildren();
+  const response = await fetch(form.dataset.score, { method: "POST", body, headers, signal });
+  if (!response.headers.get("Content-Type").startsWith("text/event-stream")) {
+    const message = document.querySelector("#message");
+    message.innerHTML = await response.text();
+    message.scrollIntoView({ block: "nearest" });
+    return "";
+  }
+  for await (const [name, data] of events(response)) {
+    if (name === "progress") {
+      progress.value = data.rows;
+      state.textContent = `${data.rows.toLocaleString("en")} of ${Number(form.dataset.rows).toLocaleString("en")} rows`;
+    }
+    if (name === "refused") return data.detail;
+    if (name === "result") {
+      result.innerHTML = data.html;
+      result.querySelector("[data-downloads]").append(...data.files.map(saved));
+      result.scrollIntoView({ block: "start" });
+      return "";
+    }
+  }
+  return "the stream ended early: send the file again";
+};
+
+on("submit", "[data-score]", async (form, event) => {
+  event.preventDefault();
+  const abort = new AbortController();
+  const stop = form.querySelector("[data-stop]");
+  const submit = form.querySelector("[type=submit]");
+  const row = form.querySelector("[data-progress]");
+  stop.onclick = () => abort.abort();
+  submit.disabled = true;
+  stop.hidden = row.hidden = false;
+  let problem;
+  try {
+    problem = await scoreFile(form, abort.signal);
+  } catch (error) {
+    problem = error.name === "AbortError" ? "stopped" : "the server does not answer";
+  }
+  submit.disabled = false;
+  stop.hidden = true;
+  row.hidden = !problem;
+  row.querySelector("span").textContent = problem;
+});
+
 // the live page: a stream of beats; without one for three beats, what is shown is stale
 const live = document.querySelector("[data-live]");
 if (live) {

@@ -147,3 +147,5 @@ def test_vendored_scripts_are_the_published_files() -> None:
     vendored = json.loads((static / "vendored.json").read_text(encoding="utf-8"))
     for name, origin in vendored.items():
         assert hashlib.sha256((static / name).read_bytes()).hexdigest() == origin["sha256"], name
+        licence = (static / name).with_suffix(".LICENSE").read_text(encoding="utf-8")
+        assert "Zero-Clause BSD" in licence, f"{name}: {origin['licence']}"

@@ -81,6 +81,10 @@ class Drift(Model):
     confidence_psi: float | None
     verdict: str
     """`stable`, `shifting`, `shifted` or `not_enough_rows`."""
+    label_counts: tuple[int, ...] = ()
+    """Rows by label, in the task's order; of a server that reports them."""
+    confidence_counts: tuple[int, ...] = ()
+    """Rows by tenth of the answered label's probability, lowest first."""
 
 
 class Flip(Model):

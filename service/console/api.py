@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import parse_qs, quote, unquote, urlencode
 
 from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
@@ -53,6 +53,13 @@ class Answer:
 def path(*parts: str | int) -> str:
     """Return a path of these parts, each quoted."""
     return "".join(f"/{quote(str(part), safe='@:')}" for part in parts)
+
+
+def _checked(answer: Answer) -> Answer:
+    """Raise the refusal that an answer is (`ApiProblem`)."""
+    if answer.status >= 400:
+        raise ApiProblem(answer.status, answer.json(), answer.headers)
+    return answer
 
 
 class Api:
@@ -108,6 +115,27 @@ class Caller:
             own["Content-Type"] = "application/json"
         if body:
             own["Content-Length"] = str(len(body))
+        return _checked(await self._send(method, path, query, own, self._receive_of(body)))
+
+    async def relay(self, method: str, path: str) -> Answer:
+        """Return the response of a route to the request's own body, unread (`ApiProblem` if it refuses)."""
+        names = ("Content-Type", "Content-Length", "Transfer-Encoding")
+        own = {name: self.request.headers[name] for name in names if name in self.request.headers}
+        return _checked(await self._send(method, path, None, own, self.request.receive))
+
+    async def exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Return the response of a route, whatever its status.
+
+        Args:
+            method: of HTTP
+            target: path with the query
+            headers: of the request
+            body: its content
+        """
+        where, _, query = target.partition("?")
+        return await self._send(method, where, parse_qs(query), headers, self._receive_of(body))
+
+    def _receive_of(self, body: bytes) -> Receive:
         is_sent = False
 
         async def receive() -> Message:
@@ -117,9 +145,9 @@ class Caller:
             is_sent = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        return await self._collect(method, path, query, own, receive)
+        return receive
 
-    async def _collect(
+    async def _send(
         self, method: str, path: str, query: Query | None, headers: Mapping[str, str], receive: Receive
     ) -> Answer:
         status, sent_headers, parts = 500, {}, list[bytes]()
@@ -133,10 +161,7 @@ class Caller:
                 parts.append(message.get("body", b""))
 
         await self.routes(self._scope(method, path, query, headers), receive, send)
-        answer = Answer(status, sent_headers, b"".join(parts))
-        if status >= 400:
-            raise ApiProblem(status, answer.json(), sent_headers)
-        return answer
+        return Answer(status, sent_headers, b"".join(parts))
 
     def _scope(self, method: str, path: str, query: Query | None, headers: Mapping[str, str]) -> dict[str, Any]:
         given = {name: value for name, value in (query or {}).items() if value is not None}

@@ -12,9 +12,13 @@ from service.api.request_body import BODY_LIMIT, BodySize, body_limit
 from service.console.access import CSRF_FIELD, CSRF_HEADER, Access, Visit, check_origin, check_token
 from service.console.api import Api, Caller
 from service.console.cards import VersionCards
+from service.console.live import LiveFeed
 from service.console.pages import Pages
 from service.runtime import Runtime
 from service.tenancy.principal import Principal, Role, includes
+
+CHANGED = "changed"
+"""The event that makes the page's main part load itself again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class Console:
     api: Api
     runtime: Runtime
     cards: VersionCards
+    live: LiveFeed
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,10 @@ class Page:
         """Whether htmx asks for a part of the page."""
         return "HX-Request" in self.request.headers
 
+    def can(self, role: Role) -> bool:
+        """Return whether the person has the permissions of a role."""
+        return includes(self.principal.role, role)
+
     def query(self, name: str, default: str = "") -> str:
         """Return a query parameter."""
         return self.request.query_params.get(name, default)
@@ -59,12 +68,26 @@ class Page:
         """Return a page or a fragment."""
         return await self.console.pages.render(template, {**self._layout(), **values})
 
-    async def say(self, message: str, *, detail: str) -> Response:
-        """Report in the page's message area that something was done."""
+    async def text(self, template: str, **values: Any) -> str:
+        """Return a fragment as text."""
+        return await self.console.pages.text(template, values)
+
+    async def say(self, message: str, *, detail: str = "", changed: bool = False) -> Response:
+        """Report in the page's message area that something was done.
+
+        Args:
+            message: what was done
+            detail: what follows from it
+            changed: let the page load its main part again
+        """
         if not self.is_fragment:
             return RedirectResponse(self.request.headers.get("Referer", "/console/"), 303)
-        headers = {"HX-Retarget": "#message", "HX-Reswap": "innerHTML"}
+        headers = {"HX-Retarget": "#message", "HX-Reswap": "innerHTML"} | ({"HX-Trigger": CHANGED} if changed else {})
         return await self.console.pages.render("_message.html", {"message": message, "detail": detail}, headers=headers)
+
+    def go(self, url: str) -> Response:
+        """Lead the browser to another page of the console."""
+        return Response(headers={"HX-Redirect": url}) if self.is_fragment else RedirectResponse(url, 303)
 
     def _layout(self) -> dict[str, Any]:
         return layout(self.request, self.visit)
@@ -89,7 +112,7 @@ View = Callable[[Page], Awaitable[Response]]
 
 
 def endpoint(
-    console: Console, view: View, *, role: Role = "classify", body: BodySize = "small"
+    console: Console, view: View, *, role: Role = "classify", body: BodySize = "small", relays: bool = False
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of a view for people with a role.
 
@@ -98,6 +121,7 @@ def endpoint(
         view: makes the response
         role: smallest role; the API's routes check theirs in any case
         body: how large the form may be
+        relays: whether the view passes the body on unread
     """
 
     async def respond(request: Request) -> Response:
@@ -107,7 +131,7 @@ def endpoint(
         if request.method not in ("GET", "HEAD"):
             check_origin(request)
             token = request.headers.get(CSRF_HEADER)
-            if token is None:
+            if token is None and not relays:
                 token = str((await request.form()).get(CSRF_FIELD, ""))
             check_token(token, visit)
         async with console.api.as_principal(request, visit.principal) as caller:

@@ -6,11 +6,13 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -76,12 +78,16 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.globals |= {"static": self.static.path, "charts": charts, "server_version": version("superpos")}
-        self._templates.filters |= {"number": number, "percent": percent}
+        self._templates.filters |= {"number": number, "percent": percent, "when": when, "size": size}
 
     async def render(
         self, template: str, values: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> HTMLResponse:
-        """Return a template as a response; other requests run between two pieces of a long one."""
+        """Return a template as a response."""
+        return HTMLResponse(await self.text(template, values), status, headers)
+
+    async def text(self, template: str, values: Mapping[str, Any]) -> str:
+        """Return a template as text; other requests run between two pieces of a long one."""
         parts: list[str] = []
         since = time.thread_time()
         for part in self._templates.get_template(template).generate(values):
@@ -89,7 +95,7 @@ class Pages:
             if time.thread_time() - since > _PIECE_S:
                 await asyncio.sleep(0)
                 since = time.thread_time()
-        return HTMLResponse("".join(parts), status, headers)
+        return "".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +136,21 @@ def percent(value: float | None) -> str:
         return "–"
     shown = f"{100 * value:.1f}"
     return ("> 99.9" if shown == "100.0" and value < 1 else shown) + " %"
+
+
+def when(moment: str | None) -> Markup:
+    """Format a time of the API's JSON."""
+    if moment is None:
+        return Markup("–")
+    shown = datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+    return Markup('<time datetime="{}">{} UTC</time>').format(moment, shown)
+
+
+def size(size_bytes: int | None) -> str:
+    """Format a number of bytes."""
+    if size_bytes is None:
+        return "–"
+    for limit, unit in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size_bytes >= limit:
+            return f"{size_bytes / limit:.1f} {unit}"
+    return f"{size_bytes} B"

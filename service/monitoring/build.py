@@ -11,6 +11,7 @@ from service.inference.admission import Admission
 from service.inference.pipeline import InferencePipeline
 from service.inference.predictions import Prediction, Shadowed
 from service.monitoring.drift_monitor import DriftMonitor
+from service.monitoring.live_traffic import LiveTraffic
 from service.monitoring.shadow import ShadowRunner
 from service.monitoring.usage import UsageMeter
 from service.settings import Settings
@@ -22,6 +23,7 @@ class MonitoringGroup:
 
     counters: CounterBuffer
     usage: UsageMeter
+    live: LiveTraffic
     drift: DriftMonitor
     shadow: ShadowRunner
 
@@ -55,4 +57,5 @@ def build_monitoring(
         on_answers=on_shadow_answers,
     )
     drift = DriftMonitor(counters, registry.store, registry.catalog)
-    return MonitoringGroup(counters=counters, usage=UsageMeter(counters), drift=drift, shadow=shadow)
+    live = LiveTraffic()
+    return MonitoringGroup(counters=counters, usage=UsageMeter(counters, live), live=live, drift=drift, shadow=shadow)

@@ -43,6 +43,10 @@ class DriftReport:
     """The same of the answered label's calibrated probability, in ten bins."""
     verdict: Verdict
     """By the larger of the two: `stable` below 0.1, `shifted` from 0.25 on, `shifting` between."""
+    label_counts: list[int]
+    """Rows by label, in the task's order; compare with `label_counts` of the version's `validation`."""
+    confidence_counts: list[int]
+    """Rows by tenth of the answered label's calibrated probability, lowest first; see `validation`."""
 
     @property
     def worst(self) -> float:
@@ -81,20 +85,34 @@ def min_rows(num_labels: int) -> int:
 
 def compare(profile: ValidationProfile, live: LiveAnswers, *, version: int, since: datetime) -> DriftReport:
     """Compare a version's live answers with its profile."""
-    num_labels, rows = len(profile.label_counts), sum(live.labels.values())
-    least = min_rows(num_labels)
-    if min(rows, profile.rows) < least:
-        return DriftReport(version, rows, least, since, None, None, "not_enough_rows")
-    label_psi = population_stability_index(profile.label_counts, _filled(live.labels, num_labels))
-    confidence_psi = population_stability_index(profile.confidence_counts, _filled(live.confidences, CONFIDENCE_BINS))
-    return DriftReport(version, rows, least, since, label_psi, confidence_psi, _verdict(max(label_psi, confidence_psi)))
+    labels = _filled(live.labels, len(profile.label_counts))
+    confidences = _filled(live.confidences, CONFIDENCE_BINS)
+    rows, least = sum(live.labels.values()), min_rows(len(labels))
+    label_psi = confidence_psi = None
+    if min(rows, profile.rows) >= least:
+        label_psi = population_stability_index(profile.label_counts, labels)
+        confidence_psi = population_stability_index(profile.confidence_counts, confidences)
+    return DriftReport(
+        version=version,
+        rows=rows,
+        min_rows=least,
+        since=since,
+        label_psi=label_psi,
+        confidence_psi=confidence_psi,
+        verdict=_verdict(label_psi, confidence_psi),
+        label_counts=labels,
+        confidence_counts=confidences,
+    )
 
 
 def _filled(counts: Mapping[int, int], bins: int) -> list[int]:
     return [counts.get(index, 0) for index in range(bins)]
 
 
-def _verdict(index: float) -> Verdict:
+def _verdict(label_psi: float | None, confidence_psi: float | None) -> Verdict:
+    if label_psi is None or confidence_psi is None:
+        return "not_enough_rows"
+    index = max(label_psi, confidence_psi)
     if index < SHIFTING:
         return "stable"
     return "shifting" if index < SHIFTED else "shifted"

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 
 from service.counters.buffer import CounterBuffer
 from service.counters.store import Key
+from service.monitoring.live_traffic import LiveTraffic
 from service.telemetry.request_record import RequestRecord
 
 USAGE = "usage"
@@ -41,13 +42,14 @@ def _today() -> date:
 class UsageMeter:
     """Counts requests as they end. Belongs to the event loop."""
 
-    def __init__(self, counters: CounterBuffer, *, today: Callable[[], date] = _today) -> None:
-        self._counters, self._today = counters, today
+    def __init__(self, counters: CounterBuffer, live: LiveTraffic, *, today: Callable[[], date] = _today) -> None:
+        self._counters, self._live, self._today = counters, live, today
 
     def ended(self, record: RequestRecord, status: int) -> None:
         """Count a request of a known tenant; requests without a valid key, or to open routes, are not counted."""
         if record.tenant is None:
             return
+        self._live.ended(record)
         day = self._today().isoformat()
         unanswered = [resolution.task for resolution in record.resolved]
         for answered in record.answered:

@@ -17,3 +17,5 @@ class ViewRoute:
     role: Role = "classify"
     """The smallest role; each call of the API checks the role again."""
     body: BodySize = "small"
+    relays: bool = False
+    """Whether the view passes the body on unread; the form's token is then in its header."""

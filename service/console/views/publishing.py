@@ -1,0 +1,75 @@
+"""Publishing: an adapter's files, dropped on the page, and the result of the server's checks."""
+
+from starlette.responses import Response
+
+from adapters import InvalidName
+from adapters.names import check_name
+from service.console.api import ApiProblem, path
+from service.console.page import Page
+from service.console.views.route import ViewRoute
+
+CHECKS = {
+    "files": "The files are those of an adapter, and no larger than allowed",
+    "tensors": "Tensors have the right names, types and shapes, and finite values within bounds",
+    "manifest": "Task, labels, template and calibration are valid",
+    "backbone": "The adapter was made for this server's backbone",
+    "forward": "A trial classification gives finite scores",
+}
+"""What an upload has to pass, in the order of the page."""
+_BY_WORD = (
+    ("smoke forward", "forward"),
+    ("fingerprint", "backbone"),
+    ("width", "backbone"),
+    ("superpos.json", "manifest"),
+    ("README.md", "manifest"),
+    ("safetensors", "tensors"),
+    ("shape", "tensors"),
+    ("dtype", "tensors"),
+    ("values", "tensors"),
+    ("norm", "tensors"),
+    ("virtual tokens", "tensors"),
+    ("size of", "files"),
+    ("file", "files"),
+)
+
+
+async def show(page: Page) -> Response:
+    """Show the form: first for the task's name, then for the files."""
+    task = page.query("task").strip().lower()
+    problem = ""
+    if task:
+        try:
+            check_name("task", task)
+        except InvalidName as exc:
+            problem = str(exc)
+    return await page.render("publish.html", task=task, problem=problem, checks=CHECKS)
+
+
+async def upload(page: Page) -> Response:
+    """Publish the files as the task's next version, and show the result."""
+    task = page.request.path_params["task"]
+    try:
+        answer = await page.api.relay("POST", path("tasks", task, "versions"))
+    except ApiProblem as exc:
+        if "check" not in exc.body:
+            raise
+        return await page.render(
+            "_upload_result.html",
+            task=task,
+            checks=CHECKS,
+            failed=check_of(str(exc.body["check"])),
+            body=exc.body,
+            done=None,
+        )
+    return await page.render("_upload_result.html", task=task, checks=CHECKS, failed=None, body={}, done=answer.json())
+
+
+def check_of(name: str) -> str:
+    """Return the entry of `CHECKS` that a check of the server belongs to."""
+    return next((check for word, check in _BY_WORD if word in name), "files")
+
+
+ROUTES = [
+    ViewRoute("GET", "/publish", show, role="publish"),
+    ViewRoute("POST", "/tasks/{task}/versions", upload, role="publish", body="upload", relays=True),
+]

@@ -1,0 +1,240 @@
+"""Score a file: its columns mapped, its rows answered while the page shows how many, the result downloaded.
+
+Nothing is kept: the browser sends the file twice, for the preview and for the answers, and gets the result in the
+response.
+"""
+
+import asyncio
+import base64
+import json
+import shutil
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.responses import Response, StreamingResponse
+
+from adapters import InvalidName, Ref
+from service.api.draining import Drain
+from service.console.api import ApiProblem, Caller, path
+from service.console.cards import fields_of, labels_of
+from service.console.file_scoring import MAX_ROWS, Asked, FileScoring, Refused, Scored, Send, file_scoring
+from service.console.page import Page, text_of
+from service.console.views.route import ViewRoute
+
+_EVENTS = "text/event-stream"
+_POLL_S = 0.25
+_SEND_TIMEOUT_S = 60.0
+_MAX_TASKS = 100
+_TYPES = {".csv": "text/csv", ".tsv": "text/tab-separated-values", ".jsonl": "application/jsonl"}
+_LIKELY_LABELS = ("label", "labels", "gold", "target", "class", "category")
+_TRUNCATE = ("error", "end", "start")
+
+
+class _Stopped(Exception):
+    """Nobody waits for the result any more."""
+
+
+@dataclass
+class _Progress:
+    """Rows that have their answers; the scoring thread writes, the event loop reads."""
+
+    rows: int = 0
+    is_stopped: threading.Event = field(default_factory=threading.Event)
+
+    def add(self, rows: int) -> None:
+        """Count rows; raise `_Stopped` in the scoring thread once nobody waits."""
+        self.rows += rows
+        if self.is_stopped.is_set():
+            raise _Stopped
+
+
+async def show(page: Page) -> Response:
+    """Show the form for a task and a file."""
+    listed = await page.api.get("/tasks", {"limit": _MAX_TASKS})
+    scoring = await asyncio.to_thread(file_scoring)
+    settings = page.console.runtime.settings
+    return await page.render(
+        "score.html",
+        tasks=[each["task"] for each in listed["tasks"]],
+        task=page.query("task"),
+        is_available=scoring is not None,
+        suffixes=() if scoring is None else scoring.SUFFIXES,
+        max_bytes=settings.max_upload_bytes,
+        max_rows=MAX_ROWS,
+    )
+
+
+async def preview(page: Page) -> Response:
+    """Show the beginning of a file, and ask which column is what."""
+    scoring, form = await _scoring(), await page.form()
+    ref, card = await _task(page, text_of(form, "task"))
+    with tempfile.TemporaryDirectory(prefix="superpos-score-") as folder:
+        file = await _stored(form, scoring, Path(folder))
+        try:
+            found = await asyncio.to_thread(scoring.preview, file)
+        except Refused as exc:
+            raise _refusal(str(exc)) from exc
+    fields, labels = fields_of(card), labels_of(card)
+    return await page.render(
+        "_score_preview.html",
+        ref=ref,
+        found=found,
+        fields=[(name, _likely(name, found.columns, found.rows)) for name in fields],
+        label_column=next((each for each in found.columns if each.lower() in _LIKELY_LABELS), ""),
+        labels=labels,
+        returns_lines=file.suffix == ".parquet",
+    )
+
+
+async def run(page: Page) -> Response:
+    """Score a file; the response is a stream of progress with the result at its end."""
+    scoring, form = await _scoring(), await page.form()
+    ref, card = await _task(page, text_of(form, "task"))
+    asked = _asked(form, ref, fields_of(card))
+    folder = Path(tempfile.mkdtemp(prefix="superpos-score-"))
+    try:
+        file = await _stored(form, scoring, folder)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    return StreamingResponse(_events(page, scoring, file, asked), media_type=_EVENTS)
+
+
+async def _events(page: Page, scoring: FileScoring, file: Path, asked: Asked) -> AsyncIterator[str]:
+    """Yield the progress until the thread ends; if nobody reads on, the thread ends with its next row."""
+    progress, drain = _Progress(), page.request.scope["state"]["drain"]
+    assert isinstance(drain, Drain)
+    async with page.console.api.as_principal(page.request, page.principal) as caller:
+        work = asyncio.ensure_future(
+            asyncio.to_thread(scoring.score, file, asked, send=_send_of(caller), on_rows=progress.add)
+        )
+        work.add_done_callback(lambda done: (done.cancelled() or done.exception(), shutil.rmtree(file.parent)))
+        try:
+            while not (await asyncio.wait([work], timeout=_POLL_S))[0]:
+                yield _event("progress", {"rows": progress.rows})
+                if drain.is_draining:
+                    progress.is_stopped.set()
+            try:
+                yield _event("result", await _result(page, work.result()))
+            except Refused as exc:
+                yield _event("refused", {"detail": str(exc)})
+            except _Stopped:
+                yield _event("refused", {"detail": "the server stops; send the file again in a moment"})
+        finally:
+            progress.is_stopped.set()
+
+
+async def _result(page: Page, scored: Scored) -> dict[str, Any]:
+    """Return the page's part about the result, with the files for the browser to save."""
+    name = f"scored{scored.file.suffix}"
+    html = await page.text("_score_result.html", scored=scored, name=name)
+    files = [{"name": name, "type": _TYPES[scored.file.suffix], "content": await _encoded(scored.file)}]
+    if scored.rejected is not None:
+        rejected = await _encoded(scored.rejected)
+        files.append({"name": "rejected.jsonl", "type": _TYPES[".jsonl"], "content": rejected})
+    return {"html": html, "files": files}
+
+
+async def _encoded(file: Path) -> str:
+    return await asyncio.to_thread(lambda: base64.b64encode(file.read_bytes()).decode())
+
+
+def _send_of(caller: Caller) -> Send:
+    """Return what sends requests of the scoring thread to the API on this event loop."""
+    loop = asyncio.get_running_loop()
+
+    def send(method: str, target: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        sending = asyncio.run_coroutine_threadsafe(caller.exchange(method, target, headers, body), loop)
+        answer = sending.result(timeout=_SEND_TIMEOUT_S)
+        return answer.status, answer.headers, answer.content
+
+    return send
+
+
+async def _scoring() -> FileScoring:
+    scoring = await asyncio.to_thread(file_scoring)
+    if scoring is None:
+        raise _refusal("this server cannot read files: the package pyarrow is not installed; use superpos score")
+    return scoring
+
+
+async def _task(page: Page, text: str) -> tuple[str, Mapping[str, Any]]:
+    """Return the version that a ref means, as a ref, and its card."""
+    try:
+        ref = Ref.parse(text)
+    except InvalidName as exc:
+        raise _refusal(f"task: {exc}") from exc
+    info = await page.api.get(path("tasks", ref.task))
+    number = ref.version or info["aliases"].get(ref.alias or "production")
+    digests = {each["version"]: each["adapter"] for each in info["versions"]}
+    if ref.digest is not None:
+        number = next((each for each, digest in digests.items() if digest.startswith(ref.digest)), None)
+    if number not in digests:
+        raise ApiProblem(404, {"code": "not_found", "detail": f"no version {text!r}"}, {})
+    return f"{ref.task}@{number}", await page.console.cards.get(page.api, ref.task, number, digests[number])
+
+
+async def _stored(form: FormData, scoring: FileScoring, folder: Path) -> Path:
+    """Store the uploaded file under a name of ours (`ApiProblem` if there is none, or it is of another format)."""
+    upload = form.get("file")
+    if not isinstance(upload, UploadFile) or not upload.filename:
+        raise _refusal("there is no file: choose one")
+    suffix = Path(upload.filename).suffix.lower()
+    if suffix not in scoring.SUFFIXES:
+        raise _refusal(f"the file's name ends with {suffix or 'no format'!r}, expected {', '.join(scoring.SUFFIXES)}")
+    file = folder / f"file{suffix}"
+    content = await upload.read()
+    await asyncio.to_thread(file.write_bytes, content)
+    return file
+
+
+def _asked(form: FormData, ref: str, fields: tuple[str, ...]) -> Asked:
+    truncate = text_of(form, "truncate") or _TRUNCATE[0]
+    if truncate not in _TRUNCATE:
+        raise _refusal(f"truncate is {truncate!r}, expected {', '.join(_TRUNCATE)}")
+    columns = {name: str(form.get(f"column-{name}", "")) for name in fields}
+    if missing := [name for name, column in columns.items() if not column]:
+        raise _refusal(f"no column is chosen for {', '.join(missing)}")
+    return Asked(
+        ref=ref,
+        columns=columns,
+        label_column=str(form.get("label_column", "")) or None,
+        label_values=_values(text_of(form, "label_values")),
+        truncate=truncate,
+        scores="scores" in form,
+    )
+
+
+def _values(text: str) -> dict[str, str]:
+    pairs = [pair.strip().partition("=") for pair in text.split(",") if pair.strip()]
+    if bad := next((name for name, equals, label in pairs if not (name and equals and label)), None):
+        raise _refusal(f"{bad!r} is not a pair, expected value=label, such as 1=positive, 0=negative")
+    return {name.strip(): label.strip() for name, _, label in pairs}
+
+
+def _likely(name: str, columns: Any, rows: Any) -> str:
+    """Return the column of a field: the one of its name, or else the one with the longest texts."""
+    if name in columns:
+        return name
+    lengths = [sum(len(row[index]) for row in rows) for index in range(len(columns))]
+    return str(columns[lengths.index(max(lengths))]) if any(lengths) else ""
+
+
+def _event(name: str, data: Mapping[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+def _refusal(detail: str) -> ApiProblem:
+    return ApiProblem(400, {"code": "invalid_request", "detail": detail}, {})
+
+
+ROUTES = [
+    ViewRoute("GET", "/score", show),
+    ViewRoute("POST", "/score/preview", preview, body="upload"),
+    ViewRoute("POST", "/score/run", run, body="upload"),
+]

@@ -30,7 +30,13 @@ MAX_SEED = 2**53 - 1
 MAX_SAMPLED_TOKENS = 31_997
 """The number of ordinary pieces in T5's sentencepiece vocabulary."""
 
-NUM_SOURCES: dict[MethodName, tuple[int, int]] = {"spot": (1, 1), "mixture": (1, 1_000), "attempt": (1, 100)}
+NUM_SOURCES: dict[MethodName, tuple[int, int]] = {
+    "spot": (1, 1),
+    "mixture": (1, 1_000),
+    "mpt": (1, 1),
+    "panda": (1, 2),
+    "attempt": (1, 100),
+}
 """The fewest and most source adapters, for the methods that start from other adapters."""
 
 Panel = Literal["Method", "Readout", "Optimiser", "Data", "Calibration", "Run"]
@@ -76,7 +82,7 @@ class Argument:
 
 
 _SUPERPOSED: tuple[MethodName, ...] = ("superpos", "mixture")
-_SAMPLED: tuple[MethodName, ...] = ("superpos", "simple", "residual", "attempt")
+_SAMPLED: tuple[MethodName, ...] = ("superpos", "simple", "residual", "panda", "attempt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,12 +135,23 @@ class TrainArguments:
     sources: Annotated[
         tuple[str, ...],
         Argument(
-            "Folder of an adapter to start from; repeatable.",
+            "Folder of an adapter to start from; repeatable. mpt: folder of a shared prompt. panda: the source, and "
+            "optionally an adapter that was trained on this task from it, the teacher.",
             "Method",
-            methods=("spot", "mixture", "attempt"),
+            methods=tuple(NUM_SOURCES),
             option="--source",
         ),
     ] = ()
+    distillation: Annotated[
+        float,
+        Argument(
+            "Weight of the teacher's answers in the loss, before it is multiplied by the source's transferability.",
+            "Method",
+            ge=0,
+            le=1_000,
+            methods=("panda",),
+        ),
+    ] = 0.1
     readout: Annotated[
         ReadoutKind,
         Argument(
@@ -143,7 +160,7 @@ class TrainArguments:
             "Readout",
             by_method={"head": "pooled"},
             command_default="soft for texts of several fields and for more than 20 labels, else pooled; words for "
-            "full, attempt, loss full and presets",
+            "full, attempt, panda, loss full and presets",
         ),
     ] = "words"
     readout_init: Annotated[
@@ -211,9 +228,22 @@ class TrainArguments:
             "Optimiser",
             gt=0,
             le=100,
-            by_method={"simple": 0.3, "residual": 0.3, "dpt": 0.3, "spot": 0.3, "attempt": 0.3, "full": 1e-5},
+            by_method={
+                **dict.fromkeys(("simple", "residual", "dpt", "spot", "mpt", "panda", "attempt"), 0.3),
+                "full": 1e-5,
+            },
         ),
     ] = 0.01
+    factor_lr: Annotated[
+        float,
+        Argument(
+            "Learning rate of the task's vectors u and v; --lr is that of the shared prompt.",
+            "Optimiser",
+            gt=0,
+            le=100,
+            methods=("mpt",),
+        ),
+    ] = 0.4
     schedule: Annotated[
         Schedule,
         Argument(
@@ -338,7 +368,7 @@ def default_of(name: str, method: MethodName, readout: ReadoutKind = "words") ->
 
 def readouts_of(method: MethodName) -> tuple[ReadoutKind, ...]:
     """Return the readouts that a method can train."""
-    if method == "full":
+    if method in ("full", "panda"):
         return ("words",)
     return tuple(each for each in get_args(ReadoutKind) if method != "head" or each != "words")
 

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-MethodName = Literal["superpos", "simple", "residual", "dpt", "spot", "mixture", "attempt", "full", "head"]
+MethodName = Literal[
+    "superpos", "simple", "residual", "dpt", "spot", "mixture", "mpt", "panda", "attempt", "full", "head"
+]
 
 WITHOUT_ADAPTER: dict[MethodName, str] = {
     "attempt": "its prompt differs for every input",

@@ -65,6 +65,32 @@ PRESETS: dict[str, Preset] = {
         source="Sadraei et al. 2024, §3.4, after Asai et al. 2022; needs --source, trains only",
         values=_PAPER | {"method": "attempt", "bottleneck": 100, "lr": 0.3, "weight_decay": 1e-5},
     ),
+    "wang/mpt": Preset(
+        source="Wang et al. 2023, §4.1: 100 tokens, rates 0.3 (shared) and 0.4 (task); the epochs are this project's; "
+        "needs --source, a shared prompt of superpos library share",
+        values={
+            "method": "mpt",
+            "num_virtual_tokens": 100,
+            "lr": 0.3,
+            "factor_lr": 0.4,
+            "weight_decay": 1e-5,
+            "epochs": 20,
+            "loss": "full",
+        },
+    ),
+    "zhong/panda": Preset(
+        source="Zhong et al. 2022, as their code trains CB: 20 tokens, 100 epochs of 16 rows, weight 0.1 times the "
+        "transferability; needs --source",
+        values={
+            "method": "panda",
+            "num_virtual_tokens": 20,
+            "distillation": 0.1,
+            "lr": 0.007,
+            "batch_size": 16,
+            "epochs": 100,
+            "dropout": True,
+        },
+    ),
     "paper/full": Preset(
         source="Sadraei et al. 2024, §3.4 and Table 1 (with dropout); a baseline, trains only",
         values=_PAPER | {"method": "full", "lr": 1e-5, "dropout": True},

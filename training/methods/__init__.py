@@ -4,6 +4,7 @@ from training.config.choices import Basis, MethodName, TokenSampling, WeightsIni
 from training.methods.attempt import Attempt
 from training.methods.full import FullFineTuning
 from training.methods.low_rank import LowRank
+from training.methods.multitask import Multitask
 from training.methods.no_prompt import NoPrompt
 from training.methods.protocol import InputDependent, Method, OwnModel, ParameterGroup, has_no_prompt
 from training.methods.residual import Residual
@@ -22,6 +23,7 @@ __all__ = [
     "LowRank",
     "Method",
     "MethodName",
+    "Multitask",
     "NoPrompt",
     "OwnModel",
     "ParameterGroup",

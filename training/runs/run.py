@@ -15,6 +15,7 @@ from training.config.arguments import TrainArguments
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
 from training.loop.job import TrainingJob
 from training.methods.factory import start_method
+from training.methods.prior import Source
 from training.readouts.trained import start_readout
 from training.runs.adapter_folder import read_sources
 from training.runs.card import model_card
@@ -26,6 +27,7 @@ from training.runs.recorder import RunRecorder
 from training.runs.run_result import result_figures, result_values
 from training.runs.scorer import ReportMetrics, Scorer
 from training.runs.task_rows import RunRows, TaskRows
+from training.runs.teacher import start_teacher
 from training.runs.tensorboard import TensorBoard
 from training.scoring.metrics import Metrics
 from training.scoring.predictions import predictions_table
@@ -71,8 +73,8 @@ class Preparation:
     folder: RunFolder
     job: TrainingJob
     rows: RunRows
-    sources: tuple[PromptAdapter, ...]
-    """The adapters that its method starts from."""
+    sources: tuple[Source, ...]
+    """What its method starts from."""
     recorder: RunRecorder | None = None
     """Writes the curves; None until the run begins."""
 
@@ -106,7 +108,7 @@ def prepare(backbone: Backbone, plan: RunPlan, folder: RunFolder, rows: TaskRows
         max_report=plan.max_report,
         fold=plan.fold,
     )
-    sources = read_sources(backbone, arguments.sources)
+    sources = read_sources(backbone, arguments.sources, arguments.method)
     method = start_method(backbone, arguments, sources)
     # a run that no adapter could be made of is refused before it trains
     known_manifest(
@@ -122,6 +124,7 @@ def prepare(backbone: Backbone, plan: RunPlan, folder: RunFolder, rows: TaskRows
         label_words=tuple(task.spec.label_words),
         scoring=task.scoring,
         folds=run_rows.folds if _is_cross_validated(arguments) else None,
+        teacher=start_teacher(backbone, arguments, method, sources, run_rows.train),
     )
     return Preparation(plan, folder, job, run_rows, sources)
 
@@ -171,7 +174,7 @@ def begin(
     return replace(prepared, job=job, recorder=recorder)
 
 
-def _described(backbone: Backbone, plan: RunPlan, rows: RunRows, sources: Sequence[PromptAdapter]) -> dict[str, object]:
+def _described(backbone: Backbone, plan: RunPlan, rows: RunRows, sources: Sequence[Source]) -> dict[str, object]:
     """Describe the run for `run.json`, which also holds the task and the arguments."""
     return {
         "split": plan.split,

@@ -18,6 +18,8 @@ T = TypeVar("T")
 UNSWEPT = {
     "spot": "it starts from an adapter",
     "mixture": "it is made of adapters",
+    "mpt": "it starts from a shared prompt",
+    "panda": "it has a teacher",
     "attempt": "it is made of adapters",
     "full": "it has no prompt",
     "head": "it is fitted in seconds and chooses its own regularisation",

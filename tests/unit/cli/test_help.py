@@ -58,6 +58,8 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
         "import",
         "task init",
         "data check",
+        "library train",
+        "library share",
         "paper table1",
         "paper table2",
         "paper table3",

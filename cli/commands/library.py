@@ -1,4 +1,4 @@
-"""`superpos library train | share`: libraries of source prompts, and what is trained over all of them."""
+"""`superpos library train | share | subspace`: libraries of source prompts, and what is trained over all of them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Train a library of source prompts, and what MPT needs of it to start a new task.",
+    help="Train libraries of source prompts, and what new tasks start from.",
     epilog="An interrupted command resumes when it is repeated with the same folder.",
 )
 
@@ -211,6 +211,62 @@ def share(
         )
     out.print(f"{out_folder}: a shared prompt of {len(prior.sources)} tasks, {prior.digest}")
     out.print(f"superpos train TASK.yaml --method mpt --source {out_folder}")
+
+
+@app.command()
+@backbone_options("device", "threads")
+def subspace(
+    library: LibraryArgument,
+    *,
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the subspace.")],
+    dimensions: Annotated[int, typer.Option("--dimensions", "-d", min=1, help="Dimensions d of the subspace.")] = 250,
+    hidden: Annotated[int, typer.Option(min=1, help="Width of the decoder's inner layer.")] = 768,
+    steps: StepsOption = 1_000,
+    prompts_per_step: Annotated[int, typer.Option(min=1, help="Source prompts of a step, drawn at random.")] = 4,
+    batch_size: BatchOption = 16,
+    lr: Annotated[float, typer.Option(help="Learning rate of the autoencoder.")] = 0.001,
+    weight_decay: Annotated[float, typer.Option(min=0, help="Weight decay of AdamW.")] = 0.0,
+    reconstruction: Annotated[
+        float, typer.Option(min=0, help="Weight of the reconstruction error, in units of the prompts' variance.")
+    ] = 1.0,
+    loss: LossOption = "labels",
+    seed: SeedOption = 0,
+    backbone: BackboneOptions,
+) -> None:
+    """Find the subspace of a library's prompts: the multi-task subspace finding of IPT (Qin et al. 2021).
+
+    An autoencoder learns to reproduce every prompt of the library from d numbers, so that the reproduction still does
+    the prompt's task. `superpos train --method ipt` trains d numbers for a new task behind its decoder. For the curve
+    of d against the score, find a subspace for each d.
+
+    \b
+        superpos library subspace runs/library --dimensions 5 --out runs/subspace-5
+        superpos library subspace runs/library --dimensions 250 --out runs/subspace-250
+        superpos train cb.yaml --method ipt --source runs/subspace-250
+    """
+    from training.library.collection import read_library
+    from training.library.joint import JointArguments
+    from training.library.subspace import train_subspace
+
+    loaded = load_backbone(backbone)
+    arguments = JointArguments(
+        steps=steps, sources_per_step=prompts_per_step, batch_size=batch_size, lr=lr, loss=loss, seed=seed
+    )
+    _refuse_finished(out_folder)
+    with _resume_hint(out_folder):
+        prior = train_subspace(
+            loaded,
+            read_library(loaded, library),
+            arguments,
+            dimensions=dimensions,
+            hidden=hidden,
+            reconstruction=reconstruction,
+            weight_decay=weight_decay,
+            folder=out_folder,
+            on_step=_progress(arguments),
+        )
+    out.print(f"{out_folder}: a subspace of {dimensions} dimensions of {len(prior.sources)} prompts, {prior.digest}")
+    out.print(f"superpos train TASK.yaml --method ipt --source {out_folder}")
 
 
 def _refuse_finished(folder: Path) -> None:

@@ -34,6 +34,7 @@ NUM_SOURCES: dict[MethodName, tuple[int, int]] = {
     "spot": (1, 1),
     "mixture": (1, 1_000),
     "mpt": (1, 1),
+    "ipt": (1, 1),
     "panda": (1, 2),
     "attempt": (1, 100),
 }
@@ -135,7 +136,7 @@ class TrainArguments:
     sources: Annotated[
         tuple[str, ...],
         Argument(
-            "Folder of an adapter to start from; repeatable. mpt: folder of a shared prompt. panda: the source, and "
+            "Folder of an adapter to start from; repeatable. mpt: folder of a shared prompt; ipt: of a subspace. panda: the source, and "
             "optionally an adapter that was trained on this task from it, the teacher.",
             "Method",
             methods=tuple(NUM_SOURCES),
@@ -230,6 +231,7 @@ class TrainArguments:
             le=100,
             by_method={
                 **dict.fromkeys(("simple", "residual", "dpt", "spot", "mpt", "panda", "attempt"), 0.3),
+                "ipt": 0.1,
                 "full": 1e-5,
             },
         ),

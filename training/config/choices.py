@@ -3,7 +3,7 @@
 from typing import Literal
 
 MethodName = Literal[
-    "superpos", "simple", "residual", "dpt", "spot", "mixture", "mpt", "panda", "attempt", "full", "head"
+    "superpos", "simple", "residual", "dpt", "spot", "mixture", "mpt", "ipt", "panda", "attempt", "full", "head"
 ]
 
 WITHOUT_ADAPTER: dict[MethodName, str] = {

@@ -78,6 +78,19 @@ PRESETS: dict[str, Preset] = {
             "loss": "full",
         },
     ),
+    "qin/ipt": Preset(
+        source="Qin et al. 2021, §3, whose code has prompts of 100 tokens and batches of 4; rate and epochs are this "
+        "project's, since its embeddings are larger; needs --source, a subspace of superpos library subspace",
+        values={
+            "method": "ipt",
+            "num_virtual_tokens": 100,
+            "lr": 0.1,
+            "weight_decay": 0.0,
+            "batch_size": 4,
+            "epochs": 20,
+            "loss": "full",
+        },
+    ),
     "zhong/panda": Preset(
         source="Zhong et al. 2022, as their code trains CB: 20 tokens, 100 epochs of 16 rows, weight 0.1 times the "
         "transferability; needs --source",

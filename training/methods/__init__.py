@@ -3,6 +3,7 @@
 from training.config.choices import Basis, MethodName, TokenSampling, WeightsInit
 from training.methods.attempt import Attempt
 from training.methods.full import FullFineTuning
+from training.methods.intrinsic import Intrinsic
 from training.methods.low_rank import LowRank
 from training.methods.multitask import Multitask
 from training.methods.no_prompt import NoPrompt
@@ -20,6 +21,7 @@ __all__ = [
     "Basis",
     "FullFineTuning",
     "InputDependent",
+    "Intrinsic",
     "LowRank",
     "Method",
     "MethodName",

@@ -11,6 +11,7 @@ from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments
 from training.methods.attempt import Attempt
 from training.methods.full import FullFineTuning
+from training.methods.intrinsic import Intrinsic
 from training.methods.low_rank import LowRank
 from training.methods.multitask import Multitask
 from training.methods.no_prompt import NoPrompt
@@ -82,7 +83,7 @@ def make_method(
             return LowRank(
                 embedding, num_virtual_tokens=length, rank=arguments.rank, weight_decay=decay, generator=generator
             )
-        case "spot" | "attempt" | "mpt":
+        case "spot" | "attempt" | "mpt" | "ipt":
             return _of_others(arguments, embedding, sources, prior, generator)
         case "full" | "head":
             raise InvalidArguments(f"method {arguments.method!r} has no prompt (start_method)")
@@ -132,6 +133,10 @@ def _of_others(
             sampling=arguments.token_sampling,
         )
     assert prior is not None, f"{arguments.method} starts from a prior"
+    if arguments.method == "ipt":
+        return Intrinsic(
+            prior, num_virtual_tokens=length, weight_decay=decay, generator=generator, device=embedding.device
+        )
     return Multitask(
         prior,
         num_virtual_tokens=length,

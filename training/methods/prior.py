@@ -60,7 +60,7 @@ class Prior:
         return Prior(self.kind, tensors, self.fingerprint, self.sources, _digest(data))
 
 
-PRIORS: dict[MethodName, PriorKind] = {"mpt": "shared"}
+PRIORS: dict[MethodName, PriorKind] = {"mpt": "shared", "ipt": "subspace"}
 """The methods that start from a prior."""
 Source = PromptAdapter | Prior
 """One that a method starts from."""

@@ -19,6 +19,7 @@ UNSWEPT = {
     "spot": "it starts from an adapter",
     "mixture": "it is made of adapters",
     "mpt": "it starts from a shared prompt",
+    "ipt": "it starts from a subspace",
     "panda": "it has a teacher",
     "attempt": "it is made of adapters",
     "full": "it has no prompt",

@@ -60,6 +60,8 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
         "data check",
         "library train",
         "library share",
+        "library subspace",
+        "similar",
         "paper table1",
         "paper table2",
         "paper table3",

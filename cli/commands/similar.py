@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
-from cli.console import err, out, print_table
+from cli.console import err, out
 from cli.options import DEFAULT_SERVER, FromOption, KeyOption
 from cli.task_files import read_task_file
+from cli.ui.ranking import print_ranking
 
 if TYPE_CHECKING:
-    from training.library.similar import Ranking
     from training.loop.events import StepEvent
 
 
@@ -62,24 +62,3 @@ def similar(
         out.print_data({"task": task.name, "steps": steps, **asdict(ranking)})
         return
     print_ranking(ranking)
-
-
-def print_ranking(ranking: "Ranking") -> None:
-    """Print a ranking as a table, the best start first."""
-    from rich.table import Table
-
-    table = Table("start", "method", "P", "mean cosine", "token cosine", "transferability", f"trial {ranking.metric}")
-    for start in ranking.starts:
-        trial = "" if start.trial_score is None else f"{start.trial_score:.4f}"
-        similarities = (start.mean_similarity, start.token_similarity, start.transferability)
-        table.add_row(
-            start.name,
-            start.method,
-            str(start.num_virtual_tokens),
-            *(f"{value:.3f}" for value in similarities),
-            trial,
-        )
-    if ranking.own_score is not None:
-        table.add_section()
-        table.add_row("sampled tokens", "simple", "", "", "", "", f"{ranking.own_score:.4f}")
-    print_table(table)

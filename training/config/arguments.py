@@ -136,8 +136,8 @@ class TrainArguments:
     sources: Annotated[
         tuple[str, ...],
         Argument(
-            "Folder of an adapter to start from; repeatable. mpt: folder of a shared prompt; ipt: of a subspace. panda: the source, and "
-            "optionally an adapter that was trained on this task from it, the teacher.",
+            "Folder of an adapter to start from; repeatable. mpt: folder of a shared prompt; ipt: of a subspace. "
+            "panda: the source, and optionally the teacher, an adapter that was trained on this task from the source.",
             "Method",
             methods=tuple(NUM_SOURCES),
             option="--source",

@@ -2,7 +2,7 @@
 
 from training.config.choices import Basis, MethodName, TokenSampling, WeightsInit
 from training.methods.attempt import Attempt
-from training.methods.full import FullFineTuning
+from training.methods.fine_tuning import FineTuning
 from training.methods.intrinsic import Intrinsic
 from training.methods.low_rank import LowRank
 from training.methods.multitask import Multitask
@@ -19,7 +19,7 @@ __all__ = [
     "NUM_ORDINARY_IDS",
     "Attempt",
     "Basis",
-    "FullFineTuning",
+    "FineTuning",
     "InputDependent",
     "Intrinsic",
     "LowRank",

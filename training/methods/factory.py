@@ -10,7 +10,7 @@ from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.errors import InvalidArguments
 from training.methods.attempt import Attempt
-from training.methods.full import FullFineTuning
+from training.methods.fine_tuning import FineTuning
 from training.methods.intrinsic import Intrinsic
 from training.methods.low_rank import LowRank
 from training.methods.multitask import Multitask
@@ -48,7 +48,7 @@ def start_method(backbone: Backbone, arguments: TrainArguments, sources: Sequenc
         raise InvalidArguments(f"full fine-tuning needs fp32, the backbone is in {backbone.precision}")
     from backbone.to_transformers import to_transformers  # noqa: PLC0415 - modelling code: 3 s of processor time
 
-    return FullFineTuning(to_transformers(backbone), weight_decay=arguments.weight_decay)
+    return FineTuning(to_transformers(backbone), weight_decay=arguments.weight_decay)
 
 
 def make_method(

@@ -15,7 +15,7 @@ from adapters.files import to_files, write_folder
 from backbone import Backbone, load
 from backbone.to_transformers import to_transformers
 from training.errors import InvalidArguments
-from training.methods import FullFineTuning
+from training.methods import FineTuning
 from training.runs.adapter_folder import read_sources
 from training.runs.folder import RunFolder
 from training.runs.run_result import read_run_result
@@ -72,7 +72,7 @@ def test_an_unfolded_backbone_scores_as_the_packed_one_does(
     request: pytest.FixtureRequest, folder: str, cache_dir: Path
 ) -> None:
     backbone = load(str(request.getfixturevalue(folder)), cache_dir=cache_dir)
-    method = FullFineTuning(to_transformers(backbone), weight_decay=0.0)
+    method = FineTuning(to_transformers(backbone), weight_decay=0.0)
     for words in (["sports", "business"], ["world news", "sports", "world science"]):
         trie = backbone.label_trie(words)
         ours = predict(backbone, torch.zeros(0, backbone.width), trie, IDS)

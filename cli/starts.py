@@ -80,7 +80,7 @@ def _of_tasks(location: str, key: str | None) -> "list[Candidate]":
 def chosen_start(
     tasks: "Sequence[TaskFile]",
     explicit: dict[str, Any],
-    start_from: str,
+    start_from: str | None,
     key: str | None,
     *,
     out_folder: Path | None,
@@ -90,7 +90,12 @@ def chosen_start(
     """Return the arguments of `--start auto`: spot from the best adapter, or none if no adapter was better.
 
     The choice is kept in the run's folder, so that a resumed run starts from the same adapter.
+
+    Args:
+        start_from: a folder, a server or a registry; None without `--start`
     """
+    if start_from is None:
+        return {}
     if len(tasks) != 1:
         raise CommandError(f"--start auto was given {len(tasks)} tasks, expected one")
     if out_folder is None:

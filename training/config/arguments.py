@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from adapters.readout import ReadoutKind
 from training.config.choices import (
+    OWN_MODEL,
     WITHOUT_ADAPTER,
     Basis,
     Calibrate,
@@ -97,8 +98,8 @@ class TrainArguments:
     method: Annotated[
         MethodName,
         Argument(
-            "Parameterisation of the prompt. Without a prompt: full trains all weights; head fits label vectors to the "
-            "frozen states.",
+            "Parameterisation of the prompt. Without a prompt: full trains all weights, lora and houlsby small ones in "
+            "the network; head fits label vectors to the frozen states.",
             "Method",
         ),
     ] = "superpos"
@@ -130,9 +131,22 @@ class TrainArguments:
         ),
     ] = 128
     bottleneck: Annotated[
-        int, Argument("Width of the bottleneck layer.", "Method", ge=1, le=4_096, methods=("residual", "attempt"))
+        int,
+        Argument(
+            "Width of the bottleneck layer.",
+            "Method",
+            ge=1,
+            le=4_096,
+            methods=("residual", "attempt", "houlsby"),
+            by_method={"houlsby": 64},
+        ),
     ] = 128
-    rank: Annotated[int, Argument("Rank r of the prompt P = A·B.", "Method", ge=1, le=100, methods=("dpt",))] = 8
+    rank: Annotated[
+        int,
+        Argument(
+            "Rank r of the prompt P = A·B, or of lora's updates.", "Method", ge=1, le=100, methods=("dpt", "lora")
+        ),
+    ] = 8
     sources: Annotated[
         tuple[str, ...],
         Argument(
@@ -161,7 +175,7 @@ class TrainArguments:
             "Readout",
             by_method={"head": "pooled"},
             command_default="soft for texts of several fields and for more than 20 labels, else pooled; words for "
-            "full, attempt, panda, loss full and presets",
+            "full, lora, houlsby, attempt, panda, loss full and presets",
         ),
     ] = "words"
     readout_init: Annotated[
@@ -233,6 +247,8 @@ class TrainArguments:
                 **dict.fromkeys(("simple", "residual", "dpt", "spot", "mpt", "panda", "attempt"), 0.3),
                 "ipt": 0.1,
                 "full": 1e-5,
+                "lora": 5e-4,
+                "houlsby": 3e-4,
             },
         ),
     ] = 0.01
@@ -272,7 +288,7 @@ class TrainArguments:
             "Optimiser",
             ge=0,
             le=1,
-            by_method={"residual": 0.01, "full": 0.0},
+            by_method={"residual": 0.01, "full": 0.0, "lora": 0.0, "houlsby": 0.0},
         ),
     ] = 1e-5
     seed: Annotated[
@@ -370,7 +386,7 @@ def default_of(name: str, method: MethodName, readout: ReadoutKind = "words") ->
 
 def readouts_of(method: MethodName) -> tuple[ReadoutKind, ...]:
     """Return the readouts that a method can train."""
-    if method in ("full", "panda"):
+    if method in OWN_MODEL or method == "panda":
         return ("words",)
     return tuple(each for each in get_args(ReadoutKind) if method != "head" or each != "words")
 

@@ -108,6 +108,32 @@ PRESETS: dict[str, Preset] = {
         source="Sadraei et al. 2024, §3.4 and Table 1 (with dropout); a baseline, trains only",
         values=_PAPER | {"method": "full", "lr": 1e-5, "dropout": True},
     ),
+    "hu/lora": Preset(
+        source="Hu et al. 2022, Table 9 (SST-2): rank 8 on query and value, scale 1; a baseline, trains only",
+        values={
+            "method": "lora",
+            "rank": 8,
+            "lr": 5e-4,
+            "schedule": "linear",
+            "warmup": 0.06,
+            "batch_size": 16,
+            "epochs": 60,
+            "loss": "full",
+        },
+    ),
+    "houlsby/adapter": Preset(
+        source="Houlsby et al. 2019, §3.1: bottlenecks of 64, rate 3e-4, 20 epochs; a baseline, trains only",
+        values={
+            "method": "houlsby",
+            "bottleneck": 64,
+            "lr": 3e-4,
+            "schedule": "linear",
+            "warmup": 0.1,
+            "batch_size": 32,
+            "epochs": 20,
+            "loss": "full",
+        },
+    ),
     "fast": Preset(
         source="this project: a shared basis, few epochs, early stopping",
         values={"method": "superpos", "basis": "shared", "epochs": 8, "patience": 3, "lr": 0.01},

@@ -8,6 +8,7 @@ from torch import Tensor
 from adapters.adapter import PromptAdapter
 from backbone import Backbone
 from training.config.arguments import TrainArguments
+from training.config.choices import OWN_MODEL
 from training.errors import InvalidArguments
 from training.methods.attempt import Attempt
 from training.methods.fine_tuning import FineTuning
@@ -34,7 +35,7 @@ def start_method(backbone: Backbone, arguments: TrainArguments, sources: Sequenc
     """
     if arguments.method == "head":
         return NoPrompt(backbone.width, device=backbone.device)
-    if arguments.method != "full":
+    if arguments.method not in OWN_MODEL:
         prompts = [  # each [P_s, H]
             torch.from_numpy(source.prompt.copy()).to(backbone.device)
             for source in sources
@@ -45,10 +46,18 @@ def start_method(backbone: Backbone, arguments: TrainArguments, sources: Sequenc
         check_start(method)
         return method
     if backbone.precision != "fp32":
-        raise InvalidArguments(f"full fine-tuning needs fp32, the backbone is in {backbone.precision}")
+        raise InvalidArguments(f"method {arguments.method!r} needs fp32, the backbone is in {backbone.precision}")
     from backbone.to_transformers import to_transformers  # noqa: PLC0415 - modelling code: 3 s of processor time
 
-    return FineTuning(to_transformers(backbone), weight_decay=arguments.weight_decay)
+    model = to_transformers(backbone).requires_grad_(True)
+    if arguments.method != "full":
+        from training.methods.inner import with_bottlenecks, with_lora  # noqa: PLC0415 - imports modelling code too
+
+        if arguments.method == "lora":
+            model = with_lora(model, rank=arguments.rank, seed=arguments.seed)
+        else:
+            model = with_bottlenecks(model, bottleneck=arguments.bottleneck, seed=arguments.seed)
+    return FineTuning(model, weight_decay=arguments.weight_decay)
 
 
 def make_method(
@@ -85,7 +94,7 @@ def make_method(
             )
         case "spot" | "attempt" | "mpt" | "ipt":
             return _of_others(arguments, embedding, sources, prior, generator)
-        case "full" | "head":
+        case "full" | "lora" | "houlsby" | "head":
             raise InvalidArguments(f"method {arguments.method!r} has no prompt (start_method)")
 
 

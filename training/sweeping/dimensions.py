@@ -23,6 +23,8 @@ UNSWEPT = {
     "panda": "it has a teacher",
     "attempt": "it is made of adapters",
     "full": "it has no prompt",
+    "lora": "it has no prompt",
+    "houlsby": "it has no prompt",
     "head": "it is fitted in seconds and chooses its own regularisation",
 }
 """Methods that cannot be swept, with the reason."""

@@ -65,6 +65,7 @@ def test_the_command_has_the_parts_that_its_manual_names() -> None:
         "paper table1",
         "paper table2",
         "paper table3",
+        "paper relatives",
         "paper fig2",
         "paper results",
         "paper restore",

@@ -13,7 +13,6 @@ from cli.console import CommandError, err, out
 from cli.options import with_training_arguments
 from cli.task_files import read_task_file
 from cli.ui.training import TrainingDisplay
-from training.config.choices import WITHOUT_ADAPTER
 
 if TYPE_CHECKING:
     from training.library.joint import JointArguments, JointStep
@@ -40,6 +39,7 @@ LossOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Random seed of the start and of the rows of each step.")]
+_METHODS = ("simple", "superpos", "residual", "dpt")
 _EVERY = 50
 """Steps between two lines of progress."""
 
@@ -103,8 +103,8 @@ def _variants(explicit: dict[str, Any], methods: Sequence[str], seeds: int) -> "
     first = explicit.get("seed", 0)
     variants: list[Variant] = []
     for name in methods:
-        if name in WITHOUT_ADAPTER or name == "head":
-            raise CommandError(f"--methods: {name!r} leaves no prompt; use others, such as simple or superpos")
+        if name not in _METHODS:
+            raise CommandError(f"--methods: {name!r} is not one of {', '.join(_METHODS)}, which start from tokens")
         asked = {**explicit, "method": name}
         unused = unused_arguments(asked["method"], "words")
         arguments = train_arguments({key: value for key, value in asked.items() if key not in unused})

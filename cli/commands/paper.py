@@ -120,8 +120,8 @@ _command("table2", "Run Table 1's grid and print Table 2: the standardised overa
 _command("table3", "Run and print Table 3's ablation: a softmax over the superposition weights.")
 _command(
     "relatives",
-    "Run and print the methods that the paper names without comparing with them: LoRA and adapters; with --transfer "
-    "SPoT and PANDA, with --shared MPT, with --subspace IPT.",
+    "Run and print what the paper names without comparing with it: LoRA, adapters and one-shot prompting of the "
+    "backbone; with --transfer SPoT and PANDA, with --shared MPT, with --subspace IPT.",
 )
 _command("fig2", "Run Figure 2's grids (dropout, methods, m, how p′ starts) and draw them into the folder.")
 

@@ -99,7 +99,8 @@ class TrainArguments:
         MethodName,
         Argument(
             "Parameterisation of the prompt. Without a prompt: full trains all weights, lora and houlsby small ones in "
-            "the network; head fits label vectors to the frozen states.",
+            "the network; head fits label vectors to the frozen states; one_shot reads an example of each label before "
+            "every text.",
             "Method",
         ),
     ] = "superpos"
@@ -175,7 +176,7 @@ class TrainArguments:
             "Readout",
             by_method={"head": "pooled"},
             command_default="soft for texts of several fields and for more than 20 labels, else pooled; words for "
-            "full, lora, houlsby, attempt, panda, loss full and presets",
+            "full, lora, houlsby, one_shot, attempt, panda, loss full and presets",
         ),
     ] = "words"
     readout_init: Annotated[
@@ -386,7 +387,7 @@ def default_of(name: str, method: MethodName, readout: ReadoutKind = "words") ->
 
 def readouts_of(method: MethodName) -> tuple[ReadoutKind, ...]:
     """Return the readouts that a method can train."""
-    if method in OWN_MODEL or method == "panda":
+    if method in OWN_MODEL or method in ("panda", "one_shot"):
         return ("words",)
     return tuple(each for each in get_args(ReadoutKind) if method != "head" or each != "words")
 
@@ -396,13 +397,16 @@ def option_of(name: str) -> str:
     return ARGUMENTS[name].option or f"--{name.replace('_', '-')}"
 
 
-_OF_A_HEAD = {"method", "readout", "seed", "calibrate", "abstain_precision"}
-"""Arguments of `head`, which is fitted instead of trained."""
+_UNTRAINED: Mapping[MethodName, frozenset[str]] = {
+    "head": frozenset({"method", "readout", "seed", "calibrate", "abstain_precision"}),
+    "one_shot": frozenset({"method", "seed", "calibrate", "abstain_precision"}),
+}
+"""Arguments of `head`, which is fitted instead of trained, and of `one_shot`, which is neither."""
 
 
 def users_of(name: str) -> tuple[MethodName, ...]:
     """Return the methods that use an argument."""
-    return tuple(each for each in ARGUMENTS[name].methods if each != "head" or name in _OF_A_HEAD)
+    return tuple(each for each in ARGUMENTS[name].methods if name in _UNTRAINED.get(each, (name,)))
 
 
 def unused_arguments(method: MethodName, readout: ReadoutKind) -> frozenset[str]:

@@ -16,6 +16,7 @@ MethodName = Literal[
     "full",
     "lora",
     "houlsby",
+    "one_shot",
     "head",
 ]
 
@@ -24,6 +25,7 @@ WITHOUT_ADAPTER: dict[MethodName, str] = {
     "full": "it trains a model of its own instead of a prompt",
     "lora": "it trains weights inside the network instead of a prompt",
     "houlsby": "it trains weights inside the network instead of a prompt",
+    "one_shot": "it trains nothing, and reads examples before every text",
 }
 """The methods that do not collapse to a prompt, and why. They are trained and measured, but never exported."""
 

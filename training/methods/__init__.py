@@ -7,6 +7,7 @@ from training.methods.intrinsic import Intrinsic
 from training.methods.low_rank import LowRank
 from training.methods.multitask import Multitask
 from training.methods.no_prompt import NoPrompt
+from training.methods.one_shot import OneShot
 from training.methods.protocol import InputDependent, Method, OwnModel, ParameterGroup, has_no_prompt
 from training.methods.residual import Residual
 from training.methods.simple import Simple, transfer
@@ -27,6 +28,7 @@ __all__ = [
     "MethodName",
     "Multitask",
     "NoPrompt",
+    "OneShot",
     "OwnModel",
     "ParameterGroup",
     "Residual",

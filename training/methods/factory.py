@@ -16,6 +16,7 @@ from training.methods.intrinsic import Intrinsic
 from training.methods.low_rank import LowRank
 from training.methods.multitask import Multitask
 from training.methods.no_prompt import NoPrompt
+from training.methods.one_shot import OneShot
 from training.methods.prior import Prior, Source
 from training.methods.protocol import Method, check_start
 from training.methods.residual import Residual
@@ -35,6 +36,8 @@ def start_method(backbone: Backbone, arguments: TrainArguments, sources: Sequenc
     """
     if arguments.method == "head":
         return NoPrompt(backbone.width, device=backbone.device)
+    if arguments.method == "one_shot":
+        return OneShot(backbone)
     if arguments.method not in OWN_MODEL:
         prompts = [  # each [P_s, H]
             torch.from_numpy(source.prompt.copy()).to(backbone.device)
@@ -94,7 +97,7 @@ def make_method(
             )
         case "spot" | "attempt" | "mpt" | "ipt":
             return _of_others(arguments, embedding, sources, prior, generator)
-        case "full" | "lora" | "houlsby" | "head":
+        case "full" | "lora" | "houlsby" | "one_shot" | "head":
             raise InvalidArguments(f"method {arguments.method!r} has no prompt (start_method)")
 
 

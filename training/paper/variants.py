@@ -26,7 +26,7 @@ TABLE1 = (
 TABLE2 = tuple(name for name in TABLE1 if name != "attempt")
 """The paper leaves ATTEMPT out of the standardised score."""
 TABLE3 = ("superpos", "superpos-softmax")
-RELATIVES = ("superpos", "spot", "panda", "mpt", "ipt", "lora", "houlsby")
+RELATIVES = ("superpos", "spot", "panda", "mpt", "ipt", "lora", "houlsby", "one-shot")
 """The methods that the paper names without comparing with them, next to SuperPos."""
 
 DROPOUT_CURVES = ("superpos", "superpos-dropout")
@@ -186,6 +186,7 @@ def _relatives(starts: Starts) -> list[Variant]:
         "lora": ("LoRA", TrainArguments(method="lora", lr=5e-4, weight_decay=0.0)),
         "houlsby": ("Adapters", TrainArguments(method="houlsby", lr=3e-4, weight_decay=0.0, bottleneck=64)),
     }
+    given["one-shot"] = ("One-shot, untrained", TrainArguments(method="one_shot"))
     return [
         Variant(name=name, title=title, arguments=arguments)
         for name, (title, arguments) in given.items()

@@ -14,6 +14,7 @@ from training.baselines.comparison import baseline_settings, baselines_of, compa
 from training.config.arguments import TrainArguments
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
 from training.loop.job import TrainingJob
+from training.methods import OneShot
 from training.methods.factory import start_method
 from training.methods.prior import Source
 from training.readouts.trained import start_readout
@@ -110,6 +111,8 @@ def prepare(backbone: Backbone, plan: RunPlan, folder: RunFolder, rows: TaskRows
     )
     sources = read_sources(backbone, arguments.sources, arguments.method)
     method = start_method(backbone, arguments, sources)
+    if isinstance(method, OneShot):
+        method.show(run_rows.train.token_ids, run_rows.train.labels, task.spec.label_words, seed=arguments.seed)
     # a run that no adapter could be made of is refused before it trains
     known_manifest(
         backbone, task, arguments, method, precision=plan.precision, described=run_rows.described, sources=sources

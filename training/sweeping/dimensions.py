@@ -25,6 +25,7 @@ UNSWEPT = {
     "full": "it has no prompt",
     "lora": "it has no prompt",
     "houlsby": "it has no prompt",
+    "one_shot": "it is not trained",
     "head": "it is fitted in seconds and chooses its own regularisation",
 }
 """Methods that cannot be swept, with the reason."""

@@ -69,12 +69,13 @@ def train(
         superpos library train examples/tasks/*.yaml --seeds 5 --max-steps 300 --limit 5000 --out runs/library
         superpos library train sst2.yaml rte.yaml trec.yaml --methods simple,superpos --out runs/library
     """
-    from training.runs.layout import RESULT
+    from training.runs.folder import RunFolder
+    from training.runs.plan import unfinished_runs
     from training.runs.processes import launch
 
     tasks = [read_task_file(path) for path in task_files]
     plans = _plans(tasks, _variants(explicit, methods.split(","), seeds), out_folder, limit=limit, options=backbone)
-    left = [plan for plan in plans if not (plan.folder / RESULT).is_file()]
+    left = [plan for plan in plans if not RunFolder(plan.folder, resume=True).is_finished]
     err.print(f"{len(left)} of {len(plans)} prompts are unfinished in {out_folder}")
     source = backbone_source(backbone)
     loaded = load_backbone(backbone) if left else None
@@ -92,6 +93,9 @@ def train(
                 on_event=display.watch,
                 say=err.print,
             )
+        if unfinished_runs(stack):
+            err.print(f"stopped; the same command resumes the library in {out_folder}", style="yellow")
+            raise typer.Exit(130)
     _print_library(plans)
 
 

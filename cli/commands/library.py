@@ -66,7 +66,7 @@ def train(
     IPT's paper.
 
     \b
-        superpos library train examples/tasks/*.yaml --seeds 5 --max-steps 300 --limit 5000 --out runs/library
+        superpos library train sst2.yaml rte.yaml mrpc.yaml --seeds 5 --max-steps 300 --limit 5000 --out runs/library
         superpos library train sst2.yaml rte.yaml trec.yaml --methods simple,superpos --out runs/library
     """
     from training.runs.folder import RunFolder

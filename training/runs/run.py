@@ -1,7 +1,7 @@
 """A training run from its plan to its folder: prepare the rows and the method, begin the folder, finish the run."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,9 +155,7 @@ def begin(
         InvalidCheckpoint: the folder holds a run that was asked for something else
     """
     plan, folder, job = prepared.plan, prepared.folder, prepared.job
-    folder.write_arguments(
-        plan.task, plan.arguments, described=_described(backbone, plan, prepared.rows, prepared.sources)
-    )
+    folder.write_arguments(plan.task, plan.arguments, described=_described(backbone, prepared))
     board = TensorBoard(folder.path, lr=plan.arguments.lr) if plan.tensorboard else None
     recorder = RunRecorder(folder, job.method, prepared.rows.train, board=board)
 
@@ -177,15 +175,16 @@ def begin(
     return replace(prepared, job=job, recorder=recorder)
 
 
-def _described(backbone: Backbone, plan: RunPlan, rows: RunRows, sources: Sequence[Source]) -> dict[str, object]:
+def _described(backbone: Backbone, prepared: Preparation) -> dict[str, object]:
     """Describe the run for `run.json`, which also holds the task and the arguments."""
+    plan, teacher = prepared.plan, prepared.job.teacher
     return {
         "split": plan.split,
         "limit": plan.limit,
         "shots": plan.shots,
-        "data": rows.described,
+        "data": prepared.rows.described,
         "backbone": asdict(backbone.identity),
-        "sources": [source.digest for source in sources],
+        "sources": [source.digest for source in prepared.sources],
         "precision": plan.precision,
         "environment": environment(backbone.device),
         "command": train_command(
@@ -199,7 +198,7 @@ def _described(backbone: Backbone, plan: RunPlan, rows: RunRows, sources: Sequen
             revision=backbone.identity.revision,
         ),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    } | ({} if teacher is None else {"teacher_weight": teacher.weight})
 
 
 def finish(

@@ -182,11 +182,11 @@ def share(
     """Distil a shared prompt from a library: the source training of MPT (Wang et al. 2023).
 
     The best prompt of each task teaches. The shared prompt and a pair of vectors for each task learn from the labels,
-    and from the teacher's answers and hidden states. `superpos train --method mpt` adapts the result to a new task.
+    and from the teacher's answers and hidden states. The command prints how a training adapts the result to a new
+    task, with --method mpt.
 
     \b
         superpos library share runs/library --out runs/shared --steps 2000
-        superpos train cb.yaml --method mpt --source runs/shared
     """
     from training.library.collection import read_library
     from training.library.joint import JointArguments
@@ -240,13 +240,12 @@ def subspace(
     """Find the subspace of a library's prompts: the multi-task subspace finding of IPT (Qin et al. 2021).
 
     An autoencoder learns to reproduce every prompt of the library from d numbers, so that the reproduction still does
-    the prompt's task. `superpos train --method ipt` trains d numbers for a new task behind its decoder. For the curve
+    the prompt's task. A training with --method ipt then fits d numbers of a new task behind its decoder. For the curve
     of d against the score, find a subspace for each d.
 
     \b
         superpos library subspace runs/library --dimensions 5 --out runs/subspace-5
         superpos library subspace runs/library --dimensions 250 --out runs/subspace-250
-        superpos train cb.yaml --method ipt --source runs/subspace-250
     """
     from training.library.collection import read_library
     from training.library.joint import JointArguments

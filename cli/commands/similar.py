@@ -39,7 +39,7 @@ def similar(
     A short prompt of the new task is trained first. Each adapter's prompt is compared with it: the cosine of their mean
     vectors and of all pairs of vectors (SPoT), and the cosine of the states behind them on the task's rows (PANDA's
     transferability). --trial also trains from each adapter, all in one stack, and ranks by the scores on held-out rows.
-    `superpos train --start auto` starts from the best.
+    A training with --start auto starts from the best.
 
     \b
         superpos similar tickets.yaml

@@ -211,7 +211,7 @@ class _JointRun:
             penalty.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.step += 1
-        return JointStep(self.step, self._arguments.steps, loss, None if penalty is None else float(penalty))
+        return JointStep(self.step, self._arguments.steps, loss, None if penalty is None else float(penalty.detach()))
 
     def _chosen(self, generator: np.random.Generator) -> list[int]:
         """Draw the sources of a step, without repetition."""

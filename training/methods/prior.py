@@ -44,7 +44,7 @@ class Prior:
     kind: PriorKind
     tensors: Mapping[str, Tensor]
     fingerprint: str
-    """Of the backbone that it was trained on."""
+    """The fingerprint of the backbone that it was trained on."""
     sources: tuple[str, ...]
     """The digests of the source adapters."""
     digest: str = ""

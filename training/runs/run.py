@@ -75,7 +75,7 @@ class Preparation:
     job: TrainingJob
     rows: RunRows
     sources: tuple[Source, ...]
-    """What its method starts from."""
+    """Adapters or a prior that its method starts from."""
     recorder: RunRecorder | None = None
     """Writes the curves; None until the run begins."""
 

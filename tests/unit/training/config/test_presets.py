@@ -14,6 +14,11 @@ from training.errors import InvalidArguments
 from training.runs.provenance import train_command
 
 
+def sources_of(preset: str) -> dict[str, Any]:
+    """A source for a preset whose method needs one."""
+    return {"sources": ("a",)} if PRESETS[preset].values["method"] in NUM_SOURCES else {}
+
+
 def test_every_preset_makes_arguments_and_says_its_source() -> None:
     assert set(PRESETS) == {
         "paper/superpos",
@@ -22,10 +27,15 @@ def test_every_preset_makes_arguments_and_says_its_source() -> None:
         "paper/residual",
         "paper/attempt",
         "paper/full",
+        "wang/mpt",
+        "qin/ipt",
+        "zhong/panda",
+        "hu/lora",
+        "houlsby/adapter",
         "fast",
     }
     for name, preset in PRESETS.items():
-        arguments = train_arguments({"sources": ("a",)} if name == "paper/attempt" else {}, preset=name)
+        arguments = train_arguments(sources_of(name), preset=name)
         assert all(getattr(arguments, field) == value for field, value in preset.values.items())
         assert preset.source
 
@@ -95,8 +105,7 @@ def test_a_value_that_is_not_a_choice_is_refused_with_the_choices() -> None:
 
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name.partition("/")[1]])
 def test_published_recipes_have_no_early_stopping(preset: str) -> None:
-    sources: dict[str, Any] = {"sources": ("a",)} if PRESETS[preset].values["method"] in NUM_SOURCES else {}
-    assert train_arguments(sources, preset=preset).patience is None
+    assert train_arguments(sources_of(preset), preset=preset).patience is None
 
 
 def test_the_presets_of_the_paper_are_the_papers() -> None:
@@ -159,6 +168,5 @@ def test_other_runs_stop_early_unless_told_not_to() -> None:
     ],
 )
 def test_the_presets_of_the_papers_relatives_are_theirs(preset: str, values: dict[str, object]) -> None:
-    sources: dict[str, Any] = {"sources": ("a",)} if PRESETS[preset].values["method"] in NUM_SOURCES else {}
-    arguments = train_arguments(sources, preset=preset)
+    arguments = train_arguments(sources_of(preset), preset=preset)
     assert {name: getattr(arguments, name) for name in values} == values

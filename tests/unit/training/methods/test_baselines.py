@@ -136,19 +136,16 @@ def test_one_shot_prompting_reads_an_example_of_each_label_before_every_text(
     assert report.result.stop == "finished"
     assert report.trained.loss == pytest.approx(report.measured.metrics.loss)
     examples = RunFolder(tmp_path / "run", resume=True).read_method()["examples"].tolist()
-    text = tiny.tokenizer.text(examples)
-    assert text.count("answer:") == 2
-    ((ask,), answers) = (
-        tiny.tokenizer.pieces(["answer:"]),
-        tiny.tokenizer.pieces(["answer: sports", "answer: business"]),
-    )
+    (ask,) = tiny.tokenizer.pieces(["answer:"])
+    answers = tiny.tokenizer.pieces(["answer: sports", "answer: business"])
     method = OneShot(tiny)
     method.load_state({"examples": torch.tensor(examples)})
     trie = tiny.label_trie(["sports", "business"])
     whole = [[*examples, *ids[:-1], *ask, ids[-1]] for ids in IDS]
     none = torch.zeros(0, tiny.width)
     np.testing.assert_allclose(predict(tiny, method, trie, IDS), predict(tiny, none, trie, whole), atol=1e-5)
-    assert all(any(examples[i : i + len(answer)] == answer for i in range(len(examples))) for answer in answers)
+    for answer in answers:
+        assert sum(examples[i : i + len(answer)] == answer for i in range(len(examples))) == 1
 
 
 @pytest.mark.parametrize("folder", ["tiny_t5", "tiny_t5_v10"])

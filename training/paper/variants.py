@@ -50,8 +50,9 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Starts:
-    """What variants start from: folders of adapters, of a shared prompt and of a subspace. A variant without what it
-    needs is left out.
+    """Folders that variants start from: of adapters, of a shared prompt and of a subspace.
+
+    A variant whose folder is not given is left out.
     """
 
     attempt: tuple[str, ...] = ()

@@ -36,6 +36,8 @@ COMMANDS = {
     "report": ("report:report", _TRAIN, "Write one HTML page about finished runs."),
     "task": ("task:app", _TRAIN, "Create task files from labelled rows."),
     "data": ("data:app", _TRAIN, "Check a task's rows before training."),
+    "library": ("library:app", _TRAIN, "Train libraries of source prompts, and what new tasks start from."),
+    "similar": ("similar:similar", _TRAIN, "Rank adapters as starts of a new task."),
     "paper": ("paper:app", _TRAIN, "Reproduce the tables and the figure of the SuperPos-Prompt paper."),
     "feedback": ("feedback:app", _TRAIN, "List, export and delete corrections of a server's answers."),
     "job": ("job:app", _TRAIN, "Let the trainers of a server train."),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from training.paper.grid import Cell, Grid
     from training.paper.results import CellResult
     from training.paper.runner import GridOutcome
+    from training.paper.variants import Starts
     from training.task.task_file import TaskFile
 
 app = typer.Typer(
@@ -53,6 +54,9 @@ SlotsOption = Annotated[int, typer.Option(min=1, max=64, help="Prompts that trai
 DryOption = Annotated[bool, typer.Option("--dry-run", help="List the unfinished cells without training.")]
 PlainOption = Annotated[bool, typer.Option("--plain", help="Print one line per run, for logs.")]
 SourceOption = Annotated[list[str] | None, typer.Option(help="ATTEMPT: folder of an adapter to mix; repeatable.")]
+TransferOption = Annotated[str | None, typer.Option(help="SPoT, PANDA: folder of the adapter to start from.")]
+SharedOption = Annotated[str | None, typer.Option(help="MPT: folder of 'superpos library share'.")]
+SubspaceOption = Annotated[str | None, typer.Option(help="IPT: folder of 'superpos library subspace'.")]
 TaskFilesOption = Annotated[Path, typer.Option(help="Folder of the task files.")]
 
 _TASKS = "qqp,qnli,mnli,sst2,stsb,mrpc,cola,multirc,rte,cb,copa,wic,boolq"
@@ -78,7 +82,11 @@ def _command(part: Part, about: str) -> None:
         plain: PlainOption = False,
         task_files: TaskFilesOption = Path("examples/tasks"),
         source: SourceOption = None,
+        transfer: TransferOption = None,
+        shared: SharedOption = None,
+        subspace: SubspaceOption = None,
     ) -> None:
+        from training.paper.variants import Starts
 
         grid = _grid(
             part,
@@ -90,7 +98,7 @@ def _command(part: Part, about: str) -> None:
             limit=limit,
             rows=eval_rows,
             split=split,
-            sources=source or (),
+            starts=Starts(attempt=tuple(source or ()), transfer=transfer, shared=shared, subspace=subspace),
         )
         files = _task_files(task_files, grid.tasks)
         loaded = load_backbone(backbone)
@@ -110,6 +118,11 @@ def _command(part: Part, about: str) -> None:
 _command("table1", "Run and print Table 1: methods with and without dropout, the score of each task.")
 _command("table2", "Run Table 1's grid and print Table 2: the standardised overall score.")
 _command("table3", "Run and print Table 3's ablation: a softmax over the superposition weights.")
+_command(
+    "relatives",
+    "Run and print what the paper names without comparing with it: LoRA, adapters and one-shot prompting of the "
+    "backbone; with --transfer SPoT and PANDA, with --shared MPT, with --subspace IPT.",
+)
 _command("fig2", "Run Figure 2's grids (dropout, methods, m, how p′ starts) and draw them into the folder.")
 
 
@@ -185,23 +198,24 @@ def _grid(
     limit: int | None,
     rows: int | None,
     split: Literal["honest", "paper"],
-    sources: Sequence[str],
+    starts: "Starts",
 ) -> "Grid":
     from dataclasses import replace
 
     from training.paper.grid import FULL, QUICK, Grid
-    from training.paper.variants import FIGURE2, TABLE1, TABLE2, TABLE3, variant
+    from training.paper.variants import FIGURE2, RELATIVES, TABLE1, TABLE2, TABLE3, variant, variants
 
-    defaults = {"table1": TABLE1, "table2": TABLE2, "table3": TABLE3, "fig2": FIGURE2}[part]
+    tables = {"table1": TABLE1, "table2": TABLE2, "table3": TABLE3, "relatives": RELATIVES, "fig2": FIGURE2}
+    known = variants(starts)  # without those that lack what they start from
     asked = {"max_steps": steps, "limit": limit, "max_selection": rows, "max_report": rows}
     budget = replace(QUICK if quick else FULL, **{name: value for name, value in asked.items() if value is not None})
-    names = methods.split(",") if methods else [name for name in defaults if name != "attempt" or sources]
+    names = methods.split(",") if methods else [name for name in tables[part] if name in known]
     try:
         numbers = tuple(int(seed) for seed in seeds.split(","))
     except ValueError as exc:
         raise CommandError(f"--seeds is {seeds!r}, expected whole numbers separated by commas") from exc
-    variants = tuple(variant(name, sources) for name in names)
-    return Grid(variants=variants, tasks=tuple(tasks.split(",")), seeds=numbers, split=split, budget=budget)
+    chosen = tuple(variant(name, starts) for name in names)
+    return Grid(variants=chosen, tasks=tuple(tasks.split(",")), seeds=numbers, split=split, budget=budget)
 
 
 def _task_files(folder: Path, tasks: Sequence[str]) -> dict[str, "TaskFile"]:

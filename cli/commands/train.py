@@ -11,11 +11,14 @@ from cli.backbone_options import PANEL, BackboneOptions, backbone_options, backb
 from cli.console import CommandError, err, status
 from cli.corrections import with_feedback
 from cli.options import (
+    DEFAULT_SERVER,
+    SERVER_VARIABLES,
     KeyOption,
     PresetOption,
     with_training_arguments,
 )
 from cli.resume import resume_command, resume_hint
+from cli.starts import chosen_start
 from cli.targets.publish import check_target, publish_trained
 from cli.task_files import guess_tasks, read_task_file
 from cli.ui.results import keep_chosen, print_results
@@ -77,6 +80,25 @@ def train(
     ] = None,
     preset: PresetOption = None,
     explicit: dict[str, Any],
+    start: Annotated[
+        Literal["auto"] | None,
+        typer.Option(
+            help="auto: rank the adapters of --start-from by short trials, and start from the best as --method spot "
+            "does; if none beats sampled tokens, start as usual. Needs --out.",
+            rich_help_panel="Method",
+        ),
+    ] = None,
+    start_from: Annotated[
+        str,
+        typer.Option(
+            envvar=SERVER_VARIABLES,
+            help="Where --start auto looks: a folder of runs or adapters, a server, or a registry.",
+            rich_help_panel="Method",
+        ),
+    ] = DEFAULT_SERVER,
+    start_steps: Annotated[
+        int, typer.Option(min=1, help="Optimiser steps of each trial of --start auto.", rich_help_panel="Method")
+    ] = 50,
     feedback: Annotated[
         str | None,
         typer.Option(
@@ -195,6 +217,8 @@ def train(
         superpos train tickets.yaml --with-feedback http://127.0.0.1:8080 --publish http://127.0.0.1:8080
         superpos train sst2.yaml --method simple --lr 0.1,0.3,1.0 --seeds 3
         superpos train sst2.yaml --preset paper/residual --epochs 20
+        superpos train cb.yaml --method panda --source runs/mnli --source runs/cb-spot
+        superpos train cb.yaml --start auto --start-from runs/library --out runs/cb
         superpos train tickets.yaml --split kfold --folds 5
         superpos train sst2.yaml trec.yaml --seeds 5 --out runs/both --device cuda:0,cuda:1
         superpos train sst2.yaml trec.yaml --seeds 5 --out runs/both --device cuda:0,cuda:1 --resume
@@ -218,6 +242,8 @@ def train(
     known = guessed.by_path
     tasks = [known[path].task if path in known else read_task_file(path) for path in task_files]
     tasks = with_feedback(tasks, feedback, key, folder=out_folder or Path("runs"), resume=resume)
+    where = None if start is None else start_from
+    explicit |= chosen_start(tasks, explicit, where, key, out_folder=out_folder, steps=start_steps, backbone=backbone)
     rates = _rates(explicit.pop("lr")) if "lr" in explicit else []
     is_auto = explicit.get("method") == AUTO
     first_seed = explicit.get("seed", default_of("seed", "superpos"))

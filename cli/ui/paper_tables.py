@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from training.paper.grid import Grid
     from training.paper.results import Results
 
-Part = Literal["table1", "table2", "table3", "fig2"]
+Part = Literal["table1", "table2", "table3", "relatives", "fig2"]
 
 
 def print_part(part: Part, grid: "Grid", folder: Path, backbone: "Backbone") -> None:

@@ -7,6 +7,7 @@ from training.config.arguments import TrainArguments
 from training.config.choices import MethodName
 from training.methods import Attempt, Method
 from training.methods.factory import make_method
+from training.methods.prior import PRIORS, Prior
 
 H, P = 24, 4
 IDS = [(3, 4, 5, 1), (7, 8, 1)]
@@ -23,6 +24,19 @@ def sources(count: int) -> list[Tensor]:
     return [torch.randn(P, H, generator=generator) for _ in range(count)]
 
 
+def prior_of(method: MethodName, *, width: int = H) -> Prior | None:
+    """Return a random prior for a method that starts from one, else None."""
+    if (kind := PRIORS.get(method)) is None:
+        return None
+    generator = torch.Generator().manual_seed(5)
+    shapes = {
+        "shared": {"shared": (P, width), "column": (P,), "row": (width,)},
+        "subspace": {"inner": (7, 3), "inner_bias": (7,), "outer": (P, width, 7), "outer_bias": (P, width)},
+    }[kind]
+    tensors = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    return Prior(kind, tensors, "sha256:none", ())
+
+
 def make(embedding: Tensor, method: MethodName, *, num_sources: int = 0, **changes: object) -> Method:
     """Make a method of P tokens, with source prompts if it needs them."""
     arguments = TrainArguments(
@@ -30,7 +44,7 @@ def make(embedding: Tensor, method: MethodName, *, num_sources: int = 0, **chang
         num_virtual_tokens=P,
         **{"num_sampled_tokens": 20, "sources": ("a", "b")[:num_sources], **changes},
     )
-    return make_method(arguments, embedding, sources=sources(num_sources))
+    return make_method(arguments, embedding, sources=sources(num_sources), prior=prior_of(method))
 
 
 def one_step(method: Method) -> None:

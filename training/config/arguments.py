@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from adapters.readout import ReadoutKind
 from training.config.choices import (
+    OWN_MODEL,
     WITHOUT_ADAPTER,
     Basis,
     Calibrate,
@@ -30,7 +31,14 @@ MAX_SEED = 2**53 - 1
 MAX_SAMPLED_TOKENS = 31_997
 """The number of ordinary pieces in T5's sentencepiece vocabulary."""
 
-NUM_SOURCES: dict[MethodName, tuple[int, int]] = {"spot": (1, 1), "mixture": (1, 1_000), "attempt": (1, 100)}
+NUM_SOURCES: dict[MethodName, tuple[int, int]] = {
+    "spot": (1, 1),
+    "mixture": (1, 1_000),
+    "mpt": (1, 1),
+    "ipt": (1, 1),
+    "panda": (1, 2),
+    "attempt": (1, 100),
+}
 """The fewest and most source adapters, for the methods that start from other adapters."""
 
 Panel = Literal["Method", "Readout", "Optimiser", "Data", "Calibration", "Run"]
@@ -76,7 +84,7 @@ class Argument:
 
 
 _SUPERPOSED: tuple[MethodName, ...] = ("superpos", "mixture")
-_SAMPLED: tuple[MethodName, ...] = ("superpos", "simple", "residual", "attempt")
+_SAMPLED: tuple[MethodName, ...] = ("superpos", "simple", "residual", "panda", "attempt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +98,9 @@ class TrainArguments:
     method: Annotated[
         MethodName,
         Argument(
-            "Parameterisation of the prompt. Without a prompt: full trains all weights; head fits label vectors to the "
-            "frozen states.",
+            "Parameterisation of the prompt. Without a prompt: full trains all weights, lora and houlsby small ones in "
+            "the network; head fits label vectors to the frozen states; one_shot reads an example of each label before "
+            "every text.",
             "Method",
         ),
     ] = "superpos"
@@ -123,18 +132,42 @@ class TrainArguments:
         ),
     ] = 128
     bottleneck: Annotated[
-        int, Argument("Width of the bottleneck layer.", "Method", ge=1, le=4_096, methods=("residual", "attempt"))
+        int,
+        Argument(
+            "Width of the bottleneck layer.",
+            "Method",
+            ge=1,
+            le=4_096,
+            methods=("residual", "attempt", "houlsby"),
+            by_method={"houlsby": 64},
+        ),
     ] = 128
-    rank: Annotated[int, Argument("Rank r of the prompt P = A·B.", "Method", ge=1, le=100, methods=("dpt",))] = 8
+    rank: Annotated[
+        int,
+        Argument(
+            "Rank r of the prompt P = A·B, or of lora's updates.", "Method", ge=1, le=100, methods=("dpt", "lora")
+        ),
+    ] = 8
     sources: Annotated[
         tuple[str, ...],
         Argument(
-            "Folder of an adapter to start from; repeatable.",
+            "Folder of an adapter to start from; repeatable. mpt: folder of a shared prompt; ipt: of a subspace. "
+            "panda: the source, and optionally the teacher, an adapter that was trained on this task from the source.",
             "Method",
-            methods=("spot", "mixture", "attempt"),
+            methods=tuple(NUM_SOURCES),
             option="--source",
         ),
     ] = ()
+    distillation: Annotated[
+        float,
+        Argument(
+            "Weight of the teacher's answers in the loss, before it is multiplied by the source's transferability.",
+            "Method",
+            ge=0,
+            le=1_000,
+            methods=("panda",),
+        ),
+    ] = 0.1
     readout: Annotated[
         ReadoutKind,
         Argument(
@@ -143,7 +176,7 @@ class TrainArguments:
             "Readout",
             by_method={"head": "pooled"},
             command_default="soft for texts of several fields and for more than 20 labels, else pooled; words for "
-            "full, attempt, loss full and presets",
+            "full, lora, houlsby, one_shot, attempt, panda, loss full and presets",
         ),
     ] = "words"
     readout_init: Annotated[
@@ -211,9 +244,25 @@ class TrainArguments:
             "Optimiser",
             gt=0,
             le=100,
-            by_method={"simple": 0.3, "residual": 0.3, "dpt": 0.3, "spot": 0.3, "attempt": 0.3, "full": 1e-5},
+            by_method={
+                **dict.fromkeys(("simple", "residual", "dpt", "spot", "mpt", "panda", "attempt"), 0.3),
+                "ipt": 0.1,
+                "full": 1e-5,
+                "lora": 5e-4,
+                "houlsby": 3e-4,
+            },
         ),
     ] = 0.01
+    factor_lr: Annotated[
+        float,
+        Argument(
+            "Learning rate of the task's vectors u and v; --lr is that of the shared prompt.",
+            "Optimiser",
+            gt=0,
+            le=100,
+            methods=("mpt",),
+        ),
+    ] = 0.4
     schedule: Annotated[
         Schedule,
         Argument(
@@ -240,7 +289,7 @@ class TrainArguments:
             "Optimiser",
             ge=0,
             le=1,
-            by_method={"residual": 0.01, "full": 0.0},
+            by_method={"residual": 0.01, "full": 0.0, "lora": 0.0, "houlsby": 0.0},
         ),
     ] = 1e-5
     seed: Annotated[
@@ -338,7 +387,7 @@ def default_of(name: str, method: MethodName, readout: ReadoutKind = "words") ->
 
 def readouts_of(method: MethodName) -> tuple[ReadoutKind, ...]:
     """Return the readouts that a method can train."""
-    if method == "full":
+    if method in OWN_MODEL or method in ("panda", "one_shot"):
         return ("words",)
     return tuple(each for each in get_args(ReadoutKind) if method != "head" or each != "words")
 
@@ -348,13 +397,16 @@ def option_of(name: str) -> str:
     return ARGUMENTS[name].option or f"--{name.replace('_', '-')}"
 
 
-_OF_A_HEAD = {"method", "readout", "seed", "calibrate", "abstain_precision"}
-"""Arguments of `head`, which is fitted instead of trained."""
+_UNTRAINED: Mapping[MethodName, frozenset[str]] = {
+    "head": frozenset({"method", "readout", "seed", "calibrate", "abstain_precision"}),
+    "one_shot": frozenset({"method", "seed", "calibrate", "abstain_precision"}),
+}
+"""Arguments of `head`, which is fitted instead of trained, and of `one_shot`, which is neither."""
 
 
 def users_of(name: str) -> tuple[MethodName, ...]:
     """Return the methods that use an argument."""
-    return tuple(each for each in ARGUMENTS[name].methods if each != "head" or name in _OF_A_HEAD)
+    return tuple(each for each in ARGUMENTS[name].methods if name in _UNTRAINED.get(each, (name,)))
 
 
 def unused_arguments(method: MethodName, readout: ReadoutKind) -> frozenset[str]:

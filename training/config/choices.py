@@ -2,13 +2,35 @@
 
 from typing import Literal
 
-MethodName = Literal["superpos", "simple", "residual", "dpt", "spot", "mixture", "attempt", "full", "head"]
+MethodName = Literal[
+    "superpos",
+    "simple",
+    "residual",
+    "dpt",
+    "spot",
+    "mixture",
+    "mpt",
+    "ipt",
+    "panda",
+    "attempt",
+    "full",
+    "lora",
+    "houlsby",
+    "one_shot",
+    "head",
+]
 
 WITHOUT_ADAPTER: dict[MethodName, str] = {
     "attempt": "its prompt differs for every input",
     "full": "it trains a model of its own instead of a prompt",
+    "lora": "it trains weights inside the network instead of a prompt",
+    "houlsby": "it trains weights inside the network instead of a prompt",
+    "one_shot": "it trains nothing, and reads examples before every text",
 }
 """The methods that do not collapse to a prompt, and why. They are trained and measured, but never exported."""
+
+OWN_MODEL: frozenset[MethodName] = frozenset({"full", "lora", "houlsby"})
+"""The baselines that train a network of their own, alone and in float32."""
 
 Basis = Literal["per_token", "shared"]
 """superpos, mixture: a copy of E for each prompt vector, or one copy shared by all of them."""

@@ -65,9 +65,74 @@ PRESETS: dict[str, Preset] = {
         source="Sadraei et al. 2024, §3.4, after Asai et al. 2022; needs --source, trains only",
         values=_PAPER | {"method": "attempt", "bottleneck": 100, "lr": 0.3, "weight_decay": 1e-5},
     ),
+    "wang/mpt": Preset(
+        source="Wang et al. 2023, §4.1: 100 tokens, rates 0.3 (shared) and 0.4 (task); the epochs are this project's; "
+        "needs --source, a shared prompt of superpos library share",
+        values={
+            "method": "mpt",
+            "num_virtual_tokens": 100,
+            "lr": 0.3,
+            "factor_lr": 0.4,
+            "weight_decay": 1e-5,
+            "epochs": 20,
+            "loss": "full",
+        },
+    ),
+    "qin/ipt": Preset(
+        source="Qin et al. 2021, §3, whose code has prompts of 100 tokens and batches of 4; rate and epochs are this "
+        "project's, since its embeddings are larger; needs --source, a subspace of superpos library subspace",
+        values={
+            "method": "ipt",
+            "num_virtual_tokens": 100,
+            "lr": 0.1,
+            "weight_decay": 0.0,
+            "batch_size": 4,
+            "epochs": 20,
+            "loss": "full",
+        },
+    ),
+    "zhong/panda": Preset(
+        source="Zhong et al. 2022, as their code trains CB: 20 tokens, 100 epochs of 16 rows, weight 0.1 times the "
+        "transferability; needs --source",
+        values={
+            "method": "panda",
+            "num_virtual_tokens": 20,
+            "distillation": 0.1,
+            "lr": 0.007,
+            "batch_size": 16,
+            "epochs": 100,
+            "dropout": True,
+        },
+    ),
     "paper/full": Preset(
         source="Sadraei et al. 2024, §3.4 and Table 1 (with dropout); a baseline, trains only",
         values=_PAPER | {"method": "full", "lr": 1e-5, "dropout": True},
+    ),
+    "hu/lora": Preset(
+        source="Hu et al. 2022, Table 9 (SST-2): rank 8 on query and value, scale 1; a baseline, trains only",
+        values={
+            "method": "lora",
+            "rank": 8,
+            "lr": 5e-4,
+            "schedule": "linear",
+            "warmup": 0.06,
+            "batch_size": 16,
+            "epochs": 60,
+            "loss": "full",
+        },
+    ),
+    "houlsby/adapter": Preset(
+        source="Houlsby et al. 2019, §3.1: bottlenecks of 64, rate 3e-4, 20 epochs; a baseline, trains only",
+        values={
+            "method": "houlsby",
+            "bottleneck": 64,
+            "lr": 3e-4,
+            "schedule": "linear",
+            "warmup": 0.1,
+            "batch_size": 32,
+            "epochs": 20,
+            "loss": "full",
+        },
     ),
     "fast": Preset(
         source="this project: a shared basis, few epochs, early stopping",

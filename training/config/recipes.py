@@ -68,7 +68,8 @@ def _with_learned_readout(
     if asks_all and all(spec.is_multi_label for spec in tasks):
         return {**explicit, "readout": "soft,pooled"}
     is_decided = asks_all or "readout" in explicit or preset is not None or explicit.get("loss") == "full"
-    if is_decided or method in WITHOUT_ADAPTER or default_of("readout", method) != "words":
+    has_no_choice = method in WITHOUT_ADAPTER or readouts_of(method) == ("words",)
+    if is_decided or has_no_choice or default_of("readout", method) != "words":
         return explicit  # what does not suit such a task is refused with the reason
     return {**explicit, "readout": recommended(tasks)}
 

@@ -8,8 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.loop.distillation import Teacher
 from training.loop.job import LabelLoss, TrainingJob
 from training.methods import InputDependent, OwnModel
+
+RowKind = tuple[bool, bool, int, str, bool]
+"""Decides which rows can share a pass."""
 
 
 class PromptBatch:
@@ -126,6 +130,7 @@ class BatchRow:
         "smoothing",
         "state",
         "target",
+        "teacher",
         "token_ids",
         "trie",
         "weight",
@@ -152,6 +157,7 @@ class BatchRow:
                 self.decision_weights = torch.where(self.decisions == 1, having, without)
         self.dropout_seed: int | None = None
         """The seed of the frozen network's dropout; None without dropout."""
+        self.teacher: Teacher | None = job.teacher
         self.readout = job.readout
         """None if the label words are the readout."""
         self.smoothing = job.arguments.label_smoothing
@@ -172,7 +178,7 @@ class BatchRow:
         return 0 if self.target is None else self.target.num_nodes
 
     @property
-    def kind(self) -> tuple[bool, bool, int, str]:
+    def kind(self) -> RowKind:
         """Rows of the same kind can share a pass."""
         state = "words" if self.readout is None else self.readout.state
-        return (self.dropout_seed is None, self.target is None, id(self.model), state)
+        return (self.dropout_seed is None, self.target is None, id(self.model), state, self.teacher is None)

@@ -12,6 +12,7 @@ from backbone import Backbone, LabelTrie, Readout
 from training.config.arguments import TrainArguments
 from training.data.balance import decision_weights, label_weights
 from training.errors import InvalidArguments
+from training.loop.distillation import Teacher
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent
 from training.methods import Method
 from training.readouts.trained import TrainedReadout
@@ -37,6 +38,8 @@ class TrainingJob:
     folds: NDArray[np.int64] | None = None  # [n]
     """The fold of each of `all_rows`, for a job without a prompt whose rows are few; None if the selection rows choose.
     """
+    teacher: Teacher | None = None
+    """A frozen prompt that the job also learns from; only with label words."""
     on_step: Callable[[StepEvent], None] = lambda event: None
     on_evaluation: Callable[[EvalEvent], None] = lambda event: None
     on_restore: Callable[[RestoreEvent], None] = lambda event: None

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from backbone import Backbone, Dropout, Encoded, LearnedState, PackedRow, pack
 from training.loop.batch import BatchRow
+from training.loop.distillation import distillation_losses
 
 
 def row_losses(backbone: Backbone, rows: Sequence[BatchRow]) -> Tensor:
@@ -27,6 +28,8 @@ def row_losses(backbone: Backbone, rows: Sequence[BatchRow]) -> Tensor:
     """
     if rows[0].readout is not None:
         return _weighted(_learned_losses(backbone, rows, rows[0].readout.state), rows)
+    if rows[0].teacher is not None:
+        return _taught_losses(backbone, rows)
     log_probs = _own_log_probs(rows) if rows[0].model is not None else _log_probs(backbone, rows)
     return _weighted(-log_probs, rows)
 
@@ -90,6 +93,19 @@ def _log_probs(backbone: Backbone, rows: Sequence[BatchRow]) -> Tensor:
     if targets:
         return _summed(backbone.log_likelihoods(encoded, targets, dropout=dropout), rows)
     return backbone.score(encoded, [row.choices for row in rows], dropout=dropout)[:, 0]
+
+
+def _taught_losses(backbone: Backbone, rows: Sequence[BatchRow]) -> Tensor:
+    """Return each row's loss with what its teacher adds, [B], from one packed pass and one of the teachers."""
+    dropout = _dropout(backbone, rows)
+    encoded = _encoded(backbone, rows, dropout)
+    scores = backbone.score(encoded, [row.trie for row in rows], dropout=dropout)  # [B, K]
+    targets = [row.target for row in rows if row.target is not None]
+    if targets:
+        log_probs = _summed(backbone.log_likelihoods(encoded, targets, dropout=dropout), rows)
+    else:
+        log_probs = torch.stack([scores[index, row.label] for index, row in enumerate(rows)])
+    return _weighted(-log_probs, rows) + distillation_losses(backbone, rows, encoded, scores)
 
 
 def _own_log_probs(rows: Sequence[BatchRow]) -> Tensor:

@@ -12,7 +12,7 @@ from training.loop.job import TrainingJob, label_losses
 from training.loop.prompt_run_state import PromptRunState, load_optimizer_tensors, optimizer_tensors
 from training.loop.row_order import RowOrder
 from training.loop.timing import Timer, Timing
-from training.methods import NoPrompt, has_no_prompt
+from training.methods import NoPrompt, OneShot, has_no_prompt
 from training.methods.protocol import check_start, is_within_bounds
 from training.readouts.head import MAX_START_ROWS, START_STRENGTH, fit_heads, frozen_states
 from training.readouts.trained import TrainedReadout
@@ -177,6 +177,8 @@ class PromptRun:
     def _num_steps(self) -> int:
         if self.is_fitted:
             return num_candidates(self.job)
+        if isinstance(self.job.method, OneShot):
+            return 0
         arguments = self.job.arguments
         num_steps = max(arguments.epochs * self._order.steps_per_epoch, arguments.min_steps)
         return min(num_steps, arguments.max_steps or num_steps)

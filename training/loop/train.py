@@ -10,7 +10,7 @@ import torch
 
 from backbone import Backbone, LabelTrie, divide
 from training.config.arguments import TrainArguments
-from training.loop.batch import BatchRow
+from training.loop.batch import BatchRow, RowKind
 from training.loop.checkpoint import Checkpoints
 from training.loop.events import EvalEvent, StepEvent, TrainResult
 from training.loop.job import TrainingJob
@@ -97,15 +97,19 @@ def train_stack(
 def _step(backbone: Backbone, runs: Sequence[PromptRun]) -> None:
     """Take one step of every job, in packed passes over the rows of all."""
     batches = [run.next_batch() for run in runs]
-    rows = [row for batch in batches for row in batch.rows]
-    kinds: dict[tuple[bool, bool, int, str], list[BatchRow]] = {}
+    backpropagate(backbone, [row for batch in batches for row in batch.rows])
+    for run, batch in zip(runs, batches, strict=True):
+        run.update(batch)
+
+
+def backpropagate(backbone: Backbone, rows: Iterable[BatchRow]) -> None:
+    """Compute the loss and gradient of each row, in packed passes over rows of one kind."""
+    kinds: dict[RowKind, list[BatchRow]] = {}
     for row in rows:
         kinds.setdefault(row.kind, []).append(row)
     for alike in kinds.values():
         for together in _passes(alike, max_tokens=MAX_PASS_TOKENS[backbone.device.type]):
             _accumulate(backbone, together)
-    for run, batch in zip(runs, batches, strict=True):
-        run.update(batch)
 
 
 def _accumulate(backbone: Backbone, rows: Sequence[BatchRow]) -> None:

@@ -2,9 +2,12 @@
 
 from training.config.choices import Basis, MethodName, TokenSampling, WeightsInit
 from training.methods.attempt import Attempt
-from training.methods.full import FullFineTuning
+from training.methods.fine_tuning import FineTuning
+from training.methods.intrinsic import Intrinsic
 from training.methods.low_rank import LowRank
+from training.methods.multitask import Multitask
 from training.methods.no_prompt import NoPrompt
+from training.methods.one_shot import OneShot
 from training.methods.protocol import InputDependent, Method, OwnModel, ParameterGroup, has_no_prompt
 from training.methods.residual import Residual
 from training.methods.simple import Simple, transfer
@@ -17,12 +20,15 @@ __all__ = [
     "NUM_ORDINARY_IDS",
     "Attempt",
     "Basis",
-    "FullFineTuning",
+    "FineTuning",
     "InputDependent",
+    "Intrinsic",
     "LowRank",
     "Method",
     "MethodName",
+    "Multitask",
     "NoPrompt",
+    "OneShot",
     "OwnModel",
     "ParameterGroup",
     "Residual",

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from training.config.arguments import TrainArguments
+from training.config.choices import OWN_MODEL
 from training.data.splits import Split
 from training.errors import InvalidArguments
 from training.paper.results import run_path
@@ -110,12 +111,12 @@ class Grid:
 def stacks(cells: Iterable[Cell], *, max_slots: int) -> list[tuple[Cell, ...]]:
     """Group cells of one task and seed, which share their rows, into stacks of limited size.
 
-    Full fine-tuning runs alone, since it has its own network and would only delay the others.
+    Fine-tuning and its relatives run alone, since each has its own network and would only delay the others.
     """
     together = []
     for _, group in groupby(cells, key=lambda cell: (cell.seed, cell.task)):
         members = tuple(group)
-        stacked = [cell for cell in members if cell.variant.arguments.method != "full"]
+        stacked = [cell for cell in members if cell.variant.arguments.method not in OWN_MODEL]
         together += [tuple(stacked[start : start + max_slots]) for start in range(0, len(stacked), max_slots)]
         together += [(cell,) for cell in members if cell not in stacked]
     return together

@@ -6,14 +6,14 @@ from training.paper.claims import differences, swept_best
 from training.paper.published import PublishedRow
 from training.paper.results import Results
 from training.paper.tables import Line, Table, make_table, ordered_tasks
-from training.paper.variants import ABLATED, ANY_SOURCES, SAMPLED_TOKENS, STARTS, SUPERPOS_RATES, sampled, variants
+from training.paper.variants import ABLATED, ANY_STARTS, SAMPLED_TOKENS, STARTS, SUPERPOS_RATES, sampled, variants
 
 _NONE = "–"
 
 
 def methods_table(results: Results) -> str:
     """Return the table of methods without ablations, one line per method and one column per task; empty without any."""
-    names = [name for name in variants(ANY_SOURCES) if name not in ABLATED]
+    names = [name for name in variants(ANY_STARTS) if name not in ABLATED]
     table = make_table(results, names)
     if not table.lines:
         return ""

@@ -17,7 +17,7 @@ from training.paper.plots import CAPTIONS, figures
 from training.paper.published import table1, table3
 from training.paper.results import CellResult, Results
 from training.paper.tables import make_table, ordered_tasks
-from training.paper.variants import ABLATED, ANY_SOURCES, variants
+from training.paper.variants import ABLATED, ANY_STARTS, variants
 from training.report.svg import svg
 
 _HEAD = """# The paper's grids, run here
@@ -69,7 +69,7 @@ def _sections(results: Results, plots: dict[str, str]) -> Iterator[str]:
     """Return tables under their headings, each ablation's plot with its table, other plots last."""
     if methods := methods_table(results):
         yield f"### Methods\n\n{_METHODS}\n{methods}"
-    table = make_table(results, tuple(variants(ANY_SOURCES)))
+    table = make_table(results, tuple(variants(ANY_STARTS)))
     yield published_table(table.published, table.tasks)
     if claims := claims_table(results):
         yield f"### What the paper claims\n\n{_CLAIMS}\n{claims}"
@@ -139,7 +139,7 @@ def _missing(cells: Sequence[CellResult]) -> str:
     have = {(cell.variant, cell.task, cell.seed) for cell in cells}
     gaps: dict[str, list[str]] = {}
     for seed in sorted({cell.seed for cell in cells}):
-        for name in (each for each in variants(ANY_SOURCES) if each not in ABLATED):
+        for name in (each for each in variants(ANY_STARTS) if each not in ABLATED):
             lacking = [task for task in ordered_tasks(cells) if (name, task, seed) not in have]
             if lacking and any(cell.variant == name for cell in cells):
                 gaps.setdefault(f"{', '.join(lacking)}, seed {seed}", []).append(name)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backbone import Backbone, Precision, check_device
+from training.config.choices import OWN_MODEL
 from training.loop.events import EvalEvent, StepEvent
 from training.paper.grid import Cell, Grid, stacks
 from training.paper.grid_folder import Asked, asked_of, begin, pending, read_cell, write_cell
@@ -131,8 +132,8 @@ class GridRun:
             limit=budget.max_train_rows,
             max_selection=budget.max_selection,
             max_report=budget.max_report,
-            # full fine-tuning trains a network of its own, in float32
-            precision="fp32" if cell.variant.arguments.method == "full" else self._precision,
+            # such methods train a network of their own, in float32
+            precision="fp32" if cell.variant.arguments.method in OWN_MODEL else self._precision,
             baselines=False,  # a grid compares its own lines
             check_int8=False,  # these adapters are not served, and the comparison takes as long as scoring them
         )

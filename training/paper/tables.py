@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from training.paper.published import PAPER_TASKS, PublishedRow, table1, table3
 from training.paper.results import CellResult, Results
-from training.paper.variants import ANY_SOURCES, variant
+from training.paper.variants import ANY_STARTS, variant
 
 Row = TypeVar("Row")
 
@@ -120,7 +120,7 @@ def ordered_tasks(cells: Sequence[CellResult]) -> tuple[str, ...]:
 
 
 def _line(name: str, entries: dict[str, Entry], overall: Overall | None) -> Line:
-    named = variant(name, ANY_SOURCES)
+    named = variant(name, ANY_STARTS)
     return Line(
         variant=name,
         title=named.title,

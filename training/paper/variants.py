@@ -5,19 +5,15 @@ since the paper's 0.01 hardly moves a prompt; SuperPos at larger rates too; Supe
 ways in which p′ may start.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
 from training.config.arguments import TrainArguments
-from training.config.choices import Basis, WeightsInit
+from training.config.choices import Basis, MethodName, WeightsInit
 from training.errors import InvalidArguments
 
 SAMPLED_TOKENS = (8, 16, 32, 64, 128, 256)
 """m of the ablation (Figure 2c)."""
-
-ANY_SOURCES = ("",)
-"""For a variant's name and title, which its sources do not change."""
 
 _SIMPLE_RATES = (0.1, 0.3, 1.0)
 SWEPT_SIMPLE = ("simple", *(f"simple-lr{lr:g}" for lr in _SIMPLE_RATES))
@@ -30,6 +26,8 @@ TABLE1 = (
 TABLE2 = tuple(name for name in TABLE1 if name != "attempt")
 """The paper leaves ATTEMPT out of the standardised score."""
 TABLE3 = ("superpos", "superpos-softmax")
+RELATIVES = ("superpos", "spot", "panda", "mpt", "ipt", "lora", "houlsby", "one-shot")
+"""The methods that the paper names without comparing with them, next to SuperPos."""
 
 DROPOUT_CURVES = ("superpos", "superpos-dropout")
 """Figure 2a."""
@@ -48,6 +46,35 @@ class Variant:
     """Names its runs' folders and, in `--methods`, itself."""
     title: str
     arguments: TrainArguments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starts:
+    """Folders that variants start from: of adapters, of a shared prompt and of a subspace.
+
+    A variant whose folder is not given is left out.
+    """
+
+    attempt: tuple[str, ...] = ()
+    """The adapters that ATTEMPT mixes."""
+    transfer: str | None = None
+    """The adapter that SPoT starts from and PANDA learns from."""
+    shared: str | None = None
+    """The shared prompt of MPT."""
+    subspace: str | None = None
+    """The subspace of IPT."""
+
+
+NO_STARTS = Starts()
+ANY_STARTS = Starts(attempt=("",), transfer="", shared="", subspace="")
+"""For a variant's name and title, which its start does not change."""
+_OPTIONS = {
+    "attempt": "mixes prompts of other tasks, expected their folders (--source)",
+    "spot": "starts from an adapter, expected its folder (--transfer)",
+    "panda": "learns from an adapter, expected its folder (--transfer)",
+    "mpt": "starts from a shared prompt, expected its folder (--shared)",
+    "ipt": "starts from a subspace, expected its folder (--subspace)",
+}
 
 
 def sampled(m: int) -> str:
@@ -75,27 +102,23 @@ FIGURE2 = tuple(
 )
 
 
-def variants(sources: Sequence[str] = ()) -> dict[str, Variant]:
-    """Every variant by its name, in the order of the tables.
-
-    Args:
-        sources: folders of the adapters that ATTEMPT mixes; without any it is left out
-    """
-    listed = [*_simple(), *_attempt(tuple(sources)), *_residual(), *_superpos(), _full()]
+def variants(starts: Starts = NO_STARTS) -> dict[str, Variant]:
+    """Return every variant by its name, in the order of the tables."""
+    listed = [*_simple(), *_attempt(starts.attempt), *_residual(), *_superpos(), _full(), *_relatives(starts)]
     return {each.name: each for each in listed}
 
 
-def variant(name: str, sources: Sequence[str] = ()) -> Variant:
-    """The variant of a name.
+def variant(name: str, starts: Starts = NO_STARTS) -> Variant:
+    """Return the variant of a name.
 
     Raises:
-        InvalidArguments: no variant has it; says which names there are, or what ATTEMPT needs
+        InvalidArguments: no variant has it, or it lacks what it starts from
     """
-    known = variants(sources)
+    known = variants(starts)
     if name in known:
         return known[name]
-    if name == "attempt":
-        raise InvalidArguments("method 'attempt' mixes prompts of other tasks, expected their folders (--source)")
+    if name in _OPTIONS:
+        raise InvalidArguments(f"method {name!r} {_OPTIONS[name]}")
     raise InvalidArguments(f"method {name!r} is not a variant of the paper, expected one of {', '.join(known)}")
 
 
@@ -152,6 +175,28 @@ def _full() -> Variant:
     """Full fine-tuning, which the paper ran with dropout alone."""
     arguments = TrainArguments(method="full", lr=1e-5, weight_decay=0.0, dropout=True)
     return Variant(name="full", title="Full fine-tuning", arguments=arguments)
+
+
+def _relatives(starts: Starts) -> list[Variant]:
+    """Transfer, and weights inside the network, with the hyperparameters of `superpos train`."""
+    given: dict[str, tuple[str, TrainArguments | None]] = {
+        "spot": ("SPoT", _started_from("spot", starts.transfer, lr=0.3)),
+        "panda": ("PANDA", _started_from("panda", starts.transfer, lr=0.3)),
+        "mpt": ("MPT", _started_from("mpt", starts.shared, lr=0.3)),
+        "ipt": ("IPT", _started_from("ipt", starts.subspace, lr=0.1)),
+        "lora": ("LoRA", TrainArguments(method="lora", lr=5e-4, weight_decay=0.0)),
+        "houlsby": ("Adapters", TrainArguments(method="houlsby", lr=3e-4, weight_decay=0.0, bottleneck=64)),
+    }
+    given["one-shot"] = ("One-shot, untrained", TrainArguments(method="one_shot"))
+    return [
+        Variant(name=name, title=title, arguments=arguments)
+        for name, (title, arguments) in given.items()
+        if arguments is not None
+    ]
+
+
+def _started_from(method: MethodName, folder: str | None, *, lr: float) -> TrainArguments | None:
+    return None if folder is None else TrainArguments(method=method, sources=(folder,), lr=lr, weight_decay=1e-5)
 
 
 def _with_dropout(own: Variant) -> Variant:

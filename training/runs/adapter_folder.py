@@ -13,6 +13,8 @@ from training.runs.layout import ADAPTER, RUN, read_json
 
 if TYPE_CHECKING:
     from backbone import Backbone  # imports torch, which `superpos push` does not need
+    from training.config.choices import MethodName
+    from training.methods.prior import Source
 
 
 def adapter_folder(folder: Path) -> Path:
@@ -42,13 +44,18 @@ def adapter_files(folder: Path) -> dict[str, bytes]:
     return read_folder(adapter_folder(folder), beneath=folder)
 
 
-def read_sources(backbone: "Backbone", folders: Sequence[str]) -> tuple[PromptAdapter, ...]:
-    """Read the adapters that a method starts from.
+def read_sources(backbone: "Backbone", folders: Sequence[str], method: "MethodName" = "spot") -> "tuple[Source, ...]":
+    """Read the adapters that a method starts from, or its prior.
 
     Raises:
-        InvalidArguments: a folder holds no adapter, or one trained for another backbone
+        InvalidArguments: a folder does not hold what the method starts from, or it was trained for another backbone
     """
-    return tuple(_read(backbone, Path(folder)) for folder in folders)
+    from training.methods.prior import PRIORS, read_prior  # noqa: PLC0415 - imports torch
+
+    if (kind := PRIORS.get(method)) is None:
+        return tuple(_read(backbone, Path(folder)) for folder in folders)
+    fingerprint = backbone.identity.fingerprint
+    return tuple(read_prior(Path(folder), fingerprint=fingerprint, kind=kind) for folder in folders)
 
 
 def _read(backbone: "Backbone", folder: Path) -> PromptAdapter:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 from backbone import Precision, device_named, fastest_for_training
-from training.config.choices import MethodName
+from training.config.choices import OWN_MODEL, MethodName
 from training.runs.layout import RUN, read_json
 
 _EXACT_PRESETS = "paper/"
@@ -20,8 +20,8 @@ def automatic_precision(
     Raises:
         backbone.DeviceUnavailable: there is no such device
     """
-    if "full" in methods:
-        return "fp32", "full fine-tuning needs it"
+    if own := sorted(OWN_MODEL & set(methods)):
+        return "fp32", f"method {own[0]} needs it"
     if set(methods) == {"head"}:
         return "fp32", "a head takes no steps that bf16 would make faster"
     if preset is not None and preset.startswith(_EXACT_PRESETS):

@@ -19,6 +19,7 @@ from training.loop.events import TrainResult
 from training.loop.job import TrainingJob
 from training.methods import Method, has_no_prompt
 from training.methods.factory import start_method
+from training.methods.prior import Source
 from training.readouts.trained import exported
 from training.runs.folder import RunFolder
 from training.runs.provenance import hyperparameters, software
@@ -30,7 +31,7 @@ from training.task.task_file import TaskFile
 
 
 def start_and_best(
-    backbone: Backbone, job: TrainingJob, result: TrainResult, folder: RunFolder, *, sources: Sequence[PromptAdapter]
+    backbone: Backbone, job: TrainingJob, result: TrainResult, folder: RunFolder, *, sources: Sequence[Source]
 ) -> tuple[Scored, Scored]:
     """Return a run's start and its best; for a method without a prompt, the best is read from the folder."""
     own = has_no_prompt(job.method)
@@ -54,7 +55,7 @@ def known_manifest(
     *,
     precision: Precision,
     described: Mapping[str, str | int],
-    sources: Sequence[PromptAdapter],
+    sources: Sequence[Source],
 ) -> Manifest | None:
     """Build the part of an adapter's manifest that is known before training.
 

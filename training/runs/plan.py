@@ -6,6 +6,7 @@ from pathlib import Path
 
 from backbone import Precision
 from training.config.arguments import TrainArguments
+from training.config.choices import OWN_MODEL
 from training.config.recipes import AUTO
 from training.data.folds import Fold
 from training.data.splits import Split
@@ -55,8 +56,8 @@ class RunPlan:
     """Also write event files for TensorBoard."""
 
     def __post_init__(self) -> None:
-        if self.arguments.method == "full" and self.precision != "fp32":
-            raise InvalidArguments(f"full fine-tuning was asked for in {self.precision}, expected fp32")
+        if self.arguments.method in OWN_MODEL and self.precision != "fp32":
+            raise InvalidArguments(f"method {self.arguments.method!r} was asked for in {self.precision}, expected fp32")
         check_kind(self.task, self.arguments)
 
 
@@ -69,8 +70,10 @@ def check_kind(task: TaskFile, arguments: TrainArguments) -> None:
     if not task.spec.is_multi_label:
         return
     what = f"task {task.name!r} is multi_label"
-    if arguments.method == "full":
-        raise InvalidArguments(f"{what}, which method 'full' cannot train; use another method, such as head")
+    if arguments.method in OWN_MODEL:
+        raise InvalidArguments(
+            f"{what}, which method {arguments.method!r} cannot train; use another method, such as head"
+        )
     if arguments.readout == "words":
         raise InvalidArguments(f"{what}, which needs --readout soft or pooled, not 'words': label words exclude others")
     if arguments.sampling == "balanced":

@@ -12,21 +12,21 @@ from importlib.metadata import version
 
 import torch
 
-from adapters.adapter import PromptAdapter
 from backbone import Precision
 from training.config.arguments import ARGUMENTS, TrainArguments, default_of, option_of, unused_arguments
 from training.config.presets import DEFAULT_MIN_STEPS, DEFAULT_PATIENCE, LENGTHS, NO_PATIENCE
 from training.data.folds import Fold
 from training.data.splits import Split
 from training.loop.events import TimingTotals
+from training.methods.prior import Source
 
 Scalar = str | int | float | bool | None
 
 
 def hyperparameters(
-    arguments: TrainArguments, *, precision: Precision = "fp32", sources: Sequence[PromptAdapter] = ()
+    arguments: TrainArguments, *, precision: Precision = "fp32", sources: Sequence[Source] = ()
 ) -> dict[str, Scalar]:
-    """Return the hyperparameters of an adapter's provenance; source adapters are named by their digests."""
+    """Return the hyperparameters of an adapter's provenance; sources are named by their digests."""
     unused = unused_arguments(arguments.method, arguments.readout)
     values = {name: _scalar(value) for name, value in asdict(arguments).items() if name not in unused}
     if "sources" in values:

@@ -1,7 +1,7 @@
 """A training run from its plan to its folder: prepare the rows and the method, begin the folder, finish the run."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,9 @@ from training.baselines.comparison import baseline_settings, baselines_of, compa
 from training.config.arguments import TrainArguments
 from training.loop.events import EvalEvent, RestoreEvent, StepEvent, TrainResult
 from training.loop.job import TrainingJob
+from training.methods import OneShot
 from training.methods.factory import start_method
+from training.methods.prior import Source
 from training.readouts.trained import start_readout
 from training.runs.adapter_folder import read_sources
 from training.runs.card import model_card
@@ -26,6 +28,7 @@ from training.runs.recorder import RunRecorder
 from training.runs.run_result import result_figures, result_values
 from training.runs.scorer import ReportMetrics, Scorer
 from training.runs.task_rows import RunRows, TaskRows
+from training.runs.teacher import start_teacher
 from training.runs.tensorboard import TensorBoard
 from training.scoring.metrics import Metrics
 from training.scoring.predictions import predictions_table
@@ -71,8 +74,8 @@ class Preparation:
     folder: RunFolder
     job: TrainingJob
     rows: RunRows
-    sources: tuple[PromptAdapter, ...]
-    """The adapters that its method starts from."""
+    sources: tuple[Source, ...]
+    """Adapters or a prior that its method starts from."""
     recorder: RunRecorder | None = None
     """Writes the curves; None until the run begins."""
 
@@ -106,8 +109,10 @@ def prepare(backbone: Backbone, plan: RunPlan, folder: RunFolder, rows: TaskRows
         max_report=plan.max_report,
         fold=plan.fold,
     )
-    sources = read_sources(backbone, arguments.sources)
+    sources = read_sources(backbone, arguments.sources, arguments.method)
     method = start_method(backbone, arguments, sources)
+    if isinstance(method, OneShot):
+        method.show(run_rows.train.token_ids, run_rows.train.labels, task.spec.label_words, seed=arguments.seed)
     # a run that no adapter could be made of is refused before it trains
     known_manifest(
         backbone, task, arguments, method, precision=plan.precision, described=run_rows.described, sources=sources
@@ -122,6 +127,7 @@ def prepare(backbone: Backbone, plan: RunPlan, folder: RunFolder, rows: TaskRows
         label_words=tuple(task.spec.label_words),
         scoring=task.scoring,
         folds=run_rows.folds if _is_cross_validated(arguments) else None,
+        teacher=start_teacher(backbone, arguments, method, sources, run_rows.train),
     )
     return Preparation(plan, folder, job, run_rows, sources)
 
@@ -149,9 +155,7 @@ def begin(
         InvalidCheckpoint: the folder holds a run that was asked for something else
     """
     plan, folder, job = prepared.plan, prepared.folder, prepared.job
-    folder.write_arguments(
-        plan.task, plan.arguments, described=_described(backbone, plan, prepared.rows, prepared.sources)
-    )
+    folder.write_arguments(plan.task, plan.arguments, described=_described(backbone, prepared))
     board = TensorBoard(folder.path, lr=plan.arguments.lr) if plan.tensorboard else None
     recorder = RunRecorder(folder, job.method, prepared.rows.train, board=board)
 
@@ -171,15 +175,16 @@ def begin(
     return replace(prepared, job=job, recorder=recorder)
 
 
-def _described(backbone: Backbone, plan: RunPlan, rows: RunRows, sources: Sequence[PromptAdapter]) -> dict[str, object]:
+def _described(backbone: Backbone, prepared: Preparation) -> dict[str, object]:
     """Describe the run for `run.json`, which also holds the task and the arguments."""
+    plan, teacher = prepared.plan, prepared.job.teacher
     return {
         "split": plan.split,
         "limit": plan.limit,
         "shots": plan.shots,
-        "data": rows.described,
+        "data": prepared.rows.described,
         "backbone": asdict(backbone.identity),
-        "sources": [source.digest for source in sources],
+        "sources": [source.digest for source in prepared.sources],
         "precision": plan.precision,
         "environment": environment(backbone.device),
         "command": train_command(
@@ -193,7 +198,7 @@ def _described(backbone: Backbone, plan: RunPlan, rows: RunRows, sources: Sequen
             revision=backbone.identity.revision,
         ),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    } | ({} if teacher is None else {"teacher_weight": teacher.weight})
 
 
 def finish(

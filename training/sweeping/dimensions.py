@@ -18,8 +18,14 @@ T = TypeVar("T")
 UNSWEPT = {
     "spot": "it starts from an adapter",
     "mixture": "it is made of adapters",
+    "mpt": "it starts from a shared prompt",
+    "ipt": "it starts from a subspace",
+    "panda": "it has a teacher",
     "attempt": "it is made of adapters",
     "full": "it has no prompt",
+    "lora": "it has no prompt",
+    "houlsby": "it has no prompt",
+    "one_shot": "it is not trained",
     "head": "it is fitted in seconds and chooses its own regularisation",
 }
 """Methods that cannot be swept, with the reason."""

@@ -39,8 +39,8 @@ def test_a_table_is_run_printed_and_gone_on_with(desk: Desk, tmp_path: Path) -> 
 
 def test_a_grid_that_cannot_be_is_refused(desk: Desk, tmp_path: Path) -> None:
     files = ["--task-files", desk.task.parent, "--backbone", desk.tiny_t5, "--out", tmp_path / "grid"]
-    unknown = superpos("paper", "fig2", *files, "--tasks", desk.task.stem, "--methods", "lora")
-    assert unknown.refusal().startswith("method 'lora' is not a variant of the paper, expected one of ")
+    unknown = superpos("paper", "fig2", *files, "--tasks", desk.task.stem, "--methods", "prefix")
+    assert unknown.refusal().startswith("method 'prefix' is not a variant of the paper, expected one of ")
     assert "no-such.yaml: cannot be read" in superpos("paper", "table1", *files, "--tasks", "no-such").refusal()
     seeds = superpos("paper", "table1", *files, "--tasks", desk.task.stem, "--seeds", "0,x").refusal()
     assert seeds == "--seeds is '0,x', expected whole numbers separated by commas"
@@ -49,3 +49,21 @@ def test_a_grid_that_cannot_be_is_refused(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{}")
     bad = superpos("paper", "render", tmp_path / "bad.json").refusal()
     assert bad.startswith(f"{tmp_path / 'bad.json'}: not the results of a grid: ")
+
+
+def test_the_papers_relatives_have_a_table_of_their_own(desk: Desk, tmp_path: Path) -> None:
+    options = [
+        *("--tasks", desk.task.stem, "--task-files", desk.task.parent, "--backbone", desk.tiny_t5),
+        *("--max-steps", "2", "--limit", "20", "--eval-rows", "10", "--threads", "1", "--out", tmp_path / "grid"),
+    ]
+    name = desk.task.stem
+    left = superpos("paper", "relatives", *options, "--dry-run")
+    assert left.stdout.split() == [f"{name}/{each}/seed0" for each in ("superpos", "lora", "houlsby", "one-shot")], (
+        "those that need no start"
+    )
+    done = superpos("paper", "relatives", *options, "--methods", "lora,houlsby,one-shot", "--plain")
+    assert done.code == 0, done.stderr
+    for title in ("LoRA", "Adapters", "One-shot, untrained"):
+        assert title in done.stdout
+    lacking = superpos("paper", "relatives", *options, "--methods", "mpt").refusal()
+    assert lacking == "method 'mpt' starts from a shared prompt, expected its folder (--shared)"

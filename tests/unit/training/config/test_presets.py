@@ -7,11 +7,16 @@ import pytest
 from support.cli import superpos
 
 from cli.main import load_command
-from training.config.arguments import ARGUMENTS, TrainArguments, default_of, option_of
+from training.config.arguments import ARGUMENTS, NUM_SOURCES, TrainArguments, default_of, option_of
 from training.config.choices import MethodName
 from training.config.presets import DEFAULT_MIN_STEPS, DEFAULT_PATIENCE, PRESETS, train_arguments
 from training.errors import InvalidArguments
 from training.runs.provenance import train_command
+
+
+def sources_of(preset: str) -> dict[str, Any]:
+    """A source for a preset whose method needs one."""
+    return {"sources": ("a",)} if PRESETS[preset].values["method"] in NUM_SOURCES else {}
 
 
 def test_every_preset_makes_arguments_and_says_its_source() -> None:
@@ -22,10 +27,15 @@ def test_every_preset_makes_arguments_and_says_its_source() -> None:
         "paper/residual",
         "paper/attempt",
         "paper/full",
+        "wang/mpt",
+        "qin/ipt",
+        "zhong/panda",
+        "hu/lora",
+        "houlsby/adapter",
         "fast",
     }
     for name, preset in PRESETS.items():
-        arguments = train_arguments({"sources": ("a",)} if name == "paper/attempt" else {}, preset=name)
+        arguments = train_arguments(sources_of(name), preset=name)
         assert all(getattr(arguments, field) == value for field, value in preset.values.items())
         assert preset.source
 
@@ -65,12 +75,12 @@ def test_the_command_lists_presets_with_their_sources() -> None:
 
 
 def test_an_option_that_the_method_has_no_use_for_is_refused_but_a_presets_own_is_not() -> None:
-    with pytest.raises(InvalidArguments, match="rank is 4, but method 'simple' does not use it, only dpt"):
+    with pytest.raises(InvalidArguments, match="rank is 4, but method 'simple' does not use it, only dpt, lora"):
         train_arguments({"rank": 4}, preset="paper/simple")
     assert train_arguments({"method": "simple"}, preset="paper/superpos").num_virtual_tokens == 10
 
 
-@pytest.mark.parametrize("method", ["simple", "dpt", "full"])
+@pytest.mark.parametrize("method", ["simple", "dpt", "full", "one_shot"])
 def test_the_command_of_a_run_names_no_option_that_it_would_refuse(method: MethodName) -> None:
     arguments = TrainArguments(method=method, num_sampled_tokens=32, rank=4, softmax=True)
     command = train_command(arguments, split="honest", limit=None, backbone="embedded", revision="")
@@ -95,8 +105,7 @@ def test_a_value_that_is_not_a_choice_is_refused_with_the_choices() -> None:
 
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name.partition("/")[1]])
 def test_published_recipes_have_no_early_stopping(preset: str) -> None:
-    sources: dict[str, Any] = {"sources": ("a",)} if "attempt" in preset else {}
-    assert train_arguments(sources, preset=preset).patience is None
+    assert train_arguments(sources_of(preset), preset=preset).patience is None
 
 
 def test_the_presets_of_the_paper_are_the_papers() -> None:
@@ -143,3 +152,21 @@ def test_other_runs_stop_early_unless_told_not_to() -> None:
     assert "--patience 2" in train_command(train_arguments({"patience": 2}), **named)
     assert "--patience 0" in train_command(train_arguments({"patience": 0}), **named)
     assert "--patience" not in train_command(train_arguments({"method": "head"}), **named)
+
+
+@pytest.mark.parametrize(
+    ("preset", "values"),
+    [
+        ("wang/mpt", {"num_virtual_tokens": 100, "lr": 0.3, "factor_lr": 0.4, "loss": "full"}),
+        ("qin/ipt", {"num_virtual_tokens": 100, "batch_size": 4, "loss": "full"}),
+        (
+            "zhong/panda",
+            {"num_virtual_tokens": 20, "distillation": 0.1, "lr": 0.007, "batch_size": 16, "dropout": True},
+        ),
+        ("hu/lora", {"rank": 8, "lr": 5e-4, "warmup": 0.06, "schedule": "linear"}),
+        ("houlsby/adapter", {"bottleneck": 64, "lr": 3e-4, "warmup": 0.1, "schedule": "linear"}),
+    ],
+)
+def test_the_presets_of_the_papers_relatives_are_theirs(preset: str, values: dict[str, object]) -> None:
+    arguments = train_arguments(sources_of(preset), preset=preset)
+    assert {name: getattr(arguments, name) for name in values} == values

@@ -18,7 +18,7 @@ from training.loop.objective import row_losses
 from training.loop.prompt_run import PromptRun
 from training.loop.timing import Timer
 from training.loop.train import train_stack
-from training.methods import FullFineTuning
+from training.methods import FineTuning
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -62,7 +62,7 @@ def test_full_fine_tuning_steps_with_the_mean_gradient_of_its_rows(tiny: Backbon
     gradients = []
     for repeats in (1, 2, 5):
         job = make_job(tiny, different(batch_size=4))
-        method = FullFineTuning(to_transformers(tiny), weight_decay=0.0)
+        method = FineTuning(to_transformers(tiny), weight_decay=0.0)
         job = dataclasses.replace(job, method=method)
         batch = PromptBatch(job, np.repeat([3, 5], repeats), label_losses(job, tiny), step=0)
         row_losses(tiny, batch.rows).sum().backward()

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from support.methods import IDS, P, embedding_table, make, one_step, sources
+from support.methods import IDS, P, embedding_table, make, one_step, prior_of, sources
 from support.training import SPEC
 from torch import Tensor
 
@@ -25,6 +25,9 @@ EVERY: list[tuple[MethodName, int]] = [
     ("dpt", 0),
     ("spot", 1),
     ("mixture", 2),
+    ("mpt", 1),
+    ("ipt", 1),
+    ("panda", 1),
 ]
 
 
@@ -66,11 +69,12 @@ def test_a_collapsed_prompt_scores_as_the_method_does_to_the_bit(
     arguments = TrainArguments(
         method=name, num_virtual_tokens=P, num_sampled_tokens=20, sources=("a", "b")[:num_sources]
     )
-    method = make_method(arguments, tiny.weights.embedding, sources=given)
+    prior = prior_of(name, width=width)
+    method = make_method(arguments, tiny.weights.embedding, sources=given, prior=prior)
     one_step(method)
     trie = tiny.label_trie(SPEC.label_words)
     collapsed = torch.from_numpy(method.prompt().detach().numpy().copy())
-    again = make_method(arguments, tiny.weights.embedding, sources=given)
+    again = make_method(arguments, tiny.weights.embedding, sources=given, prior=prior)
     again.load_state(method.state())
     assert (predict(tiny, collapsed, trie, IDS) == predict(tiny, again.prompt(), trie, IDS)).all()
 
@@ -83,7 +87,7 @@ def test_a_step_writes_to_the_methods_numbers_alone(tiny: Backbone, name: Method
     arguments = TrainArguments(
         method=name, num_virtual_tokens=P, num_sampled_tokens=20, sources=("a", "b")[:num_sources]
     )
-    one_step(make_method(arguments, embedding, sources=given))
+    one_step(make_method(arguments, embedding, sources=given, prior=prior_of(name, width=tiny.width)))
     assert torch.equal(embedding, before)
     assert not embedding.requires_grad
 
@@ -96,6 +100,15 @@ def test_a_step_writes_to_the_methods_numbers_alone(tiny: Backbone, name: Method
         ({"method": "mixture"}, "method 'mixture' was given 0 source adapters, expected 1 to 1000"),
         ({"method": "attempt"}, "method 'attempt' was given 0 source adapters, expected 1 to 100"),
         ({"method": "simple", "sources": ("a",)}, "method 'simple' was given 1 source adapters, expected none"),
+        ({"method": "mpt"}, "method 'mpt' was given 0 source adapters, expected 1"),
+        (
+            {"method": "panda", "sources": ("a", "b", "c")},
+            "method 'panda' was given 3 source adapters, expected 1 to 2",
+        ),
+        (
+            {"method": "panda", "sources": ("a",), "readout": "soft"},
+            "method 'panda' was given the readout 'soft', expected words",
+        ),
         ({"rank": 0}, "rank is 0, expected 1 to 100"),
         ({"bottleneck": 0}, "bottleneck is 0, expected 1 to 4096"),
     ],
@@ -104,6 +117,13 @@ def test_arguments_that_do_not_fit_the_method_are_refused(changes: dict[str, obj
     with pytest.raises(InvalidArguments) as caught:
         TrainArguments(**changes)
     assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(("name", "what"), [("mpt", "shared prompt has"), ("ipt", "subspace is of")])
+def test_a_prior_of_another_length_is_refused(embedding: Tensor, name: MethodName, what: str) -> None:
+    arguments = TrainArguments(method=name, num_virtual_tokens=P + 1, sources=("a",))
+    with pytest.raises(InvalidArguments, match=f"{what} {P} virtual tokens, expected {P + 1}"):
+        make_method(arguments, embedding, prior=prior_of(name))
 
 
 @pytest.mark.parametrize("name", ["spot", "attempt"])

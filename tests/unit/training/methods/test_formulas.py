@@ -1,13 +1,15 @@
-"""Residual, low rank, transfer, mixture and ATTEMPT, each against its formula written out."""
+"""Residual, low rank, transfer, mixture, MPT, IPT and ATTEMPT, each against its formula written out."""
 
 import math
 
 import pytest
 import torch
-from support.methods import IDS, H, P, embedding_table, make, one_step, sources
+from support.methods import IDS, H, P, embedding_table, make, one_step, prior_of, sources
 from torch import Tensor
 
 from training.methods import Attempt, Method
+from training.methods.intrinsic import Autoencoder
+from training.methods.multitask import SharedPrompt
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -69,6 +71,73 @@ def test_a_mixture_superposes_every_vector_of_every_source(embedding: Tensor) ->
     assert torch.equal(method.state()["basis"], torch.cat(sources(2)))
     assert method.state()["weights"].shape == (P, 2 * P)
     assert method.sampled_token_ids == ()
+
+
+def test_mpt_multiplies_the_shared_prompt_by_a_matrix_of_rank_one(embedding: Tensor) -> None:
+    method = make(embedding, "mpt", num_sources=1)
+    one_step(method)
+    own = doubles(method)
+    for i in range(P):
+        for j in range(H):
+            expected = own["shared"][i, j] * own["column"][i] * own["row"][j]
+            assert float(method.prompt()[i, j].detach()) == pytest.approx(float(expected), abs=1e-5)
+    task_matrix = method.prompt().detach().double() / own["shared"]
+    assert torch.linalg.matrix_rank(task_matrix, rtol=1e-5) == 1
+
+
+def test_mpt_trains_the_shared_prompt_and_the_tasks_vectors_at_two_rates(embedding: Tensor) -> None:
+    shared, vectors = make(embedding, "mpt", num_sources=1, factor_lr=0.4).parameter_groups()
+    assert "lr" not in shared
+    assert [parameter.shape for parameter in shared["params"]] == [(P, H)]
+    assert vectors["lr"] == 0.4
+    assert [parameter.shape for parameter in vectors["params"]] == [(P,), (H,)]
+
+
+def test_mpts_source_tasks_share_a_prompt_and_leave_their_mean_vectors(embedding: Tensor) -> None:
+    model = SharedPrompt(embedding[:P], num_tasks=3, weight_decay=0.0)
+    assert torch.equal(model.prompt(1), embedding[:P])
+    optimizer = torch.optim.AdamW(model.parameter_groups(), lr=0.1)
+    (model.prompt(0) * torch.arange(P * H).reshape(P, H).cos()).sum().backward()
+    optimizer.step()
+    assert not torch.equal(model.prompt(0), model.prompt(1))
+    left = model.tensors()
+    (group,) = model.parameter_groups()
+    shared, columns, rows = (parameter.detach() for parameter in group["params"])
+    torch.testing.assert_close(left["shared"], shared)
+    torch.testing.assert_close(left["column"], (columns[0] + columns[1] + columns[2]) / 3)
+    torch.testing.assert_close(left["row"], (rows[0] + rows[1] + rows[2]) / 3)
+
+
+def test_ipt_decodes_a_point_and_trains_nothing_else(embedding: Tensor) -> None:
+    method = make(embedding, "ipt", num_sources=1)
+    one_step(method)
+    (group,) = method.parameter_groups()
+    (point,) = group["params"]
+    prior = prior_of("ipt")
+    assert prior is not None
+    inner, inner_bias, outer, outer_bias = (
+        prior.tensors[name].double() for name in ("inner", "inner_bias", "outer", "outer_bias")
+    )
+    hidden = [torch.tanh(inner[k] @ point.detach().double() + inner_bias[k]) for k in range(len(inner))]
+    for i in range(P):
+        expected = outer_bias[i] + sum(value * outer[i, :, k] for k, value in enumerate(hidden))
+        torch.testing.assert_close(method.prompt()[i].double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_ipts_autoencoder_is_two_layers_down_and_up_and_its_decoder_is_the_subspace() -> None:
+    prompts = [13.5 * prompt for prompt in sources(4)]
+    model = Autoencoder(prompts, dimensions=3, hidden=7, weight_decay=0.0, generator=torch.Generator().manual_seed(1))
+    (group,) = model.parameter_groups()
+    w1, b1, w2, b2, w3, b3 = (parameter.detach().double() for parameter in group["params"])
+    scale = float(torch.stack(prompts).std())
+    point = w1 @ prompts[2].flatten().double() / scale + b1
+    expected = (w3 @ torch.tanh(w2 @ point + b2) + b3).reshape(P, H)
+    torch.testing.assert_close(model.prompt(2).double(), expected * scale, rtol=1e-4, atol=1e-4)
+    error = (expected - prompts[2].double() / scale).square().mean()
+    assert float(model.penalty([2]).detach()) == pytest.approx(float(error), rel=1e-4)
+    left = model.tensors()
+    again = left["outer"].double() @ torch.tanh(w2 @ point + b2) + left["outer_bias"].double()
+    torch.testing.assert_close(again, expected * scale, rtol=1e-4, atol=1e-4)
 
 
 def test_attempt_mixes_sources_and_target_by_each_inputs_attention(embedding: Tensor) -> None:

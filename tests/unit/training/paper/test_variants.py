@@ -7,7 +7,7 @@ from support.paper import small_grid
 
 from training.errors import InvalidArguments
 from training.paper.grid import Budget, stacks
-from training.paper.variants import FIGURE2, STARTS, TABLE1, TABLE3, variant, variants
+from training.paper.variants import FIGURE2, RELATIVES, STARTS, TABLE1, TABLE3, Starts, variant, variants
 
 
 def test_cells_come_seed_by_seed_so_that_half_a_grid_is_a_table() -> None:
@@ -30,8 +30,8 @@ def test_a_grid_of_nothing_or_of_something_twice_is_refused() -> None:
         replace(small_grid(), tasks=())
     with pytest.raises(InvalidArguments, match="seeds: 0, 0: one of them occurs twice"):
         small_grid(seeds=(0, 0))
-    with pytest.raises(InvalidArguments, match="method 'lora' is not a variant of the paper, expected one of simple"):
-        variant("lora")
+    with pytest.raises(InvalidArguments, match="method 'prefix' is not a variant of the paper, expected one of simple"):
+        variant("prefix")
 
 
 def test_no_more_rows_are_read_than_steps_can_see() -> None:
@@ -50,10 +50,21 @@ def test_variants_are_what_the_paper_says_and_keep_their_names() -> None:
     assert {
         (each.arguments.basis, each.arguments.weights_init) for each in map(known.get, STARTS.values()) if each
     } == (STARTS.keys())
-    assert {*TABLE1, *TABLE3, *FIGURE2} | {"superpos-lr0.03", "superpos-lr0.1", "superpos-lr0.3"} == {*known, "attempt"}
+    others = {"superpos-lr0.03", "superpos-lr0.1", "superpos-lr0.3"}
+    of_starts = {"attempt", "spot", "panda", "mpt", "ipt"}
+    assert {*TABLE1, *TABLE3, *FIGURE2, *RELATIVES} | others == {*known, *of_starts}
     with pytest.raises(InvalidArguments, match="method 'attempt' mixes prompts of other tasks, expected their folders"):
         variant("attempt")
-    assert variant("attempt", ["runs/sst2/adapter"]).arguments.sources == ("runs/sst2/adapter",)
+    starts = Starts(attempt=("runs/sst2/adapter",), transfer="runs/mnli", shared="runs/shared", subspace="runs/d5")
+    assert variant("attempt", starts).arguments.sources == ("runs/sst2/adapter",)
+    assert [variant(name, starts).arguments.sources for name in ("spot", "panda", "mpt", "ipt")] == [
+        ("runs/mnli",),
+        ("runs/mnli",),
+        ("runs/shared",),
+        ("runs/d5",),
+    ]
+    with pytest.raises(InvalidArguments, match=r"method 'mpt' starts from a shared prompt, expected .*--shared"):
+        variant("mpt")
 
 
 def test_full_fine_tuning_trains_alone() -> None:

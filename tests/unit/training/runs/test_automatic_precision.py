@@ -19,7 +19,7 @@ def test_the_fastest_precision_is_one_that_the_device_computes_in() -> None:
 @pytest.mark.parametrize(
     ("methods", "preset", "why"),
     [
-        ({"full", "superpos"}, None, "full fine-tuning needs it"),
+        ({"full", "superpos"}, None, "method full needs it"),
         ({"head"}, None, "a head takes no steps"),
         ({"superpos"}, "paper/superpos", "preset paper/superpos"),
     ],

@@ -60,5 +60,5 @@ def test_a_prompt_that_trained_in_bf16_is_scored_calibrated_and_compared_with_in
 
 def test_full_fine_tuning_is_in_float32_alone(task: TaskFile, tmp_path: Path) -> None:
     arguments = TrainArguments(method="full", lr=1e-5)
-    with pytest.raises(InvalidArguments, match="full fine-tuning was asked for in bf16, expected fp32"):
+    with pytest.raises(InvalidArguments, match="method 'full' was asked for in bf16, expected fp32"):
         RunPlan(task=task, arguments=arguments, folder=tmp_path, precision="bf16")

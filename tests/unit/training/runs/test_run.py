@@ -61,7 +61,9 @@ def test_provenance_says_what_the_run_was_made_of(finished: Finished) -> None:
     result, task = finished.report.result, finished.task
     assert (provenance.method, provenance.seed) == ("superpos", 0)
     assert len(set(provenance.sampled_token_ids)) == 32
-    unused = {"bottleneck", "rank", "sources"} | {name for name, argument in ARGUMENTS.items() if argument.learned}
+    unused = {"bottleneck", "rank", "sources", "distillation", "factor_lr"} | {
+        name for name, argument in ARGUMENTS.items() if argument.learned
+    }
     asked = {name: value for name, value in dataclasses.asdict(QUICK).items() if name not in unused}
     told = {"metric": "accuracy", "precision": "fp32", "stop": "finished"}
     assert provenance.hyperparameters == asked | told | {

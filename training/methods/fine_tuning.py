@@ -1,4 +1,4 @@
-"""Full fine-tuning, the baseline: it trains all parameters of its own model, and has no prompt to export."""
+"""Fine-tuning, the baseline: it trains parameters of a model of its own, and has no prompt to export."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -13,14 +13,18 @@ if TYPE_CHECKING:
     from transformers import T5ForConditionalGeneration
 
 
-class FullFineTuning:
+class FineTuning:
     """A `transformers` T5, scored by the same distribution over the label words as prompts are."""
 
     sampled_token_ids: tuple[int, ...] = ()
 
     def __init__(self, model: "T5ForConditionalGeneration", *, weight_decay: float) -> None:
-        """Train a model that is this method's alone (`backbone.to_transformers`)."""
-        self._model = model.requires_grad_(True)
+        """Train the parameters that require gradients, of a model that is this method's alone.
+
+        Args:
+            model: of `backbone.to_transformers`, all of it trainable, or with small weights inside (`methods.inner`)
+        """
+        self._model = model
         self._weight_decay = weight_decay
 
     def prompt(self) -> Tensor:
@@ -41,14 +45,17 @@ class FullFineTuning:
         return -nn.functional.cross_entropy(logits, tokens, reduction="none")
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        return [{"params": list(self._model.parameters()), "weight_decay": self._weight_decay}]
+        return [{"params": list(self._trained().values()), "weight_decay": self._weight_decay}]
 
     def state(self) -> dict[str, Tensor]:
-        """Return every tensor of the model by its `transformers` name."""
-        return detached(dict(self._model.named_parameters()))
+        """Return every trained tensor of the model by its `transformers` name."""
+        return detached(self._trained())
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        take_over(dict(self._model.named_parameters()), state)
+        take_over(self._trained(), state)
+
+    def _trained(self) -> dict[str, nn.Parameter]:
+        return {name: parameter for name, parameter in self._model.named_parameters() if parameter.requires_grad}
 
     def _states(self, tries: Sequence[LabelTrie], token_ids: Sequence[Sequence[int]], seed: int | None) -> Tensor:
         """Return the last hidden state of every node of every row's trie, [ΣM_i, H]."""

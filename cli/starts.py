@@ -1,0 +1,140 @@
+"""Adapters that a new task could start from: those in folders, of a registry or of a server."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapters.errors import InvalidAdapter
+from adapters.files import CONFIG, from_files, read_folder, to_files, write_folder
+from adapters.names import PRODUCTION, Ref
+from cli.backbone_options import BackboneOptions, load_backbone
+from cli.console import CommandError, err, status
+from cli.targets.opening import open_target
+from cli.ui.ranking import print_ranking
+from training.config.arguments import default_of
+from training.runs.adapter_folder import adapter_files
+from training.runs.layout import ADAPTER
+
+if TYPE_CHECKING:
+    from backbone import Backbone
+    from training.library.similar import Candidate
+    from training.task.task_file import TaskFile
+
+START = "start"
+"""In a run's folder: the adapter that `--start auto` chose."""
+NO_START = "none.txt"
+"""In that folder, if no adapter was better than a start at sampled tokens."""
+
+
+def is_folder(location: str) -> bool:
+    """Return whether a location is a folder on this machine, and not a registry or a server."""
+    return "://" not in location and Path(location).is_dir()
+
+
+def candidates(backbone: "Backbone", location: str, key: str | None = None) -> "list[Candidate]":
+    """Read the adapters at a location: each run or adapter under a folder, or production of each task of a registry.
+
+    Adapters for another backbone are left out, and reported.
+
+    Raises:
+        CommandError: there is none for this backbone
+    """
+    found = _in_folder(Path(location)) if is_folder(location) else _of_tasks(location, key)
+    fitting = []
+    for candidate in found:
+        try:
+            candidate.adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
+        except InvalidAdapter as exc:
+            err.print(f"left out {candidate.name}: {exc}", style="yellow")
+        else:
+            fitting.append(candidate)
+    if not fitting:
+        raise CommandError(f"{location} has no adapter for backbone {backbone.identity.id}; name another with --from")
+    return fitting
+
+
+def _in_folder(folder: Path) -> "list[Candidate]":
+    from training.library.similar import Candidate
+
+    return [Candidate(str(path), from_files(adapter_files(path))) for path in _adapter_folders(folder)]
+
+
+def _adapter_folders(folder: Path) -> Sequence[Path]:
+    """Return every folder with an adapter under a folder, the folder itself included; for a run, the run's folder."""
+    holding = sorted(path.parent for path in folder.rglob(CONFIG))
+    return [path.parent if path.name == ADAPTER else path for path in holding]
+
+
+def _of_tasks(location: str, key: str | None) -> "list[Candidate]":
+    from training.library.similar import Candidate
+
+    target = open_target(location, key)
+    found = []
+    for info in target.tasks():
+        if PRODUCTION in info.aliases:
+            found.append(Candidate(info.task, from_files(target.files(Ref.parse(info.task)))))
+    return found
+
+
+def chosen_start(
+    tasks: "Sequence[TaskFile]",
+    explicit: dict[str, Any],
+    start_from: str | None,
+    key: str | None,
+    *,
+    out_folder: Path | None,
+    steps: int,
+    backbone: BackboneOptions,
+) -> dict[str, Any]:
+    """Return the arguments of `--start auto`: spot from the best adapter, or none if no adapter was better.
+
+    The choice is kept in the run's folder, so that a resumed run starts from the same adapter.
+
+    Args:
+        start_from: a folder, a server or a registry; None without `--start`
+    """
+    if start_from is None:
+        return {}
+    if len(tasks) != 1:
+        raise CommandError(f"--start auto was given {len(tasks)} tasks, expected one")
+    if out_folder is None:
+        raise CommandError("--start auto keeps the adapter that it chose in the run's folder; name it with --out")
+    if "method" in explicit or "sources" in explicit:
+        raise CommandError("--start auto sets --method spot and its --source; leave them out")
+    folder = out_folder / START
+    if not (folder / NO_START).is_file() and not (folder / CONFIG).is_file():
+        seed = explicit.get("seed", default_of("seed", "spot"))
+        _choose(tasks[0], start_from, key, folder, steps=steps, seed=seed, backbone=backbone)
+    if (folder / NO_START).is_file():
+        status("starting at sampled tokens: no adapter was better in its trial")
+        return {}
+    adapter = from_files(read_folder(folder))
+    status(f"starting from {adapter.digest}, kept in {folder}")
+    length = explicit.get("num_virtual_tokens", adapter.num_virtual_tokens)
+    return {"method": "spot", "sources": (str(folder),), "num_virtual_tokens": length}
+
+
+def _choose(
+    task: "TaskFile",
+    start_from: str,
+    key: str | None,
+    folder: Path,
+    *,
+    steps: int,
+    seed: int,
+    backbone: BackboneOptions,
+) -> None:
+    """Rank the adapters by trials and write the best into a folder, or a file that says that none was better."""
+    from training.library.similar import rank_starts
+
+    loaded = load_backbone(replace(backbone, device=backbone.device.split(",")[0]))
+    found = candidates(loaded, start_from, key)
+    status(f"trying {len(found)} adapters as starts, {steps} steps each")
+    ranking = rank_starts(loaded, task, found, steps=steps, trial=True, seed=seed)
+    print_ranking(ranking)
+    if (best := ranking.best) is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / NO_START).write_text("no adapter was better than a start at sampled tokens\n", encoding="utf-8")
+        return
+    write_folder(folder, to_files(next(each.adapter for each in found if each.name == best.name)))

@@ -1,0 +1,124 @@
+"""`superpos library`, `superpos similar` and `superpos train --start auto`."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.cli import Desk, superpos
+
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
+
+SIZES = ["--num-virtual-tokens", "6", "--batch-size", "12", "--threads", "1"]
+
+
+def library(desk: Desk, folder: Path, *more: object) -> tuple[list[object], Path]:
+    """The options that train a library of two tasks, and its folder."""
+    second = desk.task.with_name("second.yaml")
+    if not second.exists():
+        second.write_text(desk.task.read_text(encoding="utf-8").replace("name: topic", "name: second"))
+    out = folder / "library"
+    options = [desk.task, second, "--backbone", desk.tiny_t5, "--out", out, *SIZES, "--max-steps", "4", "--plain"]
+    return [*options, "--limit", "36", "--seeds", "2", *more], out
+
+
+def test_a_library_is_trained_resumed_and_distilled_into_what_mpt_and_ipt_start_from(
+    desk: Desk, tmp_path: Path
+) -> None:
+    options, folder = library(desk, tmp_path)
+    first = superpos("library", "train", *options)
+    assert first.code == 0, first.stderr
+    assert "4 of 4 prompts are unfinished" in first.stderr
+    assert "topic" in first.stdout
+    assert "second" in first.stdout
+    again = superpos("library", "train", *options)
+    assert again.code == 0, again.stderr
+    assert "0 of 4 prompts are unfinished" in again.stderr
+
+    own = ["--backbone", desk.tiny_t5, "--threads", "1", "--steps", "3", "--batch-size", "4"]
+    shared = superpos("library", "share", folder, *own, "--out", tmp_path / "shared")
+    assert shared.code == 0, shared.stderr
+    assert "a shared prompt of 2 tasks, sha256:" in shared.stdout
+    assert f"superpos train TASK.yaml --method mpt --source {tmp_path / 'shared'}" in shared.stdout
+    subspace = superpos("library", "subspace", folder, *own, "--hidden", "8", "-d", "3", "--out", tmp_path / "d3")
+    assert subspace.code == 0, subspace.stderr
+    assert "a subspace of 3 dimensions of 4 prompts, sha256:" in subspace.stdout
+    occupied = superpos("library", "share", folder, *own, "--out", tmp_path / "shared").refusal()
+    assert "already holds a prior.safetensors" in occupied
+
+    quick = [
+        "--backbone",
+        desk.tiny_t5,
+        *SIZES,
+        "--epochs",
+        "1",
+        "--no-report",
+        "--no-baselines",
+        "--precision",
+        "fp32",
+    ]
+    for method, source in (("mpt", "shared"), ("ipt", "d3")):
+        out = tmp_path / method
+        done = superpos("train", desk.task, *quick, "--method", method, "--source", tmp_path / source, "--out", out)
+        assert done.code == 0, done.stderr
+        assert (out / "adapter").is_dir()
+    wrong = superpos(
+        "train", desk.task, *quick, "--method", "mpt", "--source", tmp_path / "d3", "--out", tmp_path / "x"
+    )
+    assert wrong.refusal() == f"source {tmp_path / 'd3'}: it holds a 'subspace', expected a 'shared'"
+
+
+def test_adapters_are_ranked_and_a_training_starts_from_the_best(desk: Desk, tmp_path: Path) -> None:
+    options, folder = library(desk, tmp_path)
+    assert superpos("library", "train", *options).code == 0
+    ranked = [
+        desk.task,
+        "--backbone",
+        desk.tiny_t5,
+        "--threads",
+        "1",
+        "--from",
+        folder,
+        "--steps",
+        "4",
+        "--limit",
+        "36",
+    ]
+    table = superpos("similar", *ranked)
+    assert table.code == 0, table.stderr
+    assert "transferability" in table.stdout
+    answer = superpos("similar", *ranked, "--trial", "--json")
+    assert answer.code == 0, answer.stderr
+    ranking = json.loads(answer.stdout)
+    assert ranking["task"] == "topic"
+    assert len(ranking["starts"]) == 4
+    assert all(0 <= start["trial_score"] <= 1 for start in ranking["starts"])
+
+    out = tmp_path / "started"
+    quick = ["--backbone", desk.tiny_t5, "--batch-size", "12", "--epochs", "1", "--no-report", "--no-baselines"]
+    auto = ["--threads", "1", "--start", "auto", "--start-from", folder, "--start-steps", "4", "--out", out]
+    done = superpos("train", desk.task, *quick, *auto, "--precision", "fp32")
+    assert done.code == 0, done.stderr
+    run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    if (out / "start" / "none.txt").exists():
+        assert "starting at sampled tokens" in done.stderr
+        assert run["arguments"]["method"] == "superpos"
+    else:
+        assert "starting from sha256:" in done.stderr
+        assert (run["arguments"]["method"], run["arguments"]["sources"]) == ("spot", [str(out / "start")])
+
+
+def test_what_a_library_or_a_start_cannot_do_is_refused(desk: Desk, tmp_path: Path) -> None:
+    options, _ = library(desk, tmp_path, "--methods", "simple,attempt")
+    assert superpos("library", "train", *options).refusal() == (
+        "--methods: 'attempt' is not one of simple, superpos, residual, dpt, which start from tokens"
+    )
+    own = ["--backbone", desk.tiny_t5]
+    empty = superpos("library", "share", tmp_path, *own, "--out", tmp_path / "shared").refusal()
+    assert empty.startswith(f"{tmp_path} holds no finished run with label words")
+    none = superpos("similar", desk.task, *own, "--from", tmp_path).refusal()
+    assert "has no adapter for backbone" in none
+    auto = ["train", desk.task, *own, "--start", "auto"]
+    assert "name it with --out" in superpos(*auto).refusal()
+    assert superpos(*auto, "--out", tmp_path / "run", "--method", "simple").refusal() == (
+        "--start auto sets --method spot and its --source; leave them out"
+    )

@@ -1,0 +1,159 @@
+"""Training over a library: what it leaves, that it learns, that it resumes to the last digit, and what it refuses."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.training import QUICK, run
+
+from backbone import Backbone
+from training.config.choices import MethodName
+from training.errors import InvalidArguments, InvalidCheckpoint, TrainingError
+from training.library.collection import best_of_each_task, read_library
+from training.library.joint import CHECKPOINT, JointArguments, JointStep
+from training.library.shared import train_shared
+from training.library.subspace import train_subspace
+from training.methods.prior import PRIOR, Prior, PriorKind, read_prior
+from training.task.task_file import TaskFile
+
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
+
+ARGUMENTS = JointArguments(steps=12, sources_per_step=2, batch_size=4, lr=0.3, by_size=True)
+Trainer = Callable[..., Prior]
+
+
+def share(
+    backbone: Backbone, library: Path, folder: Path, arguments: JointArguments = ARGUMENTS, **more: object
+) -> Prior:
+    return train_shared(
+        backbone,
+        read_library(backbone, library),
+        arguments,
+        folder=folder,
+        **{"distillation": 0.9, "weight_decay": 0.0, **more},  # type: ignore[arg-type]
+    )
+
+
+def find(
+    backbone: Backbone, library: Path, folder: Path, arguments: JointArguments = ARGUMENTS, **more: object
+) -> Prior:
+    return train_subspace(
+        backbone,
+        read_library(backbone, library),
+        dataclasses.replace(arguments, lr=arguments.lr / 100, by_size=False),
+        folder=folder,
+        **{"dimensions": 3, "hidden": 8, "reconstruction": 1.0, "weight_decay": 0.0, **more},  # type: ignore[arg-type]
+    )
+
+
+def interrupt_at(number: int) -> Callable[[JointStep], None]:
+    def stop(step: JointStep) -> None:
+        if step.step == number:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+@pytest.mark.parametrize("case", [(share, "mpt", "shared"), (find, "ipt", "subspace")], ids=["mpt", "ipt"])
+def test_what_a_library_leaves_starts_a_new_task(
+    tiny: Backbone, library: Path, tmp_path: Path, task: TaskFile, case: tuple[Trainer, MethodName, PriorKind]
+) -> None:
+    train, method, kind = case
+    losses: list[JointStep] = []
+    arguments = dataclasses.replace(ARGUMENTS, steps=40)
+    prior = train(tiny, library, tmp_path / "prior", arguments, on_step=losses.append)
+    assert [step.step for step in losses] == list(range(1, 41))
+    assert np.mean([step.loss for step in losses[-8:]]) < np.mean([step.loss for step in losses[:8]])
+    assert (tmp_path / "prior" / PRIOR).is_file()
+    assert not (tmp_path / "prior" / CHECKPOINT).exists()
+    found = read_prior(tmp_path / "prior", fingerprint=tiny.identity.fingerprint, kind=kind)
+    assert found.digest == prior.digest
+    adapted = dataclasses.replace(QUICK, method=method, sources=(str(tmp_path / "prior"),), epochs=2)
+    report = run(tiny, task, tmp_path / "run", adapted, limit=48).report
+    assert report.adapter is not None
+    assert report.adapter.prompt.shape == (6, tiny.width)
+    assert report.adapter.manifest.provenance.hyperparameters["sources"] == prior.digest
+    assert json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["sources"] == [prior.digest]
+
+
+@pytest.mark.parametrize("train", [share, find])
+def test_an_interrupted_training_resumes_to_the_last_digit(
+    tiny: Backbone, library: Path, tmp_path: Path, train: Trainer
+) -> None:
+    whole = train(tiny, library, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny, library, tmp_path / "parts", on_step=interrupt_at(5))
+    assert (tmp_path / "parts" / CHECKPOINT).is_file()
+    steps: list[JointStep] = []
+    resumed = train(tiny, library, tmp_path / "parts", on_step=steps.append)
+    assert [step.step for step in steps] == list(range(6, 13))
+    assert resumed.digest == whole.digest
+
+
+def test_a_checkpoint_of_other_settings_and_a_damaged_one_are_refused(
+    tiny: Backbone, library: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        share(tiny, library, tmp_path, on_step=interrupt_at(2))
+    with pytest.raises(InvalidCheckpoint, match="its distillation differ from what was asked for"):
+        share(tiny, library, tmp_path, distillation=0.5)
+    (tmp_path / CHECKPOINT).write_bytes(b"damaged")
+    with pytest.raises(InvalidCheckpoint, match="not a valid checkpoint"):
+        share(tiny, library, tmp_path)
+
+
+def test_the_best_prompt_of_each_task_teaches(tiny: Backbone, library: Path) -> None:
+    sources = read_library(tiny, library)
+    assert [source.task.name for source in sources] == ["first", "first", "second", "second"]
+    best = best_of_each_task(sources)
+    assert [source.task.name for source in best] == ["first", "second"]
+    for source in best:
+        scores = [each.result.selection.score for each in sources if each.task.name == source.task.name]
+        assert source.result.selection.score == max(scores)
+
+
+def test_a_library_of_one_task_an_empty_one_and_one_of_two_lengths_are_refused(
+    tiny: Backbone, library: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidArguments, match="holds no finished run with label words"):
+        read_library(tiny, tmp_path)
+    with pytest.raises(InvalidArguments, match="the library has 1 task, expected at least 2"):
+        share(tiny, library / "first", tmp_path / "out")
+    shutil.copytree(library, tmp_path / "mixed")
+    sources = read_library(tiny, library)
+    rows = sources[0].task
+    run(tiny, rows, tmp_path / "mixed" / "short", dataclasses.replace(QUICK, num_virtual_tokens=3, epochs=1), limit=24)
+    with pytest.raises(InvalidArguments, match="prompts of 3 and 6 virtual tokens"):
+        read_library(tiny, tmp_path / "mixed")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"steps": 0}, "steps is 0, expected at least 1"),
+        ({"batch_size": 0}, "batch_size is 0, expected at least 1"),
+        ({"lr": 0.0}, "lr is 0.0, expected above 0 and at most 100"),
+    ],
+)
+def test_arguments_outside_their_bounds_are_refused(changes: dict[str, object], expected: str) -> None:
+    with pytest.raises(InvalidArguments) as caught:
+        dataclasses.replace(ARGUMENTS, **changes)
+    assert str(caught.value) == expected
+
+
+def test_a_loss_that_is_not_finite_ends_it_in_words(tiny: Backbone, library: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="try a lower learning rate"):
+        share(tiny, library, tmp_path, dataclasses.replace(ARGUMENTS, lr=100.0, steps=50), distillation=float("inf"))
+
+
+def test_a_teacher_makes_a_source_tasks_prompt_answer_like_its_own(
+    tiny: Backbone, library: Path, tmp_path: Path
+) -> None:
+    apart = share(tiny, library, tmp_path / "labels", distillation=0.0)
+    taught = share(tiny, library, tmp_path / "taught", distillation=5.0)
+    assert not torch.equal(apart.tensors["shared"], taught.tensors["shared"])

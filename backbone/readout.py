@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backbone.layers import at_least_min_rows
 from backbone.packing import RowSpan, texts_of
 from backbone.trie import LabelTrie
 
+_BLOCK_ROWS = 16
+"""Rows of one product with the label vectors. Kernels for other numbers of rows may add in another order: MKL does so
+below 16 rows on processors with AMX (docs/decisions.md)."""
 LearnedState = Literal["soft", "pooled"]
 """`soft`: the decoder's first state, as the head reads it; `pooled`: the mean of the text's last encoder states."""
 Activation = Literal["softmax", "sigmoid"]
@@ -39,7 +41,11 @@ class LabelVectors:
 
     def logits(self, states: Tensor) -> Tensor:
         """Return the label logits [R, K] of states [R, H]; a row's logits do not depend on the other rows."""
-        return F.linear(at_least_min_rows(states.float()), self.vectors, self.bias)[: len(states)]
+        states = states.float()
+        if torch.is_grad_enabled():
+            return F.linear(states, self.vectors, self.bias)
+        blocks = torch.split(F.pad(states, (0, 0, 0, -len(states) % _BLOCK_ROWS)), _BLOCK_ROWS)
+        return torch.cat([F.linear(block, self.vectors, self.bias) for block in blocks])[: len(states)]
 
     def log_probs(self, states: Tensor) -> Tensor:
         """Return the label log-probabilities [R, K] of states [R, H]; those of `sigmoid` do not sum to one."""

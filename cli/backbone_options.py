@@ -123,12 +123,10 @@ def backbone_options(
 
 def load_backbone(options: BackboneOptions) -> "Backbone":
     """Load the backbone, reporting progress on standard error."""
-    import torch
-
     from backbone import load
+    from service.cores import use_threads
 
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     return load(
         options.backbone,
         cache_dir=options.cache_dir,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
-import torch
 
 from adapters import Resolution
 from adapters.registry.opening import open_registry
@@ -18,6 +17,7 @@ from adapters.storage.sqlite import SqliteFile
 from backbone import Backbone, load
 from service.catalog.build import RegistryGroup, build_registry
 from service.catalog.instrumented import RegistryCall
+from service.cores import use_threads
 from service.feedback.build import FeedbackGroup, build_feedback
 from service.inference.build import InferenceGroup, build_inference
 from service.inference.classifier import Classifier
@@ -117,8 +117,7 @@ def build_runtime(
         backbone.BackboneError: the backbone cannot be loaded
         RegistryUnavailable: the registry cannot be opened
     """
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    use_threads(settings.threads)
     storage = open_storage(settings.registry, wait_s=settings.registry_wait_s)
     limits = RegistryLimits(aliases_per_task=settings.max_aliases_per_task, task_names=settings.max_task_names)
     store = open_registry(storage, limits)

@@ -129,7 +129,7 @@ class Settings(BaseSettings):
     answer_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds that a client may take to read an answer."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """CPU threads of the model in each process; None is PyTorch's choice, or divides the cores among the workers."""
+    """CPU threads of the model in each process; None divides the cores that it may use among the workers."""
     workers: Annotated[int, Field(ge=1)] = 1
     """Worker processes behind the port, each with its own model, queue and prompt table."""
 

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from backbone.precision import cpu_has_bf16
-from service.server.workers import num_cores
+from service.cores import num_cores
 from sizing.coefficients import BatchTime, Coefficients, Origin, Precision
 from sizing.model_timing import (
     SERVER_REGISTRY,

@@ -11,7 +11,7 @@ from support.backbone import make_t5
 from support.threads import on_one_thread
 
 from backbone import Backbone, load
-from service.server.workers import num_cores
+from service.cores import num_cores
 
 MARK_OF_FIXTURE = {"redis_server": "redis", "start_redis": "redis", "chromium": "browser"}
 SYSTEM = Path(__file__).with_name("system")

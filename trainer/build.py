@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from adapters.registry.opening import open_registry
 from adapters.registry.protocol import RegistryLimits
 from adapters.storage.opening import open_storage
 from backbone import load
+from service.cores import use_threads
 from service.jobs.queue import open_jobs
 from service.settings import Settings
 from service.tenancy.accounts import open_accounts
@@ -27,8 +26,7 @@ def build_trainer(settings: Settings, *, folder: Path, say: Callable[[str], None
         backbone.BackboneError: the backbone cannot be loaded
         InvalidName, RegistryUnavailable: the storage cannot be opened
     """
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    use_threads(settings.threads)
     storage = open_storage(settings.registry, wait_s=settings.registry_wait_s)
     limits = RegistryLimits(aliases_per_task=settings.max_aliases_per_task, task_names=settings.max_task_names)
     backbone = load(

@@ -39,7 +39,7 @@ from benchmarks.capacity.simulation import Result, simulate
 from benchmarks.capacity.two_replicas import Comparison, compare
 from benchmarks.common.report import print_result
 from cli.console import err, print_table
-from service.server.workers import num_cores
+from service.cores import num_cores
 from service.settings import Settings
 from sizing.coefficients import Coefficients, read, shipped
 from sizing.latency import ReplicaCosts, RequestShape, latency

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,18 @@ class EngineProcess:
         self.process.wait()
 
 
-def start(module: str, name: str, *arguments: str, log: Path, python: str = sys.executable) -> EngineProcess:
-    """Start `python -m module name …`, which calls `answer_lines`, and wait until it is ready."""
+def start(
+    module: str,
+    name: str,
+    *arguments: str,
+    log: Path,
+    python: str = sys.executable,
+    environment: Mapping[str, str] | None = None,
+) -> EngineProcess:
+    """Start `python -m module name …`, which calls `answer_lines`, and wait until it is ready.
+
+    It has a thread per core, unless the environment says otherwise.
+    """
     threads = str(len(os.sched_getaffinity(0)))
     process = subprocess.Popen(
         [python, "-m", module, name, *arguments],
@@ -52,7 +62,7 @@ def start(module: str, name: str, *arguments: str, log: Path, python: str = sys.
         stderr=log.open("w"),
         text=True,
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": threads, "PYTHONWARNINGS": "ignore"},
+        env={**os.environ, "OMP_NUM_THREADS": threads, "PYTHONWARNINGS": "ignore", **(environment or {})},
     )
     assert process.stdout
     if not process.stdout.readline():

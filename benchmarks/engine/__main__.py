@@ -6,6 +6,9 @@
   prompts: it reads the same number of tokens instead.
 - `mixed32_fp32_peak_fraction`: necessary multiply-adds of the forward per second ÷ the largest rate of a matrix product
   on this machine (best of several shapes and of MKL and oneDNN, measured alternately).
+- `mixed32_bf16_peak_fraction`: the same in bf16, by the largest rate of a product in bf16, if the CPU has it.
+- `mixed32_best_vs_best_peer`, `mixed8_…`, `single_…`: seconds of the fastest peer in any precision ÷ seconds of ours in
+  the fastest precision whose label agreement is at least 0.98 (SUPERPOS_DATA).
 - `max_difference_one_step`: of log-probabilities, ours from `transformers` in fp32.
 - `int8_label_agreement_min`, `int8_accuracy_loss_points_max`: int8 against fp32 on the validation rows of every bundled
   task, the worst task (SUPERPOS_DATA; `--quick` takes 200 rows per task). `bf16_…`: the same if the CPU has bf16.
@@ -26,6 +29,7 @@ from typing import Annotated
 
 import numpy as np
 import platformdirs
+import torch
 import typer
 from rich.progress import Progress
 from rich.table import Table
@@ -41,6 +45,7 @@ from cli.console import err, print_table
 OURS = ("superpos_fp32", "superpos_int8", *(("superpos_bf16",) if cpu_has_bf16() else ()))
 WORKER = "benchmarks.engine.worker"
 LOCAL = (*OURS, "generate2", "one_step")
+MIN_AGREEMENT = 0.98
 PEERS = ("ctranslate2_fp32", "ctranslate2_int8", "onnxruntime_fp32", "onnxruntime_int8")
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
@@ -88,8 +93,13 @@ def main(
     peak = gemm_peak()
     mixed32 = workloads(quick=quick)["mixed32"]
     figures["mixed32_fp32_peak_fraction"] = needed_flops(folder, mixed32) / small["mixed32"]["superpos_fp32"] / peak
+    if "superpos_bf16" in OURS:
+        figures["mixed32_bf16_peak_fraction"] = (
+            needed_flops(folder, mixed32) / small["mixed32"]["superpos_bf16"] / gemm_peak(torch.bfloat16)
+        )
     figures["labels77_vs_2"] = labels77_vs_2(folder, rounds=5 if quick else 15)
     figures |= agreement(folder, cache_dir, rows=200 if quick else None)
+    figures |= best_ratios(small, figures)
     figures["max_difference_one_step"] = small["differences"]["superpos_fp32"]
     print_result(
         "engine", {name: float(f"{value:.4g}") for name, value in figures.items()}, detail={"seconds": medians}
@@ -145,12 +155,30 @@ def ratios(medians: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         "mixed32_int8_vs_onnxruntime_int8": ("mixed32", "onnxruntime_int8", "superpos_int8"),
         "mixed32_int8_vs_fp32": ("mixed32", "superpos_fp32", "superpos_int8"),
         "mixed32_bf16_vs_fp32": ("mixed32", "superpos_fp32", "superpos_bf16"),
+        "single_bf16_vs_fp32": ("mixed1", "superpos_fp32", "superpos_bf16"),
     }
     return {
         name: medians[workload][other] / medians[workload][ours]
         for name, (workload, other, ours) in asked.items()
         if {other, ours} <= medians[workload].keys()
     }
+
+
+def best_ratios(medians: Mapping[str, Mapping[str, float]], figures: Mapping[str, float]) -> dict[str, float]:
+    """Return the figures: seconds of the fastest peer ÷ ours in the fastest precision that agrees with fp32."""
+    ours = [
+        name
+        for name in OURS
+        if name == "superpos_fp32"
+        or figures.get(f"{name.removeprefix('superpos_')}_label_agreement_min", 0.0) >= MIN_AGREEMENT
+    ]
+    found: dict[str, float] = {}
+    for workload, figure in (("mixed32", "mixed32"), ("mixed8", "mixed8"), ("mixed1", "single")):
+        peers = [medians[workload][peer] for peer in PEERS if peer in medians[workload]]
+        if peers:
+            best = min(medians[workload][name] for name in ours)
+            found[f"{figure}_best_vs_best_peer"] = min(peers) / best
+    return found
 
 
 def _differences(scores: Mapping[str, object]) -> dict[str, float]:

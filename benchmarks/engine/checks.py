@@ -27,17 +27,18 @@ from training.task.task_file import load_task_file
 _TOP_K = 5
 
 
-def gemm_peak() -> float:
+def gemm_peak(dtype: torch.dtype = torch.float32) -> float:
     """Measure operations per second (2 per multiply-add) of the fastest matrix product, over shapes and libraries."""
     best = 0.0
     with torch.inference_mode():
         for rows, inner, outer in (
+            (256, 512, 1_024),
             (2_048, 512, 2_048),
             (2_048, 1_024, 512),
             (2_048, 2_048, 2_048),
             (1_024, 768, 3_072),
         ):
-            x, weight = torch.randn(rows, inner), torch.randn(outer, inner)
+            x, weight = torch.randn(rows, inner).to(dtype), torch.randn(outer, inner).to(dtype)
             packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
             kernels: list[Callable[[], object]] = [
                 lambda x=x, weight=weight: F.linear(x, weight),

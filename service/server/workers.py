@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from service.cores import num_cores
 from service.server.graceful import DrainingServer
 from service.server.sockets import share
 from service.settings import Settings
@@ -58,11 +59,6 @@ def serve_with_workers(settings: Settings, holder: socket.socket, *, on_serving:
         settings = settings.model_copy(update={"threads": max(1, num_cores() // settings.workers)})
     with TemporaryDirectory(prefix="superpos-") as folder:
         Supervisor(settings, holder, Path(folder), on_serving).run()
-
-
-def num_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(slots=True)

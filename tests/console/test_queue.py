@@ -32,6 +32,12 @@ def text(page: Page) -> str:
     return page.locator("[data-keys] .text").inner_text()
 
 
+def press(page: Page, key: str) -> None:
+    """Press a key once the card has the focus."""
+    page.locator("[data-keys]:focus").wait_for()
+    page.keyboard.press(key)
+
+
 def test_texts_are_labelled_by_keyboard(people: People, kept: str, server: RunningServer) -> None:
     page = people.open(people.key("acme", "publish"), "queue")
     page.get_by_label("Search by name").fill("sent")
@@ -39,18 +45,18 @@ def test_texts_are_labelled_by_keyboard(people: People, kept: str, server: Runni
     page.get_by_role("heading", name="What is this text?").wait_for()
     check_accessible(page)
     first = text(page)
-    page.keyboard.press("1")
+    press(page, "1")
     page.get_by_text("Labelled negative.").wait_for()
     assert text(page) != first
     assert page.get_by_role("link", name="Least confident").inner_text().endswith("4")
-    page.keyboard.press("u")
+    press(page, "u")
     page.wait_for_function("text => document.querySelector('[data-keys] .text')?.innerText === text", arg=first)
-    page.keyboard.press("2")
+    press(page, "2")
     page.get_by_text("Labelled positive.").wait_for()
     second = text(page)
-    page.keyboard.press("s")
+    press(page, "s")
     page.wait_for_function("text => document.querySelector('[data-keys] .text')?.innerText !== text", arg=second)
-    page.keyboard.press("Enter")  # the answer is right
+    press(page, "Enter")  # the answer is right
     page.get_by_role("link", name="All corrections").get_by_text("2").wait_for()
     assert rows(server, kept, "least_confident") == 3
     page.get_by_role("link", name="All corrections").click()

@@ -18,7 +18,7 @@ WORDS = ("quick", "wet", "brown", "world", "news", "gripping")
 
 
 def choose(page: Page, path: Path, task: str) -> None:
-    page.get_by_label("Task").fill(task)
+    page.get_by_role("combobox", name="Task").fill(task)
     page.locator("#file").set_input_files(path)
     page.get_by_role("button", name="Preview").click()
 

@@ -35,8 +35,8 @@ def state(server: RunningServer, key: str, task: str = "mails") -> tuple[object,
 
 def test_versions_are_compared_with_their_intervals(people: People, mails: str) -> None:
     page = people.open(people.key("acme", "classify"), "tasks/mails")
-    page.get_by_label("Compare version").select_option("2")
-    page.get_by_label("with", exact=True).select_option("1")
+    page.locator("[name=first]").select_option("2")
+    page.locator("[name=second]").select_option("1")
     page.get_by_role("button", name="Compare").click()
     page.get_by_text("Version 2 scores higher, and the 95 % intervals do not overlap.").wait_for()
     page.get_by_text("figures of the cards").click()
@@ -68,7 +68,7 @@ def test_traffic_changes_only_after_a_sentence_says_how(people: People, mails: s
     page.get_by_text("Version 3 will answer the requests for mails instead of version 2.").wait_for()
     page.get_by_text("It stops being the canary.").wait_for()
     page.get_by_role("button", name="Confirm").click()
-    page.get_by_text("is worse than").wait_for()  # the gate: 0.80 against 0.85
+    page.locator(".notice.bad", has_text="promotion_refused").wait_for()  # 0.80 against 0.85
     page.get_by_label("do not compare the metric").check()
     page.get_by_role("button", name="Put in production").click()
     page.get_by_text("Its metric is not compared").wait_for()
@@ -202,7 +202,7 @@ def test_a_training_on_corrections_becomes_a_version(
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("cancelled", exact=True).wait_for()
     page.get_by_label("Train on the corrections since").select_option("0")
-    page.get_by_label("as", exact=True).select_option("head")
+    page.locator("[name=method]").select_option("head")
     page.get_by_role("button", name="Train", exact=True).click()
     page.get_by_role("button", name="Cancel").wait_for()
     with trainer_process(tiny_t5, str(server.settings.registry), tmp_path / "trainer"):

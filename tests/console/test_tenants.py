@@ -79,7 +79,7 @@ def test_others_have_neither_keys_nor_audit(people: People, role: str) -> None:
     page = people.open(people.key("acme", role))
     for path in ("tenants", "audit", "live", "system"):
         assert page.request.get(f"/console/{path}").status == 403, path
-    assert page.get_by_role("navigation").get_by_role("link").count() == (2 if role == "classify" else 3)
+    assert page.get_by_role("navigation").get_by_role("link").count() == (3 if role == "classify" else 4)
 
 
 def test_the_audit_has_both_logs_in_parts(people: People, server: RunningServer) -> None:

@@ -54,6 +54,9 @@ def train(
     methods: Annotated[str, typer.Option(help="Methods of the prompts, separated by commas.")] = "simple",
     seeds: Annotated[int, typer.Option(min=1, help="Number of consecutive seeds, starting at --seed.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of training rows of each task.")] = None,
+    eval_rows: Annotated[
+        int, typer.Option(min=1, help="Maximum number of selection rows, and of report rows, of each task.")
+    ] = 500,
     max_slots: Annotated[int, typer.Option(min=1, max=64, help="Prompts that train in one packed batch.")] = 16,
     plain: Annotated[bool, typer.Option("--plain", help="Print one log line per evaluation.")] = False,
     explicit: dict[str, Any],
@@ -74,7 +77,11 @@ def train(
     from training.runs.processes import launch
 
     tasks = [read_task_file(path) for path in task_files]
-    plans = _plans(tasks, _variants(explicit, methods.split(","), seeds), out_folder, limit=limit, options=backbone)
+    variants = _variants(explicit, methods.split(","), seeds)
+    plans = [
+        replace(plan, check_int8=False, max_selection=eval_rows, max_report=eval_rows)
+        for plan in _plans(tasks, variants, out_folder, limit=limit, options=backbone)
+    ]
     left = [plan for plan in plans if not RunFolder(plan.folder, resume=True).is_finished]
     err.print(f"{len(left)} of {len(plans)} prompts are unfinished in {out_folder}")
     source = backbone_source(backbone)
@@ -137,7 +144,7 @@ def _plans(
         resume=any(folder.rglob(RUN)),
         baselines=False,
     )
-    return [replace(plan, check_int8=False) for plan in plans]
+    return plans
 
 
 def _print_library(plans: "Sequence[RunPlan]") -> None:

@@ -117,7 +117,7 @@ def _command(part: Part, about: str) -> None:
 
 _command("table1", "Run and print Table 1: methods with and without dropout, the score of each task.")
 _command("table2", "Run Table 1's grid and print Table 2: the standardised overall score.")
-_command("table3", "Run and print Table 3's ablation: a softmax over the superposition weights.")
+_command("table3", "Run and print Table 3: a softmax over the superposition weights, and one-shot prompting.")
 _command(
     "relatives",
     "Run and print what the paper names without comparing with it: LoRA, adapters and one-shot prompting of the "

@@ -25,7 +25,7 @@ TABLE1 = (
 )
 TABLE2 = tuple(name for name in TABLE1 if name != "attempt")
 """The paper leaves ATTEMPT out of the standardised score."""
-TABLE3 = ("superpos", "superpos-softmax")
+TABLE3 = ("superpos", "superpos-softmax", "one-shot")
 RELATIVES = ("superpos", "spot", "panda", "mpt", "ipt", "lora", "houlsby", "one-shot")
 """The methods that the paper names without comparing with them, next to SuperPos."""
 

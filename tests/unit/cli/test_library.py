@@ -107,6 +107,17 @@ def test_adapters_are_ranked_and_a_training_starts_from_the_best(desk: Desk, tmp
         assert (run["arguments"]["method"], run["arguments"]["sources"]) == ("spot", [str(out / "start")])
 
 
+def test_the_tasks_of_a_registry_are_ranked_by_their_production_versions(desk: Desk, tmp_path: Path) -> None:
+    registry = tmp_path / "registry.sqlite"
+    assert superpos("push", desk.run, "known", "--to", registry).code == 0
+    assert superpos("push", desk.run, "draft", "--no-alias", "--to", registry).code == 0
+    own = [desk.task, "--backbone", desk.tiny_t5, "--threads", "1", "--steps", "2", "--limit", "24"]
+    answer = superpos("similar", *own, "--from", registry, "--json")
+    assert answer.code == 0, answer.stderr
+    (start,) = json.loads(answer.stdout)["starts"]
+    assert (start["name"], start["digest"], start["trial_score"]) == ("known", desk.adapter.digest, None)
+
+
 def test_what_a_library_or_a_start_cannot_do_is_refused(desk: Desk, tmp_path: Path) -> None:
     options, _ = library(desk, tmp_path, "--methods", "simple,attempt")
     assert superpos("library", "train", *options).refusal() == (

@@ -125,6 +125,12 @@ def endpoint(
     """
 
     async def respond(request: Request) -> Response:
+        try:
+            return await answer(request)
+        finally:
+            await request.close()  # files of a form
+
+    async def answer(request: Request) -> Response:
         visit = await console.access.visit(request)
         visit.principal.require(role)
         request.scope["state"][BODY_LIMIT] = body_limit(body, console.runtime.settings)

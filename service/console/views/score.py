@@ -110,17 +110,15 @@ async def _events(page: Page, scoring: FileScoring, file: Path, asked: Asked) ->
     progress, drain = _Progress(), page.request.scope["state"]["drain"]
     assert isinstance(drain, Drain)
     async with page.console.api.as_principal(page.request, page.principal) as caller:
-        work = asyncio.ensure_future(
-            asyncio.to_thread(scoring.score, file, asked, send=_send_of(caller), on_rows=progress.add)
-        )
-        work.add_done_callback(lambda done: (done.cancelled() or done.exception(), shutil.rmtree(file.parent)))
+        work = asyncio.ensure_future(asyncio.to_thread(_score, scoring, file, asked, _send_of(caller), progress))
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait for it
         try:
             while not (await asyncio.wait([work], timeout=_POLL_S))[0]:
                 yield _event("progress", {"rows": progress.rows})
                 if drain.is_draining:
                     progress.is_stopped.set()
             try:
-                yield _event("result", await _result(page, work.result()))
+                yield _event("result", await _result(page, *work.result()))
             except Refused as exc:
                 yield _event("refused", {"detail": str(exc)})
             except _Stopped:
@@ -129,19 +127,28 @@ async def _events(page: Page, scoring: FileScoring, file: Path, asked: Asked) ->
             progress.is_stopped.set()
 
 
-async def _result(page: Page, scored: Scored) -> dict[str, Any]:
+def _score(
+    scoring: FileScoring, file: Path, asked: Asked, send: Send, progress: _Progress
+) -> tuple[Scored, list[dict[str, str]]]:
+    """Score a file and delete its folder; return the files for the browser to save. Blocks."""
+    try:
+        scored = scoring.score(file, asked, send=send, on_rows=progress.add)
+        files = [_saved(scored.file, f"scored{scored.file.suffix}")]
+        if scored.rejected is not None:
+            files.append(_saved(scored.rejected, "rejected.jsonl"))
+        return scored, files
+    finally:
+        shutil.rmtree(file.parent)
+
+
+def _saved(file: Path, name: str) -> dict[str, str]:
+    content = base64.b64encode(file.read_bytes()).decode()
+    return {"name": name, "type": _TYPES[file.suffix], "content": content}
+
+
+async def _result(page: Page, scored: Scored, files: list[dict[str, str]]) -> dict[str, Any]:
     """Return the page's part about the result, with the files for the browser to save."""
-    name = f"scored{scored.file.suffix}"
-    html = await page.text("_score_result.html", scored=scored, name=name)
-    files = [{"name": name, "type": _TYPES[scored.file.suffix], "content": await _encoded(scored.file)}]
-    if scored.rejected is not None:
-        rejected = await _encoded(scored.rejected)
-        files.append({"name": "rejected.jsonl", "type": _TYPES[".jsonl"], "content": rejected})
-    return {"html": html, "files": files}
-
-
-async def _encoded(file: Path) -> str:
-    return await asyncio.to_thread(lambda: base64.b64encode(file.read_bytes()).decode())
+    return {"html": await page.text("_score_result.html", scored=scored), "files": files}
 
 
 def _send_of(caller: Caller) -> Send:

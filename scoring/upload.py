@@ -32,7 +32,7 @@ from training.errors import TrainingError
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _PREVIEW_ROWS = 20
 _PREFIXES = ("", "predicted_", "superpos_")
-"""Of the new columns: the first with which none has the name of a column that is there."""
+"""Beginnings of the new columns' names: the first that makes no name that the file has."""
 _CONCURRENCY = 4
 _PATIENCE_S = 30.0
 _CONVERT_TIMEOUT_S = 60.0
@@ -146,7 +146,8 @@ def _opened(path: Path) -> InputFile[Any]:
 
 
 def _rewrite(path: Path, lines: Path) -> None:
-    command = [sys.executable, "-m", "scoring.parquet_lines", path, lines, str(MAX_ROWS + 1), str(_MAX_LINES_BYTES)]
+    bounds = [str(MAX_ROWS + 1), str(_MAX_LINES_BYTES)]
+    command = [sys.executable, "-m", "scoring.parquet_lines", str(path), str(lines), *bounds]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_CONVERT_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as exc:

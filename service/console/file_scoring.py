@@ -30,7 +30,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What shall be done with a file."""
+    """A request to score a file."""
 
     ref: str
     columns: Mapping[str, str]

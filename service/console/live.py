@@ -66,7 +66,7 @@ class TaskRate:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What happened since the last beat, over all workers."""
+    """Rates, latencies and queues since the last beat, over all workers."""
 
     at: datetime
     requests_per_s: float
@@ -88,20 +88,20 @@ class Beat:
 
 
 class LiveFeed:
-    """Makes a beat every two seconds while somebody watches. Belongs to the event loop."""
+    """Makes a beat every two seconds while a page is open. Belongs to the event loop."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._watchers = 0
         self._task: asyncio.Task[None] | None = None
         self.number = 0
-        """Of the latest beat."""
+        """Number of the latest beat."""
         self.beats: deque[Beat] = deque(maxlen=_KEPT)
-        """Those since somebody began to watch, the latest last."""
+        """Beats since a page was opened, the latest last."""
 
     @property
     def is_full(self) -> bool:
-        """Whether as many people watch as this process serves."""
+        """Whether as many pages are open as this process serves."""
         return self._watchers >= MAX_WATCHERS
 
     @contextmanager

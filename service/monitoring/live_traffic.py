@@ -1,4 +1,4 @@
-"""Requests by task while somebody watches: what the console's live page shows of this process."""
+"""Requests by task while a live page of the console is open: what it shows of this process."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ TaskKey = tuple[str, str]
 
 @dataclass(slots=True)
 class TaskTraffic:
-    """Sums since somebody began to watch."""
+    """Sums since a page was opened."""
 
     requests: int = 0
     rows: int = 0
@@ -25,7 +25,7 @@ class TaskTraffic:
 
 
 class LiveTraffic:
-    """Counts requests as they end, by task. Belongs to the event loop. Counts nothing while nobody watches."""
+    """Counts requests as they end, by task. Belongs to the event loop. Counts only while a page is open."""
 
     def __init__(self) -> None:
         self._watchers = 0

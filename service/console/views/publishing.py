@@ -15,7 +15,7 @@ CHECKS = {
     "backbone": "The adapter was made for this server's backbone",
     "forward": "A trial classification gives finite scores",
 }
-"""What an upload has to pass, in the order of the page."""
+"""Checks that an upload has to pass, in the order of the page."""
 _BY_WORD = (
     ("smoke forward", "forward"),
     ("fingerprint", "backbone"),

@@ -36,7 +36,7 @@ _TRUNCATE = ("error", "end", "start")
 
 
 class _Stopped(Exception):
-    """Nobody waits for the result any more."""
+    """The person has left, or the server stops."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class _Progress:
     is_stopped: threading.Event = field(default_factory=threading.Event)
 
     def add(self, rows: int) -> None:
-        """Count rows; raise `_Stopped` in the scoring thread once nobody waits."""
+        """Count rows; raise `_Stopped` in the scoring thread once the result is not wanted."""
         self.rows += rows
         if self.is_stopped.is_set():
             raise _Stopped
@@ -106,12 +106,12 @@ async def run(page: Page) -> Response:
 
 
 async def _events(page: Page, scoring: FileScoring, file: Path, asked: Asked) -> AsyncIterator[str]:
-    """Yield the progress until the thread ends; if nobody reads on, the thread ends with its next row."""
+    """Yield the progress until the thread ends; if the person leaves, the thread ends with its next row."""
     progress, drain = _Progress(), page.request.scope["state"]["drain"]
     assert isinstance(drain, Drain)
     async with page.console.api.as_principal(page.request, page.principal) as caller:
         work = asyncio.ensure_future(asyncio.to_thread(_score, scoring, file, asked, _send_of(caller), progress))
-        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait for it
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # read even if the person has left
         try:
             while not (await asyncio.wait([work], timeout=_POLL_S))[0]:
                 yield _event("progress", {"rows": progress.rows})

@@ -23,7 +23,7 @@ class Plan:
     """A change that waits for its confirmation."""
 
     sentences: list[str]
-    """What will change; empty if nothing will."""
+    """The change in words; empty if nothing will change."""
     tag: str = ""
     """Entity tag of what the sentences describe."""
     values: Mapping[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ async def plan(page: Page) -> Response:
 
 
 async def apply(page: Page) -> Response:
-    """Do what was confirmed; refuse if somebody changed it meanwhile."""
+    """Do what was confirmed; refuse if the task was changed meanwhile."""
     form, task = await page.form(), page.request.path_params["task"]
     tag, action = text_of(form, "tag"), text_of(form, "action")
     conditions = {"If-None-Match": "*"} if tag == _ABSENT else {"If-Match": tag}
@@ -154,7 +154,7 @@ async def _scores(page: Page, info: Mapping[str, Any], now: int | None, then: in
     digests = {each["version"]: each["adapter"] for each in info["versions"]}
     found = []
     for version in (then, now):
-        if version not in digests:
+        if version is None or version not in digests:
             continue
         card = measured(await page.console.cards.get(page.api, info["task"], version, digests[version]))
         score = "no recorded score" if card.score is None else f"{card.metric} {card.score:.3f}"

@@ -46,7 +46,7 @@ async def train(page: Page) -> Response:
     """Queue a training on the corrections since a version."""
     form, task = await page.form(), page.request.path_params["task"]
     since = text_of(form, "since")
-    body = {"corrections_since": int(since) if since.isdecimal() else since}
+    body: dict[str, Any] = {"corrections_since": int(since) if since.isdecimal() else since}
     method = text_of(form, "method")
     if method:
         body["arguments"] = {"method": method}

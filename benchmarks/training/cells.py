@@ -22,8 +22,10 @@ from backbone import Backbone, Precision
 from benchmarks.common.report import commit
 from training.baselines.comparison import compared
 from training.config.arguments import TrainArguments, unused_arguments
+from training.config.choices import OWN_MODEL
 from training.config.presets import train_arguments
 from training.errors import TooFewRows
+from training.loop.events import TrainResult
 from training.runs.executor import Event, FailEvent, train_runs
 from training.runs.plan import RunPlan
 from training.runs.run import RunReport
@@ -56,6 +58,8 @@ class Cell:
     max_report: int | None = None
     arguments: tuple[tuple[str, str | int | float | bool], ...] = ()
     """Training arguments that differ from the defaults, sorted by name."""
+    sources: tuple[str, ...] = ()
+    """Folders that its method starts from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,8 @@ class CellResult:
     """Numbers of training, selection and report rows."""
     seconds: float
     commit: str
+    steps_to_95: int | None = None
+    """Steps to 95 % of the best selection score; None for a baseline, and for results from before it was recorded."""
 
 
 _RESULT = TypeAdapter(CellResult)
@@ -99,6 +105,7 @@ def arguments_of(cell: Cell) -> TrainArguments:
     given: dict[str, Any] = {"method": method, "readout": readout}
     unused = unused_arguments(method, readout)  # type: ignore[arg-type]
     given |= {name: value for name, value in cell.arguments if name not in unused}
+    given |= {"sources": cell.sources} if cell.sources else {}
     return train_arguments(given | {"seed": cell.seed})
 
 
@@ -142,7 +149,10 @@ class GridFile:
             for cell in together:
                 if cell.line in BASELINES:
                     self._keep(self._baseline(cell, rows))
-            failed += self._train([cell for cell in together if cell.line not in BASELINES], rows)
+            trained = [cell for cell in together if cell.line not in BASELINES]
+            own = [cell for cell in trained if arguments_of(cell).method in OWN_MODEL]
+            failed += self._train([cell for cell in trained if cell not in own], rows, precision=self._precision)
+            failed += self._train(own, rows, precision="fp32")
         return failed
 
     def _divided(self, cell: Cell) -> RunRows:
@@ -179,7 +189,7 @@ class GridFile:
             commit=commit(),
         )
 
-    def _train(self, cells: Sequence[Cell], rows: RunRows) -> int:
+    def _train(self, cells: Sequence[Cell], rows: RunRows, *, precision: Precision) -> int:
         if not cells:
             return 0
         failed = []
@@ -198,7 +208,7 @@ class GridFile:
                         arguments=arguments_of(cell),
                         folder=Path(scratch) / str(number),
                         rows=rows,
-                        precision=self._precision,
+                        precision=precision,
                         check_int8=False,
                         baselines=False,
                     )
@@ -234,7 +244,14 @@ def _trained(cell: Cell, report: RunReport) -> CellResult:
         rows=_counts(report.rows),
         seconds=round(report.seconds, 2),
         commit=commit(),
+        steps_to_95=_steps_to_95(report.result),
     )
+
+
+def _steps_to_95(result: TrainResult) -> int:
+    """Return the step of the first evaluation whose selection score is 95 % of the best one's, or more."""
+    goal = 0.95 * result.best.score
+    return next(event.step for event in result.evaluations if event.metrics.score >= goal)
 
 
 def _counts(rows: RunRows) -> dict[str, int]:

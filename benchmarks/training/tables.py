@@ -18,8 +18,9 @@ def chosen_lines(text: str | None, known: Sequence[str]) -> list[str]:
         typer.BadParameter: an unknown name
     """
     names = list(known) if text is None else text.split(",")
-    if unknown := [name for name in names if name not in LINES]:
-        raise typer.BadParameter(f"unknown line {unknown[0]!r}, expected one of {', '.join(LINES)}")
+    possible = tuple(dict.fromkeys((*LINES, *known)))
+    if unknown := [name for name in names if name not in possible]:
+        raise typer.BadParameter(f"unknown line {unknown[0]!r}, expected one of {', '.join(possible)}")
     return names
 
 
@@ -30,10 +31,14 @@ def select(results: Iterable[CellResult], **wanted: object) -> list[CellResult]:
 
 
 def ordered(results: Sequence[CellResult]) -> tuple[list[str], list[str]]:
-    """Return the sets and the lines that occur, in the order of the grids."""
+    """Return the sets and the lines that occur, in the order of the grids; others after them."""
     sets = {each.cell.set for each in results}
     lines = {each.cell.line for each in results}
-    return [*(name for name in SETS if name in sets), *sorted(sets - set(SETS))], [x for x in LINES if x in lines]
+    return _in_order(sets, SETS), _in_order(lines, LINES)
+
+
+def _in_order(names: set[str], known: Sequence[str]) -> list[str]:
+    return [*(name for name in known if name in names), *sorted(names - set(known))]
 
 
 def points(results: Iterable[CellResult]) -> list[float]:

@@ -238,8 +238,13 @@ def subspace(
     lr: Annotated[float, typer.Option(help="Learning rate of the autoencoder.")] = 0.001,
     weight_decay: Annotated[float, typer.Option(min=0, help="Weight decay of AdamW.")] = 0.0,
     reconstruction: Annotated[
-        float, typer.Option(min=0, help="Weight of the reconstruction error, in units of the prompts' variance.")
-    ] = 1.0,
+        float,
+        typer.Option(
+            min=0,
+            help="Weight of the reconstruction error, in units of the prompts' variance. With a small one, the loss of "
+            "the rows decides alone and no prompt is reproduced.",
+        ),
+    ] = 200.0,
     loss: LossOption = "labels",
     seed: SeedOption = 0,
     backbone: BackboneOptions,

@@ -399,7 +399,7 @@ def option_of(name: str) -> str:
 
 _UNTRAINED: Mapping[MethodName, frozenset[str]] = {
     "head": frozenset({"method", "readout", "seed", "calibrate", "abstain_precision"}),
-    "one_shot": frozenset({"method", "seed", "calibrate", "abstain_precision"}),
+    "one_shot": frozenset({"method", "readout", "seed", "calibrate", "abstain_precision"}),
 }
 """Arguments of `head`, which is fitted instead of trained, and of `one_shot`, which is neither."""
 

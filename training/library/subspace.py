@@ -1,7 +1,7 @@
 """Multi-task subspace finding of IPT (Qin et al. 2021, §3): an autoencoder over a library's prompts.
 
-The loss is that of each task's rows behind the reconstructed prompt, plus α times the reconstruction error. The
-authors' code has α = 200 for prompts that are not scaled; here it applies to prompts of unit variance.
+The loss is that of each task's rows behind the reconstructed prompt, plus α times the reconstruction error. α is 200 in
+the authors' code; here it applies to prompts of unit variance.
 """
 
 from collections.abc import Callable, Sequence

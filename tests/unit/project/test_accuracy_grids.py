@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.library import library_tasks, make_library
 from support.training import easy_task
 
 from backbone import Backbone
@@ -11,6 +12,7 @@ from benchmarks.training.cells import Cell, CellResult, GridFile, arguments_of, 
 from benchmarks.training.learning_curves import curves_figure, curves_table, wins_table, with_auto
 from benchmarks.training.options import parse_arguments
 from benchmarks.training.tables import mean_and_half_width
+from benchmarks.training.transfer import LINES, Sources, speed_table
 from training.report.svg import svg
 from training.runs.task_rows import TaskRows
 
@@ -121,3 +123,32 @@ def test_means_have_the_interval_of_student_over_seeds() -> None:
     assert mean_and_half_width([]) == "–"
     assert mean_and_half_width([-50.0]) == "−50.0"
     assert mean_and_half_width([1.0, 2.0, 3.0]) == "2.0 ± 2.5"  # 4.303 · 1 / √3
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_methods_start_from_the_library_without_the_sets_own_prompts(tiny: Backbone, tmp_path: Path) -> None:
+    library = make_library(tiny, tmp_path)
+    first, second = library_tasks(tmp_path / "rows")
+    sources = Sources(tiny, library, {}, tmp_path / "chosen.json")
+    assert sources.length == 6
+    (mixed,) = sources.of("mixture/words", first) or ()
+    assert Path(mixed).parent.name == "second"
+    assert sources.of("spot/words", first) == sources.of("panda/words", first)
+    assert sources.of("superpos/words", first) == ()
+    assert sources.of("mpt/words", first) is None
+    assert (tmp_path / "chosen.json").is_file()
+    small = parse_arguments(["epochs=1", "batch-size=12", "num_virtual_tokens=6", "num_sampled_tokens=16", "rank=2"])
+    lines = ("superpos/words", "mixture/pooled", "spot/words", "panda/words", "lora/words", "one_shot/words")
+    cells = [
+        Cell(set="first", line=line, seed=0, shots=8, arguments=small, sources=sources.of(line, first) or ())
+        for line in lines
+    ]
+    grid = GridFile(tmp_path / "grid.jsonl", tiny, {"first": first, "second": second}, precision="fp32", say=print)
+    assert grid.run(cells) == 0
+    found = read_results(tmp_path / "grid.jsonl")
+    assert {each.cell.line for each in found} == set(lines) <= set(LINES)
+    assert all(each.steps_to_95 is not None for each in found)
+    assert grid.run(cells) == 0
+    assert "| one_shot/words | 0 |" in speed_table(found)
+    assert "| first | panda/words |" in curves_table(found)

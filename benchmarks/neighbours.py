@@ -1,8 +1,8 @@
 """Our forward while another process takes one of its cores, or while it has half of them.
 
 A server in a container with a CPU quota, or next to other containers, often loses a core for a time slice. Threads that
-wait for the one that is off the processor then spin, or sleep and are woken. Each setting runs in its own process, in
-turns, on 8 mixed rows in fp32:
+wait for the one that is off the processor then spin, or sleep and are woken. Each setting runs in its own process,
+alternately, on 8 mixed rows in fp32:
 
 - `default`: a thread per core, and libgomp's waiting, which spins for some milliseconds.
 - `short`: a thread per core that spins briefly (`GOMP_SPINCOUNT=10000`); `passive`: one that sleeps at once

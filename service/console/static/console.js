@@ -79,6 +79,9 @@ on("drop", ".drop", async (form, event) => {
   form.querySelector("input[type=file]").files = chosen.files;
 });
 
+// on a phone, the current page's name may be outside of the row of links
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+
 // a message is read where it appears: at the top
 document.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target.id === "message") event.detail.target.scrollIntoView({ block: "nearest" });

@@ -1,7 +1,6 @@
 """System: what the server runs, whether it is ready, its main numbers and its settings."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -65,8 +64,8 @@ def _shown(name: str, value: object) -> str:
         return redact(str(value))
     if value is None or value in ((), {}):
         return "–"
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     if name.endswith(_BYTES) and isinstance(value, int):
         return f"{value:,}"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

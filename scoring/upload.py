@@ -29,7 +29,6 @@ from superpos_client import Client, SuperposError
 from superpos_client.answers import Truncate
 from training.errors import TrainingError
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _PREVIEW_ROWS = 20
 _PREFIXES = ("", "predicted_", "superpos_")
 """Beginnings of the new columns' names: the first that makes no name that the file has."""

@@ -7,11 +7,16 @@ imported when a page asks for it.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, cast
 
 MAX_ROWS = 20_000
 """Rows of a file that the console scores; `superpos score` has no such limit."""
+
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+"""Endings of the names of the files that are read."""
 
 
 class Refused(Exception):
@@ -96,9 +101,6 @@ Send = Callable[[str, str, Mapping[str, str], bytes], tuple[int, Mapping[str, st
 class FileScoring(Protocol):
     """Reads and scores files. Its functions block."""
 
-    SUFFIXES: Sequence[str]
-    """Endings of names of the formats that it reads."""
-
     def preview(self, path: Path) -> Preview:
         """Read the beginning of a file (`Refused`)."""
         ...
@@ -118,9 +120,11 @@ class FileScoring(Protocol):
         ...
 
 
-def file_scoring() -> FileScoring | None:
-    """Return what scores files; None if a package of it is not installed."""
-    try:
-        return cast("FileScoring", import_module("scoring.upload"))
-    except ModuleNotFoundError:
-        return None
+def can_score_files() -> bool:
+    """Return whether the packages that score files are installed."""
+    return find_spec("scoring") is not None and find_spec("pyarrow") is not None
+
+
+def file_scoring() -> FileScoring:
+    """Return what scores files (`ModuleNotFoundError` if a package of it is not installed). Takes a second, once."""
+    return cast("FileScoring", import_module("scoring.upload"))

@@ -22,7 +22,17 @@ from adapters import InvalidName, Ref
 from service.api.draining import Drain
 from service.console.api import ApiProblem, Caller, path
 from service.console.cards import fields_of, labels_of
-from service.console.file_scoring import MAX_ROWS, Asked, FileScoring, Refused, Scored, Send, file_scoring
+from service.console.file_scoring import (
+    MAX_ROWS,
+    SUFFIXES,
+    Asked,
+    FileScoring,
+    Refused,
+    Scored,
+    Send,
+    can_score_files,
+    file_scoring,
+)
 from service.console.page import Page, text_of
 from service.console.views.route import ViewRoute
 
@@ -56,14 +66,13 @@ class _Progress:
 async def show(page: Page) -> Response:
     """Show the form for a task and a file."""
     listed = await page.api.get("/tasks", {"limit": _MAX_TASKS})
-    scoring = await asyncio.to_thread(file_scoring)
     settings = page.console.runtime.settings
     return await page.render(
         "score.html",
         tasks=[each["task"] for each in listed["tasks"]],
         task=page.query("task"),
-        is_available=scoring is not None,
-        suffixes=() if scoring is None else scoring.SUFFIXES,
+        is_available=can_score_files(),
+        suffixes=SUFFIXES,
         max_bytes=settings.max_upload_bytes,
         max_rows=MAX_ROWS,
     )
@@ -74,7 +83,7 @@ async def preview(page: Page) -> Response:
     scoring, form = await _scoring(), await page.form()
     ref, card = await _task(page, text_of(form, "task"))
     with tempfile.TemporaryDirectory(prefix="superpos-score-") as folder:
-        file = await _stored(form, scoring, Path(folder))
+        file = await _stored(form, Path(folder))
         try:
             found = await asyncio.to_thread(scoring.preview, file)
         except Refused as exc:
@@ -98,7 +107,7 @@ async def run(page: Page) -> Response:
     asked = _asked(form, ref, fields_of(card))
     folder = Path(tempfile.mkdtemp(prefix="superpos-score-"))
     try:
-        file = await _stored(form, scoring, folder)
+        file = await _stored(form, folder)
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -164,10 +173,9 @@ def _send_of(caller: Caller) -> Send:
 
 
 async def _scoring() -> FileScoring:
-    scoring = await asyncio.to_thread(file_scoring)
-    if scoring is None:
+    if not can_score_files():
         raise _refusal("this server cannot read files: the package pyarrow is not installed; use superpos score")
-    return scoring
+    return await asyncio.to_thread(file_scoring)
 
 
 async def _task(page: Page, text: str) -> tuple[str, Mapping[str, Any]]:
@@ -186,14 +194,14 @@ async def _task(page: Page, text: str) -> tuple[str, Mapping[str, Any]]:
     return f"{ref.task}@{number}", await page.console.cards.get(page.api, ref.task, number, digests[number])
 
 
-async def _stored(form: FormData, scoring: FileScoring, folder: Path) -> Path:
+async def _stored(form: FormData, folder: Path) -> Path:
     """Store the uploaded file under a name of ours (`ApiProblem` if there is none, or it is of another format)."""
     upload = form.get("file")
     if not isinstance(upload, UploadFile) or not upload.filename:
         raise _refusal("there is no file: choose one")
     suffix = Path(upload.filename).suffix.lower()
-    if suffix not in scoring.SUFFIXES:
-        raise _refusal(f"the file's name ends with {suffix or 'no format'!r}, expected {', '.join(scoring.SUFFIXES)}")
+    if suffix not in SUFFIXES:
+        raise _refusal(f"the file's name ends with {suffix or 'no format'!r}, expected {', '.join(SUFFIXES)}")
     file = folder / f"file{suffix}"
     content = await upload.read()
     await asyncio.to_thread(file.write_bytes, content)

@@ -37,6 +37,7 @@ _PATIENCE_S = 30.0
 _CONVERT_TIMEOUT_S = 60.0
 _MAX_LINES_BYTES = 64 << 20
 _MAX_CONFUSED = 20
+_MAX_SCORES = 1_000_000
 
 
 def preview(path: Path) -> Preview:
@@ -58,6 +59,7 @@ def score(path: Path, asked: Asked, *, send: Send, on_rows: Callable[[int], None
         options = _without_collision(
             AnswerOptions(truncate=cast("Truncate", asked.truncate), scores=asked.scores), tasks, source
         )
+        _check_size(asked, tasks[0], source)
         output = Output(source.with_name(f"scored{source.suffix}"), is_folder=False)
         job = Job(tasks, options, {source.name: source}, output, Reading(), precision=client.readiness().precision)
         with job.opened(restart=False):
@@ -85,6 +87,16 @@ def score(path: Path, asked: Asked, *, send: Send, on_rows: Callable[[int], None
             num_rejected=record.rejected,
             added=[column.name for column in job.encoder.added],
             compared=compared,
+        )
+
+
+def _check_size(asked: Asked, task: ScoredTask, path: Path) -> None:
+    """Refuse to write the scores of many labels for many rows: the result is one response."""
+    num_rows, num_labels = open_input(path, Reading()).contents.num_rows, len(task.spec.labels)
+    if asked.scores and num_rows * num_labels > _MAX_SCORES:
+        raise Refused(
+            f"the probabilities of {num_labels:,} labels for {num_rows:,} rows are {num_rows * num_labels:,} numbers, "
+            f"the console writes at most {_MAX_SCORES:,}; leave them out, or use superpos score --scores"
         )
 
 

@@ -12,6 +12,7 @@ from service.api.problems import PROBLEM_TYPES, problem_of
 from service.console.access import Access, check_origin
 from service.console.api import Api, ApiProblem
 from service.console.cards import VersionCards
+from service.console.file_scoring import ScoringRuns
 from service.console.live import LiveFeed
 from service.console.page import Console, endpoint, layout, text_of
 from service.console.pages import PageMiddleware, Pages
@@ -34,7 +35,9 @@ def build_console(app: FastAPI, runtime: Runtime) -> Starlette:
     access = Access(
         open_sessions(runtime.storage), runtime.tenancy.account_cache, require_keys=runtime.settings.require_keys
     )
-    console = Console(Pages(), access, Api(app, runtime.tenancy.quotas), runtime, VersionCards(), LiveFeed(runtime))
+    console = Console(
+        Pages(), access, Api(app, runtime.tenancy.quotas), runtime, VersionCards(), LiveFeed(runtime), ScoringRuns()
+    )
     doors = _Doors(console)
     routes = [
         Route("/sign-in", doors.show, methods=["GET"]),

@@ -4,13 +4,22 @@
 imported when a page asks for it.
 """
 
+import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
+from service.errors import QueueFull
+
+T = TypeVar("T")
+MAX_RUNS, MAX_RUNS_PER_TENANT = 4, 2
+"""Files that a process reads or scores at once."""
 MAX_ROWS = 20_000
 """Rows of a file that the console scores; `superpos score` has no such limit."""
 
@@ -128,3 +137,33 @@ def can_score_files() -> bool:
 def file_scoring() -> FileScoring:
     """Return what scores files (`ModuleNotFoundError` if a package of it is not installed). Takes a second, once."""
     return cast("FileScoring", import_module("scoring.upload"))
+
+
+class ScoringRuns:
+    """Threads of their own for files, a few per process: the work of one takes minutes. Belongs to the event loop."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(MAX_RUNS, thread_name_prefix="superpos-score")
+        self._running: Counter[str] = Counter()
+
+    async def run(self, tenant: str, work: Callable[[], T]) -> T:
+        """Run work on a file in a thread, in the caller's context.
+
+        Raises:
+            QueueFull: as many files as allowed are worked on, of this tenant or of all
+        """
+        if self._running[tenant] >= MAX_RUNS_PER_TENANT or self._running.total() >= MAX_RUNS:
+            raise QueueFull(
+                f"{self._running[tenant]} files of this tenant and {self._running.total()} in all are being read or "
+                f"scored; at most {MAX_RUNS_PER_TENANT} and {MAX_RUNS} may be: try again in a moment",
+                retry_after_s=5,
+            )
+        self._running[tenant] += 1
+        done = asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work)
+        done.add_done_callback(lambda _: self._end(tenant))
+        return await asyncio.shield(done)  # a thread whose person has left still holds its place
+
+    def _end(self, tenant: str) -> None:
+        self._running[tenant] -= 1
+        if not self._running[tenant]:
+            del self._running[tenant]

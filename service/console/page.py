@@ -12,6 +12,7 @@ from service.api.request_body import BODY_LIMIT, BodySize, body_limit
 from service.console.access import CSRF_FIELD, CSRF_HEADER, Access, Visit, check_origin, check_token
 from service.console.api import Api, Caller
 from service.console.cards import VersionCards
+from service.console.file_scoring import ScoringRuns
 from service.console.live import LiveFeed
 from service.console.pages import Pages
 from service.runtime import Runtime
@@ -19,6 +20,9 @@ from service.tenancy.principal import Principal, Role, includes
 
 CHANGED = "changed"
 """The event that makes the page's main part load itself again."""
+
+
+_MAX_DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Console:
     runtime: Runtime
     cards: VersionCards
     live: LiveFeed
+    scoring: ScoringRuns
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,11 @@ def endpoint(
             return await view(Page(console, request, visit, caller))
 
     return respond
+
+
+def number_of(text: str) -> int | None:
+    """Return a whole number of at most 15 digits; None for any other text."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
 
 def text_of(form: FormData, name: str) -> str:

@@ -1,8 +1,14 @@
 """Every page of the console, light and dark, wide and on a phone: readable, accessible, without an error."""
 
+from collections.abc import Callable
+
 import pytest
+from support.adapters import make_adapter
 from support.console import People, check_accessible, check_fits
+from support.server import RunningServer
 from support.tenancy import ADMIN_KEY
+
+from backbone import Backbone
 
 PAGES = (
     "",
@@ -32,6 +38,17 @@ def test_pages_are_accessible_and_fit_a_phone(people: People, scheme: str) -> No
             check_accessible(page)
             page.set_viewport_size({"width": 390, "height": 800})
             check_fits(page)
+
+
+def test_pages_work_on_a_server_without_keys(serve: Callable[..., RunningServer], tiny: Backbone) -> None:
+    server = serve(bundled=False)
+    server.upload("sentiment", make_adapter(tiny))
+    for path in {*PAGES, *OPERATORS} - {"queue?task=sentiment&view=corrections", "tenants/acme"}:
+        answer = server.client.get(f"/console/{path}")
+        assert answer.status_code == 200, path
+        assert "sign-in" not in answer.text
+    for path in ("tasks/sentiment?before=" + "9" * 5_000, "audit?since=" + "9" * 5_000, "audit?since=-1"):
+        assert server.client.get(f"/console/{path}").status_code == 200, path[:30]
 
 
 def test_a_page_is_used_by_keyboard_from_its_first_link(people: People) -> None:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import tempfile
 from pathlib import Path
 
 import pyarrow
@@ -11,8 +13,9 @@ from playwright.sync_api import Page
 from support.console import People, check_accessible, check_fits
 from support.server import RunningServer
 from support.tenancy import bearer
+from support.waiting import eventually
 
-from service.console.file_scoring import MAX_ROWS
+from service.console.file_scoring import MAX_ROWS, MAX_RUNS, MAX_RUNS_PER_TENANT
 
 WORDS = ("quick", "wet", "brown", "world", "news", "gripping")
 
@@ -130,12 +133,28 @@ def test_what_cannot_be_scored_is_refused_with_the_reason(people: People, tmp_pa
     page.get_by_text("no row has a label to compare").wait_for()
 
 
+def test_a_process_scores_few_files_at_once(people: People, server: RunningServer, tmp_path: Path) -> None:
+    path = labelled_csv(tmp_path, 3_000)
+    pages = [people.open(people.key("acme", "classify"), "score") for _ in range(MAX_RUNS_PER_TENANT + 1)]
+    for page in pages:
+        choose(page, path, "sentiment")
+        page.get_by_role("button", name="Score with").wait_for()
+    for page in pages:
+        page.get_by_role("button", name="Score with").click()
+        page.locator("[data-progress] span").filter(has_text=re.compile("rows|tenant")).wait_for()
+    pages[-1].get_by_text(f"at most {MAX_RUNS_PER_TENANT} and {MAX_RUNS} may be: try again").wait_for()
+    for page in pages[:-1]:
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("stopped", exact=True).wait_for()
+
+
 def test_a_stopped_run_leaves_nothing_behind(people: People, server: RunningServer, tmp_path: Path) -> None:
+    before = set(Path(tempfile.gettempdir()).glob("superpos-score-*"))
     page = people.open(people.key("acme", "classify"), "score")
     choose(page, labelled_csv(tmp_path, 5_000), "sentiment")
     page.get_by_role("button", name="Score with").click()
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("stopped", exact=True).wait_for()
     page.get_by_role("button", name="Score with").wait_for()
-    page.wait_for_timeout(2_000)
-    assert server.client.get("/healthz/ready").json()["queued_rows"] == 0
+    eventually(lambda: server.client.get("/healthz/ready").json()["queued_rows"] == 0)
+    eventually(lambda: set(Path(tempfile.gettempdir()).glob("superpos-score-*")) <= before, within_s=20)

@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from service.console.page import Page
+from service.console.page import Page, number_of
 from service.console.views.route import ViewRoute
 
 _PART = 50
@@ -12,10 +12,10 @@ _LOGS = {"accounts": "/admin/audit", "tasks": "/admin/audit/tasks"}
 async def show(page: Page) -> Response:
     """Show a part of one of the two logs."""
     log = page.query("log") if page.query("log") in _LOGS else "accounts"
-    given = page.query("since")
+    given = number_of(page.query("since"))
     runtime = page.console.runtime
     end = runtime.registry.catalog.position if log == "tasks" else runtime.tenancy.account_cache.revision
-    since = int(given) if given.isdecimal() else max(0, end - _PART)
+    since = max(0, end - _PART) if given is None else given
     found = await page.api.get(_LOGS[log], {"since": since, "limit": _PART})
     return await page.render(
         "audit.html",

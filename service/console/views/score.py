@@ -7,13 +7,12 @@ response.
 import asyncio
 import base64
 import json
-import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response, StreamingResponse
@@ -27,6 +26,7 @@ from service.console.file_scoring import (
     SUFFIXES,
     Asked,
     FileScoring,
+    Preview,
     Refused,
     Scored,
     Send,
@@ -35,7 +35,9 @@ from service.console.file_scoring import (
 )
 from service.console.page import Page, text_of
 from service.console.views.route import ViewRoute
+from service.errors import QueueFull
 
+T = TypeVar("T")
 _EVENTS = "text/event-stream"
 _POLL_S = 0.25
 _SEND_TIMEOUT_S = 60.0
@@ -63,6 +65,14 @@ class _Progress:
             raise _Stopped
 
 
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """A file as the browser sent it."""
+
+    suffix: str
+    content: bytes
+
+
 async def show(page: Page) -> Response:
     """Show the form for a task and a file."""
     listed = await page.api.get("/tasks", {"limit": _MAX_TASKS})
@@ -82,21 +92,20 @@ async def preview(page: Page) -> Response:
     """Show the beginning of a file, and ask which column is what."""
     scoring, form = await _scoring(), await page.form()
     ref, card = await _task(page, text_of(form, "task"))
-    with tempfile.TemporaryDirectory(prefix="superpos-score-") as folder:
-        file = await _stored(form, Path(folder))
-        try:
-            found = await asyncio.to_thread(scoring.preview, file)
-        except Refused as exc:
-            raise _refusal(str(exc)) from exc
+    upload = await _uploaded(form)
+    try:
+        found = await page.console.scoring.run(page.principal.tenant, lambda: _in_folder(upload, scoring.preview))
+    except Refused as exc:
+        raise _refusal(str(exc)) from exc
     fields, labels = fields_of(card), labels_of(card)
     return await page.render(
         "_score_preview.html",
         ref=ref,
         found=found,
-        fields=[(name, _likely(name, found.columns, found.rows)) for name in fields],
+        fields=[(name, _likely(name, found)) for name in fields],
         label_column=next((each for each in found.columns if each.lower() in _LIKELY_LABELS), ""),
         labels=labels,
-        returns_lines=file.suffix == ".parquet",
+        returns_lines=upload.suffix == ".parquet",
     )
 
 
@@ -104,60 +113,60 @@ async def run(page: Page) -> Response:
     """Score a file; the response is a stream of progress with the result at its end."""
     scoring, form = await _scoring(), await page.form()
     ref, card = await _task(page, text_of(form, "task"))
-    asked = _asked(form, ref, fields_of(card))
-    folder = Path(tempfile.mkdtemp(prefix="superpos-score-"))
-    try:
-        file = await _stored(form, folder)
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
-    return StreamingResponse(_events(page, scoring, file, asked), media_type=_EVENTS)
+    asked, upload = _asked(form, ref, fields_of(card)), await _uploaded(form)
+    return StreamingResponse(_events(page, scoring, upload, asked), media_type=_EVENTS)
 
 
-async def _events(page: Page, scoring: FileScoring, file: Path, asked: Asked) -> AsyncIterator[str]:
+async def _events(page: Page, scoring: FileScoring, upload: _Upload, asked: Asked) -> AsyncIterator[str]:
     """Yield the progress until the thread ends; if the person leaves, the thread ends with its next row."""
     progress, drain = _Progress(), page.request.scope["state"]["drain"]
     assert isinstance(drain, Drain)
-    async with page.console.api.as_principal(page.request, page.principal) as caller:
-        work = asyncio.ensure_future(asyncio.to_thread(_score, scoring, file, asked, _send_of(caller), progress))
-        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # read even if the person has left
-        try:
+    try:
+        async with page.console.api.as_principal(page.request, page.principal) as caller:
+            send = _send_of(caller)
+
+            def score() -> tuple[Scored, list[dict[str, str]]]:
+                return _in_folder(upload, lambda file: _score(scoring, file, asked, send, progress))
+
+            work = asyncio.ensure_future(page.console.scoring.run(page.principal.tenant, score))
+            work.add_done_callback(lambda done: done.cancelled() or done.exception())  # nothing may wait for it
             while not (await asyncio.wait([work], timeout=_POLL_S))[0]:
                 yield _event("progress", {"rows": progress.rows})
                 if drain.is_draining:
                     progress.is_stopped.set()
-            try:
-                yield _event("result", await _result(page, *work.result()))
-            except Refused as exc:
-                yield _event("refused", {"detail": str(exc)})
-            except _Stopped:
-                yield _event("refused", {"detail": "the server stops; send the file again in a moment"})
-        finally:
-            progress.is_stopped.set()
+            scored, files = work.result()
+            html = await page.text("_score_result.html", scored=scored)
+            yield _event("result", {"html": html, "files": files})
+    except (Refused, QueueFull) as exc:
+        yield _event("refused", {"detail": str(exc)})
+    except _Stopped:
+        yield _event("refused", {"detail": "the server stops: send the file again in a moment"})
+    finally:
+        progress.is_stopped.set()
+
+
+def _in_folder(upload: _Upload, work: Callable[[Path], T]) -> T:
+    """Do work on an uploaded file, which is deleted afterwards with all that the work writes next to it. Blocks."""
+    with tempfile.TemporaryDirectory(prefix="superpos-score-") as folder:
+        file = Path(folder) / f"file{upload.suffix}"
+        file.write_bytes(upload.content)
+        return work(file)
 
 
 def _score(
     scoring: FileScoring, file: Path, asked: Asked, send: Send, progress: _Progress
 ) -> tuple[Scored, list[dict[str, str]]]:
-    """Score a file and delete its folder; return the files for the browser to save. Blocks."""
-    try:
-        scored = scoring.score(file, asked, send=send, on_rows=progress.add)
-        files = [_saved(scored.file, f"scored{scored.file.suffix}")]
-        if scored.rejected is not None:
-            files.append(_saved(scored.rejected, "rejected.jsonl"))
-        return scored, files
-    finally:
-        shutil.rmtree(file.parent)
+    """Score a file; return the files for the browser to save. Blocks."""
+    scored = scoring.score(file, asked, send=send, on_rows=progress.add)
+    files = [_saved(scored.file, f"scored{scored.file.suffix}")]
+    if scored.rejected is not None:
+        files.append(_saved(scored.rejected, "rejected.jsonl"))
+    return scored, files
 
 
 def _saved(file: Path, name: str) -> dict[str, str]:
     content = base64.b64encode(file.read_bytes()).decode()
     return {"name": name, "type": _TYPES[file.suffix], "content": content}
-
-
-async def _result(page: Page, scored: Scored, files: list[dict[str, str]]) -> dict[str, Any]:
-    """Return the page's part about the result, with the files for the browser to save."""
-    return {"html": await page.text("_score_result.html", scored=scored), "files": files}
 
 
 def _send_of(caller: Caller) -> Send:
@@ -194,18 +203,15 @@ async def _task(page: Page, text: str) -> tuple[str, Mapping[str, Any]]:
     return f"{ref.task}@{number}", await page.console.cards.get(page.api, ref.task, number, digests[number])
 
 
-async def _stored(form: FormData, folder: Path) -> Path:
-    """Store the uploaded file under a name of ours (`ApiProblem` if there is none, or it is of another format)."""
+async def _uploaded(form: FormData) -> _Upload:
+    """Return the uploaded file (`ApiProblem` if there is none, or it is of another format)."""
     upload = form.get("file")
     if not isinstance(upload, UploadFile) or not upload.filename:
         raise _refusal("there is no file: choose one")
     suffix = Path(upload.filename).suffix.lower()
     if suffix not in SUFFIXES:
         raise _refusal(f"the file's name ends with {suffix or 'no format'!r}, expected {', '.join(SUFFIXES)}")
-    file = folder / f"file{suffix}"
-    content = await upload.read()
-    await asyncio.to_thread(file.write_bytes, content)
-    return file
+    return _Upload(suffix, await upload.read())
 
 
 def _asked(form: FormData, ref: str, fields: tuple[str, ...]) -> Asked:
@@ -232,12 +238,12 @@ def _values(text: str) -> dict[str, str]:
     return {name.strip(): label.strip() for name, _, label in pairs}
 
 
-def _likely(name: str, columns: Any, rows: Any) -> str:
+def _likely(name: str, found: Preview) -> str:
     """Return the column of a field: the one of its name, or else the one with the longest texts."""
-    if name in columns:
+    if name in found.columns:
         return name
-    lengths = [sum(len(row[index]) for row in rows) for index in range(len(columns))]
-    return str(columns[lengths.index(max(lengths))]) if any(lengths) else ""
+    lengths = [sum(len(row[index]) for row in found.rows) for index in range(len(found.columns))]
+    return found.columns[lengths.index(max(lengths))] if any(lengths) else ""
 
 
 def _event(name: str, data: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from service.console.api import ApiProblem, path
 from service.console.cards import labels_of, measured
-from service.console.page import Page, text_of
+from service.console.page import Page, number_of, text_of
 from service.console.views.route import ViewRoute
 from service.console.views.training import jobs_of
 
@@ -23,8 +23,8 @@ async def show(page: Page) -> Response:
     """Show the page."""
     name = page.request.path_params["task"]
     info = await page.api.get(path("tasks", name))
-    before = page.query("before")
-    older = [each for each in info["versions"] if not before.isdecimal() or each["version"] < int(before)]
+    before = number_of(page.query("before"))
+    older = [each for each in info["versions"] if before is None or each["version"] < before]
     shown = older[::-1][:_PART]
     may_publish = page.can("publish")
     return await page.render(

@@ -8,7 +8,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from service.console.api import ApiProblem, path
-from service.console.page import Page, text_of
+from service.console.page import Page, number_of, text_of
 from service.console.views.route import ViewRoute
 from service.tenancy.models import TenantLimits
 from service.tenancy.principal import ROLES, includes
@@ -73,7 +73,7 @@ async def rotate(page: Page) -> Response:
     """Give a key a new secret, and show it."""
     params, form = page.request.path_params, await page.form()
     overlap = text_of(form, "overlap_s")
-    body = {"overlap_s": int(overlap) if overlap.isdecimal() else overlap}
+    body = {"overlap_s": overlap if (number := number_of(overlap)) is None else number}
     url = path("admin", "tenants", params["tenant"], "keys", params["key"], "rotate")
     made = (await page.api.call("POST", url, json=body)).json()
     return await page.render(

@@ -11,7 +11,7 @@ from adapters import PRODUCTION
 from adapters.registry.rollback import previous_target
 from service.console.api import ApiProblem, path
 from service.console.cards import measured
-from service.console.page import Page, text_of
+from service.console.page import Page, number_of, text_of
 from service.console.views.route import ViewRoute
 
 _ABSENT = "none"
@@ -186,9 +186,10 @@ def _asked_traffic(form: FormData) -> dict[str, Any]:
 
 def _number(form: FormData, name: str) -> int:
     text = text_of(form, name)
-    if not (text.isascii() and text.isdecimal()):
-        raise _invalid(f"{name} is {text!r}, expected the number of a version")
-    return int(text)
+    number = number_of(text)
+    if number is None:
+        raise _invalid(f"{name} is {text[:64]!r}, expected the number of a version")
+    return number
 
 
 def _check_version(info: Mapping[str, Any], version: int) -> None:

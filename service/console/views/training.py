@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from service.console.api import ApiProblem, path
-from service.console.page import Page, text_of
+from service.console.page import Page, number_of, text_of
 from service.console.views.route import ViewRoute
 
 _SHOWN = 5
@@ -46,7 +46,7 @@ async def train(page: Page) -> Response:
     """Queue a training on the corrections since a version."""
     form, task = await page.form(), page.request.path_params["task"]
     since = text_of(form, "since")
-    body: dict[str, Any] = {"corrections_since": int(since) if since.isdecimal() else since}
+    body: dict[str, Any] = {"corrections_since": since if (number := number_of(since)) is None else number}
     method = text_of(form, "method")
     if method:
         body["arguments"] = {"method": method}

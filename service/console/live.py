@@ -26,7 +26,17 @@ _BATCH_ROWS, _BATCH_ADAPTERS = "superpos_batch_rows", "superpos_batch_adapters"
 _ROWS = "superpos_rows"
 _REFUSALS = "superpos_admission_refusals"
 _QUEUE_ROWS, _QUEUE_TOKENS = "superpos_queue_rows", "superpos_queue_tokens"
-_READ = {_ANSWERED, _SECONDS, _BATCH_ROWS, _BATCH_ADAPTERS, _ROWS, _REFUSALS, _QUEUE_ROWS, _QUEUE_TOKENS}
+_READ = (
+    f"{_ANSWERED}_total",
+    f"{_SECONDS}_bucket",
+    f"{_BATCH_ROWS}_sum",
+    f"{_BATCH_ROWS}_count",
+    f"{_BATCH_ADAPTERS}_sum",
+    f"{_ROWS}_total",
+    f"{_REFUSALS}_total",
+    _QUEUE_ROWS,
+    _QUEUE_TOKENS,
+)
 _UNCOUNTED = ("/healthz", "/metrics", "/console")
 """Routes that are not the callers' requests."""
 
@@ -132,10 +142,9 @@ class LiveFeed:
     async def _totals(self) -> Totals:
         """Read the counters of all workers, in pieces between which requests are served."""
         found: dict[str, list[Sample]] = {}
-        for family in self._runtime.telemetry.metrics.registry.collect():
-            if family.name in _READ:
-                found[family.name] = family.samples
-                await asyncio.sleep(0)
+        for family in self._runtime.telemetry.metrics.families(_READ):
+            found[family.name] = family.samples
+            await asyncio.sleep(0)
         return totals_of(found, at=time.monotonic(), by_task=self._runtime.monitoring.live.sums())
 
 

@@ -4,7 +4,7 @@ Every series exists from the start, and no label value comes from a caller. The 
 `request_metrics.py` and `tenant_metrics.py`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -67,6 +67,17 @@ class Metrics:
     ) -> None:
         """Register a gauge that is read at each scrape, and every second if another worker may be scraped instead."""
         self._gauges.append((Gauge(name, text, registry=self._own, multiprocess_mode=over_workers), read))
+
+    def families(self, samples: Collection[str]) -> Iterator[Metric]:
+        """Collect the families that have samples of these names, over all workers; the others cost nothing.
+
+        Workers keep theirs in files that can only be read as a whole.
+        """
+        self._refresh()
+        if self._shared is None:
+            yield from self._own.restricted_registry(samples).collect()
+        else:
+            yield from (family for family in self._shared.collect() if any(s.name in samples for s in family.samples))
 
     async def start(self) -> None:
         """Keep the gauges fresh for scrapes of other workers; a single process reads them when it is scraped."""

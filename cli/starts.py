@@ -35,14 +35,14 @@ def is_folder(location: str) -> bool:
 def candidates(backbone: "Backbone", location: str, key: str | None = None) -> "list[Candidate]":
     """Read the adapters at a location: each run or adapter under a folder, or production of each task of a registry.
 
-    Adapters for another backbone are left out, and reported.
+    Adapters for another backbone are left out, and reported; of equal adapters the first counts.
 
     Raises:
         CommandError: there is none for this backbone
     """
     found = _in_folder(Path(location)) if is_folder(location) else _of_tasks(location, key)
     fitting = []
-    for candidate in found:
+    for candidate in {each.adapter.digest: each for each in reversed(found)}.values():
         try:
             candidate.adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
         except InvalidAdapter as exc:
@@ -51,7 +51,7 @@ def candidates(backbone: "Backbone", location: str, key: str | None = None) -> "
             fitting.append(candidate)
     if not fitting:
         raise CommandError(f"{location} has no adapter for backbone {backbone.identity.id}; name another with --from")
-    return fitting
+    return fitting[::-1]
 
 
 def _in_folder(folder: Path) -> "list[Candidate]":

@@ -169,7 +169,7 @@ def _print_library(plans: "Sequence[RunPlan]") -> None:
 
 
 @app.command()
-@backbone_options("device", "threads")
+@backbone_options("device", "precision", "threads")
 def share(
     library: LibraryArgument,
     *,
@@ -218,6 +218,7 @@ def share(
             distillation=distillation,
             weight_decay=weight_decay,
             folder=out_folder,
+            precision=backbone.precision or "fp32",
             on_step=_progress(arguments),
         )
     out.print(f"{out_folder}: a shared prompt of {len(prior.sources)} tasks, {prior.digest}")
@@ -225,7 +226,7 @@ def share(
 
 
 @app.command()
-@backbone_options("device", "threads")
+@backbone_options("device", "precision", "threads")
 def subspace(
     library: LibraryArgument,
     *,
@@ -278,6 +279,7 @@ def subspace(
             reconstruction=reconstruction,
             weight_decay=weight_decay,
             folder=out_folder,
+            precision=backbone.precision or "fp32",
             on_step=_progress(arguments),
         )
     out.print(f"{out_folder}: a subspace of {dimensions} dimensions of {len(prior.sources)} prompts, {prior.digest}")

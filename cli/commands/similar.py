@@ -28,6 +28,14 @@ def similar(
     trial: Annotated[
         bool, typer.Option("--trial", help="Also train as many steps from each adapter, and rank by the scores.")
     ] = False,
+    keep: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Number of adapters to compare, those whose mean vectors are most similar. Each costs "
+            "forwards of 128 rows, or a trial.",
+        ),
+    ] = 32,
     limit: Annotated[int, typer.Option(min=2, help="Maximum number of training rows to read.")] = 1_024,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the rows and of the own prompt.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ranking as JSON.")] = False,
@@ -57,7 +65,9 @@ def similar(
         def show(event: "StepEvent") -> None:
             shown.update(f"comparing {len(found)} adapters, step {event.step} of {event.num_steps}")
 
-        ranking = rank_starts(loaded, task, found, steps=steps, trial=trial, limit=limit, seed=seed, on_step=show)
+        ranking = rank_starts(
+            loaded, task, found, steps=steps, trial=trial, keep=keep, limit=limit, seed=seed, on_step=show
+        )
     if as_json:
         out.print_data({"task": task.name, "steps": steps, **asdict(ranking)})
         return

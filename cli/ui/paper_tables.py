@@ -48,7 +48,8 @@ def _show_table(part: Part, grid: "Grid", results: "Results") -> None:
         entries = [str(line.entries[task]) if task in line.entries else "–" for task in columns]
         overall = "–" if line.overall is None else f"{line.overall.mean:.1f} ± {line.overall.std:.1f}"
         average = "–" if line.average is None or len(line.entries) < len(table.tasks) else f"{line.average:.1f}"
-        shown.add_row(line.title, f"{line.lr:g}", "on" if line.dropout else "off", *entries, average, overall)
+        rate = "–" if line.lr is None else f"{line.lr:g}"
+        shown.add_row(line.title, rate, "on" if line.dropout else "off", *entries, average, overall)
     shown.add_section()
     constant = [f"{table.constant[task]:.1f}" for task in columns]
     shown.add_row("best constant answer", "", "", *constant, "", "")

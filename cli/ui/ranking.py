@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from cli.console import print_table
+from cli.console import print_table, status
 
 if TYPE_CHECKING:
     from training.library.similar import Ranking
@@ -27,3 +27,5 @@ def print_ranking(ranking: "Ranking") -> None:
         table.add_section()
         table.add_row("sampled tokens", "simple", "", "", "", "", f"{ranking.own_score:.4f}")
     print_table(table)
+    if ranking.num_left_out:
+        status(f"{ranking.num_left_out} adapters are less similar and were not compared; --keep sets how many are")

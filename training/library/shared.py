@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from backbone import Backbone
+from backbone import Backbone, Precision
 from training.errors import InvalidArguments
 from training.library.collection import SourcePrompt, best_of_each_task
 from training.library.joint import JointArguments, JointSource, JointStep, remove_checkpoint, train_joint
@@ -29,6 +29,7 @@ def train_shared(
     distillation: float,
     weight_decay: float,
     folder: Path,
+    precision: Precision = "fp32",
     on_step: Callable[[JointStep], None] = lambda step: None,
 ) -> Prior:
     """Train a shared prompt over the tasks of a library, and write it into a folder.
@@ -37,6 +38,7 @@ def train_shared(
 
     Args:
         distillation: λ
+        precision: of the frozen network during training
         folder: holds the checkpoint until the end, from which the training resumes, and then the prior
 
     Raises:
@@ -70,8 +72,11 @@ def train_shared(
         "distillation": distillation,
         "weight_decay": weight_decay,
         "backbone": fingerprint,
+        "precision": precision,
     }
-    train_joint(backbone, model, joint, arguments, folder=folder, described=described, on_step=on_step)
+    train_joint(
+        backbone.in_precision(precision), model, joint, arguments, folder=folder, described=described, on_step=on_step
+    )
     prior = Prior("shared", model.tensors(), fingerprint, digests).write(folder)
     remove_checkpoint(folder)
     return prior

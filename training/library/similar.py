@@ -1,14 +1,16 @@
 """`rank_starts`: adapters as starts of a new task, ranked by their similarity and by short trials.
 
 A similarity needs a prompt of the new task to compare with. As SPoT does (Vu et al. 2022, §4.1), it is trained for a
-few steps. A trial trains from an adapter's prompt instead, for as many steps as the others. All of them train in one
-stack, and the rows that trials are scored on are held-out training rows.
+few steps. A trial trains from an adapter's prompt instead, for as many steps. Trials train in one stack, and the rows
+that they are scored on are held-out training rows.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from adapters.adapter import PromptAdapter
@@ -32,6 +34,8 @@ from training.task.task_file import TaskFile
 
 MAX_ROWS = 1_024
 """Training rows that a ranking reads, unless it is asked for others."""
+KEEP = 32
+"""Candidates that it compares in full, unless it is asked for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class Ranking:
     own_score: float | None
     """The best score of the new task's own short training; None without trials."""
     metric: str
+    num_left_out: int = 0
+    """Candidates that were not compared, because the prompts of others are more similar."""
 
     @property
     def best(self) -> RankedStart | None:
@@ -87,6 +93,7 @@ def rank_starts(
     *,
     steps: int,
     trial: bool,
+    keep: int = KEEP,
     limit: int | None = MAX_ROWS,
     seed: int = 0,
     on_step: Callable[[StepEvent], None] = lambda event: None,
@@ -96,8 +103,9 @@ def rank_starts(
     Args:
         steps: optimiser steps of the new task's own prompt, and of each trial
         trial: also train from each candidate
+        keep: how many candidates to compare, those with the largest mean similarity; each costs forwards or a trial
         limit: training rows
-        on_step: called after each step of the new task's own prompt
+        on_step: called after each step of the new task's own prompt, and of the first trial
 
     Raises:
         InvalidArguments: there is no candidate with a prompt, or the task has no label words to train with
@@ -108,69 +116,94 @@ def rank_starts(
     usable = [each for each in candidates if len(each.adapter.prompt)]
     if not usable:
         raise InvalidArguments(f"none of {len(candidates)} adapters has a prompt, expected at least one to start from")
-    prompts = [torch.from_numpy(each.adapter.prompt.copy()).to(backbone.device) for each in usable]
-    jobs = _jobs(backbone, task, prompts if trial else [], steps=steps, limit=limit, seed=seed, like=prompts[0])
-    own, *trials = train_stack(backbone, [replace(jobs[0], on_step=on_step), *jobs[1:]])
-    target = torch.from_numpy(own.evaluations[-1].prompt.copy()).to(backbone.device)
-    rows = sampled_rows(jobs[0].rows.token_ids, seed=seed)
-    scores = [_best_score(result) for result in trials] if trial else [None] * len(usable)
+    trials = _Trials(backbone, task, steps=steps, limit=limit, seed=seed, on_step=on_step)
+    own = trials.own(num_virtual_tokens=len(usable[0].adapter.prompt))
+    target = _tensor(own.evaluations[-1].prompt, backbone)
+    similar = {
+        index: mean_similarity(_tensor(each.adapter.prompt, backbone), target) for index, each in enumerate(usable)
+    }
+    kept = sorted(similar, key=lambda index: similar[index], reverse=True)[:keep]
+    prompts = [_tensor(usable[index].adapter.prompt, backbone) for index in kept]
+    scores: Sequence[float | None] = trials.scores(prompts) if trial else [None] * len(kept)
     starts = [
         RankedStart(
-            name=candidate.name,
-            digest=candidate.adapter.digest,
-            method=candidate.adapter.manifest.provenance.method,
+            name=usable[index].name,
+            digest=usable[index].adapter.digest,
+            method=usable[index].adapter.manifest.provenance.method,
             num_virtual_tokens=len(prompt),
-            mean_similarity=mean_similarity(prompt, target),
+            mean_similarity=similar[index],
             token_similarity=token_similarity(prompt, target),
-            transferability=transferability(backbone, prompt, target, rows),
+            transferability=transferability(backbone, prompt, target, trials.sample),
             trial_score=score,
         )
-        for candidate, prompt, score in zip(usable, prompts, scores, strict=True)
+        for index, prompt, score in zip(kept, prompts, scores, strict=True)
     ]
     starts.sort(key=lambda start: (start.trial_score or 0.0, start.transferability), reverse=True)
-    return Ranking(tuple(starts), _best_score(own) if trial else None, task.metric)
+    return Ranking(tuple(starts), own.best.score if trial else None, task.metric, len(usable) - len(kept))
 
 
-def _jobs(
-    backbone: Backbone,
-    task: TaskFile,
-    prompts: Sequence[Tensor],
-    *,
-    steps: int,
-    limit: int | None,
-    seed: int,
-    like: Tensor,
-) -> list[TrainingJob]:
-    """Return the job of the task's own prompt, as long as `like`, and one for each prompt to start from."""
-    rows = TaskRows(backbone, task).divided(split="honest", seed=seed, limit=limit, max_selection=limit)
-    trie = backbone.label_trie(task.spec.label_words)
+class _Trials:
+    """Short trainings on a task's rows."""
 
-    def job(arguments: TrainArguments, method: Method) -> TrainingJob:
-        return TrainingJob(
-            method=method,
-            arguments=arguments,
-            trie=trie,
-            rows=rows.train,
-            selection=rows.selection,
-            label_words=tuple(task.spec.label_words),
-            scoring=task.scoring,
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: TaskFile,
+        *,
+        steps: int,
+        limit: int | None,
+        seed: int,
+        on_step: Callable[[StepEvent], None],
+    ) -> None:
+        """Read the rows."""
+        self._backbone, self._task, self._steps, self._seed = backbone, task, steps, seed
+        self._rows = TaskRows(backbone, task).divided(split="honest", seed=seed, limit=limit, max_selection=limit)
+        self._trie = backbone.label_trie(task.spec.label_words)
+        self._on_step = on_step
+        self.sample = sampled_rows(self._rows.train.token_ids, seed=seed)
+        """The rows behind which states are compared."""
+
+    def own(self, *, num_virtual_tokens: int) -> TrainResult:
+        """Train a prompt from sampled tokens."""
+        arguments = self._arguments(num_virtual_tokens)
+        (result,) = self._train([make_method(arguments, self._backbone.weights.embedding)], arguments)
+        return result
+
+    def scores(self, prompts: Sequence[Tensor]) -> list[float]:
+        """Train from each prompt, in one stack, and return their best scores on the selection rows."""
+        arguments = self._arguments(len(prompts[0]))
+        starts = [Simple(prompt, weight_decay=arguments.weight_decay) for prompt in prompts]
+        return [result.best.score for result in self._train(starts, arguments)]
+
+    def _train(self, methods: Sequence[Method], arguments: TrainArguments) -> list[TrainResult]:
+        task, rows = self._task, self._rows
+        jobs = [
+            TrainingJob(
+                method=method,
+                arguments=arguments,
+                trie=self._trie,
+                rows=rows.train,
+                selection=rows.selection,
+                label_words=tuple(task.spec.label_words),
+                scoring=task.scoring,
+            )
+            for method in methods
+        ]
+        return train_stack(self._backbone, [replace(jobs[0], on_step=self._on_step), *jobs[1:]])
+
+    def _arguments(self, num_virtual_tokens: int) -> TrainArguments:
+        return train_arguments(
+            {
+                "method": "simple",
+                "num_virtual_tokens": num_virtual_tokens,
+                "max_steps": self._steps,
+                "epochs": 100_000,
+                "eval_every": max(1, self._steps // 4),
+                "patience": 0,
+                "seed": self._seed,
+            }
         )
 
-    arguments = train_arguments(
-        {
-            "method": "simple",
-            "num_virtual_tokens": len(like),
-            "max_steps": steps,
-            "epochs": 100_000,
-            "eval_every": max(1, steps // 4),
-            "patience": 0,
-            "seed": seed,
-        }
-    )
-    starts = [Simple(prompt, weight_decay=arguments.weight_decay) for prompt in prompts]
-    own = make_method(arguments, backbone.weights.embedding)
-    return [job(arguments, own), *(job(arguments, start) for start in starts)]
 
-
-def _best_score(result: TrainResult) -> float:
-    return result.best.score
+def _tensor(prompt: NDArray[np.float32], backbone: Backbone) -> Tensor:
+    return torch.from_numpy(prompt.copy()).to(backbone.device)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from backbone import Backbone
+from backbone import Backbone, Precision
 from training.errors import InvalidArguments
 from training.library.collection import SourcePrompt
 from training.library.joint import JointArguments, JointSource, JointStep, remove_checkpoint, train_joint
@@ -31,6 +31,7 @@ def train_subspace(
     reconstruction: float,
     weight_decay: float,
     folder: Path,
+    precision: Precision = "fp32",
     on_step: Callable[[JointStep], None] = lambda step: None,
 ) -> Prior:
     """Train an autoencoder over the prompts of a library, and write its decoder into a folder.
@@ -39,6 +40,7 @@ def train_subspace(
         dimensions: d
         hidden: m, the width of the decoder's inner layer
         reconstruction: α
+        precision: of the frozen network during training
         folder: holds the checkpoint until the end, from which the training resumes, and then the prior
 
     Raises:
@@ -75,8 +77,18 @@ def train_subspace(
         "reconstruction": reconstruction,
         "weight_decay": weight_decay,
         "backbone": fingerprint,
+        "precision": precision,
     }
-    train_joint(backbone, model, joint, arguments, folder=folder, described=described, penalty=penalty, on_step=on_step)
+    train_joint(
+        backbone.in_precision(precision),
+        model,
+        joint,
+        arguments,
+        folder=folder,
+        described=described,
+        penalty=penalty,
+        on_step=on_step,
+    )
     prior = Prior("subspace", model.tensors(), fingerprint, digests).write(folder)
     remove_checkpoint(folder)
     return prior

@@ -78,7 +78,8 @@ def _ablation(results: Results, title: str, named: dict[str, str]) -> str:
 
 
 def _named(line: Line, swept: str | None) -> list[str]:
-    return [line.title, f"{line.lr:g}" + (" ◂" if line.variant == swept else ""), "on" if line.dropout else "off"]
+    rate = _NONE if line.lr is None else f"{line.lr:g}"
+    return [line.title, rate + (" ◂" if line.variant == swept else ""), "on" if line.dropout else "off"]
 
 
 def _entries(line: Line, table: Table, best: dict[str, float]) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from training.config.arguments import unused_arguments
 from training.paper.published import PAPER_TASKS, PublishedRow, table1, table3
 from training.paper.results import CellResult, Results
 from training.paper.variants import ANY_STARTS, variant
@@ -69,7 +70,8 @@ class Line:
 
     variant: str
     title: str
-    lr: float
+    lr: float | None
+    """None if nothing is trained."""
     dropout: bool
     entries: dict[str, Entry]
     """By task; those without a finished run are not there."""
@@ -92,7 +94,7 @@ class Table:
     untrained: dict[str, float]
     """The mean over variants and seeds of the prompt before training: they start from different tokens."""
     published: tuple[PublishedRow, ...]
-    """The paper's own lines, where the backbone is the same."""
+    """The paper's own lines with the same backbone, and below them GPT-3.5's; empty for another backbone."""
 
 
 def make_table(results: Results, names: Sequence[str]) -> Table:
@@ -109,8 +111,13 @@ def make_table(results: Results, names: Sequence[str]) -> Table:
         lines=lines,
         constant={task: _mean(of_names, task, lambda cell: cell.report["constant_score"]) for task in tasks},
         untrained={task: _mean(of_names, task, lambda cell: cell.untrained["score"]) for task in tasks},
-        published=tuple(row for row in (*table1(), *table3()) if row.backbone == results.backbone.id),
+        published=_published(results.backbone.id),
     )
+
+
+def _published(backbone: str) -> tuple[PublishedRow, ...]:
+    own = tuple(row for row in (*table1(), *table3()) if row.backbone == backbone)
+    return (*own, *(row for row in table3() if row.dropout is None)) if own else ()
 
 
 def ordered_tasks(cells: Sequence[CellResult]) -> tuple[str, ...]:
@@ -124,7 +131,7 @@ def _line(name: str, entries: dict[str, Entry], overall: Overall | None) -> Line
     return Line(
         variant=name,
         title=named.title,
-        lr=named.arguments.lr,
+        lr=None if "lr" in unused_arguments(named.arguments.method, "words") else named.arguments.lr,
         dropout=named.arguments.dropout,
         entries=entries,
         overall=overall,

@@ -1,6 +1,7 @@
 """`superpos library`, `superpos similar` and `superpos train --start auto`."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_adapters_are_ranked_and_a_training_starts_from_the_best(desk: Desk, tmp
     assert answer.code == 0, answer.stderr
     ranking = json.loads(answer.stdout)
     assert ranking["task"] == "topic"
-    assert len(ranking["starts"]) == 4
+    assert len(ranking["starts"]) == 2, "both tasks have the same rows, and each seed the same adapter"
     assert all(0 <= start["trial_score"] <= 1 for start in ranking["starts"])
 
     out = tmp_path / "started"
@@ -115,6 +116,11 @@ def test_the_tasks_of_a_registry_are_ranked_by_their_production_versions(desk: D
     answer = superpos("similar", *own, "--from", registry, "--json")
     assert answer.code == 0, answer.stderr
     (start,) = json.loads(answer.stdout)["starts"]
+    twice = tmp_path / "twice"
+    for name in ("a", "b"):
+        shutil.copytree(desk.run / "adapter", twice / name)
+    copies = json.loads(superpos("similar", *own, "--from", twice, "--json").stdout)["starts"]
+    assert [each["name"] for each in copies] == [str(twice / "a")], "equal adapters count once"
     assert (start["name"], start["digest"], start["trial_score"]) == ("known", desk.adapter.digest, None)
 
 

@@ -45,6 +45,18 @@ def test_adapters_are_ranked_by_transferability_and_with_trials_by_their_scores(
     )
 
 
+def test_adapters_beyond_the_most_similar_ones_are_left_out_and_counted(
+    tiny: Backbone, library: Path, task: TaskFile
+) -> None:
+    found = candidates(tiny, library)
+    whole = rank_starts(tiny, task, found, steps=4, trial=False, limit=48)
+    assert whole.num_left_out == 0
+    some = rank_starts(tiny, task, found, steps=4, trial=False, keep=2, limit=48)
+    assert (len(some.starts), some.num_left_out) == (2, 3)
+    nearest = sorted(whole.starts, key=lambda start: start.mean_similarity, reverse=True)[:2]
+    assert {start.name for start in some.starts} == {start.name for start in nearest}
+
+
 def test_a_prompt_of_the_task_itself_is_the_best_start(tiny: Backbone, library: Path, task: TaskFile) -> None:
     tried = rank_starts(tiny, task, candidates(tiny, library), steps=2, trial=True, limit=48)
     assert tried.starts[0].name != "strange"

@@ -99,7 +99,9 @@ def test_a_page_about_a_backbone_of_the_papers_does_not_say_that_it_is_none(back
 
 def test_published_lines_stand_beside_the_papers_own_backbone_alone() -> None:
     cells = [cell("superpos", "rte", 0, 0.6)]
-    assert len(make_table(grid_results(*cells, backbone=SMALL), ["superpos"]).published) >= 9
+    published = make_table(grid_results(*cells, backbone=SMALL), ["superpos"]).published
+    assert len(published) >= 9
+    assert [row.backbone for row in published if row.backbone != SMALL] == ["gpt-3.5-turbo"]
     text, _ = render({"small": grid_results(*cells, backbone=SMALL)}, images="images")
     assert "| superpos | off | 64.6 | 70.2 |" in text
     assert "The paper does not use the backbone" not in text

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from support.adapters import edited, make_adapter
-from support.console import People, check_accessible, check_fits
+from support.console import People, check_accessible, check_fits, reloaded
 from support.jobs import labelled, trainer_process
 from support.reports import with_report
 from support.server import RunningServer
@@ -58,7 +58,8 @@ def test_traffic_changes_only_after_a_sentence_says_how(people: People, mails: s
     page.get_by_role("button", name="Leave it as it is").click()
     assert page.get_by_role("button", name="Confirm").count() == 0
     page.get_by_role("button", name="Change canary and shadow").click()
-    page.get_by_role("button", name="Confirm").click()
+    with reloaded(page):
+        page.get_by_role("button", name="Confirm").click()
     page.get_by_text("The traffic has changed.").wait_for()
     page.get_by_text("version 3, 10 %").wait_for()
     assert state(server, mails) == (2, {"canary": 3, "percent": 10.0, "shadow": 1})
@@ -72,13 +73,15 @@ def test_traffic_changes_only_after_a_sentence_says_how(people: People, mails: s
     page.get_by_label("do not compare the metric").check()
     page.get_by_role("button", name="Put in production").click()
     page.get_by_text("Its metric is not compared").wait_for()
-    page.get_by_role("button", name="Confirm").click()
+    with reloaded(page):
+        page.get_by_role("button", name="Confirm").click()
     page.get_by_text("Version 3 is in production.").wait_for()
     assert state(server, mails)[0] == 3
 
     page.get_by_role("button", name="Roll back").click()
     page.get_by_text("Version 2 will answer the requests for mails again, instead of version 3.").wait_for()
-    page.get_by_role("button", name="Confirm").click()
+    with reloaded(page):
+        page.get_by_role("button", name="Confirm").click()
     page.get_by_text("Version 2 is in production again.").wait_for()
     assert state(server, mails)[0] == 2
 
@@ -196,7 +199,8 @@ def test_a_training_on_corrections_becomes_a_version(
         server.client.post("/feedback", json=body, headers=bearer(mails)).raise_for_status()
     page.reload()
     page.get_by_label("Train on the corrections since").select_option("0")
-    page.get_by_role("button", name="Train", exact=True).click()
+    with reloaded(page):
+        page.get_by_role("button", name="Train", exact=True).click()
     page.get_by_text("Queued: a training on 24 corrections.").wait_for()
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("cancelled", exact=True).wait_for()

@@ -1,7 +1,7 @@
 """Tenants, keys, audit and system in a browser."""
 
 import pytest
-from support.console import People, check_accessible, check_fits
+from support.console import People, check_accessible, check_fits, reloaded
 from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 
@@ -22,7 +22,8 @@ def test_an_operator_makes_a_tenant_with_limits_and_a_key(people: People, server
     page.get_by_role("heading", name="bakery", exact=True).wait_for()
     page.get_by_label("requests per s", exact=True).fill("50")
     page.get_by_label("retention days", exact=True).fill("7")
-    page.get_by_role("button", name="Change the limits").click()
+    with reloaded(page):
+        page.get_by_role("button", name="Change the limits").click()
     page.get_by_text("The limits have changed.").wait_for()
     info = server.client.get("/admin/tenants/bakery", headers=bearer(ADMIN_KEY)).json()
     assert (info["requests_per_s"], info["retention_days"], info["max_tasks"]) == (50, 7, None)

@@ -1,6 +1,8 @@
 """People who use the console in a real browser. Whatever a page complains about fails the test."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,14 @@ class People:
         for context in self._contexts:
             context.close()
         assert self.complaints == [], "\n".join(self.complaints)
+
+
+@contextmanager
+def reloaded(page: Page) -> Iterator[None]:
+    """Wait, at the end of the block, until the page has loaded its main part again, as it does after a change."""
+    page.locator("#main").evaluate("main => { main.dataset.old = '' }")
+    yield
+    page.locator("#main:not([data-old])").wait_for()
 
 
 def check_accessible(page: Page) -> None:

@@ -19,9 +19,11 @@ from adapters.adapter import PromptAdapter
 from adapters.files import bundled_adapters, from_files
 from backbone import Backbone, PackedRow, load, pack
 from backbone.precision import Precision, cpu_has_bf16
+from backbone.readout import Readout
 from benchmarks.common.report import ROOT
 from cli.console import err, print_table
 from training.data.examples import Example, read_examples
+from training.readouts.trained import adapter_readout
 from training.task.task_file import load_task_file
 
 _TOP_K = 5
@@ -146,15 +148,15 @@ def _scores(backbone: Backbone, adapter: PromptAdapter, examples: Sequence[Examp
     texts = backbone.tokenizer.tokenize(
         [example.text for example in examples], max_tokens=adapter.spec.max_tokens, truncation="end"
     )
-    prompt, trie = torch.from_numpy(adapter.prompt.copy()), backbone.label_trie(adapter.spec.label_words)
+    prompt, readout = torch.from_numpy(adapter.prompt.copy()), adapter_readout(backbone, adapter)
     ids = [text.token_ids for text in texts]
-    return torch.cat([_score(backbone, prompt, ids[i : i + 16], trie) for i in range(0, len(ids), 16)])
+    return torch.cat([_score(backbone, prompt, ids[i : i + 16], readout) for i in range(0, len(ids), 16)])
 
 
 @torch.inference_mode()
-def _score(backbone: Backbone, prompt: Tensor, token_ids: Sequence[Sequence[int]], trie: object) -> Tensor:
+def _score(backbone: Backbone, prompt: Tensor, token_ids: Sequence[Sequence[int]], readout: Readout) -> Tensor:
     rows = [PackedRow(range(len(prompt)), ids) for ids in token_ids]
-    return backbone.score(backbone.encode(pack(rows), prompt), [trie] * len(rows))
+    return backbone.score(backbone.encode(pack(rows), prompt), [readout] * len(rows))
 
 
 def write_base_model(folder: Path, tokenizer_from: Path) -> Path:

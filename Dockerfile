@@ -82,7 +82,8 @@ COPY --from=backbone /opt/cache /opt/cache
 COPY --from=application /opt/superpos /opt/superpos
 ARG BACKBONE=embedded
 # the registry is /var/lib/superpos/registry.sqlite by the default of XDG_DATA_HOME: as SUPERPOS_REGISTRY it would win
-# over the secret that names the registry in compose and Kubernetes
+# over the secret that names the registry in compose and Kubernetes; threads that spin while one of them is off its core
+# would multiply the time of a batch (benchmarks/neighbours.py)
 ENV PATH=/opt/superpos/bin:/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/superpos \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -92,6 +93,7 @@ ENV PATH=/opt/superpos/bin:/opt/venv/bin:$PATH \
     SUPERPOS_CACHE_DIR=/opt/cache/superpos \
     SUPERPOS_OFFLINE=true \
     XDG_DATA_HOME=/var/lib \
+    OMP_WAIT_POLICY=passive \
     SUPERPOS_HOST=0.0.0.0 \
     SUPERPOS_LOG_FORMAT=json
 USER 10001:10001

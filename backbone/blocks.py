@@ -12,9 +12,11 @@ from torch import Tensor
 
 SMALL_BLOCKS = (4, 8, 16, 32)
 """Sizes of the decoder's blocks. A single row has few nodes, and its time is that of reading the weights."""
-LARGE_BLOCKS = (64, 128, 256)
-"""Sizes of the encoder's blocks. The activations of 256 rows stay in a core's cache from one operation to the next, and
-products are as fast as those of 2,000 rows (benchmarks/engine)."""
+LARGE_BLOCKS = (64, 128, 256, 512, 1_024)
+"""Sizes of the encoder's blocks."""
+ROWS_PER_THREAD = 256
+"""Largest share of a block that a thread computes: the activations of 256 rows stay in a cache from one operation
+to the next, and their products are as fast as those of 2,000 rows (benchmarks/engine)."""
 
 
 def block_sizes(length: int, sizes: Sequence[int]) -> list[int]:

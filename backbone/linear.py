@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.architecture import Activation
-from backbone.blocks import alike, block_edges, probe
+from backbone.blocks import ROWS_PER_THREAD, alike, block_edges, probe
 
 _POINTWISE = {"relu": ("relu", ""), "gelu_new": ("gelu", "tanh")}
 
@@ -93,7 +93,8 @@ class FloatLinear:
             return ()
         threads = torch.get_num_threads()
         if threads not in self._blocks:
-            self._blocks[threads] = _alike(tuple(self._candidates), self.weight, threads)
+            fitting = tuple(size for size in self._candidates if size <= ROWS_PER_THREAD * threads)
+            self._blocks[threads] = _alike(fitting, self.weight, threads)
         return self._blocks[threads]
 
     def _in_blocks(

@@ -83,7 +83,8 @@ def run(shown: Shown, folder: Path, environment: Mapping[str, str]) -> list[str]
     """Run a command, and return what differs."""
     words = shlex.split(shown.command, comments=True)
     address = environment.get("SUPERPOS_SERVER", ADDRESS)
-    words = [SUPERPOS, *(word.replace(ADDRESS, address) for word in words[1:])]
+    program = SUPERPOS if words[0] == "superpos" else words[0]  # or curl
+    words = [program, *(word.replace(ADDRESS, address) for word in words[1:])]
     done = subprocess.run(
         words,
         cwd=folder,
@@ -120,10 +121,12 @@ def _check(document: str, shown: Sequence[Shown], folder: Path, environment: Map
 
 @contextmanager
 def _serving(folder: Path) -> Iterator[str]:
-    """Start a server on a free port, and yield its address once it is ready."""
+    """Start a server on a free port and a trainer for its jobs, and yield its address once it is ready."""
+
+    registry = ("--registry", str(folder / "registry.sqlite"))
 
     def command(port: int) -> list[str]:
-        return [SUPERPOS, "serve", "--port", str(port), "--registry", str(folder / "registry.sqlite")]
+        return [SUPERPOS, "serve", "--port", str(port), *registry]
 
     server = Server("superpos", command, lambda *_: NotImplemented, None, {})
     with started(server, log=folder / "server.log") as url:
@@ -132,7 +135,13 @@ def _serving(folder: Path) -> Iterator[str]:
             with suppress(OSError), urllib.request.urlopen(f"{url}/healthz/ready", timeout=5):
                 break
             time.sleep(0.2)
-        yield url
+        with (folder / "trainer.log").open("w") as log:
+            trainer = subprocess.Popen([SUPERPOS, "trainer", *registry], cwd=folder, stdout=log, stderr=log)
+        try:
+            yield url
+        finally:
+            trainer.kill()
+            trainer.wait()
 
 
 def main(

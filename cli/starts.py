@@ -18,7 +18,7 @@ from training.runs.layout import ADAPTER
 
 if TYPE_CHECKING:
     from backbone import Backbone
-    from training.library.similar import Candidate
+    from training.source_prompts.similar import Candidate
     from training.task.task_file import TaskFile
 
 START = "start"
@@ -55,7 +55,7 @@ def candidates(backbone: "Backbone", location: str, key: str | None = None) -> "
 
 
 def _in_folder(folder: Path) -> "list[Candidate]":
-    from training.library.similar import Candidate
+    from training.source_prompts.similar import Candidate
 
     return [Candidate(str(path), from_files(adapter_files(path))) for path in _adapter_folders(folder)]
 
@@ -67,7 +67,7 @@ def _adapter_folders(folder: Path) -> Sequence[Path]:
 
 
 def _of_tasks(location: str, key: str | None) -> "list[Candidate]":
-    from training.library.similar import Candidate
+    from training.source_prompts.similar import Candidate
 
     target = open_target(location, key)
     found = []
@@ -126,7 +126,7 @@ def _choose(
     backbone: BackboneOptions,
 ) -> None:
     """Rank the adapters by trials and write the best into a folder, or a file that says that none was better."""
-    from training.library.similar import rank_starts
+    from training.source_prompts.similar import rank_starts
 
     loaded = load_backbone(replace(backbone, device=backbone.device.split(",")[0]))
     found = candidates(loaded, start_from, key)

@@ -13,7 +13,7 @@ Needs SUPERPOS_DATA. An interrupted grid resumes with the same command: cells wi
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, cast
@@ -86,7 +86,38 @@ def run(
 ) -> None:
     """Run the cells that have no line yet: the fewest rows first, seed by seed."""
     tasks = load_tasks(sets)
-    cells = [
+    cells = cells_by_rows(
+        {(name, line): () for name in tasks for line in chosen_lines(only, CURVES)},
+        shots=shots,
+        seeds=seeds,
+        limit=limit,
+        max_selection=max_selection,
+        max_report=max_report,
+        arguments=parse_arguments(arguments),
+    )
+    grid = GridFile(out_file, load_model(backbone, threads), tasks, precision=cast(Precision, precision), say=err.print)
+    if failed := grid.run(cells):
+        raise typer.Exit(min(failed, 100))
+
+
+def cells_by_rows(
+    sources: Mapping[tuple[str, str], tuple[str, ...]],
+    *,
+    shots: str,
+    seeds: str,
+    limit: int | None,
+    max_selection: int | None,
+    max_report: int | None,
+    arguments: tuple[tuple[str, object], ...],
+) -> list[Cell]:
+    """Return the cells of a grid by rows per label: the fewest rows first, seed by seed.
+
+    Args:
+        sources: by set and line, the folders that the line starts from on the set
+        shots, seeds: with commas
+        limit: rows of the cells with all rows
+    """
+    return [
         Cell(
             set=name,
             line=line,
@@ -95,16 +126,13 @@ def run(
             limit=limit if count == "all" else None,
             max_selection=max_selection,
             max_report=max_report,
-            arguments=parse_arguments(arguments),
+            arguments=arguments,
+            sources=start,
         )
         for count in shots.split(",")
         for seed in map(int, seeds.split(","))
-        for name in tasks
-        for line in chosen_lines(only, CURVES)
+        for (name, line), start in sources.items()
     ]
-    grid = GridFile(out_file, load_model(backbone, threads), tasks, precision=cast(Precision, precision), say=err.print)
-    if failed := grid.run(cells):
-        raise typer.Exit(min(failed, 100))
 
 
 @app.command()

@@ -23,8 +23,8 @@ import typer
 
 from adapters.atomic_files import atomic_write
 from backbone import Backbone, Precision
-from benchmarks.training.cells import Cell, CellResult, GridFile, read_results
-from benchmarks.training.learning_curves import curves_figure, curves_table, lines_of, shots_of, told
+from benchmarks.training.cells import CellResult, GridFile, read_results
+from benchmarks.training.learning_curves import cells_by_rows, curves_figure, curves_table, lines_of, shots_of, told
 from benchmarks.training.options import (
     BackboneOption,
     LimitOption,
@@ -44,9 +44,9 @@ from benchmarks.training.options import (
 )
 from benchmarks.training.tables import chosen_lines, facts, markdown_table, select
 from cli.console import err
-from training.library.collection import SourcePrompt, best_of_each_task, read_library
-from training.library.similar import Candidate, rank_starts
 from training.methods.prior import PriorKind, read_prior
+from training.source_prompts.collection import SourcePrompt, best_of_each_task, read_library
+from training.source_prompts.similar import Candidate, rank_starts
 from training.task.task_file import TaskFile
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -86,7 +86,7 @@ class Sources:
     """Folders that each line starts from on a set."""
 
     backbone: Backbone
-    library: Path | None
+    prompt_library: Path | None
     priors: dict[PriorKind, Path]
     chosen: Path
     """A file that keeps the most transferable source of each set, so that a resumed grid has the same."""
@@ -109,8 +109,8 @@ class Sources:
     @property
     def prompts(self) -> list[SourcePrompt]:
         """The prompts of the library; empty without one."""
-        if self.library is not None and not self._prompts:
-            self._prompts = list(read_library(self.backbone, self.library))
+        if self.prompt_library is not None and not self._prompts:
+            self._prompts = list(read_library(self.backbone, self.prompt_library))
         return self._prompts
 
     @property
@@ -165,23 +165,15 @@ def run(
     if sources.length is not None:
         given.setdefault("num_virtual_tokens", sources.length)
     starts = {(name, line): sources.of(line, tasks[name]) for name in tasks for line in chosen_lines(only, LINES)}
-    cells = [
-        Cell(
-            set=name,
-            line=line,
-            seed=seed,
-            shots=None if count == "all" else int(count),
-            limit=limit if count == "all" else None,
-            max_selection=max_selection,
-            max_report=max_report,
-            arguments=tuple(sorted(given.items())),
-            sources=start,
-        )
-        for count in shots.split(",")
-        for seed in map(int, seeds.split(","))
-        for (name, line), start in starts.items()
-        if start is not None
-    ]
+    cells = cells_by_rows(
+        {pair: start for pair, start in starts.items() if start is not None},
+        shots=shots,
+        seeds=seeds,
+        limit=limit,
+        max_selection=max_selection,
+        max_report=max_report,
+        arguments=tuple(sorted(given.items())),
+    )
     left_out = sorted({line for (_, line), start in starts.items() if start is None})
     if left_out:
         err.print(f"left out where there is nothing to start from: {', '.join(left_out)}")

@@ -15,8 +15,8 @@ from cli.task_files import read_task_file
 from cli.ui.training import TrainingDisplay
 
 if TYPE_CHECKING:
-    from training.library.joint import JointArguments, JointStep
     from training.runs.plan import RunPlan, Variant
+    from training.source_prompts.joint import JointArguments, JointStep
     from training.task.task_file import TaskFile
 
 app = typer.Typer(
@@ -195,9 +195,9 @@ def share(
     \b
         superpos library share runs/library --out runs/shared --steps 2000
     """
-    from training.library.collection import read_library
-    from training.library.joint import JointArguments
-    from training.library.shared import train_shared
+    from training.source_prompts.collection import read_library
+    from training.source_prompts.joint import JointArguments
+    from training.source_prompts.shared import train_shared
 
     loaded = load_backbone(backbone)
     arguments = JointArguments(
@@ -260,9 +260,9 @@ def subspace(
         superpos library subspace runs/library --dimensions 5 --out runs/subspace-5
         superpos library subspace runs/library --dimensions 250 --out runs/subspace-250
     """
-    from training.library.collection import read_library
-    from training.library.joint import JointArguments
-    from training.library.subspace import train_subspace
+    from training.source_prompts.collection import read_library
+    from training.source_prompts.joint import JointArguments
+    from training.source_prompts.subspace import train_subspace
 
     loaded = load_backbone(backbone)
     arguments = JointArguments(

@@ -55,7 +55,7 @@ def similar(
         superpos similar tickets.yaml --from ./registry.sqlite --json
     """
     from cli.starts import candidates
-    from training.library.similar import rank_starts
+    from training.source_prompts.similar import rank_starts
 
     task = read_task_file(task_file)
     loaded = load_backbone(backbone)

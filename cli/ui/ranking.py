@@ -7,7 +7,7 @@ from rich.table import Table
 from cli.console import print_table, status
 
 if TYPE_CHECKING:
-    from training.library.similar import Ranking
+    from training.source_prompts.similar import Ranking
 
 
 def print_ranking(ranking: "Ranking") -> None:

@@ -2,7 +2,7 @@
 
 Multi-task subspace finding trains an autoencoder over the prompts of many tasks: the encoder projects a whole prompt,
 all its vectors in one row, to d numbers, v = W₁·p + b₁; the decoder projects them back, P = W₃·tanh(W₂·v + b₂) + b₃
-(`training.library.subspace`). Intrinsic subspace tuning trains v for a new task behind the frozen decoder.
+(`training.source_prompts.subspace`). Intrinsic subspace tuning trains v for a new task behind the frozen decoder.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,8 +1,8 @@
 """Multitask prompt tuning, MPT (Wang et al. 2023, §3): a shared prompt, multiplied by a matrix of rank one per task.
 
 P_k = P* ∘ (u_k ⊗ v_k), with P* [P, H] for all tasks, u_k [P] and v_k [H] for task k; ∘ multiplies element by element.
-Source training learns P* over many tasks (`training.library.shared`). Adaptation to a new task starts at P* and at the
-mean of the source tasks' vectors (§4.1), and trains all three with two learning rates.
+Source training learns P* over many tasks (`training.source_prompts.shared`). Adaptation to a new task starts at P* and
+at the mean of the source tasks' vectors (§4.1), and trains all three with two learning rates.
 """
 
 from collections.abc import Mapping

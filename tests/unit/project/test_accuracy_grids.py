@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.library import library_tasks, make_library
+from support.source_prompts import library_tasks, make_library
 from support.training import easy_task
 
 from backbone import Backbone

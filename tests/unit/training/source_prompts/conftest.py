@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.library import make_library
+from support.source_prompts import make_library
 
 from backbone import Backbone
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from backbone import Backbone, Precision
 from training.errors import InvalidArguments
-from training.library.collection import SourcePrompt
-from training.library.joint import JointArguments, JointSource, JointStep, remove_checkpoint, train_joint
 from training.methods.intrinsic import Autoencoder
 from training.methods.prior import Prior
+from training.source_prompts.collection import SourcePrompt
+from training.source_prompts.joint import JointArguments, JointSource, JointStep, train_prior
 
 FEWEST_PROMPTS = 2
 MAX_DIMENSIONS = 4_096
@@ -66,29 +66,21 @@ def train_subspace(
     def penalty(tasks: Sequence[int]) -> Tensor:
         return reconstruction * model.penalty(tasks)
 
-    digests = tuple(source.adapter.digest for source in library)
-    fingerprint = backbone.identity.fingerprint
-    described = {
-        "kind": "subspace",
-        "sources": digests,
-        "rows": [source.rows.digest() for source in joint],
-        "dimensions": dimensions,
-        "hidden": hidden,
-        "reconstruction": reconstruction,
-        "weight_decay": weight_decay,
-        "backbone": fingerprint,
-        "precision": precision,
-    }
-    train_joint(
-        backbone.in_precision(precision),
+    return train_prior(
+        "subspace",
+        backbone,
         model,
         joint,
         arguments,
+        digests=tuple(source.adapter.digest for source in library),
+        settings={
+            "dimensions": dimensions,
+            "hidden": hidden,
+            "reconstruction": reconstruction,
+            "weight_decay": weight_decay,
+        },
         folder=folder,
-        described=described,
+        precision=precision,
         penalty=penalty,
         on_step=on_step,
     )
-    prior = Prior("subspace", model.tensors(), fingerprint, digests).write(folder)
-    remove_checkpoint(folder)
-    return prior

@@ -14,11 +14,11 @@ from support.training import QUICK, run
 from backbone import Backbone
 from training.config.choices import MethodName
 from training.errors import InvalidArguments, InvalidCheckpoint, TrainingError
-from training.library.collection import best_of_each_task, read_library
-from training.library.joint import CHECKPOINT, JointArguments, JointStep
-from training.library.shared import train_shared
-from training.library.subspace import train_subspace
 from training.methods.prior import PRIOR, Prior, PriorKind, read_prior
+from training.source_prompts.collection import best_of_each_task, read_library
+from training.source_prompts.joint import CHECKPOINT, JointArguments, JointStep
+from training.source_prompts.shared import train_shared
+from training.source_prompts.subspace import train_subspace
 from training.task.task_file import TaskFile
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]

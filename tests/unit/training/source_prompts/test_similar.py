@@ -9,8 +9,8 @@ from support.training import topics_task
 
 from backbone import Backbone
 from training.errors import InvalidArguments
-from training.library.collection import read_library
-from training.library.similar import Candidate, RankedStart, Ranking, rank_starts
+from training.source_prompts.collection import read_library
+from training.source_prompts.similar import Candidate, RankedStart, Ranking, rank_starts
 from training.task.task_file import TaskFile
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]

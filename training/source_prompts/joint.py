@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adapters.atomic_files import atomic_write
-from backbone import Backbone
+from backbone import Backbone, Precision
 from training.config.arguments import TrainArguments
 from training.config.choices import LossName
 from training.errors import InvalidArguments, InvalidCheckpoint, TrainingError
@@ -29,6 +29,7 @@ from training.loop.distillation import Teacher
 from training.loop.job import LabelLoss, TrainingJob, label_losses
 from training.loop.prompt_run_state import load_optimizer_tensors, optimizer_tensors
 from training.loop.train import backpropagate
+from training.methods.prior import Prior, PriorKind
 from training.methods.protocol import ParameterGroup, take_over
 from training.scoring.evaluation import TokenizedRows
 
@@ -46,6 +47,14 @@ class JointModel(Protocol):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the parameters, always in the same order."""
+        ...
+
+
+class PriorModel(JointModel, Protocol):
+    """Parameters that leave a prior."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of the prior."""
         ...
 
 
@@ -112,7 +121,7 @@ def train_joint(
     """Train a model on all sources, from the checkpoint in the folder if there is one.
 
     Args:
-        folder: holds the checkpoint, which stays until the caller removes it (`remove_checkpoint`)
+        folder: holds the checkpoint, which stays until the caller removes it
         described: what else decides the result, as values that JSON can hold; a checkpoint must have the same
         penalty: the mean over the sources of a step of a loss on the parameters themselves, given their indices
 
@@ -134,9 +143,49 @@ def train_joint(
     keeper.write(run)
 
 
-def remove_checkpoint(folder: Path) -> None:
-    """Remove the checkpoint of a training whose result is written."""
+def train_prior(
+    kind: PriorKind,
+    backbone: Backbone,
+    model: PriorModel,
+    sources: Sequence[JointSource],
+    arguments: JointArguments,
+    *,
+    digests: tuple[str, ...],
+    settings: Mapping[str, object],
+    folder: Path,
+    precision: Precision,
+    penalty: Callable[[Sequence[int]], Tensor] | None = None,
+    on_step: Callable[[JointStep], None],
+) -> Prior:
+    """Train a model on all sources as `train_joint` does, and write what it leaves into the folder.
+
+    Args:
+        digests: of the source adapters
+        settings: of this kind, as values that JSON can hold; a checkpoint must have the same
+        precision: of the frozen network during training
+    """
+    fingerprint = backbone.identity.fingerprint
+    described = {
+        "kind": kind,
+        "sources": digests,
+        "rows": [source.rows.digest() for source in sources],
+        "backbone": fingerprint,
+        "precision": precision,
+        **settings,
+    }
+    train_joint(
+        backbone.in_precision(precision),
+        model,
+        sources,
+        arguments,
+        folder=folder,
+        described=described,
+        penalty=penalty,
+        on_step=on_step,
+    )
+    prior = Prior(kind, model.tensors(), fingerprint, digests).write(folder)
     (folder / CHECKPOINT).unlink(missing_ok=True)
+    return prior
 
 
 @dataclass(slots=True, eq=False)

@@ -11,12 +11,12 @@ import torch
 
 from backbone import Backbone, Precision
 from training.errors import InvalidArguments
-from training.library.collection import SourcePrompt, best_of_each_task
-from training.library.joint import JointArguments, JointSource, JointStep, remove_checkpoint, train_joint
 from training.loop.distillation import Teacher
 from training.methods.multitask import SharedPrompt
 from training.methods.prior import Prior
 from training.methods.tokens import sample_token_ids
+from training.source_prompts.collection import SourcePrompt, best_of_each_task
+from training.source_prompts.joint import JointArguments, JointSource, JointStep, train_prior
 
 FEWEST_TASKS = 2
 
@@ -63,20 +63,15 @@ def train_shared(
         )
         for source in sources
     ]
-    digests = tuple(source.adapter.digest for source in sources)
-    fingerprint = backbone.identity.fingerprint
-    described = {
-        "kind": "shared",
-        "sources": digests,
-        "rows": [source.rows.digest() for source in joint],
-        "distillation": distillation,
-        "weight_decay": weight_decay,
-        "backbone": fingerprint,
-        "precision": precision,
-    }
-    train_joint(
-        backbone.in_precision(precision), model, joint, arguments, folder=folder, described=described, on_step=on_step
+    return train_prior(
+        "shared",
+        backbone,
+        model,
+        joint,
+        arguments,
+        digests=tuple(source.adapter.digest for source in sources),
+        settings={"distillation": distillation, "weight_decay": weight_decay},
+        folder=folder,
+        precision=precision,
+        on_step=on_step,
     )
-    prior = Prior("shared", model.tensors(), fingerprint, digests).write(folder)
-    remove_checkpoint(folder)
-    return prior

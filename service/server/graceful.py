@@ -22,7 +22,7 @@ from service.engine.activity import ModelActivity
 from service.server.connections import Connections
 from service.server.event_loop import ServerLoop
 from service.server.protocol import HalfCloseProtocol
-from service.server.sockets import listen
+from service.server.sockets import ignore_new_connections, listen
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ DRAIN = "drain"
 """Key of the application's `Drain` in its lifespan state."""
 ACTIVITY = "activity"
 """Key of the engine's `ModelActivity` in its lifespan state."""
-_SILENT_S = 0.5
+_SILENT_S = 1.0
 """How long a connection without a request is kept open: longer than a request takes to arrive."""
 _TICK_S = 0.02
 _CHECK_TICKS = 5
@@ -105,6 +105,7 @@ class DrainingServer(uvicorn.Server):
         self._connections.stop()
         for listener in self._listeners:
             loop.remove_reader(listener.fileno())
+            ignore_new_connections(listener)
             accepted += _accept_all(listener, self._connections.free - len(accepted))
         for server in self.servers:
             server.close()

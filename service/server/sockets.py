@@ -1,8 +1,20 @@
 """Sockets on the server's port, which is taken before anything slow is loaded."""
 
+import ctypes
 import socket
+import struct
+import sys
 
 _BACKLOG = 2_048
+_SO_ATTACH_FILTER = 26
+"""Linux's socket option that attaches a packet filter; Python does not name it."""
+_DROP_SYN = (
+    (0x30, 0, 0, 13),  # load byte 13 of the TCP header, the flags
+    (0x45, 0, 1, 0x02),  # SYN?
+    (0x06, 0, 0, 0),  # yes: drop the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # no: keep it whole
+)
+"""Classic BPF instructions: code, jump if true, jump if false, constant."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -24,6 +36,21 @@ def hold(host: str, port: int) -> socket.socket:
 def share(holder: socket.socket) -> socket.socket:
     """Bind another socket to the port of `holder`, for one worker to listen on."""
     return _bind(holder.family, holder.getsockname(), socket.SO_REUSEPORT)
+
+
+def ignore_new_connections(listener: socket.socket) -> None:
+    """Ignore every attempt to connect from now on; those connected before can still be accepted.
+
+    The kernel resets the connections in a listening socket's queue when it is closed. With this, none can enter the
+    queue between the last `accept` and `close`. A client whose attempt is ignored repeats it a second later, and
+    reaches another worker or is refused. Elsewhere than on Linux this does nothing.
+    """
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in _DROP_SYN))
+    listener.setsockopt(
+        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(_DROP_SYN), ctypes.addressof(program))
+    )
 
 
 def _address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:

@@ -128,7 +128,7 @@ def check_kills(
     start_s = _start_s(folder, registry)
     chance, done = random.Random(seed), 0
     while done < kills and not out.exists():
-        moment = chance.uniform(0.5 * start_s, 1.2 * start_s + 3 * whole_s / kills)
+        moment = chance.uniform(0.5 * start_s, 1.2 * start_s + 1.6 * whole_s / kills)
         with subprocess.Popen(
             command(registry, source, out, part_rows=part_rows), stderr=subprocess.PIPE, text=True
         ) as process:

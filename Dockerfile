@@ -6,6 +6,8 @@
 # Stages are ordered from the least to the most often changed: a change of the source rebuilds one small layer.
 
 ARG BASE=debian:12.15-slim
+# Packages of the trainer alone, scikit-learn's and matplotlib's own ones included
+ARG TRAINING="pyarrow|scikit-learn|scipy|joblib|threadpoolctl|narwhals|matplotlib|contourpy|cycler|fonttools|kiwisolver|pillow|pyparsing|python-dateutil"
 
 FROM ${BASE} AS python
 # the base is pinned; additional packages come from the same release
@@ -28,12 +30,13 @@ SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 
 # Packages that the server imports; those of trainer and converter are in their own stages.
 FROM builder AS dependencies
+ARG TRAINING
 COPY requirements/lock.txt ./
 # one version of torch, several builds: without an index pip takes PyPI's, which includes CUDA on x86-64
 ARG TORCH_INDEX_URL=
 # hadolint ignore=DL3013
 RUN pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$(grep '^torch==' lock.txt)" \
- && grep -vE '^(ml-dtypes|onnx|pyarrow|traceforge-title-model)==' lock.txt > server.txt \
+ && grep -vE "^($TRAINING|ml-dtypes|onnx|traceforge-title-model)==" lock.txt > server.txt \
  && pip install --requirement server.txt \
  && packages="$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
  && rm -rf "$packages/torch/include" "$packages/torch/share" "$packages/torch/test" \
@@ -56,9 +59,11 @@ RUN mkdir -p /opt/cache/superpos \
 
 FROM builder AS training
 COPY requirements/lock.txt ./
-RUN grep -E '^pyarrow==' lock.txt > training.txt \
+ARG TRAINING
+RUN grep -E "^($TRAINING)==" lock.txt > training.txt \
  && pip install --no-deps --target /opt/training --requirement training.txt \
- && rm -rf /opt/training/pyarrow/include /opt/training/pyarrow/tests
+ && rm -rf /opt/training/bin /opt/training/pyarrow/include \
+ && find /opt/training -type d -name tests -prune -exec rm -rf {} +
 
 FROM builder AS application
 RUN pip install hatchling==1.27.0

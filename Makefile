@@ -103,6 +103,7 @@ acceptance: setup ## Train, push, serve and compare with transformers on real ro
 	$(BIN)/python -m verification.conformance
 	$(BIN)/python -m verification.platform
 	$(BIN)/python -m verification.chaos
+	$(BIN)/python -m verification.ray_serve
 	$(BIN)/python -m verification.isolation
 	$(BIN)/python -m verification.upload_fuzz
 	$(BIN)/python -m verification.documents

@@ -4,9 +4,11 @@ A worker opens no registry of ours: the driver reads each adapter once (20 KB or
 loaded by the worker, once.
 """
 
+import pickle
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -115,6 +117,13 @@ class PortableTasks:
             last_version = max(info.version for info in infos)
             registry.restore_task(TaskRecord(TaskInfo(DEFAULT_TENANT, task, infos, {}), last_version))
         registry.restore_log(changes)
+
+
+@cache
+def engine_of_process(packed: bytes) -> "WorkerEngine":
+    """Return this process's engine for tasks and settings, pickled as a pair; it is loaded once, by the first call."""
+    tasks, settings = pickle.loads(packed)
+    return WorkerEngine(tasks, settings)
 
 
 class WorkerEngine:

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
 from cli.console import CommandError, err, out
+from cli.options import require_package
 from cli.ui.paper_tables import Part, print_part
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ SplitOption = Annotated[
     typer.Option(help="paper: select the best epoch on the reported rows, as the paper does."),
 ]
 SlotsOption = Annotated[int, typer.Option(min=1, max=64, help="Prompts that train in one packed batch.")]
+RayOption = Annotated[str | None, typer.Option("--ray", help="Train on the Ray cluster at this address, or 'local'.")]
 DryOption = Annotated[bool, typer.Option("--dry-run", help="List the unfinished cells without training.")]
 PlainOption = Annotated[bool, typer.Option("--plain", help="Print one line per run, for logs.")]
 SourceOption = Annotated[list[str] | None, typer.Option(help="ATTEMPT: folder of an adapter to mix; repeatable.")]
@@ -78,6 +82,7 @@ def _command(part: Part, about: str) -> None:
         split: SplitOption = "honest",
         out_folder: GridOption = Path("runs/paper"),
         max_slots: SlotsOption = 8,
+        ray: RayOption = None,
         dry_run: DryOption = False,
         plain: PlainOption = False,
         task_files: TaskFilesOption = Path("examples/tasks"),
@@ -88,6 +93,8 @@ def _command(part: Part, about: str) -> None:
     ) -> None:
         from training.paper.variants import Starts
 
+        if ray is not None:
+            require_package("ray", "ray", command=f"paper {part} --ray")
         grid = _grid(
             part,
             methods,
@@ -101,12 +108,20 @@ def _command(part: Part, about: str) -> None:
             starts=Starts(attempt=tuple(source or ()), transfer=transfer, shared=shared, subspace=subspace),
         )
         files = _task_files(task_files, grid.tasks)
-        loaded = load_backbone(backbone)
+        # with --ray this process only compares and prints: the devices are the workers'
+        loaded = load_backbone(replace(backbone, device="cpu") if ray else backbone)
         if dry_run:
             _list_left(grid, files, out_folder, loaded)
             return
         outcome = _run(
-            grid, files, out_folder, loaded, max_slots=max_slots, precision=backbone.precision or "fp32", plain=plain
+            grid,
+            files,
+            out_folder,
+            loaded,
+            max_slots=max_slots,
+            precision=backbone.precision or "fp32",
+            plain=plain,
+            workers=None if ray is None else (ray, backbone),
         )
         print_part(part, grid, out_folder, loaded)
         _end(outcome, out_folder)
@@ -200,8 +215,6 @@ def _grid(
     split: Literal["honest", "paper"],
     starts: "Starts",
 ) -> "Grid":
-    from dataclasses import replace
-
     from training.paper.grid import FULL, QUICK, Grid
     from training.paper.variants import FIGURE2, RELATIVES, TABLE1, TABLE2, TABLE3, variant, variants
 
@@ -242,8 +255,13 @@ def _run(
     max_slots: int,
     precision: "Precision",
     plain: bool,
+    workers: tuple[str, BackboneOptions] | None,
 ) -> "GridOutcome":
-    """Train the unfinished runs, with a progress bar and one line per finished run."""
+    """Train the unfinished runs, with a progress bar and one line per finished run.
+
+    Args:
+        workers: the address of a Ray cluster and the backbone of its workers; None to train in this process
+    """
     from training.paper.grid_folder import pending
     from training.paper.runner import GridEvents, run_grid
 
@@ -278,7 +296,25 @@ def _run(
             on_done=done,
             on_failed=failed,
         )
-        return run_grid(backbone, grid, files, folder, max_slots=max_slots, precision=precision, events=events)
+        if workers is None:
+            return run_grid(backbone, grid, files, folder, max_slots=max_slots, precision=precision, events=events)
+        from training.paper.on_ray import run_grid_on_ray
+        from training.ray_cluster import cluster
+
+        address, of_workers = workers
+        with cluster(address):
+            return run_grid_on_ray(
+                partial(load_backbone, of_workers),
+                backbone.identity.fingerprint,
+                grid,
+                files,
+                folder,
+                max_slots=max_slots,
+                precision=precision,
+                events=events,
+                threads=of_workers.threads or 1,
+                gpus=int(of_workers.device.startswith("cuda")),
+            )
 
 
 def _end(outcome: "GridOutcome", folder: Path) -> None:

@@ -25,6 +25,11 @@ def load_or_die(source: str, cache_dir: Path, dying: Path) -> Backbone:
     return load(source, cache_dir=cache_dir)
 
 
+def die() -> Backbone:
+    """Loads no backbone on any worker."""
+    os._exit(1)
+
+
 PLAN = SweepPlan(
     space=SearchSpace(methods=("superpos", "simple"), lr=(1e-6, 0.05), num_sampled_tokens=(32,)),
     fixed=dataclasses.replace(QUICK, epochs=3),

@@ -152,7 +152,7 @@ class BackboneMismatch(ServiceError):
 
 
 class PrecisionNotValidated(ServiceError):
-    """The server's precision does not suit the adapter, and there is no memory for float32 weights beside it."""
+    """The server's precision does not suit the adapter, and there is no memory for float32 weights."""
 
 
 class OverServerLimit(ServiceError):

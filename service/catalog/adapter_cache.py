@@ -57,7 +57,7 @@ class LoadedAdapter:
     has_profile: bool = False
     """Whether the version has a validation profile to compare its answers with."""
     precision: Precision = "fp32"
-    """Of the backbone that answers its rows."""
+    """Precision of the backbone that answers its rows."""
     fp32: Backbone | None = None
     """The float32 backbone that answers its rows if the server's precision does not suit it; None: the server's."""
     num_bytes: int = 0

@@ -15,11 +15,11 @@ from service import memory
 
 _log = structlog.get_logger("service")
 _BYTES_PER_PARAMETER = 8
-"""Of float32 weights: as they are loaded, and in the layout of their kernels."""
+"""Size of float32 weights as they are loaded, and in the layout of their kernels."""
 
 
 class Precisions:
-    """The server's backbone, and a float32 one beside it on demand. May be called from any thread.
+    """The server's backbone, and a float32 one on demand. May be called from any thread.
 
     Args:
         backbone: the server's, in the precision that it prefers

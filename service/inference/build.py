@@ -83,7 +83,7 @@ def build_inference(
 
 
 def tested(backbone: Backbone) -> Backbone:
-    """Return a backbone that is to answer beside the engine's own, after its self-test.
+    """Return a further backbone of the engine after its self-test.
 
     Raises:
         NotReady: the self-test failed

@@ -21,7 +21,7 @@ from pydantic import (
 
 from adapters.arrays import check_finite, check_type, frozen
 from adapters.calibration import Calibration
-from adapters.errors import InvalidAdapter, NotValidatedInInt8
+from adapters.errors import InvalidAdapter, NotValidatedInPrecision
 from adapters.names import DIGEST_PATTERN
 from adapters.profile import ValidationProfile
 from adapters.readout import VECTORS, LearnedReadout, ReadoutKind, schema_version_of
@@ -30,9 +30,12 @@ from adapters.task import TaskSpec
 MAX_VIRTUAL_TOKENS = 100
 MAX_ROW_NORM = 1e5
 """Far above any trained prompt (T5's token embeddings have norms of some hundred) and far below an overflow."""
-INT8_LABEL_AGREEMENT = "int8_label_agreement"
-"""The provenance metric with the share of rows whose label is the same in int8 and in float32, 0 to 1."""
-MIN_INT8_LABEL_AGREEMENT = 0.98
+ReducedPrecision = Literal["bf16", "int8"]
+"""A precision whose labels may differ from those in float32."""
+LABEL_AGREEMENT: Mapping[ReducedPrecision, str] = {"bf16": "bf16_label_agreement", "int8": "int8_label_agreement"}
+"""The provenance metric with the share of rows whose label is the same in a precision and in float32, 0 to 1."""
+MIN_LABEL_AGREEMENT: Mapping[ReducedPrecision, float] = {"bf16": 0.995, "int8": 0.98}
+"""The share from which on a server answers in a precision."""
 
 _MAX_ITEMS = 256
 
@@ -193,20 +196,20 @@ class PromptAdapter:
             trained_on = f"{self.manifest.backbone.fingerprint} ({self.manifest.backbone.id})"
             raise InvalidAdapter("backbone fingerprint", trained_on, f"{fingerprint}, the backbone's")
 
-    def check_int8(self) -> None:
-        """Reject an adapter that was not validated in int8, or whose labels differ there too often.
+    def check_precision(self, precision: ReducedPrecision) -> None:
+        """Reject an adapter that was not validated in a precision, or whose labels differ there too often.
 
         Raises:
-            NotValidatedInInt8: with the label agreement, or that it was not measured
+            NotValidatedInPrecision: with the label agreement, or that it was not measured
         """
-        found = self.manifest.provenance.metrics.get(INT8_LABEL_AGREEMENT)
-        if found is None or found < MIN_INT8_LABEL_AGREEMENT:
-            raise NotValidatedInInt8(
-                "label agreement of int8 with fp32",
+        found = self.manifest.provenance.metrics.get(LABEL_AGREEMENT[precision])
+        if found is None or found < MIN_LABEL_AGREEMENT[precision]:
+            raise NotValidatedInPrecision(
+                f"label agreement of {precision} with fp32",
                 "not measured" if found is None else found,
-                f"at least {MIN_INT8_LABEL_AGREEMENT}; measure it with 'superpos evaluate <folder> <task>.yaml --int8 "
-                "--record' and push the folder again, or serve with --precision fp32, or, regardless of it, with "
-                "SUPERPOS_FORCE_PRECISION=true",
+                f"at least {MIN_LABEL_AGREEMENT[precision]}; measure it with 'superpos evaluate <folder> <task>.yaml "
+                f"--{precision} --record' and push the folder again, or serve with --precision fp32, or, regardless of "
+                "it, with SUPERPOS_FORCE_PRECISION=true",
             )
 
 

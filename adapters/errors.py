@@ -51,8 +51,8 @@ class InvalidAdapter(AdapterError):
         self.check, self.value, self.expected = check, value, expected
 
 
-class NotValidatedInInt8(InvalidAdapter):
-    """An adapter whose labels in int8 were not compared with those in fp32, or differ too often."""
+class NotValidatedInPrecision(InvalidAdapter):
+    """An adapter whose labels in a reduced precision were not compared with those in fp32, or differ too often."""
 
 
 class RowTooLarge(InvalidAdapter):

@@ -19,7 +19,15 @@ from backbone.errors import (
 from backbone.framing import PLAIN, Frame, FramedText
 from backbone.loading import EMBEDDED, load
 from backbone.packing import PackedBatch, PackedRow, RowSpan, divide, pack
-from backbone.precision import TOLERANCES, Precision, check_device, device_named, fastest_for_training
+from backbone.precision import (
+    TOLERANCES,
+    Precision,
+    check_device,
+    device_named,
+    fastest_for_serving,
+    fastest_for_training,
+    reduced_precisions,
+)
 from backbone.readout import Activation, LabelVectors, LearnedState, Readout
 from backbone.scoring import label_log_probs
 from backbone.text import NOTABLE_UNKNOWN_SHARE, TextTokenizer, TokenizedText, Truncation
@@ -60,8 +68,10 @@ __all__ = [
     "check_device",
     "device_named",
     "divide",
+    "fastest_for_serving",
     "fastest_for_training",
     "label_log_probs",
     "load",
     "pack",
+    "reduced_precisions",
 ]

@@ -1,5 +1,6 @@
 """`Backbone`: a frozen T5 with its identity, its tokenizer, and the forward that serving and training share."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -21,7 +22,7 @@ from backbone.relative_bias import EncoderBias, TreeBias
 from backbone.scoring import label_log_probs
 from backbone.text import TextTokenizer
 from backbone.trie import LabelTrie, build_trie, chain, prefix_chain
-from backbone.weights import T5Weights
+from backbone.weights import T5Weights, tensor_shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,12 @@ class Backbone:
     def width(self) -> int:
         """H, the required width of a prompt."""
         return self.architecture.width
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of the checkpoint's weights."""
+        untied = self.weights.head is not self.weights.embedding
+        return sum(map(math.prod, tensor_shapes(self.architecture, untied_head=untied).values()))
 
     @property
     def device(self) -> torch.device:

@@ -24,7 +24,7 @@ ServiceError
 ├── RetentionOff        the tenant keeps no texts, so that there is no feedback
 ├── InvalidRequest      well-formed JSON with impossible content
 ├── BackboneMismatch    the adapter belongs to another backbone than the one served
-└── PrecisionNotValidated the server runs in int8, where the adapter was not validated
+└── PrecisionNotValidated the server's precision does not suit the adapter, and float32 weights do not fit
 """
 
 from typing import Literal, get_args
@@ -152,7 +152,7 @@ class BackboneMismatch(ServiceError):
 
 
 class PrecisionNotValidated(ServiceError):
-    """The server runs in int8, and the adapter's labels were not compared with fp32, or differ too often."""
+    """The server's precision does not suit the adapter, and there is no memory for float32 weights."""
 
 
 class OverServerLimit(ServiceError):

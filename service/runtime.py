@@ -14,12 +14,13 @@ from adapters.registry.opening import open_registry
 from adapters.registry.protocol import RegistryLimits
 from adapters.storage.opening import Storage, open_storage
 from adapters.storage.sqlite import SqliteFile
-from backbone import Backbone, load
+from backbone import Backbone, Precision, device_named, fastest_for_serving, load
 from service.catalog.build import RegistryGroup, build_registry
 from service.catalog.instrumented import RegistryCall
+from service.catalog.precisions import Precisions
 from service.cores import use_threads
 from service.feedback.build import FeedbackGroup, build_feedback
-from service.inference.build import InferenceGroup, build_inference
+from service.inference.build import InferenceGroup, build_inference, tested
 from service.inference.classifier import Classifier
 from service.inference.predictions import Classification
 from service.jobs.build import JobsGroup, build_jobs
@@ -125,16 +126,10 @@ def build_runtime(
         _log.warning("registry_read_only", reason=storage.write_fault)
     if isinstance(storage, SqliteFile) and storage.open_to_others:
         _log.warning("registry_open_to_others", todo=storage.open_to_others)
-    backbone = load(
-        settings.backbone,
-        cache_dir=settings.cache_dir,
-        revision=settings.revision,
-        offline=settings.offline,
-        device=settings.device,
-        precision=settings.precision,
-        share_weights=settings.workers > 1,
-        say=lambda line: _log.info("backbone", message=line),
-    )
+    device = device_named(settings.device)
+    preferred = fastest_for_serving(device) if settings.precision == "auto" else settings.precision
+    backbone = _load(settings, preferred)
+    precisions = Precisions(backbone, load_fp32=lambda: tested(_load(settings, "fp32")), force=settings.force_precision)
 
     def pause() -> Callable[[], None]:
         return inference.engine.activity.pause()
@@ -160,7 +155,7 @@ def build_runtime(
         monitoring.drift.answered(answered)
         current_record().answered.append(answered)
 
-    registry = build_registry(settings, store, backbone, on_call=on_call)
+    registry = build_registry(settings, store, precisions, on_call=on_call)
     inference = build_inference(
         settings,
         backbone,
@@ -219,4 +214,17 @@ def build_runtime(
             feedback=feedback.feedback,
             backbone=backbone,
         ),
+    )
+
+
+def _load(settings: Settings, precision: Precision) -> Backbone:
+    return load(
+        settings.backbone,
+        cache_dir=settings.cache_dir,
+        revision=settings.revision,
+        offline=settings.offline,
+        device=settings.device,
+        precision=precision,
+        share_weights=settings.workers > 1,
+        say=lambda line: _log.info("backbone", message=line),
     )

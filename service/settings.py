@@ -83,10 +83,11 @@ class Settings(BaseSettings):
     revision: str | None = None
     offline: bool = False
     device: str = "cpu"
-    precision: Literal["fp32", "int8", "bf16"] = "fp32"
-    """`int8` on a CPU; `bf16` on CUDA (untested), or on a CPU that multiplies in it. Never chosen automatically."""
+    precision: Literal["auto", "fp32", "int8", "bf16"] = "fp32"
+    """`int8` on a CPU; `bf16` on CUDA (untested), or on a CPU that multiplies in it; `auto`: `bf16` on a CPU that is
+    faster in it, else `fp32`. Adapters whose labels were not found to agree in it are answered in fp32."""
     force_precision: bool = False
-    """Serve adapters in int8 that were not validated in int8."""
+    """Answer every adapter in `precision`, whatever its labels were there."""
     cache_dir: Path = Field(default_factory=default_cache_dir)
     registry: str = Field(default_factory=lambda: str(default_registry()))
     """A SQLite file, or the URL of a Redis (redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://)."""

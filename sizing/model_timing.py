@@ -112,9 +112,7 @@ def batch_seconds(source: BackboneSource, precision: Precision, threads: int, ba
     torch.set_num_threads(threads)
     backbone = source.load(precision)
     runner = ModelRunner(backbone, prompt_table_bytes=1 << 20)
-    adapters = [
-        load_adapter(make_adapter(backbone, seed), backbone, force_precision=True) for seed in range(_NUM_ADAPTERS)
-    ]
+    adapters = [load_adapter(make_adapter(backbone, seed), backbone) for seed in range(_NUM_ADAPTERS)]
     num_ids = len(backbone.weights.embedding)
     batches = [
         [_row(adapters[i % _NUM_ADAPTERS], tokens, num_ids=num_ids, seed=i) for i in range(rows)]

@@ -15,6 +15,7 @@ from benchmarks.adapters.memory import resident_bytes
 from service.catalog.adapter_cache import AdapterCache
 from service.catalog.catalog import Catalog
 from service.catalog.history import HistoryReader
+from service.catalog.precisions import Precisions
 from service.catalog.sync import CatalogSync
 from service.settings import default_cache_dir
 
@@ -43,7 +44,7 @@ async def start(place: str, num_resident: int) -> dict[str, float]:
         refs = [Ref.parse(info.task) for info in random.Random(0).choices(infos, k=_LOOKUPS)]
         figures["lookup_us"] = statistics.median(_lookup_s(catalog, ref) for ref in refs) * 1e6
         backbone = load("embedded", cache_dir=default_cache_dir())
-        cache = AdapterCache(registry, backbone, max_adapters=num_resident)
+        cache = AdapterCache(registry, Precisions(backbone), max_adapters=num_resident)
         all_infos = (info for tenant in TENANTS for info in catalog.tasks(tenant))
         digests = dict.fromkeys(version.digest for info in all_infos for version in info.versions)
         figures |= await _loads(cache, list(digests), num_resident)

@@ -209,7 +209,7 @@ class GridFile:
                         folder=Path(scratch) / str(number),
                         rows=rows,
                         precision=precision,
-                        check_int8=False,
+                        compare_precisions=False,
                         baselines=False,
                     )
                     for number, cell in enumerate(cells)

@@ -81,7 +81,13 @@ def _head(outcomes: Sequence[Prediction | SuperposError]) -> dict[str, Any]:
     first = next((each for each in outcomes if isinstance(each, Prediction)), None)
     if first is None:
         return {}
-    return {"task": first.task, "version": first.version, "adapter": first.digest, "backbone": first.backbone}
+    return {
+        "task": first.task,
+        "version": first.version,
+        "adapter": first.digest,
+        "backbone": first.backbone,
+        "precision": first.precision,
+    }
 
 
 def _json(outcome: Prediction | SuperposError) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def train(
     tasks = [read_task_file(path) for path in task_files]
     variants = _variants(explicit, methods.split(","), seeds)
     plans = [
-        replace(plan, check_int8=False, max_selection=eval_rows, max_report=eval_rows)
+        replace(plan, compare_precisions=False, max_selection=eval_rows, max_report=eval_rows)
         for plan in _plans(tasks, variants, out_folder, limit=limit, options=backbone)
     ]
     left = [plan for plan in plans if not RunFolder(plan.folder, resume=True).is_finished]

@@ -35,7 +35,7 @@ class Options:
         return b'{"inputs":[' + b",".join(rows) + b"]," + rest[1:]
 
 
-ANSWER_FIELDS = ("task", "version", "digest", "backbone", "request_id")
+ANSWER_FIELDS = ("task", "version", "digest", "backbone", "precision", "request_id")
 """Members that all predictions of one answer share."""
 
 
@@ -71,6 +71,8 @@ class Prediction(Model):
     digest: str
     """Identity of the adapter that answered: `sha256:…`."""
     backbone: str
+    precision: str | None = None
+    """In which the model computed the scores; None from a server that does not say."""
     request_id: str | None = None
     """Id of the request in the server's log."""
 
@@ -98,6 +100,7 @@ def predictions_of(answer: Mapping[str, Any], request_id: str | None) -> list[Pr
         "version": answer["version"],
         "digest": answer["adapter"],
         "backbone": answer["backbone"],
+        "precision": answer.get("precision"),
         "request_id": request_id,
     }
     return _PREDICTIONS.validate_python([{**each, **shared} for each in answer["predictions"]])

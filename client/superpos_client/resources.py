@@ -284,6 +284,7 @@ class Readiness(Model):
     status: Literal["ready", "not_ready"]
     reason: str | None
     precision: str
+    """In which tasks are answered that it suits; others in fp32."""
     degraded: bool
     """The registry or the accounts cannot be read: requests are served from the last known state."""
     tasks: int

@@ -61,17 +61,19 @@ def server_timing(stages: Sequence[Stages], *, since: float) -> str:
 
 VERSION_HEADER = "X-Superpos-Version"
 ADAPTER_HEADER = "X-Superpos-Adapter"
+PRECISION_HEADER = "X-Superpos-Precision"
 WARNING = "X-Superpos-Warning"
 """Header of the compatible APIs, whose bodies have no place for what a native prediction says."""
 _MAX_WARNINGS = 32
 
 
 def identify(response: Response, classification: Classification) -> None:
-    """State in headers which task has classified, by which version, and the digest of its adapter."""
+    """State in headers which task has classified, by which version and adapter, and in which precision."""
     resolution = classification.resolution
     response.headers[TASK_HEADER] = resolution.task
     response.headers[VERSION_HEADER] = str(resolution.version)
     response.headers[ADAPTER_HEADER] = resolution.digest
+    response.headers[PRECISION_HEADER] = classification.precision
 
 
 def annotate(response: Response, *classifications: Classification) -> None:

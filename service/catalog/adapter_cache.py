@@ -7,7 +7,7 @@ another digest's load.
 import asyncio
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from dataclasses import dataclass
@@ -17,12 +17,13 @@ import structlog
 from numpy.typing import NDArray
 
 from adapters import Change, PromptAdapter, Registry
-from adapters.errors import AdapterError, InvalidAdapter, NotValidatedInInt8, RowTooLarge
+from adapters.errors import AdapterError, InvalidAdapter, NotValidatedInPrecision, RowTooLarge
 from adapters.files import from_files
 from adapters.task import MAX_TASK_TOKENS
 from adapters.template import Template
-from backbone import Backbone, BackboneError, Frame, LabelTrie
+from backbone import Backbone, BackboneError, Frame, LabelTrie, Precision
 from service.catalog.learned_labels import LearnedLabels, adapter_rows
+from service.catalog.precisions import Precisions
 from service.errors import BackboneMismatch, OverServerLimit, PrecisionNotValidated, ServiceError
 
 _MAX_LOADS = 32
@@ -55,6 +56,10 @@ class LoadedAdapter:
     """Multi-label tasks: the probability from which on a text has each label; None in other tasks."""
     has_profile: bool = False
     """Whether the version has a validation profile to compare its answers with."""
+    precision: Precision = "fp32"
+    """Precision of the backbone that answers its rows."""
+    fp32: Backbone | None = None
+    """The float32 backbone that answers its rows if the server's precision does not suit it; None: the server's."""
     num_bytes: int = 0
     """Size of the prompt and the learned readout, in host memory or in the prompt table, and of the label trie."""
 
@@ -93,26 +98,25 @@ def load_adapter(
     adapter: PromptAdapter,
     backbone: Backbone,
     *,
-    force_precision: bool = False,
+    fp32_for: Callable[[PromptAdapter], Backbone | None] = lambda adapter: None,
     limits: RowLimits = RowLimits(),
 ) -> LoadedAdapter:
     """Check an adapter against the backbone and build the trie of its label words, unless its readout is learned.
 
     Args:
         adapter: with its manifest
-        backbone: the backbone that will serve it
-        force_precision: accept int8 although the adapter was not validated in int8
+        backbone: the server's
+        fp32_for: returns the float32 backbone for an adapter that the server's precision does not suit
         limits: largest texts and label tries that the server permits
 
     Raises:
-        InvalidAdapter: another width or fingerprint, not validated in the backbone's precision, or over a limit
+        InvalidAdapter: another width or fingerprint, over a limit, or as `fp32_for` raises
         backbone.InvalidLabels: label words that the tokenizer cannot tell apart
     """
     adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
-    if backbone.precision == "int8" and not force_precision:
-        adapter.check_int8()
     limits.check_text(adapter)
     readout = _readout(adapter, backbone, limits)
+    fp32 = fp32_for(adapter)
     calibration, template = adapter.manifest.calibration, adapter.spec.parsed_template
     rows = adapter_rows(adapter)
     return LoadedAdapter(
@@ -129,6 +133,8 @@ def load_adapter(
         values=tuple(map(float, adapter.spec.label_names)) if adapter.spec.kind == "ordinal" else None,
         label_thresholds=_label_thresholds(adapter),
         has_profile=adapter.manifest.validation is not None,
+        precision=(fp32 or backbone).precision,
+        fp32=fp32,
         num_bytes=rows.nbytes + (readout.num_bytes if isinstance(readout, LabelTrie) else 0),
     )
 
@@ -154,16 +160,15 @@ class AdapterCache:
     def __init__(
         self,
         registry: Registry,
-        backbone: Backbone,
+        precisions: Precisions,
         *,
         max_adapters: int,
         max_bytes: int = 1 << 30,
-        force_precision: bool = False,
         limits: RowLimits = RowLimits(),
     ) -> None:
-        self._registry, self._backbone = registry, backbone
+        self._registry, self._precisions = registry, precisions
         self._max_adapters, self._max_bytes = max_adapters, max_bytes
-        self._force_precision, self._limits = force_precision, limits
+        self._limits = limits
         self._loaded: OrderedDict[str, LoadedAdapter] = OrderedDict()
         self._bytes = 0
         self._loading: dict[str, asyncio.Future[LoadedAdapter]] = {}
@@ -188,7 +193,7 @@ class AdapterCache:
         Raises:
             NotFound: the registry no longer has it
             BackboneMismatch: it was trained for another backbone
-            PrecisionNotValidated: the server runs in int8, and the adapter's labels were not compared in it
+            PrecisionNotValidated: the server's precision does not suit it, and there is no memory for float32 weights
             OverServerLimit: its texts or labels exceed a limit that the operator set
             RegistryUnavailable: it is not in memory and the registry cannot be read
         """
@@ -217,14 +222,15 @@ class AdapterCache:
     def parse(self, files: Mapping[str, bytes]) -> LoadedAdapter:
         """Parse an adapter's files and load it; raises as `from_files` and `load_adapter`. Callable from any thread."""
         adapter = from_files(files)
-        return load_adapter(adapter, self._backbone, force_precision=self._force_precision, limits=self._limits)
+        precisions = self._precisions
+        return load_adapter(adapter, precisions.backbone, fp32_for=precisions.fp32_for, limits=self._limits)
 
     def _load(self, digest: str) -> LoadedAdapter:
         files: Mapping[str, bytes] = self._registry.get(digest)
         try:
             return self.parse(files)
-        except NotValidatedInInt8 as exc:
-            raise PrecisionNotValidated(f"adapter {digest} is not validated in this server's int8: {exc}") from exc
+        except NotValidatedInPrecision as exc:
+            raise PrecisionNotValidated(f"adapter {digest} cannot be served in this server's precision: {exc}") from exc
         except RowTooLarge as exc:
             raise OverServerLimit(f"adapter {digest} exceeds a limit of this server: {exc}") from exc
         except InvalidAdapter as exc:

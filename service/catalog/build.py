@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from adapters import Registry
-from backbone import Backbone
 from service.catalog.adapter_cache import AdapterCache, Prefetch, RowLimits
 from service.catalog.catalog import Catalog
 from service.catalog.instrumented import RegistryCall, instrument
+from service.catalog.precisions import Precisions
 from service.catalog.sync import CatalogSync
 from service.settings import Settings
 
@@ -21,28 +21,30 @@ class RegistryGroup:
     sync: CatalogSync
     adapters: AdapterCache
     prefetch: Prefetch
+    precisions: Precisions
 
 
 def build_registry(
-    settings: Settings, registry: Registry, backbone: Backbone, *, on_call: Callable[[RegistryCall], None]
+    settings: Settings, registry: Registry, precisions: Precisions, *, on_call: Callable[[RegistryCall], None]
 ) -> RegistryGroup:
     """Build the view of an open registry; nothing is read yet.
 
     Args:
         settings: how many adapters are kept in memory, how often the change log is polled
         registry: where adapters are kept
-        backbone: what adapters are loaded for
+        precisions: the backbone that adapters are loaded for, and its float32 form
         on_call: receives the duration and outcome of each call to the registry
     """
     store = instrument(registry, on_call)
     adapters = AdapterCache(
         store,
-        backbone,
+        precisions,
         max_adapters=settings.max_loaded_adapters,
-        force_precision=settings.force_precision,
         limits=RowLimits(settings.max_text_tokens, settings.max_trie_nodes),
     )
     prefetch = Prefetch(adapters)
     catalog = Catalog()
     sync = CatalogSync(store, catalog, poll_interval_s=settings.poll_interval_s, on_changes=prefetch.on_changes)
-    return RegistryGroup(store=store, catalog=catalog, sync=sync, adapters=adapters, prefetch=prefetch)
+    return RegistryGroup(
+        store=store, catalog=catalog, sync=sync, adapters=adapters, prefetch=prefetch, precisions=precisions
+    )

@@ -29,15 +29,28 @@ class ModelRunner:
     def __call__(self, rows: Sequence[Row]) -> list[RowScores | SearchExhausted]:
         """Return each row's log-probabilities [K_i] in its own label order; −inf for labels that were not scored.
 
-        A row whose search reached its budget has `SearchExhausted` instead.
+        A row whose search reached its budget has `SearchExhausted` instead. Rows in the server's precision and rows in
+        float32 run in a forward each.
         """
+        parts: dict[Backbone | None, list[int]] = {}
+        for i, row in enumerate(rows):
+            parts.setdefault(row.adapter.fp32, []).append(i)
+        if len(parts) == 1:
+            return self._forward(next(iter(parts)) or self._backbone, rows)
+        found: dict[int, RowScores | SearchExhausted] = {}
+        for fp32, places in parts.items():
+            scores = self._forward(fp32 or self._backbone, [rows[i] for i in places])
+            found.update(zip(places, scores, strict=True))
+        return [found[i] for i in range(len(rows))]
+
+    def _forward(self, backbone: Backbone, rows: Sequence[Row]) -> list[RowScores | SearchExhausted]:
         with torch.inference_mode():
             resident = self.prompt_table.load([row.adapter for row in rows])
             readouts = self._readouts(rows, resident)
             packed_rows, of_row = _packed(rows, resident)
-            packed = pack(packed_rows, device=self._backbone.device)
-            encoded = self._backbone.encode(packed, self.prompt_table.table, pause=self._pause)
-            found = self._backbone.search(
+            packed = pack(packed_rows, device=backbone.device)
+            encoded = backbone.encode(packed, self.prompt_table.table, pause=self._pause)
+            found = backbone.search(
                 encoded.of(of_row),
                 [readouts[row.adapter.digest] for row in rows],
                 [row.top_k for row in rows],

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters import DEFAULT_TENANT
+from backbone import Precision
 from service.catalog.adapter_cache import LoadedAdapter
 
 RowScores = NDArray[np.float32]  # [K] log-probabilities in the order of the adapter's labels
@@ -75,15 +76,15 @@ class Row:
 
 
 def share_texts(rows: Sequence[Row]) -> None:
-    """Let each row without a prompt follow the first such row with the same text, and no other.
+    """Let each row without a prompt follow the first such row with the same text and precision, and no other.
 
     Args:
         rows: rows of one tenant and one request that are about to be submitted together
     """
-    leaders: dict[tuple[int, ...], Row] = {}
+    leaders: dict[tuple[Precision, tuple[int, ...]], Row] = {}
     for row in rows:
         if row.adapter.num_virtual_tokens == 0:
-            leader = leaders.setdefault(row.token_ids, row)
+            leader = leaders.setdefault((row.adapter.precision, row.token_ids), row)
             row.follow(None if leader is row else leader)
 
 

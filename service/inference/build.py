@@ -8,9 +8,11 @@ import structlog
 from backbone import Backbone
 from service.engine.engine import Engine
 from service.engine.fault_isolation import FaultIsolation
+from service.engine.model_runner import Forward, ModelRunner
 from service.engine.self_test import run_self_test, warm_up
 from service.engine.types import BatchStats, SelfTest
 from service.engine.watchdog import Watchdog
+from service.errors import NotReady
 from service.inference.admission import Admission
 from service.inference.pipeline import InferencePipeline
 from service.inference.result_cache import ResultCache
@@ -80,10 +82,32 @@ def build_inference(
     )
 
 
+def tested(backbone: Backbone) -> Backbone:
+    """Return a further backbone of the engine after its self-test.
+
+    Raises:
+        NotReady: the self-test failed
+    """
+    found = _self_test(ModelRunner(backbone, prompt_table_bytes=1), backbone)
+    if not found.passed:
+        raise NotReady(f"the self-test in {backbone.precision} failed: {found}")
+    return backbone
+
+
 def _prepare(isolation: FaultIsolation, backbone: Backbone, *, max_batch_tokens: int) -> SelfTest:
     """Warm up and run the self-test, on the model thread before its first batch."""
     warm_up(isolation, backbone, max_batch_tokens=max_batch_tokens)
-    found = run_self_test(isolation.forward, backbone)
+    return _self_test(isolation.forward, backbone)
+
+
+def _self_test(forward: Forward, backbone: Backbone) -> SelfTest:
+    found = run_self_test(forward, backbone)
     log = _log.info if found.passed else _log.critical
-    log("self_test", **asdict(found), bit_identical=found.bit_identical, passed=found.passed)
+    log(
+        "self_test",
+        precision=backbone.precision,
+        **asdict(found),
+        bit_identical=found.bit_identical,
+        passed=found.passed,
+    )
     return found

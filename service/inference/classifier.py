@@ -122,6 +122,7 @@ class Classifier:
             stages,
             adapter.label_names,
             adapter.has_profile,
+            adapter.precision,
             is_multi_label=adapter.label_thresholds is not None,
         )
         self._on_answered(classification)

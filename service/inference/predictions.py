@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from adapters import Resolution
 from adapters.calibration import calibrated, reached
-from backbone import NOTABLE_UNKNOWN_SHARE
+from backbone import NOTABLE_UNKNOWN_SHARE, Precision
 from service.catalog.adapter_cache import LoadedAdapter
 from service.engine.types import RowScores
 from service.inference.request import InferenceRequest
@@ -150,6 +150,8 @@ class Classification:
     """All labels of the task, in its own order."""
     has_profile: bool
     """The version has a validation profile."""
+    precision: Precision
+    """In which the model computed the scores."""
     is_multi_label: bool = False
 
 

@@ -20,7 +20,7 @@ _ENTRY_BYTES = 150
 class CacheKey:
     """The parts of a row's request that its answer depends on, and its tenant.
 
-    Calibration is applied to what is cached; the precision is the server's; the template is part of the digest.
+    Calibration is applied to what is cached; its adapter has one precision here; the template is part of the digest.
     """
 
     tenant: str

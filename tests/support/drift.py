@@ -42,7 +42,7 @@ def classification(
         Prediction(label, score, None, None, {}, {}, False, 3, False, False, {}, None) for label, score in rows
     ]
     resolution = Resolution(task, version, f"sha256:{'0' * 64}")
-    return Classification(tenant, resolution, predictions, Stages(), label_names, has_profile)
+    return Classification(tenant, resolution, predictions, Stages(), label_names, has_profile, "fp32")
 
 
 def drift_of(server: RunningServer, task: str) -> dict[str, Any] | None:

@@ -37,5 +37,5 @@ def make_library(backbone: Backbone, folder: Path) -> Path:
         baselines=False,
     )
     with on_one_thread():
-        train_runs(backbone, [dataclasses.replace(plan, check_int8=False) for plan in plans])
+        train_runs(backbone, [dataclasses.replace(plan, compare_precisions=False) for plan in plans])
     return above

@@ -135,7 +135,7 @@ class GridRun:
             # such methods train a network of their own, in float32
             precision="fp32" if cell.variant.arguments.method in OWN_MODEL else self._precision,
             baselines=False,  # a grid compares its own lines
-            check_int8=False,  # these adapters are not served, and the comparison takes as long as scoring them
+            compare_precisions=False,  # these adapters are not served, and the comparison takes as long as scoring them
         )
 
     def _keep(self, cell: Cell, report: RunReport) -> None:

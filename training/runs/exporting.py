@@ -11,7 +11,7 @@ from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance
 from adapters.errors import InvalidAdapter, first_error
 from adapters.files import from_files, to_files
 from adapters.readout import LearnedReadout, schema_version_of
-from backbone import Backbone, Precision
+from backbone import Backbone, Precision, reduced_precisions
 from training.config.arguments import TrainArguments
 from training.data.examples import Example
 from training.errors import InvalidArguments
@@ -24,7 +24,7 @@ from training.readouts.trained import exported
 from training.runs.folder import RunFolder
 from training.runs.provenance import hyperparameters, software
 from training.runs.scorer import ReportMetrics, Scorer
-from training.scoring.adapter_answers import compare_int8, recorded, with_profile
+from training.scoring.adapter_answers import compare, recorded, with_profile
 from training.scoring.evaluation import Scored, TokenizedRows
 from training.scoring.exam import exam
 from training.task.task_file import TaskFile
@@ -107,7 +107,7 @@ def export(
     report: TokenizedRows,
     examples: Sequence[Example],
     baselines: Mapping[str, str | int],
-    check_int8: bool,
+    compare_precisions: bool,
 ) -> PromptAdapter:
     """Export the best prompt as an adapter.
 
@@ -131,6 +131,6 @@ def export(
     manifest = known.model_copy(update={"calibration": measured.fit.calibration, "provenance": provenance})
     readout = None if result.readout is None else exported(result.readout)
     adapter = with_profile(PromptAdapter(result.prompt, manifest, readout), measured.log_probs)
-    if check_int8 and scorer.backbone.device.type == "cpu":
-        adapter = recorded(adapter, compare_int8(scorer.in_precision("int8"), adapter, report, measured.log_probs))
+    for precision in reduced_precisions(scorer.backbone.device) if compare_precisions else ():
+        adapter = recorded(adapter, compare(scorer.in_precision(precision), adapter, report, measured.log_probs))
     return adapter

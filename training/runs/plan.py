@@ -48,8 +48,8 @@ class RunPlan:
     """The tokenised rows of the run; None to read them from the task's files."""
     precision: Precision = "fp32"
     """Precision of the frozen network during training. The result is always scored in float32."""
-    check_int8: bool = True
-    """On a CPU, compare the result with its int8 predictions, which a server in int8 requires of an adapter."""
+    compare_precisions: bool = True
+    """Compare the result with its predictions in bf16 and int8, which a server in them requires of an adapter."""
     baselines: bool = True
     """Also measure baselines on the report rows (`training.baselines`)."""
     tensorboard: bool = False

@@ -259,7 +259,7 @@ def finish(
             report=rows.report,
             examples=rows.report_examples,
             baselines=settings,
-            check_int8=plan.check_int8,
+            compare_precisions=plan.compare_precisions,
         )
     run.folder.write_predictions(
         predictions_table(

@@ -1,4 +1,4 @@
-"""An adapter's answers on labelled rows, and their records in its manifest: profile, calibration, int8 comparison."""
+"""An adapter's answers on labelled rows, and their records in its manifest: profile, calibration, other precisions."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from adapters import PromptAdapter
-from adapters.adapter import INT8_LABEL_AGREEMENT
+from adapters.adapter import LABEL_AGREEMENT, ReducedPrecision
 from adapters.calibration import PROMISE_METRICS, calibrated
 from adapters.profile import profile_of
 from backbone import Backbone
@@ -120,40 +120,39 @@ def with_profile(adapter: PromptAdapter, log_probs: NDArray[np.float32]) -> Prom
 
 
 @dataclass(frozen=True, slots=True)
-class Int8Comparison:
-    """The metrics of an adapter in both precisions on the same rows."""
+class PrecisionComparison:
+    """An adapter in a reduced precision on rows that it was also scored on in float32."""
 
-    fp32: Metrics
-    int8: Metrics
+    precision: ReducedPrecision
+    metrics: Metrics
     label_agreement: float
     """Share of the rows with the same label in both, 0 to 1; in a multi-label task, with the same labels."""
 
     def figures(self) -> dict[str, float]:
-        """Return the figures for the adapter's provenance, which a server in int8 requires."""
+        """Return the figures for the adapter's provenance, which a server in this precision requires."""
         return {
-            INT8_LABEL_AGREEMENT: round(self.label_agreement, 6),
-            "int8_accuracy": round(self.int8.accuracy, 6),
+            LABEL_AGREEMENT[self.precision]: round(self.label_agreement, 6),
+            f"{self.precision}_accuracy": round(self.metrics.accuracy, 6),
         }
 
 
-def compare_int8(
-    int8: Backbone,
+def compare(
+    reduced: Backbone,
     adapter: PromptAdapter,
     rows: TokenizedRows,
     fp32: NDArray[np.float32],
     *,
     scoring: Scoring = ACCURACY,
-) -> Int8Comparison:
-    """Score rows with an int8 backbone and compare with their float32 label log-probabilities [n, K]."""
-    answered = answers(int8, adapter, rows)
+) -> PrecisionComparison:
+    """Score rows in bf16 or int8, and compare with their float32 label log-probabilities [n, K]."""
+    assert reduced.precision != "fp32", "a comparison of float32 with itself"
+    answered = answers(reduced, adapter, rows)
     same = are_same(adapter_decisions(adapter, fp32), adapter_decisions(adapter, answered))
-    calibration = adapter.manifest.calibration
-    return Int8Comparison(
-        rows.measured(fp32, scoring, calibration), rows.measured(answered, scoring, calibration), float(np.mean(same))
-    )
+    metrics = rows.measured(answered, scoring, adapter.manifest.calibration)
+    return PrecisionComparison(reduced.precision, metrics, float(np.mean(same)))
 
 
-def recorded(adapter: PromptAdapter, comparison: Int8Comparison) -> PromptAdapter:
+def recorded(adapter: PromptAdapter, comparison: PrecisionComparison) -> PromptAdapter:
     """Record a comparison in an adapter's provenance; the result has a new digest."""
     provenance = adapter.manifest.provenance
     metrics = {**provenance.metrics, **comparison.figures()}

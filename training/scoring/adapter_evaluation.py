@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters import PromptAdapter
+from adapters.adapter import ReducedPrecision
 from backbone import Backbone
 from training.config.choices import Calibrate, InvalidPolicy
 from training.data.examples import Example, RowFile
 from training.scoring.adapter_answers import (
     adapter_decisions,
     answers,
-    compare_int8,
+    compare,
     generated,
     recorded,
     with_calibration,
@@ -36,7 +37,8 @@ from training.task.task_file import TaskFile
 class EvaluationOptions:
     """Evaluations to make in addition to the metrics."""
 
-    int8: bool = False
+    precisions: Sequence[ReducedPrecision] = ()
+    """Compare with the answers in these."""
     generated: InvalidPolicy | None = None
     """Compare with free generation, and count generated text that is not a label in this way."""
     calibrate: Calibrate = "never"
@@ -87,7 +89,7 @@ class AdapterEvaluation:
 
     metrics: Metrics
     intervals: Mapping[str, Interval]
-    int8: Comparison | None
+    precisions: Mapping[ReducedPrecision, Comparison]
     generated: Comparison | None
     perturbed: Mapping[str, Comparison]
     """By the name of the perturbation of the texts."""
@@ -95,7 +97,7 @@ class AdapterEvaluation:
     calibration: str | None
     """The fitted calibration in one line."""
     adapter: PromptAdapter
-    """The adapter with the profile of its predictions, and what int8 and calibration found."""
+    """The adapter with the profile of its predictions, and what other precisions and calibration found."""
     labels: tuple[LabelFigures, ...] = ()
     """The figures of each label of a multi-label task, under the adapter's thresholds before any were fitted."""
     notes: tuple[str, ...] = ()
@@ -120,10 +122,10 @@ def evaluate_adapter(
     scored = ScoredRows(backbone, adapter, task.scoring, read.examples, rows, log_probs)
     served = adapter.manifest.calibration
     metrics = rows.measured(log_probs, task.scoring, served)
-    int8 = None
-    if options.int8:
-        found = compare_int8(backbone.in_precision("int8"), adapter, rows, log_probs, scoring=task.scoring)
-        int8 = Comparison(found.int8, found.label_agreement)
+    compared: dict[ReducedPrecision, Comparison] = {}
+    for precision in options.precisions:
+        found = compare(backbone.in_precision(precision), adapter, rows, log_probs, scoring=task.scoring)
+        compared[precision] = Comparison(found.metrics, found.label_agreement)
         adapter = recorded(adapter, found)
     fit = calibration = None
     if options.calibrate != "never":
@@ -142,7 +144,7 @@ def evaluate_adapter(
     return AdapterEvaluation(
         metrics=metrics,
         intervals=rows.intervals(log_probs, task.scoring, served),
-        int8=int8,
+        precisions=compared,
         generated=_generated(scored, loss=metrics.loss, policy=options.generated) if options.generated else None,
         perturbed={name: _perturbed(scored, name) for name in (PERTURBATIONS if options.robustness else ())},
         fit=fit,

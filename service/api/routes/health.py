@@ -63,6 +63,7 @@ def health_router(metrics: Metrics, drain: Drain) -> APIRouter:
             self_test=stats.self_test,
             backbone=BackboneRef(**asdict(runtime.backbone.identity)),
             precision=runtime.backbone.precision,
+            precisions=runtime.registry.precisions.loaded,
             degraded=runtime.registry.sync.degraded or accounts.degraded,
             read_only=_READ_ONLY if _is_read_only(runtime.storage) else None,
             tasks=len(runtime.registry.catalog),

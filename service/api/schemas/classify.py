@@ -79,6 +79,8 @@ class ClassifyResponse(Schema):
     version: int
     adapter: str
     backbone: str
+    precision: Literal["fp32", "int8", "bf16"]
+    """In which the model computed the scores: the server's, or fp32 for a version that it does not suit."""
     predictions: list[Prediction]
 
     @classmethod
@@ -89,6 +91,7 @@ class ClassifyResponse(Schema):
             version=classification.resolution.version,
             adapter=classification.resolution.digest,
             backbone=backbone,
+            precision=classification.precision,
             predictions=classification.predictions,
         )
 

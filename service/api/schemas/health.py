@@ -50,6 +50,9 @@ class Ready(Schema):
     self_test: SelfTestBody | None
     backbone: BackboneRef
     precision: Literal["fp32", "int8", "bf16"]
+    """Precision of the answers of versions that it suits."""
+    precisions: tuple[Literal["fp32", "int8", "bf16"], ...]
+    """Precisions whose weights are in memory; fp32 is one of them once a version needs it."""
     degraded: bool
     """The registry cannot be read, or tenants and keys cannot: requests are served from the last known state."""
     read_only: str | None

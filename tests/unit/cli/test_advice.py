@@ -22,6 +22,7 @@ from adapters.files import to_files
 from backbone import Backbone
 from cli.main import COMMANDS, load_command
 from cli.options import KEY_FILE
+from service import memory
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -210,8 +211,9 @@ def test_a_backbone_that_may_be_a_model_of_the_hub_is_spoken_of_as_both() -> Non
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_an_adapter_that_int8_refuses_is_served_after_the_command_that_the_refusal_names(
-    desk: Desk, serve: Serve
+    desk: Desk, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 0)  # none for float32 weights
     server = serve(precision="int8")
     copy = dict(desk.adapter.manifest.provenance.metrics)
     copy.pop("int8_label_agreement", None)

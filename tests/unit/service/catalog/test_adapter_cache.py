@@ -17,6 +17,7 @@ from adapters.registry.sqlite import SqliteRegistry
 from adapters.storage.sqlite import SqliteFile
 from backbone import Backbone, LabelTrie
 from service.catalog.adapter_cache import AdapterCache, LoadedAdapter, Prefetch, load_adapter
+from service.catalog.precisions import Precisions
 
 Serve = Callable[..., RunningServer]
 
@@ -53,7 +54,7 @@ def test_many_who_ask_share_one_load_and_one_who_leaves_does_not_end_it(registry
     registry.held.add(digest)
 
     async def ask() -> None:
-        cache = AdapterCache(registry, tiny, max_adapters=10)
+        cache = AdapterCache(registry, Precisions(tiny), max_adapters=10)
         asking = [asyncio.create_task(cache.get(digest)) for _ in range(5)]
         await asyncio.sleep(0)
         asking.pop(0).cancel()
@@ -70,7 +71,7 @@ def test_nobody_waits_behind_the_loads_of_others(registry: Held, tiny: Backbone)
     registry.held.update(slow)
 
     async def ask() -> None:
-        cache = AdapterCache(registry, tiny, max_adapters=20)
+        cache = AdapterCache(registry, Precisions(tiny), max_adapters=20)
         waiting = [asyncio.create_task(cache.get(digest)) for digest in slow]
         assert (await cache.get(quick)).digest == quick
         assert not any(task.done() for task in waiting)
@@ -91,7 +92,7 @@ def test_announced_adapters_are_loaded_a_few_at_a_time_and_a_failure_is_nobodys(
     registry.delete("default", "task2", 1, actor="test")
 
     async def announce() -> AdapterCache:
-        cache = AdapterCache(registry, tiny, max_adapters=20)
+        cache = AdapterCache(registry, Precisions(tiny), max_adapters=20)
         prefetch = Prefetch(cache, concurrency=2)
         prefetch.on_changes(changes)
         prefetch.on_changes(changes)
@@ -115,7 +116,7 @@ def test_stopping_gives_up_what_is_not_loaded(registry: Held, tiny: Backbone) ->
     registry.held.update(digests)
 
     async def announce() -> None:
-        cache = AdapterCache(registry, tiny, max_adapters=20)
+        cache = AdapterCache(registry, Precisions(tiny), max_adapters=20)
         prefetch = Prefetch(cache, concurrency=1)
         prefetch.on_changes(registry.changes())
         await asyncio.to_thread(eventually, lambda: bool(registry.read))
@@ -165,7 +166,7 @@ def test_label_tries_count_in_the_caches_bound(registry: Held, tiny: Backbone) -
     assert wide[0].rows is not None
     assert held > 10 * wide[0].rows.nbytes
     assert held <= wide[0].num_bytes - wide[0].rows.nbytes <= 2 * held
-    cache = AdapterCache(registry, tiny, max_adapters=100, max_bytes=3 * wide[0].num_bytes)
+    cache = AdapterCache(registry, Precisions(tiny), max_adapters=100, max_bytes=3 * wide[0].num_bytes)
     for adapter in wide:
         cache.add(adapter)
     assert [adapter.digest in cache for adapter in wide] == [False] * 3 + [True] * 3

@@ -110,11 +110,10 @@ def test_evaluation_repeats_the_figures_of_the_card_whatever_the_order_of_the_la
     adapter = from_files(read_folder(trained / "run" / "adapter"))
     task = topics_task(trained, rows=240)
     read = read_examples(Path(str(task.data.validation)), task)
-    found = evaluate_adapter(tiny, adapter, task, read, EvaluationOptions(int8=True, robustness=True))
+    found = evaluate_adapter(tiny, adapter, task, read, EvaluationOptions(precisions=["int8"], robustness=True))
     assert found.metrics.score == pytest.approx(adapter.manifest.provenance.metrics["report_score"], abs=1e-6)
     assert [each.name for each in found.labels] == list(TOPICS.label_names)
-    assert found.int8 is not None
-    assert found.int8.label_agreement == adapter.manifest.provenance.metrics["int8_label_agreement"]
+    assert found.precisions["int8"].label_agreement == adapter.manifest.provenance.metrics["int8_label_agreement"]
     turned = TOPICS.model_copy(update={"labels": TOPICS.labels[::-1]})
     other = task.model_copy(update={"spec": turned})
     scored = scored_on(tiny, adapter, other, read_examples(read.path, other))

@@ -9,7 +9,7 @@ import pytest
 from support.data import read_split
 from support.training import QUICK, Finished
 
-from adapters.adapter import INT8_LABEL_AGREEMENT
+from adapters.adapter import LABEL_AGREEMENT
 from backbone import Backbone, DeviceUnavailable
 from backbone.precision import cpu_has_bf16
 from training.config.arguments import TrainArguments
@@ -21,10 +21,13 @@ from training.scoring.evaluation import tokenize_examples
 from training.task.task_file import TaskFile
 
 
-def test_training_compares_with_int8_and_says_so(finished: Finished) -> None:
+def test_training_compares_with_the_other_precisions_and_says_so(finished: Finished) -> None:
     metrics = finished.report.adapter.manifest.provenance.metrics
-    assert 0 <= metrics[INT8_LABEL_AGREEMENT] <= 1
-    assert 0 <= metrics["int8_accuracy"] <= 1
+    measured = {name for name in LABEL_AGREEMENT if LABEL_AGREEMENT[name] in metrics}
+    assert measured == ({"bf16", "int8"} if cpu_has_bf16() else {"int8"})
+    for name in measured:
+        assert 0 <= metrics[LABEL_AGREEMENT[name]] <= 1
+        assert 0 <= metrics[f"{name}_accuracy"] <= 1
 
 
 @pytest.mark.slow
@@ -43,7 +46,7 @@ def test_a_prompt_that_trained_in_bf16_is_scored_calibrated_and_compared_with_in
         "what a float32 server answers"
     )
     metrics = report.adapter.manifest.provenance.metrics
-    assert INT8_LABEL_AGREEMENT in metrics
+    assert set(LABEL_AGREEMENT.values()) <= metrics.keys()
     selected = report.measured.selection
     assert metrics["selection_loss"] == round(selected.loss, 6) != round(report.result.best.loss, 6)
     rows = read_split(task, split="honest", seed=0).selection

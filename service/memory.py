@@ -1,0 +1,39 @@
+"""The memory that a process may still use: the machine's, and what its container's limit leaves."""
+
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
+
+
+def available_bytes(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> int | None:
+    """Return the bytes that this process may still use without swapping, None where the system does not say.
+
+    Pages of files that can be read again count as free.
+
+    Args:
+        cgroup: where the control groups of the container are mounted, of version 2 or 1
+        meminfo: the kernel's account of the machine's memory
+    """
+    found = [free for free in (_machine(meminfo), _container(cgroup)) if free is not None]
+    return min(found, default=None)
+
+
+def _machine(meminfo: Path) -> int | None:
+    try:
+        lines = meminfo.read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, IndexError, StopIteration):  # not Linux
+        return None
+
+
+def _container(cgroup: Path) -> int | None:
+    version_2 = (cgroup / "memory.max").exists()
+    folder = cgroup if version_2 else cgroup / "memory"
+    limit, used = ("memory.max", "memory.current") if version_2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    try:
+        counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        files = int(counts["inactive_file" if version_2 else "total_inactive_file"])
+        return max(0, int((folder / limit).read_text()) - int((folder / used).read_text()) + files)
+    except (OSError, ValueError, KeyError):  # not Linux, no limit (`max`), or no such group
+        return None

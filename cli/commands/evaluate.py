@@ -109,8 +109,8 @@ def evaluate(
     chosen = chosen_rows(adapter, task, files, rows)
     if seen := num_trained_on(adapter, files, chosen):
         err.print(
-            f"{seen} of the {len(chosen.examples)} rows trained this adapter or chose its epoch, so the metrics are "
-            "too good; --rows report scores the others",
+            f"{seen} of the {len(chosen.examples)} rows also trained this adapter or chose its epoch, so the metrics "
+            f"are too good{'; --rows report scores the others' if rows != 'report' else ''}",
             style="yellow",
         )
     loaded = load_backbone(backbone)

@@ -78,7 +78,7 @@ def test_a_card_names_its_rows_by_content_whatever_their_order_and_file(desk: De
 def test_evaluate_warns_where_rows_were_trained_on(single: Desk, desk: Desk) -> None:
     options = ("--backbone", single.tiny_t5)
     seen = superpos("evaluate", single.run, single.task, "--rows", "train", *options)
-    assert "108 of the 120 rows trained this adapter or chose its epoch" in seen.stderr
+    assert "108 of the 120 rows also trained this adapter or chose its epoch" in seen.stderr
     unseen = superpos("evaluate", single.run, single.task, "--rows", "report", *options)
     assert (unseen.code, unseen.stderr) == (0, "")
     figures = single.adapter.manifest.provenance.metrics
@@ -91,7 +91,7 @@ def test_evaluate_warns_where_rows_were_trained_on(single: Desk, desk: Desk) -> 
     task = desk.write("mixed.yaml", TASK.replace("validation.jsonl", "mixed.jsonl"))
     mixed = superpos("evaluate", desk.run, task, "--backbone", desk.tiny_t5)
     assert mixed.code == 0, mixed.stderr
-    assert re.search(r"\b[5-9] of the 15 rows trained this adapter", mixed.stderr) or "15 of" in mixed.stderr
+    assert re.search(r"\b[5-9] of the 15 rows also trained this adapter", mixed.stderr) or "15 of" in mixed.stderr
     refusal = superpos("evaluate", single.run, single.task, *options).refusal()
     assert "--rows report" in refusal
     other = superpos("evaluate", single.run, desk.task, "--rows", "report", *options).refusal()

@@ -38,19 +38,24 @@ def share(holder: socket.socket) -> socket.socket:
     return _bind(holder.family, holder.getsockname(), socket.SO_REUSEPORT)
 
 
-def ignore_new_connections(listener: socket.socket) -> None:
+def ignore_new_connections(listener: socket.socket) -> bool:
     """Ignore every attempt to connect from now on; those connected before can still be accepted.
+
+    Returns whether it could: packet filters are Linux's, and some systems deny them to users other than root.
 
     The kernel resets the connections in a listening socket's queue when it is closed. With this, none can enter the
     queue between the last `accept` and `close`. A client whose attempt is ignored repeats it a second later, and
-    reaches another worker or is refused. Elsewhere than on Linux this does nothing.
+    reaches another worker or is refused.
     """
     if sys.platform != "linux":
-        return
+        return False
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in _DROP_SYN))
-    listener.setsockopt(
-        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(_DROP_SYN), ctypes.addressof(program))
-    )
+    program_at = struct.pack("HL", len(_DROP_SYN), ctypes.addressof(program))
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program_at)
+    except OSError:
+        return False
+    return True
 
 
 def _address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:

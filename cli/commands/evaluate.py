@@ -77,9 +77,9 @@ def evaluate(
         superpos evaluate runs/tickets-superpos-seed0 examples/tasks/tickets.yaml
 
     A server reports drift by comparing its predictions with the profile of those on held-out rows, which training
-    records. A server in bf16 (SUPERPOS_PRECISION=bf16) uses it for adapters whose labels agree with fp32 on 99.5 % of the
-    rows, one in int8 for those that agree on 98 %, and fp32 for others. Training records these comparisons where its
-    device supports the precision. For an adapter from elsewhere:
+    records. A server in bf16 (SUPERPOS_PRECISION=bf16) uses it for adapters whose labels agree with fp32 on 99.5 % of
+    the rows, one in int8 for those that agree on 98 %, and fp32 for others. Training records these comparisons where
+    its device supports the precision. For an adapter from elsewhere:
 
     \b
         superpos evaluate my-adapter examples/tasks/tickets.yaml --bf16 --int8 --record

@@ -14,6 +14,7 @@ from backbone.decoder import TrieNodes, decode, passes
 from backbone.dropout import Dropout
 from backbone.encoder import encode
 from backbone.errors import InvalidLabels
+from backbone.linear import FloatLinear
 from backbone.packing import PackedBatch, RowSpan, rows_of
 from backbone.pieces import Pause, no_pause
 from backbone.precision import Precision, check_device, in_precision
@@ -80,6 +81,16 @@ class Backbone:
         assert self.precision == "fp32", "only float32 weights can be converted"
         check_device(self.device, precision)
         return Backbone(self.identity, self.architecture, self.weights, self.tokenizer, precision=precision)
+
+    def compact(self) -> "Backbone":
+        """Free the weights that kernels keep in a layout of their own, for inference alone, and return this backbone.
+
+        It computes no gradients and converts to no other precision any more.
+        """
+        for layer in self.weights.layers():
+            if isinstance(layer, FloatLinear):
+                layer.compact()
+        return self
 
     @property
     def width(self) -> int:

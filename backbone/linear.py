@@ -86,6 +86,12 @@ class FloatLinear:
             y = self._in_blocks(x, activation, operand, operation)
         return y if plus is None or added else plus + y
 
+    def compact(self) -> None:
+        """Keep the weight in oneDNN's layout alone, where it has one; then the layer computes no gradients."""
+        if _has_onednn(self.weight):
+            self._packed = _packed(self.weight) if self._packed is None else self._packed
+            self.weight = torch.empty_like(self.weight, device="meta")  # its shape and type, without memory
+
     @property
     def blocks(self) -> tuple[int, ...]:
         """The sizes among those of the constructor at which products are added in one order on this machine."""
@@ -166,7 +172,7 @@ def follow(y: Tensor, activation: Activation | None, times: Tensor | None, plus:
 
 
 def _has_onednn(weight: Tensor) -> bool:
-    if weight.device.type != "cpu" or not torch._C._has_mkldnn:
+    if weight.device.type not in ("cpu", "meta") or not torch._C._has_mkldnn:
         return False
     return weight.dtype == torch.float32 or (
         weight.dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

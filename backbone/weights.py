@@ -5,7 +5,7 @@ their columns), and the encoder's last norm into the decoder's keys and values. 
 readouts that use the encoder's states without the decoder.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, cat, equal
@@ -59,6 +59,13 @@ class T5Weights:
         found: dict[str, Tensor] = {}
         _collect(self, "", found)
         return found
+
+    def layers(self) -> Iterator[Linear]:
+        """Yield every linear layer."""
+        for layer in (*self.encoder, *self.decoder):
+            for part in (layer, layer.feed_forward):
+                parts = (getattr(part, name) for name in part.__slots__)
+                yield from (each for each in parts if not isinstance(each, Tensor | FeedForward | None))
 
 
 def tensor_shapes(architecture: Architecture, *, untied_head: bool) -> dict[str, tuple[int, ...]]:

@@ -1,5 +1,6 @@
-"""The memory that a process may still use: the machine's, and what its container's limit leaves."""
+"""The memory that a process may still use, and the return of memory that it no longer uses."""
 
+import ctypes
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -17,6 +18,13 @@ def available_bytes(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> int | N
     """
     found = [free for free in (_machine(meminfo), _container(cgroup)) if free is not None]
     return min(found, default=None)
+
+
+def release_freed() -> None:
+    """Return freed memory to the system, which C's allocator keeps where it lies between blocks in use."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc
+    if trim is not None:
+        trim(0)
 
 
 def _machine(meminfo: Path) -> int | None:

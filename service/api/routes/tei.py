@@ -157,7 +157,7 @@ def _described(ref: str, adapter: LoadedAdapter, runtime: Runtime) -> Info:
     return Info(
         model_id=ref,
         model_sha=adapter.digest,
-        model_dtype={"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}[runtime.backbone.precision],
+        model_dtype={"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}[adapter.precision],
         model_type=ModelType(classifier=labels),
         max_concurrent_requests=settings.max_queue_rows,
         max_input_length=adapter.max_tokens,

@@ -7,7 +7,7 @@ import torch
 from support.backbone import mixed_rows
 from support.threads import on_threads
 
-from backbone import Backbone, DeviceUnavailable, load, pack
+from backbone import Backbone, DeviceUnavailable, Precision, load, pack
 from backbone.int8 import Int8Linear
 from backbone.linear import FloatLinear
 from backbone.precision import cpu_has_bf16, in_precision
@@ -115,3 +115,23 @@ def test_bf16_on_a_cpu_is_for_one_that_multiplies_in_it(tiny: Backbone, tiny_t5:
     assert table.grad is not None
     assert table.grad.dtype == torch.float32
     assert table.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", *(["bf16"] if cpu_has_bf16() else [])])
+def test_a_compact_backbone_keeps_each_weight_once_and_answers_to_the_bit_as_before(
+    tiny: Backbone, tiny_t5: Path, cache_dir: Path, precision: Precision
+) -> None:
+    rows, prompts, label_sets = mixed_rows(tiny)
+    tries = [tiny.label_trie(labels) for labels in label_sets]
+    compact = load(str(tiny_t5), cache_dir=cache_dir, precision=precision).compact()
+    layers = [layer for layer in compact.weights.layers() if isinstance(layer, FloatLinear)]
+    encoder, decoder = len(compact.weights.encoder), len(compact.weights.decoder)
+    assert len(layers) == (0 if precision == "int8" else 5 * encoder) + 8 * decoder
+    assert all(layer.weight.is_meta for layer in layers)
+    with torch.inference_mode():
+        whole, found = (
+            backbone.score(backbone.encode(pack(rows), prompts), tries)
+            for backbone in (tiny.in_precision(precision), compact)
+        )
+    assert torch.equal(whole, found)
+    assert compact.compact() is compact

@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.memory import available_bytes
+from service.memory import available_bytes, release_freed
 
 MEMINFO = "MemTotal:       8000 kB\nMemFree:        1000 kB\nMemAvailable:   4000 kB\n"
 VERSION_2 = {"memory.max": "3000000\n", "memory.current": "2500000\n", "memory.stat": "anon 9\ninactive_file 100000\n"}
@@ -42,3 +42,14 @@ def test_this_machine_has_memory() -> None:
     found = available_bytes()
     assert found is not None
     assert 0 < found <= psutil.virtual_memory().total
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="other allocators decide for themselves")
+def test_freed_memory_returns_to_the_system() -> None:
+    pieces = [bytes(4_096) for _ in range(20_000)]
+    kept = pieces[::100]
+    before = psutil.Process().memory_info().rss
+    del pieces
+    release_freed()
+    assert len(kept) == 200
+    assert psutil.Process().memory_info().rss < before - (40 << 20)

@@ -186,7 +186,7 @@ def test_a_change_that_comes_as_a_worker_ends_is_not_lost(registry: Held, tiny: 
 
     async def announce() -> None:
         nonlocal prefetch
-        cache = Announcing(registry, tiny, max_adapters=20)
+        cache = Announcing(registry, Precisions(tiny), max_adapters=20)
         prefetch = Prefetch(cache, concurrency=1)
         prefetch.on_changes([first])
         await asyncio.to_thread(eventually, lambda: len(cache) == 2)

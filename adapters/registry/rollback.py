@@ -49,6 +49,10 @@ class TaskHistory:
         if change.kind == "alias_set":
             self._positions[str(change.alias), change.version] = change.position
 
+    def __len__(self) -> int:
+        """Return the number of entries that the history needs."""
+        return sum(map(len, self._targets.values()))
+
     def positions(self) -> Iterator[int]:
         """Yield the positions of the entries that the history needs."""
         for alias, versions in self._targets.items():

@@ -14,7 +14,7 @@ from adapters.registry.protocol import NO_TRAFFIC, Change
 from adapters.registry.rollback import TaskHistory
 
 _MAX_REMOVED = 5_000
-"""Entries removed in one step, which blocks Redis for 10 to 30 ms."""
+"""Entries removed in one step, or a few more: it blocks Redis for 10 to 30 ms."""
 _MAX_STEPS = 20
 _PAGE = 100
 """Entries read, or planned for, between two pauses: about a millisecond of work."""
@@ -88,20 +88,10 @@ def plan_trim(log: Sequence[Change], *, keep: int, pause: Callable[[], None] = l
         pause: called after each page of work
     """
     recent = _recent(_paced(reversed(log), pause), keep)
-    markers, old = [], []
-    for change in _paced(log, pause):
-        if change.kind == "log_trimmed":
-            markers.append(change.position)
-        elif change.position not in recent:
-            old.append(change)
-    needed = _needed(_paced(old, pause))
-    removable = [change.position for change in _paced(old, pause) if change.position not in needed]
-    if len(removable) > _MAX_REMOVED:
-        # which entries are needed depends on where the log ends: trim a part as if it were the whole old log
-        end = removable[_MAX_REMOVED - 1]
-        part = [change for change in _paced(old, pause) if change.position <= end]
-        needed = _needed(_paced(part, pause))
-        removable = [change.position for change in _paced(part, pause) if change.position not in needed]
+    markers = [change.position for change in log if change.kind == "log_trimmed"]
+    removable = _removable(
+        change for change in _paced(log, pause) if change.kind != "log_trimmed" and change.position not in recent
+    )
     if not removable:
         return None
     return Trim(sorted([*removable, *markers]), removable[-1], markers[-1] if markers else 0, log[-1].position)
@@ -131,12 +121,25 @@ def _recent(latest_first: Iterable[Change], keep: int) -> set[int]:
     return recent
 
 
-def _needed(log: Iterable[Change]) -> set[int]:
-    """Return the positions of entries that are enough to replay the state at the end of a log."""
+def _removable(old: Iterable[Change]) -> list[int]:
+    """Return the positions of entries that the state after the others does not need: all, or about `_MAX_REMOVED`.
+
+    Which entries are needed depends on where the log ends. Enough of it is read as if it were all, so that what remains
+    replays to the same state there.
+    """
     state: dict[tuple[str, str], _Needed] = {}
-    for change in log:
-        state.setdefault((change.tenant, change.task), _Needed()).apply(change)
-    return {position for needed in state.values() for position in needed.positions()}
+    positions: list[int] = []
+    num_needed = 0
+    for change in old:
+        of_task = state.setdefault((change.tenant, change.task), _Needed())
+        before = len(of_task)
+        of_task.apply(change)
+        num_needed += len(of_task) - before
+        positions.append(change.position)
+        if len(positions) - num_needed >= _MAX_REMOVED:
+            break
+    needed = {position for of_task in state.values() for position in of_task.positions()}
+    return [position for position in positions if position not in needed]
 
 
 @dataclass(slots=True)
@@ -159,6 +162,9 @@ class _Needed:
                 self.traffic = None if change.traffic in (None, NO_TRAFFIC) else change.position
             case "alias_set" | "alias_deleted" | "log_trimmed":
                 pass
+
+    def __len__(self) -> int:
+        return len(self.versions) + len(self.history) + (self.traffic is not None)
 
     def positions(self) -> Iterator[int]:
         yield from self.versions.values()

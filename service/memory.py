@@ -21,7 +21,7 @@ def available_bytes(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> int | N
 
 
 def release_freed() -> None:
-    """Return freed memory to the system, which C's allocator keeps where it lies between blocks in use."""
+    """Return freed memory to the system, which C's allocator keeps if it is between blocks in use."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc
     if trim is not None:
         trim(0)

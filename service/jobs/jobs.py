@@ -19,6 +19,7 @@ from service.errors import InvalidRequest, QuotaExceeded
 from service.feedback.answers import new_id
 from service.feedback.feedback import Feedback
 from service.feedback.models import FeedbackRow
+from service.jobs.arguments import check_arguments, check_metrics
 from service.jobs.models import Argument, CurvePoint, Job
 from service.jobs.queue import JobQueue
 from service.jobs.rows import (
@@ -112,7 +113,7 @@ class Jobs:
         Raises:
             InvalidName: the task's name is malformed
             NotFound: the task has no version, and the request does not say what it is
-            InvalidRequest, InvalidRow, backbone.InvalidLabels: the task, its rows or its examples are invalid
+            InvalidRequest, InvalidRow, backbone.InvalidLabels: the task, its rows, examples or arguments are invalid
             RetentionOff: corrections are asked for, and the tenant keeps none
             QuotaExceeded: a limit of the tenant or the server
             RegistryUnavailable
@@ -168,6 +169,9 @@ class Jobs:
     ) -> Job:
         spec = definition.spec
         self._check_spec(spec)
+        check_metrics(definition.metrics, definition.positive, spec)
+        arguments = dict(given.arguments) if given.examples is None else {"method": "head"} | dict(given.arguments)
+        check_arguments(arguments, spec)
         max_chars = self._limits.max_text_chars
         pairs = given.rows if given.examples is None else _labelled_examples(given.examples)
         corrections: tuple[LabelledRow, ...] = fitting_corrections(corrected, spec)
@@ -193,7 +197,7 @@ class Jobs:
             description=definition.description,
             metrics=definition.metrics,
             positive=definition.positive,
-            arguments=dict(given.arguments) if given.examples is None else {"method": "head"} | dict(given.arguments),
+            arguments=arguments,
             fingerprint=self._backbone.identity.fingerprint,
             num_rows=len(train),
             num_validation_rows=len(rows.validation),

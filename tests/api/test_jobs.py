@@ -161,6 +161,8 @@ def test_corrections_since_a_version_are_rows(server: RunningServer, tiny: Backb
         ({"rows": labelled(4), "task": TASK | {"max_tokens": 4_000}}, "max_tokens is 4000, expected at most"),
         ({"rows": labelled(4), "task": TASK | {"max_tokens": 3}}, "max_tokens is 3, expected at least"),
         ({"rows": labelled(4), "file": "hf://owner/data"}, "file"),
+        ({"rows": labelled(4), "arguments": {"method": "head", "epochs": 3}}, "arguments.epochs is 3, expected only"),
+        ({"rows": labelled(4), "task": TASK | {"metrics": ["pearson"]}}, "task.metrics has 'pearson', expected it"),
     ],
 )
 def test_what_a_stranger_sends_is_refused_with_the_reason(

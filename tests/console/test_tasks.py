@@ -1,9 +1,7 @@
 """The list of tasks in a browser: search, parts, what the cards say, and how long a long list takes."""
 
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,8 @@ from support.tenancy import ADMIN_KEY, Keyring, bearer
 
 from adapters import PromptAdapter
 from adapters.files import to_files
-from adapters.registry.opening import open_registry
 from backbone import Backbone
+from benchmarks.console import fill
 from service.console.views.tasks import PAGE_SIZE
 
 
@@ -75,22 +73,9 @@ def scored_adapter(backbone: Backbone, seed: int) -> PromptAdapter:
 def test_the_first_part_of_ten_thousand_tasks_comes_within_300_ms(
     serve: Callable[..., RunningServer], tiny: Backbone, tmp_path: Path
 ) -> None:
-    place = tmp_path / "registry.sqlite"
-    registry = open_registry(str(place))
-    for number in range(PAGE_SIZE):  # each task of the first part has another card to read
-        registry.publish("default", f"task-{number:05}", to_files(scored_adapter(tiny, number)), actor="test")
-    copy = (
-        "INSERT INTO {0} SELECT tenant, printf('task-%05d', number), {1} FROM {0}, numbers "
-        "WHERE task = printf('task-%05d', number % ?)"
-    )
-    with closing(sqlite3.connect(place)) as db, db:
-        db.execute("CREATE TEMP TABLE numbers (number INTEGER)")
-        db.executemany("INSERT INTO numbers VALUES (?)", [(number,) for number in range(PAGE_SIZE, 10_000)])
-        for table in ("tasks", "versions", "contents", "aliases"):
-            columns = [
-                name for _, name, *_ in db.execute(f"PRAGMA table_info({table})") if name not in ("tenant", "task")
-            ]
-            db.execute(copy.format(table, ", ".join(columns)), (PAGE_SIZE,))
+    # each task of the first part has another card to read
+    uploads = [to_files(scored_adapter(tiny, number)) for number in range(PAGE_SIZE)]
+    fill(tmp_path / "registry.sqlite", uploads, 10_000)
     server = serve(require_keys=True, admin_key=ADMIN_KEY, bundled=False)
     same_origin = {"Sec-Fetch-Site": "same-origin"}
     signed_in = server.client.post("/console/sign-in", data={"key": ADMIN_KEY}, headers=same_origin)

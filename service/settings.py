@@ -172,6 +172,10 @@ class Settings(BaseSettings):
     """Bytes of the request that submits a job, also after decompression."""
     job_lease_s: Annotated[float, Field(ge=1)] = 30.0
     """Seconds after which a trainer that no longer responds loses its job to another."""
+    trainer_metrics_host: str = "127.0.0.1"
+    """Address at which a trainer serves its metrics."""
+    trainer_metrics_port: Annotated[int | None, Field(ge=0, le=65_535)] = None
+    """Port of a trainer's metrics; 0 picks a free one; without it they are not served."""
     max_loaded_adapters: Annotated[int, Field(ge=1)] = 20_000
     result_cache_bytes: Annotated[int, Field(ge=0)] = 0
     """Host memory of the result cache; 0 computes every row."""

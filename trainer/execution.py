@@ -31,7 +31,16 @@ MAX_CHECKPOINT_BYTES = 64 << 20
 
 
 class JobFailed(Exception):
-    """The job cannot succeed; the message says why."""
+    """The job cannot succeed; the message says why.
+
+    Args:
+        message: for the job's author
+        is_internal: whether a bug of the trainer is the cause
+    """
+
+    def __init__(self, message: str, *, is_internal: bool = False) -> None:
+        super().__init__(message)
+        self.is_internal = is_internal
 
 
 @dataclass(frozen=True, slots=True)

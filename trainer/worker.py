@@ -32,6 +32,7 @@ from service.jobs.rows import decode_rows
 from service.tenancy.models import AccountStore
 from trainer.execution import RUNS, Callbacks, JobFailed, Trained, train_job
 from trainer.lease import JobLease
+from trainer.metrics import JobOutcome, TrainerMetrics
 from trainer.publishing import publish
 from training.errors import FolderInUse, TrainingError
 from training.runs.folder import locked
@@ -61,6 +62,7 @@ class Trainer:
         accounts: the tenants, with their limits
         folder: for rows and runs of the present job; what killed trainers left in it is deleted
         lease_s: seconds after which another trainer takes a job whose trainer does not respond
+        metrics: counts what becomes of the jobs
     """
 
     def __init__(
@@ -72,9 +74,10 @@ class Trainer:
         *,
         folder: Path,
         lease_s: float,
+        metrics: TrainerMetrics,
     ) -> None:
         self._backbone, self._queue, self._registry, self._accounts = backbone, queue, registry, accounts
-        self._folder, self._lease_s = folder, lease_s
+        self._folder, self._lease_s, self._metrics = folder, lease_s, metrics
         self.name = f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._is_stopping = threading.Event()
         self._is_interruptible = False
@@ -114,18 +117,21 @@ class Trainer:
         log = _log.bind(job=job.id, tenant=job.tenant, task=job.task)
         log.info("job_taken", attempt=job.attempts, spent_s=round(job.spent_s, 1))
         lease = JobLease(self._queue, job, lease_s=self._lease_s, interrupt=self._interrupt)
+        outcome: JobOutcome = "lost"
+        began_s = time.monotonic()
+        self._metrics.taken()
         try:
             with lease.kept(), self._working_folder() as folder:
                 result = self._train(lease, folder)
-                if result is None:
-                    self._leave(lease, folder, log)
-                else:
-                    self._end(lease, result, log)
+                outcome = self._leave(lease, folder, log) if result is None else self._end(lease, result, log)
         except LeaseLost as exc:
             log.info("job_lost", reason=str(exc))
         except RegistryUnavailable as exc:
             # the lease ends, and then the job is taken again, by this trainer or another
+            outcome = "not_stored"
             log.warning("job_not_stored", reason=str(exc))
+        finally:
+            self._metrics.left(job, outcome, time.monotonic() - began_s)
 
     def _train(self, lease: JobLease, folder: Path) -> Trained | JobFailed | None:
         """Return what became of a job; None if it was interrupted (`LeaseLost`, `RegistryUnavailable`)."""
@@ -157,17 +163,18 @@ class Trainer:
             # not the error's message, which may quote a text
             trace = "".join(traceback.format_tb(exc.__traceback__))
             _log.error("job_failed_unexpectedly", job=job.id, error=type(exc).__qualname__, trace=trace)
-            return JobFailed(f"internal error; include the job's id when reporting it: {job.id}")
+            return JobFailed(f"internal error; include the job's id when reporting it: {job.id}", is_internal=True)
 
-    def _end(self, lease: JobLease, result: Trained | JobFailed, log: structlog.stdlib.BoundLogger) -> None:
+    def _end(self, lease: JobLease, result: Trained | JobFailed, log: structlog.stdlib.BoundLogger) -> JobOutcome:
         lease.progress(Progress("publishing"))
         done = self._published(lease, result) if isinstance(result, Trained) else result
         if isinstance(done, JobFailed):
             self._stored(lambda: self._queue.fail(lease.job, str(done)))
             log.info("job_failed", reason=str(done))
-        else:
-            self._stored(lambda: self._queue.succeed(lease.job, done))
-            log.info("job_succeeded", version=done.version)
+            return "internal_error" if done.is_internal else "failed"
+        self._stored(lambda: self._queue.succeed(lease.job, done))
+        log.info("job_succeeded", version=done.version)
+        return "succeeded"
 
     def _published(self, lease: JobLease, trained: Trained) -> JobResult | JobFailed:
         def attempt() -> JobResult:
@@ -191,7 +198,7 @@ class Trainer:
                 raise
             return JobFailed(f"the version cannot be published: {exc}")
 
-    def _leave(self, lease: JobLease, folder: Path, log: structlog.stdlib.BoundLogger) -> None:
+    def _leave(self, lease: JobLease, folder: Path, log: structlog.stdlib.BoundLogger) -> JobOutcome:
         """Leave an interrupted job: it has failed by its time, or another trainer continues it."""
         if lease.lost is not None:
             raise LeaseLost(lease.lost)
@@ -202,10 +209,11 @@ class Trainer:
             )
             self._queue.fail(lease.job, reason)
             log.info("job_failed", reason=reason)
-        else:
-            lease.checkpoint(folder / RUNS, now=True)
-            self._queue.release(lease.job)
-            log.info("job_given_back")
+            return "late"
+        lease.checkpoint(folder / RUNS, now=True)
+        self._queue.release(lease.job)
+        log.info("job_given_back")
+        return "given_back"
 
     def _stored(self, write: Callable[[], T]) -> T:
         """Repeat a write during a short outage of the store."""

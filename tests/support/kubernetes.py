@@ -11,6 +11,8 @@ CHART = Path(__file__).parents[2] / "deploy" / "chart"
 EXAMPLES = CHART.parent / "kubernetes"
 KUBERNETES = "1.34"
 """Version of the schemas."""
+TRAINER = "trainer's "
+"""Precedes the kinds of the trainer's manifests, as `render` returns them."""
 CUSTOM = {"ScaledObject", "ServiceMonitor", "ClusterServingRuntime"}
 """Kinds of other projects, whose schemas are not Kubernetes'."""
 Manifest = dict[str, Any]
@@ -29,9 +31,14 @@ def render(values: dict[str, Any], *, release: str = "superpos") -> dict[str, Ma
         files = chart.render(values, name=release, namespace="ml")
     texts = [text for name, text in files.items() if name.endswith(".yaml")]
     manifests = [manifest for text in texts for manifest in yaml.safe_load_all(text) if manifest]
-    kinds = [manifest["kind"] for manifest in manifests]
+    kinds = [f"{TRAINER if is_of_trainer(manifest) else ''}{manifest['kind']}" for manifest in manifests]
     assert len(set(kinds)) == len(kinds), kinds
     return dict(zip(kinds, manifests, strict=True))
+
+
+def is_of_trainer(manifest: Manifest) -> bool:
+    """Whether a manifest is one of the trainer's."""
+    return str(manifest["metadata"]["name"]).endswith("-trainer")
 
 
 def lint(values: dict[str, Any]) -> list[str]:

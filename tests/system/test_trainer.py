@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from support.adapters import make_adapter
 from support.http import check_problem
@@ -48,9 +49,13 @@ def test_a_job_becomes_a_version_that_is_not_production(
 ) -> None:
     server = serve(registry=place)
     first = submit(server)
-    with trainer_process(tiny_t5, place, tmp_path / "trainer", **QUICK):
+    with trainer_process(tiny_t5, place, tmp_path / "trainer", **QUICK, SUPERPOS_TRAINER_METRICS_PORT="0") as trainer:
         done = ended(server, first)
         assert done["status"] == "succeeded", done["error"]
+        (served,) = trainer.events("trainer_metrics_served")
+        url = f"http://127.0.0.1:{served['port']}/metrics"
+        eventually(lambda: 'superpos_trainer_jobs_total{outcome="succeeded"} 1.0' in httpx2.get(url).text)
+        assert "superpos_trainer_rows_total 60.0" in httpx2.get(url).text
         result = done["result"]
         assert (result["version"], result["method"], result["readout"]) == (1, "superpos", "pooled")
         assert result["metrics"]["score"] == result["metrics"]["accuracy"] > result["untrained_score"] - 0.01

@@ -82,3 +82,14 @@ volumeMounts:
 - {name: redis-tls, secret: {secretName: {{ . }}}}
 {{- end }}
 {{- end }}
+
+{{- define "superpos.egress" -}}
+- ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+{{- if .Values.redis.enabled }}
+- ports:
+    {{- range .Values.networkPolicy.redis.ports }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+  to: {{- toYaml .Values.networkPolicy.redis.to | nindent 4 }}
+{{- end }}
+{{- end }}

@@ -14,6 +14,7 @@ from support.kubernetes import (
     CHART,
     CUSTOM,
     EXAMPLES,
+    TRAINER,
     Manifest,
     broken_rules,
     check_schema,
@@ -139,6 +140,46 @@ def test_the_server_accepts_its_settings(
     for setting, value in values_of(name).get("settings", {}).items():
         read = getattr(settings, setting)
         assert (read == (value,)) if isinstance(read, tuple) else (read == value), setting
+
+
+def test_trainers_run_if_they_are_asked_for_and_reach_redis_alone(
+    rendered: dict[str, dict[str, Manifest]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert not any(kind.startswith(TRAINER) for name in SETS for kind in rendered[name])
+    values = {**values_of("production"), "trainer": {"replicas": 2}}
+    assert lint(values) == []
+    made = render(values)
+    added = made.keys() - rendered["production"].keys()
+    assert added == {f"{TRAINER}{kind}" for kind in ("Deployment", "NetworkPolicy")}
+    assert {kind: made[kind] for kind in rendered["production"]} == rendered["production"]
+    deployment, policy = (made[f"{TRAINER}{kind}"] for kind in ("Deployment", "NetworkPolicy"))
+    monitor = yaml.safe_load((EXAMPLES / "trainer-monitor.yaml").read_text("utf-8"))
+    check_schema(deployment)
+    check_schema(policy)
+    pod = pod_of(deployment)
+    assert set(broken_rules(pod)) == {"probes"}, "a trainer answers no requests"
+    (container,) = pod["containers"]
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))["appVersion"]
+    assert container["image"] == f"superpos-trainer:{version}"
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert not made["Service"]["spec"]["selector"].items() <= labels.items(), "no requests reach it"
+    for selector in (deployment["spec"]["selector"], policy["spec"]["podSelector"], monitor["spec"]["selector"]):
+        assert selector["matchLabels"].items() <= labels.items()
+    assert [rule["ports"][0]["port"] for rule in policy["spec"]["egress"]] == [53, 6380]
+    secret = next(volume["secret"] for volume in pod["volumes"] if volume["name"] == "secrets")
+    assert [item["key"] for item in secret["items"]] == [REGISTRY], "not the operator's key"
+    (port,) = container["ports"]
+    assert monitor["spec"]["podMetricsEndpoints"][0]["port"] == port["name"]
+    given = {each["name"]: each["value"] for each in container["env"] if "value" in each}
+    (tmp_path / REGISTRY).write_text("rediss://superpos:secret@redis:6380/0", encoding="ascii")
+    for variable, value in {**given, "SUPERPOS_SECRETS_DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(variable, value)
+    settings = Settings()
+    assert (settings.trainer_metrics_host, settings.trainer_metrics_port) == ("0.0.0.0", port["containerPort"])
+    assert settings.registry.startswith("rediss:")
+    for values in ({"mode": "kserve"}, {"redis": {"enabled": False}, "replicas": 1}):
+        with pytest.raises(helm.HelmError, match="trainers share the jobs of a Redis"):
+            render({**values, "trainer": {"replicas": 1}})
 
 
 @pytest.mark.parametrize("name", SETS)

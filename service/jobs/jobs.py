@@ -170,7 +170,7 @@ class Jobs:
         spec = definition.spec
         self._check_spec(spec)
         check_metrics(definition.metrics, definition.positive, spec)
-        arguments = dict(given.arguments) if given.examples is None else {"method": "head"} | dict(given.arguments)
+        arguments = given.arguments if given.examples is None else {"method": "head", **given.arguments}
         check_arguments(arguments, spec)
         max_chars = self._limits.max_text_chars
         pairs = given.rows if given.examples is None else _labelled_examples(given.examples)
@@ -197,7 +197,7 @@ class Jobs:
             description=definition.description,
             metrics=definition.metrics,
             positive=definition.positive,
-            arguments=arguments,
+            arguments=dict(arguments),
             fingerprint=self._backbone.identity.fingerprint,
             num_rows=len(train),
             num_validation_rows=len(rows.validation),

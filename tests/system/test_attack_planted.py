@@ -17,6 +17,8 @@ from adapters.registry.sqlite import SqliteRegistry
 from backbone import Backbone
 from service.api import problems
 from service.inference.result_cache import CacheKey
+from service.jobs.queue import JobQueue
+from service.jobs.sqlite_store import SqliteJobs
 from service.tenancy import audit
 from service.tenancy.accounts import Accounts
 from service.tenancy.principal import Principal
@@ -122,6 +124,21 @@ def plant_answers_in_one_go(patch: Patch) -> None:
         patch.setattr(module, "PIECE_VALUES", 1 << 40)
 
 
+def plant_jobs_of_everybody(patch: Patch) -> None:
+    """Find a job by its id alone."""
+    patch.setattr(
+        SqliteJobs,
+        "job",
+        lambda self, tenant, job_id: next((job for job in self.unfinished() if job.id == job_id), None),
+    )
+
+
+def plant_jobs_without_end(patch: Patch) -> None:
+    """Queue any number of jobs."""
+    submit = JobQueue.submit
+    patch.setattr(JobQueue, "submit", lambda self, job, rows, **_: submit(self, job, rows, max_jobs=1_000))
+
+
 @pytest.mark.parametrize(
     ("plant", "attack", "complaint"),
     [
@@ -137,6 +154,8 @@ def plant_answers_in_one_go(patch: Patch) -> None:
         (plant_one_author, "an erased trail", "the operator's change is gone"),
         (plant_answers_in_one_go, "large answers", "other clients waited"),
         (plant_an_endless_trail, "an erased trail", "more than 30 entries"),
+        (plant_jobs_of_everybody, "another's training jobs", "GET of another tenant's job"),
+        (plant_jobs_without_end, "jobs beyond the limit", "8 jobs are queued"),
     ],
     ids=lambda value: value.__name__.removeprefix("plant_") if callable(value) else "",
 )

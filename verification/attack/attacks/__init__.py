@@ -1,7 +1,18 @@
 """All attacks. Each module has those of related classes; they run in the order of `ATTACKS`."""
 
 from verification.attack.attack import Attack
-from verification.attack.attacks import accounts, bodies, connections, content, cost, errors, feedback, registry, text
+from verification.attack.attacks import (
+    accounts,
+    bodies,
+    connections,
+    content,
+    cost,
+    errors,
+    feedback,
+    jobs,
+    registry,
+    text,
+)
 
 ATTACKS: tuple[Attack, ...] = (
     *bodies.ATTACKS,
@@ -11,6 +22,7 @@ ATTACKS: tuple[Attack, ...] = (
     *content.ATTACKS,
     *registry.ATTACKS,
     *feedback.ATTACKS,
+    *jobs.ATTACKS,
     *cost.ATTACKS,
     *connections.ATTACKS,
 )

@@ -1,4 +1,4 @@
-"""What the console costs a server that is busy: an open live page, and the first page of ten thousand tasks.
+"""Cost of the console: of an open live page to a server that is busy, and of the first page of ten thousand tasks.
 
 `superpos serve` runs as a separate process with 10,000 tasks (a bundled adapter, perturbed). This process is the load
 generator: 64 clients that send single texts of 100 tasks, as fast as they are answered. It also opens the live page's
@@ -51,7 +51,7 @@ class Found:
     """Measurements."""
 
     pages_ms: list[float] = field(default_factory=list)
-    """Of the list of tasks, the first one cold."""
+    """Times of the list of tasks, the first one cold."""
     without: list[float] = field(default_factory=list)
     """Rows/s by round."""
     open_page: list[float] = field(default_factory=list)

@@ -85,6 +85,7 @@ bench: setup ## Run every benchmark, quick (SUPERPOS_DATA: on real rows)
 	$(BIN)/python -m benchmarks.adapters.registry --quick
 	$(BIN)/python -m benchmarks.training --quick
 	$(BIN)/python -m benchmarks.client --quick
+	$(BIN)/python -m benchmarks.console --quick
 	$(BIN)/python -m benchmarks.capacity simulate --replicas 10 --seconds 60
 	$(BIN)/python -m benchmarks.capacity check --loads 0.5,0.8 --seconds 20
 

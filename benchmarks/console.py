@@ -1,4 +1,4 @@
-"""What the console costs a server that is busy: an open live page, and the first page of ten thousand tasks.
+"""Cost of the console: of an open live page to a server that is busy, and of the first page of ten thousand tasks.
 
 `superpos serve` runs as a separate process with 10,000 tasks (a bundled adapter, perturbed). This process is the load
 generator: 64 clients that send single texts of 100 tasks, as fast as they are answered. It also opens the live page's
@@ -7,6 +7,8 @@ alternates.
 
 - `live_page_throughput`: rows/s while the stream is open ÷ rows/s while it is not, median over rounds. The goal is
   0.98.
+- `live_page_cpu`: the server's processor time per row while the stream is open ÷ while it is not, median over rounds.
+  On a busy server it decides the rate, and other processes of the machine disturb it less. The goal is 1.02.
 - `first_page_cold_ms`, `first_page_ms`: time until the list of tasks has arrived from an idle server, when it reads the
   cards of the list for the first time, and the median of later requests. The goal is 300 ms. They hold for one machine.
 """
@@ -18,12 +20,13 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import httpx2
+import psutil
 import typer
 
 from adapters import DEFAULT_TENANT
@@ -41,7 +44,7 @@ DISTINCT = 25
 """Different adapters: as many as a page of the list has rows, so that each row reads a card of its own."""
 CLIENTS = 64
 PAGES = 20
-GOAL, GOAL_MS = 0.98, 300.0
+GOAL, GOAL_CPU, GOAL_MS = 0.98, 1.02, 300.0
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
 
@@ -51,10 +54,13 @@ class Found:
     """Measurements."""
 
     pages_ms: list[float] = field(default_factory=list)
-    """Of the list of tasks, the first one cold."""
+    """Times of the list of tasks, the first one cold."""
     without: list[float] = field(default_factory=list)
     """Rows/s by round."""
     open_page: list[float] = field(default_factory=list)
+    cpu_without: list[float] = field(default_factory=list)
+    """The server's processor seconds per row by round."""
+    cpu_open_page: list[float] = field(default_factory=list)
     events: int = 0
     """Beats that the open page received."""
     failures: int = 0
@@ -87,15 +93,20 @@ async def measure(folder: Path, *, rounds: int, seconds: float, num_tasks: int =
             await closed_loop(url, calls, clients=CLIENTS, seconds=2)  # warms up
             for number in range(rounds):
                 for is_open in (number % 2 == 0, number % 2 == 1):
-                    first = number * CLIENTS
-                    if is_open:
-                        async with live_page(browser, found):
-                            load = await closed_loop(url, calls, clients=CLIENTS, seconds=seconds, first=first)
-                    else:
-                        load = await closed_loop(url, calls, clients=CLIENTS, seconds=seconds, first=first)
+                    async with live_page(browser, found) if is_open else nullcontext():
+                        before_s = cpu_of_children()
+                        load = await closed_loop(url, calls, clients=CLIENTS, seconds=seconds, first=number * CLIENTS)
+                        cpu_s = cpu_of_children() - before_s
                     (found.open_page if is_open else found.without).append(load.rows_per_s)
+                    (found.cpu_open_page if is_open else found.cpu_without).append(cpu_s / load.rows)
                     found.failures += load.failures
     return found
+
+
+def cpu_of_children() -> float:
+    """Return the processor seconds so far of the processes that this one has started."""
+    times = [process.cpu_times() for process in psutil.Process().children(recursive=True)]
+    return float(sum(each.user + each.system for each in times))
 
 
 @asynccontextmanager
@@ -120,6 +131,7 @@ async def _read(stream: httpx2.Response, found: Found) -> None:
 
 async def _pages(browser: httpx2.AsyncClient, found: Found, num_tasks: int) -> None:
     """Load the first page of the list of tasks, first cold and then again."""
+    await browser.get("/healthz/live")  # the client's own first time
     for _ in range(PAGES + 1):
         began = time.perf_counter()
         page = await browser.get("/console/tasks")
@@ -155,31 +167,40 @@ def calls_of(url: str, num_tasks: int) -> Sequence[Call]:
 
 def report(found: Found) -> None:
     """Print the figures."""
-    ratios = [with_page / without for with_page, without in zip(found.open_page, found.without, strict=True)]
+    rates = [with_page / without for with_page, without in zip(found.open_page, found.without, strict=True)]
+    cpu = [with_page / without for with_page, without in zip(found.cpu_open_page, found.cpu_without, strict=True)]
     cold, *warm = found.pages_ms
     figures = {
-        "live_page_throughput": statistics.median(ratios),
+        "live_page_throughput": statistics.median(rates),
+        "live_page_cpu": statistics.median(cpu),
         "first_page_cold_ms": cold,
         "first_page_ms": statistics.median(warm),
     }
-    verdict = "met" if figures["live_page_throughput"] >= GOAL else "missed"
     print(
         f"open live page: {figures['live_page_throughput']:.3f} of the rate without it "
-        f"({min(ratios):.3f} to {max(ratios):.3f}), goal {GOAL}: {verdict}"
+        f"({min(rates):.3f} to {max(rates):.3f}), goal {GOAL}: {_met(figures['live_page_throughput'] >= GOAL)}"
     )
-    verdict = "met" if max(cold, figures["first_page_ms"]) <= GOAL_MS else "missed"
+    print(
+        f"processor time per row: {figures['live_page_cpu']:.3f} of that without it "
+        f"({min(cpu):.3f} to {max(cpu):.3f}), goal {GOAL_CPU}: {_met(figures['live_page_cpu'] <= GOAL_CPU)}"
+    )
     print(
         f"first page of {NUM_TASKS:,} tasks: {cold:.0f} ms cold, then {figures['first_page_ms']:.0f} ms, "
-        f"goal {GOAL_MS:.0f} ms: {verdict}"
+        f"goal {GOAL_MS:.0f} ms: {_met(max(found.pages_ms) <= GOAL_MS)}"
     )
     detail = {
         "rows_per_s": {"without": found.without, "open_page": found.open_page},
-        "ratios": ratios,
+        "ratios": rates,
+        "cpu_ratios": cpu,
         "pages_ms": found.pages_ms,
         "events": found.events,
         "failures": found.failures,
     }
     print_result("console", figures, detail=detail)
+
+
+def _met(is_met: bool) -> str:
+    return "met" if is_met else "missed"
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ class T5Weights:
 
     def layers(self) -> Iterator[Linear]:
         """Yield every linear layer."""
-        for layer in (*self.encoder, *self.decoder):
+        layers: tuple[EncoderLayer | DecoderLayer, ...] = (*self.encoder, *self.decoder)
+        for layer in layers:
             for part in (layer, layer.feed_forward):
                 parts = (getattr(part, name) for name in part.__slots__)
                 yield from (each for each in parts if not isinstance(each, Tensor | FeedForward | None))

@@ -40,6 +40,7 @@ RUN pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$(grep '^tor
  && pip install --requirement server.txt \
  && packages="$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
  && rm -rf "$packages/torch/include" "$packages/torch/share" "$packages/torch/test" \
+ && find "$packages/torch/bin" -type f -not -name torch_shm_manager -delete \
  && find "$packages" -type d \( -name tests -o -name test \) -path '*/site-packages/*' \
       -not -path '*/torch/*' -prune -exec rm -rf {} + \
  && find "$packages" -name '*.a' -delete

@@ -77,6 +77,7 @@ format: $(VENV)/ready ## Format the sources
 bench: setup ## Run every benchmark, quick (SUPERPOS_DATA: on real rows)
 	$(BIN)/python -m benchmarks.engine --quick
 	$(BIN)/python -m benchmarks.neighbours --quick
+	$(BIN)/python -m benchmarks.footprint --quick
 	$(BIN)/python -m benchmarks.serving.fairness --quick
 	$(BIN)/python -m benchmarks.serving --quick
 	$(BIN)/python -m benchmarks.serving.readouts --quick

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from service.catalog.adapter_cache import LoadedAdapter
+from service.memory import release_freed
 
 _INITIAL_ROWS = 1_024
+_RELEASE_AFTER_BYTES = 16 << 20
+"""Size of the rows that are moved into the table until their former memory is returned to the system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class PromptTable:
         self._table = torch.zeros(_INITIAL_ROWS, width, device=device)  # [R, H]
         self._free = list(range(_INITIAL_ROWS - 1, -1, -1))
         self._resident: OrderedDict[str, _Resident] = OrderedDict()
+        self._moved_bytes = 0
 
     def __len__(self) -> int:
         return len(self._resident)
@@ -77,7 +81,12 @@ class PromptTable:
         rows = self._free[-count:]
         self._table[rows] = torch.from_numpy(adapter.rows.copy()).to(self._table.device)
         del self._free[-count:]  # only after the write, so that a failed write takes no rows
+        self._moved_bytes += adapter.rows.nbytes
         adapter.rows = None
+        if self._moved_bytes >= _RELEASE_AFTER_BYTES:
+            # adapters' rows are between small blocks that stay: without this, each adapter holds its size twice
+            release_freed()
+            self._moved_bytes = 0
         return _Resident(tuple(rows), adapter)
 
     def _make_room(self, count: int, needed: Collection[str]) -> None:

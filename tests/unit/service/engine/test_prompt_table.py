@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -223,3 +224,23 @@ def test_two_copies_of_an_adapter_share_a_slot_and_neither_is_left_without_its_p
         prompt_table.load([adapter])
     for adapter in (new, old):
         assert_intact(prompt_table, [adapter], prompt_table.load([adapter]))
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="other allocators decide for themselves")
+def test_rows_that_moved_into_the_table_leave_no_memory_behind(tiny: Backbone) -> None:
+    one = load_adapter(make_adapter(tiny), tiny)
+    width, count = 512, 4_000
+    table = bank_of(width, max_bytes=1 << 30)
+    table.load([dataclasses.replace(one, digest="first", rows=np.ones((10, width), np.float32))])
+    process = psutil.Process()
+    before = process.memory_info().rss
+    # what an adapter keeps is between the rows of two adapters
+    kept, adapters = [], []
+    for number in range(count):
+        adapters.append(dataclasses.replace(one, digest=str(number), rows=np.ones((10, width), np.float32)))
+        kept.append(np.ones(20))
+    for first in range(0, count, 100):
+        table.load(adapters[first : first + 100])
+    size = count * 10 * width * 4
+    assert len(kept) == count
+    assert process.memory_info().rss - before < 1.4 * size

@@ -11,7 +11,7 @@ from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 from support.waiting import eventually
 
-from adapters.files import MANIFEST, to_files
+from adapters.files import CONFIG, MANIFEST, to_files
 from backbone import Backbone
 
 
@@ -160,10 +160,16 @@ def test_an_adapter_is_dropped_and_each_check_reported(
     page.get_by_role("button", name="Continue").click()
     good = to_files(make_adapter(tiny, seed=41))
     bad = edited(good, MANIFEST, lambda value: value["backbone"].update(fingerprint="sha256:" + "0" * 64))
+    bad = edited(bad, CONFIG, lambda value: value.update(peft_type="LORA"))
     drop(page, bad)
     page.get_by_role("button", name="Publish").click()
     page.get_by_text("Refused, and nothing was stored.").wait_for()
-    assert "backbone" in page.locator(".checks .failed").inner_text().lower()
+    failed = page.locator(".checks .failed")
+    assert failed.count() == 2
+    assert "peft_type" in failed.nth(0).inner_text()
+    assert "backbone" in failed.nth(1).inner_text().lower()
+    assert page.locator(".checks .passed").count() == 2
+    page.get_by_text("not checked: it needs the others").wait_for()
     check_accessible(page)
     drop(page, good)
     page.get_by_label("It becomes").select_option("production")

@@ -91,6 +91,12 @@ class Manifest(_Frozen):
     validation: ValidationProfile | None = None
     """Its answers on held-out rows; without them, live answers are not monitored for drift."""
 
+    def check_fingerprint(self, fingerprint: str) -> None:
+        """Refuse an adapter of another backbone than that with a fingerprint (`InvalidAdapter`)."""
+        if self.backbone.fingerprint != fingerprint:
+            trained_on = f"{self.backbone.fingerprint} ({self.backbone.id})"
+            raise InvalidAdapter("backbone fingerprint", trained_on, f"{fingerprint}, the backbone's")
+
     @model_validator(mode="after")
     def _version_of_this_readout(self) -> Self:
         expected = schema_version_of(self.readout)
@@ -192,9 +198,7 @@ class PromptAdapter:
         """
         if self.width != width:
             raise InvalidAdapter("prompt width", self.width, f"{width}, the backbone's")
-        if self.manifest.backbone.fingerprint != fingerprint:
-            trained_on = f"{self.manifest.backbone.fingerprint} ({self.manifest.backbone.id})"
-            raise InvalidAdapter("backbone fingerprint", trained_on, f"{fingerprint}, the backbone's")
+        self.manifest.check_fingerprint(fingerprint)
 
     def check_precision(self, precision: ReducedPrecision) -> None:
         """Reject an adapter that was not validated in a precision, or whose labels differ there too often.

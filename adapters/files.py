@@ -7,9 +7,11 @@ Reading checks names, sizes, JSON, PEFT fields, and the tensor's name, dtype, sh
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from adapters import strict_json
 from adapters.adapter import MAX_VIRTUAL_TOKENS, BackboneRef, Manifest, PromptAdapter, Provenance, no_prompt
 from adapters.atomic_files import atomic_write
 from adapters.errors import InvalidAdapter, first_error
+from adapters.printable import check_texts
 from adapters.readout import BIAS, VECTORS, LearnedReadout, schema_version_of
 from adapters.regular_files import NotRegular, check_no_links, open_regular
 from adapters.task import TaskSpec
@@ -109,6 +112,74 @@ def check_stated_backbone(files: Files) -> None:
     for key, expected in zip(stated, (known["id"], known["revision"]), strict=True):
         if stated[key] not in (None, expected):
             raise InvalidAdapter(f"{CONFIG}: {key}", repr(stated[key]), f"{expected!r}, as in {MANIFEST}, or null")
+
+
+CheckName = Literal["files", "manifest", "tensors", "backbone"]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One group of checks on an adapter's files."""
+
+    name: CheckName
+    faults: tuple[InvalidAdapter, ...] = ()
+    is_run: bool = True
+    """False if it needs what another check has refused."""
+
+
+def check_all(files: Files, *, fingerprint: str, width: int) -> tuple[CheckResult, ...]:
+    """Run every check that can be run, where `from_files` stops at the first fault.
+
+    Args:
+        files: an adapter's
+        fingerprint: the backbone's
+        width: the backbone's
+    """
+    in_files = _faults(*(partial(_check_names_and_sizes, {name: data}) for name, data in files.items()))
+    present = {name for name in files if name in SIZE_LIMITS and len(files[name]) <= SIZE_LIMITS[name]}
+    manifest: Manifest | None = None
+    in_manifest: tuple[InvalidAdapter, ...] = ()
+    if MANIFEST in present:
+        try:
+            manifest = _read_manifest(files)
+        except InvalidAdapter as exc:
+            in_manifest = (exc,)
+    is_pooled = manifest is not None and manifest.readout != "words" and READOUT in files
+    needed = [MANIFEST] if is_pooled and files.keys().isdisjoint((CONFIG, WEIGHTS)) else [MANIFEST, CONFIG, WEIGHTS]
+    in_files += _faults(*(partial(_require, files, name) for name in needed))
+    texts = {name: files[name] for name in present & {CARD}} | ({MANIFEST: files[MANIFEST]} if manifest else {})
+    in_manifest += _faults(*(partial(check_texts, {name: data}) for name, data in texts.items()))
+    has_prompt = {CONFIG, WEIGHTS} <= present
+    readings: list[Callable[[], object]] = [partial(_read_prompt, files)] if has_prompt else []
+    if manifest is not None and READOUT in present:
+        readings.append(partial(_read_readout, files, manifest))
+    in_tensors = _faults(*readings)
+    in_backbone: tuple[InvalidAdapter, ...] = ()
+    if manifest is not None:
+        in_backbone = _faults(partial(manifest.check_fingerprint, fingerprint))
+        if has_prompt and not in_tensors:
+            in_backbone += _faults(partial(check_stated_backbone, files))
+    if not any((in_files, in_manifest, in_tensors, in_backbone)):
+        try:
+            in_backbone = _faults(partial(from_files(files).check_backbone, fingerprint=fingerprint, width=width))
+        except InvalidAdapter as exc:  # values that only the whole adapter shows
+            in_tensors = (exc,)
+    return (
+        CheckResult("files", in_files),
+        CheckResult("manifest", in_manifest, is_run=MANIFEST in present),
+        CheckResult("tensors", in_tensors, is_run=bool(readings)),
+        CheckResult("backbone", in_backbone, is_run=manifest is not None),
+    )
+
+
+def _faults(*checks: Callable[[], object]) -> tuple[InvalidAdapter, ...]:
+    found = []
+    for check in checks:
+        try:
+            check()
+        except InvalidAdapter as exc:
+            found.append(exc)
+    return tuple(found)
 
 
 def write_folder(folder: Path, files: Files, *, beneath: Path | None = None) -> None:

@@ -59,6 +59,7 @@ from service.errors import (
     UnsupportedEncoding,
     UnsupportedMediaType,
 )
+from service.releases.publisher import RefusedUpload
 from service.telemetry.request_record import current_record
 
 MEDIA_TYPE = "application/problem+json"
@@ -67,6 +68,8 @@ TYPE_PREFIX = "urn:superpos:problem:"
 _MAX_ERRORS = 20
 """Number of validation errors in a response."""
 _MAX_SHOWN_ITEMS = 20
+_MAX_FAULTS = 8
+"""Faults of one group of checks in a problem."""
 _REPR = Repr()
 _REPR.maxlist = _REPR.maxdict = _MAX_SHOWN_ITEMS
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 200
@@ -180,14 +183,34 @@ def problem_of(exc: Exception) -> Problem:
         headers["Retry-After"] = str(retry_after_s)
     extra: dict[str, object] = {}
     if isinstance(exc, InvalidAdapter | InvalidLabels):
-        extra = {
-            "check": shortened(exc.check),
-            "value": shortened(str(exc.value)),
-            "expected": shortened(exc.expected, 1_000),
-        }
+        extra = _fault(exc)
+    if isinstance(exc, RefusedUpload):
+        extra["checks"] = _checks(exc)
     if isinstance(exc, PromotionRefused):
         extra = {"metric": exc.metric, "candidate": exc.candidate, "current": exc.current}
     return Problem(kind.status, kind.code, _detail(exc), headers, extra)
+
+
+def _fault(exc: InvalidAdapter | InvalidLabels) -> dict[str, object]:
+    return {
+        "check": shortened(exc.check),
+        "value": shortened(str(exc.value)),
+        "expected": shortened(exc.expected, 1_000),
+    }
+
+
+def _checks(exc: RefusedUpload) -> list[dict[str, object]]:
+    """Return the results of all checks of an upload, in their order."""
+    found: list[dict[str, object]] = [
+        {
+            "name": each.name,
+            "result": "failed" if each.faults else "passed" if each.is_run else "not_run",
+            "faults": [_fault(fault) for fault in each.faults[:_MAX_FAULTS]],
+        }
+        for each in exc.checks
+    ]
+    result, faults = ("failed", [_fault(exc)]) if exc.is_of_forward else ("not_run", [])
+    return [*found, {"name": "forward", "result": result, "faults": faults}]
 
 
 def _detail(exc: Exception) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from adapters import Change, PromptAdapter, Registry
 from adapters.errors import AdapterError, InvalidAdapter, NotValidatedInPrecision, RowTooLarge
-from adapters.files import from_files
+from adapters.files import CheckResult, check_all, from_files
 from adapters.task import MAX_TASK_TOKENS
 from adapters.template import Template
 from backbone import Backbone, BackboneError, Frame, LabelTrie, Precision
@@ -224,6 +224,11 @@ class AdapterCache:
         adapter = from_files(files)
         precisions = self._precisions
         return load_adapter(adapter, precisions.backbone, fp32_for=precisions.fp32_for, limits=self._limits)
+
+    def check_all(self, files: Mapping[str, bytes]) -> tuple[CheckResult, ...]:
+        """Run every check on an adapter's files that can be run. Callable from any thread."""
+        backbone = self._precisions.backbone
+        return check_all(files, fingerprint=backbone.identity.fingerprint, width=backbone.width)
 
     def _load(self, digest: str) -> LoadedAdapter:
         files: Mapping[str, bytes] = self._registry.get(digest)

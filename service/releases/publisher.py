@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from adapters import PRODUCTION, InvalidAdapter, Publication, Ref, Registry
-from adapters.files import check_stated_backbone
+from adapters.errors import NotValidatedInPrecision, RowTooLarge
+from adapters.files import CheckResult, check_stated_backbone
 from adapters.names import check_publication
 from adapters.printable import check_texts
-from backbone import Frame
+from backbone import Frame, InvalidLabels
 from backbone.text import min_field_tokens
 from service.catalog.adapter_cache import AdapterCache, LoadedAdapter
 from service.errors import InferenceFailed
@@ -17,6 +19,21 @@ from service.releases.storage_quota import StorageQuota
 from service.releases.writer import RegistryWriter
 
 _SMOKE_TIMEOUT_S = 30.0
+_SMOKE = "smoke forward"
+
+
+class RefusedUpload(InvalidAdapter):
+    """An upload that fails a check, with the results of all checks."""
+
+    def __init__(self, first: InvalidAdapter | InvalidLabels, checks: Sequence[CheckResult]) -> None:
+        super().__init__(first.check, first.value, first.expected)
+        self.checks = checks
+        """Apart from the trial classification, which is the last."""
+
+    @property
+    def is_of_forward(self) -> bool:
+        """Whether the trial classification failed, after all other checks."""
+        return self.check == _SMOKE
 
 
 class Publisher:
@@ -49,7 +66,12 @@ class Publisher:
         """
         check_publication(tenant, task, aliases)
         self._quota.check_aliases(tenant, task, [PRODUCTION] if aliases is None else aliases)
-        adapter = await asyncio.to_thread(parse_upload, self._adapters, files)
+        try:
+            adapter = await asyncio.to_thread(parse_upload, self._adapters, files)
+        except (InvalidAdapter, InvalidLabels) as exc:
+            if isinstance(exc, NotValidatedInPrecision | RowTooLarge):
+                raise
+            raise RefusedUpload(exc, await asyncio.to_thread(_all_checks, self._adapters, files, exc)) from exc
         digest = adapter.digest
         if expected is not None and digest != expected:
             raise InvalidAdapter("digest", digest, expected)
@@ -57,7 +79,8 @@ class Publisher:
             try:
                 await self._classifier.try_out(tenant, adapter, timeout_s=_SMOKE_TIMEOUT_S)
             except InferenceFailed as exc:
-                raise InvalidAdapter("smoke forward", str(exc), "finite label scores") from exc
+                first = InvalidAdapter(_SMOKE, str(exc), "finite label scores")
+                raise RefusedUpload(first, self._adapters.check_all(files)) from exc
             self._adapters.add(adapter)  # before it is announced, which would load it again
             return await self._writer.write(
                 lambda registry: registry.publish(tenant, task, files, digest=digest, actor=actor, aliases=aliases)
@@ -96,6 +119,17 @@ def parse_upload(adapters: AdapterCache, files: Mapping[str, bytes]) -> LoadedAd
     check_texts(files)
     _check_room(adapter)
     return adapter
+
+
+def _all_checks(
+    adapters: AdapterCache, files: Mapping[str, bytes], first: InvalidAdapter | InvalidLabels
+) -> Sequence[CheckResult]:
+    """Return the results of all checks; a task that the server cannot run is a fault of the manifest."""
+    found = adapters.check_all(files)
+    if any(each.faults for each in found):
+        return found
+    fault = InvalidAdapter(first.check, first.value, first.expected)
+    return [replace(each, faults=(fault,)) if each.name == "manifest" else each for each in found]
 
 
 def _check_room(adapter: LoadedAdapter) -> None:

@@ -11,7 +11,7 @@ from support.server import RunningServer
 from support.tenancy import ADMIN_KEY, Keyring, bearer
 from support.waiting import eventually
 
-from adapters.files import MANIFEST, to_files
+from adapters.files import CONFIG, MANIFEST, to_files
 from backbone import Backbone
 
 
@@ -103,13 +103,17 @@ def test_a_change_that_somebody_overtook_is_refused(people: People, mails: str, 
 
 
 def test_a_version_shows_its_card_and_report(people: People, server: RunningServer, tiny: Backbone, mails: str) -> None:
-    files = to_files(with_report(make_adapter(tiny, seed=31), score=0.9), card="---\nlicense: mit\n---\n# A card\n")
+    files = to_files(
+        with_report(make_adapter(tiny, seed=31), score=0.9),
+        card="---\nlicense: mit\n---\n# A card\n\n<b>bold</b> text\n",
+    )
     parts = [("files", item) for item in files.items()]
     form = {"alias": ""}
     answer = server.client.post("/tasks/mails/versions", files=parts, data=form, headers=bearer(mails))
     number = answer.raise_for_status().json()["version"]
     page = people.open(people.key("acme", "publish"), f"tasks/mails/versions/{number}")
-    page.get_by_text("# A card").wait_for()
+    page.get_by_role("heading", name="A card", level=3).wait_for()
+    assert page.locator(".rendered").inner_text().endswith("<b>bold</b> text")
     assert "license: mit" not in page.inner_text("main")
     page.get_by_role("rowheader", name="TF-IDF + logistic regression").wait_for()
     with page.expect_download() as download:
@@ -124,6 +128,27 @@ def test_a_version_shows_its_card_and_report(people: People, server: RunningServ
     assert server.client.get(f"/tasks/mails/versions/{number}", headers=bearer(mails)).status_code == 404
 
 
+def test_the_history_says_who_changed_what_and_when(people: People, mails: str, server: RunningServer) -> None:
+    server.client.put(
+        "/tasks/mails/traffic", json={"canary": 3, "percent": 10}, headers=bearer(mails)
+    ).raise_for_status()
+    page = people.open(mails, "tasks/mails")
+    page.get_by_role("button", name="Who changed what, and when").click()
+    rows = page.locator("#changes tbody tr")
+    rows.first.wait_for()
+    latest = rows.nth(0).inner_text()
+    key_id = mails.split("_")[1]
+    assert "canary 3: 10 %" in latest
+    assert f"key:{key_id}" in latest
+    assert any("version 2 as production" in text for text in rows.all_inner_texts())
+    check_accessible(page)
+    page.set_viewport_size({"width": 390, "height": 800})
+    check_fits(page)
+    reader = people.open(people.key("acme", "classify"), "tasks/mails")
+    assert reader.get_by_role("button", name="Who changed what").count() == 0
+    assert reader.request.get("/console/tasks/mails/history").status == 403
+
+
 def test_an_adapter_is_dropped_and_each_check_reported(
     people: People, server: RunningServer, tiny: Backbone, tmp_path: Path
 ) -> None:
@@ -135,10 +160,16 @@ def test_an_adapter_is_dropped_and_each_check_reported(
     page.get_by_role("button", name="Continue").click()
     good = to_files(make_adapter(tiny, seed=41))
     bad = edited(good, MANIFEST, lambda value: value["backbone"].update(fingerprint="sha256:" + "0" * 64))
+    bad = edited(bad, CONFIG, lambda value: value.update(peft_type="LORA"))
     drop(page, bad)
     page.get_by_role("button", name="Publish").click()
     page.get_by_text("Refused, and nothing was stored.").wait_for()
-    assert "backbone" in page.locator(".checks .failed").inner_text().lower()
+    failed = page.locator(".checks .failed")
+    assert failed.count() == 2
+    assert "peft_type" in failed.nth(0).inner_text()
+    assert "backbone" in failed.nth(1).inner_text().lower()
+    assert page.locator(".checks .passed").count() == 2
+    page.get_by_text("not checked: it needs the others").wait_for()
     check_accessible(page)
     drop(page, good)
     page.get_by_label("It becomes").select_option("production")
@@ -225,7 +256,13 @@ def test_another_tenants_task_is_not_found(people: People, mails: str) -> None:
     page.get_by_label("API key").fill(people.key("zeta", "admin"))
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("button", name="Sign out").wait_for()
-    for path in ("tasks/mails", "tasks/mails/versions/1", "tasks/mails/compare?first=1&second=2", "tasks/nothing"):
+    for path in (
+        "tasks/mails",
+        "tasks/mails/versions/1",
+        "tasks/mails/compare?first=1&second=2",
+        "tasks/nothing",
+        "tasks/mails/history",
+    ):
         answer = page.request.get(f"/console/{path}")
         assert answer.status == 404, path
         assert "no task" in answer.text()

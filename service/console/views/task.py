@@ -1,6 +1,7 @@
 """A task: its versions, the traffic between them, and the answers of today compared with the held-out rows."""
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from starlette.responses import Response
 
 from service.console.api import ApiProblem, path
 from service.console.cards import labels_of, measured
+from service.console.markdown import rendered
 from service.console.page import Page, number_of, text_of
 from service.console.views.route import ViewRoute
 from service.console.views.training import jobs_of
@@ -15,6 +17,10 @@ from service.console.views.training import jobs_of
 _PART = 20
 """Versions in the table at once: the card of each is read."""
 _MAX_FLIPS = 10
+_MAX_CHANGES = 50
+"""Changes in the history, the latest."""
+_MAX_LIMIT = 1_000
+"""Entries that the API returns at once."""
 _CARD = "README.md"
 _PARTS = ("report", "selection")
 
@@ -73,7 +79,7 @@ async def version(page: Page) -> Response:
     text = ""
     if _CARD in files:
         answer = await page.api.call("GET", path("tasks", name, "versions", number, "files", _CARD))
-        text = answer.content.decode(errors="replace")
+        text = _without_metadata(answer.content.decode(errors="replace"))
     return await page.render(
         "version.html",
         task=name,
@@ -81,9 +87,22 @@ async def version(page: Page) -> Response:
         card=card,
         labels=labels_of(card),
         measured=measured(card),
-        text=_without_metadata(text),
+        text=text,
+        document=await asyncio.to_thread(rendered, text),
         files=files,
     )
+
+
+async def history(page: Page) -> Response:
+    """Return who changed the task's versions, aliases and traffic, the latest changes first."""
+    name = page.request.path_params["task"]
+    latest: deque[Mapping[str, Any]] = deque(maxlen=_MAX_CHANGES)
+    since, is_complete = 0, False
+    while not is_complete:
+        part = await page.api.get(path("tasks", name, "history"), {"since": since, "limit": _MAX_LIMIT})
+        latest.extend(part["entries"])
+        since, is_complete = part["position"], part["complete"]
+    return await page.render("_history.html", task=name, entries=list(reversed(latest)), most=_MAX_CHANGES)
 
 
 async def remove(page: Page) -> Response:
@@ -190,6 +209,7 @@ def _routes() -> Sequence[ViewRoute]:
     return [
         ViewRoute("GET", "/tasks/{task}", show),
         ViewRoute("GET", "/tasks/{task}/compare", compare),
+        ViewRoute("GET", "/tasks/{task}/history", history, role="publish"),
         ViewRoute("GET", one, version),
         ViewRoute("GET", one + "/files/{name}", download),
         ViewRoute("POST", one + "/delete", remove, role="publish"),

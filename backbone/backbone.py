@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,7 +15,6 @@ from backbone.decoder import TrieNodes, decode, passes
 from backbone.dropout import Dropout
 from backbone.encoder import encode
 from backbone.errors import InvalidLabels
-from backbone.linear import FloatLinear
 from backbone.packing import PackedBatch, RowSpan, rows_of
 from backbone.pieces import Pause, no_pause
 from backbone.precision import Precision, check_device, in_precision
@@ -83,14 +83,13 @@ class Backbone:
         return Backbone(self.identity, self.architecture, self.weights, self.tokenizer, precision=precision)
 
     def compact(self) -> "Backbone":
-        """Free the weights that kernels keep in a layout of their own, for inference alone, and return this backbone.
+        """Return a copy without the weights that kernels keep in a layout of their own, for inference alone.
 
-        It computes no gradients and converts to no other precision any more.
+        It computes no gradients and converts to no other precision. Memory is saved once this backbone is gone.
         """
-        for layer in self.weights.layers():
-            if isinstance(layer, FloatLinear):
-                layer.compact()
-        return self
+        copied = copy(self)
+        copied.weights = self.weights.compact()
+        return copied
 
     @property
     def width(self) -> int:

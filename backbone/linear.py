@@ -86,11 +86,14 @@ class FloatLinear:
             y = self._in_blocks(x, activation, operand, operation)
         return y if plus is None or added else plus + y
 
-    def compact(self) -> None:
-        """Keep the weight in oneDNN's layout alone, where it has one; then the layer computes no gradients."""
-        if _has_onednn(self.weight):
-            self._packed = _packed(self.weight) if self._packed is None else self._packed
-            self.weight = torch.empty_like(self.weight, device="meta")  # its shape and type, without memory
+    def compact(self) -> "FloatLinear":
+        """Return the layer with its weight in oneDNN's layout alone, where it has one; it computes no gradients."""
+        if not _has_onednn(self.weight):
+            return self
+        # a weight with a shape and a type, and without memory
+        compact = FloatLinear(torch.empty_like(self.weight, device="meta"), blocks=self._candidates)
+        compact._packed = _packed(self.weight) if self._packed is None else self._packed
+        return compact
 
     @property
     def blocks(self) -> tuple[int, ...]:

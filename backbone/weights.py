@@ -5,8 +5,9 @@ their columns), and the encoder's last norm into the decoder's keys and values. 
 readouts that use the encoder's states without the decoder.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 from torch import Tensor, cat, equal
 
@@ -60,13 +61,9 @@ class T5Weights:
         _collect(self, "", found)
         return found
 
-    def layers(self) -> Iterator[Linear]:
-        """Yield every linear layer."""
-        layers: tuple[EncoderLayer | DecoderLayer, ...] = (*self.encoder, *self.decoder)
-        for layer in layers:
-            for part in (layer, layer.feed_forward):
-                parts = (getattr(part, name) for name in part.__slots__)
-                yield from (each for each in parts if not isinstance(each, Tensor | FeedForward | None))
+    def compact(self) -> "T5Weights":
+        """Return the model for inference alone: layers with a layout of their own keep their weight in no other."""
+        return replace(self, encoder=tuple(map(_compact, self.encoder)), decoder=tuple(map(_compact, self.decoder)))
 
 
 def tensor_shapes(architecture: Architecture, *, untied_head: bool) -> dict[str, tuple[int, ...]]:
@@ -198,3 +195,18 @@ def _collect(value: object, path: str, found: dict[str, Tensor]) -> None:
 
 
 _PARTS = (T5Weights, EncoderLayer, DecoderLayer, FeedForward)
+
+
+_Part = TypeVar("_Part", EncoderLayer, DecoderLayer, FeedForward)
+
+
+def _compact(part: _Part) -> _Part:
+    """Return a layer, or its feed-forward, with compact linear layers."""
+    changed: dict[str, Any] = {}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, FloatLinear):
+            changed[field.name] = value.compact()
+        elif isinstance(value, FeedForward):
+            changed[field.name] = _compact(value)
+    return replace(part, **changed)

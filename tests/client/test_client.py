@@ -39,14 +39,17 @@ forms = pytest.mark.parametrize("form", FORMS)
 PAIR = {"premise": "it rains", "hypothesis": "it is wet"}
 
 
+_OF_THE_REQUEST = {"task", "version", "digest", "backbone", "precision", "request_id"}
+
+
 @forms
 def test_one_input_has_one_prediction_and_a_list_has_a_list(shared_server: RunningServer, form: Form) -> None:
     one = ask(form, shared_server.url, lambda client: client.classify("sentiment", "a film"))
     body = shared_server.classify("sentiment", "a film").json()
     (answered,) = body["predictions"]
-    assert one.model_dump(mode="json", exclude={"task", "version", "digest", "backbone", "request_id"}) == answered
-    assert (one.task, one.version, one.digest, one.backbone) == (
-        "sentiment", 1, body["adapter"], body["backbone"],
+    assert one.model_dump(mode="json", exclude=_OF_THE_REQUEST) == answered
+    assert (one.task, one.version, one.digest, one.backbone, one.precision) == (
+        "sentiment", 1, body["adapter"], body["backbone"], body["precision"],
     )  # fmt: skip
     assert one.request_id
     several = ask(form, shared_server.url, lambda client: client.classify("pair", [PAIR, PAIR], top_k=1))

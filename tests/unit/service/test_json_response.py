@@ -43,7 +43,7 @@ def prediction(num_labels: int, *, seed: int = 0) -> Prediction:
 
 def native(num_rows: int, num_labels: int) -> dict[str, Any]:
     rows = [prediction(num_labels, seed=row) for row in range(num_rows)]
-    return {"task": "t", "version": 1, "adapter": "sha256:0", "backbone": "b", "predictions": rows}
+    return {"task": "t", "version": 1, "adapter": "sha256:0", "backbone": "b", "precision": "fp32", "predictions": rows}
 
 
 def bodies(num_rows: int, num_labels: int) -> dict[str, tuple[object, object, bool]]:

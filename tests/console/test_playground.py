@@ -11,6 +11,7 @@ def test_two_tasks_and_a_version_answer_one_text(people: People) -> None:
     page.get_by_text("Add a task or a version").click()
     page.get_by_label("Search by name").fill("sent")
     page.get_by_role("button", name="sentiment version 1").click()
+    page.get_by_role("button", name="Remove sentiment@1").wait_for()  # the search has been loaded again
     page.get_by_label("Search by name").fill("topic")
     page.get_by_role("button", name="topic", exact=True).click()
     page.get_by_role("button", name="Remove topic").wait_for()

@@ -62,7 +62,7 @@ class T5Weights:
         return found
 
     def compact(self) -> "T5Weights":
-        """Return the model for inference alone: layers with a layout of their own keep their weight in no other."""
+        """Return the model for inference alone, with each weight only in the layout that its kernel reads."""
         return replace(self, encoder=tuple(map(_compact, self.encoder)), decoder=tuple(map(_compact, self.decoder)))
 
 

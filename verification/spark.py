@@ -56,7 +56,7 @@ def _read(files: list[Path]) -> dict[str, tuple[str, str, float]]:
     found = {}
     for path in files:
         with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, escapechar=None):
+            for row in csv.DictReader(file):
                 found[row["id"]] = (row["sentence"], row["label"], float(row["score"]))
     return found
 

@@ -122,10 +122,10 @@ def _recent(latest_first: Iterable[Change], keep: int) -> set[int]:
 
 
 def _removable(old: Iterable[Change]) -> list[int]:
-    """Return the positions of entries that the state after the others does not need: all, or about `_MAX_REMOVED`.
+    """Return the positions of entries that can be removed together, about `_MAX_REMOVED` at most.
 
-    Which entries are needed depends on where the log ends. Enough of it is read as if it were all, so that what remains
-    replays to the same state there.
+    Which entries are needed depends on where the log ends. So the log is read until enough of its entries are
+    superseded, and those are removed that a log which ended there would not need.
     """
     state: dict[tuple[str, str], _Needed] = {}
     positions: list[int] = []

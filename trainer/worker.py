@@ -4,6 +4,7 @@ The main thread trains. A second thread renews the lease; if the job is no longe
 sends the process a signal, whose handler ends the training wherever it is.
 """
 
+import importlib
 import os
 import secrets
 import shutil
@@ -31,6 +32,7 @@ from service.jobs.queue import JobQueue, LeaseLost
 from service.jobs.rows import decode_rows
 from service.tenancy.models import AccountStore
 from trainer.execution import RUNS, Callbacks, JobFailed, Trained, train_job
+from trainer.interruption import Interrupted, Interruption
 from trainer.lease import JobLease
 from trainer.metrics import JobOutcome, TrainerMetrics
 from trainer.publishing import publish
@@ -39,17 +41,13 @@ from training.runs.folder import locked
 
 POLL_S = 0.5
 """Seconds between two looks for a job."""
-_INTERRUPT = signal.SIGUSR1
+_IMPORTED_WHEN_USED = ("scipy.sparse", "scipy.stats", "sklearn.feature_extraction.text", "sklearn.linear_model")
 _PREFIX = "job-"
 _STORE_WITHIN_S = 60.0
 """Seconds for which the end of a job is written again during an outage."""
 _log = structlog.get_logger("trainer")
 
 T = TypeVar("T")
-
-
-class Interrupted(BaseException):
-    """The job is to be left where it is; raised by signal handlers in the main thread."""
 
 
 class Trainer:
@@ -80,11 +78,12 @@ class Trainer:
         self._folder, self._lease_s, self._metrics = folder, lease_s, metrics
         self.name = f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._is_stopping = threading.Event()
-        self._is_interruptible = False
+        self._interruption = Interruption()
 
     def run(self) -> None:
         """Train jobs until a signal ends the process: SIGTERM and SIGINT give the present job back."""
-        signal.signal(_INTERRUPT, self._on_signal)
+        for module in _IMPORTED_WHEN_USED:  # an import that is interrupted cannot always be repeated
+            importlib.import_module(module)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         _delete_left_over(self._folder)
@@ -116,7 +115,7 @@ class Trainer:
         """Train a job to its end, or to the moment when it is to be left."""
         log = _log.bind(job=job.id, tenant=job.tenant, task=job.task)
         log.info("job_taken", attempt=job.attempts, spent_s=round(job.spent_s, 1))
-        lease = JobLease(self._queue, job, lease_s=self._lease_s, interrupt=self._interrupt)
+        lease = JobLease(self._queue, job, lease_s=self._lease_s, interrupt=self._interruption.request)
         outcome: JobOutcome = "lost"
         began_s = time.monotonic()
         self._metrics.taken()
@@ -146,7 +145,9 @@ class Trainer:
             on_checkpoint=lambda: lease.checkpoint(folder / RUNS),
         )
         try:
-            with self._interruptible():
+            with self._interruption.possible():
+                if self._is_stopping.is_set():
+                    raise Interrupted
                 return train_job(self._backbone, job, decode_rows(stored), folder, callbacks, checkpoint=checkpoint)
         except Interrupted:
             return None
@@ -236,27 +237,9 @@ class Trainer:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        self._is_interruptible = True
-        try:
-            if self._is_stopping.is_set():
-                self._on_signal(_INTERRUPT, None)
-            yield
-        finally:
-            self._is_interruptible = False
-
-    def _interrupt(self) -> None:
-        os.kill(os.getpid(), _INTERRUPT)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self._is_interruptible:
-            self._is_interruptible = False
-            raise Interrupted
-
-    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self._is_stopping.set()
-        self._on_signal(number, frame)
+        self._interruption.raise_if_possible()
 
 
 def _delete_left_over(folder: Path) -> None:

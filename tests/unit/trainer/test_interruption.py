@@ -16,11 +16,15 @@ def interruption() -> Iterator[Interruption]:
     signal.signal(signal.SIGUSR1, before)
 
 
+def interrupt(interruption: Interruption) -> None:
+    interruption.request()
+    time.sleep(60)  # the handler runs in the sleep
+
+
 def test_it_ends_a_block_and_nothing_outside(interruption: Interruption) -> None:
     interruption.request()
     with pytest.raises(Interrupted), interruption.possible():
-        interruption.request()
-        time.sleep(60)
+        interrupt(interruption)
     interruption.request()
     with interruption.possible():
         pass
@@ -29,21 +33,22 @@ def test_it_ends_a_block_and_nothing_outside(interruption: Interruption) -> None
 def test_an_error_that_the_interrupted_code_makes_of_it_counts_as_one(interruption: Interruption) -> None:
     class Attribute:
         def __set_name__(self, owner: type, name: str) -> None:
-            interruption.request()
-            time.sleep(60)
+            interrupt(interruption)
+
+    def import_module() -> None:
+        try:
+            type("Made", (), {"attribute": Attribute()})  # before Python 3.12 this raises a RuntimeError from it
+        except Interrupted as exc:
+            raise ImportError("cannot import name 'Made'") from exc
 
     with pytest.raises(Interrupted) as raised, interruption.possible():
-        try:
-            type("Made", (), {"attribute": Attribute()})
-        except Interrupted as exc:  # before Python 3.12 the class statement raises a RuntimeError from it
-            raise ImportError("cannot import name 'Made'") from exc
+        import_module()
     assert isinstance(raised.value.__cause__, RuntimeError | ImportError)
 
 
 def test_an_error_without_an_interruption_stays_as_it_is(interruption: Interruption) -> None:
     with pytest.raises(Interrupted), interruption.possible():
-        interruption.request()
-        time.sleep(60)
+        interrupt(interruption)
     with pytest.raises(ValueError, match="of the next block"), interruption.possible():
         raise ValueError("of the next block")
 
@@ -52,24 +57,29 @@ def test_an_error_without_an_interruption_stays_as_it_is(interruption: Interrupt
 def test_it_can_be_requested_again_where_python_dropped_it(interruption: Interruption) -> None:
     class Finalized:
         def __del__(self) -> None:
-            interruption.request()
-            time.sleep(60)
+            interrupt(interruption)
+
+    def finalize_first() -> None:
+        Finalized()
+        interrupt(interruption)
 
     with pytest.raises(Interrupted), interruption.possible():
-        Finalized()
-        interruption.request()
-        time.sleep(60)
+        finalize_first()
 
 
 @pytest.mark.usefixtures("interruption")
 def test_the_cleaning_up_is_not_interrupted_at_once() -> None:
     patient = Interruption(again_s=60.0)
-    with pytest.raises(Interrupted), patient.possible():
+    cleaned = []
+
+    def clean_up_at_the_end() -> None:
         try:
-            patient.request()
-            time.sleep(60)
+            interrupt(patient)
         finally:
             patient.request()
             time.sleep(0.01)
-            cleaned = True
+            cleaned.append(True)
+
+    with pytest.raises(Interrupted), patient.possible():
+        clean_up_at_the_end()
     assert cleaned

@@ -114,7 +114,7 @@ def main(quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds and p
 
 
 def _paired(rates: Sequence[float], others: Sequence[float]) -> float:
-    """Return the median over rounds of one rate ÷ another of the same round, between which the machine changes least."""
+    """Return the median over rounds of one rate ÷ another of the same round, in which the machine was the same."""
     return statistics.median(rate / other for rate, other in zip(rates, others, strict=True))
 
 

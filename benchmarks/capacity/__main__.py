@@ -1,8 +1,8 @@
-"""Replicas simulated with the server's own scheduler, and two real ones to check the simulation by.
+"""Replicas simulated with the server's own scheduler, and real ones to check the simulation by.
 
 - `simulate`: 10 to 1,000 replicas under steady load, bursts, a bulk tenant, new versions, cold adapters and a rollout.
 - `autoscaling`: targets of the autoscaler under steady and changing load.
-- `check`: two real servers on one Redis under an open load, and the simulation of the same requests. It exits with
+- `check`: real servers on one Redis under an open load, and the simulation of the same requests. It exits with
   status 1 if a percentile of latency differs by more than the tolerance.
 
 A batch takes as long as the coefficients of `superpos size` say: those that come with the package, or a file that
@@ -26,6 +26,7 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.capacity.real_replicas import Comparison, Layout, compare
 from benchmarks.capacity.replica import ReplicaModel
 from benchmarks.capacity.scenarios import (
     TEXT_TOKENS,
@@ -36,10 +37,8 @@ from benchmarks.capacity.scenarios import (
     traffic_at,
 )
 from benchmarks.capacity.simulation import Result, simulate
-from benchmarks.capacity.two_replicas import Comparison, compare
 from benchmarks.common.report import print_result
 from cli.console import err, print_table
-from service.cores import num_cores
 from service.settings import Settings
 from sizing.coefficients import Coefficients, read, shipped
 from sizing.latency import ReplicaCosts, RequestShape, latency
@@ -143,23 +142,31 @@ def check(
         Path | None,
         typer.Option(help="Coefficients of this machine with the threads of one replica. (default: measured now)"),
     ] = None,
+    apart: Annotated[
+        bool,
+        typer.Option(
+            "--apart", help="One server on half of the cores, and what sends to it on the others: as on two machines."
+        ),
+    ] = False,
     tolerance: Annotated[float, typer.Option(help="Accepted relative difference of a percentile.")] = MAX_DIFFERENCE,
     seed: SeedOption = 0,
 ) -> None:
-    """Measure two real servers on one Redis, and simulate the same requests: about eight minutes on two idle cores."""
-    threads = max(1, num_cores() // 2)
-    found = _measured_now(threads) if coefficients is None else read(coefficients)
+    """Measure real servers on one Redis, and simulate the same requests: about eight minutes on two idle cores."""
+    layout = Layout.apart() if apart else Layout.together()
+    found = _measured_now(layout) if coefficients is None else read(coefficients)
     with tempfile.TemporaryDirectory(prefix="sp-") as folder:
         steps = [float(load) for load in loads.split(",")]
-        compared = asyncio.run(compare(Path(folder), found, threads=threads, loads=steps, seconds=seconds, seed=seed))
-    print_table(_comparison_table(compared))
+        compared = asyncio.run(compare(Path(folder), found, layout, loads=steps, seconds=seconds, seed=seed))
+    print_table(_comparison_table(compared, layout))
     figures = {
         f"{what}_{each.load:g}_simulated_vs_measured": value
         for each in compared
         for what, value in (("p50", each.p50_ratio), ("p99", each.p99_ratio), ("busy", each.busy_ratio))
     }
     detail = {
-        "threads": threads,
+        "replicas": layout.replicas,
+        "threads": layout.threads,
+        "apart": apart,
         "seconds": seconds,
         "steps": [asdict(each) for each in compared],
         "coefficients": json.loads(found.model_dump_json()),
@@ -171,9 +178,9 @@ def check(
         raise typer.Exit(1)
 
 
-def _comparison_table(compared: Sequence[Comparison]) -> Table:
+def _comparison_table(compared: Sequence[Comparison], layout: Layout) -> Table:
     columns = ("load", "requests", "p50 ms", "simulated", "p99 ms", "simulated", "busy", "simulated", "failed")
-    table = Table(*columns, title="Two replicas, measured and simulated")
+    table = Table(*columns, title=f"{layout.replicas} replicas, measured and simulated")
     for each in compared:
         table.add_row(
             f"{each.load:.0%}", f"{each.requests:,}",
@@ -227,11 +234,12 @@ def _shape() -> RequestShape:
     return RequestShape(rows=1, tokens=TEXT_TOKENS + VIRTUAL_TOKENS, fixed_tokens=VIRTUAL_TOKENS)
 
 
-def _measured_now(threads: int) -> Coefficients:
-    """Measure the coefficients of a replica with its share of the cores, while the others are as busy."""
+def _measured_now(layout: Layout) -> Coefficients:
+    """Measure the coefficients of a replica on the servers' cores, as many at once as the cores permit."""
     source = BackboneSource(source="embedded", cache_dir=Settings().cache_dir)
-    extent = Extent(precisions=("fp32",), threads=(threads,), adapters=200)
-    return measure(source, extent, command="python -m benchmarks.capacity check", say=err.print)
+    extent = Extent(precisions=("fp32",), threads=(layout.threads,), adapters=200)
+    with layout.serving():
+        return measure(source, extent, command="python -m benchmarks.capacity check", say=err.print)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Two real servers on one Redis under an open load, and the simulation of exactly the same requests."""
+"""Real servers on one Redis under an open load, and the simulation of exactly the same requests."""
 
 import asyncio
+import os
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -37,7 +38,6 @@ from deploy.secret_files import REGISTRY, make_secrets
 from deploy.stack import HOST, redis_program
 from sizing.coefficients import Coefficients
 
-NUM_REPLICAS = 2
 NUM_TASKS = 100
 NUM_CALLS = 400
 """Different requests, each of one text; they repeat in this order."""
@@ -74,6 +74,45 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """The cores of each part."""
+
+    replicas: int
+    threads: int
+    """Of each server's model."""
+    server_cores: frozenset[int]
+    other_cores: frozenset[int]
+    """Of Redis and of the senders of requests."""
+
+    @classmethod
+    def together(cls) -> "Layout":
+        """Two replicas, each with a thread for half of the cores, which all parts share."""
+        cores = frozenset(os.sched_getaffinity(0))
+        return cls(2, max(1, len(cores) // 2), cores, cores)
+
+    @classmethod
+    def apart(cls) -> "Layout":
+        """One replica on one half of the cores, everything else on the other."""
+        cores = sorted(os.sched_getaffinity(0))
+        half = len(cores) // 2
+        if half == 0:
+            raise ValueError("this process may use one core, expected two: one for the server, one for its callers")
+        return cls(1, half, frozenset(cores[:half]), frozenset(cores[half:]))
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Run what the block starts on the servers' cores."""
+        with _on_cores(self.server_cores):
+            yield
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Run this thread, and what the block starts, on the others."""
+        with _on_cores(self.other_cores):
+            yield
+
+
+@dataclass(frozen=True, slots=True)
 class _Asked:
     """A request of one text."""
 
@@ -84,27 +123,28 @@ class _Asked:
 
 
 async def compare(
-    folder: Path, coefficients: Coefficients, *, threads: int, loads: Sequence[float], seconds: float, seed: int
+    folder: Path, coefficients: Coefficients, layout: Layout, *, loads: Sequence[float], seconds: float, seed: int
 ) -> list[Comparison]:
     """Measure and simulate each load, from low to high.
 
     Args:
         folder: for Redis, logs and secrets
-        coefficients: costs of a replica with `threads`
-        threads: threads of each server's model
+        coefficients: costs of a replica with the layout's threads
+        layout: the replicas, and their cores
         loads: shares of the capacity that the coefficients state
         seconds: duration of each load
         seed: of arrivals and balancing
     """
-    model = ReplicaModel.of(coefficients, "fp32", threads)
-    with _redis(folder) as location, ExitStack() as stack:
+    model = ReplicaModel.of(coefficients, "fp32", layout.threads)
+    with layout.asking(), _redis(folder) as location, ExitStack() as stack:
         adapters = workload.mixed_adapters(NUM_TASKS)
         registry = open_registry(location.read_text(encoding="ascii").strip())
         for task, adapter in adapters.items():
             workload.publish(registry, task, adapter)
-        server = _server(location, threads)
-        logs = [folder / f"server-{number}.log" for number in range(NUM_REPLICAS)]
-        urls = [stack.enter_context(started(server, log=log)) for log in logs]
+        server = _server(location, layout.threads)
+        logs = [folder / f"server-{number}.log" for number in range(layout.replicas)]
+        with layout.serving():
+            urls = [stack.enter_context(started(server, log=log)) for log in logs]
         asked: list[_Asked] = []
         for task, question in _questions(list(adapters)):
             replies = [
@@ -130,12 +170,12 @@ async def _step(
 ) -> Comparison:
     """Send one load, and simulate it."""
     traffic = Traffic(requests_per_s=1.0, tasks=NUM_TASKS, lengths=tuple(each.tokens for each in asked))
-    rate = load * NUM_REPLICAS * capacity(model, traffic)
+    rate = load * len(urls) * capacity(model, traffic)
     err.print(f"load {load:.0%}: {rate:.1f} requests/s for {seconds:g} s")
     times = poisson_arrivals(rate, seconds=seconds, seed=seed)
     requests = list(islice(cycle(asked), len(times)))
     chooser = random.Random(seed)
-    replicas = [chooser.randrange(NUM_REPLICAS) for _ in times]
+    replicas = [chooser.randrange(len(urls)) for _ in times]
     await asyncio.sleep(SETTLE_S)
     before = _busy_s(urls)
     sent = [(at, each.question) for at, each in zip(times, requests, strict=True)]
@@ -146,11 +186,11 @@ async def _step(
         )
     )
     wall_s = max(each.wall_s for each in measured)
-    busy = (_busy_s(urls) - before) / NUM_REPLICAS / wall_s
+    busy = (_busy_s(urls) - before) / len(urls) / wall_s
     p50_s, p99_s = np.percentile(np.concatenate(list(map(_counted, measured))), (50, 99)).tolist()
     order = iter(replicas)
     simulated = simulate(
-        Scenario(name="check", traffic=traffic, replicas=NUM_REPLICAS, seconds=wall_s),
+        Scenario(name="check", traffic=traffic, replicas=len(urls), seconds=wall_s),
         model,
         seed=seed,
         arrivals=[
@@ -213,6 +253,16 @@ def _server(location: Path, threads: int) -> Server:
         return (SUPERPOS, "serve", *options, "--log-format", "json")
 
     return Server("superpos", command, superpos_server(location).call)
+
+
+@contextmanager
+def _on_cores(cores: frozenset[int]) -> Iterator[None]:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager

@@ -79,10 +79,10 @@ class Layout:
 
     replicas: int
     threads: int
-    """Of each server's model."""
+    """Threads of each server's model."""
     server_cores: frozenset[int]
     other_cores: frozenset[int]
-    """Of Redis and of the senders of requests."""
+    """Cores of Redis and of what sends requests."""
 
     @classmethod
     def together(cls) -> "Layout":

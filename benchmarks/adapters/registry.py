@@ -59,10 +59,14 @@ app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exce
 def main(
     changes: Annotated[int, typer.Option(min=100_000, help="Entries of the log.")] = 1_000_000,
     adapters: Annotated[int, typer.Option(min=1_000, help="Registered adapters.")] = 1_000_000,
-    resident: Annotated[int, typer.Option(min=10, help="Adapters in memory.")] = 10_000,
+    resident: Annotated[int, typer.Option(min=10, help="Adapters in memory, at most 10/11 of them.")] = 10_000,
     store: Annotated[list[str] | None, typer.Option(help="Stores to measure: sqlite, redis. (default: both)")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A hundredth of everything: about a minute.")] = False,
 ) -> None:
+    if 11 * resident > 10 * adapters:
+        raise typer.BadParameter(
+            f"--resident is {resident}, expected at most 10/11 of --adapters, {adapters}: the rest is loaded cold"
+        )
     share = QUICK_SHARE if quick else 1
     of_changes = Extent(tasks=NUM_TASKS // share, entries=changes // share, distinct=2, versions=2)
     tasks, distinct = adapters // share, resident // share * 11 // 10

@@ -1,6 +1,7 @@
 """The memory that a process may still use, and the return of memory that it no longer uses."""
 
 import ctypes
+import os
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -25,6 +26,16 @@ def release_freed() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc
     if trim is not None:
         trim(0)
+
+
+def bound_kernel_caches() -> None:
+    """Bound oneDNN's caches, here and in child processes, unless the user has. Call it before importing torch.
+
+    A forward pass uses about thirteen shapes in all of its layers, so 128 entries hold the shapes of ten lengths. On
+    batches of mixed lengths that cost nothing measurable; 32 entries did (docs/decisions.md).
+    """
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(name, "128")
 
 
 def _machine(meminfo: Path) -> int | None:

@@ -26,12 +26,15 @@ from service.catalog.adapter_cache import LoadedAdapter, load_adapter
 from service.engine.model_runner import ModelRunner
 from service.engine.prompt_table import PromptTable
 from service.engine.types import Row
+from service.memory import bound_kernel_caches
 from sizing.coefficients import BatchTime, Precision
 from sizing.processes import resident_bytes
 
 POINTS = ((1, 8), (1, 64), (1, 256), (4, 32), (8, 64), (16, 32), (12, 70), (32, 20))
 """Rows and text tokens per row of the measured batches; with prompts of 10 tokens at most 1,024 in all."""
-TURNS = 9
+LONGER = range(-4, 5)
+"""Tokens by which the texts are longer, another number in each turn: a server seldom sees a length again soon, and
+kernels for a new one take time to make."""
 TASK = TaskSpec(template="{text}", labels={"no": "no", "yes": "yes"}, max_tokens=512)
 VIRTUAL_TOKENS = 10
 SERVER_REGISTRY, SERVER_TASK = "server.sqlite", "measured"
@@ -81,6 +84,7 @@ def time_batches(source: BackboneSource, precision: Precision, *, threads: int, 
         threads: threads of each process
         processes: how many run at once, as replicas on one machine do; the coefficients are of their mean
     """
+    bound_kernel_caches()  # of the new processes, as `superpos serve` does
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(processes, mp_context=context) as pool:
         barrier = manager.Barrier(processes)
@@ -114,17 +118,20 @@ def batch_seconds(source: BackboneSource, precision: Precision, threads: int, ba
     runner = ModelRunner(backbone, prompt_table_bytes=1 << 20)
     adapters = [load_adapter(make_adapter(backbone, seed), backbone) for seed in range(_NUM_ADAPTERS)]
     num_ids = len(backbone.weights.embedding)
-    batches = [
-        [_row(adapters[i % _NUM_ADAPTERS], tokens, num_ids=num_ids, seed=i) for i in range(rows)]
-        for rows, tokens in POINTS
+    turns = [
+        [
+            [_row(adapters[i % _NUM_ADAPTERS], tokens + longer, num_ids=num_ids, seed=i) for i in range(rows)]
+            for rows, tokens in POINTS
+        ]
+        for longer in LONGER
     ]
-    for batch in batches:
+    for batch in turns[0]:
         runner(batch)
     # the processor time of one thread is the same on a busy machine
     clock = time.thread_time if threads == 1 else time.perf_counter
     barrier.wait(_START_LIMIT_S)
-    seconds: list[list[float]] = [[] for _ in batches]
-    for _ in range(TURNS):
+    seconds: list[list[float]] = [[] for _ in POINTS]
+    for batches in turns:
         for batch, found in zip(batches, seconds, strict=True):
             started = clock()
             runner(batch)

@@ -6,8 +6,9 @@ entries are missing; a reader that had not reached that position reads the log a
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Protocol
 
 from adapters.registry.protocol import NO_TRAFFIC, Change
@@ -33,11 +34,15 @@ class Trim:
     positions: Sequence[int]
     """In ascending order."""
     horizon: int
-    """The last of them that is not a former `log_trimmed`."""
+    """The last position of these entries and of those that were removed before, former `log_trimmed` excluded."""
     marker: int
     """Position of the last `log_trimmed` that the log had; 0 if it had none."""
     end: int
     """Position of the last entry that the log had."""
+
+    def then(self, removable: Sequence[int]) -> "Trim":
+        """Return the removal of these entries and of others, none of them a `log_trimmed`."""
+        return replace(self, positions=sorted([*self.positions, *removable]), horizon=max(self.horizon, removable[-1]))
 
 
 def trim_in_steps(
@@ -56,7 +61,7 @@ def trim_in_steps(
             another process has trimmed the log since it was read
         last_trim: returns the position of the last `log_trimmed`, or 0; pages between which it changes are not of one
             state, and nothing is removed
-        keep: as for `plan_trim`
+        keep: number of each tenant's latest entries that are never removed
         pause: called after each page of work, so that other threads can work
     """
     before = last_trim()
@@ -64,37 +69,37 @@ def trim_in_steps(
     while page := read(log[-1].position if log else 0, limit=_PAGE):
         log += page
         pause()
-    if last_trim() != before:
+    if not log or last_trim() != before:
         return 0
-    removed = 0
-    for _ in range(_MAX_STEPS):
-        trim = plan_trim(log, keep=keep, pause=pause)
-        position = None if trim is None else remove(trim)
-        if trim is None or position is None:
+    removed, trim = 0, _nothing(log)
+    for removable in islice(_removable(log, keep=keep, pause=pause), _MAX_STEPS):
+        trim = trim.then(removable)
+        position = remove(trim)
+        if position is None:
             break
-        gone = frozenset(trim.positions)
-        removed += len(gone)
-        marker = Change(position, "log_trimmed", "", "", trim.horizon, "", None, "", log[-1].at)
-        log = [*(change for change in _paced(log, pause) if change.position not in gone), marker]
+        pause()
+        removed += len(trim.positions)
+        trim = replace(trim, positions=[position], marker=position, end=position)
     return removed
 
 
-def plan_trim(log: Sequence[Change], *, keep: int, pause: Callable[[], None] = lambda: None) -> Trim | None:
-    """Return what can be removed from a whole log, or None.
+def plan_trim(log: Sequence[Change], *, keep: int) -> Trim | None:
+    """Return what the first step of a trim removes from a whole log, or None.
 
     Args:
         log: all entries, oldest first
         keep: number of each tenant's latest entries that are never removed
-        pause: called after each page of work
     """
-    recent = _recent(_paced(reversed(log), pause), keep)
-    markers = [change.position for change in log if change.kind == "log_trimmed"]
-    removable = _removable(
-        change for change in _paced(log, pause) if change.kind != "log_trimmed" and change.position not in recent
-    )
-    if not removable:
-        return None
-    return Trim(sorted([*removable, *markers]), removable[-1], markers[-1] if markers else 0, log[-1].position)
+    removable = next(_removable(log, keep=keep), None)
+    return None if removable is None else _nothing(log).then(removable)
+
+
+def _nothing(log: Sequence[Change]) -> Trim:
+    """Return the removal of the markers alone."""
+    markers = [change for change in log if change.kind == "log_trimmed"]
+    last = markers[-1] if markers else None
+    positions = [change.position for change in markers]
+    return Trim(positions, last.version if last else 0, last.position if last else 0, log[-1].position)
 
 
 def is_behind(position: int, changes: Iterable[Change]) -> bool:
@@ -121,25 +126,38 @@ def _recent(latest_first: Iterable[Change], keep: int) -> set[int]:
     return recent
 
 
-def _removable(old: Iterable[Change]) -> list[int]:
-    """Return the positions of entries that can be removed together, about `_MAX_REMOVED` at most.
+def _removable(log: Sequence[Change], *, keep: int, pause: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
+    """Yield the positions of entries that can be removed together, about `_MAX_REMOVED` at most, in ascending order.
 
     Which entries are needed depends on where the log ends. So the log is read until enough of its entries are
-    superseded, and those are removed that a log which ended there would not need.
+    superseded, and those are removed that a log which ended there would not need; then it is read on.
     """
+    recent = _recent(_paced(reversed(log), pause), keep)
     state: dict[tuple[str, str], _Needed] = {}
-    positions: list[int] = []
+    left: list[int] = []
     num_needed = 0
-    for change in old:
+    for change in _paced(log, pause):
+        if change.kind == "log_trimmed" or change.position in recent:
+            continue
         of_task = state.setdefault((change.tenant, change.task), _Needed())
         before = len(of_task)
         of_task.apply(change)
         num_needed += len(of_task) - before
-        positions.append(change.position)
-        if len(positions) - num_needed >= _MAX_REMOVED:
-            break
+        left.append(change.position)
+        if len(left) - num_needed >= _MAX_REMOVED:
+            removable, left = _divided(left, state)
+            pause()
+            yield removable
+    removable, _ = _divided(left, state)
+    pause()
+    if removable:
+        yield removable
+
+
+def _divided(positions: Sequence[int], state: "Mapping[tuple[str, str], _Needed]") -> tuple[list[int], list[int]]:
+    """Return the positions that the state does not need, and those that it does."""
     needed = {position for of_task in state.values() for position in of_task.positions()}
-    return [position for position in positions if position not in needed]
+    return [each for each in positions if each not in needed], [each for each in positions if each in needed]
 
 
 @dataclass(slots=True)

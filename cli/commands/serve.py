@@ -19,6 +19,7 @@ from cli.backbone_options import PANEL, CacheOption, OfflineOption, RevisionOpti
 from cli.console import CommandError, err, status
 from cli.options import read_if_file
 from cli.targets.first_request import first_request, when_ready
+from service.memory import bound_kernel_caches
 from service.server.connections import raise_descriptor_limit
 from service.server.sockets import hold, listen
 from service.server.workers import StartupFailed, serve_with_workers
@@ -207,13 +208,3 @@ def configured(given: Mapping[str, object]) -> Settings:
     configure_logging(settings.log_format, settings.log_level)
     bound_kernel_caches()
     return settings
-
-
-def bound_kernel_caches() -> None:
-    """Bound oneDNN's caches, here and in child processes, unless the user has. Call it before importing torch.
-
-    A forward pass uses about thirteen shapes in all of its layers, so 128 entries hold the shapes of ten lengths. On
-    batches of mixed lengths that cost nothing measurable; 32 entries did (docs/decisions.md).
-    """
-    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        os.environ.setdefault(name, "128")

@@ -63,7 +63,7 @@ def test_the_bounds_of_kernel_caches_are_set_before_torch_comes_in_and_leave_a_u
     code = (
         "import os, sys, cli.main\n"
         "assert 'torch' not in sys.modules\n"
-        "from cli.commands.serve import bound_kernel_caches\n"
+        "from service.memory import bound_kernel_caches\n"
         "bound_kernel_caches()\n"
         "print(os.environ['ONEDNN_PRIMITIVE_CACHE_CAPACITY'], os.environ['LRU_CACHE_CAPACITY'])\n"
     )

@@ -239,7 +239,7 @@ def test_other_threads_can_work_while_a_long_log_is_trimmed(registry: Registry, 
     registry.restore_log(flips)
     slices = Slices()
     assert registry.trim_log(keep=100, pause=slices.pause) > 7_000
-    assert slices.count > 4 * len(flips) / 100
+    assert slices.count > 3 * len(flips) / 100  # read, counted from the end, planned
     assert slices.longest_s < 0.1
 
 

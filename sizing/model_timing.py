@@ -33,8 +33,7 @@ from sizing.processes import resident_bytes
 POINTS = ((1, 8), (1, 64), (1, 256), (4, 32), (8, 64), (16, 32), (12, 70), (32, 20))
 """Rows and text tokens per row of the measured batches; with prompts of 10 tokens at most 1,024 in all."""
 LONGER = range(-4, 5)
-"""Tokens by which the texts are longer, another number in each turn: a server seldom sees a length again soon, and
-kernels for a new one take time to make."""
+"""Tokens by which the texts are longer, another number in each turn: a server seldom sees a length again soon."""
 TASK = TaskSpec(template="{text}", labels={"no": "no", "yes": "yes"}, max_tokens=512)
 VIRTUAL_TOKENS = 10
 SERVER_REGISTRY, SERVER_TASK = "server.sqlite", "measured"

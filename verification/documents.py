@@ -34,7 +34,7 @@ ADDRESS = "http://127.0.0.1:8080"
 VARY = "figures-vary"
 _TIMEOUT_S = 1_200
 _FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-_FIGURES = re.compile(r"sha256:[0-9a-f]+|\d+\.\d+|(?<=epoch )\s*\d+|\b\d+ held-out")
+_FIGURES = re.compile(r"sha256:[0-9a-f]+|[+-]?\d+\.\d+|(?<=epoch )\s*\d+|\b\d+ held-out")
 
 
 @dataclass(frozen=True, slots=True)

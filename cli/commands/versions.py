@@ -24,8 +24,8 @@ def show(
 ) -> None:
     """Show a task: versions, traffic, scores, shadow agreement and drift.
 
-    Scores, their baselines and the promise of an abstain threshold are those of training, of the versions that an
-    alias, a canary or a shadow uses.
+    Scores, their baselines and the promise of an abstain threshold are those of training, of the latest version and
+    those that an alias, a canary or a shadow uses.
     A registry has no traffic of its own, so shadow and drift are shown by a server only.
 
     \b
@@ -49,12 +49,12 @@ def show(
 
 
 def _print_scores(target: Target, info: TaskInfo) -> None:
-    """Print what the versions in use scored on their report rows, the baselines there, and what thresholds promise."""
+    """Print what the latest version and those in use scored on their report rows, their baselines, and promises."""
     table = Table("version", "measure", "score", *TITLES.values(), title=f"{info.task}, report rows of each version")
     notes = []
-    for number in sorted(
-        {*info.aliases.values(), *(each for each in (info.traffic.canary, info.traffic.shadow) if each)}
-    ):
+    latest = [each.version for each in info.versions[-1:]]
+    routed = [each for each in (info.traffic.canary, info.traffic.shadow) if each]
+    for number in sorted({*latest, *info.aliases.values(), *routed}):
         provenance = target.provenance(info.task, number)
         if promise := read_promise(provenance.metrics):
             notes.append(f"version {number}: answers above its abstain threshold have {promise}")

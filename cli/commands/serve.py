@@ -19,7 +19,7 @@ from cli.backbone_options import PANEL, CacheOption, OfflineOption, RevisionOpti
 from cli.console import CommandError, err, status
 from cli.options import read_if_file
 from cli.targets.first_request import first_request, when_ready
-from service.memory import bound_kernel_caches
+from service.memory import bound_kernel_caches, without_collections
 from service.server.connections import raise_descriptor_limit
 from service.server.sockets import hold, listen
 from service.server.workers import StartupFailed, serve_with_workers
@@ -115,8 +115,9 @@ def serve(
 
 
 def _serve_alone(settings: Settings, listener: socket.socket) -> None:
-    from service.app import create_app
-    from service.server.graceful import DrainingServer
+    with without_collections():
+        from service.app import create_app
+        from service.server.graceful import DrainingServer
 
     failures: list[str] = []
 
@@ -124,7 +125,8 @@ def _serve_alone(settings: Settings, listener: socket.socket) -> None:
         failures.append(reason)
         server.should_exit = True
 
-    app = create_app(settings, on_model_failure=drain)
+    with without_collections():
+        app = create_app(settings, on_model_failure=drain)
     server = DrainingServer(lambda: app, settings)
     _log_serving(
         settings,

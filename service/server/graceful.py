@@ -19,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.api.draining import Drain
 from service.engine.activity import ModelActivity
+from service.memory import without_collections
 from service.server.connections import Connections
 from service.server.event_loop import ServerLoop
 from service.server.protocol import HalfCloseProtocol
@@ -67,7 +68,8 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then accept connections within their limit."""
         self._listeners = sockets or [listen(self.config.host, self.config.port)]
-        await super().startup(self._listeners)
+        with without_collections():
+            await super().startup(self._listeners)
         loop, activity = asyncio.get_running_loop(), self.lifespan.state.get(ACTIVITY)
         assert isinstance(loop, ServerLoop)
         if isinstance(activity, ModelActivity):  # absent if the application did not start

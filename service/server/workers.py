@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.cores import num_cores
+from service.memory import without_collections
 from service.server.graceful import DrainingServer
 from service.server.sockets import share
 from service.settings import Settings
@@ -175,12 +176,14 @@ def _run_worker(settings: Settings, folder: Path, listener: socket.socket, repor
 
     def build() -> "FastAPI":
         # slow to import: the first heartbeat comes before
-        from adapters.errors import AdapterError
-        from backbone import BackboneError
-        from service.app import create_app
+        with without_collections():
+            from adapters.errors import AdapterError
+            from backbone import BackboneError
+            from service.app import create_app
 
         try:
-            return create_app(settings, shared=join(folder), on_model_failure=lambda reason: _end())
+            with without_collections():
+                return create_app(settings, shared=join(folder), on_model_failure=lambda reason: _end())
         except (AdapterError, BackboneError) as exc:
             report(str(exc))
             sys.exit(1)

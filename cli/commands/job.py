@@ -206,10 +206,12 @@ def _outcome(job: Job) -> str:
     if job.result is None:
         return job.error or ""
     result = job.result
-    return f"version {result.version}: {result.method}, {result.readout}, score {result.metrics['score']:.4f}"
+    return f"version {result.version}: {result.method}, {result.readout}, report score {result.metrics['score']:.4f}"
 
 
 def _point(point: CurvePoint) -> str:
     run = f"{point.run}: " if point.run else ""
     best = ", best so far" if point.best else ""
-    return f"{run}epoch {point.epoch}, step {point.step}: score {point.score:.4f}, loss {point.loss:.4f}{best}"
+    return (
+        f"{run}epoch {point.epoch}, step {point.step}: selection score {point.score:.4f}, loss {point.loss:.4f}{best}"
+    )

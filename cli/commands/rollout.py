@@ -143,7 +143,9 @@ def promote(
         why = f"compared here: {paired}"
     else:
         done = target.promote(task, version, metric, force=force, corrections=corrections)
-        why = "forced" if done.metric is None else f"{done.metric} is not worse"
+        is_lower = done.paired is not None and done.paired.startswith("-")
+        found = "is lower, but not shown to be worse" if is_lower else "is not worse"
+        why = "forced" if done.metric is None else f"{done.metric} {found}"
         why += f" ({done.paired})" if done.paired else ""
     why += f"; on the corrections {done.corrections}" if done.corrections else ""
     was = "nothing" if done.move.previous is None else done.move.previous

@@ -142,7 +142,9 @@ def _drift(report: Mapping[str, Any] | None) -> str:
     if report is None:
         return "drift: unknown; production records no profile of its predictions"
     if report["label_psi"] is None or report["confidence_psi"] is None:
-        return f"drift: {report['rows']} rows in the last hour, too few for a verdict (at least {report['min_rows']})"
+        rows, least = report["rows"], report["min_rows"]
+        too_few = "too few" if rows < least else "but too few in the version's validation profile"
+        return f"drift: {rows} rows in the last hour, {too_few} for a verdict (at least {least})"
     indices = (
         f"population stability index {report['label_psi']:.3f} of labels, {report['confidence_psi']:.3f} of scores"
     )

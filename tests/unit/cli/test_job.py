@@ -88,11 +88,11 @@ def test_a_job_is_followed_to_its_version(
     job = train(queue, server)
     shown = ask("job", "show", one)
     assert "films: running, 6 rows, 2 validation rows, 3 s" in shown.stdout
-    assert "epoch 1, step 2: score 0.6000, loss 0.7000, best so far" in shown.stdout
+    assert "epoch 1, step 2: selection score 0.6000, loss 0.7000, best so far" in shown.stdout
     queue.succeed(job, JobResult(3, "sha256:ab", "head", "pooled", {"score": 0.91}, 0.5, {}))
     watched = ask("job", "watch", one)
     assert watched.code == 0
-    assert "version 3: head, pooled, score 0.9100" in watched.stdout
+    assert "version 3: head, pooled, report score 0.9100" in watched.stdout
     assert "superpos promote films 3" in watched.stderr
     assert json.loads(ask("job", "show", one, "--json").stdout)["result"]["version"] == 3
     [listed] = json.loads(ask("job", "list", "--json").stdout)

@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.adapters import make_adapter
 from support.cli import TASK, superpos
@@ -11,7 +12,7 @@ from support.server import RunningServer
 from support.waiting import eventually
 
 from adapters import PromptAdapter, Registry, TaskInfo, Traffic
-from adapters.exams import ROWS_SHA256
+from adapters.exams import RIGHT, ROWS_SHA256, packed
 from adapters.files import to_files
 from adapters.registry.opening import open_registry
 from backbone import Backbone
@@ -22,12 +23,14 @@ SERVERS: dict[str, RunningServer] = {}
 """By address."""
 
 
-def scored(backbone: Backbone, seed: int, accuracy: float | None) -> PromptAdapter:
+def scored(backbone: Backbone, seed: int, accuracy: float | None, *, right: str = "") -> PromptAdapter:
+    """An adapter with an accuracy; `right` has a `1` for each row that it answered right, `0` for others."""
     adapter = make_adapter(backbone, seed=seed, num_virtual_tokens=2)
     metrics = {} if accuracy is None else {"report_accuracy": accuracy}
-    provenance = adapter.manifest.provenance.model_copy(
-        update={"metrics": metrics, "data": {ROWS_SHA256: "of one file"}}
-    )
+    data: dict[str, str | int | None] = {ROWS_SHA256: "of one file"}
+    if right:
+        data[RIGHT] = packed(np.array([each == "1" for each in right]))
+    provenance = adapter.manifest.provenance.model_copy(update={"metrics": metrics, "data": data})
     return PromptAdapter(adapter.prompt, adapter.manifest.model_copy(update={"provenance": provenance}))
 
 
@@ -79,6 +82,18 @@ def test_a_worse_version_is_promoted_only_by_force(place: str) -> None:
     assert forced == "sst2@production is version 3, it was 2; forced"
     back = superpos("promote", "sst2", 2, "--metric", "accuracy", "--to", place).text
     assert back == "sst2@production is version 2, it was 3; report_accuracy is not worse"
+
+
+@pytest.mark.slow
+def test_a_lower_accuracy_that_shows_nothing_is_called_lower(tiny: Backbone, tmp_path: Path) -> None:
+    registry = tmp_path / "registry.sqlite"
+    for seed, right in enumerate(("1" * 17 + "000", "1" * 16 + "0000")):
+        files = to_files(scored(tiny, seed, right.count("1") / 20, right=right))
+        open_registry(registry).publish("default", "sst2", files, actor="test", aliases=None if seed == 0 else ())
+    assert superpos("promote", "sst2", 2, "--to", registry).text.startswith(
+        "sst2@production is version 2, it was 1; report_accuracy is lower, but not shown to be worse "
+        "(-0.050 on the same 20 rows, 95 % interval "
+    )
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The memory that a process may still use, and the return of memory that it no longer uses."""
+"""Memory of a process: what it may still use, the return of what it no longer uses, the collector, bounds of caches."""
 
 import ctypes
 import gc

@@ -23,7 +23,7 @@ class Interruption:
     follows an interruption counts as one, and `request` may be called until the block has ended.
 
     Args:
-        again_s: seconds after which a further request interrupts again, so that it does not end the cleaning up
+        again_s: seconds after which a further request interrupts again, so that it does not cut the clean-up short
     """
 
     def __init__(self, *, again_s: float = 5.0) -> None:

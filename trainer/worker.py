@@ -41,7 +41,10 @@ from training.runs.folder import locked
 
 POLL_S = 0.5
 """Seconds between two looks for a job."""
-_IMPORTED_WHEN_USED = ("scipy.sparse", "scipy.stats", "sklearn.feature_extraction.text", "sklearn.linear_model")
+_IMPORTED_WHEN_USED = (
+    *("scipy.sparse", "scipy.stats"),
+    *("sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.multiclass"),
+)
 _PREFIX = "job-"
 _STORE_WITHIN_S = 60.0
 """Seconds for which the end of a job is written again during an outage."""

@@ -61,7 +61,7 @@ def trim_in_steps(
             another process has trimmed the log since it was read
         last_trim: returns the position of the last `log_trimmed`, or 0; pages between which it changes are not of one
             state, and nothing is removed
-        keep: number of each tenant's latest entries that are never removed
+        keep: as for `removable_entries`
         pause: called after each page of work, so that other threads can work
     """
     before = last_trim()
@@ -71,8 +71,8 @@ def trim_in_steps(
         pause()
     if not log or last_trim() != before:
         return 0
-    removed, trim = 0, _nothing(log)
-    for removable in islice(_removable(log, keep=keep, pause=pause), _MAX_STEPS):
+    removed, trim = 0, _of_markers(log)
+    for removable in islice(removable_entries(log, keep=keep, pause=pause), _MAX_STEPS):
         trim = trim.then(removable)
         position = remove(trim)
         if position is None:
@@ -83,23 +83,47 @@ def trim_in_steps(
     return removed
 
 
-def plan_trim(log: Sequence[Change], *, keep: int) -> Trim | None:
-    """Return what the first step of a trim removes from a whole log, or None.
-
-    Args:
-        log: all entries, oldest first
-        keep: number of each tenant's latest entries that are never removed
-    """
-    removable = next(_removable(log, keep=keep), None)
-    return None if removable is None else _nothing(log).then(removable)
-
-
-def _nothing(log: Sequence[Change]) -> Trim:
+def _of_markers(log: Sequence[Change]) -> Trim:
     """Return the removal of the markers alone."""
     markers = [change for change in log if change.kind == "log_trimmed"]
     last = markers[-1] if markers else None
     positions = [change.position for change in markers]
     return Trim(positions, last.version if last else 0, last.position if last else 0, log[-1].position)
+
+
+def removable_entries(
+    log: Sequence[Change], *, keep: int, pause: Callable[[], None] = lambda: None
+) -> Iterator[list[int]]:
+    """Yield the positions of entries that can be removed together, about `_MAX_REMOVED` at most, in ascending order.
+
+    Which entries are needed depends on where the log ends. So the log is read until enough of its entries are
+    superseded, and those are removed that a log which ended there would not need; then reading continues.
+
+    Args:
+        log: all entries, oldest first
+        keep: number of each tenant's latest entries that are never removed
+        pause: called after each page of work
+    """
+    recent = _recent(_paced(reversed(log), pause), keep)
+    state: dict[tuple[str, str], _Needed] = {}
+    left: list[int] = []
+    num_needed = 0
+    for change in _paced(log, pause):
+        if change.kind == "log_trimmed" or change.position in recent:
+            continue
+        of_task = state.setdefault((change.tenant, change.task), _Needed())
+        before = len(of_task)
+        of_task.apply(change)
+        num_needed += len(of_task) - before
+        left.append(change.position)
+        if len(left) - num_needed >= _MAX_REMOVED:
+            removable, left = _divided(left, state)
+            pause()
+            yield removable
+    removable, _ = _divided(left, state)
+    pause()
+    if removable:
+        yield removable
 
 
 def is_behind(position: int, changes: Iterable[Change]) -> bool:
@@ -124,34 +148,6 @@ def _recent(latest_first: Iterable[Change], keep: int) -> set[int]:
         if counts[change.tenant] <= keep:
             recent.add(change.position)
     return recent
-
-
-def _removable(log: Sequence[Change], *, keep: int, pause: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
-    """Yield the positions of entries that can be removed together, about `_MAX_REMOVED` at most, in ascending order.
-
-    Which entries are needed depends on where the log ends. So the log is read until enough of its entries are
-    superseded, and those are removed that a log which ended there would not need; then it is read on.
-    """
-    recent = _recent(_paced(reversed(log), pause), keep)
-    state: dict[tuple[str, str], _Needed] = {}
-    left: list[int] = []
-    num_needed = 0
-    for change in _paced(log, pause):
-        if change.kind == "log_trimmed" or change.position in recent:
-            continue
-        of_task = state.setdefault((change.tenant, change.task), _Needed())
-        before = len(of_task)
-        of_task.apply(change)
-        num_needed += len(of_task) - before
-        left.append(change.position)
-        if len(left) - num_needed >= _MAX_REMOVED:
-            removable, left = _divided(left, state)
-            pause()
-            yield removable
-    removable, _ = _divided(left, state)
-    pause()
-    if removable:
-        yield removable
 
 
 def _divided(positions: Sequence[int], state: "Mapping[tuple[str, str], _Needed]") -> tuple[list[int], list[int]]:

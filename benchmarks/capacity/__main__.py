@@ -180,7 +180,7 @@ def check(
 
 def _comparison_table(compared: Sequence[Comparison], layout: Layout) -> Table:
     columns = ("load", "requests", "p50 ms", "simulated", "p99 ms", "simulated", "busy", "simulated", "failed")
-    table = Table(*columns, title=f"{layout.replicas} replicas, measured and simulated")
+    table = Table(*columns, title=f"{layout.replicas} replica{'s' * (layout.replicas > 1)}, measured and simulated")
     for each in compared:
         table.add_row(
             f"{each.load:.0%}", f"{each.requests:,}",

@@ -143,6 +143,7 @@ def promote(
         why = f"compared here: {paired}"
     else:
         done = target.promote(task, version, metric, force=force, corrections=corrections)
+        # the server gives the difference as text
         is_lower = done.paired is not None and done.paired.startswith("-")
         found = "is lower, but not shown to be worse" if is_lower else "is not worse"
         why = "forced" if done.metric is None else f"{done.metric} {found}"

@@ -115,10 +115,6 @@ def serve(
 
 
 def _serve_alone(settings: Settings, listener: socket.socket) -> None:
-    with without_collections():
-        from service.app import create_app
-        from service.server.graceful import DrainingServer
-
     failures: list[str] = []
 
     def drain(reason: str) -> None:
@@ -126,6 +122,9 @@ def _serve_alone(settings: Settings, listener: socket.socket) -> None:
         server.should_exit = True
 
     with without_collections():
+        from service.app import create_app
+        from service.server.graceful import DrainingServer
+
         app = create_app(settings, on_model_failure=drain)
     server = DrainingServer(lambda: app, settings)
     _log_serving(

@@ -181,12 +181,11 @@ def _run_worker(settings: Settings, folder: Path, listener: socket.socket, repor
             from backbone import BackboneError
             from service.app import create_app
 
-        try:
-            with without_collections():
+            try:
                 return create_app(settings, shared=join(folder), on_model_failure=lambda reason: _end())
-        except (AdapterError, BackboneError) as exc:
-            report(str(exc))
-            sys.exit(1)
+            except (AdapterError, BackboneError) as exc:
+                report(str(exc))
+                sys.exit(1)
 
     def send_heartbeats() -> None:
         try:

@@ -66,12 +66,10 @@ def test_the_readme_says_what_the_bundled_adapters_provenance_says() -> None:
     assert [task for task, _ in said] == sorted(ADAPTERS)
     for task, cells in said:
         metrics = ADAPTERS[task].manifest.provenance.metrics
-        figures = [metrics.get(name) for name in COLUMNS]
-        assert [
-            f"{known:.3f}" if known is not None else shown
-            for shown, known in zip(cells.strip("| ").split(" | "), figures, strict=True)
-        ] == cells.strip("| ").split(" | ")
-        assert None not in (figures[0], figures[3], figures[4]), "the baselines alone may be of another run"
+        for column, shown in zip(COLUMNS, cells.strip("| ").split(" | "), strict=True):
+            # baselines of an adapter that records none are of another run
+            if column in metrics or not column.startswith("baseline"):
+                assert shown == f"{metrics[column]:.3f}", (task, column)
 
 
 COLUMNS = ("report_score", "baseline_tfidf_score", "baseline_head_score", "report_constant_score", "report_ece")

@@ -99,7 +99,7 @@ def test_announced_adapters_are_loaded_a_few_at_a_time_and_a_failure_is_nobodys(
         await asyncio.to_thread(eventually, lambda: len(registry.read) == 2)
         assert registry.read == digests[:2]
         registry.go_on.set()
-        await asyncio.to_thread(eventually, lambda: len(cache) == 5)
+        await asyncio.to_thread(eventually, lambda: len(cache) == 5 and digests[2] not in cache)
         await prefetch.stop()
         with pytest.raises(NotFound):
             await cache.get(digests[2])

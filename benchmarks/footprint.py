@@ -10,6 +10,7 @@ files are in the page cache, and the embedded backbone is converted.
   prompt table, as in `benchmarks.adapters`; prompt, trie, template, catalog entry, allocator's slack.
 """
 
+import os
 import asyncio
 import statistics
 import subprocess
@@ -92,8 +93,11 @@ def _start(folder: Path) -> Started:
     log, port = folder / "server.log", free_port()
     url, server = f"http://127.0.0.1:{port}", superpos_server(folder / "registry.sqlite")
     began = time.perf_counter()
+    environment = {**os.environ, **(server.environment or {})}
     with log.open("w") as output:
-        process = subprocess.Popen(server.command(port), stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            server.command(port), stdout=output, stderr=output, env=environment, start_new_session=True
+        )
     try:
         while not _is_ready(url):
             if time.perf_counter() - began > _READY_WITHIN_S or process.poll() is not None:

@@ -83,9 +83,9 @@ class Settings(BaseSettings):
     revision: str | None = None
     offline: bool = False
     device: str = "cpu"
-    precision: Literal["auto", "fp32", "int8", "bf16"] = "fp32"
-    """`int8` on a CPU; `bf16` on CUDA (untested), or on a CPU that multiplies in it; `auto`: `bf16` on a CPU that is
-    faster in it, else `fp32`. Adapters whose labels were not found to agree in it are answered in fp32."""
+    precision: Literal["auto", "fp32", "int8", "bf16"] = "auto"
+    """`auto`: `bf16` on a CPU that is faster in it, else `fp32`; `int8` on a CPU; `bf16` on CUDA (untested), or on a
+    CPU that multiplies in it. Adapters whose labels were not found to agree in it are answered in fp32."""
     force_precision: bool = False
     """Answer every adapter in `precision`, whatever its labels were there."""
     cache_dir: Path = Field(default_factory=default_cache_dir)

@@ -256,9 +256,7 @@ def chart_values(plan: Plan) -> dict[str, object]:
     """Return the values of `deploy/chart` for a plan."""
     memory = f"{plan.memory.limit_bytes // MiB}Mi"
     requested = f"{math.ceil(plan.memory.replica_bytes / MiB)}Mi"
-    settings: dict[str, object] = {**plan.settings}
-    if plan.precision != "fp32":
-        settings["precision"] = plan.precision
+    settings: dict[str, object] = {**plan.settings, "precision": plan.precision}
     cpu = str(plan.cores)
     return {
         "replicas": plan.replicas,

@@ -141,7 +141,7 @@ def _server(
     log = registry.with_suffix(".log")
     command = [sys.executable, "-c", "from cli.main import main; main()", "serve", "--host", HOST, "--port", str(port)]
     command += ["--registry", str(registry), "--threads", str(threads), "--backbone", source.source]
-    command += ["--cache-dir", str(source.cache_dir), "--log-format", "json"]
+    command += ["--cache-dir", str(source.cache_dir), "--log-format", "json", "--precision", "fp32"]
     command += [] if source.revision is None else ["--revision", source.revision]
     command += ["--offline"] if source.offline else []
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SUPERPOS_")}

@@ -43,6 +43,14 @@ def sigint_arrives() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def servers_in_fp32() -> Iterator[None]:
+    """Let servers compute in fp32 unless a test says otherwise: with `auto`, answers depend on the processor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUPERPOS_PRECISION", "fp32")
+        yield
+
+
 @pytest.fixture(scope="session")
 def cache_dir() -> Path:
     """Return the folder that keeps the embedded backbone's weights between test runs."""

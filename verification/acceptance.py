@@ -112,6 +112,7 @@ def superpos(*arguments: str) -> None:
 def running_server(registry: Path) -> Iterator[str]:
     """Start a server process on a free port and yield its address."""
     command = [SUPERPOS, "serve", "--port", "0", "--registry", str(registry), "--log-format", "json"]
+    command += ["--precision", "fp32"]
     log = registry.with_name("server.log")
     with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:
         try:

@@ -126,7 +126,8 @@ def _serving(folder: Path) -> Iterator[str]:
     registry = ("--registry", str(folder / "registry.sqlite"))
 
     def command(port: int) -> list[str]:
-        return [SUPERPOS, "serve", "--port", str(port), *registry]
+        # the documents show answers in fp32, which are the same on every processor
+        return [SUPERPOS, "serve", "--port", str(port), "--precision", "fp32", *registry]
 
     server = Server("superpos", command, lambda *_: NotImplemented, None, {})
     with started(server, log=folder / "server.log") as url:

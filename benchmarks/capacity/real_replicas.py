@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 from urllib.request import urlopen
@@ -252,7 +252,7 @@ def _server(location: Path, threads: int) -> Server:
         options = ("--port", str(port), "--registry", f"@{location}", "--threads", str(threads))
         return (SUPERPOS, "serve", *options, "--log-format", "json")
 
-    return Server("superpos", command, superpos_server(location).call)
+    return replace(superpos_server(location), command=command)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from adapters import DEFAULT_TENANT, Ref
-from benchmarks.common.server_process import Question
+from benchmarks.common.server_process import PRECISION, Question
 from service.app import create_app
 from service.engine.types import Row
 from service.runtime import Runtime
@@ -28,7 +28,7 @@ async def in_process(registry: Path) -> AsyncIterator[Runtime]:
     """A running world on a registry, built as the server builds it."""
     configure_logging("json")
     logging.getLogger("service").setLevel(logging.WARNING)
-    app = create_app(Settings(registry=registry, bundled=False))
+    app = create_app(Settings(registry=registry, bundled=False, precision=PRECISION))
     async with app.router.lifespan_context(app):
         yield cast(Runtime, app.state.runtime)
 

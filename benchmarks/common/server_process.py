@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+from backbone import Precision
 from benchmarks.common.http_load import Call, Reply, ask, call
 from benchmarks.common.workload import Item
 
@@ -21,6 +23,8 @@ SUPERPOS = str(Path(sys.executable).with_name("superpos"))
 THREADS = os.cpu_count() or 1
 STOP_TIMEOUT_S = 20.0
 NUM_PEERS = 3
+PRECISION = cast(Precision, os.environ.get("SUPERPOS_PRECISION", "fp32"))
+"""Precision of the servers under benchmark: fp32 on every processor, unless the environment names another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ def superpos_server(registry: Path) -> Server:
     def command(port: int) -> Sequence[str]:
         return (SUPERPOS, "serve", "--port", str(port), "--registry", str(registry), "--log-format", "json")
 
-    return Server("superpos", command, request)
+    return Server("superpos", command, request, environment={"SUPERPOS_PRECISION": PRECISION})
 
 
 def peer_servers(python: Path, *, backbone: Path, adapters: Path, scratch: Path) -> list[Server]:

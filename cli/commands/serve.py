@@ -60,8 +60,8 @@ def serve(
         str | None,
         typer.Option(
             rich_help_panel=PANEL,
-            help="fp32; int8 on CPUs; bf16 on CUDA and on CPUs that support it; auto: bf16 on CPUs that are faster in "
-            "it, else fp32. (default: fp32)",
+            help="auto: bf16 on CPUs that are faster in it, else fp32; fp32; int8 on CPUs; bf16 on CUDA and on CPUs "
+            "that support it. (default: auto)",
         ),
     ] = None,
     log_format: Annotated[str | None, typer.Option(help="Log format: console or json. (default: console)")] = None,

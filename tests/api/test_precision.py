@@ -42,6 +42,11 @@ def test_fp16_is_refused_with_the_reason() -> None:
         Settings(precision="fp16")
 
 
+def test_auto_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUPERPOS_PRECISION")
+    assert Settings().precision == "auto"
+
+
 @pytest.mark.slow
 def test_auto_answers_in_bf16_where_this_processor_is_faster_in_it_and_the_labels_agree(
     serve: Serve, tiny: Backbone

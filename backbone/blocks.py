@@ -12,8 +12,8 @@ from torch import Tensor
 
 SMALL_BLOCKS = (4, 8, 16, 32)
 """Sizes of the decoder's blocks. A single row has few nodes, and its time is that of reading the weights."""
-LARGE_BLOCKS = (64, 128, 256, 512, 1_024)
-"""Sizes of the encoder's blocks."""
+LARGE_BLOCKS = (16, 32, 48, 64, 96, 128, 192, 256, 512, 1_024)
+"""Sizes of the encoder's blocks. The small ones are for a single text, and for what is left of a batch."""
 ROWS_PER_THREAD = 256
 """Largest share of a block that a thread computes: the activations of 256 rows stay in a cache from one operation
 to the next, and their products are as fast as those of 2,000 rows (benchmarks/engine)."""
@@ -38,26 +38,30 @@ def block_edges(length: int, sizes: Sequence[int]) -> list[int]:
 
 
 def alike(sizes: Sequence[int], weight: Tensor, compute: Callable[[Tensor], Sequence[Tensor]]) -> tuple[int, ...]:
-    """Return the sizes at which each result of `compute` has the bits that it has at the first size.
+    """Return the sizes at which each result of `compute` has the same bits: of several such groups, the largest.
 
     The terms of the probe's products cancel out, so that the sums are what rounding left: another order changes most.
 
     Args:
-        sizes: numbers of rows
+        sizes: numbers of rows, ascending
         weight: [out, in], of which only shape and type matter
         compute: maps rows [N, in] to products with a probe weight of that shape
     """
-    reference: list[Tensor] | None = None
-    found: list[int] = []
+    groups: list[tuple[list[Tensor], list[int]]] = []
     row, _ = probe(weight)
     for size in sizes:
         results = compute(row.expand(size, -1).contiguous())
         firsts = [result[0] for result in results]
-        reference = firsts if reference is None else reference
-        if all(torch.equal(y, first.expand_as(y)) for y, first in zip(results, reference, strict=True)):
-            found.append(size)
-    # without any the rows of the first size differ among themselves; there is nothing better
-    return tuple(found) or (sizes[0],)
+        if not all(torch.equal(y, first.expand_as(y)) for y, first in zip(results, firsts, strict=True)):
+            continue
+        for known, members in groups:
+            if all(map(torch.equal, known, firsts)):
+                members.append(size)
+                break
+        else:
+            groups.append((firsts, [size]))
+    # without any the rows of each size differ among themselves; there is nothing better than one size
+    return max((tuple(members) for _, members in groups), key=len, default=(sizes[0],))
 
 
 def probe(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,8 @@ files are in the page cache, and the embedded backbone is converted.
   prompt table, as in `benchmarks.adapters`; prompt, trie, template, catalog entry, allocator's slack.
 """
 
-import os
 import asyncio
+import os
 import statistics
 import subprocess
 import sys

@@ -1,5 +1,7 @@
 """Blocks of rows of a product, and attention over padded buckets: what a row gets does not depend on the others."""
 
+from functools import reduce
+
 import pytest
 import torch
 
@@ -14,23 +16,31 @@ from backbone.relative_bias import EncoderBias
 HEADS, WIDTH = 2, 8
 
 
-@pytest.mark.parametrize("length", [1, 63, 64, 65, 100, 190, 200, 256, 257, 300, 1_000, 2_000])
+@pytest.mark.parametrize("length", [1, 16, 28, 33, 63, 64, 65, 100, 190, 200, 256, 257, 300, 1_000, 2_000])
 def test_blocks_cover_all_rows_with_little_padding(length: int) -> None:
     sizes = block_sizes(length, LARGE_BLOCKS)
     assert set(sizes) <= set(LARGE_BLOCKS)
-    assert length <= sum(sizes) < length + LARGE_BLOCKS[0]
+    assert length <= sum(sizes) < length + 64
     assert block_edges(length, LARGE_BLOCKS)[-1] == sum(sizes)
 
 
-def test_sizes_that_add_in_another_order_are_left_out() -> None:
+@pytest.mark.parametrize("other", [4, 8, 16])
+def test_sizes_that_add_in_another_order_than_most_are_left_out(other: int) -> None:
     weight = torch.zeros(6, 32)
 
     def compute(x: torch.Tensor) -> list[torch.Tensor]:
-        parts = 4 if len(x) == 8 else 2  # eight rows are added in four parts
-        by = probe(weight)[1]
-        return [sum((x[:, i::parts] @ by[:, i::parts].T for i in range(1, parts)), x[:, ::parts] @ by[:, ::parts].T)]
+        terms = x[:, None, :] * probe(weight)[1]  # [N, out, in], added one after another, for `other` rows backwards
+        columns = terms.unbind(-1)
+        return [reduce(torch.add, reversed(columns) if len(x) == other else columns)]
 
-    assert alike((4, 8, 16), weight, compute) == (4, 16)
+    assert alike((4, 8, 16), weight, compute) == tuple(size for size in (4, 8, 16) if size != other)
+
+
+def test_of_sizes_that_all_differ_one_is_used() -> None:
+    def compute(x: torch.Tensor) -> list[torch.Tensor]:
+        return [torch.full((len(x), 1), float(len(x)))]
+
+    assert alike((4, 8), torch.zeros(6, 32), compute) == (4,)
 
 
 def test_a_layer_in_blocks_computes_any_number_of_rows() -> None:

@@ -32,6 +32,7 @@ from service.api.routes.health import health_router
 from service.api.strict_route import StrictRoute
 from service.console.app import build_console
 from service.gauges import register_gauges
+from service.loading import LoadingBackbone
 from service.runtime import Runtime, build_runtime
 from service.settings import Settings
 from service.telemetry.multiprocess import SharedFolder
@@ -49,6 +50,7 @@ tasks share a batch. Errors are RFC 9457 problem details with a stable `code`.""
 def create_app(
     settings: Settings,
     *,
+    loading: LoadingBackbone | None = None,
     shared: SharedFolder | None = None,
     on_model_failure: Callable[[str], None] = lambda reason: None,
 ) -> FastAPI:
@@ -56,6 +58,7 @@ def create_app(
 
     Args:
         settings: the server's settings
+        loading: the backbone, if its loading has begun
         shared: where to keep metrics if this process is one of several workers
         on_model_failure: called on the event loop, with the reason, when this process can no longer serve requests
 
@@ -64,7 +67,8 @@ def create_app(
         adapters.RegistryUnavailable: the registry cannot be opened
     """
     drain = Drain()
-    runtime = build_runtime(settings, shared=shared, on_model_failure=on_model_failure)
+    loading = loading or LoadingBackbone(settings)
+    runtime = build_runtime(settings, loading, shared=shared, on_model_failure=on_model_failure)
     metrics = runtime.telemetry.metrics
     register_gauges(metrics, runtime)
 

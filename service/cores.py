@@ -1,10 +1,12 @@
-"""The number of cores that a process may use: its affinity, and the CPU quota of its container."""
+"""The cores that a process may use, by its affinity and the CPU quota of its container, and how threads share them."""
 
 import math
 import os
+import sys
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
+_SWITCH_INTERVAL_S = 0.0002
 
 
 def num_cores() -> int:
@@ -23,6 +25,14 @@ def use_threads(count: int | None) -> None:
     import torch  # noqa: PLC0415 - the process that supervises workers needs no torch
 
     torch.set_num_threads(count or min(torch.get_num_threads(), num_cores()))
+
+
+def switch_often() -> None:
+    """Shorten a thread's wait for the GIL while another one runs Python code; each tensor operation releases it.
+
+    Python's 5 ms are longer than most operations of a forward, and of the loading of weights.
+    """
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
 
 def cpu_quota(cgroup: Path = _CGROUP) -> float | None:

@@ -14,17 +14,16 @@ from adapters.registry.opening import open_registry
 from adapters.registry.protocol import RegistryLimits
 from adapters.storage.opening import Storage, open_storage
 from adapters.storage.sqlite import SqliteFile
-from backbone import Backbone, Precision, device_named, fastest_for_serving, load
+from backbone import Backbone
 from service.catalog.build import RegistryGroup, build_registry
 from service.catalog.instrumented import RegistryCall
 from service.catalog.precisions import Precisions
-from service.cores import use_threads
 from service.feedback.build import FeedbackGroup, build_feedback
 from service.inference.build import InferenceGroup, build_inference, tested
 from service.inference.classifier import Classifier
 from service.inference.predictions import Classification
 from service.jobs.build import JobsGroup, build_jobs
-from service.memory import release_freed
+from service.loading import LoadingBackbone, load_backbone
 from service.monitoring.build import MonitoringGroup, build_monitoring
 from service.releases.build import ReleasesGroup, build_releases
 from service.releases.bundled import publish_bundled, publish_listed
@@ -106,12 +105,17 @@ async def _start(stack: AsyncExitStack, component: _Component) -> None:
 
 
 def build_runtime(
-    settings: Settings, *, shared: SharedFolder | None, on_model_failure: Callable[[str], None]
+    settings: Settings,
+    loading: LoadingBackbone,
+    *,
+    shared: SharedFolder | None,
+    on_model_failure: Callable[[str], None],
 ) -> Runtime:
-    """Load the backbone and open the registry; nothing runs yet.
+    """Open the registry and wait for the backbone; nothing runs yet.
 
     Args:
         settings: everything that can be configured
+        loading: the backbone
         shared: where metrics are kept if this process is one of several workers
         on_model_failure: receives the reason why the model thread is gone for good
 
@@ -119,7 +123,6 @@ def build_runtime(
         backbone.BackboneError: the backbone cannot be loaded
         RegistryUnavailable: the registry cannot be opened
     """
-    use_threads(settings.threads)
     storage = open_storage(settings.registry, wait_s=settings.registry_wait_s)
     limits = RegistryLimits(aliases_per_task=settings.max_aliases_per_task, task_names=settings.max_task_names)
     store = open_registry(storage, limits)
@@ -127,10 +130,12 @@ def build_runtime(
         _log.warning("registry_read_only", reason=storage.write_fault)
     if isinstance(storage, SqliteFile) and storage.open_to_others:
         _log.warning("registry_open_to_others", todo=storage.open_to_others)
-    device = device_named(settings.device)
-    preferred = fastest_for_serving(device) if settings.precision == "auto" else settings.precision
-    backbone = _load(settings, preferred)
-    precisions = Precisions(backbone, load_fp32=lambda: tested(_load(settings, "fp32")), force=settings.force_precision)
+    backbone = loading.result()
+    precisions = Precisions(
+        backbone,
+        load_fp32=lambda: tested(load_backbone(settings, "fp32")),
+        force=settings.force_precision,
+    )
 
     def pause() -> Callable[[], None]:
         return inference.engine.activity.pause()
@@ -216,18 +221,3 @@ def build_runtime(
             backbone=backbone,
         ),
     )
-
-
-def _load(settings: Settings, precision: Precision) -> Backbone:
-    backbone = load(
-        settings.backbone,
-        cache_dir=settings.cache_dir,
-        revision=settings.revision,
-        offline=settings.offline,
-        device=settings.device,
-        precision=precision,
-        share_weights=settings.workers > 1,
-        say=lambda line: _log.info("backbone", message=line),
-    ).compact()
-    release_freed()  # the checkpoint's tensors: a server in fp32 holds 0.69 instead of 0.81 GB
-    return backbone

@@ -122,10 +122,13 @@ def _serve_alone(settings: Settings, listener: socket.socket) -> None:
         server.should_exit = True
 
     with without_collections():
+        from service.loading import LoadingBackbone
+
+        loading = LoadingBackbone(settings)
         from service.app import create_app
         from service.server.graceful import DrainingServer
 
-        app = create_app(settings, on_model_failure=drain)
+        app = create_app(settings, loading=loading, on_model_failure=drain)
     server = DrainingServer(lambda: app, settings)
     _log_serving(
         settings,

@@ -5,7 +5,6 @@ A bulk batch pauses for interactive rows that arrive meanwhile. The engine knows
 future that it returns ends, whatever happens to the model thread.
 """
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from queue import Empty, SimpleQueue
 import structlog
 
 from backbone import Backbone
+from service.cores import switch_often
 from service.engine.activity import ModelActivity
 from service.engine.circuit_breaker import CircuitBreaker
 from service.engine.fault_isolation import FaultIsolation, Outcome
@@ -33,7 +33,6 @@ from service.errors import (
 )
 
 _log = structlog.get_logger("service")
-_SWITCH_INTERVAL_S = 0.0002
 
 
 class Engine:
@@ -85,9 +84,9 @@ class Engine:
 
     def start(self) -> None:
         """Start the model thread."""
-        # the thread releases the GIL at each tensor operation, and waits this long for it while one callback of the
-        # event loop runs; between callbacks the loop yields, see `service.server.event_loop`
-        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        # the thread waits this long for the GIL while one callback of the event loop runs; between callbacks the loop
+        # yields, see `service.server.event_loop`
+        switch_often()
         self._thread.start()
 
     def stop(self) -> None:

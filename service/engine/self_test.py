@@ -105,7 +105,7 @@ _LONG_STEP_S = 0.25
 
 
 def warm_up(fault_isolation: FaultIsolation, backbone: Backbone, *, max_batch_tokens: int) -> None:
-    """Run batches of 1, 4, 16 … rows up to the largest that the scheduler composes; stop early if one takes long.
+    """Run batches of 1, 4, 16 … rows up to the largest that the scheduler composes; stop before one that takes long.
 
     A batch that does not fit in memory is not an error: the fault isolation remembers its size.
     """
@@ -116,5 +116,5 @@ def warm_up(fault_isolation: FaultIsolation, backbone: Backbone, *, max_batch_to
         started = time.monotonic()
         for _ in fault_isolation.run([row] * num_rows):
             pass
-        if time.monotonic() - started > _LONG_STEP_S:
+        if 4 * (time.monotonic() - started) > _LONG_STEP_S:
             return

@@ -179,10 +179,15 @@ def _run_worker(settings: Settings, folder: Path, listener: socket.socket, repor
         with without_collections():
             from adapters.errors import AdapterError
             from backbone import BackboneError
+            from service.loading import LoadingBackbone
+
+            loading = LoadingBackbone(settings)
             from service.app import create_app
 
             try:
-                return create_app(settings, shared=join(folder), on_model_failure=lambda reason: _end())
+                return create_app(
+                    settings, loading=loading, shared=join(folder), on_model_failure=lambda reason: _end()
+                )
             except (AdapterError, BackboneError) as exc:
                 report(str(exc))
                 sys.exit(1)

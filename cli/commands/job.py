@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from adapters.baselines import BASELINES, TITLES
 from cli.console import CommandError, out, print_table, status
 from cli.options import DEFAULT_SERVER, KeyOption, ServerOption
 from cli.targets.server import open_client
@@ -120,6 +121,8 @@ def show(
         out.print(_point(point))
     if outcome := _outcome(found):
         out.print(outcome)
+    if baselines := _baselines(found):
+        out.print(baselines)
 
 
 @app.command("watch")
@@ -180,17 +183,21 @@ def _labelled(examples: Iterable[Any], task: "TaskFile") -> Iterable[LabelledRow
 
 def _watch(client: Client, job_id: str) -> None:
     seen = 0
+    found: JobDetail = client.jobs.get(job_id)
+    status(f"{found.task}: {_rows(found)}")
     while True:
-        found: JobDetail = client.jobs.get(job_id)
         for point in found.curve[seen:]:
             out.print(_point(point))
         seen = len(found.curve)
         if found.has_ended:
             break
         time.sleep(_INTERVAL_S)
+        found = client.jobs.get(job_id)
     if found.result is None:
         raise CommandError(f"job {found.id} {found.status}: {found.error}")
     out.print(_outcome(found))
+    if baselines := _baselines(found):
+        out.print(baselines)
     status(f"try it: superpos classify {found.task}@{found.result.version} TEXT")
     status(f"put it into production: superpos promote {found.task} {found.result.version}")
 
@@ -207,6 +214,13 @@ def _outcome(job: Job) -> str:
         return job.error or ""
     result = job.result
     return f"version {result.version}: {result.method}, {result.readout}, report score {result.metrics['score']:.4f}"
+
+
+def _baselines(job: Job) -> str:
+    """Return what simpler classifiers score on the same rows; empty while that is not known."""
+    scores = {} if job.result is None else job.result.baselines
+    told = ", ".join(f"{TITLES[name]} {scores[name]:.4f}" for name in BASELINES if name in scores)
+    return f"on the same rows: {told}" if told else ""
 
 
 def _point(point: CurvePoint) -> str:

@@ -89,10 +89,12 @@ def test_a_job_is_followed_to_its_version(
     shown = ask("job", "show", one)
     assert "films: running, 6 rows, 2 validation rows, 3 s" in shown.stdout
     assert "epoch 1, step 2: selection score 0.6000, loss 0.7000, best so far" in shown.stdout
-    queue.succeed(job, JobResult(3, "sha256:ab", "head", "pooled", {"score": 0.91}, 0.5, {}))
+    queue.succeed(job, JobResult(3, "sha256:ab", "head", "pooled", {"score": 0.91}, 0.5, {"head": 0.91, "tfidf": 0.8}))
     watched = ask("job", "watch", one)
     assert watched.code == 0
+    assert "films: 6 rows, 2 validation rows" in watched.stderr
     assert "version 3: head, pooled, report score 0.9100" in watched.stdout
+    assert "on the same rows: TF-IDF + logistic regression 0.8000, frozen head 0.9100" in watched.stdout
     assert "superpos promote films 3" in watched.stderr
     assert json.loads(ask("job", "show", one, "--json").stdout)["result"]["version"] == 3
     [listed] = json.loads(ask("job", "list", "--json").stdout)

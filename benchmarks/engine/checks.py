@@ -112,7 +112,7 @@ def _made_up_labels() -> list[str]:
 def agreement(folder: Path, cache_dir: Path, *, rows: int | None) -> dict[str, float]:
     """Measure agreement of int8 (and bf16 if the CPU has it) with fp32, and the loss of accuracy, for the worst task.
 
-    On validation rows of every bundled task, or on the first ones.
+    On validation rows of every bundled task that has some, or on the first ones.
     """
     if not os.environ.get("SUPERPOS_DATA"):
         err.print("SUPERPOS_DATA is not set: int8 is not compared on real rows", style="yellow")
@@ -125,6 +125,8 @@ def agreement(folder: Path, cache_dir: Path, *, rows: int | None) -> dict[str, f
     for task, files in track(bundled_adapters().items(), console=err):
         adapter = from_files(files)
         file = load_task_file(ROOT / f"examples/tasks/{task}.yaml", variables=os.environ)
+        if file.data.validation is None:
+            continue
         examples = read_examples(Path(os.environ["SUPERPOS_DATA"]) / task / "validation.parquet", file).examples
         examples = examples[:: max(1, len(examples) // rows)][:rows] if rows else examples
         scores = {name: _scores(backbone, adapter, examples) for name, backbone in backbones.items()}

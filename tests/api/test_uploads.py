@@ -222,7 +222,7 @@ def test_an_adapter_that_the_model_fails_at_is_refused_before_anybody_sees_it(
         return Encoded(encoded.hidden * math.nan, encoded.spans) if bool((asked > 9e3).any()) else encoded
 
     broken.encode = encode
-    monkeypatch.setattr("service.runtime.load", lambda *_, **__: broken)
+    monkeypatch.setattr("service.loading.load", lambda *_, **__: broken)
     server = serve()
     server.upload("sentiment", make_adapter(tiny))
     other = make_adapter(tiny, seed=1)

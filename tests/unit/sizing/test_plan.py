@@ -96,7 +96,7 @@ def test_the_charts_values_are_those_of_the_plan() -> None:
         "requests": {"cpu": "2", "memory": "1978Mi"},
         "limits": {"cpu": "2", "memory": f"{found.memory.limit_bytes >> 20}Mi"},
     }
-    assert values["settings"] == {"prompt_table_bytes": 7 * (64 << 20)}
+    assert values["settings"] == {"prompt_table_bytes": 7 * (64 << 20), "precision": "fp32"}
 
 
 def test_cores_that_were_not_measured_are_marked() -> None:

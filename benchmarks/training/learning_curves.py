@@ -204,7 +204,7 @@ def shots_of(results: Sequence[CellResult]) -> list[int | None]:
 
 def lines_of(results: Sequence[CellResult]) -> list[str]:
     """Return the lines that occur, `auto` last."""
-    return [*ordered(results)[1], *([AUTO] if any(each.cell.line == AUTO for each in results) else [])]
+    return sorted(ordered(results)[1], key=lambda line: line == AUTO)
 
 
 def told(shots: int | None) -> str:

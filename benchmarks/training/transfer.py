@@ -191,10 +191,11 @@ def render(
     """Write the tables in Markdown, and the plot."""
     results = [result for file in files for result in read_results(file)]
     parts = [
-        "## Starts from other tasks\n",
+        "## Starts from other tasks",
         _ABOUT + facts(results),
         curves_table(results),
-        _SPEED + speed_table(results),
+        _SPEED,
+        speed_table(results),
     ]
     write_section("\n\n".join(parts) + "\n", out_file)
     if plot is not None:

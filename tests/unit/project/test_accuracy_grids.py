@@ -114,8 +114,8 @@ def test_auto_is_what_the_selection_rows_choose_and_wins_where_its_mean_is_above
     wins = wins_table(found)
     assert "| superpos/words above both | 1 of 2 |" in wins
     assert "| superpos/soft above both | 2 of 2 |" in wins
-    assert "| auto above both | 1 of 2 |" in wins
-    assert "| rte | auto | 80.0 |" in curves_table(found)
+    assert wins.count("| auto above both | 1 of 2 |") == 1
+    assert curves_table(found).count("| rte | auto | 80.0 |") == 1
     svg(curves_figure(found))
 
 

@@ -100,7 +100,7 @@ def render(
 ) -> None:
     """Write the table in Markdown, and the plot."""
     results = [result for file in files for result in read_results(file)]
-    text = f"## Readouts and prompts\n\n{_ABOUT}{facts(results)}\n\n{ablation_table(results)}\n"
+    text = f"# Readouts and prompts\n\n{_ABOUT}{facts(results)}\n\n{ablation_table(results)}\n"
     write_section(text, out_file)
     if plot is not None:
         write_plot(ablation_figure(results), plot)

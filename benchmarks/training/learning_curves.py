@@ -144,7 +144,7 @@ def render(
     """Write the tables in Markdown, and the plot."""
     run_cells = [result for file in files for result in read_results(file)]
     results = with_auto(run_cells)
-    text = f"## Learning curves\n\n{_ABOUT}{facts(run_cells)}\n\n{wins_table(results)}\n\n{curves_table(results)}\n"
+    text = f"# Learning curves\n\n{_ABOUT}{facts(run_cells)}\n\n{wins_table(results)}\n\n{curves_table(results)}\n"
     write_section(text, out_file)
     if plot is not None:
         write_plot(curves_figure(results), plot)

@@ -191,7 +191,7 @@ def render(
     """Write the tables in Markdown, and the plot."""
     results = [result for file in files for result in read_results(file)]
     parts = [
-        "## Starts from other tasks",
+        "# Starts from other tasks",
         _ABOUT + facts(results),
         curves_table(results),
         _SPEED,

@@ -205,7 +205,7 @@ def _watch(client: Client, job_id: str) -> None:
 def _rows(job: Job) -> str:
     parts = [f"{job.rows} rows"] if job.rows or not job.corrections else []
     parts += [f"{job.validation_rows} validation rows"] if job.validation_rows else []
-    parts += [f"{job.corrections} corrections"] if job.corrections else []
+    parts += [f"{job.corrections} correction{'s' * (job.corrections > 1)}"] if job.corrections else []
     return ", ".join(parts)
 
 

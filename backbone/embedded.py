@@ -147,5 +147,7 @@ def _is_whole(folder: Path) -> bool:
 
 def _sha256(path: Path) -> str:
     """Return a file's checksum, in one call: in pieces, a server that imports meanwhile would delay each of them."""
+    if path.stat().st_size == 0:  # which cannot be mapped
+        return hashlib.sha256().hexdigest()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return hashlib.sha256(content).hexdigest()

@@ -20,8 +20,8 @@ class LoadingBackbone:
         use_threads(settings.threads)
         switch_often()
         self._loaded: Future[Backbone] = Future()
-        # a daemon: a server that cannot start does not wait for it
-        threading.Thread(target=self._load, args=(settings,), name="superpos-loading", daemon=True).start()
+        # no daemon: a process that ends while a thread is in a tensor operation may abort
+        threading.Thread(target=self._load, args=(settings,), name="superpos-loading").start()
 
     def result(self) -> Backbone:
         """Return the backbone, once it is loaded.

@@ -197,7 +197,7 @@ def render(
         _SPEED,
         speed_table(results),
     ]
-    write_section("\n\n".join(parts) + "\n", out_file)
+    write_section("\n\n".join(part.strip() for part in parts) + "\n", out_file)
     if plot is not None:
         write_plot(curves_figure(results), plot)
 

@@ -1,6 +1,7 @@
 """Builds the FastAPI application of one server: routes, middleware, error handlers. Importing it has no effects."""
 
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -12,6 +13,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
+from backbone import Backbone
 from service.api.dependencies import KEY_SCHEMES, principal_of
 from service.api.draining import Drain
 from service.api.middleware.authentication import AuthenticationMiddleware
@@ -32,7 +34,7 @@ from service.api.routes.health import health_router
 from service.api.strict_route import StrictRoute
 from service.console.app import build_console
 from service.gauges import register_gauges
-from service.loading import LoadingBackbone
+from service.loading import begin_loading
 from service.runtime import Runtime, build_runtime
 from service.settings import Settings
 from service.telemetry.multiprocess import SharedFolder
@@ -50,7 +52,7 @@ tasks share a batch. Errors are RFC 9457 problem details with a stable `code`.""
 def create_app(
     settings: Settings,
     *,
-    loading: LoadingBackbone | None = None,
+    loading: Future[Backbone] | None = None,
     shared: SharedFolder | None = None,
     on_model_failure: Callable[[str], None] = lambda reason: None,
 ) -> FastAPI:
@@ -67,7 +69,7 @@ def create_app(
         adapters.RegistryUnavailable: the registry cannot be opened
     """
     drain = Drain()
-    loading = loading or LoadingBackbone(settings)
+    loading = loading or begin_loading(settings)
     runtime = build_runtime(settings, loading, shared=shared, on_model_failure=on_model_failure)
     metrics = runtime.telemetry.metrics
     register_gauges(metrics, runtime)

@@ -1,7 +1,7 @@
-"""The backbone of a server: loaded in the precision that the settings ask for, in a thread of its own."""
+"""Loads the backbone that the settings name: for a server in a thread of its own, and in the fastest precision."""
 
-import threading
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import structlog
 
@@ -13,48 +13,59 @@ from service.settings import Settings
 _log = structlog.get_logger("service")
 
 
-class LoadingBackbone:
-    """A backbone that a thread loads: a server imports and builds everything else in the meantime."""
+def begin_loading(settings: Settings) -> Future[Backbone]:
+    """Load a server's backbone in a thread, so that it imports and builds everything else in the meantime.
 
-    def __init__(self, settings: Settings) -> None:
-        use_threads(settings.threads)
-        switch_often()
-        self._loaded: Future[Backbone] = Future()
-        # no daemon: a process that ends while a thread is in a tensor operation may abort
-        threading.Thread(target=self._load, args=(settings,), name="superpos-loading").start()
-
-    def result(self) -> Backbone:
-        """Return the backbone, once it is loaded.
-
-        Raises:
-            backbone.BackboneError: it cannot be loaded
-        """
-        return self._loaded.result()
-
-    def _load(self, settings: Settings) -> None:
-        try:
-            device = device_named(settings.device)
-            preferred = fastest_for_serving(device) if settings.precision == "auto" else settings.precision
-            self._loaded.set_result(load_backbone(settings, preferred))
-        except BaseException as exc:  # noqa: BLE001 - raised by `result`
-            self._loaded.set_exception(exc)
+    Returns:
+        the backbone once it is loaded; its `result` raises `backbone.BackboneError` if it cannot be loaded
+    """
+    use_threads(settings.threads)
+    switch_often()
+    # the end of the process waits for this thread: one that was in a tensor operation then might abort it
+    thread = ThreadPoolExecutor(1, thread_name_prefix="superpos-loading")
+    loading = thread.submit(_load_preferred, settings)
+    thread.shutdown(wait=False)
+    return loading
 
 
-def load_backbone(settings: Settings, precision: Precision) -> Backbone:
+def _load_preferred(settings: Settings) -> Backbone:
+    device = device_named(settings.device)
+    return load_for_serving(
+        settings, fastest_for_serving(device) if settings.precision == "auto" else settings.precision
+    )
+
+
+def load_for_serving(settings: Settings, precision: Precision) -> Backbone:
     """Load the backbone in a precision, without the copy of its weights that only training needs.
 
     Raises:
         backbone.BackboneError: it cannot be loaded
     """
-    backbone = load(
+    backbone = load_backbone(
+        settings,
+        precision,
+        share_weights=settings.workers > 1,
+        say=lambda line: _log.info("backbone", message=line),
+    ).compact()
+    release_freed()  # the checkpoint's tensors: a server in fp32 holds 0.69 instead of 0.81 GB
+    return backbone
+
+
+def load_backbone(
+    settings: Settings,
+    precision: Precision = "fp32",
+    *,
+    share_weights: bool = False,
+    say: Callable[[str], None],
+) -> Backbone:
+    """Load the backbone that the settings name; arguments and errors are those of `backbone.load`."""
+    return load(
         settings.backbone,
         cache_dir=settings.cache_dir,
         revision=settings.revision,
         offline=settings.offline,
         device=settings.device,
         precision=precision,
-        share_weights=settings.workers > 1,
-        say=lambda line: _log.info("backbone", message=line),
-    ).compact()
-    release_freed()  # the checkpoint's tensors: a server in fp32 holds 0.69 instead of 0.81 GB
-    return backbone
+        share_weights=share_weights,
+        say=say,
+    )

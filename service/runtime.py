@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,7 +24,7 @@ from service.inference.build import InferenceGroup, build_inference, tested
 from service.inference.classifier import Classifier
 from service.inference.predictions import Classification
 from service.jobs.build import JobsGroup, build_jobs
-from service.loading import LoadingBackbone, load_backbone
+from service.loading import load_for_serving
 from service.monitoring.build import MonitoringGroup, build_monitoring
 from service.releases.build import ReleasesGroup, build_releases
 from service.releases.bundled import publish_bundled, publish_listed
@@ -106,7 +107,7 @@ async def _start(stack: AsyncExitStack, component: _Component) -> None:
 
 def build_runtime(
     settings: Settings,
-    loading: LoadingBackbone,
+    loading: Future[Backbone],
     *,
     shared: SharedFolder | None,
     on_model_failure: Callable[[str], None],
@@ -133,7 +134,7 @@ def build_runtime(
     backbone = loading.result()
     precisions = Precisions(
         backbone,
-        load_fp32=lambda: tested(load_backbone(settings, "fp32")),
+        load_fp32=lambda: tested(load_for_serving(settings, "fp32")),
         force=settings.force_precision,
     )
 

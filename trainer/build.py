@@ -8,9 +8,9 @@ import structlog
 from adapters.registry.opening import open_registry
 from adapters.registry.protocol import RegistryLimits
 from adapters.storage.opening import open_storage
-from backbone import load
 from service.cores import use_threads
 from service.jobs.queue import open_jobs
+from service.loading import load_backbone
 from service.settings import Settings
 from service.tenancy.accounts import open_accounts
 from trainer.metrics import TrainerMetrics
@@ -40,14 +40,7 @@ def build_trainer(settings: Settings, *, folder: Path, say: Callable[[str], None
         port = metrics.serve(settings.trainer_metrics_host, settings.trainer_metrics_port)
         _log.info("trainer_metrics_served", host=settings.trainer_metrics_host, port=port)
     limits = RegistryLimits(aliases_per_task=settings.max_aliases_per_task, task_names=settings.max_task_names)
-    backbone = load(
-        settings.backbone,
-        cache_dir=settings.cache_dir,
-        revision=settings.revision,
-        offline=settings.offline,
-        device=settings.device,
-        say=say,
-    )
+    backbone = load_backbone(settings, say=say)
     return Trainer(
         backbone,
         jobs,

@@ -119,10 +119,7 @@ def show(
     out.print(f"{found.task}: {found.status}, {_rows(found)}, {found.spent_s:.0f} s")
     for point in found.curve:
         out.print(_point(point))
-    if outcome := _outcome(found):
-        out.print(outcome)
-    if baselines := _baselines(found):
-        out.print(baselines)
+    _print_outcome(found)
 
 
 @app.command("watch")
@@ -195,9 +192,7 @@ def _watch(client: Client, job_id: str) -> None:
         found = client.jobs.get(job_id)
     if found.result is None:
         raise CommandError(f"job {found.id} {found.status}: {found.error}")
-    out.print(_outcome(found))
-    if baselines := _baselines(found):
-        out.print(baselines)
+    _print_outcome(found)
     status(f"try it: superpos classify {found.task}@{found.result.version} TEXT")
     status(f"put it into production: superpos promote {found.task} {found.result.version}")
 
@@ -216,11 +211,13 @@ def _outcome(job: Job) -> str:
     return f"version {result.version}: {result.method}, {result.readout}, report score {result.metrics['score']:.4f}"
 
 
-def _baselines(job: Job) -> str:
-    """Return what simpler classifiers score on the same rows; empty while that is not known."""
+def _print_outcome(job: Job) -> None:
+    """Print how a job ended, and what simpler classifiers score on the same rows; nothing while it runs."""
+    if outcome := _outcome(job):
+        out.print(outcome)
     scores = {} if job.result is None else job.result.baselines
-    told = ", ".join(f"{TITLES[name]} {scores[name]:.4f}" for name in BASELINES if name in scores)
-    return f"on the same rows: {told}" if told else ""
+    if told := ", ".join(f"{TITLES[name]} {scores[name]:.4f}" for name in BASELINES if name in scores):
+        out.print(f"on the same rows: {told}")
 
 
 def _point(point: CurvePoint) -> str:

@@ -122,9 +122,9 @@ def _serve_alone(settings: Settings, listener: socket.socket) -> None:
         server.should_exit = True
 
     with without_collections():
-        from service.loading import LoadingBackbone
+        from service.loading import begin_loading
 
-        loading = LoadingBackbone(settings)
+        loading = begin_loading(settings)
         from service.app import create_app
         from service.server.graceful import DrainingServer
 

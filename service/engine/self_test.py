@@ -116,5 +116,5 @@ def warm_up(fault_isolation: FaultIsolation, backbone: Backbone, *, max_batch_to
         started = time.monotonic()
         for _ in fault_isolation.run([row] * num_rows):
             pass
-        if 4 * (time.monotonic() - started) > _LONG_STEP_S:
+        if 4 * (time.monotonic() - started) > _LONG_STEP_S:  # the next one has four times the rows
             return

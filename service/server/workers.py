@@ -179,9 +179,9 @@ def _run_worker(settings: Settings, folder: Path, listener: socket.socket, repor
         with without_collections():
             from adapters.errors import AdapterError
             from backbone import BackboneError
-            from service.loading import LoadingBackbone
+            from service.loading import begin_loading
 
-            loading = LoadingBackbone(settings)
+            loading = begin_loading(settings)
             from service.app import create_app
 
             try:

@@ -18,7 +18,7 @@ from adapters.storage.sqlite import SqliteFile
 from backbone import Backbone
 from service.counters.sqlite_store import SqliteCounterStore
 from service.counters.store import Key
-from service.loading import LoadingBackbone
+from service.loading import begin_loading
 from service.monitoring.usage import USAGE, usage_rows
 from service.runtime import Runtime, build_runtime
 from service.settings import Settings
@@ -44,7 +44,7 @@ def build(tiny_t5: Path, tmp_path: Path, cache_dir: Path) -> Callable[[], Runtim
     settings = Settings(
         backbone=str(tiny_t5), cache_dir=cache_dir, registry=str(tmp_path / "registry.sqlite"), bundled=False
     )
-    return lambda: build_runtime(settings, LoadingBackbone(settings), shared=None, on_model_failure=lambda reason: None)
+    return lambda: build_runtime(settings, begin_loading(settings), shared=None, on_model_failure=lambda reason: None)
 
 
 def counts(runtime: Runtime) -> dict[Key, float]:

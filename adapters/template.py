@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from adapters.errors import InvalidRow, InvalidTask
@@ -27,18 +28,7 @@ class Template:
         Raises:
             InvalidTask: a stray brace, no field, too many fields, or a text that is too long
         """
-        if len(text) > MAX_TEMPLATE_CHARS:
-            raise InvalidTask(f"template has {len(text)} characters, expected at most {MAX_TEMPLATE_CHARS}")
-        if not _is_unicode(text):
-            raise InvalidTask(f"template {text!r} has half of a surrogate pair")
-        parts = _FIELD.split(text)
-        literals, placeholders = tuple(parts[::2]), tuple(parts[1::2])
-        for literal in literals:
-            if "{" in literal or "}" in literal:
-                raise InvalidTask(f"template {text!r} has a brace that is not part of a {{field}}")
-        if not 1 <= len(placeholders) <= MAX_FIELDS:
-            raise InvalidTask(f"template {text!r} names {len(placeholders)} fields, expected 1 to {MAX_FIELDS}")
-        return cls(literals, placeholders)
+        return cls(*_parts(text))
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -85,6 +75,23 @@ class Template:
             if not isinstance(item[name], str):
                 raise InvalidRow(f"field {name!r} is {item[name]!r}, expected a string")
         return item
+
+
+@lru_cache(maxsize=1_024)
+def _parts(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the literals and placeholders of a template; adapters with equal templates share them."""
+    if len(text) > MAX_TEMPLATE_CHARS:
+        raise InvalidTask(f"template has {len(text)} characters, expected at most {MAX_TEMPLATE_CHARS}")
+    if not _is_unicode(text):
+        raise InvalidTask(f"template {text!r} has half of a surrogate pair")
+    parts = _FIELD.split(text)
+    literals, placeholders = tuple(parts[::2]), tuple(parts[1::2])
+    for literal in literals:
+        if "{" in literal or "}" in literal:
+            raise InvalidTask(f"template {text!r} has a brace that is not part of a {{field}}")
+    if not 1 <= len(placeholders) <= MAX_FIELDS:
+        raise InvalidTask(f"template {text!r} names {len(placeholders)} fields, expected 1 to {MAX_FIELDS}")
+    return literals, placeholders
 
 
 def _is_unicode(text: str) -> bool:

@@ -4,6 +4,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -67,6 +68,7 @@ class TextTokenizer:
         self._control_tokens = re.compile("|".join(map(re.escape, spellings)) or "(?!)")
         self._eos_id = eos_id
         self._space_ids = {self._tokenizer.token_to_id(piece) for piece in _SPACES} - {None}
+        self._shared_frame = lru_cache(maxsize=1_024)(self._make_frame)
 
     def pieces(self, words: Sequence[str]) -> list[list[int]]:
         """Return token ids of a task's own words, which may name control tokens, without the end-of-sequence token."""
@@ -86,10 +88,11 @@ class TextTokenizer:
         Args:
             literals: the words before, between and after the placeholders
             placeholders: the field of each
+
+        Returns:
+            one object for equal arguments
         """
-        named = tuple(map(self._named, literals))
-        (ids,) = self._ids(["".join(named)])
-        return Frame(named, tuple(placeholders), len(ids))
+        return self._shared_frame(tuple(literals), tuple(placeholders))
 
     def tokenize(
         self, texts: Sequence[FramedText | str], *, max_tokens: int, truncation: Truncation
@@ -125,6 +128,11 @@ class TextTokenizer:
         if not is_whole and truncation == "error":
             raise TextTooLong(index, len(ids) + 1, max_tokens)
         return self._by_fields(index, text, max_tokens, truncation)
+
+    def _make_frame(self, literals: tuple[str, ...], placeholders: tuple[str, ...]) -> Frame:
+        named = tuple(map(self._named, literals))
+        (ids,) = self._ids(["".join(named)])
+        return Frame(named, placeholders, len(ids))
 
     def _named(self, words: str) -> str:
         """Return a task's own words in the form in which the tokenizer finds their control tokens."""

@@ -16,6 +16,7 @@ from adapters import DEFAULT_TENANT, Ref
 from benchmarks.common.server_process import PRECISION, Question
 from service.app import create_app
 from service.engine.types import Row
+from service.memory import bound_kernel_caches
 from service.runtime import Runtime
 from service.settings import Settings
 from service.telemetry.logging import configure_logging
@@ -26,6 +27,7 @@ Rows = Sequence[Row]
 @asynccontextmanager
 async def in_process(registry: Path) -> AsyncIterator[Runtime]:
     """A running world on a registry, built as the server builds it."""
+    bound_kernel_caches()  # as `superpos serve` does; oneDNN reads the bounds at the first product
     configure_logging("json")
     logging.getLogger("service").setLevel(logging.WARNING)
     app = create_app(Settings(registry=registry, bundled=False, precision=PRECISION))

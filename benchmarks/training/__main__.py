@@ -5,7 +5,8 @@
   prompt gets done.
 - `…_vs_peft_grouped`: against the Trainer's batches of similar lengths, which pad less and shuffle less.
 - `TASK_8_vs_1`: what stacking alone is worth.
-- `TASK_bf16_vs_fp32`: what `--precision bf16` is worth, ours against ours; on CPUs that multiply in it alone.
+- `TASK_bf16_vs_fp32`: what `--precision bf16` is worth, ours against ours; only on CPUs that multiply in bf16.
+- `TASK_bf16_vs_peft_bf16`: ours in bf16 ÷ PEFT's with frozen weights in bf16 and the Trainer's `bf16`; likewise.
 
 Both train float32 prompts of 10 vectors by AdamW on batches of 32 rows, dropout off. PEFT's loss is the full
 vocabulary's, ours the label trie's: that difference is part of what is measured. Rows come from SUPERPOS_DATA where it
@@ -40,7 +41,11 @@ PAIRS = (
     ("8_vs_peft_grouped", "superpos_8", "peft_grouped"),
     ("8_vs_1", "superpos_8", "superpos_1"),
 )
-IN_BF16 = ("bf16_vs_fp32", "superpos_bf16", "superpos_1")
+BF16_TRAINERS = ("superpos_bf16", "peft_bf16")
+BF16_PAIRS = (
+    ("bf16_vs_fp32", "superpos_bf16", "superpos_1"),
+    ("bf16_vs_peft_bf16", "superpos_bf16", "peft_bf16"),
+)
 REAL_TASKS = ("sst2", "trec", "rte")
 STEPS = 4
 STACKED_STEPS = 1
@@ -57,7 +62,7 @@ def main(
     folder = embedded.prepare(cache_dir, err.print)
     chosen = tasks.split(",") if tasks else REAL_TASKS if os.environ.get("SUPERPOS_DATA") else ("tickets",)
     rounds = 3 if quick else 9
-    trainers, pairs = (*TRAINERS, "superpos_bf16"), (*PAIRS, IN_BF16)
+    trainers, pairs = (*TRAINERS, *BF16_TRAINERS), (*PAIRS, *BF16_PAIRS)
     if not cpu_has_bf16():
         trainers, pairs = TRAINERS, PAIRS
     rates: dict[str, dict[str, list[float]]] = {}

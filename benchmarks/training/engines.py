@@ -31,8 +31,9 @@ def main(name: str, folder: str, task: str) -> None:
             "superpos_1": lambda: _superpos(Path(folder), task, slots=1),
             "superpos_bf16": lambda: _superpos(Path(folder), task, slots=1, precision="bf16"),
             "superpos_8": lambda: _superpos(Path(folder), task, slots=8),
-            "peft": lambda: _peft(Path(folder), task, grouped=False),
+            "peft": lambda: _peft(Path(folder), task),
             "peft_grouped": lambda: _peft(Path(folder), task, grouped=True),
+            "peft_bf16": lambda: _peft(Path(folder), task, bf16=True),
         }
         train = maker[name]()
 
@@ -96,8 +97,11 @@ def _superpos(folder: Path, task: str, *, slots: int, precision: "Precision" = "
     return train
 
 
-def _peft(folder: Path, task: str, *, grouped: bool) -> Train:
-    """PEFT's prompt tuning under the Hugging Face Trainer, as its documentation has it; dropout off as in ours."""
+def _peft(folder: Path, task: str, *, grouped: bool = False, bf16: bool = False) -> Train:
+    """PEFT's prompt tuning under the Hugging Face Trainer, as its documentation has it; dropout off as in ours.
+
+    In bf16 the frozen weights are loaded in bf16 and the Trainer's autocast is on; PEFT keeps the prompt in float32.
+    """
     import torch
     from peft import PromptTuningConfig, TaskType, get_peft_model
     from transformers import (
@@ -112,7 +116,8 @@ def _peft(folder: Path, task: str, *, grouped: bool) -> Train:
     from backbone import load
 
     file, rows = _rows(load(str(folder), cache_dir=folder.parent), task)
-    model = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, dropout_rate=0.0)
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    model = T5ForConditionalGeneration.from_pretrained(folder, dtype=dtype, dropout_rate=0.0)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     config = PromptTuningConfig(
         task_type=TaskType.SEQ_2_SEQ_LM, num_virtual_tokens=PROMPT_LENGTH, num_transformer_submodules=1
@@ -145,6 +150,7 @@ def _peft(folder: Path, task: str, *, grouped: bool) -> Train:
                 save_strategy="no",
                 report_to=[],
                 use_cpu=True,
+                bf16=bf16,
                 disable_tqdm=True,
                 dataloader_pin_memory=False,
             )

@@ -1,21 +1,24 @@
 """Opens a registry, or an archive of one, at a storage location."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapters.registry.archive import Archive
 from adapters.registry.folder_archive import FolderArchive
 from adapters.registry.protocol import DEFAULT_LIMITS, RegistryLimits
-from adapters.registry.redis import RedisRegistry
 from adapters.registry.sqlite import SqliteRegistry
 from adapters.storage.opening import Storage, is_redis, local_path, open_storage
-from adapters.storage.redis import RedisStore
+from adapters.storage.sqlite import SqliteFile
+
+if TYPE_CHECKING:
+    from adapters.registry.redis import RedisRegistry
 
 SQLITE_SUFFIXES = (".sqlite", ".sqlite3", ".db")
 
 
 def open_registry(
-    storage: Storage | str | Path, limits: RegistryLimits = DEFAULT_LIMITS
-) -> SqliteRegistry | RedisRegistry:
+    storage: "Storage | str | Path", limits: RegistryLimits = DEFAULT_LIMITS
+) -> "SqliteRegistry | RedisRegistry":
     """Open the registry in a storage, or at the location of one that nothing else uses.
 
     Raises:
@@ -23,9 +26,11 @@ def open_registry(
     """
     if isinstance(storage, str | Path):
         storage = open_storage(storage)
-    if isinstance(storage, RedisStore):
-        return RedisRegistry(storage, limits)
-    return SqliteRegistry(storage, limits)
+    if isinstance(storage, SqliteFile):
+        return SqliteRegistry(storage, limits)
+    from adapters.registry.redis import RedisRegistry  # noqa: PLC0415 - as `open_storage`
+
+    return RedisRegistry(storage, limits)
 
 
 def open_archive(location: str) -> Archive:

@@ -28,8 +28,8 @@ from redis.retry import Retry
 from adapters.errors import InvalidName, OutcomeUnknown, RegistryReadOnly, RegistryUnavailable
 from adapters.storage import sentinel
 from adapters.storage.redis_faults import is_refused_write, is_transient
+from adapters.storage.schemes import SENTINEL_SCHEMES
 
-SCHEMES = ("redis://", "rediss://", "unix://", *sentinel.SCHEMES)
 DEFAULT_PREFIX = "superpos"
 
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}|\{[A-Za-z0-9._-]{1,64}\}")
@@ -194,7 +194,7 @@ def connect(url: str) -> RedisStore:
     """
     try:
         bare, prefix, min_replicas = _without_own_options(url)
-        client, async_pool, address = _of_sentinels(bare) if bare.startswith(sentinel.SCHEMES) else _of_one_server(bare)
+        client, async_pool, address = _of_sentinels(bare) if bare.startswith(SENTINEL_SCHEMES) else _of_one_server(bare)
         client.connection_pool.make_connection()  # raises for options that connections do not take
         weakref.finalize(client, client.connection_pool.disconnect)  # also when it is freed as part of a cycle
     except (ValueError, TypeError, AttributeError, redis.RedisError):
@@ -247,7 +247,7 @@ def _without_own_options(url: str) -> tuple[str, str, int]:
     options = parse_qs(query, keep_blank_values=True)
     prefix = options.pop("prefix", [DEFAULT_PREFIX])[0]
     min_replicas = int(options.pop("min_replicas", ["0"])[0])
-    allowed = _OPTIONS | _SENTINEL_OPTIONS if bare.startswith(sentinel.SCHEMES) else _OPTIONS
+    allowed = _OPTIONS | _SENTINEL_OPTIONS if bare.startswith(SENTINEL_SCHEMES) else _OPTIONS
     if min_replicas < 0 or not all(name in allowed or name.startswith("ssl_") for name in options):
         raise ValueError("unsupported option")
     return f"{bare}?{urlencode(options, doseq=True)}", prefix, min_replicas

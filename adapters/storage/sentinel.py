@@ -20,7 +20,6 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from adapters.storage.redis_faults import REFUSED, is_about_certificates
 
-SCHEMES = ("redis+sentinel://", "rediss+sentinel://")
 _DEFAULT_PORT = 26379
 _LOGIN = {"sentinel_username": "username", "sentinel_password": "password"}
 """Options of the URL for the sentinels, by their names for a connection."""

@@ -7,13 +7,15 @@ import hashlib
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import TypeAdapter
 
 from adapters.storage.opening import Storage
-from adapters.storage.redis import RedisStore
 from adapters.storage.sqlite import SqliteFile
+
+if TYPE_CHECKING:
+    from adapters.storage.redis import RedisStore
 
 SESSION_S = 12 * 3_600.0
 """Lifetime of a session from its sign-in."""
@@ -68,7 +70,7 @@ def hash_of(session_id: str) -> str:
 
 def open_sessions(storage: Storage) -> SessionStore:
     """Return the sessions of a storage location (`RegistryUnavailable` if a file's table cannot be created)."""
-    return RedisSessions(storage) if isinstance(storage, RedisStore) else SqliteSessions(storage)
+    return SqliteSessions(storage) if isinstance(storage, SqliteFile) else RedisSessions(storage)
 
 
 class SqliteSessions:
@@ -106,7 +108,7 @@ class SqliteSessions:
 class RedisSessions:
     """A `SessionStore` in the registry's Redis server, which ends expired sessions itself."""
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: "RedisStore") -> None:
         self._store = store
 
     def add(self, session_hash: str, session: Session) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from adapters import RegistryUnavailable
 from adapters.storage.opening import Storage
-from adapters.storage.redis import RedisStore
+from adapters.storage.sqlite import SqliteFile
 from service.errors import QuotaExceeded
 from service.feedback.models import (
     CORRECTED,
@@ -25,7 +25,6 @@ from service.feedback.models import (
     size_bytes,
     text_list,
 )
-from service.feedback.redis_store import RedisFeedback
 from service.feedback.sqlite_store import SqliteFeedback
 
 MAX_ROWS_OF_REQUEST = 1_000
@@ -224,4 +223,8 @@ class FeedbackRows:
 
 def open_feedback(storage: Storage) -> FeedbackRows:
     """Return the rows of a storage (`RegistryUnavailable` if a file's tables cannot be created)."""
-    return FeedbackRows(RedisFeedback(storage) if isinstance(storage, RedisStore) else SqliteFeedback(storage))
+    if isinstance(storage, SqliteFile):
+        return FeedbackRows(SqliteFeedback(storage))
+    from service.feedback.redis_store import RedisFeedback  # noqa: PLC0415 - as `open_storage`
+
+    return FeedbackRows(RedisFeedback(storage))

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from adapters import NotFound, RegistryUnavailable
 from adapters.storage.opening import Storage
-from adapters.storage.redis import RedisStore
+from adapters.storage.sqlite import SqliteFile
 from service.errors import QuotaExceeded
 from service.jobs.models import (
     Blob,
@@ -26,7 +26,6 @@ from service.jobs.models import (
     decode_curve,
     encode_curve,
 )
-from service.jobs.redis_store import RedisJobs
 from service.jobs.sqlite_store import SqliteJobs
 
 MAX_ATTEMPTS = 3
@@ -254,4 +253,8 @@ def _put(job: Job) -> tuple[Edit, Job]:
 
 def open_jobs(storage: Storage) -> JobQueue:
     """Return the jobs of a storage (`RegistryUnavailable` if a file's tables cannot be created)."""
-    return JobQueue(RedisJobs(storage) if isinstance(storage, RedisStore) else SqliteJobs(storage))
+    if isinstance(storage, SqliteFile):
+        return JobQueue(SqliteJobs(storage))
+    from service.jobs.redis_store import RedisJobs  # noqa: PLC0415 - as `open_storage`
+
+    return JobQueue(RedisJobs(storage))

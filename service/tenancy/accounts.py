@@ -10,7 +10,7 @@ from adapters.printable import RULE as PRINTABLE
 from adapters.printable import is_printable
 from adapters.registry.log_reading import LogPart, search_log
 from adapters.storage.opening import Storage
-from adapters.storage.redis import RedisStore
+from adapters.storage.sqlite import SqliteFile
 from service.errors import InvalidRequest
 from service.tenancy.api_keys import ApiKey
 from service.tenancy.audit import Excess, excess_entries, was_revoked
@@ -27,7 +27,6 @@ from service.tenancy.models import (
     Tombstones,
 )
 from service.tenancy.principal import Role
-from service.tenancy.redis_store import RedisAccounts
 from service.tenancy.rules import (
     check_authority,
     check_not_suspended,
@@ -382,4 +381,8 @@ class Accounts:
 
 def open_accounts(storage: Storage) -> Accounts:
     """Return the tenants and keys of a storage (`RegistryUnavailable` if a file's tables cannot be created)."""
-    return Accounts(RedisAccounts(storage) if isinstance(storage, RedisStore) else SqliteAccounts(storage))
+    if isinstance(storage, SqliteFile):
+        return Accounts(SqliteAccounts(storage))
+    from service.tenancy.redis_store import RedisAccounts  # noqa: PLC0415 - as `open_storage`
+
+    return Accounts(RedisAccounts(storage))

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.storage.opening import Storage
-from adapters.storage.redis import RedisStore
+from adapters.storage.sqlite import SqliteFile
 from service.log_trimmer import LogTrimmer, Pause
 from service.settings import Settings
 from service.tenancy.account_cache import AccountCache
 from service.tenancy.accounts import Accounts, open_accounts
 from service.tenancy.admin_key import LockoutWarning, ensure_admin_key, migrate_roles
 from service.tenancy.quotas import Quotas
-from service.tenancy.rate_limiter import FallbackRateCounter, LocalRateCounter, RateCounter, RedisRateCounter
+from service.tenancy.rate_limiter import FallbackRateCounter, LocalRateCounter, RateCounter
 from service.tenancy.refusals import RefusalAudit
 from service.tenancy.shared_counter import WorkersRateCounter
 
@@ -76,8 +76,10 @@ def build_tenancy(
 
 def open_rate_counter(storage: Storage, workers_folder: Path | None = None) -> RateCounter:
     """Return the counter of a server: shared by all replicas in Redis, with a SQLite registry by its workers."""
-    if isinstance(storage, RedisStore):
-        return FallbackRateCounter(RedisRateCounter(storage))
+    if not isinstance(storage, SqliteFile):
+        from service.tenancy.redis_rate_counter import OUTAGES, RedisRateCounter  # noqa: PLC0415 - as `open_storage`
+
+        return FallbackRateCounter(RedisRateCounter(storage), outages=OUTAGES)
     if workers_folder is not None:
         return FallbackRateCounter(WorkersRateCounter(workers_folder / "limits.sqlite"))
     return LocalRateCounter()

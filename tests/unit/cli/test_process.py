@@ -73,3 +73,10 @@ def test_the_bounds_of_kernel_caches_are_set_before_torch_comes_in_and_leave_a_u
         [sys.executable, "-c", code], env=given, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.split() == ["128", "7"]
+
+
+@pytest.mark.slow
+def test_a_server_with_sqlite_imports_no_client_of_redis() -> None:
+    code = "import sys, cli.commands.serve, service.app; print([name for name in sys.modules if name == 'redis'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"

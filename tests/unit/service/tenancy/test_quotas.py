@@ -13,7 +13,8 @@ from adapters.storage.redis import connect
 from service.errors import InvalidRequest, RateLimited
 from service.tenancy.models import TenantInfo
 from service.tenancy.quotas import Quotas, Window, request_window
-from service.tenancy.rate_limiter import FallbackRateCounter, LocalRateCounter, RateCounter, RedisRateCounter
+from service.tenancy.rate_limiter import FallbackRateCounter, LocalRateCounter, RateCounter
+from service.tenancy.redis_rate_counter import RedisRateCounter
 
 T = TypeVar("T")
 OpenCounter = Callable[[], RateCounter]

@@ -20,7 +20,8 @@ import typer
 from matplotlib.figure import Figure
 
 from backbone import Precision
-from benchmarks.training.cells import LINES, Cell, CellResult, GridFile, read_results
+from benchmarks.training.cells import LINES, TFIDF, Cell, CellResult, GridFile, read_results
+from benchmarks.training.figures import dots_figure
 from benchmarks.training.options import (
     ALL_SETS,
     BackboneOption,
@@ -131,24 +132,13 @@ def ablation_table(results: Sequence[CellResult]) -> str:
 
 def ablation_figure(results: Sequence[CellResult]) -> Figure:
     """Draw one panel per set: the mean score of each line, over the bag of words as a level."""
-    sets, lines = ordered(results)
-    drawn = [line for line in lines if line != "tfidf"]
-    figure, axes = style.panels(len(sets), columns=3, width=3.9, height=0.9 + 0.2 * len(drawn), right=0.2)
-    for number, (panel, name) in enumerate(zip(axes, sets, strict=True)):
-        style.title(panel, name)
-        level = points(select(results, line="tfidf", set=name))
-        if level:
-            panel.axvline(statistics.fmean(level), color=style.MUTED, linewidth=0.9, dashes=(4, 3))
-        for place, line in enumerate(drawn):
-            scores = points(select(results, line=line, set=name))
-            colour = style.SERIES[list(TITLES).index(line.partition("/")[0])]
-            panel.scatter(scores, [place] * len(scores), s=8, color=colour, alpha=0.5, linewidth=0)
-            if scores:
-                panel.scatter([statistics.fmean(scores)], [place], s=26, color=colour, linewidth=0, zorder=3)
-        panel.set_yticks(range(len(drawn)), drawn if number % 3 == 0 else [""] * len(drawn))
-        panel.set(ylim=(len(drawn) - 0.4, -0.6))
-        panel.tick_params(axis="y", length=0)
-    return figure
+    return dots_figure(
+        results,
+        [line for line in ordered(results)[1] if line != TFIDF],
+        dict(zip(TITLES, style.SERIES, strict=False)),
+        series_of=lambda result: result.cell.line.partition("/")[0],
+        level=TFIDF,
+    )
 
 
 if __name__ == "__main__":

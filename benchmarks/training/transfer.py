@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
+from matplotlib.figure import Figure
 
 from adapters.atomic_files import atomic_write
 from backbone import Backbone, Precision
 from benchmarks.training.cells import CellResult, GridFile, read_results
-from benchmarks.training.learning_curves import cells_by_rows, curves_figure, curves_table, lines_of, shots_of, told
+from benchmarks.training.figures import dots_figure
+from benchmarks.training.learning_curves import cells_by_rows, curves_table, lines_of, shots_of, told
 from benchmarks.training.options import (
     BackboneOption,
     LimitOption,
@@ -45,6 +47,7 @@ from benchmarks.training.options import (
 from benchmarks.training.tables import chosen_lines, facts, markdown_table, select
 from cli.console import err
 from training.methods.prior import PriorKind, read_prior
+from training.report import style
 from training.source_prompts.collection import SourcePrompt, best_of_each_task, read_library
 from training.source_prompts.similar import Candidate, rank_starts
 from training.task.task_file import TaskFile
@@ -199,7 +202,7 @@ def render(
     ]
     write_section("\n\n".join(part.strip() for part in parts) + "\n", out_file)
     if plot is not None:
-        write_plot(curves_figure(results), plot)
+        write_plot(starts_figure(results), plot)
 
 
 def speed_table(results: Sequence[CellResult]) -> str:
@@ -207,6 +210,18 @@ def speed_table(results: Sequence[CellResult]) -> str:
     counts = shots_of(results)
     rows = [[line, *(_median_steps(select(results, line=line, shots=n)) for n in counts)] for line in lines_of(results)]
     return markdown_table(["line", *map(told, counts)], rows, words=1)
+
+
+def starts_figure(results: Sequence[CellResult]) -> Figure:
+    """Draw one panel per set: the scores of each line, coloured by the number of rows per label."""
+    counts = shots_of(results)
+    return dots_figure(
+        results,
+        lines_of(results),
+        dict(zip(counts, style.SERIES, strict=False)),
+        series_of=lambda result: result.cell.shots,
+        legend={count: f"{told(count)} rows per label" for count in counts},
+    )
 
 
 def _median_steps(results: Sequence[CellResult]) -> str:

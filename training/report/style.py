@@ -58,27 +58,28 @@ def panels(
     columns: int = 2,
     width: float = 3.6,
     height: float = 2.6,
-    right: float = 0.15,
+    left: float = _MARGIN_IN["left"],
+    right: float = _MARGIN_IN["right"],
 ) -> tuple[Figure, list[Axes]]:
     """A figure of equal panels, row by row; sizes in inches.
 
     Args:
         width: of a panel with its margins
         height: of a panel with its margins
+        left: margin at a panel's left, for the names of its ticks
         right: margin at a panel's right, for the names of its lines
     """
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(columns * width, rows * height))
     total_width, total_height = columns * width, rows * height
-    margin = _MARGIN_IN | {"right": right}
     axes = []
     for index in range(count):
         row, column = divmod(index, columns)
-        left = column * width + margin["left"]
-        bottom = (rows - 1 - row) * height + margin["bottom"]
-        size = (width - margin["left"] - margin["right"], height - margin["top"] - margin["bottom"])
-        box = (left / total_width, bottom / total_height, size[0] / total_width, size[1] / total_height)
+        start = column * width + left
+        bottom = (rows - 1 - row) * height + _MARGIN_IN["bottom"]
+        size = (width - left - right, height - _MARGIN_IN["top"] - _MARGIN_IN["bottom"])
+        box = (start / total_width, bottom / total_height, size[0] / total_width, size[1] / total_height)
         axes.append(plain(figure.add_axes(box)))
     return figure, axes
 

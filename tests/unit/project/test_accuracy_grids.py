@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.source_prompts import library_tasks, make_library
 from support.training import easy_task
@@ -12,7 +13,7 @@ from benchmarks.training.cells import Cell, CellResult, GridFile, arguments_of, 
 from benchmarks.training.learning_curves import curves_figure, curves_table, wins_table, with_auto
 from benchmarks.training.options import parse_arguments
 from benchmarks.training.tables import mean_and_half_width
-from benchmarks.training.transfer import LINES, Sources, speed_table
+from benchmarks.training.transfer import LINES, Sources, speed_table, starts_figure
 from training.report.svg import svg
 from training.runs.task_rows import TaskRows
 
@@ -117,6 +118,22 @@ def test_auto_is_what_the_selection_rows_choose_and_wins_where_its_mean_is_above
     assert wins.count("| auto above both | 1 of 2 |") == 1
     assert curves_table(found).count("| rte | auto | 80.0 |") == 1
     svg(curves_figure(found))
+
+
+def test_the_plot_of_starts_has_a_row_per_line_and_a_colour_per_number_of_rows() -> None:
+    results = [
+        result("rte", line, score, shots=shots, seed=seed)
+        for line, scores in (("superpos/words", (0.5, 0.7)), ("spot/words", (0.6, 0.8)))
+        for shots in (8, 32)
+        for seed, score in enumerate(scores)
+    ]
+    figure = starts_figure(results)
+    (panel,) = figure.axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["superpos/words", "spot/words"]
+    drawn = [np.asarray(dots.get_offsets()) for dots in panel.collections]  # each line: dots and mean at 8, then at 32
+    assert [np.round(xy[:, 0], 6).tolist() for xy in drawn] == [*[[50, 70], [60]] * 2, *[[60, 80], [70]] * 2]
+    assert [text.get_text() for text in panel.texts] == ["8 rows per label", "32 rows per label"]
+    svg(figure)
 
 
 def test_means_have_the_interval_of_student_over_seeds() -> None:

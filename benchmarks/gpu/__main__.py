@@ -36,7 +36,6 @@ from cli.console import CommandError, err, print_table, report_errors
 from service.settings import default_cache_dir
 
 BUDGET_S = 600.0
-UNTESTED = "untested on GPU"
 NAMES = ",".join(part.name for part in PARTS)
 
 app = typer.Typer(
@@ -52,7 +51,7 @@ app = typer.Typer(
 def run(
     out: Annotated[Path, typer.Option(help="File for the result, one JSON object.")],
     *,
-    device: Annotated[str, typer.Option(help="Device: cuda (untested on GPU), cuda:<n> or cpu.")] = "cuda",
+    device: Annotated[str, typer.Option(help="Device: cuda (untested on GPU), `cuda:<n>` or cpu.")] = "cuda",
     quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes, which only show that all parts run.")] = False,
     parts: Annotated[str, typer.Option(help="Parts by name, with commas, in this order.")] = NAMES,
     packed: Annotated[
@@ -109,11 +108,10 @@ def pack(
 
 
 def _report(outcome: Outcome) -> None:
-    if outcome.status == "done":
-        err.print(f"{outcome.name}: done in {outcome.seconds:.0f} s")
-        return
-    err.print(outcome.log, style="dim")
-    err.print(f"{outcome.name}: {outcome.status}: {outcome.reason}", style="red" if outcome.log else "yellow")
+    if outcome.log:
+        err.print(outcome.log, style="dim")
+    colours = {"done": "green", "failed": "red", "left out": "yellow"}
+    err.print(f"{outcome.name}: {outcome.status} {outcome.reason}".rstrip(), style=colours[outcome.status])
 
 
 def _summarise(outcomes: list[Outcome]) -> None:

@@ -26,7 +26,7 @@ from benchmarks.engine.variants import LABELS, PROMPT_LENGTH, padded
 from benchmarks.gpu.part import Measured, Setup, run_part
 from cli.console import print_table
 
-SIZES, QUICK_SIZES = (1, 8, 32, 128, 512, 1_024), (1, 4)
+SIZES, QUICK_SIZES = (1, 8, 32, 128, 512, 1_024), (2,)
 PEAK_SIZE, QUICK_PEAK_SIZE = 8_192, 512
 """Rows and columns of the matrices whose product is the peak."""
 ROUNDS, QUICK_ROUNDS = 25, 1

@@ -93,9 +93,9 @@ def _run(part: Part, setup: Setup, *, limit_s: float) -> Outcome:
             reason = ""
             try:
                 code = process.wait(limit_s)
-                reason = "" if code == 0 else _last_line(log) or f"it ended with status {code}"
+                reason = "" if code == 0 else f"it ended with status {code}: {_last_line(log)}"
             except subprocess.TimeoutExpired:
-                reason = f"it was stopped after {limit_s:.0f} s"
+                reason = f"it was stopped after {limit_s:.3g} s"
             finally:
                 stop(process)
         seconds = round(time.monotonic() - started, 1)

@@ -64,7 +64,8 @@ async def _shares(setup: Setup, folder: Path) -> Shares:
         await until_it_answers(url, server.call(url, asked[0]), log=log)
         async with in_process(path) as runtime:
             bench = await bench_of(url, server, runtime, asked)
-            await saturate(bench, Shares(), seconds=min(1.0, seconds), first=0, done=lambda: None)
+            if not setup.quick:
+                await saturate(bench, Shares(), seconds=1.0, first=0, done=lambda: None)
             for number in range(QUICK_ROUNDS if setup.quick else ROUNDS):
                 await saturate(bench, shares, seconds=seconds, first=number * STRIDE, done=lambda: None)
     return shares

@@ -21,7 +21,7 @@ from benchmarks.gpu.part import Measured, Setup, run_part
 from cli.console import print_table
 from verification.reference import reference_log_probs
 
-ROWS, QUICK_ROWS = 64, 2
+ROWS, QUICK_ROWS = 64, 1
 """Rows per task."""
 _DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

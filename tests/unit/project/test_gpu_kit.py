@@ -1,14 +1,20 @@
 """The GPU kit: weights in one compact file, and parts that fail, are left out or are stopped each on their own."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 from backbone import embedded, load
+from benchmarks.gpu import __main__ as kit
 from benchmarks.gpu import weights
+from benchmarks.gpu.kit import PARTS, Outcome, Part, run_parts
+from benchmarks.gpu.part import Setup
 from benchmarks.gpu.weights import DamagedWeights, TooLarge
 
 
@@ -88,3 +94,92 @@ def test_weights_that_are_not_int8_and_large_are_not_packed(tmp_path: Path, monk
     with pytest.raises(TooLarge, match="at most 1"):
         weights.pack(folder, tmp_path / "weights.npz")
     assert not (tmp_path / "weights.npz").exists()
+
+
+def run_kit(folder: Path, cache_dir: Path, *arguments: str) -> tuple[int, dict[str, object]]:
+    """Run the kit on a CPU; returns its exit code and its result."""
+    out = folder / "gpu.json"
+    common = ["run", "--out", str(out), "--device", "cpu", "--quick", "--cache-dir", str(cache_dir)]
+    ended = CliRunner().invoke(kit.app, [*common, *arguments])
+    result = json.loads(ended.stdout.splitlines()[-1])
+    assert json.loads(out.read_text(encoding="utf-8")) == result
+    return ended.exit_code, result
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [part.name for part in PARTS if part.name != "grid"])
+def test_a_part_runs_through_on_a_cpu(
+    name: str, tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUPERPOS_DATA", raising=False)
+    code, result = run_kit(tmp_path, cache_dir, "--parts", name)
+    assert code == 0, result
+    figures = result["figures"]
+    assert isinstance(figures, dict)
+    assert figures
+    assert all(figure.startswith(f"{name}_") for figure in figures)
+    if name == "parity":
+        assert max(figures[f"parity_fp32_{way}_vs_fp32_max_difference"] for way in ("sdpa", "flex")) <= 1e-4
+        assert figures["parity_fp32_flex_vs_fp32_label_agreement"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_the_grid_trains_on_real_rows(tmp_path: Path, cache_dir: Path, data_dir: Path) -> None:
+    code, result = run_kit(tmp_path, cache_dir, "--parts", "grid")
+    assert code == 0, result
+    assert list(result["figures"]) == ["grid_superpos_words_accuracy"]  # type: ignore[call-overload]
+
+
+@pytest.mark.slow
+def test_a_part_that_fails_or_is_stopped_or_is_left_out_says_why_and_the_next_one_runs(
+    tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUPERPOS_DATA", raising=False)
+    by_name = {part.name: part for part in PARTS}
+    parts = (
+        Part("broken", "benchmarks.gpu.no_such_part", 60),
+        replace(by_name["parity"], limit_s=0.1),
+        by_name["grid"],
+    )
+    monkeypatch.setattr(kit, "PARTS", parts)
+    code, result = run_kit(tmp_path, cache_dir, "--parts", "broken,parity,grid")
+    assert code == 1
+    assert result["figures"] == {}
+    outcomes = result["detail"]["parts"]  # type: ignore[index]
+    assert [(name, outcome["status"]) for name, outcome in outcomes.items()] == [
+        ("broken", "failed"),
+        ("parity", "failed"),
+        ("grid", "left out"),
+    ]
+    assert "No module named benchmarks.gpu.no_such_part" in outcomes["broken"]["reason"]
+    assert outcomes["parity"]["reason"] == "it was stopped after 0.1 s"
+    assert "SUPERPOS_DATA" in outcomes["grid"]["reason"]
+
+
+def test_parts_that_do_not_fit_into_the_time_are_left_out(tmp_path: Path) -> None:
+    seen: list[Outcome] = []
+    setup = Setup(device="cpu", cache_dir=tmp_path, quick=True)
+    outcomes = run_parts(PARTS, setup, budget_s=5, on_outcome=seen.append)
+    assert outcomes == seen
+    assert [(outcome.name, outcome.status) for outcome in outcomes] == [(part.name, "left out") for part in PARTS]
+    assert "were left of the time" in outcomes[0].reason
+
+
+def test_the_help_says_that_the_kit_is_untested_on_gpu() -> None:
+    for arguments in (["--help"], ["run", "--help"]):
+        shown = CliRunner().invoke(kit.app, arguments, env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"})
+        assert "untested on gpu" in shown.output.lower()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--parts", "parity,speed"], "expected names of parity,tests,forward,http,stack,grid"),
+        (["--device", "tpu"], "'tpu' is invalid"),
+    ],
+)
+def test_a_part_or_a_device_that_does_not_exist_is_refused(arguments: list[str], message: str, tmp_path: Path) -> None:
+    ended = CliRunner().invoke(kit.app, ["run", "--out", str(tmp_path / "gpu.json"), *arguments])
+    assert ended.exit_code == 1
+    assert message in ended.stderr

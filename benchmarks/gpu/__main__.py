@@ -18,6 +18,7 @@ The parts of `run`, each in its own process:
 """
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -86,7 +87,7 @@ def run(
         detail = {
             "device": device,
             "quick": quick,
-            "parts": {outcome.name: _without_name(outcome) for outcome in outcomes},
+            "parts": {outcome.name: _detail(outcome) for outcome in outcomes},
         }
         _summarise(outcomes)
         atomic_write({out: f"{json.dumps(benchmark_result('gpu', figures, detail), indent=2)}\n".encode()})
@@ -104,7 +105,11 @@ def pack(
     with report_errors():
         folder = embedded.prepare(cache_dir or default_cache_dir(), err.print)
         size = weights.pack(folder, out)
-        print_result("gpu.pack", {"size_bytes": size}, detail={"file": str(out), "sha256": weights.digest(out)})
+        print_result(
+            "gpu.pack",
+            {"size_bytes": size},
+            detail={"file": str(out), "sha256": hashlib.sha256(out.read_bytes()).hexdigest()},
+        )
 
 
 def _report(outcome: Outcome) -> None:
@@ -121,8 +126,8 @@ def _summarise(outcomes: list[Outcome]) -> None:
     print_table(table)
 
 
-def _without_name(outcome: Outcome) -> dict[str, object]:
-    return {name: value for name, value in dataclasses.asdict(outcome).items() if name != "name"}
+def _detail(outcome: Outcome) -> dict[str, object]:
+    return {name: value for name, value in dataclasses.asdict(outcome).items() if name not in {"name", "figures"}}
 
 
 if __name__ == "__main__":

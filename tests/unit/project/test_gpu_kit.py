@@ -18,6 +18,9 @@ from benchmarks.gpu.part import Setup
 from benchmarks.gpu.weights import DamagedWeights, TooLarge
 
 
+RUN_NOTHING = ("--device", "cpu", "--budget-s", "1")
+
+
 def converted_folder(cache_dir: Path, tensors: dict[str, torch.Tensor]) -> Path:
     """Write a folder as the embedded backbone's conversion does."""
     folder = embedded.folder_in(cache_dir)
@@ -54,9 +57,15 @@ def test_packed_weights_give_every_file_back_to_the_byte(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_the_embedded_backbone_fits_and_is_loaded_from_its_packed_file(tmp_path: Path, cache_dir: Path) -> None:
-    folder = embedded.prepare(cache_dir, print)
-    assert weights.pack(folder, tmp_path / "weights.npz") <= weights.MAX_BYTES
-    assert contents(weights.unpack(tmp_path / "weights.npz", tmp_path / "there")) == contents(folder)
+    file = tmp_path / "weights.npz"
+    ended = CliRunner().invoke(kit.app, ["pack", "--out", str(file), "--cache-dir", str(cache_dir)])
+    assert ended.exit_code == 0
+    size = json.loads(ended.stdout.splitlines()[-1])["figures"]["size_bytes"]
+    assert size == file.stat().st_size <= weights.MAX_BYTES
+    there = ["--weights", str(file), "--cache-dir", str(tmp_path / "there")]
+    ended = CliRunner().invoke(kit.app, ["run", "--out", str(tmp_path / "gpu.json"), *RUN_NOTHING, *there])
+    assert ended.exit_code == 0
+    assert contents(embedded.folder_in(tmp_path / "there")) == contents(embedded.prepare(cache_dir, print))
     assert load("embedded", cache_dir=tmp_path / "there").identity == load("embedded", cache_dir=cache_dir).identity
 
 

@@ -65,7 +65,8 @@ def load(
         precision: `fp32`; `int8` on a CPU; `bf16` on CUDA and on CPUs that multiply in it. fp16 is not offered, since
             T5's activations overflow it.
         attention: `flex` computes the encoder's attention by one kernel for all rows of a batch, where no gradients are
-            needed; it is untested on GPU, and on a CPU it is only fit for comparison
+            needed; it is untested on GPU, where heads must be 16 wide or more, and on a CPU it is only fit for
+            comparison
         share_weights: map the weights from a file in `cache_dir`, so that processes on a CPU share their memory
         say: called with each progress message
 

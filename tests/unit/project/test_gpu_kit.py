@@ -17,7 +17,6 @@ from benchmarks.gpu.kit import PARTS, Outcome, Part, run_parts
 from benchmarks.gpu.part import Setup
 from benchmarks.gpu.weights import DamagedWeights, TooLarge
 
-
 RUN_NOTHING = ("--device", "cpu", "--budget-s", "1")
 
 

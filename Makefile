@@ -1,6 +1,6 @@
 # `make serve` and `make test` set up everything that they need, starting from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-fast check prose audit format bench bench-peers acceptance conformance fuzz attack bundled platform secrets image release sbom lock clean
+.PHONY: help setup serve test test-fast check prose audit format bench bench-peers gpu acceptance conformance fuzz attack bundled platform secrets image release sbom lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -93,6 +93,9 @@ bench: setup ## Run every benchmark, quick (SUPERPOS_DATA: on real rows)
 bench-peers: setup $(PEERS)/ready ## Compare with CTranslate2, ONNX Runtime; FastAPI, LitServe, Ray Serve before PEFT
 	$(BIN)/python -m benchmarks.engine --quick --peers-python $(PEERS)/bin/python
 	$(BIN)/python -m benchmarks.serving --quick --peers --peers-python $(PEERS)/bin/python
+
+gpu: setup ## Measure on a CUDA device, at most ten minutes (untested on GPU)
+	$(BIN)/python -m benchmarks.gpu run --out gpu.json
 
 $(PEERS)/ready: requirements/peers.txt
 	@echo "Making the peers' environment in $(PEERS) (once, some minutes)"

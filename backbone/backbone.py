@@ -13,7 +13,7 @@ from backbone.architecture import Architecture
 from backbone.best_first import Found, best_first
 from backbone.decoder import TrieNodes, decode, passes
 from backbone.dropout import Dropout
-from backbone.encoder import encode
+from backbone.encoder import Attention, encode
 from backbone.errors import InvalidLabels
 from backbone.packing import PackedBatch, RowSpan, rows_of
 from backbone.pieces import Pause, no_pause
@@ -21,6 +21,7 @@ from backbone.precision import Precision, check_device, in_precision
 from backbone.readout import LabelVectors, LearnedState, Readout, pooled_states
 from backbone.relative_bias import EncoderBias, TreeBias
 from backbone.scoring import label_log_probs
+from backbone.staging import staged
 from backbone.text import TextTokenizer
 from backbone.trie import LabelTrie, build_trie, chain, prefix_chain
 from backbone.weights import T5Weights, tensor_shapes
@@ -58,12 +59,14 @@ class Backbone:
         tokenizer: TextTokenizer,
         *,
         precision: Precision = "fp32",
+        attention: Attention = "sdpa",
     ) -> None:
         """Build a backbone from float32 weights, which are converted to `precision`."""
         self.identity = identity
         self.architecture = architecture
         self.tokenizer = tokenizer
         self.precision = precision
+        self.attention = attention
         self.weights = weights = in_precision(weights, precision)
         buckets, distance = architecture.relative_buckets, architecture.relative_max_distance
         self._encoder_bias = EncoderBias(weights.encoder_bias, num_buckets=buckets, max_distance=distance)
@@ -80,7 +83,14 @@ class Backbone:
             return self
         assert self.precision == "fp32", "only float32 weights can be converted"
         check_device(self.device, precision)
-        return Backbone(self.identity, self.architecture, self.weights, self.tokenizer, precision=precision)
+        return Backbone(
+            self.identity,
+            self.architecture,
+            self.weights,
+            self.tokenizer,
+            precision=precision,
+            attention=self.attention,
+        )
 
     def compact(self) -> "Backbone":
         """Return a copy without the weights that kernels keep in a layout of their own, for inference alone.
@@ -140,6 +150,7 @@ class Backbone:
             weights=self.weights,
             architecture=self.architecture,
             bias=self._encoder_bias,
+            attention=self.attention,
             pause=pause,
             dropout=dropout,
         )
@@ -269,15 +280,15 @@ class Backbone:
         num_nodes = sum(trie.num_nodes for trie in tries)
         if tries:
             part = label_log_probs(decoded[:num_nodes], self.weights.head, tries)
-            scores[words, : part.shape[1]] = part
+            scores[staged(words, scores.device), : part.shape[1]] = part
         states = {"soft": dict(zip(soft, decoded[num_nodes:], strict=True)), "pooled": {}}
         if pooled:
             means = self.states(encoded, "pooled", rows=list(pooled.values()))
             states["pooled"] = dict(zip(pooled, means, strict=True))
         for vectors, alike in _rows_by_readout(readouts).items():
             of_rows = torch.stack([states[vectors.state][encoded.spans[rows[i]]] for i in alike])  # [R, H]
-            # a number is a view, a list of them a kernel of its own
-            places = alike[0] if len(alike) == 1 else alike
+            # a number is a view, a tensor of them a kernel of its own
+            places = alike[0] if len(alike) == 1 else staged(alike, scores.device)
             scores[places, : vectors.num_labels] = vectors.log_probs(of_rows)
         return scores
 

@@ -18,6 +18,7 @@ from backbone.layers import MIN_ROWS, add_projection, at_least_min_rows, attend,
 from backbone.packing import divide
 from backbone.pieces import CROSS_CELLS, PIECE_TOKENS, Pause, Progress, no_pause, spans
 from backbone.relative_bias import TreeBias
+from backbone.staging import staged
 from backbone.trie import PART_NODES, LabelTrie
 from backbone.weights import DecoderLayer, T5Weights
 
@@ -102,7 +103,7 @@ def decode(
     if weights.decoder[0].cross_query.blocks and drop is None:
         cross = CrossAttention(states, counts, dtype=weights.decoder[0].cross_key.dtype)
     third = total / (3 * len(weights.decoder))
-    x = weights.embedding[torch.tensor(token_ids, device=device)]  # [D, H]
+    x = weights.embedding[staged(token_ids, device)]  # [D, H]
     x = x if drop is None else drop(x)
     for layer in weights.decoder:
         progress.begin(third)
@@ -146,7 +147,7 @@ def _trees(rows: Sequence[TrieNodes], bias: TreeBias, *, device: torch.device, p
             progress.piece()
         biases.append(bias.of(rows[number].trie, rows[number].nodes))
     counts = [rows[number].num_nodes for number in numbers]
-    return _Trees(torch.tensor(positions, device=device), numbers, counts, biases)
+    return _Trees(staged(positions, device), numbers, counts, biases)
 
 
 def _self_attention(

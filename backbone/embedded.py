@@ -73,14 +73,14 @@ def prepare(cache_dir: Path, say: Say) -> Path:
         BackboneNotFound: the wheel is not installed, or its version differs
         BackboneCacheError: the cache folder cannot be written
     """
-    folder = cache_dir / f"embedded-{WHEEL_VERSION}"
+    folder = folder_in(cache_dir)
     # first, since an image may contain it in a read-only folder
-    if _is_whole(folder):
+    if is_whole(folder):
         return folder
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(cache_dir / "embedded.lock"):
-            if not _is_whole(folder):
+            if not is_whole(folder):
                 say(f"preparing the embedded backbone in {folder} (once, takes some seconds)")
                 _convert(_wheel_folder(), folder)
                 say("embedded backbone ready")
@@ -88,6 +88,11 @@ def prepare(cache_dir: Path, say: Say) -> Path:
         reason = exc.strerror or exc
         raise BackboneCacheError(f"cannot write the embedded backbone to {cache_dir}: {reason}") from exc
     return folder
+
+
+def folder_in(cache_dir: Path) -> Path:
+    """Return the folder of the converted weights in a cache folder, which may not exist yet."""
+    return cache_dir / f"embedded-{WHEEL_VERSION}"
 
 
 def _wheel_folder() -> Path:
@@ -118,8 +123,7 @@ def _convert(source: Path, folder: Path) -> None:
         (fresh / "config.json").write_text(json.dumps(CONFIG, indent=2))
         (fresh / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG, indent=2))
         (fresh / "tokenizer.json").write_text(_uncut_tokenizer(source / "tokenizer.json"))
-        sums = {path.name: _sha256(path) for path in sorted(fresh.iterdir())}
-        (fresh / MANIFEST).write_text(json.dumps(sums, indent=2))
+        write_manifest(fresh)
         if folder.exists():
             shutil.rmtree(folder)
         fresh.rename(folder)
@@ -136,7 +140,13 @@ def _uncut_tokenizer(path: Path) -> str:
     return json.dumps(tokenizer, ensure_ascii=False)
 
 
-def _is_whole(folder: Path) -> bool:
+def write_manifest(folder: Path) -> None:
+    """Record the checksum of every file in a folder, which `is_whole` compares."""
+    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    (folder / MANIFEST).write_text(json.dumps(sums, indent=2))
+
+
+def is_whole(folder: Path) -> bool:
     """Return whether every file has the checksum that was recorded when it was written."""
     try:
         sums: dict[str, str] = json.loads((folder / MANIFEST).read_text())

@@ -1,14 +1,16 @@
 """Packed encoder: every linear layer sees one [N, H] matrix, attention stays within each row.
 
 On a CPU attention runs row by row: no work for padding, and no row depends on the others. On a GPU it runs once per
-group of rows of about one length, padded to a rectangle: many small kernels cost more there than the padding. The
-linear layers stay packed.
+group of rows of about one length, padded to a rectangle: many small kernels cost more there than the padding. With
+`flex` it runs once for all rows. The linear layers stay packed.
 """
 
 from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
+from typing import Literal, get_args
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,11 +19,18 @@ from backbone.architecture import Architecture
 from backbone.blocks import block_edges
 from backbone.buckets import SelfAttention
 from backbone.dropout import Dropout, RowsDropout
+from backbone.flex import Flex
 from backbone.layers import add_projection, attend, feed_forward, inner_features, rms_norm
 from backbone.packing import PackedBatch
 from backbone.pieces import PIECE_CELLS, Pause, Progress, in_pieces, no_pause, paused, spans
 from backbone.relative_bias import EncoderBias
+from backbone.staging import staged_together
 from backbone.weights import EncoderLayer, T5Weights
+
+Attention = Literal["sdpa", "flex"]
+"""Ways to compute the encoder's attention without gradients and dropout: `sdpa` by PyTorch's kernels for one row or one
+rectangle of rows, `flex` by one kernel for all rows (`backbone/flex.py`)."""
+ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
 
 _WHOLE_BIAS = 1_024
 """Tokens of the longest row whose bias is computed once for all layers: 25 MB at 6 heads."""
@@ -41,6 +50,7 @@ def encode(
     weights: T5Weights,
     architecture: Architecture,
     bias: EncoderBias,
+    attention: Attention = "sdpa",
     pause: Pause = no_pause,
     dropout: Dropout | None = None,
 ) -> Tensor:
@@ -52,15 +62,14 @@ def encode(
     lengths = [span.length for span in packed.spans]
     device = weights.embedding.device
     blocks = weights.encoder[0].qkv.blocks
-    if blocks and dropout is None and not torch.is_grad_enabled():
+    flex = attention == "flex" and dropout is None and not torch.is_grad_enabled()
+    if blocks and dropout is None and not torch.is_grad_enabled() and not flex:
         return _encode_in_blocks(
             packed, prompts, blocks, weights=weights, architecture=architecture, bias=bias, progress=Progress(pause)
         )
     drop = None if dropout is None else dropout.of(lengths)
-    # the padded rectangle does not support dropout, which only an ablation uses
-    row_by_row = drop is not None or device.type == "cpu"
     progress = Progress(pause)
-    attend = RowByRow(lengths, bias, drop, progress=progress) if row_by_row else Padded(lengths, bias, device=device)
+    attend = Flex(lengths, bias, device=device) if flex else _attention(lengths, bias, drop, device, progress)
     half = packed.num_tokens / (2 * len(weights.encoder))
     x = embed(packed, weights.embedding, prompts)
     x = x if drop is None else drop(x)
@@ -118,6 +127,15 @@ def _encode_in_blocks(
             part += layer.feed_forward.out(inner)
     progress.begin()
     return rms_norm(x, eps)[: packed.num_tokens]
+
+
+def _attention(
+    lengths: Sequence[int], bias: EncoderBias, drop: RowsDropout | None, device: torch.device, progress: Progress
+) -> "RowByRow | Padded":
+    # the padded rectangle does not support dropout, which only an ablation uses
+    if drop is not None or device.type == "cpu":
+        return RowByRow(lengths, bias, drop, progress=progress)
+    return Padded(lengths, bias, device=device)
 
 
 def _qkv(layer: EncoderLayer, architecture: Architecture, x: Tensor) -> Tensor:
@@ -197,23 +215,30 @@ class Padded:
 
 
 class _Rectangle:
-    """Rows of one group, padded to the longest; padded keys are masked, padded queries dropped."""
+    """Rows of one group, padded to the longest; padded keys are masked, padded queries dropped.
+
+    `positions` are those of the rows' tokens in N, in the order of the rows.
+    """
 
     def __init__(self, lengths: list[int], starts: list[int], bias: EncoderBias, *, device: torch.device) -> None:
+        sizes, firsts = np.array(lengths), np.array(starts)[:, None]
         longest = max(lengths)
-        sizes, firsts = torch.tensor(lengths, device=device), torch.tensor(starts, device=device)
-        columns = torch.arange(longest, device=device)
-        self._real = columns[None, :] < sizes[:, None]  # [B, L]
-        self._places = (firsts[:, None] + columns[None, :]).where(self._real, firsts[:, None])  # [B, L] into N
-        padding = ~self._real[:, None, None, :]
-        self._bias = bias.for_lengths([longest])[0][None].masked_fill(padding, float("-inf"))  # [B, heads, L, L]
-        self.positions = self._places[self._real]
-        """Positions of the rows' tokens in N, in the order of the rows."""
+        columns = np.arange(longest)
+        real = columns < sizes[:, None]  # [B, L]
+        # padding reads the row's first token
+        places = np.where(real, firsts + columns, firsts)  # [B, L] into N
+        # found on the host, since a device's count of real positions would have to be waited for
+        self._places, self._real, self.positions, on_device = staged_together(
+            [places.ravel(), np.flatnonzero(real), places[real], sizes], device
+        )
+        padding = torch.arange(longest, device=device)[None, :] >= on_device[:, None]  # [B, L]
+        bias_of_rows = bias.for_lengths([longest])[0][None]
+        self._bias = bias_of_rows.masked_fill(padding[:, None, None, :], float("-inf"))  # [B, heads, L, L]
+        self._shape = len(lengths), longest
 
     def attend(self, qkv: Tensor) -> Tensor:
         """[N, 3, heads, d] → [tokens of the group, heads·d]."""
-        rows = qkv.index_select(0, self._places.flatten())
-        rows = rows.view(*self._places.shape, *qkv.shape[1:])  # [B, L, 3, heads, d]
+        rows = qkv.index_select(0, self._places).view(*self._shape, *qkv.shape[1:])  # [B, L, 3, heads, d]
         query, key, value = rows.permute(2, 0, 3, 1, 4).unbind(0)  # [B, heads, L, d] each
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self._bias, scale=1.0)
-        return mixed.transpose(1, 2).flatten(2)[self._real]
+        return mixed.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, self._real)

@@ -17,6 +17,7 @@ from torch import Tensor
 from backbone import embedded
 from backbone.architecture import Architecture
 from backbone.backbone import Backbone, BackboneId
+from backbone.encoder import Attention
 from backbone.errors import BackboneNotFound, UnsupportedBackbone
 from backbone.precision import Precision, check_device, device_named
 from backbone.sharing import shared
@@ -48,6 +49,7 @@ def load(
     offline: bool = False,
     device: str = "cpu",
     precision: Precision = "fp32",
+    attention: Attention = "sdpa",
     share_weights: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Backbone:
@@ -62,6 +64,9 @@ def load(
         device: a `torch` device, `cpu` or `cuda`
         precision: `fp32`; `int8` on a CPU; `bf16` on CUDA and on CPUs that multiply in it. fp16 is not offered, since
             T5's activations overflow it.
+        attention: `flex` computes the encoder's attention by one kernel for all rows of a batch, where no gradients are
+            needed; it is untested on GPU, where heads must be 16 wide or more, and on a CPU it is only fit for
+            comparison
         share_weights: map the weights from a file in `cache_dir`, so that processes on a CPU share their memory
         say: called with each progress message
 
@@ -94,7 +99,7 @@ def load(
         text_tokenizer = TextTokenizer(tokenizer, eos_id=architecture.eos_id)
     except (KeyError, ValueError) as exc:
         raise BackboneNotFound(f"cannot load {source!r}: its tokenizer is invalid: {_first_line(exc)}") from exc
-    return Backbone(identity, architecture, weights, text_tokenizer, precision=precision)
+    return Backbone(identity, architecture, weights, text_tokenizer, precision=precision, attention=attention)
 
 
 def fingerprint(embedding: Tensor, architecture: Architecture) -> str:

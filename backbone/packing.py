@@ -8,6 +8,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from backbone.staging import staged_together
+
 T = TypeVar("T")
 
 
@@ -93,13 +95,10 @@ def pack(rows: Sequence[PackedRow], *, device: torch.device | None = None) -> Pa
         token_ids.extend(row.token_ids)
         token_positions.extend(range(text_start, end))
         spans.append(RowSpan(start, text_start, end))
-    return PackedBatch(
-        token_ids=torch.tensor(token_ids, dtype=torch.int64, device=device),
-        token_positions=torch.tensor(token_positions, dtype=torch.int64, device=device),
-        prompt_rows=torch.tensor(prompt_rows, dtype=torch.int64, device=device),
-        prompt_positions=torch.tensor(prompt_positions, dtype=torch.int64, device=device),
-        spans=tuple(spans),
+    tokens, at_tokens, prompts, at_prompts = staged_together(
+        [token_ids, token_positions, prompt_rows, prompt_positions], device
     )
+    return PackedBatch(tokens, at_tokens, prompts, at_prompts, tuple(spans))
 
 
 def divide(items: Iterable[T], size: Callable[[T], int], *, at_most: float) -> list[list[T]]:

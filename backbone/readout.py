@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.packing import RowSpan, texts_of
+from backbone.staging import staged
 from backbone.trie import LabelTrie
 
 _BLOCK_ROWS = 16
@@ -68,6 +69,6 @@ def pooled_states(
     else:
         # one kernel for all rows
         rows = torch.cat(texts_of(hidden, spans)).float()
-        lengths = torch.tensor([span.end - span.text_start for span in spans], device=hidden.device)
+        lengths = staged([span.end - span.text_start for span in spans], hidden.device)
         means = torch.segment_reduce(rows, "mean", lengths=lengths)
     return means * norm

@@ -5,6 +5,7 @@ Raffel et al. 2020, §2.1: each near distance has its own bucket, far ones share
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import torch
@@ -50,7 +51,7 @@ class EncoderBias:
 
     def __init__(self, table: Tensor, *, num_buckets: int, max_distance: int) -> None:
         self._table = table  # [buckets, heads]
-        self._num_buckets, self._max_distance = num_buckets, max_distance
+        self._num_buckets, self.max_distance = num_buckets, max_distance
         self._kept = self._compute(128)  # [heads, L, L]
 
     @property
@@ -69,17 +70,29 @@ class EncoderBias:
         """Return the bias of a row's queries `first` to `last`, [heads, last − first, length]."""
         return self._compute(length, first, last)
 
+    @cached_property
+    def by_distance(self) -> Tensor:
+        """The bias of each distance from −`max_distance` to `max_distance`, [heads, 2·max_distance + 1].
+
+        All farther keys have the bias of the last one on their side.
+        """
+        return self._of_distances(self.max_distance + 1)
+
     # kept for later calls, which may need gradients
     @torch.inference_mode(mode=False)
     def _compute(self, length: int, first: int = 0, last: int | None = None) -> Tensor:
-        positions = torch.arange(1 - length, length, device=self._table.device)
-        buckets = relative_buckets(
-            positions, bidirectional=True, num_buckets=self._num_buckets, max_distance=self._max_distance
-        )
-        by_distance = self._table[buckets].T.contiguous()  # [heads, 2·L − 1]
+        by_distance = self._of_distances(length)  # [heads, 2·L − 1]
         # row i of the bias is the window of L distances that starts at L − 1 − i
         last = length if last is None else last
         return by_distance[:, length - last : 2 * length - 1 - first].unfold(1, length, 1).flip(1)  # [heads, q, L]
+
+    def _of_distances(self, length: int) -> Tensor:
+        """Return the bias of the distances between positions of a row, 1 − length to length − 1, [heads, 2·L − 1]."""
+        positions = torch.arange(1 - length, length, device=self._table.device)
+        buckets = relative_buckets(
+            positions, bidirectional=True, num_buckets=self._num_buckets, max_distance=self.max_distance
+        )
+        return self._table[buckets].T.contiguous()
 
 
 class TreeBias:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from backbone.staging import staged_together
 from backbone.trie import LabelTrie
 
 _PIECE_EDGES = 8_192
@@ -39,12 +40,9 @@ def label_log_probs(
         path_edges.extend(first_edge + edge for edge in trie.path_edges)
         first_node += trie.num_nodes
     edges = edge_log_probs(nodes, head, edge_nodes, edge_tokens)  # [E]
-    scores = edges.new_zeros(len(tries) * width).index_add(
-        0,
-        torch.tensor(path_cells, device=nodes.device),
-        edges.index_select(0, torch.tensor(path_edges, device=nodes.device)),
-    )
-    counts = torch.tensor([trie.num_labels for trie in tries], device=nodes.device)
+    counts_of_labels = [trie.num_labels for trie in tries]
+    cells, paths, counts = staged_together([path_cells, path_edges, counts_of_labels], nodes.device)
+    scores = edges.new_zeros(len(tries) * width).index_add(0, cells, edges.index_select(0, paths))
     absent = torch.arange(width, device=nodes.device)[None, :] >= counts[:, None]  # [B, K]
     return scores.view(len(tries), width).masked_fill(absent, float("-inf"))
 
@@ -57,8 +55,7 @@ def edge_log_probs(nodes: Tensor, head: Tensor, edge_nodes: Sequence[int], edge_
         head: [V, H]; only the rows of `edge_tokens` are read
         edge_nodes, edge_tokens: [E], the row of `nodes` that an edge leaves, and the edge's token
     """
-    at = torch.tensor(edge_nodes, device=nodes.device)  # [E]
-    tokens = torch.tensor(edge_tokens, device=nodes.device)  # [E]
+    at, tokens = staged_together([edge_nodes, edge_tokens], nodes.device)  # [E] each
     logits = torch.cat(
         [
             (nodes.index_select(0, some) * head[some_tokens]).sum(-1, dtype=torch.float32)

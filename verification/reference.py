@@ -15,12 +15,15 @@ def reference_log_probs(
     token_ids: tuple[int, ...],  # [T], end-of-sequence included
     labels: list[list[int]],  # K label words as token ids, end-of-sequence included
 ) -> Tensor:
-    """Return [K] label log-probabilities of one row under constrained decoding, computed by `transformers`."""
-    embeds = torch.cat([prompt[None], model.shared(torch.tensor([token_ids]))], dim=1)  # [1, P + T, H]
-    encoded = model.encoder(inputs_embeds=embeds)
+    """Return [K] label log-probabilities of one row under constrained decoding, computed by `transformers`.
+
+    `prompt` is in the model's precision and on its device.
+    """
+    embeds = torch.cat([prompt[None], model.shared(torch.tensor([token_ids], device=prompt.device))], dim=1)
+    encoded = model.encoder(inputs_embeds=embeds)  # [1, P + T, H]
     return constrained_log_probs(
         labels,
-        lambda decoder_ids: model(encoder_outputs=encoded, decoder_input_ids=decoder_ids).logits[0],
+        lambda ids: model(encoder_outputs=encoded, decoder_input_ids=ids.to(prompt.device)).logits[0].float(),
         start_id=model.config.decoder_start_token_id,
     )
 
@@ -35,7 +38,7 @@ def constrained_log_probs(labels: list[list[int]], logits_of: Callable[[Tensor],
     scores = []
     for words in labels:
         logits = logits_of(torch.tensor([[start_id, *words[:-1]]]))
-        total = torch.zeros(())
+        total = logits.new_zeros(())
         for step, token in enumerate(words):
             children = sorted({other[step] for other in labels if len(other) > step and other[:step] == words[:step]})
             total = total + logits[step, token] - torch.logsumexp(logits[step, children], 0)

@@ -27,15 +27,19 @@ def machine() -> dict[str, str | int]:
 
 
 def print_result(benchmark: str, figures: Mapping[str, float], *, detail: Mapping[str, object] | None = None) -> None:
-    """Print the result as one line of JSON, which must be the last.
+    """Print the result as one line of JSON, which must be the last; the arguments are those of `benchmark_result`."""
+    print(json.dumps(benchmark_result(benchmark, figures, detail or {}), allow_nan=False), flush=True)
+
+
+def benchmark_result(benchmark: str, figures: Mapping[str, float], detail: Mapping[str, object]) -> dict[str, object]:
+    """Return a benchmark's result, as it is printed.
 
     Args:
         benchmark: the module's name
         figures: figures that are comparable between runs, flat, each name with its unit at the end
         detail: details that explain the figures (arguments, samples, spread)
     """
-    result = {"benchmark": benchmark, "figures": dict(figures), "machine": machine(), "detail": dict(detail or {})}
-    print(json.dumps(result, allow_nan=False), flush=True)
+    return {"benchmark": benchmark, "figures": dict(figures), "machine": machine(), "detail": dict(detail)}
 
 
 def commit() -> str:

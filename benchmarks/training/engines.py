@@ -28,9 +28,9 @@ def main(name: str, folder: str, task: str) -> None:
 
     def make() -> Callable[[object], object]:
         maker: dict[str, Callable[[], Train]] = {
-            "superpos_1": lambda: _superpos(Path(folder), task, slots=1),
-            "superpos_bf16": lambda: _superpos(Path(folder), task, slots=1, precision="bf16"),
-            "superpos_8": lambda: _superpos(Path(folder), task, slots=8),
+            "superpos_1": lambda: superpos_trainer(Path(folder), task, slots=1),
+            "superpos_bf16": lambda: superpos_trainer(Path(folder), task, slots=1, precision="bf16"),
+            "superpos_8": lambda: superpos_trainer(Path(folder), task, slots=8),
             "peft": lambda: _peft(Path(folder), task),
             "peft_grouped": lambda: _peft(Path(folder), task, grouped=True),
             "peft_bf16": lambda: _peft(Path(folder), task, bf16=True),
@@ -64,7 +64,10 @@ def _round(number: int, steps: int, count: int) -> list[int]:
     return [i % count for i in range(number * size, (number + 1) * size)]
 
 
-def _superpos(folder: Path, task: str, *, slots: int, precision: "Precision" = "fp32") -> Train:
+def superpos_trainer(
+    folder: Path, task: str, *, slots: int, precision: "Precision" = "fp32", device: str = "cpu"
+) -> Train:
+    """Return the function that trains `slots` prompts in one stack: from a round and its steps to seconds and rows."""
     from backbone import load
     from training.config.arguments import TrainArguments
     from training.loop.job import TrainingJob
@@ -72,7 +75,7 @@ def _superpos(folder: Path, task: str, *, slots: int, precision: "Precision" = "
     from training.methods.factory import make_method
     from training.scoring.evaluation import TokenizedRows
 
-    backbone = load(str(folder), cache_dir=folder.parent, precision=precision)
+    backbone = load(str(folder), cache_dir=folder.parent, precision=precision, device=device)
     file, rows = _rows(backbone, task)
     trie = backbone.label_trie(file.spec.label_words)
 

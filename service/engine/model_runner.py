@@ -7,6 +7,7 @@ import torch
 
 from backbone import Backbone, PackedRow, Readout, pack
 from backbone.pieces import Pause, no_pause
+from backbone.staging import staged
 from service.catalog.learned_labels import LearnedLabels
 from service.engine.prompt_table import PromptTable
 from service.engine.types import Row, RowScores
@@ -78,7 +79,7 @@ class ModelRunner:
         if learned:
             table = self.prompt_table.table
             # one copy for all: a fan-out over 20 heads has 20 readouts in a batch
-            copied = table[torch.tensor(list(chain.from_iterable(numbers)), device=table.device)]
+            copied = table[staged(list(chain.from_iterable(numbers)), table.device)]
             for (digest, readout), part in zip(
                 learned.items(), torch.split(copied, list(map(len, numbers))), strict=True
             ):

@@ -81,6 +81,8 @@ def _list_pieces(items: Sequence[object], *, exclude_none: bool) -> Iterator[byt
 
 def num_values(value: object) -> int:
     """Count the values of a body. Members of lists and mappings are looked into only where the first has members."""
+    if value is None or isinstance(value, str | int | float):
+        return 1  # most are: the checks below take longer
     if isinstance(value, BaseModel):
         return 1 + sum(num_values(member) for _, member in value)
     if is_dataclass(value):

@@ -63,6 +63,14 @@ def with_readout(
     return PromptAdapter(adapter.prompt if prompt else no_prompt(width), manifest, readout)
 
 
+def with_words(adapter: PromptAdapter) -> PromptAdapter:
+    """Make an adapter with the same prompt that scores the label words; one that does so is returned itself."""
+    if adapter.manifest.readout == "words":
+        return adapter
+    changes = {"schema_version": schema_version_of("words"), "readout": "words", "validation": None}
+    return PromptAdapter(adapter.prompt, adapter.manifest.model_copy(update=changes))
+
+
 def of_mixed_readout(adapter: PromptAdapter, seed: int) -> PromptAdapter:
     """Make another adapter of the same task: with `words`, `soft` or `pooled`, by the seed's remainder."""
     kinds: tuple[ReadoutKind, ...] = ("words", "soft", "pooled")
@@ -71,9 +79,9 @@ def of_mixed_readout(adapter: PromptAdapter, seed: int) -> PromptAdapter:
 
 
 def originals() -> dict[str, PromptAdapter]:
-    """Return the bundled adapters of `TASKS`, by task."""
+    """Return the bundled adapters of `TASKS`, by task, all with label words, which the peers can score too."""
     files = bundled_adapters()
-    return {task: from_files(files[task]) for task in TASKS}
+    return {task: with_words(from_files(files[task])) for task in TASKS}
 
 
 def mixed_adapters(count: int) -> dict[str, PromptAdapter]:

@@ -160,7 +160,7 @@ def test_peft_answers_otherwise_with_another_prompt(tiny: Backbone, tiny_t5: Pat
     assert change.abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("task", ["sst2", "ag_news", "trec"])
+@pytest.mark.parametrize("task", ["sst2", "mrpc", "rte"])
 @pytest.mark.slow
 def test_peft_gives_a_bundled_adapters_label_scores_as_the_embedded_backbone_does(
     embedded: Backbone, cache_dir: Path, tmp_path: Path, task: str

@@ -210,6 +210,7 @@ def test_single_questions_are_the_texts_of_the_batches_near_where_they_were() ->
 def test_mixed_adapters_differ_from_each_other_and_keep_their_tasks() -> None:
     bundled, made = workload.originals(), workload.mixed_adapters(9)
     assert len({adapter.digest for adapter in made.values()} | {a.digest for a in bundled.values()}) == 9 + len(bundled)
+    assert {adapter.manifest.readout for adapter in made.values()} == {"words"}
     for task, adapter in made.items():
         assert adapter.spec == bundled[workload.original(task)].spec
 

@@ -1,7 +1,7 @@
 """Answers as JSON, written in pieces of bounded size: the same bytes as pydantic writes in one call."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 
 from fastapi import Response
@@ -83,17 +83,18 @@ def num_values(value: object) -> int:
     """Count the values of a body. Members of lists and mappings are looked into only where the first has members."""
     if value is None or isinstance(value, str | int | float):
         return 1  # most are: the checks below take longer
+    members: Iterable[object] = ()
     if isinstance(value, BaseModel):
-        return 1 + sum(num_values(member) for _, member in value)
-    if is_dataclass(value):
-        return 1 + sum(num_values(getattr(value, member.name)) for member in fields(value))
-    if isinstance(value, Mapping):
+        members = (member for _, member in value)
+    elif is_dataclass(value):
+        members = (getattr(value, member.name) for member in fields(value))
+    elif isinstance(value, Mapping) or (
+        isinstance(value, list | tuple) and value and isinstance(value[0], str | int | float)
+    ):
         return 1 + len(value)
-    if isinstance(value, list | tuple):
-        if value and isinstance(value[0], str | int | float):
-            return 1 + len(value)
-        return 1 + sum(map(num_values, value))
-    return 1
+    elif isinstance(value, list | tuple):
+        members = value
+    return 1 + sum(map(num_values, members))
 
 
 def _json(value: object, *, exclude_none: bool) -> bytes:

@@ -2,7 +2,8 @@
 
 In process, through the server's own parts (catalog, adapter cache, SQLite registry, classifier, engine) but without
 HTTP, which is the same for any number. All adapters are one bundled prompt, perturbed: other prompts, the same labels
-and the same texts, so that only their number differs. Every round measures every number.
+and the same texts, so that only their number differs. Every round measures every number. With `--quick` the most are
+1,000, and the figures are named after that.
 
 - `adapters10000_throughput_vs_1`: rows/s of 64 clients over 10,000 adapters ÷ over one, uniform choice. One is the best
   case for anything that caches or groups by adapter.
@@ -42,8 +43,6 @@ from rich.table import Table
 from adapters.registry.opening import open_registry
 from benchmarks.adapters.changes import Swap, cold_extra_s, publish_to_served_s, swap_under_load
 from benchmarks.adapters.counts import (
-    COUNTS,
-    MIXED_COUNTS,
     Key,
     Measured,
     measure_counts,
@@ -58,7 +57,6 @@ from benchmarks.common.report import print_result
 from benchmarks.common.schedule import CHOICES
 from cli.console import err, print_table
 
-MOST = COUNTS[-1]
 PEERS_PYTHON = Path(".venv-peers/bin/python")
 
 
@@ -66,6 +64,8 @@ PEERS_PYTHON = Path(".venv-peers/bin/python")
 class Plan:
     """Extent of the measurement."""
 
+    counts: Sequence[int]
+    """Numbers of adapters, ascending, beside the fewest."""
     rounds: int
     seconds: float
     half_seconds: float
@@ -73,8 +73,8 @@ class Plan:
     publications: int
 
 
-FULL = Plan(rounds=6, seconds=4, half_seconds=10, cold=200, publications=30)
-QUICK = Plan(rounds=4, seconds=1.2, half_seconds=2.5, cold=40, publications=8)
+FULL = Plan((10, 100, 1_000, 10_000), rounds=6, seconds=4, half_seconds=10, cold=200, publications=30)
+QUICK = Plan((1_000,), rounds=4, seconds=1.2, half_seconds=2.5, cold=40, publications=8)
 """Even numbers of rounds: every other round runs in reverse order."""
 
 
@@ -82,7 +82,8 @@ QUICK = Plan(rounds=4, seconds=1.2, half_seconds=2.5, cold=40, publications=8)
 class Results:
     """All measurements."""
 
-    mixed: bool
+    numbers: Sequence[int]
+    """Numbers of adapters, ascending; the fewest are one, or with mixed readouts three, one of each."""
     counts: dict[Key, Measured]
     memory: Memory
     cold_s: Sequence[float]
@@ -90,18 +91,13 @@ class Results:
     swap: Swap
     source: str
 
-    @property
-    def numbers(self) -> tuple[int, ...]:
-        """The numbers of adapters, ascending."""
-        return MIXED_COUNTS if self.mixed else COUNTS
-
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command(help=__doc__)
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, the same figures: about five minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, up to 1,000 adapters: two minutes.")] = False,
     mixed: Annotated[bool, typer.Option("--mixed", help="Adapters of all readouts instead of label words.")] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw rates and p99 by number of adapters into this SVG file.")
@@ -124,6 +120,7 @@ def main(
 
 async def measure(plan: Plan, path: Path, *, mixed: bool = False) -> Results:
     """Run all measurements on a new registry."""
+    numbers = (3 if mixed else 1, *plan.counts)
     workload.publish(open_registry(path), name(0), workload.originals()[TASK])
     texts = workload.texts({TASK: workload.originals()[TASK].spec})
     items = texts.items[TASK]
@@ -134,12 +131,12 @@ async def measure(plan: Plan, path: Path, *, mixed: bool = False) -> Results:
             progress.update(bar, description=what, advance=1)
 
         async with in_process(path) as runtime, publisher(path, mixed=mixed) as other:
-            memory = await fill(runtime, other, items, count=MOST, done=done)
-            progress.update(bar, total=plan.rounds * len(COUNTS) * len(CHOICES), completed=0)
+            memory = await fill(runtime, other, items, count=numbers[-1], done=done)
+            progress.update(bar, total=plan.rounds * len(numbers) * len(CHOICES), completed=0)
             counts = await measure_counts(
                 runtime,
                 items,
-                numbers=MIXED_COUNTS if mixed else COUNTS,
+                numbers=numbers,
                 rounds=plan.rounds,
                 seconds=plan.seconds,
                 half_seconds=plan.half_seconds,
@@ -150,16 +147,17 @@ async def measure(plan: Plan, path: Path, *, mixed: bool = False) -> Results:
             swap = await swap_under_load(runtime, other, items, versions=plan.publications)
         progress.update(bar, description="cold starts")
         async with in_process(path) as runtime:
-            cold = await cold_extra_s(runtime, items, count=plan.cold)
-    return Results(mixed, counts, memory, cold, served, swap, texts.source)
+            cold = await cold_extra_s(runtime, items, first=numbers[-1] // 2, count=plan.cold)
+    return Results(numbers, counts, memory, cold, served, swap, texts.source)
 
 
 def figures(results: Results) -> dict[str, float]:
     """Return the figures that are comparable between runs."""
-    what, fewest = "mixed" if results.mixed else "adapters", results.numbers[0]
+    fewest, *_, most = results.numbers
+    what = "adapters" if fewest == 1 else "mixed"
     return {
-        f"{what}{MOST}_throughput_vs_{fewest}": throughput_ratio(results.counts, (MOST, "uniform")),
-        f"{what}{MOST}_p99_vs_{fewest}": p99_ratio(results.counts, (MOST, "uniform")),
+        f"{what}{most}_throughput_vs_{fewest}": throughput_ratio(results.counts, (most, "uniform")),
+        f"{what}{most}_p99_vs_{fewest}": p99_ratio(results.counts, (most, "uniform")),
         "adapter_resident_bytes": results.memory.bytes_each,
         "cold_extra_ms": statistics.median(results.cold_s) * 1_000,
         "publish_to_served_ms": statistics.median(results.served_s) * 1_000,

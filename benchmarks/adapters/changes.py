@@ -5,14 +5,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.adapters.counts import COUNTS, classify
+from benchmarks.adapters.counts import classify
 from benchmarks.common.publishing import Publisher, name
 from benchmarks.common.workload import Item
 from service.runtime import Runtime
 
 CLIENTS = 8
-FIRST_COLD = COUNTS[-1] // 2
-"""Returns an adapter that was not used since the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +23,16 @@ class Swap:
     """Requests without an answer, or with an older version than an earlier answer."""
 
 
-async def cold_extra_s(runtime: Runtime, items: Sequence[Item], *, count: int) -> list[float]:
-    """Measure the additional time of the first request over the second, for `count` adapters that are not loaded."""
+async def cold_extra_s(runtime: Runtime, items: Sequence[Item], *, first: int, count: int) -> list[float]:
+    """Measure the additional time of the first request over the second.
+
+    Args:
+        first: number of the first of `count` adapters that were not used since the start
+    """
     for item in items[:20]:
         await classify(runtime, name(0), item)
     extra = []
-    for number in range(FIRST_COLD, FIRST_COLD + count):
+    for number in range(first, first + count):
         item = items[number % len(items)]
         cold = await seconds(runtime, name(number), item)
         extra.append(cold - await seconds(runtime, name(number), item))

@@ -13,9 +13,6 @@ from service.inference.predictions import Classification
 from service.inference.request import InferenceRequest
 from service.runtime import Runtime
 
-COUNTS = (1, 10, 100, 1_000, 10_000)
-MIXED_COUNTS = (3, *COUNTS[1:])
-"""For adapters of three readouts in turn: the fewest that have each."""
 CLIENTS = 64
 LOAD_SHARE = 0.5
 NUM_REQUESTS = 20_000

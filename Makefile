@@ -74,21 +74,19 @@ format: $(VENV)/ready ## Format the sources
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## Run every benchmark, quick (SUPERPOS_DATA: on real rows)
+bench: setup ## Run every benchmark, quick, in a quarter of an hour (SUPERPOS_DATA: on real rows)
 	$(BIN)/python -m benchmarks.engine --quick
 	$(BIN)/python -m benchmarks.neighbours --quick
 	$(BIN)/python -m benchmarks.footprint --quick
 	$(BIN)/python -m benchmarks.serving.fairness --quick
 	$(BIN)/python -m benchmarks.serving --quick
 	$(BIN)/python -m benchmarks.serving.readouts --quick
-	$(BIN)/python -m benchmarks.adapters --quick
 	$(BIN)/python -m benchmarks.adapters --quick --mixed
 	$(BIN)/python -m benchmarks.adapters.registry --quick
 	$(BIN)/python -m benchmarks.training --quick
 	$(BIN)/python -m benchmarks.client --quick
 	$(BIN)/python -m benchmarks.console --quick
 	$(BIN)/python -m benchmarks.capacity simulate --replicas 10 --seconds 60
-	$(BIN)/python -m benchmarks.capacity check --loads 0.5,0.8 --seconds 20
 
 bench-peers: setup $(PEERS)/ready ## Compare with CTranslate2, ONNX Runtime; FastAPI, LitServe, Ray Serve before PEFT
 	$(BIN)/python -m benchmarks.engine --quick --peers-python $(PEERS)/bin/python

@@ -65,7 +65,7 @@ class Plan:
     """Extent of the measurement."""
 
     counts: Sequence[int]
-    """Numbers of adapters, ascending, beside the fewest."""
+    """Numbers of adapters, ascending, in addition to the fewest."""
     rounds: int
     seconds: float
     half_seconds: float
@@ -74,7 +74,7 @@ class Plan:
 
 
 FULL = Plan((10, 100, 1_000, 10_000), rounds=6, seconds=4, half_seconds=10, cold=200, publications=30)
-QUICK = Plan((1_000,), rounds=4, seconds=1.2, half_seconds=2.5, cold=40, publications=8)
+QUICK = Plan((1_000,), rounds=2, seconds=1.2, half_seconds=2.5, cold=40, publications=8)
 """Even numbers of rounds: every other round runs in reverse order."""
 
 

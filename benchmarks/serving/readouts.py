@@ -214,7 +214,7 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer pairs, same figures.")] = False,
     only: Annotated[str, typer.Option(help="Only the figures with this text in their name.")] = "",
 ) -> None:
-    pairs = 25 if quick else 200
+    pairs = 20 if quick else 200
     with tempfile.TemporaryDirectory(prefix="sp-") as folder:
         compared, found, source = asyncio.run(run(Path(folder), pairs=pairs, only=only))
     report(compared, found, source)

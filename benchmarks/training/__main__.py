@@ -62,7 +62,7 @@ def main(
     folder = embedded.prepare(cache_dir, err.print)
     real_tasks = REAL_TASKS[:1] if quick else REAL_TASKS
     chosen = tasks.split(",") if tasks else real_tasks if os.environ.get("SUPERPOS_DATA") else ("tickets",)
-    rounds = 3 if quick else 9
+    rounds = 2 if quick else 9
     trainers, pairs = (*TRAINERS, *BF16_TRAINERS), (*PAIRS, *BF16_PAIRS)
     if not cpu_has_bf16():
         trainers, pairs = TRAINERS, PAIRS

@@ -29,7 +29,10 @@ _SOFT = (
     *("--label-smoothing", "0.05", "--readout-dropout", "0.2", "--token-dropout", "0.1"),
 )
 RUNS = {
-    "ag_news": (*_WORDS, "--lr", "0.03", "--epochs", "2", "--eval-every", "85"),
+    "ag_news": (
+        *("--readout", "soft", "--lr", "0.1", "--readout-lr", "0.01", "--epochs", "3", "--eval-every", "150"),
+        *("--readout-dropout", "0.2", "--token-dropout", "0.1"),
+    ),
     "banking77": _SOFT,
     "messages": ("--readout", "pooled"),
     "mrpc": (*_WORDS, "--lr", "0.03", "--epochs", "3", "--eval-every", "52"),

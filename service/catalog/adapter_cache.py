@@ -120,7 +120,7 @@ def load_adapter(
     calibration, template = adapter.manifest.calibration, adapter.spec.parsed_template
     rows = adapter_rows(adapter)
     return LoadedAdapter(
-        digest=adapter.digest,
+        digest=sys.intern(adapter.digest),
         rows=rows,
         num_virtual_tokens=adapter.num_virtual_tokens,
         template=template,

@@ -3,6 +3,7 @@
 Belongs to the event loop. When the registry is away, the catalog answers with what it last knew.
 """
 
+import sys
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import replace
@@ -112,11 +113,12 @@ class Catalog:
         if change.kind == "log_trimmed":
             return
         known = self._tenants.get(change.tenant, {}).get(change.task)
-        info = known or TaskInfo(change.tenant, change.task, (), {})
+        # names that many changes or other parts of the server repeat are kept once
+        info = known or TaskInfo(sys.intern(change.tenant), change.task, (), {})
         others = tuple(version for version in info.versions if version.version != change.version)
         match change.kind:
             case "published":
-                version = VersionInfo(change.version, change.digest, change.at, change.actor)
+                version = VersionInfo(change.version, sys.intern(change.digest), change.at, sys.intern(change.actor))
                 info = replace(info, versions=(*others, version))
             case "version_deleted":
                 info = replace(info, versions=others)

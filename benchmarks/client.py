@@ -36,7 +36,7 @@ app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exce
 
 @app.command(help=__doc__)
 def main(quick: Annotated[bool, typer.Option("--quick", help="Shorter rounds, same figures.")] = False) -> None:
-    rounds, seconds = (3, 2.0) if quick else (7, 8.0)
+    rounds, seconds = (2, 2.0) if quick else (7, 8.0)
     with tempfile.TemporaryDirectory(prefix="sp-") as name:
         folder = Path(name)
         registry = folder / "registry.sqlite"

@@ -63,7 +63,7 @@ def main(
     cache_dir = Path(os.environ.get("SUPERPOS_CACHE_DIR") or platformdirs.user_cache_path("superpos"))
     folder = embedded.prepare(cache_dir, err.print)
     seconds = {condition: {name: list[float]() for name in SETTINGS} for condition in CONDITIONS}
-    rounds, batches = (2, 5) if quick else (6, 25)
+    rounds, batches = (2, 4) if quick else (6, 25)
     engines: list[EngineProcess] = []
     with tempfile.TemporaryDirectory(prefix="sp-") as scratch, Progress(console=err, transient=True) as progress:
         bar = progress.add_task("starting", total=rounds * len(CONDITIONS) * len(SETTINGS))

@@ -25,22 +25,19 @@ ROOT = Path(__file__).parents[1]
 SUPERPOS = str(Path(sys.executable).with_name("superpos"))
 _WORDS = ("--readout", "words")
 _SOFT = (
-    *("--readout", "soft", "--lr", "0.1", "--readout-lr", "0.01", "--epochs", "8"),
-    *("--label-smoothing", "0.05", "--readout-dropout", "0.2", "--token-dropout", "0.1"),
+    *("--readout", "soft", "--lr", "0.1", "--readout-lr", "0.01"),
+    *("--readout-dropout", "0.2", "--token-dropout", "0.1"),
 )
 RUNS = {
-    "ag_news": (
-        *("--readout", "soft", "--lr", "0.1", "--readout-lr", "0.01", "--epochs", "3", "--eval-every", "150"),
-        *("--readout-dropout", "0.2", "--token-dropout", "0.1"),
-    ),
-    "banking77": _SOFT,
+    "ag_news": (*_SOFT, "--epochs", "3", "--eval-every", "150"),
+    "banking77": (*_SOFT, "--epochs", "8", "--label-smoothing", "0.05"),
     "messages": ("--readout", "pooled"),
     "mrpc": (*_WORDS, "--lr", "0.03", "--epochs", "3", "--eval-every", "52"),
     "qqp": ("--readout", "pooled", "--limit", "6000", "--epochs", "2", "--eval-every", "94"),
     "rte": (*_WORDS, "--lr", "0.03", "--epochs", "3", "--eval-every", "35"),
     "sst2": (*_WORDS, "--lr", "0.03", "--limit", "8000", "--epochs", "2", "--eval-every", "62"),
     "stsb": (*_WORDS, "--lr", "0.03", "--epochs", "3", "--eval-every", "81"),
-    "trec": _SOFT,
+    "trec": (*_SOFT, "--epochs", "8", "--label-smoothing", "0.05"),
 }
 """Options of `superpos train` by task: the best of docs/results.md, on a number of rows that suits two cores."""
 

@@ -47,7 +47,7 @@ def without_collections() -> Iterator[None]:
 
 
 def bound_kernel_caches() -> None:
-    """Bound oneDNN's caches, here and in child processes, unless the user has. Call it before importing torch.
+    """Bound oneDNN's caches, here and in child processes, unless the user has. Call it before the first forward pass.
 
     A forward pass uses about thirteen shapes in all of its layers, so 128 entries hold the shapes of ten lengths. On
     batches of mixed lengths that cost nothing measurable; 32 entries did (docs/decisions.md).

@@ -1,6 +1,6 @@
 """Opens a storage location: a SQLite file by its path, or a Redis by its URL.
 
-redis-py is imported for a Redis only: it takes a seventh of a server's imports.
+redis-py is imported only for a Redis: importing it takes 0.1 to 0.2 s, which a server with SQLite saves.
 """
 
 from pathlib import Path

@@ -97,7 +97,7 @@ app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exce
 
 @app.command(help=__doc__)
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, up to 1,000 adapters: two minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, up to 1,000 adapters: about a minute.")] = False,
     mixed: Annotated[bool, typer.Option("--mixed", help="Adapters of all readouts instead of label words.")] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw rates and p99 by number of adapters into this SVG file.")

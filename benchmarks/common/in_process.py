@@ -27,7 +27,7 @@ Rows = Sequence[Row]
 @asynccontextmanager
 async def in_process(registry: Path) -> AsyncIterator[Runtime]:
     """A running world on a registry, built as the server builds it."""
-    bound_kernel_caches()  # as `superpos serve` does; oneDNN reads the bounds at the first product
+    bound_kernel_caches()  # as `superpos serve` does
     configure_logging("json")
     logging.getLogger("service").setLevel(logging.WARNING)
     app = create_app(Settings(registry=registry, bundled=False, precision=PRECISION))

@@ -44,10 +44,11 @@ def dots_figure(
         panel.set_yticks(range(len(lines)), lines if number % 3 == 0 else [""] * len(lines))
         panel.set(ylim=(len(lines) - 0.4, -0.6))
         panel.tick_params(axis="y", length=0)
-    for place, (series, text) in enumerate((legend or {}).items()):
+    names = legend or {}
+    for place, (series, text) in enumerate(names.items()):
         axes[0].annotate(
             text,
-            xy=(0.02, 0.03 + 0.07 * (len(legend or {}) - 1 - place)),
+            xy=(0.02, 0.03 + 0.07 * (len(names) - 1 - place)),
             xycoords="axes fraction",
             color=colours[series],
             fontsize=7.5,

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from service.pieces import PIECE_VALUES
 
 Body = BaseModel | Sequence[object]
+_Plain = str | int | float
 
 
 async def json_response(body: Body, response: Response, *, exclude_none: bool = False) -> Response:
@@ -81,18 +82,18 @@ def _list_pieces(items: Sequence[object], *, exclude_none: bool) -> Iterator[byt
 
 def num_values(value: object) -> int:
     """Count the values of a body. Members of lists and mappings are looked into only where the first has members."""
-    if value is None or isinstance(value, str | int | float):
+    if value is None or isinstance(value, _Plain):
         return 1  # most are: the checks below take longer
     members: Iterable[object] = ()
     if isinstance(value, BaseModel):
         members = (member for _, member in value)
     elif is_dataclass(value):
         members = (getattr(value, member.name) for member in fields(value))
-    elif isinstance(value, Mapping) or (
-        isinstance(value, list | tuple) and value and isinstance(value[0], str | int | float)
-    ):
+    elif isinstance(value, Mapping):
         return 1 + len(value)
     elif isinstance(value, list | tuple):
+        if value and isinstance(value[0], _Plain):
+            return 1 + len(value)
         members = value
     return 1 + sum(map(num_values, members))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+from hypothesis import settings
 from support.backbone import make_t5
 from support.threads import on_one_thread
 
@@ -15,6 +16,8 @@ from service.cores import num_cores
 
 MARK_OF_FIXTURE = {"redis_server": "redis", "start_redis": "redis", "chromium": "browser"}
 SYSTEM = Path(__file__).with_name("system")
+settings.register_profile("untimed", deadline=None)  # an example that waits for a core is no failure
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,11 +1,12 @@
 """Builds the FastAPI application of one server: routes, middleware, error handlers. Importing it has no effects."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
@@ -14,7 +15,6 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
 from backbone import Backbone
-from service.api.dependencies import KEY_SCHEMES, principal_of
 from service.api.draining import Drain
 from service.api.middleware.authentication import AuthenticationMiddleware
 from service.api.middleware.body_budget import BodyBudgetMiddleware
@@ -26,7 +26,7 @@ from service.api.middleware.decompression import GunzipMiddleware
 from service.api.middleware.request_context import RequestContextMiddleware
 from service.api.middleware.request_target import HeadMiddleware, RequestTargetMiddleware
 from service.api.middleware.trusted_hosts import TrustedHostsMiddleware
-from service.api.openapi import close_forms, errors, problems
+from service.api.openapi import close_forms, errors, problems, state_keys
 from service.api.problems import internal_error_handler, register_handlers
 from service.api.request_body import body_limit
 from service.api.routes import admin, classify, feedback, jobs, open_inference, openai, rollouts, tasks, tei, usage
@@ -89,9 +89,8 @@ def create_app(
         responses=problems(422),
         redirect_slashes=False,
     )
-    routes = _include_routers(app, health_router(metrics, drain), require_keys=settings.require_keys)
-    describe = app.openapi
-    app.openapi = lambda: close_forms(describe())  # type: ignore[method-assign]
+    routes = _include_routers(app, health_router(metrics, drain))
+    _complete_openapi(app, [route for route in routes if route.needs_key] if settings.require_keys else [])
     register_handlers(app, [*routes, *app.routes], formats=[api.ERROR_FORMAT for api in _COMPATIBLE_APIS])
     if settings.console:
         app.router.routes.append(Route(CONSOLE, _to_console, include_in_schema=False))
@@ -101,27 +100,45 @@ def create_app(
     return app
 
 
+def _complete_openapi(app: FastAPI, keyed: Sequence[APIRoute]) -> None:
+    """Add to the OpenAPI document what `StrictRoute` does apart from the framework.
+
+    Args:
+        app: the application
+        keyed: the routes that require a key
+    """
+    describe = app.openapi
+
+    def describe_strictly() -> dict[str, Any]:
+        document = close_forms(describe())
+        if keyed:
+            state_keys(document, keyed)
+        return document
+
+    app.openapi = describe_strictly  # type: ignore[method-assign]
+
+
 async def _to_console(request: Request) -> RedirectResponse:
     """Redirect to the page with the slash that the console's paths have."""
     return RedirectResponse(f"{CONSOLE}/{'?' + request.url.query if request.url.query else ''}")
 
 
-def _include_routers(app: FastAPI, health: APIRouter, *, require_keys: bool) -> list[APIRoute]:
-    """Add all routes; those of tenants require a key."""
-    keyed = [Depends(principal_of), *(KEY_SCHEMES if require_keys else [])]
+def _include_routers(app: FastAPI, health: APIRouter) -> list[StrictRoute]:
+    """Add all routes."""
     native = [classify.router, tasks.router, rollouts.router, feedback.router, jobs.router, usage.router, admin.router]
     for router in native:
-        app.include_router(router, dependencies=keyed, responses=problems(401, 403, 412, 421, 429))
+        app.include_router(router, responses=problems(401, 403, 412, 421, 429))
     app.include_router(health, responses=problems(403, 412, 421))
     for api in _COMPATIBLE_APIS:
         responses = errors(api.ERROR_FORMAT.model, 401, 403, 412, 421, 422, 429)
-        app.include_router(api.router, dependencies=keyed, responses=responses)
+        app.include_router(api.router, responses=responses)
     for open_api in (tei, open_inference):
         app.include_router(open_api.open_router, responses=errors(open_api.ERROR_FORMAT.model, 403, 412, 421))
     routers = [*native, health, *(api.router for api in _COMPATIBLE_APIS), tei.open_router, open_inference.open_router]
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
-    assert all(isinstance(route, StrictRoute) for route in routes), "a router without route_class=StrictRoute"
-    return routes
+    strict = [route for route in routes if isinstance(route, StrictRoute)]
+    assert len(strict) == len(routes), "a router without route_class=StrictRoute"
+    return strict
 
 
 def _add_middleware(app: FastAPI, runtime: Runtime, drain: Drain) -> None:

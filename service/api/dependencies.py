@@ -3,15 +3,14 @@
 from collections.abc import Awaitable, Callable
 from typing import Annotated, cast
 
-from fastapi import Depends, Header, Path, Query, Request, Security
-from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi import Depends, Header, Path, Query, Request
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from adapters import NotFound
 from adapters.names import ALIAS_PATTERN, DIGEST_PATTERN, NAME_PATTERN, REF_PATTERN
-from service.api.middleware.authentication import API_KEY, SESSION, RequestSession
-from service.api.request_body import ExpectedBody
+from service.api.middleware.authentication import SESSION, RequestSession
+from service.api.request_body import FORM, ExpectedBody
 from service.api.schemas.types import MAX_VERSION
 from service.errors import InvalidRequest, NotReady
 from service.releases.preconditions import Preconditions
@@ -40,13 +39,6 @@ def requires(role: Role) -> Callable[[Request], Awaitable[Principal]]:
         return principal
 
     return check
-
-
-KEY_SCHEMES = [
-    # for the OpenAPI document; `AuthenticationMiddleware` reads both headers
-    Security(HTTPBearer(auto_error=False, description="a key: `sp_<id>_<secret>`")),
-    Security(APIKeyHeader(name=API_KEY, auto_error=False, description="the same key")),
-]
 
 
 async def tenant_of(request: Request) -> str:
@@ -147,7 +139,7 @@ ROWS_BODY = Depends(ExpectedBody("application/json", "rows"))
 JOB_BODY = Depends(ExpectedBody("application/json", "job"))
 # Triton's clients state no media type, or that of the tensors
 TENSORS_BODY = Depends(ExpectedBody("application/json", "rows", frozenset({"", "application/octet-stream"})))
-MULTIPART_BODY = Depends(ExpectedBody("multipart/form-data", "upload"))
+MULTIPART_BODY = Depends(ExpectedBody(FORM, "upload"))
 
 
 def require_ready(runtime: Runtime) -> None:

@@ -27,7 +27,7 @@ from adapters.names import nearest
 from adapters.strict_json import AmbiguousJson, LargeJson
 from service.api.dependencies import principal_of
 from service.api.reflection import shortened
-from service.api.request_body import ExpectedBody
+from service.api.request_body import FORM, ExpectedBody
 from service.errors import InvalidRequest, MalformedBody, PreconditionFailed
 from service.tenancy.principal import Principal
 
@@ -44,13 +44,16 @@ _MIN_ITEMS = 1_024
 _VALUES_PER_ROW = 32
 """A row is one text per field (at most 16), their names or indices, and their arrays."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+Check = Callable[[Request], Awaitable[object]]
+"""Raises an error to refuse a request."""
 
 
 class StrictRoute(APIRoute):
     """A route that refuses what it does not read.
 
-    Key, role, media type and size are checked before the first byte of the body is read, since the framework reads
-    and parses the body before it calls a dependency.
+    Key, role, media type, size and names are checked before the first byte of the body is read, since the framework
+    reads and parses the body before it calls a dependency. Only what has parameters, or reads a form, is left to it: it
+    resolves each dependency anew for each request.
     """
 
     needs_key = True
@@ -58,21 +61,24 @@ class StrictRoute(APIRoute):
     def __init__(
         self, path: str, endpoint: Callable[..., Any], *, dependencies: Sequence[Any] | None = None, **options: Any
     ) -> None:
+        expected = [each for each in dependencies or () if isinstance(each.dependency, ExpectedBody)]
         # the role comes first: a caller without it learns nothing about the rest of its request
-        ordered = [*_roles_of(endpoint), *(dependencies or ()), CHECK]
-        super().__init__(path, endpoint, dependencies=list(dict.fromkeys(ordered)), **options)
+        checks = [*_roles_of(endpoint), *(each.dependency for each in expected)]
+        self._checks: list[Check] = [principal_of, *checks] if self.needs_key else checks
+        solved = [each for each in dependencies or () if each not in expected]
+        if any(each.dependency.media_type == FORM for each in expected):
+            solved.append(Depends(_check_form))
+        super().__init__(path, endpoint, dependencies=solved, **options)
         self.declared = Declared.of(self)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler, which admits the request first, and reads bodies by `StrictRequest`."""
         handle = super().get_route_handler()
-        checks: list[Callable[[Request], Awaitable[object]]] = [principal_of] if self.needs_key else []
-        checks += [each.dependency for each in _roles_of(self.endpoint)]
-        checks += [each.dependency for each in self.dependencies if isinstance(each.dependency, ExpectedBody)]
 
         async def handle_strictly(request: Request) -> Response:
-            for check in checks:
+            for check in self._checks:
                 await check(request)
+            _check_names(request, self.declared)
             try:
                 return await handle(self.request_of(request))
             except HTTPException as exc:
@@ -126,7 +132,7 @@ class StrictRequest(Request):
         """Yield the body's chunks; a multipart body must have its closing boundary."""
         media_type, options = parse_options_header(self.headers.get("Content-Type"))
         boundary = options.get(b"boundary")
-        end = _MultipartEnd(boundary) if media_type == b"multipart/form-data" and boundary else None
+        end = _MultipartEnd(boundary) if media_type == FORM.encode() and boundary else None
         async for chunk in super().stream():
             if end is not None:
                 end.feed(chunk)
@@ -193,19 +199,15 @@ class Declared:
         )
 
 
-async def _check(request: Request) -> None:
-    """Refuse what the matched route does not read.
+def _check_names(request: Request, declared: Declared) -> None:
+    """Refuse what the matched route does not read, apart from the fields of a form.
 
     Raises:
         RequestValidationError: unknown or repeated names
         PreconditionFailed: a precondition that the route does not evaluate
         InvalidRequest: a body that the route does not read
     """
-    declared: Declared = request.scope["route"].declared
     errors = _faults("query", "query parameter", request.query_params.multi_items(), declared.query, declared.members)
-    if declared.form:
-        fields = (await request.form()).multi_items()
-        errors += _faults("body", "form field", [(name, _shown(value)) for name, value in fields], declared.form)
     own = [(name, value) for name, value in request.headers.items() if name.startswith(OWN_HEADERS)]
     read = {name: False for name in declared.headers if name.startswith(OWN_HEADERS)}
     errors += _faults("header", "header", own, read)
@@ -217,7 +219,12 @@ async def _check(request: Request) -> None:
         raise InvalidRequest(f"{where} has a body, which this route does not read")
 
 
-CHECK = Depends(_check)
+async def _check_form(request: Request) -> None:
+    """Refuse unknown or repeated fields of a form (`RequestValidationError`)."""
+    declared: Declared = request.scope["route"].declared
+    fields = [(name, _shown(value)) for name, value in (await request.form()).multi_items()]
+    if errors := _faults("body", "form field", fields, declared.form):
+        raise RequestValidationError(errors)
 
 
 def _check_guards(request: Request, read: frozenset[str]) -> None:
@@ -283,11 +290,11 @@ def _with_dependencies(dependant: Dependant) -> list[Dependant]:
     return [dependant, *(each for part in dependant.dependencies for each in _with_dependencies(part))]
 
 
-def _roles_of(endpoint: Callable[..., Any]) -> list[Any]:
-    """Return the dependencies that check a role, among the endpoint's parameters; FastAPI calls each once a request."""
+def _roles_of(endpoint: Callable[..., Any]) -> list[Check]:
+    """Return the functions that check a role, among the dependencies of the endpoint's parameters."""
     hints = get_type_hints(endpoint, include_extras=True).values()
     return [
-        mark
+        mark.dependency
         for hint in hints
         for mark in getattr(hint, "__metadata__", ())
         if get_origin(hint) is Annotated and hint.__origin__ is Principal

@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -132,6 +133,11 @@ class _Exchange:
 def client_address(scope: Scope) -> str:
     """Return the client's address, which may come from a trusted proxy; "unknown" if it is not an address."""
     host, _ = scope.get("client") or ("", 0)
+    return _address(host)
+
+
+@lru_cache(maxsize=1_024)
+def _address(host: str) -> str:
     try:
         address = ip_address(host.partition("%")[0])
         return str(getattr(address, "ipv4_mapped", None) or address)

@@ -103,7 +103,11 @@ class Overhead:
 
 
 async def overhead(bench: Bench, *, count: int, done: Callable[[], None]) -> Overhead:
-    """Send one text at a time; after each, run the same row in this process's engine."""
+    """Send one text at a time.
+
+    Where the server states no model time, the same row runs in this process's engine after each. Otherwise nothing else
+    runs: another process's forward would leave the server's caches cold, and its threads on the cores for a while.
+    """
     connection = await Connection.open(bench.url)
     by_header: list[float] = []
     by_engine: list[float] = []
@@ -111,10 +115,10 @@ async def overhead(bench: Bench, *, count: int, done: Callable[[], None]) -> Ove
         asked = time.perf_counter()
         reply = await connection.ask(request)
         latency = time.perf_counter() - asked
-        infer = _INFER.search(reply.head)
-        if infer:
+        if infer := _INFER.search(reply.head):
             by_header.append(latency * 1_000 - float(infer[1]))
-        by_engine.append((latency - engine_seconds(bench.runtime, rows)) * 1_000)
+        else:
+            by_engine.append((latency - engine_seconds(bench.runtime, rows)) * 1_000)
         done()
     connection.close()
     if by_header:

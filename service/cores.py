@@ -27,6 +27,17 @@ def use_threads(count: int | None) -> None:
     torch.set_num_threads(count or min(torch.get_num_threads(), num_cores()))
 
 
+def spin_briefly() -> None:
+    """Let threads of a forward that wait for each other spin for about 10 µs, then sleep, unless the user chose a way.
+
+    libgomp's own choice is some milliseconds, in which a neighbour's time slice passes; without spinning a single text
+    takes a third longer on idle cores (docs/operations.md). It holds here and in child processes, and libgomp reads it
+    once: call this before torch is imported.
+    """
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "1000"
+
+
 def switch_often() -> None:
     """Shorten a thread's wait for the GIL while another one runs Python code; each tensor operation releases it.
 

@@ -19,6 +19,7 @@ from cli.backbone_options import PANEL, CacheOption, OfflineOption, RevisionOpti
 from cli.console import CommandError, err, status
 from cli.options import read_if_file
 from cli.targets.first_request import first_request, when_ready
+from service.cores import spin_briefly
 from service.memory import bound_kernel_caches, without_collections
 from service.server.connections import raise_descriptor_limit
 from service.server.sockets import hold, listen
@@ -196,7 +197,7 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def configured(given: Mapping[str, object]) -> Settings:
-    """Return the settings of this process, with logging and oneDNN's caches set up by them.
+    """Return the settings of this process, with logging, oneDNN's caches and waiting threads set up.
 
     Args:
         given: options by the name of their setting; None for one that was not given
@@ -211,4 +212,5 @@ def configured(given: Mapping[str, object]) -> Settings:
         raise CommandError(f"setting {where} is {value}: {message}") from exc
     configure_logging(settings.log_format, settings.log_level)
     bound_kernel_caches()
+    spin_briefly()
     return settings

@@ -36,7 +36,7 @@ class PromptTable:
 
     def __init__(self, *, width: int, device: torch.device, max_bytes: int) -> None:
         self._max_rows = max(_INITIAL_ROWS, max_bytes // (4 * width))
-        self._table = torch.zeros(_INITIAL_ROWS, width, device=device)  # [R, H]
+        self._table = torch.empty(_INITIAL_ROWS, width, device=device)  # [R, H]; a free row is never read
         self._free = list(range(_INITIAL_ROWS - 1, -1, -1))
         self._resident: OrderedDict[str, _Resident] = OrderedDict()
         self._moved_bytes = 0

@@ -10,7 +10,7 @@ import torch
 from support.threads import on_threads
 
 from service import cores
-from service.cores import cpu_quota, num_cores, use_threads
+from service.cores import cpu_quota, num_cores, spin_briefly, use_threads
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,45 @@ def test_affinity_counts() -> None:
     confine = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
     code = f"{confine}; from service.cores import num_cores; print(num_cores())"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "1"
+
+
+@pytest.mark.parametrize("name", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])
+def test_a_users_own_way_of_waiting_stays(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for each in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, "7")
+    before = dict(os.environ)
+    spin_briefly()
+    assert dict(os.environ) == before
+
+
+_BUILDING = """
+import os, sys, threading, time
+import numpy, torch
+
+def native():
+    return set(map(int, os.listdir("/proc/self/task")))
+
+torch.set_num_threads(2)  # which starts a thread of PyTorch's own
+before = native()
+from service.app import create_app
+from service.loading import begin_loading
+from service.settings import Settings
+
+settings = Settings(registry=sys.argv[1], cache_dir=sys.argv[2], bundled=False, precision="fp32", threads=2)
+loading = begin_loading(settings)
+create_app(settings, loading=loading)
+loading.result()
+until = time.monotonic() + 10
+while (new := native() - before - {each.native_id for each in threading.enumerate()}) and time.monotonic() < until:
+    time.sleep(0.01)
+print(len(new))
+"""
+
+
+@pytest.mark.slow
+def test_the_thread_that_builds_a_server_keeps_none_that_compute(tmp_path: Path, cache_dir: Path) -> None:
+    """libgomp hardly spins while two threads have helpers: a single text then took a third longer."""
+    assert sys.platform == "linux"
+    command = [sys.executable, "-c", _BUILDING, tmp_path / "registry.sqlite", cache_dir]
+    assert subprocess.check_output(command, text=True).strip() == "0"

@@ -2,11 +2,11 @@
 
 A server in a container with a CPU quota, or next to other containers, often loses a core for a time slice. Threads that
 wait for the one that is off the processor then spin, or sleep and are woken. Each setting runs in its own process,
-alternately, on 8 mixed rows in fp32:
+alternately, on 8 mixed rows in fp32, or on one short text:
 
 - `default`: a thread per core, and libgomp's waiting, which spins for some milliseconds.
-- `short`: a thread per core that spins briefly (`GOMP_SPINCOUNT=10000`); `passive`: one that sleeps at once
-  (`OMP_WAIT_POLICY=passive`).
+- `short`: a thread per core that spins for about 10 µs (`GOMP_SPINCOUNT=1000`), as `superpos serve` has it;
+  `passive`: one that sleeps at once (`OMP_WAIT_POLICY=passive`), as the image has it.
 - `single`: one thread.
 
 Figures, by setting:
@@ -40,22 +40,22 @@ from benchmarks.common.process import SETTLE_S, EngineProcess, start
 from benchmarks.common.report import print_result
 from benchmarks.engine.__main__ import WORKER, workloads
 from cli.console import err, print_table
+from service.cores import SPINS
 
 SETTINGS: dict[str, dict[str, str]] = {
     "default": {},
-    "short": {"GOMP_SPINCOUNT": "10000"},
+    "short": {"GOMP_SPINCOUNT": SPINS},
     "passive": {"OMP_WAIT_POLICY": "passive"},
     "single": {"OMP_NUM_THREADS": "1"},
 }
 CONDITIONS = ("idle", "busy_core", "half_cores")
-WORKLOAD = "mixed8"
-
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command(help=__doc__)
 def main(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer batches, same figures.")] = False,
+    single: Annotated[bool, typer.Option("--single", help="One short text alone instead of 8 rows.")] = False,
 ) -> None:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
@@ -64,6 +64,7 @@ def main(
     folder = embedded.prepare(cache_dir, err.print)
     seconds = {condition: {name: list[float]() for name in SETTINGS} for condition in CONDITIONS}
     rounds, batches = (2, 4) if quick else (6, 25)
+    workload, batches = ("mixed1", 8 * batches) if single else ("mixed8", batches)
     engines: list[EngineProcess] = []
     with tempfile.TemporaryDirectory(prefix="sp-") as scratch, Progress(console=err, transient=True) as progress:
         bar = progress.add_task("starting", total=rounds * len(CONDITIONS) * len(SETTINGS))
@@ -71,7 +72,7 @@ def main(
             for name, environment in SETTINGS.items():
                 log = Path(scratch) / f"{name}.log"
                 engines.append(start(WORKER, "superpos_fp32", str(folder), scratch, log=log, environment=environment))
-                engines[-1].ask(workloads(quick=True)[WORKLOAD])
+                engines[-1].ask(workloads(quick=True)[workload])
             for _ in range(rounds):
                 for condition in CONDITIONS:
                     for name, engine in zip(SETTINGS, engines, strict=True):
@@ -104,7 +105,9 @@ def main(
     table.title = "seconds of a batch ÷ those of the default on idle cores (p50)"
     print_table(table)
     print_result(
-        "neighbours", {name: float(f"{value:.4g}") for name, value in figures.items()}, detail={"p50": p50, "p99": p99}
+        "neighbours",
+        {name: float(f"{value:.4g}") for name, value in figures.items()},
+        detail={"workload": workload, "p50": p50, "p99": p99},
     )
 
 

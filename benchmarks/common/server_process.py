@@ -112,7 +112,8 @@ def started(server: Server, *, log: Path) -> Iterator[str]:
     """Start a server on a free port and yield its address at once; stop it with all its children."""
     port = free_port()
     # the peers' interpreter must not find our packages, neither in the working folder nor by the environment
-    inherited = {name: value for name, value in os.environ.items() if server.needs is None or name != "PYTHONPATH"}
+    left_out = set() if server.needs is None else {"PYTHONPATH", "GOMP_SPINCOUNT"}
+    inherited = {name: value for name, value in os.environ.items() if name not in left_out}
     environment = {**inherited, **(server.environment or {})}
     with log.open("w") as output:
         process = subprocess.Popen(

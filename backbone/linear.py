@@ -49,7 +49,7 @@ class FloatLinear:
     sum and the product fused (benchmarks/engine, docs/decisions.md). The layout is made at the first use.
     """
 
-    __slots__ = ("_blocks", "_candidates", "_packed", "weight")
+    __slots__ = ("_blocks", "_candidates", "_has_onednn", "_packed", "weight")
 
     def __init__(self, weight: Tensor, *, blocks: Sequence[int] | None = None) -> None:
         """Build a layer.
@@ -60,6 +60,7 @@ class FloatLinear:
         """
         self.weight = weight  # [out, in]
         self._packed: Tensor | None = None
+        self._has_onednn = _has_onednn(weight)  # asked here: a forward has 100 products
         self._candidates = blocks
         self._blocks: dict[int, tuple[int, ...]] = {}  # by number of threads
 
@@ -71,7 +72,7 @@ class FloatLinear:
         times: Tensor | None = None,
         plus: Tensor | None = None,
     ) -> Tensor:
-        if torch.is_grad_enabled() or not _has_onednn(self.weight):
+        if torch.is_grad_enabled() or not self._has_onednn:
             return follow(F.linear(x.to(self.weight.dtype), self.weight), activation, times, plus)
         x = x.to(self.weight.dtype)
         if self._packed is None:
@@ -80,7 +81,7 @@ class FloatLinear:
         added = plus is not None and plus.dtype == x.dtype
         operand = times if times is not None else plus if added else None
         operation = "mul" if times is not None else "add" if added else None
-        if self._candidates is None or len(x) in self.blocks:
+        if self._candidates is None or x.shape[0] in self.blocks:
             y = _product(x, self._packed, activation, operand, operation)
         else:
             y = self._in_blocks(x, activation, operand, operation)
@@ -88,7 +89,7 @@ class FloatLinear:
 
     def compact(self) -> "FloatLinear":
         """Return the layer with its weight in oneDNN's layout alone, where it has one; it computes no gradients."""
-        if not _has_onednn(self.weight):
+        if not self._has_onednn:
             return self
         # a weight with a shape and a type, and without memory
         compact = FloatLinear(torch.empty_like(self.weight, device="meta"), blocks=self._candidates)
@@ -98,7 +99,7 @@ class FloatLinear:
     @property
     def blocks(self) -> tuple[int, ...]:
         """The sizes among those of the constructor at which products are added in one order on this machine."""
-        if not self._candidates or not _has_onednn(self.weight):
+        if not self._candidates or not self._has_onednn:
             return ()
         threads = torch.get_num_threads()
         if threads not in self._blocks:

@@ -5,7 +5,7 @@ wait for the one that is off the processor then spin, or sleep and are woken. Ea
 alternately, on 8 mixed rows in fp32, or on one short text:
 
 - `default`: a thread per core, and libgomp's waiting, which spins for some milliseconds.
-- `short`: a thread per core that spins for about 10 µs (`GOMP_SPINCOUNT=1000`), as `superpos serve` has it;
+- `short`: a thread per core that spins for about 30 µs (`GOMP_SPINCOUNT=3000`), as `superpos serve` has it;
   `passive`: one that sleeps at once (`OMP_WAIT_POLICY=passive`), as the image has it.
 - `single`: one thread.
 

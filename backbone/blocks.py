@@ -37,7 +37,7 @@ def _cheapest(length: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
     """Divide at most the largest size of rows."""
     if length <= 0:
         return ()
-    found = [(next(size for size in sizes if size >= length),)]
+    found: list[tuple[int, ...]] = [(next(size for size in sizes if size >= length),)]
     found += [(size, *_cheapest(length - size, sizes)) for size in reversed(sizes) if size < length]
     return min(found, key=lambda blocks: sum(blocks) + _ROWS_PER_BLOCK * len(blocks))
 

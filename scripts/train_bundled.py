@@ -32,7 +32,7 @@ RUNS = {
     "ag_news": (*_SOFT, "--epochs", "3", "--eval-every", "150"),
     "banking77": (*_SOFT, "--epochs", "8", "--label-smoothing", "0.05"),
     "messages": ("--readout", "pooled"),
-    "mrpc": (*_WORDS, "--lr", "0.03", "--epochs", "3", "--eval-every", "52"),
+    "mrpc": (*_SOFT, "--epochs", "8", "--label-smoothing", "0.05"),
     "qqp": ("--readout", "pooled", "--limit", "6000", "--epochs", "2", "--eval-every", "94"),
     "rte": (*_WORDS, "--lr", "0.03", "--epochs", "3", "--eval-every", "35"),
     "sst2": (*_WORDS, "--lr", "0.03", "--limit", "8000", "--epochs", "2", "--eval-every", "62"),

@@ -53,7 +53,7 @@ class StrictRoute(APIRoute):
 
     Key, role, media type, size and names are checked before the first byte of the body is read, since the framework
     reads and parses the body before it calls a dependency. Only what has parameters, or reads a form, is left to it: it
-    resolves each dependency anew for each request.
+    resolves every dependency for each request.
     """
 
     needs_key = True

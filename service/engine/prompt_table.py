@@ -36,7 +36,8 @@ class PromptTable:
 
     def __init__(self, *, width: int, device: torch.device, max_bytes: int) -> None:
         self._max_rows = max(_INITIAL_ROWS, max_bytes // (4 * width))
-        self._table = torch.empty(_INITIAL_ROWS, width, device=device)  # [R, H]; a free row is never read
+        # [R, H], by numpy: PyTorch fills in parallel, and would leave the building thread with helpers
+        self._table = torch.from_numpy(np.zeros((_INITIAL_ROWS, width), dtype=np.float32)).to(device)
         self._free = list(range(_INITIAL_ROWS - 1, -1, -1))
         self._resident: OrderedDict[str, _Resident] = OrderedDict()
         self._moved_bytes = 0

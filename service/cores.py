@@ -30,11 +30,11 @@ def use_threads(count: int | None) -> None:
 
 
 def spin_briefly() -> None:
-    """Let threads of a forward that wait for each other spin for about 30 µs, then sleep, unless the user chose a way.
+    """Let waiting threads of a forward spin for about 30 µs before they sleep, unless the environment says otherwise.
 
-    libgomp's own choice is some milliseconds, of which a neighbour on one of the cores makes many; without spinning a
-    single text takes 1.4 times as long on idle cores (docs/operations.md). The choice holds here and in child
-    processes, and libgomp reads it once: call this before torch is imported.
+    libgomp's default, some milliseconds, is slow where other processes use the same cores; without spinning, a single
+    text takes 1.4 times as long on idle cores (docs/operations.md). The setting holds here and in child processes.
+    libgomp reads it once: call this before torch is imported.
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = SPINS

@@ -197,7 +197,7 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def configured(given: Mapping[str, object]) -> Settings:
-    """Return the settings of this process, with logging, oneDNN's caches and waiting threads set up.
+    """Return the settings of this process; set up logging, oneDNN's caches and how threads wait.
 
     Args:
         given: options by the name of their setting; None for one that was not given

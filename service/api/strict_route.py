@@ -52,8 +52,8 @@ class StrictRoute(APIRoute):
     """A route that refuses what it does not read.
 
     Key, role, media type, size and names are checked before the first byte of the body is read, since the framework
-    reads and parses the body before it calls a dependency. Only what has parameters, or reads a form, is left to it: it
-    resolves every dependency for each request.
+    reads and parses the body before it calls a dependency. It gets only
+    the dependencies that have parameters or read a form, since it resolves each of them on every request.
     """
 
     needs_key = True

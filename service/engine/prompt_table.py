@@ -36,7 +36,7 @@ class PromptTable:
 
     def __init__(self, *, width: int, device: torch.device, max_bytes: int) -> None:
         self._max_rows = max(_INITIAL_ROWS, max_bytes // (4 * width))
-        # [R, H], by numpy: PyTorch fills in parallel, and would leave the building thread with helpers
+        # [R, H], zeroed by numpy: `torch.zeros` starts OpenMP threads for the thread that builds the server
         self._table = torch.from_numpy(np.zeros((_INITIAL_ROWS, width), dtype=np.float32)).to(device)
         self._free = list(range(_INITIAL_ROWS - 1, -1, -1))
         self._resident: OrderedDict[str, _Resident] = OrderedDict()

@@ -115,7 +115,7 @@ def compare(
     engines: list[EngineProcess] = []
     todo = workloads(quick=quick)
     seconds: dict[str, dict[str, list[float]]] = {workload: {name: [] for name in names} for workload in todo}
-    rounds = 7 if quick else 15
+    rounds = 5 if quick else 15
     scores: dict[str, object] = {}
     with Progress(console=err, transient=True) as progress:
         bar = progress.add_task("starting", total=len(names) + len(todo) * rounds * len(names))

@@ -84,7 +84,7 @@ def main(
     max_batch_tokens: Annotated[
         int, typer.Option(min=1, help="Token budget of a batch, like SUPERPOS_MAX_BATCH_TOKENS.")
     ] = DEFAULT_BATCH_TOKENS,
-    quick: Annotated[bool, typer.Option("--quick", help="The same figures in a minute: 4 rounds of 7 s.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The same figures in a minute: 3 rounds of 7 s.")] = False,
     threads: ThreadsOption = None,
     cache_dir: CacheOption = None,
 ) -> None:
@@ -95,7 +95,7 @@ def main(
     Example: python -m benchmarks.serving.fairness --quick
     """
     if quick:
-        rounds, phase_s = 4, 7.0
+        rounds, phase_s = 3, 7.0
     if threads is not None:
         torch.set_num_threads(threads)
     backbone = load("embedded", cache_dir=cache_dir or platformdirs.user_cache_path("superpos"))

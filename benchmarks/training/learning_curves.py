@@ -1,8 +1,9 @@
 """Learning curves: scores by rows per label, against a bag of words and a head on the frozen model.
 
 At 8, 16, 32, 64 … rows of each label and at all rows, a prompt is trained with each readout, a head is fitted to the
-frozen states (`none/pooled`), and TF-IDF with logistic regression to the same rows. The line `auto` is what
-`--method auto` would publish: of the prompts and the head of a seed, the best on that seed's selection rows. The rows
+frozen states of the encoder (`none/pooled`) and of the decoder (`none/soft`), and TF-IDF with logistic regression to
+the same rows. The line `auto` is what `--method auto` would publish: of the prompts and heads of a seed, the best on
+that seed's selection rows. The rows
 per label are `superpos train --shots`: training rows, next to at most as many that select. Sets with a label of fewer
 rows are left out.
 
@@ -57,13 +58,14 @@ from training.report import style
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 _ABOUT = """Scores by training rows per label (`--shots`), next to at most as many that select; where rows are few, \
-`tfidf` and `none/pooled` are fitted to both. `tfidf` is TF-IDF with logistic regression, \
-`none/pooled` a head on the frozen model, and `auto` what the selection rows of each seed choose among head and prompts.
-**Above both** counts the sets on which a line's mean is above those of the bag of words and of the head.
+`tfidf` and heads are fitted to both. `tfidf` is TF-IDF with logistic regression, `none/pooled` a head on the frozen \
+encoder, `none/soft` a head on the frozen decoder's first state, and `auto` what the selection rows of each seed \
+choose among heads and prompts.
+**Above both** counts the sets on which a line's mean is above those of `tfidf` and `none/pooled`.
 """
 AUTO = "auto"
-CURVES = (TFIDF, HEAD, "superpos/words", "superpos/soft", "superpos/pooled")
-_CHEAPEST_FIRST = (HEAD, "superpos/pooled", "superpos/soft", "superpos/words")
+CURVES = (TFIDF, HEAD, "none/soft", "superpos/words", "superpos/soft", "superpos/pooled")
+_CHEAPEST_FIRST = (HEAD, "none/soft", "superpos/pooled", "superpos/soft", "superpos/words")
 
 
 @app.command()
@@ -178,7 +180,7 @@ def curves_table(results: Sequence[CellResult]) -> str:
 
 
 def wins_table(results: Sequence[CellResult]) -> str:
-    """Return on how many sets the mean of each line is above those of both the bag of words and the frozen head."""
+    """Return on how many sets the mean of each line is above those of both the bag of words and `none/pooled`."""
     sets, counts = ordered(results)[0], shots_of(results)
     lines = [line for line in lines_of(results) if line not in (TFIDF, HEAD)]
     rows = [[f"{line} above both", *(_wins(results, line, n, sets) for n in counts)] for line in lines]

@@ -56,5 +56,13 @@ def fit_candidates(
 
 
 def _families(job: TrainingJob) -> list[Mapping[str, FitHead]]:
-    assert job.readout is not None, "a job without a prompt has a learned readout"
-    return head_families(job.readout.num_labels, job.scoring, are_few=job.folds is not None)
+    readout = job.readout
+    assert readout is not None, "a job without a prompt has a learned readout"
+    # label words are spelt by the decoder, so only its state is scored by their vectors
+    has_words = readout.state == "soft" and not job.rows.is_multi_label
+    return head_families(
+        readout.num_labels,
+        job.scoring,
+        are_few=job.folds is not None,
+        word_vectors=readout.start.vectors.cpu().numpy() if has_words else None,
+    )

@@ -3,6 +3,9 @@
 The states of all rows are computed once. Logistic regression on the standardised states is convex, so the fit depends
 on no seed; its strength of regularisation is chosen on rows that it was not fitted to. The standardisation is folded
 into the vectors.
+
+Regularisation pulls the vectors towards zero or, where they score the decoder's state, towards the vectors of the label
+words. These are what the frozen model makes of the words' meaning, which few rows cannot show.
 """
 
 import warnings
@@ -21,12 +24,17 @@ STRENGTHS = (0.002, 0.02, 0.2)
 """Values of C in scikit-learn that are tried, the inverse of the regularisation; the strongest regularisation first."""
 FEW_ROWS_STRENGTHS = (0.0002, 0.002, 0.02, 0.2, 2.0)
 """The same where rows are few, which need a wider range and whose fits are quick."""
+WORD_SHARES = (0.3, 1.0)
+"""Shares of the label words' vectors that regularisation pulls towards where rows are few; larger ones trust the words
+more."""
 START_STRENGTH = 0.02
 """The strength of a fit that is only the start of training."""
 MAX_START_ROWS = 4_096
 """Training rows of such a fit: more of them would take longer and start the training no better."""
 _MAX_BATCH_TOKENS = 2_048
 _MAX_ITERATIONS = 2_000
+_LEAST_GAIN = 1e-6
+"""Relative decrease of the loss in an iteration at which a fit ends; smaller ones change no score."""
 ABSENT = -30.0
 """The logit of a label that no training row has."""
 
@@ -72,13 +80,21 @@ def fit_heads(
     *,
     num_labels: int,
     strengths: Sequence[float] = STRENGTHS,
+    towards: NDArray[np.float32] | None = None,  # [K, H]
 ) -> list[Head]:
-    """Fit a head for each strength of regularisation; of a multi-label task, each label against the rest."""
+    """Fit a head for each strength of regularisation; of a multi-label task, each label against the rest.
+
+    Args:
+        towards: the vectors that regularisation pulls towards; None for zero, and always in a multi-label task
+    """
     mean = states.mean(axis=0, dtype=np.float64)
     scale = states.std(axis=0, dtype=np.float64)
     scale[scale == 0] = 1.0
     standardised = ((states - mean) / scale).astype(np.float32)
-    return [_fit(standardised, labels, mean, scale, strength, num_labels=num_labels) for strength in strengths]
+    return [
+        _fit(standardised, labels, mean, scale, strength, num_labels=num_labels, towards=towards)
+        for strength in strengths
+    ]
 
 
 def _fit(
@@ -89,6 +105,7 @@ def _fit(
     strength: float,
     *,
     num_labels: int,
+    towards: NDArray[np.float32] | None,  # [K, H]
 ) -> Head:
     if labels.ndim == 2:
         return _fit_each(standardised, labels, mean, scale, strength)
@@ -98,7 +115,10 @@ def _fit(
     if len(present) == 1:
         bias[present] = 0.0
         return Head(vectors.astype(np.float32), bias.astype(np.float32))
-    weights, offsets = _logistic_regression(standardised, labels, strength)
+    if towards is None:
+        weights, offsets = _logistic_regression(standardised, labels, strength)
+    else:
+        weights, offsets = _pulled_regression(standardised, labels, towards[present] * scale, strength)
     vectors[present] = weights / scale
     bias[present] = offsets - vectors[present] @ mean
     return Head(vectors.astype(np.float32), bias.astype(np.float32))
@@ -138,3 +158,36 @@ def _logistic_regression(
     if len(weights) == 1:  # two labels: scikit-learn keeps the log odds of the second
         return np.vstack([-weights, weights]) / 2, np.concatenate([-offsets, offsets]) / 2
     return weights, offsets
+
+
+def _pulled_regression(
+    states: NDArray[np.float32],  # [n, H], standardised
+    labels: NDArray[np.int64],  # [n], with K' different values
+    towards: NDArray[np.float64],  # [K', H]
+    strength: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return weights [K', H] and offsets [K'] that minimise C·Σ cross-entropy + ½‖weights − towards‖².
+
+    With `towards` at zero it is what scikit-learn minimises for three or more labels; it has no other centre.
+    """
+    from scipy.optimize import minimize  # noqa: PLC0415 - takes a second to import
+    from scipy.special import log_softmax  # noqa: PLC0415
+
+    rows = states.astype(np.float64)
+    present, index = np.unique(labels, return_inverse=True)
+    one_hot = np.eye(len(present))[index]  # [n, K']
+    start = rows @ towards.T
+    split = towards.size
+
+    def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return the loss and its gradient, of the weights' distance from `towards` and the offsets, flattened."""
+        distance, offsets = values[:split].reshape(towards.shape), values[split:]
+        log_probs = log_softmax(start + rows @ distance.T + offsets, axis=1)
+        errors = strength * (np.exp(log_probs) - one_hot)
+        value = -strength * (log_probs * one_hot).sum() + 0.5 * (distance**2).sum()
+        return value, np.concatenate([(errors.T @ rows + distance).ravel(), errors.sum(axis=0)])
+
+    at_start = np.zeros(split + len(present))
+    options = {"maxiter": _MAX_ITERATIONS, "ftol": _LEAST_GAIN}
+    found = minimize(loss, at_start, jac=True, method="L-BFGS-B", options=options).x
+    return towards + found[:split].reshape(towards.shape), found[split:]

@@ -6,26 +6,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from support.stack import different, make_job
 from support.training import SPEC
 
 from backbone import Backbone
 from training.config.presets import train_arguments
 from training.loop.checkpoint import Checkpoints
+from training.loop.head_fit import num_candidates
 from training.loop.job import TrainingJob
 from training.loop.prompt_run_state import read_state
 from training.loop.train import train_stack
 from training.methods.factory import start_method
-from training.readouts.head import FEW_ROWS_STRENGTHS, fit_heads, frozen_states
+from training.readouts.candidates import head_families
+from training.readouts.head import FEW_ROWS_STRENGTHS, STRENGTHS, WORD_SHARES, fit_heads, frozen_states
 from training.readouts.trained import start_readout
 from training.sweeping.folder import read_result, write_result
+from training.task.scoring import ACCURACY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def head_job(backbone: Backbone, *, folds: int | None = 4) -> TrainingJob:
+def head_job(backbone: Backbone, *, folds: int | None = 4, readout: str = "pooled") -> TrainingJob:
     """60 training and 24 selection rows, dealt to folds by turns."""
-    arguments = train_arguments({"method": "head"})
+    arguments = train_arguments({"method": "head", "readout": readout})
     job = make_job(backbone, different())
     return dataclasses.replace(
         job,
@@ -59,6 +63,78 @@ def test_the_out_of_fold_loss_chooses_and_the_head_is_fitted_to_all_rows(tiny: B
     assert result.out_of_fold is not None
     assert np.array_equal(result.out_of_fold.rows, np.arange(84))
     assert result.timing.rows == 84 * len(losses)
+
+
+def drawn(*, num_labels: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """Return states [30, 6] whose columns differ in scale, labels, and vectors to pull towards [K, 6]."""
+    random = np.random.default_rng(num_labels)
+    states = (random.normal(size=(30, 6)) * np.arange(1, 7) + 3).astype(np.float32)
+    return states, np.arange(30) % num_labels, random.normal(size=(num_labels, 6)).astype(np.float32)
+
+
+@pytest.mark.parametrize("num_labels", [2, 5])
+@pytest.mark.parametrize("strength", [0.002, 2.0])
+def test_a_pulled_head_has_the_least_loss_of_its_equation(num_labels: int, strength: float) -> None:
+    """C·Σ cross-entropy + ½ Σ (scale · (vectors − towards))², whose gradient is zero at the minimum."""
+    states, labels, towards = drawn(num_labels=num_labels)
+    (head,) = fit_heads(states, labels, num_labels=num_labels, strengths=[strength], towards=towards)
+    vectors = torch.from_numpy(head.vectors).double().requires_grad_()
+    bias = torch.from_numpy(head.bias).double().requires_grad_()
+    logits = torch.from_numpy(states).double() @ vectors.T + bias
+    entropy = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="sum")
+    scale = torch.from_numpy(states.std(axis=0, dtype=np.float64))
+    loss = strength * entropy + 0.5 * (scale * (vectors - torch.from_numpy(towards))).square().sum()
+    loss.backward()
+    assert vectors.grad is not None
+    assert bias.grad is not None
+    for gradient in (vectors.grad / scale, bias.grad + 0):
+        assert gradient.abs().max() < 0.02 * strength * len(states)
+
+
+def test_a_head_that_is_pulled_towards_zero_is_that_of_scikit_learn() -> None:
+    states, labels, towards = drawn(num_labels=5)
+    (known,) = fit_heads(states, labels, num_labels=5, strengths=[0.2])
+    (pulled,) = fit_heads(states, labels, num_labels=5, strengths=[0.2], towards=np.zeros_like(towards))
+    assert pulled.log_probs(states) == pytest.approx(known.log_probs(states), abs=5e-3)
+
+
+def test_a_strong_pull_keeps_the_vectors_and_fits_the_offsets() -> None:
+    states, labels, towards = drawn(num_labels=3)
+    (head,) = fit_heads(states, labels, num_labels=3, strengths=[1e-9], towards=towards)
+    assert head.vectors == pytest.approx(towards, abs=1e-5)
+
+
+def test_a_label_without_rows_is_never_predicted_however_its_words_score() -> None:
+    states, labels, towards = drawn(num_labels=4)
+    towards[3] += 100
+    kept = labels != 3
+    (head,) = fit_heads(states[kept], labels[kept], num_labels=4, strengths=[0.2], towards=towards)
+    assert head.log_probs(states)[:, 3].max() < -10
+
+
+def test_heads_on_the_decoder_are_also_pulled_towards_the_label_words_where_rows_are_few(tiny: Backbone) -> None:
+    (num_strengths, num_shares) = len(FEW_ROWS_STRENGTHS), len(WORD_SHARES)
+    job = head_job(tiny, readout="soft")
+    assert num_candidates(job) == num_strengths * (1 + num_shares)
+    assert num_candidates(head_job(tiny, readout="pooled")) == num_strengths
+    assert num_candidates(head_job(tiny, readout="soft", folds=None)) == len(STRENGTHS)
+
+    assert job.readout is not None
+    words, labels = job.readout.start.vectors.numpy(), job.rows.labels
+    states = frozen_states(tiny, job.rows.token_ids, "soft")
+    families = head_families(2, ACCURACY, are_few=True, word_vectors=words)
+    pulls = (None, *(share * words for share in WORD_SHARES))
+    for family, towards in zip(families, pulls, strict=True):
+        found = [fit(states, labels).vectors for fit in family.values()]
+        expected = fit_heads(states, labels, num_labels=2, strengths=FEW_ROWS_STRENGTHS, towards=towards)
+        assert np.array_equal(np.stack(found), np.stack([head.vectors for head in expected]))
+
+
+def test_the_best_of_all_candidates_out_of_fold_is_kept(tiny: Backbone) -> None:
+    (result,) = train_stack(tiny, [head_job(tiny, readout="soft")])
+    losses = [event.metrics.loss for event in result.evaluations[1:]]
+    assert len(losses) > len(FEW_ROWS_STRENGTHS)
+    assert result.best_index - 1 == int(np.argmin(losses))
 
 
 def test_the_selection_rows_choose_without_folds_and_are_not_fitted(tiny: Backbone) -> None:

@@ -170,7 +170,7 @@ class Jobs:
         spec = definition.spec
         self._check_spec(spec)
         check_metrics(definition.metrics, definition.positive, spec)
-        arguments = given.arguments if given.examples is None else {"method": "head", **given.arguments}
+        arguments = given.arguments if given.examples is None else _for_examples(given.arguments)
         check_arguments(arguments, spec)
         max_chars = self._limits.max_text_chars
         pairs = given.rows if given.examples is None else _labelled_examples(given.examples)
@@ -307,6 +307,12 @@ def _check_sources(given: NewJob) -> None:
                 f"label {label[:200]!r} has {len(texts)} examples, expected {MIN_EXAMPLES} to {MAX_EXAMPLES}; "
                 "send more of them as rows"
             )
+
+
+def _for_examples(arguments: Mapping[str, Argument]) -> dict[str, Argument]:
+    """Return the arguments of a job with a handful of texts: heads, of which the better one is kept, unless it says."""
+    found = {"method": "head", **arguments}
+    return {"readout": "auto", **found} if found["method"] == "head" else found
 
 
 def _labelled_examples(examples: Mapping[str, Sequence[str]]) -> list[GivenRow]:

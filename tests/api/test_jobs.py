@@ -93,10 +93,17 @@ def test_a_task_with_a_version_needs_no_description(server: RunningServer) -> No
     check_problem(submit(server, "pair", rows=[row]), 422, "invalid_input", "rows[0].input")
 
 
-def test_labels_with_examples_make_a_head(server: RunningServer) -> None:
+def test_labels_with_examples_make_heads_unless_the_arguments_say_otherwise(server: RunningServer) -> None:
     examples = {label: [f"{label} {number}" for number in range(8)] for label in ("billing", "login")}
     job = submit(server, "tickets", examples=examples).json()
-    assert (job["arguments"], job["rows"]) == ({"method": "head"}, 16)
+    assert (job["arguments"], job["rows"]) == ({"method": "head", "readout": "auto"}, 16)
+    for arguments, expected in (
+        ({"seed": 3}, {"method": "head", "readout": "auto", "seed": 3}),
+        ({"readout": "pooled"}, {"method": "head", "readout": "pooled"}),
+        ({"method": "superpos"}, {"method": "superpos"}),
+    ):
+        other = submit(server, "tickets", examples=examples, arguments=arguments).json()
+        assert other["arguments"] == expected
     assert queue(server).get("default", job["id"]).spec.label_names == ("billing", "login")
     few = examples | {"other": ["one"]}
     check_problem(

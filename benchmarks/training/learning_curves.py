@@ -61,7 +61,7 @@ _ABOUT = """Scores by training rows per label (`--shots`), next to at most as ma
 `tfidf` and heads are fitted to both. `tfidf` is TF-IDF with logistic regression, `none/pooled` a head on the frozen \
 encoder, `none/soft` a head on the frozen decoder's first state, and `auto` what the selection rows of each seed \
 choose among heads and prompts.
-**Above both** counts the sets on which a line's mean is above those of `tfidf` and `none/pooled`.
+**Above both** counts the sets on which a line's mean is above those of `tfidf` and `none/pooled` over the same seeds.
 """
 AUTO = "auto"
 CURVES = (TFIDF, HEAD, "none/soft", "superpos/words", "superpos/soft", "superpos/pooled")
@@ -188,13 +188,17 @@ def wins_table(results: Sequence[CellResult]) -> str:
 
 
 def _wins(results: Sequence[CellResult], line: str, shots: int | None, sets: Sequence[str]) -> str:
-    """Return `7 of 9`; sets without all three lines do not count."""
+    """Return `7 of 9`: means over the seeds that all three lines have; sets without one do not count."""
     won = compared = 0
     for name in sets:
-        ours, *theirs = (points(select(results, line=each, set=name, shots=shots)) for each in (line, TFIDF, HEAD))
-        if ours and all(theirs):
+        scores = [
+            {found.cell.seed: found.score for found in select(results, line=each, set=name, shots=shots)}
+            for each in (line, TFIDF, HEAD)
+        ]
+        if seeds := set.intersection(*map(set, scores)):
+            ours, *theirs = (statistics.fmean(by_seed[seed] for seed in seeds) for by_seed in scores)
             compared += 1
-            won += statistics.fmean(ours) > max(map(statistics.fmean, theirs))
+            won += ours > max(theirs)
     return f"{won} of {compared}" if compared else "–"
 
 

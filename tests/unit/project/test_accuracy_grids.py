@@ -120,6 +120,16 @@ def test_auto_is_what_the_selection_rows_choose_and_wins_where_its_mean_is_above
     svg(curves_figure(found))
 
 
+def test_lines_are_compared_over_the_seeds_that_all_of_them_have() -> None:
+    results = [
+        result("rte", line, score, seed=seed)
+        for line, scores in (("tfidf", (0.1, 0.1)), ("none/pooled", (0.5, 0.9)), ("superpos/soft", (0.6,)))
+        for seed, score in enumerate(scores)
+    ]
+    assert "| superpos/soft above both | 1 of 1 |" in wins_table(results), "0.6 to 0.5, not to the mean of 0.7"
+    assert "| superpos/soft above both | – |" in wins_table([each for each in results if each.cell.line != "tfidf"])
+
+
 def test_the_plot_of_starts_has_a_row_per_line_and_a_colour_per_number_of_rows() -> None:
     results = [
         result("rte", line, score, shots=shots, seed=seed)

@@ -3,9 +3,8 @@
 At 8, 16, 32, 64 … rows of each label and at all rows, a prompt is trained with each readout, a head is fitted to the
 frozen states of the encoder (`none/pooled`) and of the decoder (`none/soft`), and TF-IDF with logistic regression to
 the same rows. The line `auto` is what `--method auto` would publish: of the prompts and heads of a seed, the best on
-that seed's selection rows. The rows
-per label are `superpos train --shots`: training rows, next to at most as many that select. Sets with a label of fewer
-rows are left out.
+that seed's selection rows. The rows per label are `superpos train --shots`: training rows, next to at most as many that
+select. Sets with a label of fewer rows are left out.
 
     python -m benchmarks.training.learning_curves run --out runs/curves.jsonl --seeds 0,1,2
     python -m benchmarks.training.learning_curves render runs/curves.jsonl --out curves.md --plot docs/images/curves

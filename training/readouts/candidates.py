@@ -37,7 +37,7 @@ def head_families(
         families += [
             {
                 f"C = {strength:g}, {share:g} of the label words": partial(
-                    _logistic, num_labels=num_labels, strength=strength, towards=(share * word_vectors)
+                    _logistic, num_labels=num_labels, strength=strength, towards=share * word_vectors
                 )
                 for strength in strengths
             }

@@ -69,7 +69,7 @@ class Found:
 @app.command(help=__doc__)
 def main(quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, same figures.")] = False) -> None:
     with tempfile.TemporaryDirectory(prefix="sp-") as folder:
-        report(asyncio.run(measure(Path(folder), rounds=4 if quick else 21, seconds=4.0)))
+        report(asyncio.run(measure(Path(folder), rounds=2 if quick else 21, seconds=4.0)))
 
 
 async def measure(folder: Path, *, rounds: int, seconds: float, num_tasks: int = NUM_TASKS) -> Found:

@@ -66,7 +66,7 @@ Done = Callable[[str], Callable[[], None]]
 
 
 FULL = Plan(rounds=7, seconds=6, open_seconds=60, alone=200, peer_rounds=5)
-QUICK = Plan(rounds=3, seconds=3, open_seconds=10, alone=40, peer_rounds=2)
+QUICK = Plan(rounds=3, seconds=3, open_seconds=6, alone=40, peer_rounds=2)
 
 
 app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exceptions_enable=False)

@@ -7,6 +7,8 @@
 - `TASK_8_vs_1`: what stacking alone is worth.
 - `TASK_bf16_vs_fp32`: what `--precision bf16` is worth, ours against ours; only on CPUs that multiply in bf16.
 - `TASK_bf16_vs_peft_bf16`: ours in bf16 ÷ PEFT's with frozen weights in bf16 and the Trainer's `bf16`; likewise.
+- `TASK_…_memory_…`: the same pairs, by the memory of activations, gradients and optimiser: the most that is resident in
+  the first round, less what is resident before it. Lower is better.
 
 Both train float32 prompts of 10 vectors by AdamW on batches of 32 rows, dropout off. PEFT's loss is the full
 vocabulary's, ours the label trie's: that difference is part of what is measured. Rows come from SUPERPOS_DATA where it
@@ -42,9 +44,14 @@ PAIRS = (
     ("8_vs_1", "superpos_8", "superpos_1"),
 )
 BF16_TRAINERS = ("superpos_bf16", "peft_bf16")
+MEMORY_PAIRS = (("1_memory_vs_peft", "superpos_1", "peft"), ("8_memory_vs_1", "superpos_8", "superpos_1"))
 BF16_PAIRS = (
     ("bf16_vs_fp32", "superpos_bf16", "superpos_1"),
     ("bf16_vs_peft_bf16", "superpos_bf16", "peft_bf16"),
+)
+BF16_MEMORY_PAIRS = (
+    ("bf16_memory_vs_fp32", "superpos_bf16", "superpos_1"),
+    ("bf16_memory_vs_peft_bf16", "superpos_bf16", "peft_bf16"),
 )
 REAL_TASKS = ("sst2", "trec", "rte")
 STEPS = 4
@@ -64,13 +71,15 @@ def main(
     chosen = tasks.split(",") if tasks else real_tasks if os.environ.get("SUPERPOS_DATA") else ("tickets",)
     rounds = 2 if quick else 9
     trainers, pairs = (*TRAINERS, *BF16_TRAINERS), (*PAIRS, *BF16_PAIRS)
+    memory_pairs = (*MEMORY_PAIRS, *BF16_MEMORY_PAIRS)
     if not cpu_has_bf16():
-        trainers, pairs = TRAINERS, PAIRS
+        trainers, pairs, memory_pairs = TRAINERS, PAIRS, MEMORY_PAIRS
     rates: dict[str, dict[str, list[float]]] = {}
+    grown: dict[str, dict[str, float]] = {}
     with Progress(console=err, transient=True) as progress:
         bar = progress.add_task("starting", total=len(chosen) * (rounds + 1) * len(trainers))
         for task in chosen:
-            rates[task] = compare(
+            rates[task], grown[task] = compare(
                 folder,
                 task,
                 trainers,
@@ -82,15 +91,28 @@ def main(
         for task, found in rates.items()
         for name, ours, theirs in pairs
     }
+    figures |= {
+        f"{task}_{name}": found[ours] / found[theirs]
+        for task, found in grown.items()
+        for name, ours, theirs in memory_pairs
+    }
     _show(rates)
-    print_result("training", {name: float(f"{value:.4g}") for name, value in figures.items()}, detail={"rows_s": rates})
+    print_result(
+        "training",
+        {name: float(f"{value:.4g}") for name, value in figures.items()},
+        detail={"rows_s": rates, "grown_bytes": grown},
+    )
 
 
 def compare(
     folder: Path, task: str, trainers: Sequence[str], *, rounds: int, done: Callable[[str], None]
-) -> dict[str, list[float]]:
-    """Rows/s of each trainer, a figure a round; the first round warms up and is not counted."""
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Return rows/s of each trainer, a figure a round, and the bytes that its first round needs.
+
+    The first round warms up, so its rows are not counted; in later ones the allocator keeps what the first one needed.
+    """
     engines: list[EngineProcess] = []
+    grown: dict[str, float] = {}
     found: dict[str, list[float]] = {name: [] for name in trainers}
     with tempfile.TemporaryDirectory(prefix="sp-") as scratch:
         try:
@@ -103,11 +125,13 @@ def compare(
                     answer = cast(dict[str, float], engine.ask({"round": number, "steps": steps}))
                     if number > 0:
                         found[engine.name].append(answer["rows"] / answer["seconds"])
+                    else:
+                        grown[engine.name] = answer["grown_bytes"]
                     done(f"{task}: {engine.name}")
         finally:
             for engine in engines:
                 engine.stop()
-    return found
+    return found, grown
 
 
 def _show(rates: dict[str, dict[str, list[float]]]) -> None:

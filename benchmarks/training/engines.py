@@ -1,7 +1,8 @@
 """The trainers that `benchmarks/training` compares, each in a process of its own, on the same tokenised rows.
 
 Asked `{"round": i, "steps": n}` one trains on the round's n·32 rows for every prompt that it trains at once, and
-answers `{"seconds", "rows"}`: rows counted over its prompts. Tokenising comes before, for each of them.
+answers `{"seconds", "rows", "grown_bytes"}`: rows counted over its prompts, and the most memory that was resident
+during the round, less what was resident before. Tokenising comes before, for each of them.
 """
 
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from benchmarks.common.peak_memory import peak_bytes, reset_peak
 from benchmarks.common.process import answer_lines
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ def main(name: str, folder: str, task: str) -> None:
 
         def answer(question: object) -> object:
             asked = cast(Mapping[str, int], question)
-            return train(asked["round"], asked["steps"])
+            before = reset_peak()
+            measured = train(asked["round"], asked["steps"])
+            return measured | {"grown_bytes": peak_bytes() - before}
 
         return answer
 

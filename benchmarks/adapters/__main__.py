@@ -99,9 +99,7 @@ app = typer.Typer(rich_markup_mode="markdown", add_completion=False, pretty_exce
 def main(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, up to 1,000 adapters: about a minute.")] = False,
     mixed: Annotated[bool, typer.Option("--mixed", help="Adapters of all readouts instead of label words.")] = False,
-    most: Annotated[
-        int | None, typer.Option(min=4, help="Measure only this many adapters and the fewest, in a third of the time.")
-    ] = None,
+    most: Annotated[int | None, typer.Option(min=4, help="Measure only this many adapters and the fewest.")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw rates and p99 by number of adapters into this SVG file.")
     ] = None,

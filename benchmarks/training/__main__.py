@@ -7,8 +7,8 @@
 - `TASK_8_vs_1`: what stacking alone is worth.
 - `TASK_bf16_vs_fp32`: what `--precision bf16` is worth, ours against ours; only on CPUs that multiply in bf16.
 - `TASK_bf16_vs_peft_bf16`: ours in bf16 ÷ PEFT's with frozen weights in bf16 and the Trainer's `bf16`; likewise.
-- `TASK_…_memory_…`: the same pairs, by the memory of activations, gradients and optimiser: the most that is resident in
-  the first round, less what is resident before it. Lower is better.
+- `TASK_…_memory_vs_…`: the same pairs by the memory of activations, gradients and optimiser: the most that is resident
+  in the first round, less what is resident before it. Lower is better.
 
 Both train float32 prompts of 10 vectors by AdamW on batches of 32 rows, dropout off. PEFT's loss is the full
 vocabulary's, ours the label trie's: that difference is part of what is measured. Rows come from SUPERPOS_DATA where it
@@ -44,14 +44,9 @@ PAIRS = (
     ("8_vs_1", "superpos_8", "superpos_1"),
 )
 BF16_TRAINERS = ("superpos_bf16", "peft_bf16")
-MEMORY_PAIRS = (("1_memory_vs_peft", "superpos_1", "peft"), ("8_memory_vs_1", "superpos_8", "superpos_1"))
 BF16_PAIRS = (
     ("bf16_vs_fp32", "superpos_bf16", "superpos_1"),
     ("bf16_vs_peft_bf16", "superpos_bf16", "peft_bf16"),
-)
-BF16_MEMORY_PAIRS = (
-    ("bf16_memory_vs_fp32", "superpos_bf16", "superpos_1"),
-    ("bf16_memory_vs_peft_bf16", "superpos_bf16", "peft_bf16"),
 )
 REAL_TASKS = ("sst2", "trec", "rte")
 STEPS = 4
@@ -71,9 +66,8 @@ def main(
     chosen = tasks.split(",") if tasks else real_tasks if os.environ.get("SUPERPOS_DATA") else ("tickets",)
     rounds = 2 if quick else 9
     trainers, pairs = (*TRAINERS, *BF16_TRAINERS), (*PAIRS, *BF16_PAIRS)
-    memory_pairs = (*MEMORY_PAIRS, *BF16_MEMORY_PAIRS)
     if not cpu_has_bf16():
-        trainers, pairs, memory_pairs = TRAINERS, PAIRS, MEMORY_PAIRS
+        trainers, pairs = TRAINERS, PAIRS
     rates: dict[str, dict[str, list[float]]] = {}
     grown: dict[str, dict[str, float]] = {}
     with Progress(console=err, transient=True) as progress:
@@ -92,9 +86,9 @@ def main(
         for name, ours, theirs in pairs
     }
     figures |= {
-        f"{task}_{name}": found[ours] / found[theirs]
+        f"{task}_{name.replace('_vs_', '_memory_vs_', 1)}": found[ours] / found[theirs]
         for task, found in grown.items()
-        for name, ours, theirs in memory_pairs
+        for name, ours, theirs in pairs
     }
     _show(rates)
     print_result(

@@ -87,7 +87,7 @@ def test_a_pulled_head_has_the_least_loss_of_its_equation(num_labels: int, stren
     loss.backward()
     assert vectors.grad is not None
     assert bias.grad is not None
-    for gradient in (vectors.grad / scale, bias.grad + 0):
+    for gradient in (vectors.grad / scale, bias.grad):
         assert gradient.abs().max() < 0.02 * strength * len(states)
 
 
@@ -113,7 +113,7 @@ def test_a_label_without_rows_is_never_predicted_however_its_words_score() -> No
 
 
 def test_heads_on_the_decoder_are_also_pulled_towards_the_label_words_where_rows_are_few(tiny: Backbone) -> None:
-    (num_strengths, num_shares) = len(FEW_ROWS_STRENGTHS), len(WORD_SHARES)
+    num_strengths, num_shares = len(FEW_ROWS_STRENGTHS), len(WORD_SHARES)
     job = head_job(tiny, readout="soft")
     assert num_candidates(job) == num_strengths * (1 + num_shares)
     assert num_candidates(head_job(tiny, readout="pooled")) == num_strengths

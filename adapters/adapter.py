@@ -24,7 +24,7 @@ from adapters.calibration import Calibration
 from adapters.errors import InvalidAdapter, NotValidatedInPrecision
 from adapters.names import DIGEST_PATTERN
 from adapters.profile import ValidationProfile
-from adapters.readout import VECTORS, LearnedReadout, ReadoutKind, schema_version_of
+from adapters.readout import VECTORS, LearnedReadout, ReadoutKind, num_states, schema_version_of
 from adapters.task import TaskSpec
 
 MAX_VIRTUAL_TOKENS = 100
@@ -81,8 +81,8 @@ class Provenance(_Frozen):
 class Manifest(_Frozen):
     """`superpos.json`: everything in an adapter except its numbers."""
 
-    schema_version: Literal[1, 2] = 1
-    """2 if the readout is learned, so that a server that can read only version 1 refuses the adapter."""
+    schema_version: Literal[1, 2, 3] = 1
+    """2 if the readout is learned, 3 if it is `joint`, so that a server that reads only older versions refuses it."""
     readout: ReadoutKind = "words"
     task: TaskSpec
     backbone: BackboneRef
@@ -108,7 +108,7 @@ class Manifest(_Frozen):
     @classmethod
     def _readout_of_this_kind(cls, task: TaskSpec, info: ValidationInfo) -> TaskSpec:
         if task.is_multi_label and info.data.get("readout") == "words":
-            raise ValueError("kind 'multi_label' with readout 'words', expected 'soft' or 'pooled'")
+            raise ValueError("kind 'multi_label' with readout 'words', expected 'soft', 'pooled' or 'joint'")
         return task
 
     @field_validator("calibration")
@@ -187,8 +187,11 @@ class PromptAdapter:
             return
         if readout.num_labels != len(self.spec.labels):
             raise InvalidAdapter(VECTORS, f"{readout.num_labels} labels", f"{len(self.spec.labels)}, the task's")
-        if self.prompt.ndim == 2 and readout.width != self.prompt.shape[1]:
-            raise InvalidAdapter(f"{VECTORS} width", readout.width, f"{self.prompt.shape[1]}, the prompt's")
+        if readout.width % num_states(kind):
+            raise InvalidAdapter(f"{VECTORS} width", readout.width, f"an even number, with the readout {kind!r}")
+        if self.prompt.ndim == 2 and readout.width != num_states(kind) * self.prompt.shape[1]:
+            times = "twice " if num_states(kind) == 2 else ""
+            raise InvalidAdapter(f"{VECTORS} width", readout.width, f"{times}{self.prompt.shape[1]}, the prompt's")
 
     def check_backbone(self, *, fingerprint: str, width: int) -> None:
         """Reject a prompt that was trained for another model.

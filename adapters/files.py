@@ -22,7 +22,7 @@ from adapters.adapter import MAX_VIRTUAL_TOKENS, BackboneRef, Manifest, PromptAd
 from adapters.atomic_files import atomic_write
 from adapters.errors import InvalidAdapter, first_error
 from adapters.printable import check_texts
-from adapters.readout import BIAS, VECTORS, LearnedReadout, schema_version_of
+from adapters.readout import BIAS, VECTORS, LearnedReadout, num_states, schema_version_of
 from adapters.regular_files import NotRegular, check_no_links, open_regular
 from adapters.task import TaskSpec
 from adapters.tensor_files import read_metadata, read_tensors, write_tensors
@@ -38,7 +38,7 @@ SIZE_LIMITS = {CONFIG: 64 << 10, WEIGHTS: 4 << 20, READOUT: 18 << 20, MANIFEST: 
 """In bytes. The largest prompt, 100 × 4,096 float32, has 1.6 MB; the vectors of 1,000 labels 16.4 MB."""
 TENSOR = "prompt_embeddings"
 _LABELS = "labels"
-_READ_VERSIONS = (1, 2)
+_READ_VERSIONS = (1, 2, 3)
 BUNDLED = Path(__file__).parent / "bundled"
 
 Files = Mapping[str, bytes]
@@ -78,7 +78,7 @@ def from_files(files: Files) -> PromptAdapter:
     manifest = _read_manifest(files)
     readout = _read_readout(files, manifest)
     if readout is not None and files.keys().isdisjoint((CONFIG, WEIGHTS)):
-        return PromptAdapter(no_prompt(readout.width), manifest, readout)
+        return PromptAdapter(no_prompt(readout.width // num_states(manifest.readout)), manifest, readout)
     _require(files, CONFIG, WEIGHTS)
     return PromptAdapter(_read_prompt(files), manifest, readout)
 

@@ -11,9 +11,9 @@ from adapters.errors import InvalidAdapter
 
 VECTORS, BIAS = "label_vectors", "label_bias"
 """Names of the arrays in files and errors."""
-ReadoutKind = Literal["words", "soft", "pooled"]
+ReadoutKind = Literal["words", "soft", "pooled", "joint"]
 """`words`: the label words, spelled by the decoder; `soft`: label vectors on the decoder's first state; `pooled`: label
-vectors on the mean of the encoder's states of the text."""
+vectors on the mean of the encoder's states of the text; `joint`: label vectors on both, one after the other."""
 MAX_VECTOR_NORM = 1e4
 """Far above any trained label vector (below 100) and far below an overflow."""
 
@@ -26,7 +26,7 @@ class LearnedReadout:
         InvalidAdapter: a wrong type or shape, or values that are not finite or out of bounds
     """
 
-    label_vectors: NDArray[np.float32]  # [K, H], read-only
+    label_vectors: NDArray[np.float32]  # [K, S·H], of the S states that they score (`num_states`), read-only
     label_bias: NDArray[np.float32]  # [K], read-only
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class LearnedReadout:
 
     @property
     def width(self) -> int:
-        """H."""
+        """S·H."""
         return int(self.label_vectors.shape[1])
 
     def to_bytes(self) -> bytes:
@@ -52,9 +52,16 @@ class LearnedReadout:
         return header + self.label_vectors.tobytes() + self.label_bias.tobytes()
 
 
-def schema_version_of(kind: ReadoutKind) -> Literal[1, 2]:
+def num_states(kind: ReadoutKind) -> int:
+    """Return the number S of states, of H numbers each, that a learned readout scores."""
+    return 2 if kind == "joint" else 1
+
+
+def schema_version_of(kind: ReadoutKind) -> Literal[1, 2, 3]:
     """Return the version of `superpos.json` that a readout needs."""
-    return 1 if kind == "words" else 2
+    if kind == "words":
+        return 1
+    return 3 if kind == "joint" else 2
 
 
 def _check(name: str, value: NDArray[np.float32], num_axes: int) -> None:

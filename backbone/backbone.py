@@ -18,7 +18,7 @@ from backbone.errors import InvalidLabels
 from backbone.packing import PackedBatch, RowSpan, rows_of
 from backbone.pieces import Pause, no_pause
 from backbone.precision import Precision, check_device, in_precision
-from backbone.readout import LabelVectors, LearnedState, Readout, pooled_states
+from backbone.readout import PARTS, LabelVectors, LearnedState, Readout, SingleState, pooled_states
 from backbone.relative_bias import EncoderBias, TreeBias
 from backbone.scoring import label_log_probs
 from backbone.staging import staged
@@ -223,8 +223,16 @@ class Backbone:
         rows: Sequence[int] | None = None,
         dropout: Dropout | None = None,
     ) -> Tensor:
-        """Return the states that a learned readout scores, [B, H], of all rows or of `rows`."""
+        """Return the states that a learned readout scores, [B, S·H] (`readout.PARTS`), of all rows or of `rows`."""
         rows = range(len(encoded.spans)) if rows is None else rows
+        return _joined([self._state(encoded, part, rows, dropout) for part in PARTS[state]])
+
+    def state_width(self, state: LearnedState) -> int:
+        """Return the width S·H of the states that a learned readout scores."""
+        return len(PARTS[state]) * self.width
+
+    def _state(self, encoded: Encoded, state: SingleState, rows: Sequence[int], dropout: Dropout | None) -> Tensor:
+        """Return one of the states of each row, [B, H]."""
         if state == "soft":
             return self._decode(encoded, rows, [TrieNodes(self._first, (0,))] * len(rows), dropout).float()
         return pooled_states(encoded.hidden, self.weights.encoder_norm, [encoded.spans[row] for row in rows])
@@ -281,12 +289,16 @@ class Backbone:
         if tries:
             part = label_log_probs(decoded[:num_nodes], self.weights.head, tries)
             scores[staged(words, scores.device), : part.shape[1]] = part
-        states = {"soft": dict(zip(soft, decoded[num_nodes:], strict=True)), "pooled": {}}
+        states: dict[SingleState, dict[RowSpan, Tensor]] = {
+            "soft": dict(zip(soft, decoded[num_nodes:], strict=True)),
+            "pooled": {},
+        }
         if pooled:
             means = self.states(encoded, "pooled", rows=list(pooled.values()))
             states["pooled"] = dict(zip(pooled, means, strict=True))
         for vectors, alike in _rows_by_readout(readouts).items():
-            of_rows = torch.stack([states[vectors.state][encoded.spans[rows[i]]] for i in alike])  # [R, H]
+            spans = [encoded.spans[rows[i]] for i in alike]
+            of_rows = _joined([torch.stack([states[part][span] for span in spans]) for part in PARTS[vectors.state]])
             # a number is a view, a tensor of them a kernel of its own
             places = alike[0] if len(alike) == 1 else staged(alike, scores.device)
             scores[places, : vectors.num_labels] = vectors.log_probs(of_rows)
@@ -335,14 +347,19 @@ class Backbone:
         )
 
 
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return states one after the other, [R, S·H] of S times [R, H]."""
+    return parts[0] if len(parts) == 1 else torch.cat([part.float() for part in parts], dim=1)
+
+
 def _rows_by_span(
-    encoded: Encoded, rows: Sequence[int], readouts: Sequence[Readout], state: LearnedState
+    encoded: Encoded, rows: Sequence[int], readouts: Sequence[Readout], state: SingleState
 ) -> dict[RowSpan, int]:
-    """Return one row per encoded text among the rows with a learned readout on `state`."""
+    """Return one row per encoded text among the rows whose learned readout scores `state`."""
     return {
         encoded.spans[row]: row
         for row, readout in zip(rows, readouts, strict=True)
-        if isinstance(readout, LabelVectors) and readout.state == state
+        if isinstance(readout, LabelVectors) and state in PARTS[readout.state]
     }
 
 

@@ -1,11 +1,11 @@
 """Readouts: how a row's states become scores of its labels.
 
-`words` walks the trie of the label words with the decoder. `soft` and `pooled` multiply one state of the row by a
-learned vector per label: the decoder's first state, or the mean of the encoder's states of the text. `soft` is known as
-a soft verbalizer (Hambardzumyan et al. 2021, "WARP").
+`words` walks the trie of the label words with the decoder. The others multiply a state of the row by a learned vector
+per label: `soft` the decoder's first state, `pooled` the mean of the encoder's states of the text, and `joint` the two
+in a row. `soft` is known as a soft verbalizer (Hambardzumyan et al. 2021, "WARP").
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,8 +20,16 @@ from backbone.trie import LabelTrie
 _BLOCK_ROWS = 16
 """Rows of one product with the label vectors. Kernels for other numbers of rows may add in another order: MKL does so
 below 16 rows on processors with AMX (docs/decisions.md)."""
-LearnedState = Literal["soft", "pooled"]
-"""`soft`: the decoder's first state, as the head reads it; `pooled`: the mean of the text's last encoder states."""
+SingleState = Literal["soft", "pooled"]
+LearnedState = Literal["soft", "pooled", "joint"]
+"""`soft`: the decoder's first state, as the head reads it; `pooled`: the mean of the text's last encoder states;
+`joint`: the former, followed by the latter."""
+PARTS: Mapping[LearnedState, tuple[SingleState, ...]] = {
+    "soft": ("soft",),
+    "pooled": ("pooled",),
+    "joint": ("soft", "pooled"),
+}
+"""The states of H numbers that a state consists of."""
 Activation = Literal["softmax", "sigmoid"]
 """`softmax`: a text has one label; `sigmoid`: each label has a probability of its own, for multi-label tasks."""
 
@@ -31,7 +39,7 @@ class LabelVectors:
     """A learned readout: log p = log-activation(state · vectorsᵀ + bias), in float32."""
 
     state: LearnedState
-    vectors: Tensor  # [K, H]
+    vectors: Tensor  # [K, S·H], of the S parts of the state
     bias: Tensor  # [K]
     activation: Activation = "softmax"
 
@@ -41,7 +49,7 @@ class LabelVectors:
         return len(self.bias)
 
     def logits(self, states: Tensor) -> Tensor:
-        """Return the label logits [R, K] of states [R, H]; a row's logits do not depend on the other rows."""
+        """Return the label logits [R, K] of states [R, S·H]; a row's logits do not depend on the other rows."""
         states = states.float()
         if torch.is_grad_enabled():
             return F.linear(states, self.vectors, self.bias)
@@ -49,7 +57,7 @@ class LabelVectors:
         return torch.cat([F.linear(block, self.vectors, self.bias) for block in blocks])[: len(states)]
 
     def log_probs(self, states: Tensor) -> Tensor:
-        """Return the label log-probabilities [R, K] of states [R, H]; those of `sigmoid` do not sum to one."""
+        """Return the label log-probabilities [R, K] of states [R, S·H]; those of `sigmoid` do not sum to one."""
         logits = self.logits(states)
         return F.logsigmoid(logits) if self.activation == "sigmoid" else torch.log_softmax(logits, dim=-1)
 

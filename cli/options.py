@@ -169,7 +169,7 @@ def _help(name: str, several: str = "", auto: str = "") -> str:
     """Return an argument's meaning, followed by the methods it is for, its bounds and its default."""
     argument, every = ARGUMENTS[name], get_args(MethodName)
     notes = [] if argument.methods == every else [f"for {', '.join(argument.methods)}"]
-    notes += ["for soft and pooled readouts"] if argument.learned else []
+    notes += ["for learned readouts"] if argument.learned else []
     notes += [argument.bounds] if argument.bounds and name != "seed" else []
     default = argument.command_default or _default(name)
     notes += [f"default: {default}"] if default else []

@@ -3,10 +3,10 @@
 - `python -m verification.isolation`: one minute of load
 - `python -m verification.isolation --seconds 600 --adapters 100`: longer, with more adapters per tenant
 
-Every adapter is a sentinel: its label names identify its tenant and itself. Readouts are `words`, `soft` and `pooled`,
-and some adapters have no prompt, so that their rows share encoder passes within a request. The program compares each
-answer, of single tasks and of fan-outs, with what the adapter of that digest computes alone, and checks that the tenant
-has published that digest for that task. It exits with status 1 at one wrong answer.
+Every adapter is a sentinel: its label names identify its tenant and itself. All kinds of readouts occur, and some
+adapters have no prompt, so that their rows share encoder passes within a request. The program compares each answer, of
+single tasks and of fan-outs, with what the adapter of that digest computes alone, and checks that the tenant has
+published that digest for that task. It exits with status 1 at one wrong answer.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ import torch
 import typer
 
 from adapters import BackboneRef, Label, Manifest, PromptAdapter, Provenance, TaskSpec
-from adapters.readout import LearnedReadout, ReadoutKind, schema_version_of
+from adapters.readout import LearnedReadout, ReadoutKind, num_states, schema_version_of
 from backbone import Backbone, LabelVectors, PackedRow, Readout, load, pack
 from benchmarks.common.report import print_result
 from benchmarks.common.server_process import SUPERPOS, Server, started, tail
@@ -39,6 +39,8 @@ READOUTS: tuple[tuple[ReadoutKind, int], ...] = (
     ("pooled", PROMPT_TOKENS),
     ("pooled", 0),
     ("soft", PROMPT_TOKENS),
+    ("joint", 0),
+    ("joint", PROMPT_TOKENS),
 )
 """Readouts and prompt lengths of the adapters, in turn."""
 PRESSURE = {"prompt_table_bytes": 1 << 20, "max_loaded_adapters": 24, "require_keys": True, "admin_key": ADMIN_KEY}
@@ -60,7 +62,8 @@ def sentinels(backbone: Backbone, tenant: str, *, count: int, first_seed: int) -
             backbone=BackboneRef(**asdict(backbone.identity)),
             provenance=Provenance(method="random", seed=first_seed + number),
         )
-        vectors = random.normal(0, backbone.width**-0.5, (len(WORDS), backbone.width)).astype(np.float32)
+        shape = (len(WORDS), num_states(kind) * backbone.width)
+        vectors = random.normal(0, backbone.width**-0.5, shape).astype(np.float32)
         bias = random.normal(0, 1, len(WORDS)).astype(np.float32)
         readout = None if kind == "words" else LearnedReadout(vectors, bias)
         made.append((f"task-{task}", PromptAdapter(prompt, manifest, readout)))

@@ -52,13 +52,15 @@ def reference_state(
     token_ids: tuple[int, ...],  # [T], end-of-sequence included
     state: LearnedState,
 ) -> Tensor:
-    """Return the state [H] that a learned readout's label vectors are multiplied with, computed by `transformers`."""
+    """Return the state [S·H] that a learned readout's label vectors are multiplied with, computed by `transformers`."""
     embeds = torch.cat([prompt[None], model.shared(torch.tensor([token_ids]))], dim=1)  # [1, P + T, H]
     encoded = model.encoder(inputs_embeds=embeds)
+    mean: Tensor = encoded.last_hidden_state[0, len(prompt) :].mean(0)
     if state == "pooled":
-        mean: Tensor = encoded.last_hidden_state[0, len(prompt) :].mean(0)
         return mean
     start = torch.tensor([[model.config.decoder_start_token_id]])
     decoded = model.decoder(input_ids=start, encoder_hidden_states=encoded.last_hidden_state)
-    first: Tensor = decoded.last_hidden_state[0, 0]
-    return first * (model.model_dim**-0.5 if model.config.scale_decoder_outputs else 1.0)
+    first: Tensor = decoded.last_hidden_state[0, 0] * (
+        model.model_dim**-0.5 if model.config.scale_decoder_outputs else 1.0
+    )
+    return first if state == "soft" else torch.cat([first, mean])

@@ -13,7 +13,7 @@ import pyarrow.parquet
 from adapters import DEFAULT_TENANT, Label, PromptAdapter, Registry, TaskSpec
 from adapters.adapter import no_prompt
 from adapters.files import bundled_adapters, from_files, to_files
-from adapters.readout import LearnedReadout, ReadoutKind, schema_version_of
+from adapters.readout import LearnedReadout, ReadoutKind, num_states, schema_version_of
 from training.task.task_file import load_task_file
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def with_readout(
 
     Args:
         adapter: gives the template, the prompt and the labels
-        kind: `soft` or `pooled`
+        kind: not `words`
         num_labels: number of made-up labels; None for the adapter's own
         prompt: whether to keep the prompt
         seed: of the label vectors
@@ -55,7 +55,8 @@ def with_readout(
     if num_labels is not None:
         labels = tuple(Label(name=f"label-{number}", words=f"label {number}") for number in range(num_labels))
         task = TaskSpec(template=task.template, labels=labels, max_tokens=task.max_tokens)
-    vectors = np.random.default_rng(seed).normal(0, width**-0.5, (len(task.labels), width)).astype(np.float32)
+    shape = (len(task.labels), num_states(kind) * width)
+    vectors = np.random.default_rng(seed).normal(0, width**-0.5, shape).astype(np.float32)
     manifest = adapter.manifest.model_copy(
         update={"schema_version": schema_version_of(kind), "readout": kind, "task": task, "validation": None}
     )

@@ -10,7 +10,7 @@ bundled TREC prompt with random label vectors: their answers mean nothing, their
 - `fan_out20_words_vs_one`: 20 tasks with prompts and label words ÷ one of them, for comparison.
 - `pooled_vs_words`: rows/s of 32 texts with a prompt and `pooled` ÷ with the same prompt and `words`. Goal: at least
   1.1.
-- `soft_vs_words`, `head_vs_words`: the same of `soft`, and of `pooled` without a prompt.
+- `soft_vs_words`, `joint_vs_words`, `head_vs_words`: the same of `soft`, of `joint`, and of `pooled` without a prompt.
 - `soft_labels77_vs_2`, `pooled_labels77_vs_2`: seconds of 32 texts with 77 labels ÷ with two labels. Goal: at most
   1.05.
 """
@@ -81,6 +81,7 @@ def adapters() -> dict[str, PromptAdapter]:
         "words": base,
         "pooled": workload.with_readout(base, "pooled"),
         "soft": workload.with_readout(base, "soft"),
+        "joint": workload.with_readout(base, "joint"),
     }
     for kind in ("pooled", "soft"):
         for count in (2, 77):
@@ -116,6 +117,7 @@ def comparisons(runtime: Runtime, items: Sequence[workload.Item]) -> list[Compar
     rates = [
         ("pooled_vs_words", "pooled", "≥ 1.1"),
         ("soft_vs_words", "soft", "–"),
+        ("joint_vs_words", "joint", "–"),
         ("head_vs_words", heads("pooled")[0], "–"),
     ]
     return [

@@ -1,10 +1,10 @@
 """Learning curves: scores by rows per label, against a bag of words and a head on the frozen model.
 
-At 8, 16, 32, 64 … rows of each label and at all rows, a prompt is trained with each readout, a head is fitted to the
-frozen states of the encoder (`none/pooled`) and of the decoder (`none/soft`), and TF-IDF with logistic regression to
-the same rows. The line `auto` is what `--method auto` would publish: of the prompts and heads of a seed, the best on
-that seed's selection rows. The rows per label are `superpos train --shots`: training rows, next to at most as many that
-select. Sets with a label of fewer rows are left out.
+At 8, 16, 32, 64 … rows of each label and at all rows, a prompt is trained with some readouts, heads are fitted to the
+frozen states of the encoder (`none/pooled`), of the decoder (`none/soft`) and of both (`none/joint`), and TF-IDF with
+logistic regression to the same rows. The line `auto` is what `--method auto` would publish of these: of the prompts and
+heads of a seed, the best on that seed's selection rows. The rows per label are `superpos train --shots`: training rows,
+next to at most as many that select. Sets with a label of fewer rows are left out.
 
     python -m benchmarks.training.learning_curves run --out runs/curves.jsonl --seeds 0,1,2
     python -m benchmarks.training.learning_curves render runs/curves.jsonl --out curves.md --plot docs/images/curves
@@ -58,13 +58,13 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 _ABOUT = """Scores by training rows per label (`--shots`), next to at most as many that select; where rows are few, \
 `tfidf` and heads are fitted to both. `tfidf` is TF-IDF with logistic regression, `none/pooled` a head on the frozen \
-encoder, `none/soft` a head on the frozen decoder's first state, and `auto` what the selection rows of each seed \
-choose among heads and prompts.
+encoder, `none/soft` one on the frozen decoder's first state, `none/joint` one on both, and `auto` what the selection \
+rows of each seed choose among heads and prompts.
 **Above both** counts the sets on which a line's mean is above those of `tfidf` and `none/pooled` over the same seeds.
 """
 AUTO = "auto"
-CURVES = (TFIDF, HEAD, "none/soft", "superpos/words", "superpos/soft", "superpos/pooled")
-_CHEAPEST_FIRST = (HEAD, "none/soft", "superpos/pooled", "superpos/soft", "superpos/words")
+CURVES = (TFIDF, HEAD, "none/soft", "none/joint", "superpos/words", "superpos/soft", "superpos/pooled")
+_CHEAPEST_FIRST = (HEAD, "none/soft", "none/joint", "superpos/pooled", "superpos/soft", "superpos/words")
 
 
 @app.command()

@@ -42,7 +42,9 @@ def submit(
     method: Annotated[
         str | None, typer.Option(help="auto, superpos, simple, residual, dpt or head. (default: superpos)")
     ] = None,
-    readout: Annotated[str | None, typer.Option(help="auto, words, soft or pooled. (default: by the task)")] = None,
+    readout: Annotated[
+        str | None, typer.Option(help="auto, words, soft, pooled or joint. (default: by the task)")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the rows. (default: 10)")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate. (default: the method's)")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed. (default: 0)")] = None,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from adapters import PromptAdapter
 from backbone import Activation, LabelVectors, LearnedState
+from backbone.readout import PARTS
 from backbone.trie import EDGES_PER_TOKEN
 
 
@@ -25,19 +26,21 @@ class LearnedLabels:
 
     def cost(self, top_k: int | None) -> int:  # noqa: ARG002
         """Return an upper bound on the cost of a row's labels in tokens, like `LabelTrie.cost`."""
-        return (1 if self.state == "soft" else 0) + self.num_labels // EDGES_PER_TOKEN
+        return (1 if "soft" in PARTS[self.state] else 0) + self.num_labels // EDGES_PER_TOKEN
 
     def vectors(self, rows: Tensor) -> LabelVectors:
-        """Return the readout from its rows [K + ⌈K / H⌉, H]: those of `adapter_rows` after the prompt's."""
-        bias = rows[self.num_labels :].flatten()[: self.num_labels]
-        return LabelVectors(self.state, rows[: self.num_labels], bias, activation=self.activation)
+        """Return the readout from its rows [S·K + ⌈K / H⌉, H]: those of `adapter_rows` after the prompt's."""
+        num_rows = len(PARTS[self.state]) * self.num_labels
+        vectors, bias = rows[:num_rows].reshape(self.num_labels, -1), rows[num_rows:].flatten()[: self.num_labels]
+        return LabelVectors(self.state, vectors, bias, activation=self.activation)
 
 
 def adapter_rows(adapter: PromptAdapter) -> NDArray[np.float32]:
-    """Return an adapter's values as table rows: prompt, label vectors, and the biases in ⌈K / H⌉ rows."""
+    """Return an adapter's values as rows of H: prompt, each label's vector in S rows, and the biases in ⌈K / H⌉."""
     readout = adapter.readout
     if readout is None:
         return adapter.prompt
-    biases = np.zeros((-(-readout.num_labels // readout.width), readout.width), dtype=np.float32)
+    width = adapter.width
+    biases = np.zeros((-(-readout.num_labels // width), width), dtype=np.float32)
     biases.flat[: readout.num_labels] = readout.label_bias
-    return np.concatenate([adapter.prompt, readout.label_vectors, biases])
+    return np.concatenate([adapter.prompt, readout.label_vectors.reshape(-1, width), biases])

@@ -30,19 +30,19 @@ def check_arguments(arguments: Mapping[str, Argument], spec: TaskSpec) -> None:
     method, readout = arguments.get("method", "superpos"), arguments.get("readout")
     if spec.is_multi_label:
         if readout == "words":
-            raise _refused("readout", readout, "soft, pooled or auto: the label words of a multi_label task")
+            raise _refused("readout", readout, "soft, pooled, joint or auto: the label words of a multi_label task")
         if "abstain_precision" in arguments:
             given = arguments["abstain_precision"]
             raise _refused("abstain_precision", given, "none: each label of a multi_label task has its own threshold")
     if method == "head" and readout == "words":
-        raise _refused("readout", readout, "soft, pooled or auto with the method 'head'")
+        raise _refused("readout", readout, "soft, pooled, joint or auto with the method 'head'")
     for name, value in arguments.items():
         if method == "head" and name not in _OF_HEADS:
             raise _refused(name, value, f"only {', '.join(_OF_HEADS)} with the method 'head', which takes no steps")
         if name in _OF_SUPERPOS and method not in ("superpos", "auto"):
             raise _refused(name, value, f"none with the method {method!r}: only superpos uses it")
         if name in _OF_LEARNED and readout == "words":
-            raise _refused(name, value, "none with the readout 'words': only soft and pooled use it")
+            raise _refused(name, value, "none with the readout 'words': only learned readouts use it")
 
 
 def check_metrics(metrics: Sequence[str], positive: str | None, spec: TaskSpec) -> None:

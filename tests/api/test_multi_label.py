@@ -134,4 +134,4 @@ def test_an_upload_of_a_multi_label_task_by_label_words_is_refused(topics: Runni
     parts = [("files", (name, data)) for name, data in files.items()]
     refusal = topics.client.post("/tasks/topics/versions", files=parts)
     assert refusal.status_code == 422
-    assert "kind 'multi_label' with readout 'words', expected 'soft' or 'pooled'" in refusal.text
+    assert "kind 'multi_label' with readout 'words', expected 'soft', 'pooled' or 'joint'" in refusal.text

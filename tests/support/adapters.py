@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from adapters import BackboneRef, Manifest, PromptAdapter, Provenance, TaskSpec
 from adapters.adapter import no_prompt
 from adapters.files import CONFIG, MANIFEST, READOUT, TENSOR, WEIGHTS
-from adapters.readout import BIAS, VECTORS, LearnedReadout, ReadoutKind, schema_version_of
+from adapters.readout import BIAS, VECTORS, LearnedReadout, ReadoutKind, num_states, schema_version_of
 from backbone import Backbone
 
 WIDTH = 8
@@ -62,8 +62,9 @@ def a_learned_adapter(
     kind: ReadoutKind = "soft", *, prompt: NDArray[Any] | None = None, readout: LearnedReadout | None = None
 ) -> PromptAdapter:
     """A small adapter with a learned readout, without a prompt unless one is given."""
-    manifest = an_adapter().manifest.model_copy(update={"schema_version": 2, "readout": kind})
-    return PromptAdapter(no_prompt(WIDTH) if prompt is None else prompt, manifest, readout or a_readout())
+    manifest = an_adapter().manifest.model_copy(update={"schema_version": schema_version_of(kind), "readout": kind})
+    readout = readout or a_readout(width=num_states(kind) * WIDTH)
+    return PromptAdapter(no_prompt(WIDTH) if prompt is None else prompt, manifest, readout)
 
 
 def make_adapter(
@@ -88,7 +89,8 @@ def make_adapter(
     if readout == "words":
         return PromptAdapter(prompt, manifest)
     num_labels = len(spec.labels)
-    vectors = random.normal(0, backbone.width**-0.5, (num_labels, backbone.width)).astype(np.float32)
+    shape = (num_labels, num_states(readout) * backbone.width)
+    vectors = random.normal(0, backbone.width**-0.5, shape).astype(np.float32)
     bias = random.normal(0, 1, num_labels).astype(np.float32)
     return PromptAdapter(prompt, manifest, LearnedReadout(vectors, bias))
 

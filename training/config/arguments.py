@@ -4,7 +4,7 @@ A field's metadata holds its help text, bounds, per-method defaults and the meth
 of the command line, the search space of a sweep and the settings on an adapter's card are all derived from it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from math import inf
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -172,7 +172,8 @@ class TrainArguments:
         ReadoutKind,
         Argument(
             "How labels are scored. words: the decoder generates the label words; soft: a learned vector per label on "
-            "the decoder's first state; pooled: the same on the mean of the encoder's states; auto: train all three.",
+            "the decoder's first state; pooled: the same on the mean of the encoder's states; joint: the same on both; "
+            "auto: train all four.",
             "Readout",
             by_method={"head": "pooled"},
             command_default="soft for texts of several fields and for more than 20 labels, else pooled; words for "
@@ -183,7 +184,7 @@ class TrainArguments:
         ReadoutInit,
         Argument(
             "Start of the label vectors. fitted: logistic regression on the states of the training rows under the "
-            "initial prompt; words: the label words' vectors for soft, zeros for pooled.",
+            "initial prompt; words: the label words' vectors for the decoder's state, zeros for the encoder's.",
             "Readout",
             methods=tuple(each for each in get_args(MethodName) if each not in WITHOUT_ADAPTER),
             learned=True,
@@ -268,7 +269,7 @@ class TrainArguments:
         Argument(
             "constant: the same learning rate at every step; linear: it falls to zero over the steps.",
             "Optimiser",
-            by_readout={"soft": "linear", "pooled": "linear"},
+            by_readout={"soft": "linear", "pooled": "linear", "joint": "linear"},
         ),
     ] = "constant"
     warmup: Annotated[
@@ -278,7 +279,7 @@ class TrainArguments:
             "Optimiser",
             ge=0,
             lt=1,
-            by_readout={"soft": 0.05, "pooled": 0.05},
+            by_readout={"soft": 0.05, "pooled": 0.05, "joint": 0.05},
         ),
     ] = 0.0
     # the paper does not give it for full fine-tuning
@@ -356,7 +357,7 @@ class TrainArguments:
                 raise InvalidArguments(f"{name} is {value}, expected {argument.bounds}")
         if self.readout not in (readouts := readouts_of(self.method)):
             raise InvalidArguments(
-                f"method {self.method!r} was given the readout {self.readout!r}, expected {' or '.join(readouts)}"
+                f"method {self.method!r} was given the readout {self.readout!r}, expected {_any_of(readouts)}"
             )
         if self.readout != "words" and self.loss == "full":
             raise InvalidArguments(f"loss is 'full', which needs the readout 'words', not {self.readout!r}")
@@ -416,3 +417,9 @@ def unused_arguments(method: MethodName, readout: ReadoutKind) -> frozenset[str]
         for name, argument in ARGUMENTS.items()
         if method not in users_of(name) or (argument.learned and readout == "words")
     )
+
+
+def _any_of(choices: Sequence[str]) -> str:
+    """Return `a, b or c`."""
+    *first, last = choices
+    return f"{', '.join(first)} or {last}" if first else last

@@ -13,7 +13,7 @@ from training.errors import InvalidArguments
 AUTO = "auto"
 """As a method: a head and prompts, of which the selection rows choose; as a readout: all that method and loss allow."""
 _MANY_LABELS = 20
-_CHEAPEST_FIRST = ("pooled", "soft", "words")
+_CHEAPEST_FIRST = ("pooled", "soft", "joint", "words")
 
 
 def recipes(
@@ -66,7 +66,7 @@ def _with_learned_readout(
     method = explicit.get("method", "superpos")
     asks_all = explicit.get("readout") == AUTO or (method == AUTO and "readout" not in explicit)
     if asks_all and all(spec.is_multi_label for spec in tasks):
-        return {**explicit, "readout": "soft,pooled"}
+        return {**explicit, "readout": "soft,pooled,joint"}
     is_decided = asks_all or "readout" in explicit or preset is not None or explicit.get("loss") == "full"
     has_no_choice = method in WITHOUT_ADAPTER or readouts_of(method) == ("words",)
     if is_decided or has_no_choice or default_of("readout", method) != "words":
@@ -75,7 +75,7 @@ def _with_learned_readout(
 
 
 def _heads(explicit: Mapping[str, Any]) -> list[TrainArguments]:
-    """Return a head for each learned readout that is asked for, or for both; options of prompts do not concern it."""
+    """Return a head for each learned readout that is asked for, or for all; options of prompts do not concern it."""
     asked = explicit.get("readout", AUTO)
     of_heads = readouts_of("head")
     known = [readout for readout in of_heads if asked == AUTO or readout in asked.split(",")] or list(of_heads)

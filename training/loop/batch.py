@@ -92,11 +92,12 @@ class PromptBatch:
             row.token_ids = tuple(token for token, kept in zip(row.token_ids, is_kept, strict=True) if kept)
 
     def _kept(self, job: TrainingJob, *, step: int) -> Tensor:
-        """Return the dropout factors of each row's state, [B, H]: 0 or 1 / (1 − rate)."""
+        """Return the dropout factors of each row's state, [B, S·H]: 0 or 1 / (1 − rate)."""
+        assert job.readout is not None, "only the states of learned readouts are dropped"
         rate = job.arguments.readout_dropout
         (seed,) = dropout_seeds(job.arguments.seed, step=step, count=1, stream=1)
         generator = torch.Generator().manual_seed(seed)
-        kept = torch.empty(len(self.rows), self._prompt.shape[-1]).bernoulli_(1 - rate, generator=generator)
+        kept = torch.empty(len(self.rows), job.readout.width).bernoulli_(1 - rate, generator=generator)
         return kept / (1 - rate)
 
 
@@ -161,8 +162,10 @@ class BatchRow:
         self.readout = job.readout
         """None if the label words are the readout."""
         self.smoothing = job.arguments.label_smoothing
-        self.kept: Tensor | None = None  # [H], the factors of dropout on the state that a learned readout reads, if any
-        self.state: Tensor | None = None  # [H], that state, after the row's pass
+        self.kept: Tensor | None = (
+            None  # [S·H], the factors of dropout on the state that a learned readout reads, if any
+        )
+        self.state: Tensor | None = None  # [S·H], that state, after the row's pass
         self.logit_gradient: Tensor | None = None  # [K], of the row's loss, after the row's pass
         self.loss = math.nan
         """In nats, after the row's pass."""

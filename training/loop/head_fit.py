@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from backbone.readout import PARTS
 from training.loop.job import TrainingJob
 from training.readouts.candidates import FitHead, head_families, scores_of
 from training.readouts.head import Head
@@ -58,8 +59,8 @@ def fit_candidates(
 def _families(job: TrainingJob) -> list[Mapping[str, FitHead]]:
     readout = job.readout
     assert readout is not None, "a job without a prompt has a learned readout"
-    # label words are spelt by the decoder, so only its state is scored by their vectors
-    has_words = readout.state == "soft" and not job.rows.is_multi_label
+    # label words are spelt by the decoder, so only its state is scored by their vectors, the encoder's by zeros
+    has_words = "soft" in PARTS[readout.state] and not job.rows.is_multi_label
     return head_families(
         readout.num_labels,
         job.scoring,

@@ -58,7 +58,7 @@ def _learned_losses(backbone: Backbone, rows: Sequence[BatchRow], state: Learned
     its logits, in the row.
     """
     dropout = _dropout(backbone, rows)
-    states = backbone.states(_encoded(backbone, rows, dropout), state, dropout=dropout)  # [B, H]
+    states = backbone.states(_encoded(backbone, rows, dropout), state, dropout=dropout)  # [B, S·H]
     losses = []
     for row, row_state in zip(rows, states, strict=True):
         assert row.readout is not None

@@ -59,14 +59,14 @@ class Head:
 def frozen_states(
     backbone: Backbone, token_ids: Sequence[Sequence[int]], state: LearnedState, *, prompt: Tensor | None = None
 ) -> NDArray[np.float32]:
-    """Return the state of each row, [n, H], in their order.
+    """Return the state of each row, [n, S·H], in their order.
 
     Args:
         prompt: [P, H], precedes every row; None for no prompt
     """
     if prompt is None:
         prompt = torch.zeros(0, backbone.width, device=backbone.device)
-    states = np.empty((len(token_ids), backbone.width), dtype=np.float32)
+    states = np.empty((len(token_ids), backbone.state_width(state)), dtype=np.float32)
     with torch.inference_mode():
         by_length = sorted(range(len(token_ids)), key=lambda row: len(token_ids[row]))
         for rows in divide(by_length, lambda row: len(token_ids[row]), at_most=_MAX_BATCH_TOKENS):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from adapters import PromptAdapter, TaskSpec
 from adapters.readout import MAX_VECTOR_NORM, LearnedReadout
 from backbone import Backbone, LabelVectors, LearnedState, Readout
+from backbone.readout import PARTS
 from training.config.arguments import TrainArguments
 from training.methods.protocol import ParameterGroup
 
@@ -39,6 +40,11 @@ class TrainedReadout:
         return len(self._bias)
 
     @property
+    def width(self) -> int:
+        """S·H, of the states that the vectors score."""
+        return int(self._vectors.shape[1])
+
+    @property
     def label_vectors(self) -> LabelVectors:
         """The parameters as they are now, without gradients; later steps change them."""
         return replace(self.start, vectors=self._vectors.detach(), bias=self._bias.detach())
@@ -60,7 +66,7 @@ class TrainedReadout:
 
         Args:
             logit_gradients: [B, K], of each row's loss with respect to its logits
-            states: [B, H], the states that were scored
+            states: [B, S·H], the states that were scored
         """
         mean = logit_gradients / len(logit_gradients)
         self._vectors.grad = mean.T @ states
@@ -84,8 +90,8 @@ def start_readout(
 ) -> TrainedReadout | None:
     """Return the readout that the arguments name, None for label words.
 
-    `soft` starts as the mean of the head's rows of each label's words, so that the meaning of the words helps if there
-    are few rows; `pooled` starts at zero. Biases start at zero.
+    On the decoder's state the vectors start as the mean of the head's rows of each label's words, so that the meaning
+    of the words helps if there are few rows; on the encoder's they start at zero. Biases start at zero.
 
     The logits of a multi-label task are compared with zero instead of with each other. Its vectors are therefore
     centred over the labels, and its biases start at the log odds of each label's share of the rows.
@@ -96,10 +102,11 @@ def start_readout(
     if arguments.readout == "words":
         return None
     num_labels = len(spec.labels)
-    vectors, bias = torch.zeros(num_labels, backbone.width), torch.zeros(num_labels)
-    if arguments.readout == "soft":
+    parts, bias = {"pooled": torch.zeros(num_labels, backbone.width)}, torch.zeros(num_labels)
+    if "soft" in PARTS[arguments.readout]:
         pieces = backbone.tokenizer.pieces(list(spec.label_words))
-        vectors = torch.stack([backbone.weights.head[list(tokens)].float().mean(0) for tokens in pieces])
+        parts["soft"] = torch.stack([backbone.weights.head[list(tokens)].float().cpu().mean(0) for tokens in pieces])
+    vectors = torch.cat([parts[part] for part in PARTS[arguments.readout]], dim=1)
     if spec.is_multi_label:
         vectors = vectors - vectors.mean(0)
         shares = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)

@@ -189,9 +189,10 @@ def _artefact(adapter: PromptAdapter) -> str:
     prompt = f"soft prompt of {adapter.num_virtual_tokens} × {adapter.width} numbers"
     if adapter.readout is None:
         return f"A {prompt}"
-    states = {"soft": "the decoder's first state", "pooled": "the mean of the encoder's states of the text"}
+    first, mean = "the decoder's first state", "the mean of the encoder's states of the text"
+    states = {"soft": first, "pooled": mean, "joint": f"{first} and {mean}"}
     vectors = (
-        f"learned readout of {adapter.readout.num_labels} × {adapter.width} numbers on "
+        f"learned readout of {adapter.readout.num_labels} × {adapter.readout.width} numbers on "
         f"{states[adapter.manifest.readout]}"
     )
     return f"A {prompt}, and a {vectors}," if adapter.num_virtual_tokens else f"A {vectors}, without a prompt,"

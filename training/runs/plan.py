@@ -75,7 +75,9 @@ def check_kind(task: TaskFile, arguments: TrainArguments) -> None:
             f"{what}, which method {arguments.method!r} cannot train; use another method, such as head"
         )
     if arguments.readout == "words":
-        raise InvalidArguments(f"{what}, which needs --readout soft or pooled, not 'words': label words exclude others")
+        raise InvalidArguments(
+            f"{what}, which needs --readout soft, pooled or joint, not 'words': label words exclude others"
+        )
     if arguments.sampling == "balanced":
         raise InvalidArguments(f"{what}: sampling 'balanced' needs one label per row; use --class-weights instead")
     check_abstention(task.spec, arguments.abstain_precision)

@@ -91,7 +91,7 @@ class SearchSpace:
             if ARGUMENTS[name].learned and given is not None and not self._is_used(name):
                 raise InvalidArguments(
                     f"{name} is {_shown(given)}, but readout 'words' does not use it; expected it with --readout soft, "
-                    "pooled or auto"
+                    "pooled, joint or auto"
                 )
         for _ in self._ends(fixed):
             pass

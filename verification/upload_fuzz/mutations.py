@@ -55,8 +55,8 @@ def _another(base: PromptAdapter, seed: int) -> PromptAdapter:
     prompt = np.random.default_rng(seed).normal(0, scale, base.prompt.shape).astype(np.float32)
     provenance = base.manifest.provenance.model_copy(update={"seed": seed})
     adapter = PromptAdapter(prompt, base.manifest.model_copy(update={"provenance": provenance}))
-    kinds: tuple[ReadoutKind, ...] = ("words", "soft", "pooled")
-    kind = kinds[seed % 3]
+    kinds: tuple[ReadoutKind, ...] = ("words", "soft", "pooled", "joint")
+    kind = kinds[seed % len(kinds)]
     return adapter if kind == "words" else with_readout(adapter, kind, seed)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from adapters.adapter import PromptAdapter
 from adapters.files import MANIFEST, READOUT
-from adapters.readout import BIAS, VECTORS, LearnedReadout, ReadoutKind, schema_version_of
+from adapters.readout import BIAS, VECTORS, LearnedReadout, ReadoutKind, num_states, schema_version_of
 from adapters.tensor_files import read_metadata, read_tensors, write_tensors
 from verification.upload_fuzz.weights import FileMutation, Files
 
@@ -20,7 +20,7 @@ def with_readout(adapter: PromptAdapter, kind: ReadoutKind, seed: int) -> Prompt
     random = np.random.default_rng(seed)
     num_labels = len(adapter.spec.labels)
     readout = LearnedReadout(
-        random.normal(0, adapter.width**-0.5, (num_labels, adapter.width)).astype(np.float32),
+        random.normal(0, adapter.width**-0.5, (num_labels, num_states(kind) * adapter.width)).astype(np.float32),
         random.normal(0, 1, num_labels).astype(np.float32),
     )
     manifest = adapter.manifest.model_copy(update={"schema_version": schema_version_of(kind), "readout": kind})
@@ -103,8 +103,8 @@ def contradict_readout(draw: Random, files: Files) -> None:
     """Name another readout or version in the manifest."""
     manifest = json.loads(files[MANIFEST])
     values = {
-        "schema_version": (0, 1, 2, 3, 99, "2", True, None),
-        "readout": ("words", "soft", "pooled", "mean", None, 1),
+        "schema_version": (0, 1, 2, 3, 4, 99, "2", True, None),
+        "readout": ("words", "soft", "pooled", "joint", "mean", None, 1),
     }
     key = draw.choice(list(values))
     manifest[key] = draw.choice(values[key])

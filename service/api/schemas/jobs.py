@@ -85,7 +85,7 @@ class ArgumentsBody(RequestSchema):
 
     method: Literal["auto", "superpos", "simple", "residual", "dpt", "head"] | None = None
     """`auto`: train heads and SuperPos prompts, and keep what is best; `head`: fit label vectors, in seconds."""
-    readout: Literal["auto", "words", "soft", "pooled"] | None = None
+    readout: Literal["auto", "words", "soft", "pooled", "joint"] | None = None
     epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS), WHOLE] | None = None
     max_steps: Annotated[int, Field(ge=1, le=100_000), WHOLE] | None = None
     batch_size: Annotated[int, Field(ge=1, le=256), WHOLE] | None = None

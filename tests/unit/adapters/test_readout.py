@@ -31,7 +31,7 @@ from adapters.files import (
     from_files,
     to_files,
 )
-from adapters.readout import BIAS, MAX_VECTOR_NORM, VECTORS, LearnedReadout, ReadoutKind
+from adapters.readout import BIAS, MAX_VECTOR_NORM, VECTORS, LearnedReadout, ReadoutKind, num_states
 
 
 def vectors(value: float | None = None, *, num_labels: int = 2, width: int = WIDTH) -> np.ndarray[Any, Any]:
@@ -41,7 +41,7 @@ def vectors(value: float | None = None, *, num_labels: int = 2, width: int = WID
     return array
 
 
-@pytest.mark.parametrize("kind", ["soft", "pooled"])
+@pytest.mark.parametrize("kind", ["soft", "pooled", "joint"])
 @pytest.mark.parametrize("num_virtual_tokens", [0, 1, 10])
 def test_an_adapter_with_a_learned_readout_is_the_same_after_writing_and_reading(
     kind: ReadoutKind, num_virtual_tokens: int
@@ -52,8 +52,9 @@ def test_an_adapter_with_a_learned_readout_is_the_same_after_writing_and_reading
     assert back.digest == adapter.digest
     assert (back.manifest.readout, back.num_virtual_tokens) == (kind, num_virtual_tokens)
     assert back.readout is not None
-    assert np.array_equal(back.readout.label_vectors, a_readout().label_vectors)
-    assert np.array_equal(back.readout.label_bias, a_readout().label_bias)
+    expected = a_readout(width=num_states(kind) * WIDTH)
+    assert np.array_equal(back.readout.label_vectors, expected.label_vectors)
+    assert np.array_equal(back.readout.label_bias, expected.label_bias)
     assert to_files(back) == files
 
 
@@ -74,6 +75,7 @@ def test_an_adapter_without_a_learned_readout_has_the_files_and_the_digest_that_
     "other",
     [
         pytest.param(a_learned_adapter("pooled"), id="kind"),
+        pytest.param(a_learned_adapter("joint"), id="both states"),
         pytest.param(a_learned_adapter(prompt=a_prompt()), id="prompt"),
         pytest.param(a_learned_adapter(readout=LearnedReadout(vectors(0.5), a_readout().label_bias)), id="one number"),
         pytest.param(
@@ -203,8 +205,24 @@ def _version(version: int, kind: str) -> Change:
         ),
         pytest.param(_version(1, "soft"), f"{MANIFEST}: schema_version", "1", "2, with", id="version 1 with a readout"),
         pytest.param(_version(2, "words"), f"{MANIFEST}: schema_version", "2", "1, with", id="version 2 without"),
-        pytest.param(_version(3, "soft"), f"{MANIFEST}: schema_version", "3", "a newer Superpos", id="a later version"),
-        pytest.param(_version(2, "mean"), f"{MANIFEST}: readout", "'mean'", "'words', 'soft' or 'pooled'", id="kind"),
+        pytest.param(_version(3, "soft"), f"{MANIFEST}: schema_version", "3", "2, with", id="version 3 without joint"),
+        pytest.param(_version(2, "joint"), f"{MANIFEST}: schema_version", "2", "3, with", id="version 2 with joint"),
+        pytest.param(_version(4, "soft"), f"{MANIFEST}: schema_version", "4", "a newer Superpos", id="a later version"),
+        pytest.param(_version(2, "mean"), f"{MANIFEST}: readout", "'mean'", "'pooled' or 'joint'", id="kind"),
+        pytest.param(
+            lambda files: _version(3, "joint")(_vectors(vectors(width=WIDTH + 1))(files)),
+            f"{VECTORS} width",
+            str(WIDTH + 1),
+            "an even number, with the readout 'joint'",
+            id="joint of an odd width",
+        ),
+        pytest.param(
+            lambda files: _version(3, "joint")(files | _prompt_files()),
+            f"{VECTORS} width",
+            str(WIDTH),
+            f"twice {WIDTH}, the prompt's",
+            id="joint with one state",
+        ),
     ],
 )
 def test_a_readout_that_does_not_fit_is_refused_with_check_value_and_expectation(
@@ -216,6 +234,10 @@ def test_a_readout_that_does_not_fit_is_refused_with_check_value_and_expectation
     assert value in str(caught.value.value)
     assert expected in caught.value.expected
     assert len(str(caught.value)) < 1_000
+
+
+def _prompt_files() -> dict[str, bytes]:
+    return {name: data for name, data in to_files(an_adapter()).items() if name != MANIFEST}
 
 
 def _learned() -> dict[str, bytes]:

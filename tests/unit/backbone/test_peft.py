@@ -91,16 +91,16 @@ def test_peft_gives_an_exported_adapters_label_scores_as_we_do(
 
 @torch.inference_mode()
 def peft_state(model: PeftModel, token_ids: tuple[int, ...], kind: LearnedState, num_virtual_tokens: int) -> Tensor:
-    """The state [H] of one text in PEFT that a learned readout is multiplied with."""
+    """The state [S·H] of one text in PEFT that a learned readout is multiplied with."""
     start = torch.tensor([[model.config.decoder_start_token_id]])
     found = model(input_ids=torch.tensor([token_ids]), decoder_input_ids=start, output_hidden_states=True)
-    if kind == "pooled":
-        return found.encoder_last_hidden_state[0, num_virtual_tokens:].mean(0)
+    mean = found.encoder_last_hidden_state[0, num_virtual_tokens:].mean(0)
     scale = model.config.d_model**-0.5 if model.base_model.config.scale_decoder_outputs else 1.0
-    return found.decoder_hidden_states[-1][0, 0] * scale
+    first = found.decoder_hidden_states[-1][0, 0] * scale
+    return {"soft": first, "pooled": mean, "joint": torch.cat([first, mean])}[kind]
 
 
-@pytest.mark.parametrize("kind", ["soft", "pooled"])
+@pytest.mark.parametrize("kind", ["soft", "pooled", "joint"])
 def test_peft_loads_a_folder_with_a_learned_readout_and_gives_the_states_that_it_reads(
     tiny: Backbone, tiny_t5: Path, tmp_path: Path, kind: LearnedState
 ) -> None:
@@ -136,7 +136,7 @@ def test_peft_gives_the_label_scores_of_an_adapter_that_was_just_trained(
     assert largest_difference(tiny, adapter, model) <= 1e-5
 
 
-@pytest.mark.parametrize("kind", ["soft", "pooled"])
+@pytest.mark.parametrize("kind", ["soft", "pooled", "joint"])
 def test_a_folder_without_a_prompt_does_not_pretend_to_be_pefts(
     tiny: Backbone, tmp_path: Path, kind: LearnedState
 ) -> None:

@@ -16,12 +16,12 @@ from backbone import Backbone, LabelVectors, LearnedState, PackedRow, Readout, R
 from backbone.readout import pooled_states
 from verification.reference import reference_state
 
-STATES: tuple[LearnedState, ...] = ("soft", "pooled")
+STATES: tuple[LearnedState, ...] = ("soft", "pooled", "joint")
 
 
 def label_vectors(backbone: Backbone, state: LearnedState, num_labels: int, *, seed: int = 0) -> LabelVectors:
     random = torch.Generator().manual_seed(seed)
-    vectors = torch.randn(num_labels, backbone.width, generator=random) / backbone.width**0.5
+    vectors = torch.randn(num_labels, backbone.state_width(state), generator=random) / backbone.width**0.5
     return LabelVectors(state, vectors, torch.randn(num_labels, generator=random))
 
 

@@ -69,10 +69,10 @@ def test_a_prompt_gets_a_learned_readout_and_words_are_refused(folder: Path, tin
     assert answer.code == 0, answer.stderr
     assert json.loads((folder / "prompt" / "run.json").read_text())["arguments"]["readout"] == "pooled"
     refusal = superpos("train", folder / "topics.yaml", "--readout", "words", "--out", folder / "words", *options)
-    assert "task 'topics' is multi_label, which needs --readout soft or pooled, not 'words'" in refusal.refusal()
+    assert "task 'topics' is multi_label, which needs --readout soft, pooled or joint, not 'words'" in refusal.refusal()
     both = superpos("train", folder / "topics.yaml", "--readout", "auto", "--out", folder / "auto", *options)
     assert both.code == 0, both.stderr
-    assert {path.name for path in (folder / "auto").iterdir()} >= {"soft", "pooled"}
+    assert {path.name for path in (folder / "auto").iterdir()} >= {"soft", "pooled", "joint"}
     assert not (folder / "auto" / "words").exists()
 
 

@@ -98,7 +98,7 @@ def test_a_sweep_that_was_killed_goes_on_and_repeats_no_trial_that_had_ended(des
         (["--method", "spot"], "method is 'spot', expected one or more of superpos, simple, residual, dpt"),
         (["--m", "eight"], "m is 'eight', expected whole numbers separated by commas"),
         (["--metric", "bleu"], "metric is 'bleu', expected one of score, loss, accuracy, macro_f1"),
-        (["--readout", "hard"], "readout is 'hard', expected one or more of words, soft, pooled"),
+        (["--readout", "hard"], "readout is 'hard', expected one or more of words, soft, pooled, joint"),
         (["--readout", "words", "--readout-lr", "0.01:0.1"], "readout_lr is 0.01:0.1, but readout 'words' does not"),
         (["--resume"], "holds no sweep to resume"),
     ],

@@ -150,8 +150,8 @@ def test_several_tasks_train_in_one_stack_and_end_in_one_table(desk: Desk, tmp_p
 @pytest.mark.parametrize(
     ("options", "runs"),
     [
-        (["--readout", "auto", "--readout-lr", "0.05", *QUICK], {"words", "soft", "pooled"}),
-        (["--readout", "auto", "--method", "head"], {"soft", "pooled"}),
+        (["--readout", "auto", "--readout-lr", "0.05", *QUICK], {"words", "soft", "pooled", "joint"}),
+        (["--readout", "auto", "--method", "head"], {"soft", "pooled", "joint"}),
     ],
 )
 @pytest.mark.slow

@@ -30,7 +30,9 @@ def task_file_text(draft: Draft, *, command: str) -> str:
     if draft.labels.kind == "ordinal":
         lines.append("kind: ordinal  # the labels are numbers; a prediction includes their mean")
     if draft.labels.kind == "multi_label":
-        lines.append("kind: multi_label  # a text has any number of the labels; train with --readout soft or pooled")
+        lines.append(
+            "kind: multi_label  # a text has any number of the labels; train with --readout soft, pooled or joint"
+        )
     lines += [
         f"metrics: [{', '.join(draft.metrics)}]  # {_comment(reasons['metrics'])}",
         f"max_tokens: {draft.max_tokens}  # {_comment(reasons['max_tokens'])}",

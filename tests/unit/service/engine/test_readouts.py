@@ -17,7 +17,7 @@ from service.catalog.adapter_cache import LoadedAdapter, load_adapter
 from service.engine.model_runner import ModelRunner
 from service.engine.types import share_texts
 
-KINDS: tuple[ReadoutKind, ...] = ("words", "soft", "pooled")
+KINDS: tuple[ReadoutKind, ...] = ("words", "soft", "pooled", "joint")
 MANY = TaskSpec(template="text: {text}", labels={f"label {i}": f"word {i}" for i in range(40)}, max_tokens=64)
 SPECS = (PAIR, TOPIC, MANY, TOPICS)
 PROMPTS = (0, 1, 10)
@@ -84,7 +84,7 @@ def test_an_evicted_readout_answers_as_before(tiny: Backbone) -> None:
     rows = [
         row(tiny, loaded(tiny, wide, seed=seed, num_virtual_tokens=seed, readout=kind), "a film")
         for seed in range(3)
-        for kind in ("soft", "pooled")
+        for kind in KINDS[1:]
     ]
     first = [runner([asked])[0] for asked in rows]
     assert len(runner.prompt_table) < len(rows)
@@ -97,7 +97,7 @@ def test_a_text_without_prompts_is_encoded_once_for_all_tasks_of_a_tenant_and_fo
     tiny: Backbone,
 ) -> None:
     seen: list[PackedBatch] = []
-    heads = [loaded(tiny, TOPIC, seed=seed, num_virtual_tokens=0, readout=KINDS[1 + seed % 2]) for seed in range(20)]
+    heads = [loaded(tiny, TOPIC, seed=seed, num_virtual_tokens=0, readout=KINDS[1 + seed % 3]) for seed in range(20)]
     mine = [row(tiny, head, "the world of sports") for head in heads]
     theirs = [dataclasses.replace(asked, tenant="other") for asked in mine]
     with_prompt = row(tiny, loaded(tiny, TOPIC), "the world of sports")
@@ -113,7 +113,7 @@ def test_a_text_without_prompts_is_encoded_once_for_all_tasks_of_a_tenant_and_fo
 
 def test_rows_that_share_a_text_are_charged_for_it_once_and_run_in_one_batch(tiny: Backbone) -> None:
     seen: list[PackedBatch] = []
-    heads = [loaded(tiny, TOPIC, seed=seed, num_virtual_tokens=0, readout=KINDS[1 + seed % 2]) for seed in range(20)]
+    heads = [loaded(tiny, TOPIC, seed=seed, num_virtual_tokens=0, readout=KINDS[1 + seed % 3]) for seed in range(20)]
     rows = [row(tiny, head, "the world of sports") for head in heads]
     text = len(rows[0].token_ids)
     # without sharing, a batch would have one row
@@ -143,7 +143,7 @@ def test_the_charge_of_rows_that_share_texts_covers_what_the_model_computes(
 
 
 def test_scores_are_the_same_with_and_without_a_shared_text(tiny: Backbone) -> None:
-    heads = [loaded(tiny, SPECS[seed % 3], seed=seed, num_virtual_tokens=0, readout=KINDS[1 + seed % 2])
+    heads = [loaded(tiny, SPECS[seed % 3], seed=seed, num_virtual_tokens=0, readout=KINDS[1 + seed % 3])
              for seed in range(12)]  # fmt: skip
     rows = [row(tiny, head, text) for text in TEXTS for head in heads]
     runner = ModelRunner(tiny, prompt_table_bytes=1 << 20)

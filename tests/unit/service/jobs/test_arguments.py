@@ -16,7 +16,7 @@ from training.task.scoring import METRIC_NAMES
 from training.task.task_file import TaskFile
 
 METHODS = (None, "auto", "superpos", "simple", "residual", "dpt", "head")
-READOUTS = (None, "auto", "words", "soft", "pooled")
+READOUTS = (None, "auto", "words", "soft", "pooled", "joint")
 VALUES: dict[str, Any] = {
     "epochs": 2,
     "max_steps": 5,

@@ -23,20 +23,24 @@ def names(explicit: dict[str, Any], rates: tuple[float, ...] = (), preset: str |
         ({}, (), [("superpos", "words", 0.01)]),
         ({"readout": "words,soft"}, (0.1,), [("superpos", "words", 0.1), ("superpos", "soft", 0.1)]),
         ({"readout": "soft"}, (0.1, 0.2), [("superpos", "soft", 0.1), ("superpos", "soft", 0.2)]),
-        ({"method": "head", "readout": "auto"}, (), [("head", "soft", 0.0), ("head", "pooled", 0.0)]),
+        (
+            {"method": "head", "readout": "auto"},
+            (),
+            [("head", readout, 0.0) for readout in ("soft", "pooled", "joint")],
+        ),
         (
             {"method": "auto"},
             (0.1,),
             [
-                *(("head", readout, 0.0) for readout in ("soft", "pooled")),
-                *(("superpos", readout, 0.1) for readout in ("words", "soft", "pooled")),
+                *(("head", readout, 0.0) for readout in ("soft", "pooled", "joint")),
+                *(("superpos", readout, 0.1) for readout in ("words", "soft", "pooled", "joint")),
             ],
         ),
         ({"method": "auto", "readout": "pooled"}, (0.1,), [("head", "pooled", 0.0), ("superpos", "pooled", 0.1)]),
         (
             {"method": "auto", "readout": "words", "epochs": 3},
             (0.1,),
-            [("head", "soft", 0.0), ("head", "pooled", 0.0), ("superpos", "words", 0.1)],
+            [("head", "soft", 0.0), ("head", "pooled", 0.0), ("head", "joint", 0.0), ("superpos", "words", 0.1)],
         ),
     ],
 )
@@ -72,11 +76,11 @@ def test_the_readout_that_is_not_named_suits_the_task(
 @pytest.mark.parametrize(
     ("explicit", "preset", "readouts"),
     [
-        ({}, "fast", ["words", "soft", "pooled"]),
+        ({}, "fast", ["words", "soft", "pooled", "joint"]),
         ({}, "paper/full", ["words"]),
-        ({"method": "superpos", "loss": "labels"}, "paper/full", ["words", "soft", "pooled"]),
+        ({"method": "superpos", "loss": "labels"}, "paper/full", ["words", "soft", "pooled", "joint"]),
         ({}, "paper/superpos", ["words"]),
-        ({"loss": "labels"}, "paper/superpos", ["words", "soft", "pooled"]),
+        ({"loss": "labels"}, "paper/superpos", ["words", "soft", "pooled", "joint"]),
         ({"loss": "full"}, None, ["words"]),
     ],
 )

@@ -30,7 +30,7 @@ from training.scoring.decisions import decide
 from training.scoring.evaluation import tokenize_examples
 from training.task.scoring import Scoring
 
-STATES: tuple[LearnedState, ...] = ("soft", "pooled")
+STATES: tuple[LearnedState, ...] = ("soft", "pooled", "joint")
 SCORING = Scoring(metrics=("micro_f1",), multi_label=True)
 
 

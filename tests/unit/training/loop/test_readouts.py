@@ -32,7 +32,7 @@ from training.runs.run_result import read_run_result
 from training.scoring.adapter_answers import generated
 from training.scoring.evaluation import predict
 
-STATES: tuple[LearnedState, ...] = ("soft", "pooled")
+STATES: tuple[LearnedState, ...] = ("soft", "pooled", "joint")
 
 
 def job_with(backbone: Backbone, readout: ReadoutKind, *, topic: bool = False, **changes: object) -> TrainingJob:
@@ -134,6 +134,7 @@ def test_jobs_of_all_readouts_train_in_one_stack_as_if_alone(tiny: Backbone) -> 
             job_with(tiny, "soft", seed=2, epochs=2, readout_dropout=0.2),
             job_with(tiny, "pooled", seed=3, epochs=2, topic=True),
             job_with(tiny, "soft", seed=4, epochs=2, topic=True, label_smoothing=0.1, token_dropout=0.2),
+            job_with(tiny, "joint", seed=5, epochs=2, readout_dropout=0.2),
         ]
 
     together = train_stack(tiny, jobs())
@@ -174,8 +175,10 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(
 ARGUMENTS: dict[str, TrainArguments] = {
     "soft": dataclasses.replace(QUICK, readout="soft", epochs=8),
     "pooled": dataclasses.replace(QUICK, readout="pooled", epochs=8),
+    "joint": dataclasses.replace(QUICK, readout="joint", epochs=8),
     "head": train_arguments({"method": "head"}),
     "soft head": train_arguments({"method": "head", "readout": "soft"}),
+    "joint head": train_arguments({"method": "head", "readout": "joint"}),
 }
 
 
@@ -227,10 +230,10 @@ def test_a_head_is_the_same_for_every_seed_and_knows_labels_without_rows(tiny: B
     [
         ({"readout_lr": 0.1}, "readout 'words' does not use it"),
         ({"method": "head", "lr": 0.1}, "method 'head' does not use it"),
-        ({"method": "head", "readout": "words"}, "expected soft or pooled"),
+        ({"method": "head", "readout": "words"}, "expected soft, pooled or joint"),
         ({"method": "full", "readout": "soft"}, "expected words"),
         ({"readout": "soft", "loss": "full"}, "needs the readout 'words'"),
-        ({"readout": "mean"}, "expected one of words, soft, pooled"),
+        ({"readout": "mean"}, "expected one of words, soft, pooled, joint"),
         ({"readout": "soft", "readout_dropout": 1.0}, "0 and below 1"),
         ({"readout": "soft", "label_smoothing": -0.1}, "at least 0"),
     ],

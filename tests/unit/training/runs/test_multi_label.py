@@ -175,8 +175,8 @@ def test_folds_are_measured_together_under_their_own_thresholds(tiny: Backbone, 
 @pytest.mark.parametrize(
     ("explicit", "message"),
     [
-        ({}, "needs --readout soft or pooled, not 'words': label words exclude others"),
-        ({"readout": "words"}, "needs --readout soft or pooled, not 'words'"),
+        ({}, "needs --readout soft, pooled or joint, not 'words': label words exclude others"),
+        ({"readout": "words"}, "needs --readout soft, pooled or joint, not 'words'"),
         ({"method": "full"}, "which method 'full' cannot train"),
         ({"readout": "soft", "sampling": "balanced"}, "sampling 'balanced' needs one label per row; use --class-weig"),
         ({"readout": "soft", "abstain_precision": 0.9}, "abstain_precision is 0.9, which a multi-label task does not"),

@@ -67,7 +67,7 @@ def test_a_fit_is_measured_on_its_own_rows_by_halves_since_its_own_temperature_f
     assert halves_figures(off, log_probs, labels) == calibration_figures(off, log_probs, labels)
 
 
-@pytest.mark.parametrize(("readout", "fitted"), [("words", False), ("soft", True), ("pooled", True)])
+@pytest.mark.parametrize(("readout", "fitted"), [("words", False), ("soft", True), ("pooled", True), ("joint", True)])
 def test_many_labels_are_calibrated_unless_serving_searches_them(readout: ReadoutKind, fitted: bool) -> None:
     log_probs, labels = drawn(500, 21, temperature=2.5)
     fit = fit_calibration(log_probs, labels, spec=spec(21), readout=readout)

@@ -232,7 +232,11 @@ def test_a_space_with_a_run_that_cannot_be_is_refused(space: SearchSpace, messag
         (partial(values, name="readout_lr"), "0:0.1", "invalid range 0:0.1, expected 0 < low < high"),
         (partial(values, name="warmup"), "0.2:0.1", "invalid range 0.2:0.1, expected 0 <= low < high"),
         (partial(values, name="schedule"), "cosine", "schedule is 'cosine', expected one or more of constant, linear"),
-        (partial(readouts, spec=SPEC), "soft,hard", "readout is 'hard', expected one or more of words, soft, pooled"),
+        (
+            partial(readouts, spec=SPEC),
+            "soft,hard",
+            "readout is 'hard', expected one or more of words, soft, pooled, joint",
+        ),
         (bases, "mine", "basis is 'mine', expected one or more of per_token, shared"),
     ],
 )
@@ -244,8 +248,8 @@ def test_text_that_is_no_dimension_is_refused(read: Callable[..., object], text:
 
 def test_the_readout_of_a_sweep_is_the_one_that_training_would_choose() -> None:
     assert readouts(None, SPEC) == ("pooled",)
-    assert readouts("auto", SPEC) == ("words", "soft", "pooled")
-    assert readouts("auto", TOPICS) == ("soft", "pooled")
+    assert readouts("auto", SPEC) == ("words", "soft", "pooled", "joint")
+    assert readouts("auto", TOPICS) == ("soft", "pooled", "joint")
 
 
 def test_a_trial_draws_only_what_its_readout_uses() -> None:
@@ -310,7 +314,9 @@ def test_readouts_are_swept_in_one_stack_and_a_resumed_sweep_keeps_their_trials(
 
 def test_label_words_are_no_readout_of_a_multi_label_sweep(tiny: Backbone, tmp_path: Path) -> None:
     plan = dataclasses.replace(PLAN, space=dataclasses.replace(PLAN.space, readouts=("pooled", "words")))
-    with pytest.raises(InvalidArguments, match="task 'topics' is multi_label, which needs --readout soft or pooled"):
+    with pytest.raises(
+        InvalidArguments, match="task 'topics' is multi_label, which needs --readout soft, pooled or joint"
+    ):
         subject_of(tiny, topics_task(tmp_path), plan)
 
 

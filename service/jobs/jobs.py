@@ -310,7 +310,7 @@ def _check_sources(given: NewJob) -> None:
 
 
 def _for_examples(arguments: Mapping[str, Argument]) -> dict[str, Argument]:
-    """Return the arguments of a job on examples: by default both heads are fitted, and the better one is kept."""
+    """Return the arguments of a job on examples: by default a head of each kind is fitted, and the best is kept."""
     found = {"method": "head", **arguments}
     return {"readout": "auto", **found} if found["method"] == "head" else found
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from support.stack import different, make_job
 from support.training import SPEC
 
-from backbone import Backbone
+from backbone import Backbone, LearnedState
 from training.config.presets import train_arguments
 from training.loop.checkpoint import Checkpoints
 from training.loop.head_fit import num_candidates
@@ -112,22 +112,33 @@ def test_a_label_without_rows_is_never_predicted_however_its_words_score() -> No
     assert head.log_probs(states)[:, 3].max() < -10
 
 
-def test_heads_on_the_decoder_are_also_pulled_towards_the_label_words_where_rows_are_few(tiny: Backbone) -> None:
+@pytest.mark.parametrize("state", ["soft", "joint"])
+def test_heads_on_the_decoder_are_also_pulled_towards_the_label_words_where_rows_are_few(
+    tiny: Backbone, state: LearnedState
+) -> None:
     num_strengths, num_shares = len(FEW_ROWS_STRENGTHS), len(WORD_SHARES)
-    job = head_job(tiny, readout="soft")
+    job = head_job(tiny, readout=state)
     assert num_candidates(job) == num_strengths * (1 + num_shares)
     assert num_candidates(head_job(tiny, readout="pooled")) == num_strengths
-    assert num_candidates(head_job(tiny, readout="soft", folds=None)) == len(STRENGTHS)
+    assert num_candidates(head_job(tiny, readout=state, folds=None)) == len(STRENGTHS)
 
     assert job.readout is not None
     words, labels = job.readout.start.vectors.numpy(), job.rows.labels
-    states = frozen_states(tiny, job.rows.token_ids, "soft")
+    states = frozen_states(tiny, job.rows.token_ids, state)
     families = head_families(2, ACCURACY, are_few=True, word_vectors=words)
     pulls = (None, *(share * words for share in WORD_SHARES))
     for family, towards in zip(families, pulls, strict=True):
         found = [fit(states, labels).vectors for fit in family.values()]
         expected = fit_heads(states, labels, num_labels=2, strengths=FEW_ROWS_STRENGTHS, towards=towards)
         assert np.array_equal(np.stack(found), np.stack([head.vectors for head in expected]))
+
+
+def test_a_joint_readout_starts_at_the_label_words_on_the_decoder_and_at_zero_on_the_encoder(tiny: Backbone) -> None:
+    soft, joint = (head_job(tiny, readout=each).readout for each in ("soft", "joint"))
+    assert soft is not None
+    assert joint is not None
+    assert torch.equal(joint.start.vectors[:, : tiny.width], soft.start.vectors)
+    assert not joint.start.vectors[:, tiny.width :].any()
 
 
 def test_the_best_of_all_candidates_out_of_fold_is_kept(tiny: Backbone) -> None:

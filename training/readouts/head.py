@@ -174,19 +174,20 @@ def _pulled_regression(
     from scipy.optimize import minimize  # noqa: PLC0415 - takes a second to import
     from scipy.special import log_softmax  # noqa: PLC0415
 
-    rows = states.astype(np.float64)
     present, index = np.unique(labels, return_inverse=True)
     one_hot = np.eye(len(present))[index]  # [n, K']
-    start = rows @ towards.T
+    start = states @ towards.T.astype(np.float32)
     split = towards.size
 
     def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Return the loss and its gradient, of the weights' distance from `towards` and the offsets, flattened."""
         distance, offsets = values[:split].reshape(towards.shape), values[split:]
-        log_probs = log_softmax(start + rows @ distance.T + offsets, axis=1)
+        # products in float32, which take half the time
+        log_probs = log_softmax(start + states @ distance.T.astype(np.float32) + offsets, axis=1)
         errors = strength * (np.exp(log_probs) - one_hot)
         value = -strength * (log_probs * one_hot).sum() + 0.5 * (distance**2).sum()
-        return value, np.concatenate([(errors.T @ rows + distance).ravel(), errors.sum(axis=0)])
+        gradient = errors.T.astype(np.float32) @ states + distance
+        return value, np.concatenate([gradient.ravel(), errors.sum(axis=0)])
 
     at_start = np.zeros(split + len(present))
     options = {"maxiter": _MAX_ITERATIONS, "ftol": _LEAST_GAIN}

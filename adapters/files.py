@@ -35,7 +35,7 @@ CONFIG, WEIGHTS, READOUT, MANIFEST, CARD = (
     "README.md",
 )
 SIZE_LIMITS = {CONFIG: 64 << 10, WEIGHTS: 4 << 20, READOUT: 18 << 20, MANIFEST: 1 << 20, CARD: 1 << 20}
-"""In bytes. The largest prompt, 100 × 4,096 float32, has 1.6 MB; the vectors of 1,000 labels 16.4 MB."""
+"""In bytes. The largest prompt, 100 × 4,096 float32, has 1.6 MB; the vectors of 1,000 labels on one state 16.4 MB."""
 TENSOR = "prompt_embeddings"
 _LABELS = "labels"
 _READ_VERSIONS = (1, 2, 3)

@@ -162,9 +162,7 @@ class BatchRow:
         self.readout = job.readout
         """None if the label words are the readout."""
         self.smoothing = job.arguments.label_smoothing
-        self.kept: Tensor | None = (
-            None  # [S·H], the factors of dropout on the state that a learned readout reads, if any
-        )
+        self.kept: Tensor | None = None  # [S·H], factors of dropout on the state that a learned readout reads, if any
         self.state: Tensor | None = None  # [S·H], that state, after the row's pass
         self.logit_gradient: Tensor | None = None  # [K], of the row's loss, after the row's pass
         self.loss = math.nan

@@ -102,11 +102,11 @@ def start_readout(
     if arguments.readout == "words":
         return None
     num_labels = len(spec.labels)
-    parts, bias = {"pooled": torch.zeros(num_labels, backbone.width)}, torch.zeros(num_labels)
-    if "soft" in PARTS[arguments.readout]:
+    vectors, bias = torch.zeros(num_labels, backbone.state_width(arguments.readout)), torch.zeros(num_labels)
+    if "soft" in PARTS[arguments.readout]:  # it comes first
         pieces = backbone.tokenizer.pieces(list(spec.label_words))
-        parts["soft"] = torch.stack([backbone.weights.head[list(tokens)].float().cpu().mean(0) for tokens in pieces])
-    vectors = torch.cat([parts[part] for part in PARTS[arguments.readout]], dim=1)
+        words = torch.stack([backbone.weights.head[list(tokens)].float().mean(0) for tokens in pieces])
+        vectors[:, : backbone.width] = words
     if spec.is_multi_label:
         vectors = vectors - vectors.mean(0)
         shares = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)

@@ -43,7 +43,7 @@ def test_files_without_thresholds_do_not_name_them_since_older_servers_refuse_un
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 1, "readout": "words"}, "kind 'multi_label' with readout 'words', expected 'soft' or 'poo"),
+        ({"schema_version": 1, "readout": "words"}, "with readout 'words', expected 'soft', 'pooled' or 'joint'"),
         ({"calibration": Calibration(abstain_threshold=0.5)}, "abstain_threshold with kind 'multi_label', expected"),
         ({"calibration": Calibration(label_thresholds=(0.5,))}, "has 1 values, expected 2, one per label"),
         ({"task": TASK, "calibration": Calibration(label_thresholds=(0.5, 0.5))}, "with kind 'single_label', expec"),

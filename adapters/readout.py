@@ -13,7 +13,7 @@ VECTORS, BIAS = "label_vectors", "label_bias"
 """Names of the arrays in files and errors."""
 ReadoutKind = Literal["words", "soft", "pooled", "joint"]
 """`words`: the label words, spelled by the decoder; `soft`: label vectors on the decoder's first state; `pooled`: label
-vectors on the mean of the encoder's states of the text; `joint`: label vectors on both, one after the other."""
+vectors on the mean of the encoder's states of the text; `joint`: label vectors on the two concatenated."""
 MAX_VECTOR_NORM = 1e4
 """Far above any trained label vector (below 100) and far below an overflow."""
 

@@ -348,7 +348,7 @@ class Backbone:
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """Return states one after the other, [R, S·H] of S times [R, H]."""
+    """Concatenate S states of each row, [R, H] each, to [R, S·H]."""
     return parts[0] if len(parts) == 1 else torch.cat([part.float() for part in parts], dim=1)
 
 

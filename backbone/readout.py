@@ -2,7 +2,7 @@
 
 `words` walks the trie of the label words with the decoder. The others multiply a state of the row by a learned vector
 per label: `soft` the decoder's first state, `pooled` the mean of the encoder's states of the text, and `joint` the two
-in a row. `soft` is known as a soft verbalizer (Hambardzumyan et al. 2021, "WARP").
+concatenated. `soft` is known as a soft verbalizer (Hambardzumyan et al. 2021, "WARP").
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ below 16 rows on processors with AMX (docs/decisions.md)."""
 SingleState = Literal["soft", "pooled"]
 LearnedState = Literal["soft", "pooled", "joint"]
 """`soft`: the decoder's first state, as the head reads it; `pooled`: the mean of the text's last encoder states;
-`joint`: the former, followed by the latter."""
+`joint`: the two concatenated, in this order."""
 PARTS: Mapping[LearnedState, tuple[SingleState, ...]] = {
     "soft": ("soft",),
     "pooled": ("pooled",),

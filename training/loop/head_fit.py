@@ -34,8 +34,8 @@ def num_candidates(job: TrainingJob) -> int:
 
 def fit_candidates(
     job: TrainingJob,
-    states: NDArray[np.float32],  # [n, H], of the training rows
-    held_out: NDArray[np.float32],  # [s, H], of the selection rows
+    states: NDArray[np.float32],  # [n, S·H], of the training rows
+    held_out: NDArray[np.float32],  # [s, S·H], of the selection rows
 ) -> Iterator[FittedHead]:
     """Yield a head for each candidate.
 

@@ -10,7 +10,7 @@ from training.readouts.head import FEW_ROWS_STRENGTHS, STRENGTHS, WORD_SHARES, H
 from training.readouts.ordinal import ALPHAS, fit_ordinal_heads
 from training.task.scoring import Scoring
 
-States = NDArray[np.float32]  # [n, H]
+States = NDArray[np.float32]  # [n, S·H]
 FitHead = Callable[[States, NDArray[np.int64]], Head]
 """Fits a head to states and labels."""
 FitScores = Callable[[States, NDArray[np.int64]], Callable[[States], NDArray[np.float32]]]
@@ -27,7 +27,7 @@ def head_families(
 
     Args:
         are_few: whether the rows are few (`training.data.few_rows`)
-        word_vectors: [K, H], those of the label words in the space of the states; None if they have none there
+        word_vectors: [K, S·H], those of the label words in the space of the states; None if they have none there
     """
     strengths = FEW_ROWS_STRENGTHS if are_few else STRENGTHS
     families: list[Mapping[str, FitHead]] = [

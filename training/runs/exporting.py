@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from adapters.adapter import BackboneRef, Manifest, PromptAdapter, Provenance
 from adapters.errors import InvalidAdapter, first_error
 from adapters.files import from_files, to_files
-from adapters.readout import LearnedReadout, num_states, schema_version_of
+from adapters.readout import LearnedReadout, schema_version_of
 from backbone import Backbone, Precision, reduced_precisions
 from training.config.arguments import TrainArguments
 from training.data.examples import Example
@@ -86,7 +86,7 @@ def known_manifest(
         prompt = np.zeros(tuple(method.prompt().shape), dtype=np.float32)
         empty = None
         if arguments.readout != "words":
-            num_labels, width = len(task.spec.labels), num_states(arguments.readout) * backbone.width
+            num_labels, width = len(task.spec.labels), backbone.state_width(arguments.readout)
             empty = LearnedReadout(np.zeros((num_labels, width), np.float32), np.zeros(num_labels, np.float32))
         from_files(to_files(PromptAdapter(prompt, manifest, empty)))
     except ValidationError as exc:

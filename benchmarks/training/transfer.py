@@ -1,10 +1,11 @@
 """Starts from other tasks: scores by rows per label of methods with and without a library of source prompts.
 
-SuperPos, a plain prompt, LoRA, adapters and one-shot prompting start from nothing. With `--library` (of `superpos
-library train`), mixtures superpose the best prompt of every other task, and SPoT and PANDA start from the one that is
-most transferable to the set; with `--shared` and `--subspace` (of `superpos library share | subspace`) MPT and IPT
-start from those. A set's own prompts are never its sources. A shared prompt or a subspace that has some among its
-sources is left out for that set.
+SuperPos, a plain prompt, LoRA, adapters and one-shot prompting start from nothing; so do two heads on the frozen model
+and a bag of words, the alternatives that are fitted in seconds. With `--library` (of `superpos library train`),
+mixtures superpose the best prompt of every other task, and SPoT and PANDA start from the one that is most transferable
+to the set; with `--shared` and `--subspace` (of `superpos library share | subspace`) MPT and IPT start from those. A
+set's own prompts are never its sources. A shared prompt or a subspace that has some among its sources is left out for
+that set.
 
     python -m benchmarks.training.transfer run --out runs/transfer.jsonl --library runs/library --shared runs/shared
     python -m benchmarks.training.transfer render runs/transfer.jsonl --out docs/results/transfer.md
@@ -24,7 +25,7 @@ from matplotlib.figure import Figure
 
 from adapters.atomic_files import atomic_write
 from backbone import Backbone, Precision
-from benchmarks.training.cells import CellResult, GridFile, read_results
+from benchmarks.training.cells import HEAD, TFIDF, CellResult, GridFile, read_results
 from benchmarks.training.figures import dots_figure
 from benchmarks.training.learning_curves import cells_by_rows, curves_table, lines_of, shots_of, told
 from benchmarks.training.options import (
@@ -55,9 +56,12 @@ from training.task.task_file import TaskFile
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 FEW_ROW_SETS = "sst2,mrpc,rte,cb,trec,ag_news"
+FITTED = ("none/joint", HEAD, TFIDF)
+"""Lines that are fitted without optimiser steps."""
 ALONE = (
     *("superpos/words", "superpos/soft", "superpos/pooled", "simple/words"),
     *("lora/words", "houlsby/words", "one_shot/words"),
+    *FITTED,
 )
 """Lines that start from nothing."""
 OF_LIBRARY = (
@@ -76,7 +80,8 @@ OF_PRIORS: dict[PriorKind, tuple[str, ...]] = {
 LINES = (*ALONE, *OF_LIBRARY, *(line for lines in OF_PRIORS.values() for line in lines))
 _ABOUT = """Scores by training rows per label (`--shots`), next to at most as many that select. `mixture` superposes \
 the best prompt of every other task of the library; `spot` starts from the most transferable one, and `panda` learns \
-from it; `mpt` and `ipt` start from what training over the library left.
+from it; `mpt` and `ipt` start from what training over the library left. `none/…` is a head on the frozen model and \
+`tfidf` a bag of words; where rows are few, both are fitted to the selection rows too.
 """
 _SPEED = """Optimiser steps until the selection score first reaches 95 % of the run's best: the median over sets and \
 seeds. Evaluations are far apart, so a small number is a bound.
@@ -208,7 +213,8 @@ def render(
 def speed_table(results: Sequence[CellResult]) -> str:
     """Return the median steps to 95 % of the best selection score: one row per line, one column per number of rows."""
     counts = shots_of(results)
-    rows = [[line, *(_median_steps(select(results, line=line, shots=n)) for n in counts)] for line in lines_of(results)]
+    lines = [line for line in lines_of(results) if line not in FITTED]
+    rows = [[line, *(_median_steps(select(results, line=line, shots=n)) for n in counts)] for line in lines]
     return markdown_table(["line", *map(told, counts)], rows, words=1)
 
 

@@ -166,7 +166,8 @@ def test_methods_start_from_the_library_without_the_sets_own_prompts(tiny: Backb
     assert sources.of("mpt/words", first) is None
     assert (tmp_path / "chosen.json").is_file()
     small = parse_arguments(["epochs=1", "batch-size=12", "num_virtual_tokens=6", "num_sampled_tokens=16", "rank=2"])
-    lines = ("superpos/words", "mixture/pooled", "spot/words", "panda/words", "lora/words", "one_shot/words")
+    prompts = ("superpos/words", "mixture/pooled", "spot/words", "panda/words")
+    lines = (*prompts, "lora/words", "one_shot/words", "none/joint", "tfidf")
     cells = [
         Cell(set="first", line=line, seed=0, shots=8, arguments=small, sources=sources.of(line, first) or ())
         for line in lines
@@ -175,7 +176,9 @@ def test_methods_start_from_the_library_without_the_sets_own_prompts(tiny: Backb
     assert grid.run(cells) == 0
     found = read_results(tmp_path / "grid.jsonl")
     assert {each.cell.line for each in found} == set(lines) <= set(LINES)
-    assert all(each.steps_to_95 is not None for each in found)
+    assert all(each.steps_to_95 is not None for each in found if each.cell.line != "tfidf")
     assert grid.run(cells) == 0
     assert "| one_shot/words | 0 |" in speed_table(found)
+    assert "none/joint" not in speed_table(found)  # a head is fitted without steps
+    assert "| first | none/joint |" in curves_table(found)
     assert "| first | panda/words |" in curves_table(found)

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from training.data.examples import Example
 from training.data.folds import deal
 
-FEW_PER_LABEL = 32
-"""With fewer training and selection rows per label, on average over the labels that occur, rows are few."""
+FEW_PER_LABEL = 300
+"""With fewer training and selection rows per label, on average over the labels that occur, rows are few. Heads were
+measured to gain from folds up to 256 of them."""
 MIN_SELECTION_ROWS = 50
 """With fewer selection rows, rows are few however many there are per label."""
 MAX_FEW_ROWS = 4_096
 """More rows than these are never few: fitting every fold would take minutes."""
+MAX_FEW_SCORES = 200_000
+"""Nor are more rows times labels, which the time of a fit is proportional to: 2,600 rows of 77 labels."""
 NUM_FOLDS = 5
 
 
@@ -44,4 +47,6 @@ def _are_few(examples: Sequence[Example], *, num_selection: int) -> bool:
     if len(examples) > MAX_FEW_ROWS or 2 * num_selection > len(examples):
         return False
     num_labels = len({label for example in examples for label in example.labels})
+    if len(examples) * num_labels > MAX_FEW_SCORES:
+        return False
     return num_selection < MIN_SELECTION_ROWS or len(examples) < FEW_PER_LABEL * num_labels

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.data.examples import Example
-from training.data.few_rows import FEW_PER_LABEL, MAX_FEW_ROWS, MIN_SELECTION_ROWS, NUM_FOLDS, few_row_folds
+from training.data.few_rows import (
+    FEW_PER_LABEL,
+    MAX_FEW_ROWS,
+    MAX_FEW_SCORES,
+    MIN_SELECTION_ROWS,
+    NUM_FOLDS,
+    few_row_folds,
+)
 
 
 def examples(count: int, *, labels: int = 2, start: int = 0) -> list[Example]:
@@ -18,12 +25,14 @@ def examples(count: int, *, labels: int = 2, start: int = 0) -> list[Example]:
 @pytest.mark.parametrize(
     ("train", "selection", "labels", "few"),
     [
-        (400, MIN_SELECTION_ROWS - 1, 2, True),
-        (400, MIN_SELECTION_ROWS, 2, False),
+        (FEW_PER_LABEL * 2, MIN_SELECTION_ROWS - 1, 2, True),
+        (FEW_PER_LABEL * 2, MIN_SELECTION_ROWS, 2, False),
         (FEW_PER_LABEL * 10 - 101, 100, 10, True),
         (FEW_PER_LABEL * 10 - 100, 100, 10, False),
         (MAX_FEW_ROWS, 10, 2, False),
         (MAX_FEW_ROWS - 10, 10, 2, True),
+        (MAX_FEW_SCORES // 77 - 100, 100, 77, True),
+        (MAX_FEW_SCORES // 77 - 99, 100, 77, False),
         (8, 8, 2, True),
         (8, 9, 2, False),  # a limit of training rows keeps the selection rows out of the fit
     ],

@@ -28,6 +28,9 @@ from verification.attack.target import Target
 TIMEOUT_S = 60.0
 SETTLES_S = 0.3
 """Seconds until every server process has read a change that one of them made: several poll intervals."""
+KNOWN_AFTER = 8
+"""New connections that must accept a key, one after another, before every server process is taken to know it."""
+KNOWN_WITHIN_S = 30.0
 JSON = {"Content-Type": "application/json"}
 GZIPPED = {**JSON, "Content-Encoding": "gzip"}
 VICTIM, MALLORY = "victim", "mallory"
@@ -158,18 +161,18 @@ class Arena:
     def prepare(cls, target: Target, make: Maker, scratch: Path) -> "Arena":
         """Create the tenants and publish their tasks."""
         first = Party(target.url, key=target.admin_key, settles_s=SETTLES_S if len(target.processes) > 1 else 0)
-        operator = _with_key(first, "default", "operator")
+        operator = _known(_with_key(first, "default", "operator"))
         for tenant in (VICTIM, MALLORY):
             # a limit that is never reached, so that the header `RateLimit` shows what was charged
             made = operator.post("/admin/tenants", {"id": tenant, "tokens_per_min": 1_000_000_000})
             assert made.status == 201, made
-        keys = {role: _with_key(operator, MALLORY, role) for role in ("classify", "publish", "admin")}
+        keys = {role: _known(_with_key(operator, MALLORY, role)) for role in ("classify", "publish", "admin")}
         arena = cls(
             target,
             make,
             Party(target.url),
             operator,
-            _with_key(operator, VICTIM, "publish"),
+            _known(_with_key(operator, VICTIM, "publish")),
             keys["classify"],
             keys["publish"],
             keys["admin"],
@@ -303,3 +306,16 @@ def _with_key(operator: Party, tenant: str, role: str, **members: object) -> Par
     if made.status != 201:
         raise RuntimeError(f"no key of role {role}: {made}")
     return replace(operator, tenant=tenant, key=str(made.json()["key"]))
+
+
+def _known(party: Party) -> Party:
+    """Return a party once every server process knows its key: a busy one may read it later than it settles."""
+    if not party.settles_s:
+        return party
+    deadline, accepted = time.monotonic() + KNOWN_WITHIN_S, 0
+    while accepted < KNOWN_AFTER:
+        answer = party.elsewhere().get("/tasks")
+        accepted = 0 if answer.status == 401 else accepted + 1
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"a new key is not known after {KNOWN_WITHIN_S:g} s: {answer}")
+    return party

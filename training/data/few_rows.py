@@ -20,7 +20,7 @@ MIN_SELECTION_ROWS = 50
 MAX_FEW_ROWS = 4_096
 """More rows than these are never few: fitting every fold would take minutes."""
 MAX_FEW_SCORES = 200_000
-"""Nor are more rows times labels, which the time of a fit is proportional to: 2,600 rows of 77 labels."""
+"""Nor are rows few if rows × labels exceed this: the time of a fit grows with it. With 77 labels that is 2,597 rows."""
 NUM_FOLDS = 5
 
 

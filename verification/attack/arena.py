@@ -310,12 +310,8 @@ def _with_key(operator: Party, tenant: str, role: str, **members: object) -> Par
 
 def _known(party: Party) -> Party:
     """Return a party once every server process knows its key: a busy one may read it later than it settles."""
-    if not party.settles_s:
-        return party
-    deadline, accepted = time.monotonic() + KNOWN_WITHIN_S, 0
-    while accepted < KNOWN_AFTER:
-        answer = party.elsewhere().get("/tasks")
-        accepted = 0 if answer.status == 401 else accepted + 1
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"a new key is not known after {KNOWN_WITHIN_S:g} s: {answer}")
+    if party.settles_s and not wait_for(
+        lambda: all(party.elsewhere().get("/tasks").status != 401 for _ in range(KNOWN_AFTER)), within_s=KNOWN_WITHIN_S
+    ):
+        raise RuntimeError(f"a new key of {party.tenant} is not known after {KNOWN_WITHIN_S:g} s")
     return party

@@ -77,6 +77,10 @@ def test_a_cluster_scores_the_bytes_of_a_server_though_a_worker_is_killed(
     )
 
 
+BROKEN_OFF = 0
+"""Stands for the status of a response that ended after its head: Ray sends head and body separately."""
+
+
 @dataclass
 class Asked:
     """Callers that never stop asking, and what they were answered."""
@@ -95,7 +99,11 @@ def callers(url: str, ref: str, *, count: int = 3) -> Iterator[Asked]:
     def call() -> None:
         with httpx2.Client(base_url=url, timeout=60) as http:
             while not asked.stop.is_set():
-                asked.statuses.append(http.post(f"/classify/{ref}", json={"inputs": "a film"}).status_code)
+                try:
+                    status = http.post(f"/classify/{ref}", json={"inputs": "a film"}).status_code
+                except httpx2.RemoteProtocolError:
+                    status = BROKEN_OFF
+                asked.statuses.append(status)
 
     with ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(call) for _ in range(count)]
@@ -141,7 +149,7 @@ def test_replicas_on_ray_serve_share_a_registry_and_are_replaced_without_losing_
                 lambda: len({each.pid for each in worker_processes("ServeReplica")} - {killed.pid}) == 2, within_s=60
             )
             assert len(asked.failed()) <= 3
-            assert set(asked.failed()) <= {500, 503}
+            assert set(asked.failed()) <= {500, 503, BROKEN_OFF}
         answer = httpx2.post(
             f"{url}/classify/sentiment", json={"inputs": "x"}, headers={"X-Request-ID": "one"}, timeout=60
         )

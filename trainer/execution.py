@@ -132,8 +132,9 @@ def _train(backbone: Backbone, job: Job, task: TaskFile, runs: Path, callbacks: 
     curve = _Curve([plan.name for plan in plans], callbacks)
     train_runs(backbone, plans, on_event=curve.watch, on_checkpoint=callbacks.on_checkpoint)
     best = candidates([read_run_result(plan.folder) for plan in plans])[0].best
-    if best.best_step == 0 and best.readout == "words":  # a learned readout is fitted to the rows before the first step
-        raise JobFailed("no training step improved on the untrained prompt; try more rows or epochs, or another rate")
+    # a learned readout with a prompt is fitted to the rows before the first step
+    if best.best_step == 0 and (best.readout == "words" or best.method == "head"):
+        raise JobFailed("no training step improved on the untrained model; try more rows or epochs, or another rate")
     # few report rows may have one label alone, so the selection rows must agree
     if best.trained.collapsed and best.selection.score <= best.selection.constant_score:
         raise JobFailed("the trained version predicts the same label for every row; try more rows or epochs")

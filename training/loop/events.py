@@ -32,7 +32,7 @@ class StepEvent:
 class EvalEvent:
     """The prompt was scored on the selection rows, every epoch or `eval_every` steps; at step 0 it is untrained.
 
-    The fits of a head to few rows are scored out of fold instead.
+    The fits of a head to few rows are scored out of fold instead, and their start on the same rows.
     """
 
     epoch: int

@@ -1,7 +1,10 @@
 """`PromptRun`: the progress of one training job, which the stack advances step by step."""
 
+from functools import cached_property
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from backbone import Backbone, LabelVectors
@@ -46,7 +49,7 @@ class PromptRun:
         )
         self._label_losses = label_losses(job, backbone)
         self._losses: list[float] = []
-        self._timing = Timing(training)
+        self._training, self._timing = training, Timing(training)
 
     def begin(self) -> None:
         """Score the untrained prompt, then fit the readout to it if the arguments say so.
@@ -54,7 +57,10 @@ class PromptRun:
         Raises:
             InvalidArguments: its values are not valid in an adapter
         """
-        self._evaluate(None)
+        if self.job.folds is None:
+            self._evaluate(None)
+        else:
+            self._evaluate_start(self.job.folds)
         if not self.history:
             check_start(self.job.method)
         if self.job.readout is not None and self.job.arguments.readout_init == "fitted" and not self.is_fitted:
@@ -87,15 +93,24 @@ class PromptRun:
         """Fit the readout of a job without a prompt: one evaluation for each strength of regularisation."""
         job, readout, prompt = self.job, self.job.readout, self.job.method.prompt()
         assert readout is not None
-        states = frozen_states(self._backbone, job.rows.token_ids, readout.state)
-        with self._timing.evaluating:
-            held_out = frozen_states(self._backbone, job.selection.token_ids, readout.state)
+        if job.folds is None:
+            states = frozen_states(self._backbone, job.rows.token_ids, readout.state)
+            with self._timing.evaluating:
+                held_out = frozen_states(self._backbone, job.selection.token_ids, readout.state)
+        else:
+            states, held_out = np.split(self._states, [len(job.rows)])
         for fitted in fit_candidates(job, states, held_out):
             readout.set(torch.from_numpy(fitted.head.vectors), torch.from_numpy(fitted.head.bias))
             self._timing.step(rows=len(states) if job.folds is None else len(states) + len(held_out))
             if self._is_exportable(prompt):
                 self._record(prompt, fitted.metrics, fitted.train_loss, fitted.out_of_fold)
         self.stop = "finished"
+
+    @cached_property
+    def _states(self) -> NDArray[np.float32]:  # [n, S·H]
+        """The states of all rows of a job without a prompt."""
+        assert self.job.readout is not None
+        return frozen_states(self._backbone, self.job.all_rows.token_ids, self.job.readout.state)
 
     def next_batch(self) -> PromptBatch:
         """Draw the rows of the next step and compute their prompts."""
@@ -216,6 +231,21 @@ class PromptRun:
             log_probs = predict(self._backbone, scored, job.scored_by, job.selection.token_ids)
             metrics = job.selection.selected_by(log_probs, job.scoring)
         self._record(prompt, metrics, train_loss)
+
+    def _evaluate_start(self, folds: NDArray[np.int64]) -> None:
+        """Score the start of a fit to few rows on those that score the fits out of fold: it was fitted to none."""
+        job, start, prompt = self.job, self.job.readout, self.job.method.prompt()
+        assert start is not None
+        if not self._is_exportable(prompt):
+            self.stop = "diverged"
+            return
+        with self._training:
+            states = torch.from_numpy(self._states).to(self._backbone.device)
+        with self._timing.evaluating:
+            log_probs = start.label_vectors.log_probs(states).cpu().numpy()
+            predictions = OutOfFold.of(log_probs, job.all_rows.labels, folds)
+            metrics = job.all_rows.at(predictions.rows).selected_by(predictions.log_probs, job.scoring)
+        self._record(prompt, metrics, None, predictions)
 
     def _is_exportable(self, prompt: Tensor) -> bool:
         """Return whether an adapter could hold a prompt [P, H] and the current readout."""

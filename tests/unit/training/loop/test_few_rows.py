@@ -54,7 +54,7 @@ def test_the_out_of_fold_loss_chooses_and_the_head_is_fitted_to_all_rows(tiny: B
             log_probs[inside] = head.log_probs(states[inside])
         losses[strength] = float(-log_probs[np.arange(84), labels].mean())
     assert [event.metrics.loss for event in result.evaluations[1:]] == pytest.approx(list(losses.values()), abs=1e-4)
-    assert [event.is_out_of_fold for event in result.evaluations] == [False] + [True] * len(losses)
+    assert all(event.is_out_of_fold for event in result.evaluations)
     best = min(losses, key=lambda strength: losses[strength])
     assert FEW_ROWS_STRENGTHS[result.best_index - 1] == best
     (whole,) = fit_heads(states, labels, num_labels=2, strengths=[best])
@@ -63,6 +63,27 @@ def test_the_out_of_fold_loss_chooses_and_the_head_is_fitted_to_all_rows(tiny: B
     assert result.out_of_fold is not None
     assert np.array_equal(result.out_of_fold.rows, np.arange(84))
     assert result.timing.rows == 84 * len(losses)
+
+
+@pytest.mark.parametrize("state", ["soft", "joint"])
+def test_the_start_is_scored_on_the_rows_that_score_the_fits(tiny: Backbone, state: LearnedState) -> None:
+    job = head_job(tiny, readout=state)
+    assert job.readout is not None
+    states = frozen_states(tiny, job.all_rows.token_ids, state)
+    log_probs = job.readout.start.log_probs(torch.from_numpy(states)).numpy()
+    losses = -log_probs[np.arange(84), job.all_rows.labels]
+    lucky = int(np.argmin(losses))  # a single selection row that the label words answer well
+    rest = np.delete(np.arange(84), lucky)
+    assert job.folds is not None
+    job = dataclasses.replace(
+        job,
+        rows=job.all_rows.at(rest),
+        selection=job.all_rows.at(np.array([lucky])),
+        folds=job.folds[np.append(rest, lucky)],
+    )
+    (result,) = train_stack(tiny, [job])
+    assert result.evaluations[0].metrics.loss == pytest.approx(float(losses.mean()), abs=1e-5)
+    assert result.best_index > 0
 
 
 def drawn(*, num_labels: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:

@@ -54,10 +54,39 @@ def candidates(backbone: "Backbone", location: str, key: str | None = None) -> "
     return fitting[::-1]
 
 
+def without_report_rows(found: "Sequence[Candidate]", task: "TaskFile", *, seed: int) -> "list[Candidate]":
+    """Return the adapters that no report row of the task has trained or chosen; the others are reported.
+
+    Raises:
+        CommandError: none is left
+    """
+    from training.data.row_files import RowFiles
+    from training.source_prompts.similar import num_report_rows_seen, report_rows
+
+    files = RowFiles(task)
+    report = report_rows(files, seed=seed)
+    kept = []
+    for candidate in found:
+        if seen := num_report_rows_seen(candidate.adapter, files, report):
+            told = f"{seen} of {len(report)} report rows of --seed {seed} trained it or chose its best step"
+            err.print(f"left out {candidate.name}: {told}", style="yellow")
+        else:
+            kept.append(candidate)
+    if not kept:
+        raise CommandError(f"all {len(found)} adapters have seen report rows of --seed {seed}; give the seed they have")
+    return kept
+
+
 def _in_folder(folder: Path) -> "list[Candidate]":
     from training.source_prompts.similar import Candidate
 
-    return [Candidate(str(path), from_files(adapter_files(path))) for path in _adapter_folders(folder)]
+    found = []
+    for path in _adapter_folders(folder):
+        try:
+            found.append(Candidate(str(path), from_files(adapter_files(path))))
+        except InvalidAdapter as exc:
+            err.print(f"left out {path}: {exc}", style="yellow")
+    return found
 
 
 def _adapter_folders(folder: Path) -> Sequence[Path]:
@@ -85,6 +114,10 @@ def chosen_start(
     *,
     out_folder: Path | None,
     steps: int,
+    split: str,
+    seeds: int,
+    limit: int | None,
+    shots: int | None,
     backbone: BackboneOptions,
 ) -> dict[str, Any]:
     """Return the arguments of `--start auto`: spot from the best adapter, or none if no adapter was better.
@@ -93,6 +126,7 @@ def chosen_start(
 
     Args:
         start_from: a folder, a server or a registry; None without `--start`
+        seeds: number of runs, each of which draws its own held-out rows
     """
     if start_from is None:
         return {}
@@ -102,10 +136,20 @@ def chosen_start(
         raise CommandError("--start auto keeps the adapter that it chose in the run's folder; name it with --out")
     if "method" in explicit or "sources" in explicit:
         raise CommandError("--start auto sets --method spot and its --source; leave them out")
+    from training.data.sources import locate
+
+    if split == "kfold":
+        raise CommandError("--start auto would choose on rows that --split kfold reports; use --split honest")
+    if seeds > 1 and not locate(tasks[0].data).validation:
+        raise CommandError(
+            f"--start auto would choose on rows that others of --seeds {seeds} report, since the task file names no "
+            "validation rows; name some, or train one seed at a time"
+        )
     folder = out_folder / START
     if not (folder / NO_START).is_file() and not (folder / CONFIG).is_file():
         seed = explicit.get("seed", default_of("seed", "spot"))
-        _choose(tasks[0], start_from, key, folder, steps=steps, seed=seed, backbone=backbone)
+        rows = {"seed": seed, "limit": limit, "shots": shots}
+        _choose(tasks[0], start_from, key, folder, steps=steps, rows=rows, backbone=backbone)
     if (folder / NO_START).is_file():
         status("starting at sampled tokens: no adapter was better in its trial")
         return {}
@@ -122,16 +166,18 @@ def _choose(
     folder: Path,
     *,
     steps: int,
-    seed: int,
+    rows: dict[str, Any],
     backbone: BackboneOptions,
 ) -> None:
     """Rank the adapters by trials and write the best into a folder, or a file that says that none was better."""
-    from training.source_prompts.similar import rank_starts
+    from training.source_prompts.similar import MAX_ROWS, rank_starts
 
     loaded = load_backbone(replace(backbone, device=backbone.device.split(",")[0]))
-    found = candidates(loaded, start_from, key)
+    found = without_report_rows(candidates(loaded, start_from, key), task, seed=rows["seed"])
     status(f"trying {len(found)} adapters as starts, {steps} steps each")
-    ranking = rank_starts(loaded, task, found, steps=steps, trial=True, seed=seed)
+    ranking = rank_starts(
+        loaded, task, found, steps=steps, trial=True, **rows | {"limit": min(rows["limit"] or MAX_ROWS, MAX_ROWS)}
+    )
     print_ranking(ranking)
     if (best := ranking.best) is None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -54,12 +54,12 @@ def similar(
         superpos similar tickets.yaml --from runs/library --trial --steps 100
         superpos similar tickets.yaml --from ./registry.sqlite --json
     """
-    from cli.starts import candidates
+    from cli.starts import candidates, without_report_rows
     from training.source_prompts.similar import rank_starts
 
     task = read_task_file(task_file)
     loaded = load_backbone(backbone)
-    found = candidates(loaded, source, key)
+    found = without_report_rows(candidates(loaded, source, key), task, seed=seed)
     with err.status(f"comparing {len(found)} adapters") as shown:
 
         def show(event: "StepEvent") -> None:

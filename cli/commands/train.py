@@ -243,7 +243,19 @@ def train(
     tasks = [known[path].task if path in known else read_task_file(path) for path in task_files]
     tasks = with_feedback(tasks, feedback, key, folder=out_folder or Path("runs"), resume=resume)
     where = None if start is None else start_from
-    explicit |= chosen_start(tasks, explicit, where, key, out_folder=out_folder, steps=start_steps, backbone=backbone)
+    explicit |= chosen_start(
+        tasks,
+        explicit,
+        where,
+        key,
+        out_folder=out_folder,
+        steps=start_steps,
+        split=split,
+        seeds=seeds,
+        limit=limit,
+        shots=shots,
+        backbone=backbone,
+    )
     rates = _rates(explicit.pop("lr")) if "lr" in explicit else []
     is_auto = explicit.get("method") == AUTO
     first_seed = explicit.get("seed", default_of("seed", "superpos"))

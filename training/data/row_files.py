@@ -22,35 +22,35 @@ class RowFiles:
         Raises:
             InvalidData: there are no files. Reading `train` or `validation`: a file or row is invalid
         """
-        self._task = task
+        self.task = task
         self.sources = locate(task.data)
 
     @cached_property
     def train(self) -> RowFile:
         """The rows for training and for holding out."""
-        return read_shards(self.sources.train, self._task)
+        return read_shards(self.sources.train, self.task)
 
     def division_notes(self, train: Sequence[Example], report: Sequence[Example], overlap: int) -> list[str]:
         """Return notes on labels without rows, and on report rows that are also training rows."""
-        names = self._task.spec.label_names
+        names = self.task.spec.label_names
         notes = []
         for role, rows in (("training", train), ("report", report)):
             present = {label for example in rows for label in example.labels}
             absent = [repr(name) for index, name in enumerate(names) if index not in present]
-            if absent and self._task.spec.kind != "ordinal":
+            if absent and self.task.spec.kind != "ordinal":
                 named = ", ".join(absent[:5]) + ", …" * (len(absent) > 5)
-                notes.append(f"{self._task.name}: {len(absent)} of {len(names)} labels without a {role} row: {named}")
+                notes.append(f"{self.task.name}: {len(absent)} of {len(names)} labels without a {role} row: {named}")
         if overlap:
             share = f"{overlap} of {len(report)} report rows"
-            notes.append(f"{self._task.name}: {share} have the text of a training row, which makes scores optimistic")
+            notes.append(f"{self.task.name}: {share} have the text of a training row, which makes scores optimistic")
         return notes
 
     def shots_of(self, train: Sequence[Example], shots: int) -> tuple[Example, ...]:
         """Return the first `shots` rows of each label (`TooFewRows` if a label has fewer)."""
-        spec = self._task.spec
+        spec = self.task.spec
         if spec.is_multi_label:
             raise InvalidData(
-                f"task {self._task.name!r} is multi_label: its rows have no single label for shots; omit it"
+                f"task {self.task.name!r} is multi_label: its rows have no single label for shots; omit it"
             )
         counts = Counter(example.label for example in train)
         few = [f"{name!r} has {counts[i]}" for i, name in enumerate(spec.label_names) if counts[i] < shots]
@@ -62,13 +62,13 @@ class RowFiles:
     @cached_property
     def validation(self) -> RowFile | None:
         """The rows of the validation file; None if the task has none."""
-        return read_shards(self.sources.validation, self._task) if self.sources.validation else None
+        return read_shards(self.sources.validation, self.task) if self.sources.validation else None
 
     @cached_property
     def corrections(self) -> RowFile | None:
         """Further training rows; None if the task has none."""
-        path = self._task.data.corrections
-        return None if path is None else read_corrections(Path(path), self._task)
+        path = self.task.data.corrections
+        return None if path is None else read_corrections(Path(path), self.task)
 
 
 def sums_at_hand(data: DataSource) -> dict[str, str | None]:

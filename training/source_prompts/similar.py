@@ -17,6 +17,9 @@ from adapters.adapter import PromptAdapter
 from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.config.presets import train_arguments
+from training.data.examples import Example
+from training.data.row_files import RowFiles
+from training.data.splits import divide
 from training.errors import InvalidArguments
 from training.loop.events import StepEvent, TrainResult
 from training.loop.job import TrainingJob
@@ -24,6 +27,7 @@ from training.loop.train import train_stack
 from training.methods import Method, Simple
 from training.methods.factory import make_method
 from training.runs.task_rows import TaskRows
+from training.scoring.exam import num_trained_on, row_key
 from training.scoring.transferability import (
     mean_similarity,
     sampled_rows,
@@ -95,6 +99,7 @@ def rank_starts(
     trial: bool,
     keep: int = KEEP,
     limit: int | None = MAX_ROWS,
+    shots: int | None = None,
     seed: int = 0,
     on_step: Callable[[StepEvent], None] = lambda event: None,
 ) -> Ranking:
@@ -104,7 +109,9 @@ def rank_starts(
         steps: optimiser steps of the new task's own prompt, and of each trial
         trial: also train from each candidate
         keep: how many candidates to compare, those with the largest mean similarity; each costs forwards or a trial
-        limit: training rows
+        limit: maximum number of training rows
+        shots: training rows of each label, at most; None for all
+        seed: divides the rows, as that of a run does
         on_step: called after each step of the new task's own prompt, and of the first trial
 
     Raises:
@@ -116,7 +123,7 @@ def rank_starts(
     usable = [each for each in candidates if len(each.adapter.prompt)]
     if not usable:
         raise InvalidArguments(f"none of {len(candidates)} adapters has a prompt, expected at least one to start from")
-    trials = _Trials(backbone, task, steps=steps, limit=limit, seed=seed, on_step=on_step)
+    trials = _Trials(backbone, task, steps=steps, limit=limit, shots=shots, seed=seed, on_step=on_step)
     own = trials.own(num_virtual_tokens=len(usable[0].adapter.prompt))
     target = _tensor(own.evaluations[-1].prompt, backbone)
     similar = {
@@ -142,6 +149,27 @@ def rank_starts(
     return Ranking(tuple(starts), own.best.score if trial else None, task.metric, len(usable) - len(kept))
 
 
+def report_rows(files: RowFiles, *, seed: int) -> tuple[Example, ...]:
+    """Return a task's report rows under a seed, without those that a training or selection row equals."""
+    rows, labels = divide(files, split="honest", seed=seed), files.task.spec.label_names
+    known = {row_key(example, labels) for example in (*rows.train, *rows.selection)}
+    return tuple(row for row in rows.report if row_key(row, labels) not in known)
+
+
+def num_report_rows_seen(adapter: PromptAdapter, files: RowFiles, report: Sequence[Example]) -> int:
+    """Return how many report rows of a task trained an adapter or chose it, as far as its provenance says.
+
+    Args:
+        files: the task's
+        report: from `report_rows`
+    """
+    if adapter.manifest.provenance.data.get("train_sha256") != files.train.sha256:
+        return 0
+    if adapter.spec.label_names != files.task.spec.label_names:
+        return len(report)  # its division is unknown
+    return num_trained_on(adapter, files, replace(files.train, examples=tuple(report)))
+
+
 class _Trials:
     """Short trainings on a task's rows."""
 
@@ -152,12 +180,15 @@ class _Trials:
         *,
         steps: int,
         limit: int | None,
+        shots: int | None,
         seed: int,
         on_step: Callable[[StepEvent], None],
     ) -> None:
         """Read the rows."""
         self._backbone, self._task, self._steps, self._seed = backbone, task, steps, seed
-        self._rows = TaskRows(backbone, task).divided(split="honest", seed=seed, limit=limit, max_selection=limit)
+        self._rows = TaskRows(backbone, task).divided(
+            split="honest", seed=seed, limit=None if shots else limit, shots=shots, max_selection=limit
+        )
         self._trie = backbone.label_trie(task.spec.label_words)
         self._on_step = on_step
         self.sample = sampled_rows(self._rows.train.token_ids, seed=seed)

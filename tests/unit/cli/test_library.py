@@ -124,6 +124,49 @@ def test_the_tasks_of_a_registry_are_ranked_by_their_production_versions(desk: D
     assert (start["name"], start["digest"], start["trial_score"]) == ("known", desk.adapter.digest, None)
 
 
+def test_adapters_that_have_seen_report_rows_are_left_out(desk: Desk, tmp_path: Path) -> None:
+    """Without validation rows each seed reports other rows of the training file."""
+    task = desk.task.with_name("alone.yaml")
+    task.write_text(desk.task.read_text(encoding="utf-8").replace("  validation: validation.jsonl\n", ""))
+    runs = tmp_path / "runs"
+    quick = ["--backbone", desk.tiny_t5, *SIZES, "--num-sampled-tokens", "32", "--max-steps", "2", "--no-report"]
+    trained = superpos(
+        "train",
+        task,
+        *quick,
+        "--readout",
+        "words",
+        "--no-baselines",
+        "--seeds",
+        "2",
+        "--out",
+        runs,
+        "--precision",
+        "fp32",
+    )
+    assert trained.code == 0, trained.stderr
+    foreign = runs / "foreign"
+    foreign.mkdir()
+    (foreign / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    own = [task, "--backbone", desk.tiny_t5, "--threads", "1", "--steps", "2"]
+    answer = superpos("similar", *own, "--from", runs, "--json")
+    assert answer.code == 0, answer.stderr
+    (start,) = json.loads(answer.stdout)["starts"]
+    assert start["name"].endswith("seed0")
+    assert f"left out {foreign}: files: got adapter_config.json" in answer.stderr
+    assert "report rows of --seed 0 trained it or chose its best step" in answer.stderr
+    none = superpos("similar", *own, "--from", Path(start["name"]), "--seed", "1").refusal()
+    assert none == "all 1 adapters have seen report rows of --seed 1; give the seed they have"
+
+    auto = ["train", task, *quick, "--start", "auto", "--start-from", runs, "--out", tmp_path / "started"]
+    assert "others of --seeds 2 report, since the task file names no validation rows" in (
+        superpos(*auto, "--seeds", "2").refusal()
+    )
+    assert superpos(*auto, "--split", "kfold").refusal() == (
+        "--start auto would choose on rows that --split kfold reports; use --split honest"
+    )
+
+
 def test_what_a_library_or_a_start_cannot_do_is_refused(desk: Desk, tmp_path: Path) -> None:
     options, _ = library(desk, tmp_path, "--methods", "simple,attempt")
     assert superpos("library", "train", *options).refusal() == (

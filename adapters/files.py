@@ -289,6 +289,8 @@ def _read_json(files: Files, name: str) -> dict[str, Any]:
 def _read_manifest(files: Files) -> Manifest:
     values = _read_json(files, MANIFEST)
     version = values.get("schema_version", 1)
+    if isinstance(version, float):
+        raise InvalidAdapter(f"{MANIFEST}: schema_version", version, "an integer")
     if isinstance(version, int) and version > max(_READ_VERSIONS):
         known = ", ".join(map(str, _READ_VERSIONS))
         raise InvalidAdapter(f"{MANIFEST}: schema_version", version, f"{known}; a newer Superpos wrote the adapter")
@@ -312,7 +314,7 @@ def _read_readout(files: Files, manifest: Manifest) -> LearnedReadout | None:
         return None
     _require(files, READOUT)
     tensors = read_tensors(files[READOUT], READOUT, {VECTORS: ("labels", "width"), BIAS: ("labels",)})
-    labels = read_metadata(files[READOUT], READOUT).get(_LABELS, "none")
+    labels = read_metadata(files[READOUT], READOUT, [_LABELS]).get(_LABELS, "none")
     expected = json.dumps(manifest.task.label_names, ensure_ascii=False)
     if labels != expected:
         raise InvalidAdapter(f"{READOUT}: labels", labels[:200], f"{expected[:200]}, those of {MANIFEST} in its order")

@@ -90,6 +90,13 @@ def reorder_labels_of_readout(draw: Random, files: Files) -> None:
     files[READOUT] = write_tensors(tensors, metadata=draw.choice(({"labels": json.dumps(other)}, {}, None)))
 
 
+def add_metadata_to_readout(draw: Random, files: Files) -> None:
+    """Add names to the header, up to more than it may have."""
+    tensors, labels = _opened(files)
+    added = {f"{number:x}": "" for number in range(draw.choice((1, 100, 150_000)))}
+    files[READOUT] = write_tensors(tensors, metadata=labels | added)
+
+
 def rename_readout_tensors(draw: Random, files: Files) -> None:
     tensors, labels = _opened(files)
     name = draw.choice(list(tensors))
@@ -103,7 +110,7 @@ def contradict_readout(draw: Random, files: Files) -> None:
     """Name another readout or version in the manifest."""
     manifest = json.loads(files[MANIFEST])
     values = {
-        "schema_version": (0, 1, 2, 3, 4, 99, "2", True, None),
+        "schema_version": (0, 1, 2, 3, 4, 99, "2", 2.0, True, None),
         "readout": ("words", "soft", "pooled", "joint", "mean", None, 1),
     }
     key = draw.choice(list(values))
@@ -114,7 +121,7 @@ def contradict_readout(draw: Random, files: Files) -> None:
 def _opened(files: Files) -> tuple[dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"], dict[str, str]]:
     data = files[READOUT]
     try:
-        return read_tensors(data, READOUT, _AXES), read_metadata(data, READOUT)
+        return read_tensors(data, READOUT, _AXES), read_metadata(data, READOUT, ["labels"])
     except Exception as exc:  # an earlier mutation broke it
         raise KeyError(READOUT) from exc
 
@@ -128,6 +135,7 @@ READOUT_MUTATIONS: tuple[FileMutation, ...] = (
     retype_readout,
     spoil_readout_values,
     reorder_labels_of_readout,
+    add_metadata_to_readout,
     rename_readout_tensors,
     contradict_readout,
 )

@@ -32,6 +32,7 @@ from adapters.files import (
     to_files,
 )
 from adapters.readout import BIAS, MAX_VECTOR_NORM, VECTORS, LearnedReadout, ReadoutKind, num_states
+from adapters.tensor_files import MAX_HEADER_BYTES
 
 
 def vectors(value: float | None = None, *, num_labels: int = 2, width: int = WIDTH) -> np.ndarray[Any, Any]:
@@ -106,7 +107,7 @@ def _bias(values: list[float]) -> Change:
     return readout_tensors(**{BIAS: np.array(values, np.float32)})
 
 
-def _version(version: int, kind: str) -> Change:
+def _version(version: float, kind: str) -> Change:
     return lambda files: manifest("readout", value=kind)(manifest("schema_version", value=version)(files))
 
 
@@ -180,6 +181,20 @@ def _version(version: int, kind: str) -> Change:
         ),
         pytest.param(readout_tensors(metadata={}), f"{READOUT}: labels", "none", "negative", id="no labels"),
         pytest.param(
+            readout_tensors(metadata={"labels": json.dumps(TASK.label_names), "more": ""}),
+            f"{READOUT}: metadata",
+            "more",
+            "no other",
+            id="more metadata",
+        ),
+        pytest.param(
+            readout_tensors(metadata={f"{number:x}": "" for number in range(150_000)}),
+            f"{READOUT}: header",
+            "bytes",
+            f"at most {MAX_HEADER_BYTES:,}",
+            id="large header",
+        ),
+        pytest.param(
             readout_tensors(extra=np.zeros(1, np.float32)),
             f"{READOUT}: tensors",
             "extra",
@@ -207,6 +222,7 @@ def _version(version: int, kind: str) -> Change:
         pytest.param(_version(2, "words"), f"{MANIFEST}: schema_version", "2", "1, with", id="version 2 without"),
         pytest.param(_version(3, "soft"), f"{MANIFEST}: schema_version", "3", "2, with", id="version 3 without joint"),
         pytest.param(_version(2, "joint"), f"{MANIFEST}: schema_version", "2", "3, with", id="version 2 with joint"),
+        pytest.param(_version(2.0, "soft"), f"{MANIFEST}: schema_version", "2.0", "an integer", id="no whole version"),
         pytest.param(_version(4, "soft"), f"{MANIFEST}: schema_version", "4", "a newer Superpos", id="a later version"),
         pytest.param(_version(2, "mean"), f"{MANIFEST}: readout", "'mean'", "'pooled' or 'joint'", id="kind"),
         pytest.param(

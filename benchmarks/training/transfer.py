@@ -129,7 +129,8 @@ class Sources:
     def _prior(self, kind: PriorKind, task: TaskFile) -> tuple[str, ...] | None:
         if (folder := self.priors.get(kind)) is None:
             return None
-        prior = read_prior(folder, fingerprint=self.backbone.identity.fingerprint, kind=kind)
+        identity, width = self.backbone.identity, self.backbone.width
+        prior = read_prior(folder, fingerprint=identity.fingerprint, width=width, kind=kind)
         own = {source.adapter.digest for source in self.prompts if source.task.name == task.name}
         return None if own & set(prior.sources) else (str(folder),)
 

@@ -9,10 +9,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 
 import safetensors
 import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from adapters.adapter import PromptAdapter
@@ -26,11 +28,11 @@ MAX_PRIOR_BYTES = 1 << 30
 PriorKind = Literal["shared", "subspace"]
 """`shared`: the shared prompt of MPT; `subspace`: the decoder of IPT."""
 
-NAMES: dict[PriorKind, frozenset[str]] = {
-    "shared": frozenset({"shared", "column", "row"}),
-    "subspace": frozenset({"inner", "inner_bias", "outer", "outer_bias"}),
+AXES: dict[PriorKind, Mapping[str, str]] = {
+    "shared": {"shared": "PH", "column": "P", "row": "H"},
+    "subspace": {"inner": "md", "inner_bias": "m", "outer": "PHm", "outer_bias": "PH"},
 }
-"""The tensors of each kind."""
+"""The tensors of each kind, with a letter per axis."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,30 +68,63 @@ Source = PromptAdapter | Prior
 """One that a method starts from."""
 
 
-def read_prior(folder: Path, *, fingerprint: str, kind: PriorKind) -> Prior:
+def read_prior(folder: Path, *, fingerprint: str, width: int, kind: PriorKind) -> Prior:
     """Read the prior of a folder.
+
+    Args:
+        fingerprint: of the backbone
+        width: H of the backbone
 
     Raises:
         InvalidArguments: the folder holds no valid prior of this kind, or one for another backbone
     """
-    path = folder / PRIOR
     try:
-        data = read_regular(path, max_bytes=MAX_PRIOR_BYTES)
-        with safetensors.safe_open(path, framework="pt") as file:
-            header: dict[str, Any] = json.loads((file.metadata() or {})["prior"])
+        data = read_regular(folder / PRIOR, max_bytes=MAX_PRIOR_BYTES)
         tensors = safetensors.torch.load(data)
-        prior = Prior(header["kind"], tensors, header["fingerprint"], tuple(header["sources"]), _digest(data))
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as exc:
-        raise InvalidArguments(f"source {folder}: cannot read {PRIOR}: {exc}") from exc
-    if prior.kind not in get_args(PriorKind) or prior.kind != kind:
-        raise InvalidArguments(f"source {folder}: it holds a {prior.kind!r}, expected a {kind!r}")
-    if set(tensors) != NAMES[kind]:
-        raise InvalidArguments(f"source {folder}: its tensors are {sorted(tensors)}, expected {sorted(NAMES[kind])}")
-    if prior.fingerprint != fingerprint:
+        header = _Header.model_validate_json(json.loads(_header_of(data))["__metadata__"]["prior"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as exc:
+        reason = " ".join(str(exc).split())[:200]
+        raise InvalidArguments(f"source {folder}: cannot read {PRIOR}: {reason}") from exc
+    if header.kind != kind:
+        raise InvalidArguments(f"source {folder}: it holds a {header.kind!r}, expected a {kind!r}")
+    if header.fingerprint != fingerprint:
         raise InvalidArguments(
-            f"source {folder}: it was trained on backbone {prior.fingerprint}, expected {fingerprint}"
+            f"source {folder}: it was trained on backbone {header.fingerprint}, expected {fingerprint}"
         )
-    return prior
+    if fault := _fault(tensors, AXES[kind], width=width):
+        raise InvalidArguments(f"source {folder}: {fault}")
+    return Prior(header.kind, tensors, header.fingerprint, header.sources, _digest(data))
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    kind: PriorKind
+    fingerprint: str
+    sources: tuple[str, ...]
+
+
+def _header_of(data: bytes) -> bytes:
+    return data[8 : 8 + int.from_bytes(data[:8], "little")]
+
+
+def _fault(tensors: Mapping[str, Tensor], axes: Mapping[str, str], *, width: int) -> str | None:
+    """Return what is wrong with the tensors of a prior; None if nothing is."""
+    if tensors.keys() != axes.keys():
+        return f"its tensors are {sorted(tensors)}, expected {sorted(axes)}"
+    sizes = {"H": width}
+    for name, letters in axes.items():
+        tensor = tensors[name]
+        if tensor.dtype != torch.float32:
+            return f"{name} is {tensor.dtype}, expected torch.float32"
+        expected = [sizes.get(letter, letter) for letter in letters]
+        if tensor.ndim != len(letters) or any(
+            sizes.setdefault(letter, size) != size for letter, size in zip(letters, tensor.shape, strict=True)
+        ):
+            return f"{name} has shape {list(tensor.shape)}, expected [{', '.join(map(str, expected))}]"
+        if not torch.isfinite(tensor).all():
+            return f"{name} has values that are not finite"
+    return None
 
 
 def _digest(data: bytes) -> str:

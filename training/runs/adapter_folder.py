@@ -54,8 +54,8 @@ def read_sources(backbone: "Backbone", folders: Sequence[str], method: "MethodNa
 
     if (kind := PRIORS.get(method)) is None:
         return tuple(_read(backbone, Path(folder)) for folder in folders)
-    fingerprint = backbone.identity.fingerprint
-    return tuple(read_prior(Path(folder), fingerprint=fingerprint, kind=kind) for folder in folders)
+    fingerprint, width = backbone.identity.fingerprint, backbone.width
+    return tuple(read_prior(Path(folder), fingerprint=fingerprint, width=width, kind=kind) for folder in folders)
 
 
 def _read(backbone: "Backbone", folder: Path) -> PromptAdapter:

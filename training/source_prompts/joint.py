@@ -128,7 +128,7 @@ def train_joint(
     Raises:
         InvalidCheckpoint: the checkpoint cannot be read, or is of other settings
         TrainingError: the loss is not finite
-        KeyboardInterrupt: Ctrl-C; the checkpoint has the last step
+        KeyboardInterrupt: Ctrl-C; the checkpoint has the last step, or the former one stays if it came in an update
     """
     run = _JointRun(backbone, model, sources, arguments, penalty)
     keeper = _Keeper(folder, {"arguments": asdict(arguments), **described}, checkpoint_every_s)
@@ -138,7 +138,8 @@ def train_joint(
             on_step(run.take_step())
             keeper.stepped(run)
     except KeyboardInterrupt:
-        keeper.write(run)
+        if not run.is_updating:
+            keeper.write(run)
         raise
     keeper.write(run)
 
@@ -238,6 +239,8 @@ class _JointRun:
         self._losses: list[tuple[LabelLoss, ...]] = [label_losses(job, backbone) for job in self._jobs]
         self.optimizer = torch.optim.AdamW(model.parameter_groups(), lr=arguments.lr)
         self.step = 0
+        self.is_updating = False
+        """Whether parameters, moments and `step` may disagree."""
 
     def take_step(self) -> JointStep:
         """Take an optimiser step on the mean gradient over some sources."""
@@ -258,8 +261,10 @@ class _JointRun:
         penalty = None if self._penalty is None else self._penalty(chosen)
         if penalty is not None:
             penalty.backward()  # type: ignore[no-untyped-call]
+        self.is_updating = True
         self.optimizer.step()
         self.step += 1
+        self.is_updating = False
         return JointStep(self.step, self._arguments.steps, loss, None if penalty is None else float(penalty.detach()))
 
     def _chosen(self, generator: np.random.Generator) -> list[int]:

@@ -140,7 +140,7 @@ class JobRequest(
     validation: Rows = ()
     """Rows to measure on; by default some of the others are held out."""
     examples: Annotated[dict[_LabelName, list[str]], Field(min_length=2, max_length=MAX_LABELS)] | None = None
-    """Instead of rows: 8 to 20 texts of each label. Two heads are fitted in seconds; the better one is kept."""
+    """Instead of rows: 8 to 20 texts of each label. Three heads are fitted in seconds; the best one is kept."""
     corrections_since: Annotated[int, Field(ge=0, le=MAX_VERSION), WHOLE] | None = None
     """Also train on the corrections since this version was published; 0 for all of them."""
     arguments: ArgumentsBody = ArgumentsBody()

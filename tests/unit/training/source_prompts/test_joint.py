@@ -1,6 +1,7 @@
 """Training over a library: what it leaves, that it learns, that it resumes to the last digit, and what it refuses."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -71,7 +72,7 @@ def test_what_a_library_leaves_starts_a_new_task(
     assert np.mean([step.loss for step in losses[-8:]]) < np.mean([step.loss for step in losses[:8]])
     assert (tmp_path / "prior" / PRIOR).is_file()
     assert not (tmp_path / "prior" / CHECKPOINT).exists()
-    found = read_prior(tmp_path / "prior", fingerprint=tiny.identity.fingerprint, kind=kind)
+    found = read_prior(tmp_path / "prior", fingerprint=tiny.identity.fingerprint, width=tiny.width, kind=kind)
     assert found.digest == prior.digest
     adapted = dataclasses.replace(QUICK, method=method, sources=(str(tmp_path / "prior"),), epochs=2)
     report = run(tiny, task, tmp_path / "run", adapted, limit=48).report
@@ -93,6 +94,24 @@ def test_an_interrupted_training_resumes_to_the_last_digit(
     resumed = train(tiny, library, tmp_path / "parts", on_step=steps.append)
     assert [step.step for step in steps] == list(range(6, 13))
     assert resumed.digest == whole.digest
+
+
+def test_an_interruption_between_the_update_and_its_count_repeats_no_update(
+    tiny: Backbone, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = share(tiny, library, tmp_path / "whole")
+    update, updates = torch.optim.AdamW.step, itertools.count(1)
+
+    def interrupted(optimizer: torch.optim.AdamW) -> None:
+        update(optimizer)
+        if next(updates) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            share(tiny, library, tmp_path / "parts")
+    assert share(tiny, library, tmp_path / "parts").digest == whole.digest
 
 
 def test_a_checkpoint_of_other_settings_and_a_damaged_one_are_refused(

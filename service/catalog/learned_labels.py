@@ -28,6 +28,10 @@ class LearnedLabels:
         """Return an upper bound on the cost of a row's labels in tokens, like `LabelTrie.cost`."""
         return (1 if "soft" in PARTS[self.state] else 0) + self.num_labels // EDGES_PER_TOKEN
 
+    def num_rows(self, width: int) -> int:
+        """Return S·K + ⌈K / H⌉, the number of its rows of width H."""
+        return len(PARTS[self.state]) * self.num_labels + -(-self.num_labels // width)
+
     def vectors(self, rows: Tensor) -> LabelVectors:
         """Return the readout from its rows [S·K + ⌈K / H⌉, H]: those of `adapter_rows` after the prompt's."""
         num_rows = len(PARTS[self.state]) * self.num_labels

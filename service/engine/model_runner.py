@@ -8,6 +8,7 @@ import torch
 from backbone import Backbone, PackedRow, Readout, pack
 from backbone.pieces import Pause, no_pause
 from backbone.staging import staged
+from service.catalog.adapter_cache import LoadedAdapter
 from service.catalog.learned_labels import LearnedLabels
 from service.engine.prompt_table import PromptTable
 from service.engine.types import Row, RowScores
@@ -31,20 +32,40 @@ class ModelRunner:
         """Return each row's log-probabilities [K_i] in its own label order; −inf for labels that were not scored.
 
         A row whose search reached its budget has `SearchExhausted` instead. Rows in the server's precision and rows in
-        float32 run in a forward each.
+        float32 run in a forward each, and so do rows whose adapters would not fit into the prompt table together.
         """
-        parts: dict[Backbone | None, list[int]] = {}
-        for i, row in enumerate(rows):
-            parts.setdefault(row.adapter.fp32, []).append(i)
+        parts = self._parts(rows)
         if len(parts) == 1:
-            return self._forward(next(iter(parts)) or self._backbone, rows)
+            return self._forward(rows)
         found: dict[int, RowScores | SearchExhausted] = {}
-        for fp32, places in parts.items():
-            scores = self._forward(fp32 or self._backbone, [rows[i] for i in places])
-            found.update(zip(places, scores, strict=True))
+        for places in parts:
+            found.update(zip(places, self._forward([rows[i] for i in places]), strict=True))
         return [found[i] for i in range(len(rows))]
 
-    def _forward(self, backbone: Backbone, rows: Sequence[Row]) -> list[RowScores | SearchExhausted]:
+    def _parts(self, rows: Sequence[Row]) -> list[list[int]]:
+        """Divide rows into forwards: those of one precision whose adapters fit into the prompt table together."""
+        parts: list[list[int]] = []
+        by_precision: dict[Backbone | None, list[int]] = {}
+        for i, row in enumerate(rows):
+            by_precision.setdefault(row.adapter.fp32, []).append(i)
+        for places in by_precision.values():
+            adapters: set[str] = set()
+            room = 0
+            for i in places:
+                adapter = rows[i].adapter
+                count = 0 if adapter.digest in adapters else _num_table_rows(adapter, self._backbone.width)
+                if not adapters or count > room:
+                    parts.append([])
+                    adapters.clear()
+                    room, count = self.prompt_table.max_rows, _num_table_rows(adapter, self._backbone.width)
+                parts[-1].append(i)
+                adapters.add(adapter.digest)
+                room -= count
+        return parts
+
+    def _forward(self, rows: Sequence[Row]) -> list[RowScores | SearchExhausted]:
+        """Run rows of one precision."""
+        backbone = rows[0].adapter.fp32 or self._backbone
         with torch.inference_mode():
             resident = self.prompt_table.load([row.adapter for row in rows])
             readouts = self._readouts(rows, resident)
@@ -85,6 +106,11 @@ class ModelRunner:
             ):
                 found[digest] = readout.vectors(part)
         return found
+
+
+def _num_table_rows(adapter: LoadedAdapter, width: int) -> int:
+    learned = adapter.readout.num_rows(width) if isinstance(adapter.readout, LearnedLabels) else 0
+    return adapter.num_virtual_tokens + learned
 
 
 def _packed(rows: Sequence[Row], resident: Mapping[str, Sequence[int]]) -> tuple[list[PackedRow], list[int]]:

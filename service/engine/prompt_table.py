@@ -35,7 +35,8 @@ class PromptTable:
     """
 
     def __init__(self, *, width: int, device: torch.device, max_bytes: int) -> None:
-        self._max_rows = max(_INITIAL_ROWS, max_bytes // (4 * width))
+        self.max_rows = max(_INITIAL_ROWS, max_bytes // (4 * width))
+        """The limit; only a batch that needs more exceeds it."""
         # [R, H], zeroed by numpy: `torch.zeros` starts OpenMP threads for the thread that builds the server
         self._table = torch.from_numpy(np.zeros((_INITIAL_ROWS, width), dtype=np.float32)).to(device)
         self._free = list(range(_INITIAL_ROWS - 1, -1, -1))
@@ -96,7 +97,7 @@ class PromptTable:
     def _make_room(self, count: int, needed: Collection[str]) -> None:
         while len(self._free) < count:
             oldest = next(iter(self._resident), None)
-            if len(self._table) < self._max_rows or oldest is None or oldest in needed:
+            if len(self._table) < self.max_rows or oldest is None or oldest in needed:
                 self._grow()
             else:
                 self.evict(oldest)
@@ -104,7 +105,7 @@ class PromptTable:
     def _grow(self) -> None:
         """Double the table; the adapters of one batch fit even past the limit."""
         old = len(self._table)
-        new = min(2 * old, self._max_rows) if old < self._max_rows else 2 * old
+        new = min(2 * old, self.max_rows) if old < self.max_rows else 2 * old
         # free rows are never read, so they are not resident in memory either
         table = self._table.new_empty(new, self._table.shape[1])
         table[:old] = self._table

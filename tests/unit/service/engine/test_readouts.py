@@ -93,6 +93,19 @@ def test_an_evicted_readout_answers_as_before(tiny: Backbone) -> None:
         assert np.abs(scores - alone(tiny, asked)).max() <= 1e-5
 
 
+def test_a_batch_of_more_label_vectors_than_the_table_holds_runs_in_parts(tiny: Backbone) -> None:
+    runner = ModelRunner(tiny, prompt_table_bytes=1)  # the table keeps at least 1,024 rows
+    wide = TaskSpec(template="{text}", labels={f"l{i}": f"w{i} x" for i in range(400)}, max_tokens=64)
+    adapters = [
+        loaded(tiny, wide, seed=seed, num_virtual_tokens=seed, readout=kind) for seed in range(3) for kind in KINDS[1:]
+    ]
+    rows = [row(tiny, adapter, "a film") for adapter in adapters * 2]
+    random.Random(0).shuffle(rows)
+    for asked, scores in zip(rows, runner(rows), strict=True):
+        assert np.abs(scores - alone(tiny, asked)).max() <= 1e-5
+    assert len(runner.prompt_table.table) == runner.prompt_table.max_rows
+
+
 def test_a_text_without_prompts_is_encoded_once_for_all_tasks_of_a_tenant_and_for_no_other_tenant(
     tiny: Backbone,
 ) -> None:

@@ -101,7 +101,9 @@ class GuessedTask:
     task: TaskFile
 
     def write(self, path: Path) -> None:
-        """Write the task file, with paths relative to its folder."""
+        """Write the task file, with paths relative to its folder, unless a resumed run has one: it may be edited."""
+        if path.exists():
+            return
         paths = {"train", "validation", "directory"}
         source = {
             key: _relative(Path(value), path.parent) if key in paths else value

@@ -21,13 +21,18 @@ _SECRETS = ("username", "password")
 
 @contextmanager
 def resume_hint(command: str, plans: Sequence["RunPlan"]) -> Iterator[None]:
-    """On exit, print the command that resumes, if some runs are unfinished."""
+    """On exit, print the command that resumes, if some runs are unfinished and it is not the one that is refused."""
+    from training.errors import InvalidCheckpoint
     from training.runs.plan import unfinished_runs
 
+    is_refused = False
     try:
         yield
+    except InvalidCheckpoint:
+        is_refused = True
+        raise
     finally:
-        if left := unfinished_runs(plans):
+        if not is_refused and (left := unfinished_runs(plans)):
             err.print(f"{len(left)} of {len(plans)} runs are unfinished; to resume them:", style="yellow")
             err.print(f"  {command}")
 

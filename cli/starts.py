@@ -50,7 +50,7 @@ def candidates(backbone: "Backbone", location: str, key: str | None = None) -> "
         else:
             fitting.append(candidate)
     if not fitting:
-        raise CommandError(f"{location} has no adapter for backbone {backbone.identity.id}; name another with --from")
+        raise CommandError(f"{location} has no adapter for backbone {backbone.identity.id} with a prompt to start from")
     return fitting[::-1]
 
 

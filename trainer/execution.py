@@ -135,8 +135,7 @@ def _train(backbone: Backbone, job: Job, task: TaskFile, runs: Path, callbacks: 
     # a learned readout with a prompt is fitted to the rows before the first step
     if best.best_step == 0 and (best.readout == "words" or best.method == "head"):
         raise JobFailed("no training step improved on the untrained model; try more rows or epochs, or another rate")
-    # few report rows may have one label alone, so the selection rows must agree
-    if best.trained.collapsed and best.selection.score <= best.selection.constant_score:
+    if best.is_collapsed:
         raise JobFailed("the trained version predicts the same label for every row; try more rows or epochs")
     return Trained(adapter_files(best.folder), best)
 

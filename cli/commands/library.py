@@ -1,8 +1,9 @@
 """`superpos library train | share | subspace`: libraries of source prompts, and what is trained over all of them."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -65,14 +66,16 @@ def train(
     """Train a source prompt for each task, method and seed, in stacks.
 
     Prompts score label words, so that they can be compared and exchanged. Each has a run folder under --out; the same
-    command resumes, and finished prompts are kept. Twenty tasks, five seeds and one method make the hundred prompts of
-    IPT's paper.
+    command resumes, finished prompts are kept, and other tasks, methods and seeds are added. Twenty tasks, five seeds
+    and one method make the hundred prompts of IPT's paper.
 
     \b
         superpos library train sst2.yaml rte.yaml mrpc.yaml --seeds 5 --max-steps 300 --limit 5000 --out runs/library
         superpos library train sst2.yaml rte.yaml trec.yaml --methods simple,superpos --out runs/library
     """
     from training.runs.folder import RunFolder
+    from training.runs.identity import check_same
+    from training.runs.layout import RUN, read_json
     from training.runs.plan import unfinished_runs
     from training.runs.processes import launch
 
@@ -82,7 +85,13 @@ def train(
         replace(plan, compare_precisions=False, max_selection=eval_rows, max_report=eval_rows)
         for plan in _plans(tasks, variants, out_folder, limit=limit, options=backbone)
     ]
-    left = [plan for plan in plans if not RunFolder(plan.folder, resume=True).is_finished]
+    left = []
+    for plan in plans:
+        if RunFolder(plan.folder, resume=True).is_finished:
+            asked = {"task": plan.task.model_dump(mode="json"), "arguments": asdict(plan.arguments)}
+            check_same(plan.folder, read_json(plan.folder / RUN), json.loads(json.dumps(asked)))
+        else:
+            left.append(plan)
     err.print(f"{len(left)} of {len(plans)} prompts are unfinished in {out_folder}")
     source = backbone_source(backbone)
     loaded = load_backbone(backbone) if left else None
@@ -131,7 +140,6 @@ def _plans(
     limit: int | None,
     options: BackboneOptions,
 ) -> "list[RunPlan]":
-    from training.runs.layout import RUN
     from training.runs.plan import plan_runs
 
     _, plans = plan_runs(
@@ -141,7 +149,8 @@ def _plans(
         split="honest",
         limit=limit,
         precision=options.precision or "fp32",
-        resume=any(folder.rglob(RUN)),
+        resume=True,
+        grows=True,
         baselines=False,
     )
     return plans

@@ -63,7 +63,7 @@ def _publish_run(task: str, folder: Path, to: str, key: str | None) -> str | Non
     outcome = read_run_result(folder)
     if outcome.best_step == 0:
         return "no training step improved on the untrained prompt"
-    if outcome.trained.collapsed:
+    if outcome.is_collapsed:
         return "it predicts the same label for every row"
     try:
         publish(open_target(to, key, create=True), task, adapter_files(folder), None)

@@ -12,18 +12,21 @@ if TYPE_CHECKING:
 
 def print_ranking(ranking: "Ranking") -> None:
     """Print a ranking as a table, the best start first."""
-    table = Table("start", "method", "P", "mean cosine", "token cosine", "transferability", f"trial {ranking.metric}")
+    has_trials = ranking.own_score is not None
+    table = Table("start", "method", "P", "mean cosine", "token cosine", "transferability")
+    if has_trials:
+        table.add_column(f"trial {ranking.metric}")
     for start in ranking.starts:
-        trial = "" if start.trial_score is None else f"{start.trial_score:.4f}"
+        trial = [] if start.trial_score is None else [f"{start.trial_score:.4f}"]
         similarities = (start.mean_similarity, start.token_similarity, start.transferability)
         table.add_row(
             start.name,
             start.method,
             str(start.num_virtual_tokens),
             *(f"{value:.3f}" for value in similarities),
-            trial,
+            *trial,
         )
-    if ranking.own_score is not None:
+    if has_trials:
         table.add_section()
         table.add_row("sampled tokens", "simple", "", "", "", "", f"{ranking.own_score:.4f}")
     print_table(table)

@@ -184,7 +184,7 @@ def _warn(outcome: "RunResult", task: "TaskFile") -> None:
     """Print warnings about a run."""
     if outcome.stop in ("interrupted", "diverged"):
         err.print(f"{outcome.folder}: stopped early ({outcome.stop}); the best epoch so far was kept", style="yellow")
-    if outcome.trained.collapsed:
+    if outcome.is_collapsed:
         err.print(f"{outcome.folder}: the run collapsed: every row got the same answer", style="yellow")
     for note in outcome.calibration_notes:
         err.print(f"{outcome.folder}: {note}", style="dim")

@@ -173,7 +173,7 @@ class TrainArguments:
         Argument(
             "How labels are scored. words: the decoder generates the label words; soft: a learned vector per label on "
             "the decoder's first state; pooled: the same on the mean of the encoder's states; joint: the same on both; "
-            "auto: train all four.",
+            "auto: train all that suit the method and the task.",
             "Readout",
             by_method={"head": "pooled"},
             command_default="soft for texts of several fields and for more than 20 labels, else pooled; words for "

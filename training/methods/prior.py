@@ -33,6 +33,7 @@ AXES: dict[PriorKind, Mapping[str, str]] = {
     "subspace": {"inner": "md", "inner_bias": "m", "outer": "PHm", "outer_bias": "PH"},
 }
 """The tensors of each kind, with a letter per axis."""
+_COMMANDS: dict[PriorKind, str] = {"shared": "share", "subspace": "subspace"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,11 +83,17 @@ def read_prior(folder: Path, *, fingerprint: str, width: int, kind: PriorKind) -
         data = read_regular(folder / PRIOR, max_bytes=MAX_PRIOR_BYTES)
         tensors = safetensors.torch.load(data)
         header = _Header.model_validate_json(json.loads(_header_of(data))["__metadata__"]["prior"])
+    except FileNotFoundError as exc:
+        raise InvalidArguments(
+            f"source {folder} has no {PRIOR}, expected a folder of 'superpos library {_COMMANDS[kind]}'"
+        ) from exc
     except (OSError, ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as exc:
         reason = " ".join(str(exc).split())[:200]
         raise InvalidArguments(f"source {folder}: cannot read {PRIOR}: {reason}") from exc
     if header.kind != kind:
-        raise InvalidArguments(f"source {folder}: it holds a {header.kind!r}, expected a {kind!r}")
+        raise InvalidArguments(
+            f"source {folder}: it holds a {header.kind!r}, expected a {kind!r} of 'superpos library {_COMMANDS[kind]}'"
+        )
     if header.fingerprint != fingerprint:
         raise InvalidArguments(
             f"source {folder}: it was trained on backbone {header.fingerprint}, expected {fingerprint}"

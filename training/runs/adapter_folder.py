@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from adapters.adapter import PromptAdapter
 from adapters.errors import InvalidAdapter
-from adapters.files import CONFIG, from_files, read_folder
+from adapters.files import CONFIG, MANIFEST, from_files, read_folder
 from training.config.choices import WITHOUT_ADAPTER
 from training.errors import InvalidArguments
 from training.runs.layout import ADAPTER, RUN, read_json
@@ -27,11 +27,11 @@ def adapter_folder(folder: Path) -> Path:
         return inner
     if (folder / RUN).is_file():
         raise InvalidAdapter(str(folder), *_run_without_adapter(folder))
-    if folder.is_dir() and not (folder / CONFIG).is_file():
+    if folder.is_dir() and not any((folder / name).is_file() for name in (CONFIG, MANIFEST)):
         runs = sorted(str(path.parent) for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{RUN}"))
         if runs:
             raise InvalidAdapter(str(folder), f"a folder of {len(runs)} runs", f"one of them, such as {runs[0]}")
-        raise InvalidAdapter(str(folder), "a folder without an adapter", f"{CONFIG} in it, or a run's folder")
+        raise InvalidAdapter(str(folder), "a folder without an adapter", f"{MANIFEST} in it, or a run's folder")
     return folder
 
 
@@ -64,6 +64,8 @@ def _read(backbone: "Backbone", folder: Path) -> PromptAdapter:
         adapter.check_backbone(fingerprint=backbone.identity.fingerprint, width=backbone.width)
     except InvalidAdapter as exc:
         raise InvalidArguments(f"source {folder}: {exc}") from exc
+    if not adapter.num_virtual_tokens:
+        raise InvalidArguments(f"source {folder} is a head, expected an adapter with a prompt")
     return adapter
 
 

@@ -29,7 +29,7 @@ def automatic_precision(
     slow = [name for name in devices if fastest_for_training(device_named(name)) == "fp32"]
     if slow:
         return "fp32", f"device {slow[0]} does not train faster in bf16"
-    return "bf16", f"device {devices[0]} trains faster in it"
+    return "bf16", f"device {devices[0]} is faster in it"
 
 
 def begun_precision(folders: Sequence[Path]) -> Precision | None:

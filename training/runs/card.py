@@ -53,9 +53,9 @@ for every row reaches by each metric.{warning}
 
 ## Limits
 
-The prompt was trained and measured on the rows named in `superpos.json` only. The results say nothing about other kinds
-of text, and the intervals only cover the random choice of rows. {answers}
-The backbone was never changed; the prompt does not work with another model, and the server rejects it there.
+The adapter was trained and measured on the rows named in `superpos.json` only. The results say nothing about other
+kinds of text, and the intervals only cover the random choice of rows. {answers}
+The backbone was never changed; the adapter does not work with another model, and the server rejects it there.
 """
 _BASELINES = """## Baselines
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from adapters.atomic_files import atomic_write
 from adapters.files import read_folder, write_folder
 from training.config.recipes import cost_rank
+from training.data.few_rows import MIN_SELECTION_ROWS
 from training.runs.layout import ADAPTER, CHOICE
 from training.runs.run_result import RunResult
 
@@ -28,6 +29,16 @@ class Candidate:
     def loss(self) -> float:
         """The mean loss on the selection rows, in nats."""
         return statistics.fmean(run.selection.loss for run in self.runs)
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether it is a head that is scored out of fold on few rows."""
+        return any(run.fitted_rows is not None for run in self.runs)
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether its score is of a handful of selection rows."""
+        return not self.is_folded and any(run.num_selection < MIN_SELECTION_ROWS for run in self.runs)
 
     @property
     def best(self) -> RunResult:
@@ -50,13 +61,18 @@ def candidates(runs: Sequence[RunResult]) -> list[Candidate]:
 
     The mean over seeds decides, since the selection rows of two seeds differ. Of equal scores the cheaper candidate is
     first, then that of the lower loss. Report rows decide nothing. Heads that are fitted to few rows compete by their
-    out-of-fold scores.
+    out-of-fold scores, and precede candidates with a score of a handful of selection rows.
     """
     groups: dict[tuple[object, ...], list[RunResult]] = {}
     for run in runs:
         groups.setdefault((run.method, run.readout, run.lr), []).append(run)
     found = [Candidate(tuple(group)) for group in groups.values()]
-    return sorted(found, key=lambda candidate: (-candidate.score, candidate.cost, candidate.loss))
+    is_any_folded = any(candidate.is_folded for candidate in found)
+
+    def rank(candidate: Candidate) -> tuple[object, ...]:
+        return is_any_folded and candidate.is_unsure, -candidate.score, candidate.cost, candidate.loss
+
+    return sorted(found, key=rank)
 
 
 def choice_told(ranked: Sequence[Candidate], *, metric: str) -> str:
@@ -68,12 +84,15 @@ def choice_told(ranked: Sequence[Candidate], *, metric: str) -> str:
     """
     first, second, *_ = ranked
     over = f", mean of {len(first.runs)} runs" if len(first.runs) > 1 else ""
-    is_any_folded = any(run.fitted_rows is not None for candidate in ranked for run in candidate.runs)
-    rows = "the selection rows" + (", heads out of fold on all rows," if is_any_folded else "")
+    is_any_folded = any(candidate.is_folded for candidate in ranked)
+    rows = "the selection rows" + (", heads out of fold on all rows" if is_any_folded else "")
     measured = f"{first} has the best {metric.replace('_', ' ')} on {rows} ({first.score:.4f}{over}"
-    if first.score == second.score:
+    if first.score == second.score and first.is_unsure == second.is_unsure:
         return f"{measured}, as {second}) and is cheaper to train and serve"
-    return f"{measured}; next {second}: {second.score:.4f})"
+    few = ""
+    if is_any_folded and second.is_unsure:
+        few = f" on {second.runs[0].num_selection} selection rows, too few to decide"
+    return f"{measured}; next {second}: {second.score:.4f}{few})"
 
 
 def write_choice(folder: Path, ranked: Sequence[Candidate], *, metric: str) -> None:

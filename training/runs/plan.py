@@ -93,10 +93,15 @@ def plan_runs(
     shots: int | None = None,
     precision: Precision,
     resume: bool,
+    grows: bool = False,
     baselines: bool = True,
     tensorboard: bool = False,
 ) -> tuple[Path, list[RunPlan]]:
     """Plan a run for each task and variant; returns them with the folder that holds them all.
+
+    Args:
+        grows: later commands add tasks, methods and seeds to the folder: each run is named by all three, and resumed if
+            it was begun
 
     Raises:
         InvalidArguments: two tasks have one name; a folder holds a run and `resume` is False; none of the folders holds
@@ -108,8 +113,11 @@ def plan_runs(
     plans = []
     for task in tasks:
         for arguments, fold in variants:
-            parts = [task.name] if len(tasks) > 1 else []
-            parts += [name] if (name := _variant_name(arguments, fold, variants)) else []
+            if grows:
+                parts = [task.name, f"{arguments.method}-seed{arguments.seed}"]
+            else:
+                parts = [task.name] if len(tasks) > 1 else []
+                parts += [name] if (name := _variant_name(arguments, fold, variants)) else []
             plan = RunPlan(
                 name="/".join(parts),
                 task=task,
@@ -124,7 +132,7 @@ def plan_runs(
                 tensorboard=tensorboard,
             )
             plans.append(plan)
-    if resume and not any((plan.folder / RUN).is_file() for plan in plans):
+    if resume and not grows and not any((plan.folder / RUN).is_file() for plan in plans):
         raise InvalidArguments(f"{above} holds no run to resume, expected {plans[0].folder / RUN}")
     return above, plans
 

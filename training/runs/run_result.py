@@ -35,6 +35,8 @@ class RunResult:
     """The prompt before training, on the report rows."""
     selection: Metrics
     """The best prompt, on the rows that selected it."""
+    num_selection: int
+    """Selection rows."""
     fitted_rows: FittedRows | None
     """Set for a head that was fitted to the selection rows too, and whose `selection` is out of fold."""
     trained: Metrics
@@ -56,6 +58,13 @@ class RunResult:
     seed: int
     fold: Fold | None
     """The reported fold of a cross-validation."""
+
+    @property
+    def is_collapsed(self) -> bool:
+        """Whether one answer is all that was learned: few report rows may have one label alone, so the selection rows
+        must agree.
+        """
+        return self.trained.collapsed and self.selection.score <= self.selection.constant_score
 
 
 def result_figures(untrained: Metrics, measured: ReportMetrics) -> dict[str, float]:
@@ -109,6 +118,7 @@ def read_run_result(folder: Path) -> RunResult:
             best_step=result["best_step"],
             untrained=_metrics(result["metrics"], "untrained"),
             selection=_metrics(result["metrics"], "selection"),
+            num_selection=run["data"]["selection_rows"],
             fitted_rows=FittedRows.read(result),
             trained=_metrics(result["metrics"], "report"),
             intervals=read_intervals(result["metrics"], role="report"),

@@ -34,6 +34,11 @@ def test_a_library_is_trained_resumed_and_distilled_into_what_mpt_and_ipt_start_
     again = superpos("library", "train", *options)
     assert again.code == 0, again.stderr
     assert "0 of 4 prompts are unfinished" in again.stderr
+    more = superpos("library", "train", *options, "--seeds", "3")
+    assert more.code == 0, more.stderr
+    assert "2 of 6 prompts are unfinished" in more.stderr
+    changed = superpos("library", "train", *options, "--max-steps", "5").refusal()
+    assert "its settings differ: arguments.max_steps is 5 and was 4" in changed
 
     own = ["--backbone", desk.tiny_t5, "--threads", "1", "--steps", "3", "--batch-size", "4"]
     shared = superpos("library", "share", folder, *own, "--out", tmp_path / "shared")
@@ -42,7 +47,7 @@ def test_a_library_is_trained_resumed_and_distilled_into_what_mpt_and_ipt_start_
     assert f"superpos train TASK.yaml --method mpt --source {tmp_path / 'shared'}" in shared.stdout
     subspace = superpos("library", "subspace", folder, *own, "--hidden", "8", "-d", "3", "--out", tmp_path / "d3")
     assert subspace.code == 0, subspace.stderr
-    assert "a subspace of 3 dimensions of 4 prompts, sha256:" in subspace.stdout
+    assert "a subspace of 3 dimensions of 6 prompts, sha256:" in subspace.stdout
     occupied = superpos("library", "share", folder, *own, "--out", tmp_path / "shared").refusal()
     assert "already holds a prior.safetensors" in occupied
 
@@ -65,7 +70,10 @@ def test_a_library_is_trained_resumed_and_distilled_into_what_mpt_and_ipt_start_
     wrong = superpos(
         "train", desk.task, *quick, "--method", "mpt", "--source", tmp_path / "d3", "--out", tmp_path / "x"
     )
-    assert wrong.refusal() == f"source {tmp_path / 'd3'}: it holds a 'subspace', expected a 'shared'"
+    assert (
+        wrong.refusal()
+        == f"source {tmp_path / 'd3'}: it holds a 'subspace', expected a 'shared' of 'superpos library share'"
+    )
 
 
 def test_adapters_are_ranked_and_a_training_starts_from_the_best(desk: Desk, tmp_path: Path) -> None:

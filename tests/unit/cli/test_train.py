@@ -293,19 +293,32 @@ def test_a_task_that_cannot_be_published_is_kept_and_leaves_the_others_alone(des
 
 @pytest.mark.slow
 def test_a_run_that_learned_nothing_is_not_published_and_the_command_that_would_is_told(
+    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry, run = tmp_path / "registry.sqlite", tmp_path / "run"
+    shutil.copytree(desk.run, run)
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    result["metrics"] |= {"collapsed": 1.0, "selection_score": result["metrics"]["selection_constant_score"]}
+    (run / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    with pytest.raises(CommandError, match="1 of 1 tasks are not published: topic"):
+        publish_trained([("topic", run)], str(registry), None)
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("topic is not published: it predicts the same label for every row; to publish it")
+    assert not registry.exists()
+    pushed = superpos(*shlex.split(told[-1])[1:])
+    assert pushed.stdout.startswith("published topic@1 "), pushed.stderr
+
+
+def test_report_rows_of_one_label_do_not_keep_a_run_that_learned_from_being_published(
     desk: Desk, tmp_path: Path
 ) -> None:
     registry, out = tmp_path / "registry.sqlite", tmp_path / "run"
     desk.write("alike.jsonl", '{"text": "the quick sports", "label": "sports"}\n' * 3)
     task = desk.write("alike.yaml", TASK.replace("validation.jsonl", "alike.jsonl"))
-    options = ("--backbone", desk.tiny_t5, "--out", out, "--publish", registry)
-    answer = superpos("train", task, *options, *QUICK)
-    assert answer.refusal() == "1 of 1 tasks are not published: topic"
-    told = answer.stderr.splitlines()
-    assert told[-3].startswith("topic is not published: it predicts the same label for every row; to publish it")
-    assert not open_registry(registry).list(DEFAULT_TENANT)
-    pushed = superpos(*shlex.split(told[-2])[1:])
-    assert pushed.stdout.startswith("published topic@1 "), pushed.stderr
+    answer = superpos("train", task, "--backbone", desk.tiny_t5, "--out", out, "--publish", registry, *QUICK)
+    assert answer.code == 0, answer.stderr
+    assert "collapsed" not in answer.stderr
+    assert [task.task for task in open_registry(registry).list(DEFAULT_TENANT)] == ["topic"]
 
 
 def test_an_untrained_prompt_is_not_published(desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,23 @@ def test_rows_are_trained_and_published_and_the_task_file_is_kept(desk: Desk, tm
     assert superpos("train", run / "task.yaml", *options).code == 0, "the written file describes the same run"
 
 
+@pytest.mark.slow
+def test_a_resumed_run_keeps_an_edited_task_file_and_the_folder_of_a_head_is_published(
+    desk: Desk, tmp_path: Path
+) -> None:
+    rows, run = rows_file(tmp_path, "csv"), tmp_path / "run"
+    options = ("--method", "head", "--no-report", "--no-baselines", "--threads", "1", "--precision", "fp32")
+    words = ("train", rows, "--backbone", desk.tiny_t5, "--out", run, *options)
+    answer = superpos(*words)
+    assert answer.code == 0, answer.stderr
+    edited = (run / "task.yaml").read_text(encoding="utf-8") + "description: mine\n"
+    (run / "task.yaml").write_text(edited, encoding="utf-8")
+    assert superpos(*words, "--resume").code == 0
+    assert (run / "task.yaml").read_text(encoding="utf-8") == edited
+    pushed = superpos("push", run / "adapter", "emails", "--to", tmp_path / "registry.sqlite")
+    assert pushed.stdout.startswith("published emails@1 "), pushed.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -126,6 +126,9 @@ def label_column(columns: Sequence[Column], requested: str | None) -> tuple[Colu
                 return column, f"its name; {column.num_distinct} distinct values"
     repeating = [column for column in usable if column.distinct_share <= 0.5 and column.mean_words <= 5]
     if not repeating:
+        for column in columns:
+            if column.name.lower() in LABEL_NAMES and column.num_distinct == 1:
+                raise InvalidData(f"column {column.name!r} has one label for all rows, expected at least 2")
         seen = ", ".join(f"{column.name!r} ({column.num_distinct} distinct values)" for column in columns)
         raise InvalidData(f"found no label column among {seen}; name it with --label")
     best = min(repeating, key=lambda column: column.num_distinct)

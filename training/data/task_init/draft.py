@@ -85,6 +85,8 @@ def draft_task(
     columns = _columns(sources, source, readings.append) if columns is None else columns
     labelled, why_label = label_column(columns, label)
     texts, why_text = text_columns(columns, labelled, text)
+    if labelled.name in {column.name for column in texts}:
+        raise InvalidData(f"column {labelled.name!r} is both label and text; name others with --label and --text")
     labels = label_set(labelled, can_tell_apart)
     template, fields = _template(texts)
     max_tokens, why_tokens = _max_tokens(template, texts, token_ids)

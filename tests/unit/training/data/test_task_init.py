@@ -89,6 +89,8 @@ def test_what_is_asked_for_is_not_guessed(tmp_path: Path) -> None:
     assert drafted.label == "mood"
     with pytest.raises(InvalidData, match="unknown column 'mod', expected one of text, other, label, mood"):
         draft(path, label="mod")
+    with pytest.raises(InvalidData, match="column 'mood' is both label and text"):
+        draft(path, label="mood", text=["text", "mood"])
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_what_is_asked_for_is_not_guessed(tmp_path: Path) -> None:
     [
         ({"text": words, "id": lambda n: f"x{n}"}, "found no label column among 'text' .* name it with --label"),
         ({"n": int, "label": bool}, "found no text column in addition to the label 'label'"),
-        ({"text": words, "label": "same"}, "found no label column among"),
+        ({"text": words, "label": "same"}, "column 'label' has one label for all rows, expected at least 2"),
         ({"text": words, "score": lambda n: 10.0**n}, "the range is too wide"),
     ],
 )

@@ -40,7 +40,7 @@ def test_a_prior_of_another_kind_or_backbone_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_prior_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArguments, match=f"cannot read {PRIOR}"):
+    with pytest.raises(InvalidArguments, match=f"has no {PRIOR}, expected a folder of 'superpos library share'"):
         read_prior(tmp_path, fingerprint=FINGERPRINT, width=WIDTH, kind="shared")
     written(tmp_path)
     data = (tmp_path / PRIOR).read_bytes()

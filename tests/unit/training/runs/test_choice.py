@@ -7,6 +7,7 @@ from support.training import Finished
 
 from training.runs.choice import candidates, choice_told
 from training.runs.run_result import RunResult, read_run_result
+from training.scoring.fitted_rows import FittedRows
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
@@ -71,3 +72,18 @@ def test_settings_compete_by_their_mean_over_seeds(result: RunResult) -> None:
     ranked = candidates([*lucky, *steady])
     assert ranked[0].best is steady[1]
     assert "(0.8250, mean of 2 runs; next superpos, soft, lr 0.05: 0.7750)" in choice_told(ranked, metric="accuracy")
+
+
+def test_a_head_of_few_rows_precedes_what_a_handful_of_rows_scored(result: RunResult) -> None:
+    folds = FittedRows(num_rows=29, fewest=7, most=8, num_folds=5, num_scored=29)
+    runs = [
+        dataclasses.replace(scored(result, "superpos", "pooled", 1.0), num_selection=2),
+        dataclasses.replace(scored(result, "head", "soft", 0.8276), num_selection=2, fitted_rows=folds),
+    ]
+    ranked = candidates(runs)
+    assert ranked[0].best is runs[1]
+    assert choice_told(ranked, metric="accuracy") == (
+        "head, soft has the best accuracy on the selection rows, heads out of fold on all rows (0.8276; next superpos, "
+        "pooled, lr 0.05: 1.0000 on 2 selection rows, too few to decide)"
+    )
+    assert candidates([dataclasses.replace(runs[0], num_selection=50), runs[1]])[0].best is not runs[1]

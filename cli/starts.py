@@ -38,8 +38,10 @@ def candidates(backbone: "Backbone", location: str, key: str | None = None) -> "
     Adapters for another backbone are left out, and reported; of equal adapters the first counts.
 
     Raises:
-        CommandError: there is none for this backbone
+        CommandError: there is none for this backbone, or nothing at the location
     """
+    if "://" not in location and not Path(location).exists():
+        raise CommandError(f"{location}: no such folder or registry")
     found = _in_folder(Path(location)) if is_folder(location) else _of_tasks(location, key)
     fitting = []
     for candidate in {each.adapter.digest: each for each in reversed(found)}.values():

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 def read_task_file(path: Path) -> "TaskFile":
     """Read a task file; `${NAME}` in it stands for an environment variable."""
+    from cli.drafts import holds_rows
     from training.task.task_file import load_task_file
 
+    if holds_rows(path):
+        raise CommandError(f"{path} holds rows, expected a task file; 'superpos task init {path}' drafts one")
     return load_task_file(path, variables=os.environ)
 
 

@@ -221,13 +221,14 @@ def curves_figure(results: Sequence[CellResult]) -> Figure:
     """Draw one panel per set: the mean score against the rows per label, with its 95 % interval over seeds."""
     sets, counts, lines = ordered(results)[0], shots_of(results), lines_of(results)
     figure, axes = style.panels(len(sets), columns=3, width=3.9, height=2.7, right=0.2)
+    emptiest = min(range(len(sets)), key=lambda number: len(select(results, set=sets[number])))
     for number, (panel, name) in enumerate(zip(axes, sets, strict=True)):
         style.title(panel, name)
         means: list[float] = []
         for place, line in enumerate(lines):
             found = {n: points(select(results, line=line, set=name, shots=n)) for n in counts}
             known = [n for n in counts if found[n]]
-            colour = style.SERIES[place % len(style.SERIES)]
+            colour = style.MUTED if line == TFIDF else style.SERIES[place % len(style.SERIES)]
             means += [statistics.fmean(found[n]) for n in known]
             panel.errorbar(
                 [counts.index(n) + 0.06 * (place - len(lines) / 2) for n in known],
@@ -240,7 +241,7 @@ def curves_figure(results: Sequence[CellResult]) -> Figure:
                 marker="o",
                 markersize=3,
             )
-            if number == 0:
+            if number == emptiest:
                 panel.annotate(
                     line,
                     xy=(0.98, 0.04 + 0.085 * (len(lines) - 1 - place)),

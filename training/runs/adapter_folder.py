@@ -31,7 +31,9 @@ def adapter_folder(folder: Path) -> Path:
         runs = sorted(str(path.parent) for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{RUN}"))
         if runs:
             raise InvalidAdapter(str(folder), f"a folder of {len(runs)} runs", f"one of them, such as {runs[0]}")
-        raise InvalidAdapter(str(folder), "a folder without an adapter", f"{MANIFEST} in it, or a run's folder")
+        raise InvalidAdapter(
+            str(folder), "a folder without an adapter", f"{CONFIG} or {MANIFEST} in it, or a run's folder"
+        )
     return folder
 
 

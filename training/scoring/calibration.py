@@ -401,6 +401,8 @@ def _rows(calibration: Calibration, data: Mapping[str, object]) -> str:
         return f"the temperature as it was before, the threshold fitted on {rows}, both measured on them"
     if data.get("split") == "paper":
         return f"fitted and measured on {rows}"
+    if calibration == Calibration():
+        return "measured on the report rows"
     if FittedRows.read(data) is not None:
         return "fitted on out-of-fold predictions of the training and selection rows, measured on the report rows"
     return "fitted on the selection rows, measured on the report rows"

@@ -100,9 +100,9 @@ class GuessedTask:
     draft: Draft
     task: TaskFile
 
-    def write(self, path: Path) -> None:
-        """Write the task file, with paths relative to its folder, unless a resumed run has one: it may be edited."""
-        if path.exists():
+    def write(self, path: Path, *, resume: bool = False) -> None:
+        """Write the task file, with paths relative to its folder; a resumed run keeps its own, which may be edited."""
+        if resume and path.exists():
             return
         paths = {"train", "validation", "directory"}
         source = {

@@ -292,7 +292,7 @@ def train(
         check_target(publish, key)
     for guess in known.values():
         path = above / (guess.task.name if len(tasks) > 1 else "") / TASK
-        guess.write(path)
+        guess.write(path, resume=resume)
         guess.report(path)
     with resume_hint(resume_command(context, above), plans):
         display = TrainingDisplay(err, [(plan.name, plan.task.metric) for plan in plans], plain=plain)

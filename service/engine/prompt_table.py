@@ -36,7 +36,7 @@ class PromptTable:
 
     def __init__(self, *, width: int, device: torch.device, max_bytes: int) -> None:
         self.max_rows = max(_INITIAL_ROWS, max_bytes // (4 * width))
-        """The limit; only a batch that needs more exceeds it."""
+        """The limit, by which `ModelRunner` divides batches; only an adapter that needs more exceeds it."""
         # [R, H], zeroed by numpy: `torch.zeros` starts OpenMP threads for the thread that builds the server
         self._table = torch.from_numpy(np.zeros((_INITIAL_ROWS, width), dtype=np.float32)).to(device)
         self._free = list(range(_INITIAL_ROWS - 1, -1, -1))

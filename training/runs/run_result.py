@@ -61,9 +61,7 @@ class RunResult:
 
     @property
     def is_collapsed(self) -> bool:
-        """Whether one answer is all that was learned: few report rows may have one label alone, so the selection rows
-        must agree.
-        """
+        """Whether one answer is all that was learned: few report rows may be alike, so selection rows must agree."""
         return self.trained.collapsed and self.selection.score <= self.selection.constant_score
 
 

@@ -57,7 +57,7 @@ def candidates(backbone: "Backbone", location: str, key: str | None = None) -> "
 
 
 def without_report_rows(found: "Sequence[Candidate]", task: "TaskFile", *, seed: int) -> "list[Candidate]":
-    """Return the adapters that no report row of the task has trained or chosen; the others are reported.
+    """Return the adapters that were neither trained nor chosen on report rows of the task, and name the others.
 
     Raises:
         CommandError: none is left
@@ -130,6 +130,8 @@ def chosen_start(
         start_from: a folder, a server or a registry; None without `--start`
         seeds: number of runs, each of which draws its own held-out rows
     """
+    from training.data.sources import locate
+
     if start_from is None:
         return {}
     if len(tasks) != 1:
@@ -138,8 +140,6 @@ def chosen_start(
         raise CommandError("--start auto keeps the adapter that it chose in the run's folder; name it with --out")
     if "method" in explicit or "sources" in explicit:
         raise CommandError("--start auto sets --method spot and its --source; leave them out")
-    from training.data.sources import locate
-
     if split == "kfold":
         raise CommandError("--start auto would choose on rows that --split kfold reports; use --split honest")
     if seeds > 1 and not locate(tasks[0].data).validation:
@@ -150,8 +150,7 @@ def chosen_start(
     folder = out_folder / START
     if not (folder / NO_START).is_file() and not (folder / CONFIG).is_file():
         seed = explicit.get("seed", default_of("seed", "spot"))
-        rows = {"seed": seed, "limit": limit, "shots": shots}
-        _choose(tasks[0], start_from, key, folder, steps=steps, rows=rows, backbone=backbone)
+        _choose(tasks[0], start_from, key, folder, steps=steps, seed=seed, limit=limit, shots=shots, backbone=backbone)
     if (folder / NO_START).is_file():
         status("starting at sampled tokens: no adapter was better in its trial")
         return {}
@@ -168,17 +167,19 @@ def _choose(
     folder: Path,
     *,
     steps: int,
-    rows: dict[str, Any],
+    seed: int,
+    limit: int | None,
+    shots: int | None,
     backbone: BackboneOptions,
 ) -> None:
     """Rank the adapters by trials and write the best into a folder, or a file that says that none was better."""
     from training.source_prompts.similar import MAX_ROWS, rank_starts
 
     loaded = load_backbone(replace(backbone, device=backbone.device.split(",")[0]))
-    found = without_report_rows(candidates(loaded, start_from, key), task, seed=rows["seed"])
+    found = without_report_rows(candidates(loaded, start_from, key), task, seed=seed)
     status(f"trying {len(found)} adapters as starts, {steps} steps each")
     ranking = rank_starts(
-        loaded, task, found, steps=steps, trial=True, **rows | {"limit": min(rows["limit"] or MAX_ROWS, MAX_ROWS)}
+        loaded, task, found, steps=steps, trial=True, limit=min(limit or MAX_ROWS, MAX_ROWS), shots=shots, seed=seed
     )
     print_ranking(ranking)
     if (best := ranking.best) is None:

@@ -53,14 +53,15 @@ class ModelRunner:
             room = 0
             for i in places:
                 adapter = rows[i].adapter
-                count = 0 if adapter.digest in adapters else _num_table_rows(adapter, self._backbone.width)
-                if not adapters or count > room:
-                    parts.append([])
-                    adapters.clear()
-                    room, count = self.prompt_table.max_rows, _num_table_rows(adapter, self._backbone.width)
+                if adapter.digest not in adapters:
+                    count = _num_table_rows(adapter, self._backbone.width)
+                    if not adapters or count > room:
+                        parts.append([])
+                        adapters.clear()
+                        room = self.prompt_table.max_rows
+                    adapters.add(adapter.digest)
+                    room -= count
                 parts[-1].append(i)
-                adapters.add(adapter.digest)
-                room -= count
         return parts
 
     def _forward(self, rows: Sequence[Row]) -> list[RowScores | SearchExhausted]:

@@ -21,7 +21,7 @@ from training.readouts.head import MAX_START_ROWS, START_STRENGTH, fit_heads, fr
 from training.readouts.trained import TrainedReadout
 from training.scoring.evaluation import predict
 from training.scoring.metrics import Metrics
-from training.scoring.out_of_fold import OutOfFold, fold_rank
+from training.scoring.out_of_fold import OutOfFold, fold_rank, scorable
 
 
 class PromptRun:
@@ -242,10 +242,10 @@ class PromptRun:
         with self._training:
             states = torch.from_numpy(self._states).to(self._backbone.device)
         with self._timing.evaluating:
-            log_probs = start.label_vectors.log_probs(states).cpu().numpy()
-            predictions = OutOfFold.of(log_probs, job.all_rows.labels, folds)
-            metrics = job.all_rows.at(predictions.rows).selected_by(predictions.log_probs, job.scoring)
-        self._record(prompt, metrics, None, predictions)
+            rows = scorable(job.all_rows.labels, folds)
+            log_probs = start.label_vectors.log_probs(states).cpu().numpy()[rows]
+            metrics = job.all_rows.at(rows).selected_by(log_probs, job.scoring)
+        self._record(prompt, metrics, None, OutOfFold(rows, log_probs, int(folds.max()) + 1))
 
     def _is_exportable(self, prompt: Tensor) -> bool:
         """Return whether an adapter could hold a prompt [P, H] and the current readout."""

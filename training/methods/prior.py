@@ -19,12 +19,16 @@ from torch import Tensor
 
 from adapters.adapter import PromptAdapter
 from adapters.atomic_files import atomic_write
+from adapters.errors import InvalidAdapter
 from adapters.regular_files import read_regular
+from adapters.tensor_files import read_metadata
 from training.config.choices import MethodName
 from training.errors import InvalidArguments
 
 PRIOR = "prior.safetensors"
 MAX_PRIOR_BYTES = 1 << 30
+_ENTRY = "prior"
+"""The entry of the file's metadata."""
 PriorKind = Literal["shared", "subspace"]
 """`shared`: the shared prompt of MPT; `subspace`: the decoder of IPT."""
 
@@ -57,7 +61,7 @@ class Prior:
         """Write the file into a folder, and return the prior with its digest."""
         header = {"kind": self.kind, "fingerprint": self.fingerprint, "sources": self.sources}
         tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in self.tensors.items()}
-        data = safetensors.torch.save(tensors, metadata={"prior": json.dumps(header)})
+        data = safetensors.torch.save(tensors, metadata={_ENTRY: json.dumps(header)})
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write({folder / PRIOR: data}, synced=True)
         return Prior(self.kind, tensors, self.fingerprint, self.sources, _digest(data))
@@ -82,12 +86,12 @@ def read_prior(folder: Path, *, fingerprint: str, width: int, kind: PriorKind) -
     try:
         data = read_regular(folder / PRIOR, max_bytes=MAX_PRIOR_BYTES)
         tensors = safetensors.torch.load(data)
-        header = _Header.model_validate_json(json.loads(_header_of(data))["__metadata__"]["prior"])
+        header = _Header.model_validate_json(read_metadata(data, PRIOR, [_ENTRY])[_ENTRY])
     except FileNotFoundError as exc:
         raise InvalidArguments(
             f"source {folder} has no {PRIOR}, expected a folder of 'superpos library {_COMMANDS[kind]}'"
         ) from exc
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as exc:
+    except (OSError, ValueError, KeyError, RecursionError, InvalidAdapter, safetensors.SafetensorError) as exc:
         reason = " ".join(str(exc).split())[:200]
         raise InvalidArguments(f"source {folder}: cannot read {PRIOR}: {reason}") from exc
     if header.kind != kind:
@@ -109,10 +113,6 @@ class _Header(BaseModel):
     kind: PriorKind
     fingerprint: str
     sources: tuple[str, ...]
-
-
-def _header_of(data: bytes) -> bytes:
-    return data[8 : 8 + int.from_bytes(data[:8], "little")]
 
 
 def _fault(tensors: Mapping[str, Tensor], axes: Mapping[str, str], *, width: int) -> str | None:

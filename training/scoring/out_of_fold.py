@@ -5,7 +5,7 @@ They choose among models and calibrate the chosen one where rows are few (`train
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +32,6 @@ class OutOfFold:
     """The indices of the rows that could be scored, ascending (`scorable`)."""
     log_probs: LogProbs  # [m, K]
     num_folds: int
-
-    @classmethod
-    def of(cls, log_probs: LogProbs, labels: Labels, folds: NDArray[np.int64]) -> Self:
-        """Take the rows that could be scored from predictions [n, K] of all rows."""
-        rows = scorable(labels, folds)
-        return cls(rows, log_probs[rows], int(folds.max()) + 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,12 +60,14 @@ def cross_validate(
         families: models by name that differ only in their strength of regularisation, the strongest first
         folds: the fold of each row
     """
+    scored = scorable(rows.labels, folds)
+    measured = rows.at(scored)
     for family in families:
         lowest = np.inf
         for name, fit in family.items():
-            predictions = OutOfFold.of(_predicted(fit, features, rows.labels, folds), rows.labels, folds)
-            metrics = rows.at(predictions.rows).selected_by(predictions.log_probs, scoring)
-            yield CrossValidated(name, predictions, metrics)
+            log_probs = _predicted(fit, features, rows.labels, folds)[scored]
+            metrics = measured.selected_by(log_probs, scoring)
+            yield CrossValidated(name, OutOfFold(scored, log_probs, int(folds.max()) + 1), metrics)
             if scoring.values is None and metrics.loss > lowest:
                 break
             lowest = min(lowest, metrics.loss)

@@ -128,7 +128,7 @@ def train_joint(
     Raises:
         InvalidCheckpoint: the checkpoint cannot be read, or is of other settings
         TrainingError: the loss is not finite
-        KeyboardInterrupt: Ctrl-C; the checkpoint has the last step, or the former one stays if it came in an update
+        KeyboardInterrupt: Ctrl-C; the checkpoint has the last step; one in the middle of an update keeps the former
     """
     run = _JointRun(backbone, model, sources, arguments, penalty)
     keeper = _Keeper(folder, {"arguments": asdict(arguments), **described}, checkpoint_every_s)

@@ -97,7 +97,9 @@ def train(
     loaded = load_backbone(backbone) if left else None
     for start in range(0, len(left), max_slots):
         stack = left[start : start + max_slots]
-        display = TrainingDisplay(err, [(plan.name, plan.task.metric) for plan in stack], plain=plain)
+        display = TrainingDisplay(
+            err, [(plan.name, plan.task.metric, plan.arguments.method) for plan in stack], plain=plain
+        )
         with display.live():
             launch(
                 stack,

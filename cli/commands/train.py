@@ -199,7 +199,8 @@ def train(
 
     All seeds, learning rates, readouts and tasks train together in one packed batch, each into its own folder.
     --publish takes the best adapter of each task by the selection rows, if it beats the untrained prompt.
-    --method auto trains heads and SuperPos prompts with every readout, and keeps what the selection rows choose.
+    --method auto trains heads and SuperPos prompts with every readout. Of several methods, readouts or rates, the
+    selection rows choose; the choice and its reason are printed and written to choice.json, the adapter to adapter/.
     Ctrl-C stops training, keeps the best epoch so far and prints the command that resumes it.
 
     Rows need no task file: it is guessed from them, printed, and written into the run folder as task.yaml. The command
@@ -295,7 +296,9 @@ def train(
         guess.write(path, resume=resume)
         guess.report(path)
     with resume_hint(resume_command(context, above), plans):
-        display = TrainingDisplay(err, [(plan.name, plan.task.metric) for plan in plans], plain=plain)
+        display = TrainingDisplay(
+            err, [(plan.name, plan.task.metric, plan.arguments.method) for plan in plans], plain=plain
+        )
         with display.live():
             failures = launch(
                 plans,
@@ -308,7 +311,7 @@ def train(
                 say=status,
             )
         best = print_results(plans)
-        if is_auto and split != "kfold" and not failures and not unfinished_runs(plans):
+        if split == "honest" and not failures and not unfinished_runs(plans):
             keep_chosen(plans, above)
         if write_report:
             report_training(plans, above)

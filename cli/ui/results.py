@@ -65,11 +65,11 @@ def _task_table(task: "TaskFile", outcomes: Sequence["RunResult"]) -> Table:
     table = MetricsTable(f"{task.name}, report rows, split {outcomes[0].split}", task.scoring)
     if len(outcomes) == 1:
         table.add("untrained", outcomes[0].untrained)
-        table.add(f"epoch {outcomes[0].best_epoch}", outcomes[0].trained, outcomes[0].intervals or None)
+        table.add(_best_of(outcomes[0]), outcomes[0].trained, outcomes[0].intervals or None)
         table.add_baselines(outcomes[0].baselines)
         return table.finished()
     for outcome in outcomes:
-        table.add(f"{outcome.folder.name}, epoch {outcome.best_epoch}", outcome.trained)
+        table.add(f"{outcome.folder.name}, {_best_of(outcome)}", outcome.trained)
     table.add_section()
     if outcomes[0].split == "kfold":
         _add_folds(table, outcomes, task)
@@ -79,6 +79,11 @@ def _task_table(task: "TaskFile", outcomes: Sequence["RunResult"]) -> Table:
                 table.add_mean(f"{name}: {len(alike)} seeds", [outcome.trained for outcome in alike])
     table.add_baselines(_baselines_of_best(task, outcomes))
     return table.finished()
+
+
+def _best_of(outcome: "RunResult") -> str:
+    """Return which of a run's evaluations was the best; a head has one for each fit."""
+    return f"{'fit' if outcome.method == 'head' else 'epoch'} {outcome.best_epoch}"
 
 
 def _baselines_of_best(task: "TaskFile", outcomes: Sequence["RunResult"]) -> Sequence["Baseline"]:
@@ -94,12 +99,17 @@ def _baselines_of_best(task: "TaskFile", outcomes: Sequence["RunResult"]) -> Seq
 
 
 def keep_chosen(plans: Sequence["RunPlan"], above: Path) -> None:
-    """Print which run of each task the selection rows chose, and write it into the folder of the task's runs."""
+    """Print which settings of each task the selection rows chose, and write the best run into the folder of the runs.
+
+    Tasks that were trained with one setting are left out, with any number of seeds.
+    """
     from training.runs.choice import candidates, choice_told, write_choice
 
     known = _by_task(plans)
     for task, outcomes in known:
         ranked = candidates(outcomes)
+        if len(ranked) == 1:
+            continue
         folder = above if len({plan.task.name for plan in plans}) == 1 else above / task.name
         out.print(f"{task.name}: {choice_told(ranked, metric=task.metric)}")
         if ranked[0].best.digest is not None:

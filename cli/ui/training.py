@@ -23,10 +23,10 @@ INTERRUPTED = "training stopped; scoring the best epoch so far of each prompt (C
 
 
 class PromptRow:
-    """Progress of one prompt."""
+    """Progress of one prompt, or of the fits of a head: one for each strength of regularisation."""
 
-    def __init__(self, name: str, metric: str) -> None:
-        self.name, self.metric = name, metric
+    def __init__(self, name: str, metric: str, method: str) -> None:
+        self.name, self.metric, self.is_head = name, metric, method == "head"
         self.epoch = self.step = self.num_steps = 0
         self.value = self.best = float("nan")
         self._losses: deque[float] = deque(maxlen=_SMOOTHING_STEPS)
@@ -62,21 +62,22 @@ class PromptRow:
         loss = sum(losses) / len(losses) if losses else float("nan")
         left = "" if (left_s := self.left_s) is None else duration(left_s)
         steps = f"{self.step}/{self.num_steps or '?'}"
-        return (self.name, str(self.epoch), steps, f"{loss:.3f}", f"{self.value:.4f}", f"{self.best:.4f}", left)
+        epoch = "" if self.is_head else str(self.epoch)
+        return (self.name, epoch, steps, f"{loss:.3f}", f"{self.value:.4f}", f"{self.best:.4f}", left)
 
 
 class TrainingDisplay:
     """Shows the progress of all prompts of a command, in any process."""
 
-    def __init__(self, console: Console, prompts: Sequence[tuple[str, str]], *, plain: bool) -> None:
+    def __init__(self, console: Console, prompts: Sequence[tuple[str, str, str]], *, plain: bool) -> None:
         """Show prompts.
 
         Args:
-            prompts: name and metric of each prompt
+            prompts: name, metric and method of each prompt
             plain: print one line per evaluation, without control characters; always so without a terminal
         """
         self._console = console
-        self.rows = [PromptRow(name, metric) for name, metric in prompts]
+        self.rows = [PromptRow(*prompt) for prompt in prompts]
         self._plain = plain or not console.is_terminal
         self._seen: deque[tuple[float, int]] = deque(maxlen=_RATE_STEPS)  # when, rows
         self._num_ended = self._num_scored = 0
@@ -159,10 +160,12 @@ class TrainingDisplay:
 
 def evaluation_line(row: PromptRow, event: "EvalEvent") -> str:
     """Format an evaluation as a log line."""
-    name = "untrained" if event.train_loss is None else f"epoch {event.epoch:3d} step {event.step:5d}"
+    when = f"fit {event.step:3d}" if row.is_head else f"epoch {event.epoch:3d} step {event.step:5d}"
+    name = "untrained" if event.train_loss is None else when
     loss = "" if event.train_loss is None else f"  train loss {event.train_loss:.4f}"
     marks = "  best" if event.is_best else ""
-    collapsed = "  COLLAPSED: one answer for every row" if event.metrics.collapsed else ""
+    has_one_label = event.metrics.constant_score == 1
+    collapsed = "  COLLAPSED: one answer for every row" if event.metrics.collapsed and not has_one_label else ""
     rows = "out-of-fold" if event.is_out_of_fold else "selection"
     value = f"{rows} {row.metric} {event.metrics.score:.4f}  loss {event.metrics.loss:.4f}"
     return _named(row, f"{name:9s}{loss}  {value}{marks}{collapsed}")

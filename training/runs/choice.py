@@ -86,9 +86,12 @@ def choice_told(ranked: Sequence[Candidate], *, metric: str) -> str:
     over = f", mean of {len(first.runs)} runs" if len(first.runs) > 1 else ""
     is_any_folded = any(candidate.is_folded for candidate in ranked)
     rows = "the selection rows" + (", heads out of fold on all rows" if is_any_folded else "")
+    if all(candidate.is_folded for candidate in ranked):
+        rows = "all rows, out of fold"
     measured = f"{first} has the best {metric.replace('_', ' ')} on {rows} ({first.score:.4f}{over}"
     if first.score == second.score and first.is_unsure == second.is_unsure:
-        return f"{measured}, as {second}) and is cheaper to train and serve"
+        reason = "has the lower loss" if first.cost == second.cost else "is cheaper to train and serve"
+        return f"{measured}, as {second}) and {reason}"
     few = ""
     if is_any_folded and second.is_unsure:
         few = f" on {second.runs[0].num_selection} selection rows, too few to decide"

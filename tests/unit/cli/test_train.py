@@ -159,6 +159,10 @@ def test_auto_trains_all_readouts_of_a_method(desk: Desk, tmp_path: Path, option
     answer = superpos("train", desk.task, "--backbone", desk.tiny_t5, "--out", tmp_path / "all", *options)
     assert answer.code == 0, answer.stderr
     assert {path.parent.name for path in (tmp_path / "all").rglob("run.json")} == runs
+    choice = json.loads((tmp_path / "all" / "choice.json").read_text(encoding="utf-8"))
+    assert {candidate["readout"] for candidate in choice["candidates"]} == runs
+    assert f"topic: {choice['reason']}" in answer.text
+    assert from_files(read_folder(tmp_path / "all" / "adapter")).digest == choice["adapter"]
 
 
 @pytest.mark.slow

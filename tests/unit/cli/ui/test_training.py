@@ -12,16 +12,18 @@ from training.loop.events import EvalEvent, RestoreEvent, StepEvent
 from training.runs.executor import EndEvent, RowsEvent, ScoreEvent
 from training.scoring.metrics import Metrics
 
-PROMPTS = [("lr0.1-seed0", "accuracy"), ("lr0.1-seed1", "accuracy")]
+PROMPTS = [("lr0.1-seed0", "accuracy", "superpos"), ("lr0.1-seed1", "accuracy", "superpos")]
 
 
-def evaluation(step: int, score: float, *, best: bool = True, collapsed: bool = False) -> EvalEvent:
+def evaluation(
+    step: int, score: float, *, best: bool = True, collapsed: bool = False, constant: float = 0.5
+) -> EvalEvent:
     metrics = Metrics(
         values={"accuracy": score, "macro_f1": score},
         score=score,
         loss=0.5,
         constants={"accuracy": 0.5, "macro_f1": 0.3},
-        constant_score=0.5,
+        constant_score=constant,
         collapsed=collapsed,
     )
     prompt = np.zeros((1, 1), dtype=np.float32)
@@ -66,6 +68,18 @@ def test_a_log_has_a_line_an_evaluation_and_no_control_characters(terminal: bool
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
+def test_a_head_has_fits_instead_of_epochs_and_one_label_in_the_rows_is_no_collapse() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    display = TrainingDisplay(console, [("", "accuracy", "head")], plain=True)
+    events = [(0, evaluation(0, 1.0, collapsed=True, constant=1.0)), (0, StepEvent(3, 3, 13, 0.25, 16, 0.1))]
+    text = told(display, console, [*events, (0, evaluation(3, 0.9))])
+    assert text.splitlines() == [
+        "untrained  selection accuracy 1.0000  loss 0.5000  best",
+        "fit   3    train loss 0.2500  selection accuracy 0.9000  loss 0.5000  best",
+    ]
+    assert display.rows[0].cells()[:3] == ("", "", "3/13")
+
+
 def test_a_terminal_gets_a_row_a_prompt_and_one_for_all() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     display = TrainingDisplay(console, PROMPTS, plain=False)
@@ -85,7 +99,7 @@ def test_a_terminal_gets_a_row_a_prompt_and_one_for_all() -> None:
 
 def test_a_prompt_that_goes_on_shows_where_it_was() -> None:
     console = Console(file=io.StringIO(), width=120)
-    display = TrainingDisplay(console, [("", "F1")], plain=True)
+    display = TrainingDisplay(console, [("", "F1", "superpos")], plain=True)
     history = (evaluation(0, 0.5), evaluation(10, 0.9), evaluation(20, 0.8, best=False))
     text = told(display, console, [(0, RestoreEvent(history, 25))])
     assert text == "resumes after step 25\n"

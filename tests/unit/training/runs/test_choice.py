@@ -65,6 +65,30 @@ def test_of_equals_the_cheaper_one_is_chosen(result: RunResult) -> None:
     ).replace("macro F1", "macro f1")
 
 
+def test_of_equals_that_cost_the_same_the_one_with_the_lower_loss_is_chosen(result: RunResult) -> None:
+    fast = dataclasses.replace(scored(result, "superpos", "soft", 0.9), lr=0.3)
+    slow = scored(result, "superpos", "soft", 0.9)
+    slow = dataclasses.replace(slow, selection=dataclasses.replace(slow.selection, loss=0.05))
+    ranked = candidates([fast, slow])
+    assert ranked[0].best is slow
+    assert choice_told(ranked, metric="accuracy") == (
+        "superpos, soft, lr 0.05 has the best accuracy on the selection rows (0.9000, as superpos, soft, lr 0.3) and "
+        "has the lower loss"
+    )
+
+
+def test_heads_of_few_rows_are_chosen_out_of_fold(result: RunResult) -> None:
+    folds = FittedRows(num_rows=29, fewest=7, most=8, num_folds=5, num_scored=29)
+    heads = [("soft", 0.8276), ("joint", 0.8621)]
+    runs = [
+        dataclasses.replace(scored(result, "head", readout, score), num_selection=2, fitted_rows=folds)
+        for readout, score in heads
+    ]
+    assert choice_told(candidates(runs), metric="accuracy") == (
+        "head, joint has the best accuracy on all rows, out of fold (0.8621; next head, soft: 0.8276)"
+    )
+
+
 def test_settings_compete_by_their_mean_over_seeds(result: RunResult) -> None:
     """One lucky seed does not decide: its selection rows are others than those of the other seeds."""
     lucky = [scored(result, "superpos", "soft", score, seed=seed) for seed, score in enumerate((0.95, 0.6))]

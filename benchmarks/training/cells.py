@@ -83,6 +83,8 @@ class CellResult:
     commit: str
     steps_to_95: int | None = None
     """Steps to 95 % of the best selection score; None for a baseline, and for results from before it was recorded."""
+    precision: Precision | None = None
+    """The frozen network's in training, scores are of float32; None likewise."""
 
 
 _RESULT = TypeAdapter(CellResult)
@@ -215,7 +217,7 @@ class GridFile:
                     for number, cell in enumerate(cells)
                 ],
                 on_event=on_event,
-                on_report=lambda number, report: self._keep(_trained(cells[number], report)),
+                on_report=lambda number, report: self._keep(_trained(cells[number], report, precision)),
                 scorer=self._scorer,
                 resumable=False,
                 isolate_failures=True,
@@ -229,7 +231,7 @@ class GridFile:
         self._say(f"  {result.cell.line:16s} {result.measure} {result.score:.3f} {interval}  {result.seconds:.0f} s")
 
 
-def _trained(cell: Cell, report: RunReport) -> CellResult:
+def _trained(cell: Cell, report: RunReport, precision: Precision) -> CellResult:
     interval = report.measured.intervals["score"]
     selection = report.measured.selection
     return CellResult(
@@ -245,6 +247,7 @@ def _trained(cell: Cell, report: RunReport) -> CellResult:
         seconds=round(report.seconds, 2),
         commit=commit(),
         steps_to_95=_steps_to_95(report.result),
+        precision=precision,
     )
 
 

@@ -76,9 +76,17 @@ def facts(results: Sequence[CellResult]) -> str:
         f"Score × 100: {measures}, the mean where there are several.",
         "± is half the 95 % interval of the mean over seeds, by Student's t: with few seeds it is wide.",
         f"Arguments that differ from the defaults: {', '.join(given).replace('_', ' ')}." if given else "",
+        _in_bf16(results),
         f"Commits: {', '.join(sorted({each.commit for each in results}))}.",
     ]
     return "\n".join(line for line in told if line)
+
+
+def _in_bf16(results: Sequence[CellResult]) -> str:
+    """Return which cells were trained in bf16; empty if none was."""
+    found = [each for each in results if each.precision == "bf16"]
+    counts = sorted({"all" if each.cell.shots is None else str(each.cell.shots) for each in found})
+    return f"{len(found)} cells, with {' or '.join(counts)} rows per label, were trained in bf16." if found else ""
 
 
 def _span(values: Iterable[int]) -> str:

@@ -102,18 +102,28 @@ def test_adapters_are_ranked_and_a_training_starts_from_the_best(desk: Desk, tmp
     assert len(ranking["starts"]) == 2, "both tasks have the same rows, and each seed the same adapter"
     assert all(0 <= start["trial_score"] <= 1 for start in ranking["starts"])
 
+    scores = [start["trial_score"] for start in ranking["starts"]]
+    assert scores == sorted(scores, reverse=True)
+
     out = tmp_path / "started"
     quick = ["--backbone", desk.tiny_t5, "--batch-size", "12", "--epochs", "1", "--no-report", "--no-baselines"]
-    auto = ["--threads", "1", "--start", "auto", "--start-from", folder, "--start-steps", "4", "--out", out]
-    done = superpos("train", desk.task, *quick, *auto, "--precision", "fp32")
+    auto = ["--threads", "1", "--start", "auto", "--start-from", folder, "--start-steps", "4", "--limit", "36"]
+    words = ["train", desk.task, *quick, *auto, "--precision", "fp32", "--out", out]
+    done = superpos(*words)
     assert done.code == 0, done.stderr
     run = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    if (out / "start" / "none.txt").exists():
+    if scores[0] > ranking["own_score"]:
+        assert f"starting from {ranking['starts'][0]['digest']}" in done.stderr
+        assert (run["arguments"]["method"], run["arguments"]["sources"]) == ("spot", [str(out / "start")])
+    else:
         assert "starting at sampled tokens" in done.stderr
         assert run["arguments"]["method"] == "superpos"
-    else:
-        assert "starting from sha256:" in done.stderr
-        assert (run["arguments"]["method"], run["arguments"]["sources"]) == ("spot", [str(out / "start")])
+    shutil.rmtree(folder)
+    (out / "result.json").unlink()
+    resumed = superpos(*words, "--resume")
+    assert resumed.code == 0, resumed.stderr
+    assert "trying" not in resumed.stderr, "the start was chosen before"
+    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["arguments"] == run["arguments"]
 
 
 def test_the_tasks_of_a_registry_are_ranked_by_their_production_versions(desk: Desk, tmp_path: Path) -> None:

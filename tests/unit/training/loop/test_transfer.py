@@ -1,4 +1,7 @@
-"""MPT, IPT and PANDA in a stack and after an interruption: each comes to what it would have come to alone."""
+"""Methods that start from others, and weights in a network of their own, in a stack and after an interruption.
+
+Each comes to what it would have come to alone.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -55,6 +58,10 @@ def stack(tiny: Backbone, tmp_path_factory: pytest.TempPathFactory) -> list[Trai
         dataclasses.replace(quick, method="ipt", lr=0.1, seed=2, sources=start("subspace")),
         dataclasses.replace(quick, method="panda", lr=0.1, distillation=2.0, sources=start("adapter1")),
         dataclasses.replace(quick, method="panda", lr=0.1, seed=4, sources=start("adapter1", "adapter2")),
+        dataclasses.replace(quick, method="spot", lr=0.1, sources=start("adapter1")),
+        dataclasses.replace(quick, method="mixture", lr=0.03, sources=start("adapter1", "adapter2")),
+        dataclasses.replace(quick, method="lora", lr=0.03, rank=2, dropout=True),
+        dataclasses.replace(quick, method="houlsby", lr=0.01, bottleneck=4),
     ]
 
 

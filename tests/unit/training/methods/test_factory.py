@@ -4,10 +4,13 @@ import dataclasses
 
 import pytest
 import torch
+from support.adapters import make_adapter
 from support.methods import IDS, P, embedding_table, make, one_step, prior_of, sources
 from support.training import SPEC
 from torch import Tensor
 
+from adapters import PromptAdapter
+from adapters.files import from_files, to_files
 from backbone import Backbone
 from training.config.arguments import TrainArguments
 from training.config.choices import MethodName
@@ -60,7 +63,7 @@ def test_the_state_of_another_method_is_refused_and_nothing_is_written(embedding
 
 
 @pytest.mark.parametrize(("name", "num_sources"), EVERY)
-def test_a_collapsed_prompt_scores_as_the_method_does_to_the_bit(
+def test_an_adapter_of_the_collapsed_prompt_scores_as_the_method_does_to_the_bit(
     tiny: Backbone, name: MethodName, num_sources: int
 ) -> None:
     width = tiny.width
@@ -73,7 +76,10 @@ def test_a_collapsed_prompt_scores_as_the_method_does_to_the_bit(
     method = make_method(arguments, tiny.weights.embedding, sources=given, prior=prior)
     one_step(method)
     trie = tiny.label_trie(SPEC.label_words)
-    collapsed = torch.from_numpy(method.prompt().detach().numpy().copy())
+    known = make_adapter(tiny, SPEC, num_virtual_tokens=P)
+    adapter = PromptAdapter(method.prompt().detach().numpy().copy(), known.manifest)
+    collapsed = torch.from_numpy(from_files(to_files(adapter)).prompt.copy())
+    assert collapsed.shape == (P, width)
     again = make_method(arguments, tiny.weights.embedding, sources=given, prior=prior)
     again.load_state(method.state())
     assert (predict(tiny, collapsed, trie, IDS) == predict(tiny, again.prompt(), trie, IDS)).all()

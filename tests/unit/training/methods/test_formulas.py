@@ -71,6 +71,11 @@ def test_a_mixture_superposes_every_vector_of_every_source(embedding: Tensor) ->
     assert torch.equal(method.state()["basis"], torch.cat(sources(2)))
     assert method.state()["weights"].shape == (P, 2 * P)
     assert method.sampled_token_ids == ()
+    one_step(method)
+    own = doubles(method)
+    for i in range(P):
+        expected = sum(own["weights"][i, j] * own["basis"][j] for j in range(2 * P))
+        torch.testing.assert_close(method.prompt()[i].double(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_mpt_multiplies_the_shared_prompt_by_a_matrix_of_rank_one(embedding: Tensor) -> None:

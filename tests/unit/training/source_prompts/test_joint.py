@@ -4,20 +4,25 @@ import dataclasses
 import itertools
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from support.training import QUICK, run
+from torch import Tensor
 
 from backbone import Backbone
 from training.config.choices import MethodName
 from training.errors import InvalidArguments, InvalidCheckpoint, TrainingError
+from training.loop.distillation import encode_with
+from training.methods.intrinsic import Autoencoder
+from training.methods.multitask import SharedPrompt
 from training.methods.prior import PRIOR, Prior, PriorKind, read_prior
-from training.source_prompts.collection import best_of_each_task, read_library
-from training.source_prompts.joint import CHECKPOINT, JointArguments, JointStep
+from training.methods.tokens import sample_token_ids
+from training.source_prompts.collection import SourcePrompt, best_of_each_task, read_library
+from training.source_prompts.joint import CHECKPOINT, JointArguments, JointSource, JointStep, train_joint
 from training.source_prompts.shared import train_shared
 from training.source_prompts.subspace import train_subspace
 from training.task.task_file import TaskFile
@@ -170,9 +175,97 @@ def test_a_loss_that_is_not_finite_ends_it_in_words(tiny: Backbone, library: Pat
         share(tiny, library, tmp_path, dataclasses.replace(ARGUMENTS, lr=100.0, steps=50), distillation=float("inf"))
 
 
-def test_a_teacher_makes_a_source_tasks_prompt_answer_like_its_own(
-    tiny: Backbone, library: Path, tmp_path: Path
+class _Stepped(Exception):
+    """The first update is due."""
+
+
+def gradients(monkeypatch: pytest.MonkeyPatch, train: Callable[[], object]) -> list[Tensor]:
+    """The gradient of each parameter at the first update."""
+    found: list[Tensor] = []
+
+    def caught(optimizer: torch.optim.AdamW) -> None:
+        found.extend(parameter.grad for group in optimizer.param_groups for parameter in group["params"])
+        raise _Stepped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", caught)
+        with pytest.raises(_Stepped):
+            train()
+    return found
+
+
+def label_loss(backbone: Backbone, source: SourcePrompt, prompt: Tensor) -> Tensor:
+    """The mean negative log-probability of the right label over all rows of a source, behind a prompt."""
+    ids, trie = list(source.rows.token_ids), backbone.label_trie(source.task.spec.label_words)
+    scores = backbone.score(encode_with(backbone, [prompt] * len(ids), ids), [trie] * len(ids))
+    return -scores[torch.arange(len(ids)), torch.from_numpy(source.rows.labels)].mean()
+
+
+EVERYTHING = dataclasses.replace(ARGUMENTS, steps=1, sources_per_step=4, batch_size=1_000)
+"""A step that takes all rows of all sources, so that nothing is drawn."""
+
+
+def test_ipts_gradient_is_of_the_mean_loss_of_the_tasks_plus_alpha_times_the_error(
+    tiny: Backbone, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apart = share(tiny, library, tmp_path / "labels", distillation=0.0)
-    taught = share(tiny, library, tmp_path / "taught", distillation=5.0)
-    assert not torch.equal(apart.tensors["shared"], taught.tensors["shared"])
+    sources = read_library(tiny, library)
+    found = gradients(monkeypatch, lambda: find(tiny, library, tmp_path, EVERYTHING, reconstruction=2.5))
+    prompts = [source.prompt(tiny.device) for source in sources]
+    generator = torch.Generator().manual_seed(EVERYTHING.seed)
+    model = Autoencoder(prompts, dimensions=3, hidden=8, weight_decay=0.0, generator=generator)
+    scale = torch.stack(prompts).std()
+    losses = [label_loss(tiny, source, model.prompt(number)) for number, source in enumerate(sources)]
+    errors = [((model.prompt(number) - prompt) / scale).square().mean() for number, prompt in enumerate(prompts)]
+    (sum(losses) / 4 + 2.5 * sum(errors) / 4).backward()  # type: ignore[union-attr]
+    (group,) = model.parameter_groups()
+    for ours, expected in zip(found, group["params"], strict=True):
+        torch.testing.assert_close(ours, expected.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_mpts_gradient_is_of_the_mean_loss_of_the_tasks_plus_lambda_times_the_distillation(
+    tiny: Backbone, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The distillation of a row is written out in `test_distillation`."""
+    none, one, three = (
+        gradients(monkeypatch, lambda: share(tiny, library, tmp_path, EVERYTHING, distillation=weight))  # noqa: B023
+        for weight in (0.0, 1.0, 3.0)
+    )
+    best = best_of_each_task(read_library(tiny, library))
+    embedding = tiny.weights.embedding
+    generator = torch.Generator().manual_seed(EVERYTHING.seed)
+    start = embedding[sample_token_ids(6, vocab_size=len(embedding), generator=generator)]
+    model = SharedPrompt(start, num_tasks=2, weight_decay=0.0)
+    (sum(label_loss(tiny, source, model.prompt(number)) for number, source in enumerate(best)) / 2).backward()
+    (group,) = model.parameter_groups()
+    for number, parameter in enumerate(group["params"]):
+        torch.testing.assert_close(none[number], parameter.grad, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(three[number] - none[number], 3 * (one[number] - none[number]), rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(one[0], none[0], rtol=0.1)
+
+
+@pytest.mark.parametrize(("by_size", "share_of_the_large"), [(True, 36 / 42), (False, 1 / 2)])
+def test_sources_are_drawn_by_their_rows_or_equally_often(
+    tiny: Backbone, library: Path, tmp_path: Path, by_size: bool, share_of_the_large: float
+) -> None:
+    source, small = best_of_each_task(read_library(tiny, library))
+    prompts = [source.prompt(tiny.device), small.prompt(tiny.device)]
+    words = tuple(source.task.spec.label_words)
+    rows = [source.rows.at(np.arange(36)), small.rows.at(np.arange(6))]
+    drawn: list[int] = []
+
+    def record(chosen: Sequence[int]) -> Tensor:
+        drawn.extend(chosen)
+        return 0 * prompts[0].sum().requires_grad_()
+
+    train_joint(
+        tiny,
+        SharedPrompt(prompts[0], num_tasks=2, weight_decay=0.0),
+        [JointSource(name, each, words) for name, each in zip("ab", rows, strict=True)],
+        JointArguments(steps=120, sources_per_step=1, batch_size=1, lr=1e-6, by_size=by_size),
+        folder=tmp_path,
+        described={},
+        penalty=record,
+    )
+    assert len(drawn) == 120
+    # three standard deviations of 120 draws
+    assert drawn.count(0) / 120 == pytest.approx(share_of_the_large, abs=3 * 0.5 / 120**0.5)

@@ -135,8 +135,8 @@ _command("table2", "Run Table 1's grid and print Table 2: the standardised overa
 _command("table3", "Run and print Table 3: a softmax over the superposition weights, and one-shot prompting.")
 _command(
     "relatives",
-    "Run and print what the paper names without comparing with it: LoRA, adapters and one-shot prompting of the "
-    "backbone; with --transfer SPoT and PANDA, with --shared MPT, with --subspace IPT.",
+    "Run and print SuperPos next to methods that the paper's Table 1 lacks: LoRA, adapters and one-shot prompting; "
+    "with --transfer SPoT and PANDA, with --shared MPT, with --subspace IPT.",
 )
 _command("fig2", "Run Figure 2's grids (dropout, methods, m, how p′ starts) and draw them into the folder.")
 

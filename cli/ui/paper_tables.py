@@ -38,6 +38,7 @@ def print_part(part: Part, grid: "Grid", folder: Path, backbone: "Backbone") -> 
 
 
 def _show_table(part: Part, grid: "Grid", results: "Results") -> None:
+    from training.paper.published import PAPER_TASKS, published_rows
     from training.paper.tables import make_table
 
     table = make_table(results, [variant.name for variant in grid.variants])
@@ -53,12 +54,19 @@ def _show_table(part: Part, grid: "Grid", results: "Results") -> None:
     shown.add_section()
     constant = [f"{table.constant[task]:.1f}" for task in columns]
     shown.add_row("best constant answer", "", "", *constant, "", "")
-    for row in table.published:
-        cells = [row.cells[task].printed if task in row.cells else "–" for task in columns]
-        dropout = "–" if row.dropout is None else "on" if row.dropout else "off"
-        shown.add_row(f"published: {row.method}", "", dropout, *cells, "", "")
+    published = published_rows(part, results.backbone.id) if part in ("table1", "table3") else ()
+    if not set(PAPER_TASKS).isdisjoint(columns):
+        shown.add_section()
+        for row in published:
+            cells = [row.cells[task].printed if task in row.cells else "–" for task in columns]
+            dropout = "–" if row.dropout is None else "on" if row.dropout else "off"
+            average = "–" if row.average is None else f"{row.average} *"
+            name = f"published, {row.backbone.rpartition('/')[2]}: {row.title}"
+            shown.add_row(name, "", dropout, *cells, average, "")
+        if published:
+            shown.caption = "* over the paper's 13 tasks; † some answers were no label"
     print_table(shown)
-    if not table.published:
+    if published and results.backbone.id not in {row.backbone for row in published}:
         out.print(
-            f"{results.backbone.id} is not one of the paper's backbones; it has no published results",
+            f"{results.backbone.id} is not one of the paper's backbones: compare the order of the methods, not numbers",
         )

@@ -79,12 +79,16 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "qin/ipt": Preset(
-        source="Qin et al. 2021, §3, whose code has prompts of 100 tokens and batches of 4; rate and epochs are this "
-        "project's, since its embeddings are larger; needs --source, a subspace of superpos library subspace",
+        source="Qin et al. 2021, §3, whose code has prompts of 100 tokens, batches of 4, a rate that falls after a "
+        "warm-up and gradients clipped at 0.1; rate and epochs are this project's, since its embeddings are larger; "
+        "needs --source, a subspace of superpos library subspace",
         values={
             "method": "ipt",
             "num_virtual_tokens": 100,
             "lr": 0.1,
+            "schedule": "linear",
+            "warmup": 0.06,
+            "clip": 0.1,
             "weight_decay": 0.0,
             "batch_size": 4,
             "epochs": 20,
@@ -92,7 +96,7 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "zhong/panda": Preset(
-        source="Zhong et al. 2022, as their code trains CB: 20 tokens, 100 epochs of 16 rows, weight 0.1 times the "
+        source="Zhong et al. 2022, §3, as their code trains CB: 20 tokens, 100 epochs of 16 rows, weight 0.1 times the "
         "transferability; needs --source",
         values={
             "method": "panda",

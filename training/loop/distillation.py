@@ -1,8 +1,8 @@
 """Distillation: a job's prompt learns from its rows' labels, and from the answers of a frozen prompt to the same rows.
 
 MPT (Wang et al. 2023, §3.1): the Kullback-Leibler divergence of the student's answers from the teacher's, plus the mean
-squared difference of their hidden states. PANDA (Zhong et al. 2022, as in their code): the mean squared difference of
-the logits. An answer is the served distribution over the task's labels.
+squared difference of their hidden states. PANDA (Zhong et al. 2022): the mean squared difference of the logits; their
+code divides it by the batch size too. An answer is the served distribution over the task's labels.
 """
 
 from collections.abc import Sequence

@@ -62,7 +62,7 @@ def published_table(table: Sequence[PublishedRow], tasks: Sequence[str]) -> str:
     for row in table:
         cells = [row.cells[task].printed if task in row.cells else _NONE for task in tasks]
         dropout = _NONE if row.dropout is None else "on" if row.dropout else "off"
-        lines.append([row.method, dropout, *cells, _NONE if row.average is None else f"{row.average}"])
+        lines.append([row.title, dropout, *cells, _NONE if row.average is None else f"{row.average}"])
     return _table(["published", "dropout", *tasks, "avg. of 13"], lines, words=2) if lines else ""
 
 

@@ -52,6 +52,12 @@ class PublishedRow:
     average: float | None
     """As printed, in points."""
 
+    @property
+    def title(self) -> str:
+        """The method, with what else distinguishes rows of a backbone."""
+        softmax = ", softmax" if self.softmax and self.method == "superpos" else ""
+        return self.method + softmax + (f", {self.prompts} virtual tokens" if self.prompts not in (None, 10) else "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedOverall:
@@ -86,6 +92,18 @@ def table2() -> tuple[PublishedOverall, ...]:
 def table3() -> tuple[PublishedRow, ...]:
     """The original T5 checkpoint, the softmax ablation, and GPT-3.5 with one example of each label."""
     return tuple(_row(line) for line in _lines("table3"))
+
+
+def published_rows(table: Literal["table1", "table3"], backbone: str) -> tuple[PublishedRow, ...]:
+    """Return what the paper printed in a table, to be read next to a grid's own lines.
+
+    Table 1 has a part for each of two backbones: of those, the one's own part, or both parts for another backbone.
+    Table 3 compares backbones, and is returned as a whole.
+    """
+    if table == "table3":
+        return table3()
+    own = tuple(row for row in table1() if row.backbone == backbone)
+    return own or table1()
 
 
 def _lines(table: Literal["table1", "table2", "table3"]) -> Iterator[dict[str, str]]:

@@ -20,14 +20,14 @@ SWEPT_SIMPLE = ("simple", *(f"simple-lr{lr:g}" for lr in _SIMPLE_RATES))
 """Simple prompt tuning without dropout, over the rates that it is swept over."""
 
 TABLE1 = (
-    *("simple-dropout", *SWEPT_SIMPLE, "attempt", "residual-dropout", "residual"),
+    *("simple-dropout", *SWEPT_SIMPLE, "attempt-dropout", "attempt", "residual-dropout", "residual"),
     *("superpos-dropout", "superpos", "superpos-shared", "full"),
 )
-TABLE2 = tuple(name for name in TABLE1 if name != "attempt")
+TABLE2 = tuple(name for name in TABLE1 if not name.startswith("attempt"))
 """The paper leaves ATTEMPT out of the standardised score."""
 TABLE3 = ("superpos", "superpos-softmax", "one-shot")
 RELATIVES = ("superpos", "spot", "panda", "mpt", "ipt", "lora", "houlsby", "one-shot")
-"""The methods that the paper names without comparing with them, next to SuperPos."""
+"""Other ways to start from a task's prompt or to tune the network, and one-shot prompting, next to SuperPos."""
 
 DROPOUT_CURVES = ("superpos", "superpos-dropout")
 """Figure 2a."""
@@ -117,8 +117,8 @@ def variant(name: str, starts: Starts = NO_STARTS) -> Variant:
     known = variants(starts)
     if name in known:
         return known[name]
-    if name in _OPTIONS:
-        raise InvalidArguments(f"method {name!r} {_OPTIONS[name]}")
+    if (method := name.removesuffix("-dropout")) in _OPTIONS:
+        raise InvalidArguments(f"method {name!r} {_OPTIONS[method]}")
     raise InvalidArguments(f"method {name!r} is not a variant of the paper, expected one of {', '.join(known)}")
 
 
@@ -136,7 +136,8 @@ def _attempt(sources: tuple[str, ...]) -> list[Variant]:
     if not sources:
         return []
     arguments = TrainArguments(method="attempt", lr=0.3, weight_decay=1e-5, bottleneck=100, sources=sources)
-    return [Variant(name="attempt", title="ATTEMPT", arguments=arguments)]
+    own = Variant(name="attempt", title="ATTEMPT", arguments=arguments)
+    return [_with_dropout(own), own]
 
 
 def _residual() -> list[Variant]:

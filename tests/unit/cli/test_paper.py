@@ -2,9 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from support.cli import Desk, superpos
+
+from training.paper.published import published_rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -24,7 +27,7 @@ def test_a_table_is_run_printed_and_gone_on_with(desk: Desk, tmp_path: Path) -> 
     assert first.code == 0, first.stderr
     assert re.search(r"Simple PT.*0\.01.*off", first.stdout)
     assert "best constant answer" in first.stdout
-    assert "is not one of the paper's backbones" in first.text
+    assert "published" not in first.text, "no task is of the paper"
 
     more = superpos("paper", "table2", *options, "--methods", "simple,simple-lr0.3")
     assert more.code == 0, more.stderr
@@ -35,6 +38,36 @@ def test_a_table_is_run_printed_and_gone_on_with(desk: Desk, tmp_path: Path) -> 
     rendered = superpos("paper", "render", tmp_path / "r" / "a.json", "--out", tmp_path / "r" / "page.md")
     assert rendered.code == 0, rendered.stderr
     assert "a.json](results/a.json): 2 runs" in (tmp_path / "r" / "page.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("table", "method"), [("table1", "simple"), ("table3", "one-shot")])
+def test_the_papers_own_rows_are_printed_below_ours(
+    desk: Desk, tmp_path: Path, table: Literal["table1", "table3"], method: str
+) -> None:
+    rows = desk.task.with_name("rte.yaml")
+    rows.write_text(desk.task.read_text(encoding="utf-8").replace("name: topic", "name: rte"), encoding="utf-8")
+    options = [
+        *("--tasks", "rte", "--task-files", desk.task.parent, "--backbone", desk.tiny_t5, "--out", tmp_path / "grid"),
+        *("--max-steps", "2", "--limit", "20", "--eval-rows", "10", "--threads", "1", "--seeds", "0"),
+    ]
+    answer = superpos("paper", table, *options, "--methods", method)
+    assert answer.code == 0, answer.stderr
+    lines = [re.split(r"\s*[│┃]\s*", line.strip("│┃ ")) for line in answer.stdout.splitlines()]
+    printed = {tuple(line[i] for i in (0, 2, 3, 4)) for line in lines if line[0].startswith("published")}
+    known = published_rows(table, "tiny")
+    assert len(known) == {"table1": 18, "table3": 7}[table]
+    dropouts = {None: "–", True: "on", False: "off"}
+    assert printed == {
+        (
+            f"published, {row.backbone.rpartition('/')[2]}: {row.title}",
+            dropouts[row.dropout],
+            row.cells["rte"].printed,
+            "–" if row.average is None else f"{row.average} *",
+        )
+        for row in known
+    }
+    assert len(printed) == len(known)
+    assert "is not one of the paper's backbones: compare the order of the methods, not numbers" in answer.text
 
 
 def test_a_grid_that_cannot_be_is_refused(desk: Desk, tmp_path: Path) -> None:

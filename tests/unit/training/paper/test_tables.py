@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.paper.published import BASE, PAPER_TASKS, SMALL, PublishedRow, table1, table2, table3
+from training.paper.published import BASE, PAPER_TASKS, SMALL, PublishedRow, published_rows, table1, table2, table3
 from training.paper.tables import Overall, standardised
 
 TWO_METRICS = {"qqp", "stsb", "mrpc", "multirc", "cb"}
@@ -76,3 +76,14 @@ def test_a_task_that_tells_no_rows_apart_is_left_out_of_the_standardised_score()
     assert overall == {"a": Overall(0.0, 0.0), "b": Overall(pytest.approx(100.0), 0.0)}
     assert standardised({"a": {"cb": 0.5}, "b": {"cb": 0.5}}) == {}
     assert standardised({}) == {}
+
+
+def test_the_rows_below_a_grid_are_its_backbones_of_table_1_and_all_of_table_3() -> None:
+    for backbone in (SMALL, BASE):
+        assert published_rows("table1", backbone) == tuple(row for row in table1() if row.backbone == backbone)
+    assert published_rows("table1", "embedded") == table1()
+    for backbone in (SMALL, "embedded"):
+        assert published_rows("table3", backbone) == table3()
+    titles = {(row.backbone, row.title, row.dropout) for row in table3()}
+    assert len(titles) == len(table3()), "no two rows look alike"
+    assert (SMALL, "superpos, softmax", False) in titles

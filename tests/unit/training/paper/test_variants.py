@@ -51,7 +51,7 @@ def test_variants_are_what_the_paper_says_and_keep_their_names() -> None:
         (each.arguments.basis, each.arguments.weights_init) for each in map(known.get, STARTS.values()) if each
     } == (STARTS.keys())
     others = {"superpos-lr0.03", "superpos-lr0.1", "superpos-lr0.3"}
-    of_starts = {"attempt", "spot", "panda", "mpt", "ipt"}
+    of_starts = {"attempt", "attempt-dropout", "spot", "panda", "mpt", "ipt"}
     assert {*TABLE1, *TABLE3, *FIGURE2, *RELATIVES} | others == {*known, *of_starts}
     with pytest.raises(InvalidArguments, match="method 'attempt' mixes prompts of other tasks, expected their folders"):
         variant("attempt")

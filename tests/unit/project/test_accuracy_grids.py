@@ -1,15 +1,18 @@
 """The accuracy grids of benchmarks/training: cells that are run once, rows per label, tables."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.source_prompts import library_tasks, make_library
 from support.training import easy_task
+from typer import BadParameter
 
 from backbone import Backbone
 from benchmarks.training.ablation import ablation_figure, ablation_table
 from benchmarks.training.cells import Cell, CellResult, GridFile, arguments_of, read_results
+from benchmarks.training.intrinsic import by_dimensions, dimensions_figure, dimensions_table
 from benchmarks.training.learning_curves import curves_figure, curves_table, wins_table, with_auto
 from benchmarks.training.options import parse_arguments
 from benchmarks.training.tables import mean_and_half_width
@@ -150,6 +153,24 @@ def test_means_have_the_interval_of_student_over_seeds() -> None:
     assert mean_and_half_width([]) == "–"
     assert mean_and_half_width([-50.0]) == "−50.0"
     assert mean_and_half_width([1.0, 2.0, 3.0]) == "2.0 ± 2.5"  # 4.303 · 1 / √3
+
+
+def test_scores_of_ipt_are_shown_by_the_dimensions_that_folders_name() -> None:
+    scores = {("runs/subspace-15", "trec"): 0.7, ("runs/d5", "trec"): 0.6, ("runs/d5", "cb"): 0.2, ("big", "trec"): 0.8}
+    found = [
+        replace(made, cell=replace(made.cell, sources=(folder,)))
+        for (folder, name), score in scores.items()
+        for made in (result(name, "ipt/words", score), result(name, "ipt/words", score + 0.1, seed=1))
+    ]
+    curves = by_dimensions(found, {"big": 50})
+    assert dimensions_table(curves).splitlines() == [
+        "| set | d = 5 | d = 15 | d = 50 |",
+        "|---|---:|---:|---:|",
+        "| trec | 65.0 ± 63.5 | 75.0 ± 63.5 | 85.0 ± 63.5 |",
+    ]
+    svg(dimensions_figure(curves))
+    with pytest.raises(BadParameter, match="d of 'big' is not known, expected big=D"):
+        by_dimensions(found, {})
 
 
 @pytest.mark.slow

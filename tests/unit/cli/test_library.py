@@ -1,11 +1,16 @@
 """`superpos library`, `superpos similar` and `superpos train --start auto`."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
-from support.cli import Desk, superpos
+from support.cli import CONSOLE_SCRIPT, Desk, superpos
+
+from adapters.files import from_files, read_folder
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
@@ -74,6 +79,38 @@ def test_a_library_is_trained_resumed_and_distilled_into_what_mpt_and_ipt_start_
         wrong.refusal()
         == f"source {tmp_path / 'd3'}: it holds a 'subspace', expected a 'shared' of 'superpos library share'"
     )
+
+
+def adapters(folder: Path) -> dict[str, bytes]:
+    """The prompt of each run under a folder."""
+    return {
+        str(path.relative_to(folder)): from_files(read_folder(path)).prompt.tobytes()
+        for path in sorted(folder.glob("*/*/adapter"))
+    }
+
+
+def test_a_stack_that_was_interrupted_is_resumed_to_the_same_prompts(desk: Desk, tmp_path: Path) -> None:
+    steps = ("--max-steps", "40", "--eval-every", "5", "--precision", "fp32")
+    options, folder = library(desk, tmp_path, *steps)
+    words = [CONSOLE_SCRIPT, "library", "train", *map(str, options)]
+    with subprocess.Popen(
+        words, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if "step    10" in line)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130, rest
+    assert f"the same command resumes the library in {folder}" in rest
+    resumed = superpos("library", "train", *options)
+    assert resumed.code == 0, resumed.stderr
+    assert "4 of 4 prompts are unfinished" in resumed.stderr
+    assert "resumes after step" in resumed.stderr
+    (tmp_path / "whole").mkdir()
+    whole, other = library(desk, tmp_path / "whole", *steps)
+    assert superpos("library", "train", *whole).code == 0
+    assert adapters(folder) == adapters(other)
+    assert len(adapters(other)) == 4
 
 
 def test_adapters_are_ranked_and_a_training_starts_from_the_best(desk: Desk, tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ SETS = ("sst2", "mrpc", "rte", "cb", "cola", "trec", "ag_news", "banking77", "st
 PROMPTS = ("superpos", "simple", "none")
 READOUTS: tuple[ReadoutKind, ...] = get_args(ReadoutKind)
 TFIDF, ZERO_SHOT, HEAD = "tfidf", "none/words", "none/pooled"
+AUTO_START = "start_auto/words"
+"""`superpos train --start auto`: SPoT from the source of the best trial, or SuperPos if no trial beats its start."""
 LINES = (*(f"{prompt}/{readout}" for prompt in PROMPTS for readout in READOUTS), TFIDF)
 """Ways to classify, `prompt/readout`; `none/words` is the untrained model, `none/pooled` the frozen head."""
 BASELINES: Mapping[str, BaselineName] = {TFIDF: "tfidf", ZERO_SHOT: "zero_shot"}
@@ -85,6 +87,8 @@ class CellResult:
     """Steps to 95 % of the best selection score; None for a baseline, and for results from before it was recorded."""
     precision: Precision | None = None
     """The frozen network's in training, scores are of float32; None likewise."""
+    curve: tuple[tuple[int, float], ...] = ()
+    """Step and selection score of each evaluation; empty likewise."""
 
 
 _RESULT = TypeAdapter(CellResult)
@@ -104,6 +108,8 @@ def arguments_of(cell: Cell) -> TrainArguments:
     """Return the arguments of a cell that is trained; arguments that its method does not use are left out."""
     prompt, _, readout = cell.line.partition("/")
     method = "head" if prompt == "none" else prompt
+    if cell.line == AUTO_START:
+        method = "spot" if cell.sources else "superpos"
     given: dict[str, Any] = {"method": method, "readout": readout}
     unused = unused_arguments(method, readout)  # type: ignore[arg-type]
     given |= {name: value for name, value in cell.arguments if name not in unused}
@@ -248,6 +254,7 @@ def _trained(cell: Cell, report: RunReport, precision: Precision) -> CellResult:
         commit=commit(),
         steps_to_95=_steps_to_95(report.result),
         precision=precision,
+        curve=tuple((event.step, round(event.metrics.score, 6)) for event in report.result.evaluations),
     )
 
 

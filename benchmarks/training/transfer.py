@@ -15,8 +15,8 @@ Needs SUPERPOS_DATA. An interrupted grid resumes with the same command: cells wi
 
 import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 from adapters.atomic_files import atomic_write
 from backbone import Backbone, Precision
-from benchmarks.training.cells import HEAD, TFIDF, CellResult, GridFile, read_results
+from benchmarks.training.cells import AUTO_START, HEAD, TFIDF, Cell, CellResult, GridFile, read_results
 from benchmarks.training.figures import dots_figure
 from benchmarks.training.learning_curves import cells_by_rows, curves_table, lines_of, shots_of, told
 from benchmarks.training.options import (
@@ -72,6 +72,7 @@ OF_LIBRARY = (
     "spot/soft",
     "spot/pooled",
     "panda/words",
+    AUTO_START,
 )
 OF_PRIORS: dict[PriorKind, tuple[str, ...]] = {
     "shared": ("mpt/words", "mpt/soft", "mpt/pooled"),
@@ -80,11 +81,15 @@ OF_PRIORS: dict[PriorKind, tuple[str, ...]] = {
 LINES = (*ALONE, *OF_LIBRARY, *(line for lines in OF_PRIORS.values() for line in lines))
 _ABOUT = """Scores by training rows per label (`--shots`), next to at most as many that select. `mixture` superposes \
 the best prompt of every other task of the library; `spot` starts from the most transferable one, and `panda` learns \
-from it; `mpt` and `ipt` start from what training over the library left. `none/…` is a head on the frozen model and \
-`tfidf` a bag of words; where rows are few, both are fitted to the selection rows too.
+from it; `start_auto` tries them all on the cell's rows; `mpt` and `ipt` start from what training over the library \
+left. `none/…` is a head on the frozen model and `tfidf` a bag of words; where rows are few, both are fitted to the \
+selection rows too.
 """
 _SPEED = """Optimiser steps until the selection score first reaches 95 % of the run's best: the median over sets and \
-seeds. Evaluations are far apart, so a small number is a bound.
+seeds. A number is a bound that is as fine as the evaluations are apart.
+"""
+_SPEED_OF_STARTS = """Optimiser steps until the selection score first reaches 95 % of the last one of \
+`superpos/words` on the same rows: the median over sets and seeds, and how many runs reach it.
 """
 RANKING_STEPS = 50
 
@@ -110,7 +115,7 @@ class Sources:
         others = [source for source in best_of_each_task(self.prompts) if source.task.name != task.name]
         if not others:
             return None
-        if line.startswith("mixture/"):
+        if line.startswith("mixture/") or line == AUTO_START:
             return tuple(str(source.folder) for source in others)
         return (self._most_transferable(others, task),)
 
@@ -134,14 +139,32 @@ class Sources:
         own = {source.adapter.digest for source in self.prompts if source.task.name == task.name}
         return None if own & set(prior.sources) else (str(folder),)
 
+    def best_in_trials(self, cell: Cell, task: TaskFile) -> Cell:
+        """Return a cell of `AUTO_START` with the one source that it starts from, or none, by trials on its own rows."""
+        key = f"{cell.set}, seed {cell.seed}, {cell.shots} rows per label"
+        if key not in (known := self._known()):
+            prompts = {str(source.folder): source.adapter for source in self.prompts}
+            candidates = [Candidate(folder, prompts[folder]) for folder in cell.sources]
+            ranking = rank_starts(
+                self.backbone, task, candidates, steps=RANKING_STEPS, trial=True, shots=cell.shots, seed=cell.seed
+            )
+            self._keep(known | {key: "" if ranking.best is None else ranking.best.name})
+        found = self._known()[key]
+        return replace(cell, sources=(found,) if found else ())
+
     def _most_transferable(self, others: Sequence[SourcePrompt], task: TaskFile) -> str:
-        known: dict[str, str] = json.loads(self.chosen.read_text(encoding="utf-8")) if self.chosen.is_file() else {}
-        if task.name not in known:
+        if task.name not in (known := self._known()):
             candidates = [Candidate(str(source.folder), source.adapter) for source in others]
             ranking = rank_starts(self.backbone, task, candidates, steps=RANKING_STEPS, trial=False)
-            known[task.name] = ranking.starts[0].name
-            atomic_write({self.chosen: (json.dumps(known, indent=1) + "\n").encode()})
-        return known[task.name]
+            self._keep(known | {task.name: ranking.starts[0].name})
+        return self._known()[task.name]
+
+    def _known(self) -> dict[str, str]:
+        known: dict[str, str] = json.loads(self.chosen.read_text(encoding="utf-8")) if self.chosen.is_file() else {}
+        return known
+
+    def _keep(self, known: dict[str, str]) -> None:
+        atomic_write({self.chosen: (json.dumps(known, indent=1) + "\n").encode()})
 
 
 @app.command()
@@ -186,6 +209,7 @@ def run(
     left_out = sorted({line for (_, line), start in starts.items() if start is None})
     if left_out:
         err.print(f"left out where there is nothing to start from: {', '.join(left_out)}")
+    cells = [sources.best_in_trials(cell, tasks[cell.set]) if cell.line == AUTO_START else cell for cell in cells]
     grid = GridFile(out_file, model, tasks, precision=cast(Precision, precision), say=err.print)
     if failed := grid.run(cells):
         raise typer.Exit(min(failed, 100))
@@ -205,6 +229,7 @@ def render(
         curves_table(results),
         _SPEED,
         speed_table(results),
+        *([_SPEED_OF_STARTS, starts_table(results)] if any(each.curve for each in results) else ()),
     ]
     write_section("\n\n".join(part.strip() for part in parts) + "\n", out_file)
     if plot is not None:
@@ -217,6 +242,31 @@ def speed_table(results: Sequence[CellResult]) -> str:
     lines = [line for line in lines_of(results) if line not in FITTED]
     rows = [[line, *(_median_steps(select(results, line=line, shots=n)) for n in counts)] for line in lines]
     return markdown_table(["line", *map(told, counts)], rows, words=1)
+
+
+def starts_table(results: Sequence[CellResult]) -> str:
+    """Return steps to 95 % of the last selection score of SuperPos on the same rows: one row per line."""
+    goals = {_rows_of(each.cell): 0.95 * each.curve[-1][1] for each in select(results, line=ALONE[0]) if each.curve}
+    counts = [n for n in shots_of(results) if any(shots == n for _, _, shots in goals)]
+    rows = []
+    for line in lines_of(results):
+        runs = [each for each in select(results, line=line) if each.curve and _rows_of(each.cell) in goals]
+        if line not in FITTED and runs:
+            rows.append([line, *(_steps_to(goals, [each for each in runs if each.cell.shots == n]) for n in counts)])
+    return markdown_table(["line", *map(told, counts)], rows, words=1)
+
+
+def _rows_of(cell: Cell) -> tuple[str, int, int | None]:
+    return cell.set, cell.seed, cell.shots
+
+
+def _steps_to(goals: Mapping[tuple[str, int, int | None], float], results: Sequence[CellResult]) -> str:
+    """Return `12 (8 of 9)`: the median over the runs that reach their goal."""
+    reached = [
+        next((step for step, score in each.curve if score >= goals[_rows_of(each.cell)]), None) for each in results
+    ]
+    known = [step for step in reached if step is not None]
+    return f"{statistics.median(known):g} ({len(known)} of {len(reached)})" if known else "–"
 
 
 def starts_figure(results: Sequence[CellResult]) -> Figure:

@@ -1,5 +1,6 @@
 """The accuracy grids of benchmarks/training: cells that are run once, rows per label, tables."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,12 @@ from typer import BadParameter
 
 from backbone import Backbone
 from benchmarks.training.ablation import ablation_figure, ablation_table
-from benchmarks.training.cells import Cell, CellResult, GridFile, arguments_of, read_results
+from benchmarks.training.cells import AUTO_START, Cell, CellResult, GridFile, arguments_of, read_results
 from benchmarks.training.intrinsic import by_dimensions, dimensions_figure, dimensions_table
 from benchmarks.training.learning_curves import curves_figure, curves_table, wins_table, with_auto
 from benchmarks.training.options import parse_arguments
 from benchmarks.training.tables import mean_and_half_width
-from benchmarks.training.transfer import LINES, Sources, speed_table, starts_figure
+from benchmarks.training.transfer import LINES, Sources, speed_table, starts_figure, starts_table
 from training.report.svg import svg
 from training.runs.task_rows import TaskRows
 
@@ -155,6 +156,23 @@ def test_means_have_the_interval_of_student_over_seeds() -> None:
     assert mean_and_half_width([1.0, 2.0, 3.0]) == "2.0 ± 2.5"  # 4.303 · 1 / √3
 
 
+def test_steps_to_the_last_score_of_superpos_are_counted_on_the_same_rows() -> None:
+    curves = {
+        ("superpos/words", 0): ((0, 0.4), (2, 0.7), (4, 0.6)),  # 95 % of 0.6 are reached after two steps
+        ("start_auto/words", 0): ((0, 0.57), (2, 0.5)),
+        ("superpos/words", 1): ((0, 0.5), (2, 0.6), (4, 1.0)),
+        ("start_auto/words", 1): ((0, 0.9), (2, 0.9)),  # never
+        ("spot/words", 2): ((0, 1.0),),  # without SuperPos on its rows
+    }
+    found = [replace(result("trec", line, 0.5, seed=seed), curve=curve) for (line, seed), curve in curves.items()]
+    assert starts_table(found).splitlines() == [
+        "| line | 8 |",
+        "|---|---:|",
+        "| superpos/words | 3 (2 of 2) |",
+        "| start_auto/words | 0 (1 of 2) |",
+    ]
+
+
 def test_scores_of_ipt_are_shown_by_the_dimensions_that_folders_name() -> None:
     scores = {("runs/subspace-15", "trec"): 0.7, ("runs/d5", "trec"): 0.6, ("runs/d5", "cb"): 0.2, ("big", "trec"): 0.8}
     found = [
@@ -191,8 +209,14 @@ def test_methods_start_from_the_library_without_the_sets_own_prompts(tiny: Backb
     lines = (*prompts, "lora/words", "one_shot/words", "none/joint", "tfidf")
     cells = [
         Cell(set="first", line=line, seed=0, shots=8, arguments=small, sources=sources.of(line, first) or ())
-        for line in lines
+        for line in (*lines, AUTO_START)
     ]
+    tried = sources.best_in_trials(cells.pop(), first)
+    assert tried.sources in ((), (mixed,))
+    kept = json.loads((tmp_path / "chosen.json").read_text(encoding="utf-8"))
+    assert (kept["first, seed 0, 8 rows per label"],) == (tried.sources or ("",))
+    assert arguments_of(tried).method == ("spot" if tried.sources else "superpos")
+    assert sources.best_in_trials(replace(tried, sources=(mixed,)), first) == tried, "it is tried once"
     grid = GridFile(tmp_path / "grid.jsonl", tiny, {"first": first, "second": second}, precision="fp32", say=print)
     assert grid.run(cells) == 0
     found = read_results(tmp_path / "grid.jsonl")

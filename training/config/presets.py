@@ -32,6 +32,16 @@ NO_PATIENCE = 0
 
 _PAPER = {"num_virtual_tokens": 10, "epochs": 80, "loss": "full"}
 """Sadraei et al. 2024, §3.4: ten prompt tokens, 80 epochs, AdamW at a constant rate, the label words generated."""
+_LESTER = {
+    "num_virtual_tokens": 100,
+    "lr": 0.3,
+    "weight_decay": 1e-5,
+    "batch_size": 32,
+    "epochs": 100_000,
+    "max_steps": 30_000,
+    "loss": "full",
+}
+"""Lester et al. 2021, §3."""
 
 PRESETS: dict[str, Preset] = {
     "paper/superpos": Preset(
@@ -45,17 +55,12 @@ PRESETS: dict[str, Preset] = {
     ),
     "lester/simple": Preset(
         source="Lester et al. 2021, §3: 100 of the 5,000 most common tokens, rate 0.3 (theirs: Adafactor)",
-        values={
-            "method": "simple",
-            "num_virtual_tokens": 100,
-            "token_sampling": "common",
-            "lr": 0.3,
-            "weight_decay": 1e-5,
-            "batch_size": 32,
-            "epochs": 100_000,
-            "max_steps": 30_000,
-            "loss": "full",
-        },
+        values=_LESTER | {"method": "simple", "token_sampling": "common"},
+    ),
+    "vu/spot": Preset(
+        source="Vu et al. 2022, §2: prompt tuning as Lester et al. 2021 do it, from a source prompt of 100 tokens; needs "
+        "--source",
+        values=_LESTER | {"method": "spot"},
     ),
     "paper/residual": Preset(
         source="Sadraei et al. 2024, §3.4, after Razdaibiedina et al. 2023",

@@ -27,6 +27,7 @@ def test_every_preset_makes_arguments_and_says_its_source() -> None:
         "paper/residual",
         "paper/attempt",
         "paper/full",
+        "vu/spot",
         "wang/mpt",
         "qin/ipt",
         "zhong/panda",
@@ -158,7 +159,8 @@ def test_other_runs_stop_early_unless_told_not_to() -> None:
     ("preset", "values"),
     [
         ("wang/mpt", {"num_virtual_tokens": 100, "lr": 0.3, "factor_lr": 0.4, "loss": "full"}),
-        ("qin/ipt", {"num_virtual_tokens": 100, "batch_size": 4, "loss": "full"}),
+        ("vu/spot", {"num_virtual_tokens": 100, "lr": 0.3, "batch_size": 32, "max_steps": 30_000, "loss": "full"}),
+        ("qin/ipt", {"num_virtual_tokens": 100, "batch_size": 4, "clip": 0.1, "warmup": 0.06, "loss": "full"}),
         (
             "zhong/panda",
             {"num_virtual_tokens": 20, "distillation": 0.1, "lr": 0.007, "batch_size": 16, "dropout": True},

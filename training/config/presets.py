@@ -58,8 +58,7 @@ PRESETS: dict[str, Preset] = {
         values=_LESTER | {"method": "simple", "token_sampling": "common"},
     ),
     "vu/spot": Preset(
-        source="Vu et al. 2022, §2: prompt tuning as Lester et al. 2021 do it, from a source prompt of 100 tokens; needs "
-        "--source",
+        source="Vu et al. 2022, §2: as Lester et al. 2021, from a source prompt of 100 tokens; needs --source",
         values=_LESTER | {"method": "spot"},
     ),
     "paper/residual": Preset(

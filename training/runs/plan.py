@@ -105,7 +105,7 @@ def plan_runs(
 
     Raises:
         InvalidArguments: two tasks have one name; a folder holds a run and `resume` is False; none of the folders holds
-            a run and `resume` is True
+            a run and `resume` is True; a folder that is to hold several runs is itself a run's
     """
     if len({task.name for task in tasks}) < len(tasks):
         raise InvalidArguments(f"two task files have the same name: {', '.join(task.name for task in tasks)}")
@@ -132,6 +132,11 @@ def plan_runs(
                 tensorboard=tensorboard,
             )
             plans.append(plan)
+    for folder in {folder for plan in plans for folder in plan.folder.parents if folder.is_relative_to(above)}:
+        if (folder / RUN).exists():
+            raise InvalidArguments(
+                f"{folder} holds a run, expected a folder for several; choose another with --out, or remove it"
+            )
     if resume and not grows and not any((plan.folder / RUN).is_file() for plan in plans):
         raise InvalidArguments(f"{above} holds no run to resume, expected {plans[0].folder / RUN}")
     return above, plans

@@ -56,6 +56,10 @@ BADS = {
     "a seed below 0": Bad(TRAIN + " --num-sampled-tokens 8 --seed -1", ("seed is -1",)),
     "a learning rate of 0": Bad(TRAIN + " --lr 0", ("lr is 0",)),
     "a folder with a run": Bad("train {task} --backbone {tiny} --out {run}", ("{run} already holds a run", "--out")),
+    "several runs in the folder of one": Bad(
+        "train {task} --backbone {tiny} --out {run} --readout soft,pooled",
+        ("{run} holds a run, expected a folder for several", "--out"),
+    ),
     "an out that is a file": Bad("train {task} --out {tmp}/file", ("run folder {tmp}/file",), {"file": ""}),
     "a device of no such kind": Bad(TRAIN + " --device quantum", ("quantum",)),
     "push of no folder": Bad("push {tmp}/none topic --to {tmp}/r.sqlite", ("{tmp}/none",)),

@@ -54,17 +54,15 @@ def _show_table(part: Part, grid: "Grid", results: "Results") -> None:
     shown.add_section()
     constant = [f"{table.constant[task]:.1f}" for task in columns]
     shown.add_row("best constant answer", "", "", *constant, "", "")
-    published = published_rows(part, results.backbone.id) if part in ("table1", "table3") else ()
-    if not set(PAPER_TASKS).isdisjoint(columns):
+    published = () if set(PAPER_TASKS).isdisjoint(columns) else published_rows(part, results.backbone.id)
+    if published:
         shown.add_section()
-        for row in published:
-            cells = [row.cells[task].printed if task in row.cells else "–" for task in columns]
-            dropout = "–" if row.dropout is None else "on" if row.dropout else "off"
-            average = "–" if row.average is None else f"{row.average} *"
-            name = f"published, {row.backbone.rpartition('/')[2]}: {row.title}"
-            shown.add_row(name, "", dropout, *cells, average, "")
-        if published:
-            shown.caption = "* over the paper's 13 tasks; † some answers were no label"
+        shown.caption = "* over the paper's 13 tasks; † some answers were no label"
+    for row in published:
+        cells = [row.cells[task].printed if task in row.cells else "–" for task in columns]
+        dropout = "–" if row.dropout is None else "on" if row.dropout else "off"
+        average = "–" if row.average is None else f"{row.average} *"
+        shown.add_row(f"published, {row.backbone.rpartition('/')[2]}: {row.title}", "", dropout, *cells, average, "")
     print_table(shown)
     if published and results.backbone.id not in {row.backbone for row in published}:
         out.print(

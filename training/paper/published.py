@@ -94,16 +94,16 @@ def table3() -> tuple[PublishedRow, ...]:
     return tuple(_row(line) for line in _lines("table3"))
 
 
-def published_rows(table: Literal["table1", "table3"], backbone: str) -> tuple[PublishedRow, ...]:
-    """Return what the paper printed in a table, to be read next to a grid's own lines.
+def published_rows(grid: str, backbone: str) -> tuple[PublishedRow, ...]:
+    """Return what the paper printed, to be read next to the lines of a grid; empty unless it is `table1` or `table3`.
 
     Table 1 has a part for each of two backbones: of those, the one's own part, or both parts for another backbone.
     Table 3 compares backbones, and is returned as a whole.
     """
-    if table == "table3":
+    if grid == "table3":
         return table3()
     own = tuple(row for row in table1() if row.backbone == backbone)
-    return own or table1()
+    return (own or table1()) if grid == "table1" else ()
 
 
 def _lines(table: Literal["table1", "table2", "table3"]) -> Iterator[dict[str, str]]:

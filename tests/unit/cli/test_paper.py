@@ -28,6 +28,7 @@ def test_a_table_is_run_printed_and_gone_on_with(desk: Desk, tmp_path: Path) -> 
     assert re.search(r"Simple PT.*0\.01.*off", first.stdout)
     assert "best constant answer" in first.stdout
     assert "published" not in first.text, "no task is of the paper"
+    assert "paper's backbones" not in first.text
 
     more = superpos("paper", "table2", *options, "--methods", "simple,simple-lr0.3")
     assert more.code == 0, more.stderr

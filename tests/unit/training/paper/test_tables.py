@@ -84,6 +84,7 @@ def test_the_rows_below_a_grid_are_its_backbones_of_table_1_and_all_of_table_3()
     assert published_rows("table1", "embedded") == table1()
     for backbone in (SMALL, "embedded"):
         assert published_rows("table3", backbone) == table3()
+        assert published_rows("fig2", backbone) == ()
     titles = {(row.backbone, row.title, row.dropout) for row in table3()}
     assert len(titles) == len(table3()), "no two rows look alike"
     assert (SMALL, "superpos, softmax", False) in titles

@@ -189,7 +189,8 @@ def test_several_seeds_and_rates_train_together_and_the_best_is_published(desk: 
     answer = superpos("train", desk.task, "--backbone", desk.tiny_t5, *options, *quick)
     assert answer.code == 0, answer.stderr
     names = ["lr0.05-seed0", "lr0.05-seed1", "lr0.001-seed0", "lr0.001-seed1"]
-    assert sorted(folder.name for folder in (tmp_path / "runs").iterdir()) == sorted(names)
+    chosen = ["adapter", "choice.json"]
+    assert sorted(folder.name for folder in (tmp_path / "runs").iterdir()) == sorted([*names, *chosen])
     digests = {name: from_files(read_folder(tmp_path / "runs" / name / "adapter")).digest for name in names}
     assert len(set(digests.values())) == 4
     alone = desk.adapter.manifest.provenance.metrics["report_accuracy"]

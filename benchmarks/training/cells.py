@@ -5,6 +5,7 @@ again. The runs themselves are those of `superpos train` and leave no folder.
 """
 
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -115,6 +116,18 @@ def arguments_of(cell: Cell) -> TrainArguments:
     given |= {name: value for name, value in cell.arguments if name not in unused}
     given |= {"sources": cell.sources} if cell.sources else {}
     return train_arguments(given | {"seed": cell.seed})
+
+
+def num_steps(result: CellResult) -> int | None:
+    """Return how many optimiser steps a cell takes at most, without early stopping; None if it is not trained so."""
+    if result.cell.line in BASELINES:
+        return None
+    arguments = arguments_of(result.cell)
+    if arguments.method in ("head", "one_shot"):
+        return None
+    of_epochs = arguments.epochs * math.ceil(result.rows["train"] / arguments.batch_size)
+    steps = max(of_epochs, arguments.min_steps)
+    return min(steps, arguments.max_steps or steps)
 
 
 class GridFile:

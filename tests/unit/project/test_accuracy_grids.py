@@ -12,7 +12,7 @@ from typer import BadParameter
 
 from backbone import Backbone
 from benchmarks.training.ablation import ablation_figure, ablation_table
-from benchmarks.training.cells import AUTO_START, Cell, CellResult, GridFile, arguments_of, read_results
+from benchmarks.training.cells import AUTO_START, Cell, CellResult, GridFile, arguments_of, num_steps, read_results
 from benchmarks.training.intrinsic import by_dimensions, dimensions_figure, dimensions_table
 from benchmarks.training.learning_curves import curves_figure, curves_table, wins_table, with_auto
 from benchmarks.training.options import parse_arguments
@@ -154,6 +154,21 @@ def test_means_have_the_interval_of_student_over_seeds() -> None:
     assert mean_and_half_width([]) == "–"
     assert mean_and_half_width([-50.0]) == "−50.0"
     assert mean_and_half_width([1.0, 2.0, 3.0]) == "2.0 ± 2.5"  # 4.303 · 1 / √3
+
+
+def test_the_steps_of_a_cell_are_ten_epochs_unless_more_or_fewer_are_asked_for() -> None:
+    """Of 80 rows an epoch has three batches of 32."""
+
+    def steps(line: str, *given: str) -> int | None:
+        made = result("trec", line, 0.5)
+        cell = replace(made.cell, arguments=parse_arguments(given))
+        return num_steps(replace(made, cell=cell, rows=made.rows | {"train": 80}))
+
+    assert steps("superpos/soft") == 100
+    assert steps("superpos/soft", "max_steps=50") == 30
+    assert steps("superpos/soft", "max_steps=20") == 20
+    assert steps("lora/words", "max_steps=200", "min_steps=150") == 150
+    assert [steps(line) for line in ("none/joint", "one_shot/words", "tfidf")] == [None] * 3
 
 
 def test_steps_to_the_last_score_of_superpos_are_counted_on_the_same_rows() -> None:

@@ -125,9 +125,7 @@ def num_steps(result: CellResult) -> int | None:
     arguments = arguments_of(result.cell)
     if arguments.method in ("head", "one_shot"):
         return None
-    of_epochs = arguments.epochs * math.ceil(result.rows["train"] / arguments.batch_size)
-    steps = max(of_epochs, arguments.min_steps)
-    return min(steps, arguments.max_steps or steps)
+    return arguments.num_steps(math.ceil(result.rows["train"] / arguments.batch_size))
 
 
 class GridFile:

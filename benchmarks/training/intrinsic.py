@@ -65,10 +65,13 @@ def by_dimensions(results: Sequence[CellResult], named: Mapping[str, int]) -> di
     found: dict[int, list[CellResult]] = {}
     for each in results:
         (folder,) = each.cell.sources
-        match = re.search(r"(\d+)$", folder)
-        if folder not in named and match is None:
+        if folder in named:
+            d = named[folder]
+        elif match := re.search(r"\d+$", folder):
+            d = int(match[0])
+        else:
             raise typer.BadParameter(f"--dimensions: d of {folder!r} is not known, expected {folder}=D")
-        found.setdefault(named[folder] if folder in named else int(match[0]), []).append(each)  # type: ignore[index]
+        found.setdefault(d, []).append(each)
     if not found:
         raise typer.BadParameter("no cell is of line 'ipt/words' with as many rows per label")
     common = set.intersection(*({each.cell.set for each in of_d} for of_d in found.values()))

@@ -86,7 +86,7 @@ left. `none/…` is a head on the frozen model and `tfidf` a bag of words; where
 selection rows too.
 """
 _SPEED = """Optimiser steps until the selection score first reaches 95 % of the run's best: the median over sets and \
-seeds. A number is a bound that is as fine as the evaluations are apart.
+seeds. The true number may be smaller, by up to the distance between two evaluations.
 """
 _SPEED_OF_STARTS = """Optimiser steps until the selection score first reaches 95 % of the last one of \
 `superpos/words` on the same rows: the median over sets and seeds, and how many runs reach it.
@@ -141,23 +141,26 @@ class Sources:
 
     def best_in_trials(self, cell: Cell, task: TaskFile) -> Cell:
         """Return a cell of `AUTO_START` with the one source that it starts from, or none, by trials on its own rows."""
-        key = f"{cell.set}, seed {cell.seed}, {cell.shots} rows per label"
-        if key not in (known := self._known()):
+        key, known = f"{cell.set}, seed {cell.seed}, {cell.shots} rows per label", self._known()
+        if key not in known:
             prompts = {str(source.folder): source.adapter for source in self.prompts}
             candidates = [Candidate(folder, prompts[folder]) for folder in cell.sources]
             ranking = rank_starts(
                 self.backbone, task, candidates, steps=RANKING_STEPS, trial=True, shots=cell.shots, seed=cell.seed
             )
-            self._keep(known | {key: "" if ranking.best is None else ranking.best.name})
-        found = self._known()[key]
-        return replace(cell, sources=(found,) if found else ())
+            known[key] = "" if ranking.best is None else ranking.best.name
+            self._keep(known)
+        return replace(cell, sources=(known[key],) if known[key] else ())
 
     def _most_transferable(self, others: Sequence[SourcePrompt], task: TaskFile) -> str:
-        if task.name not in (known := self._known()):
+        known = self._known()
+        if task.name not in known:
             candidates = [Candidate(str(source.folder), source.adapter) for source in others]
-            ranking = rank_starts(self.backbone, task, candidates, steps=RANKING_STEPS, trial=False)
-            self._keep(known | {task.name: ranking.starts[0].name})
-        return self._known()[task.name]
+            known[task.name] = (
+                rank_starts(self.backbone, task, candidates, steps=RANKING_STEPS, trial=False).starts[0].name
+            )
+            self._keep(known)
+        return known[task.name]
 
     def _known(self) -> dict[str, str]:
         known: dict[str, str] = json.loads(self.chosen.read_text(encoding="utf-8")) if self.chosen.is_file() else {}

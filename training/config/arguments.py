@@ -368,6 +368,11 @@ class TrainArguments:
                 f"method {self.method!r} was given {len(self.sources)} source adapters, expected {expected}"
             )
 
+    def num_steps(self, steps_per_epoch: int) -> int:
+        """Return the optimiser steps of a run, unless it stops early."""
+        steps = max(self.epochs * steps_per_epoch, self.min_steps)
+        return min(steps, self.max_steps or steps)
+
 
 ARGUMENTS: Mapping[str, Argument] = {each.name: get_args(each.type)[1] for each in fields(TrainArguments)}
 """The metadata of each argument."""

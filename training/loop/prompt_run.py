@@ -194,9 +194,7 @@ class PromptRun:
             return num_candidates(self.job)
         if isinstance(self.job.method, OneShot):
             return 0
-        arguments = self.job.arguments
-        num_steps = max(arguments.epochs * self._order.steps_per_epoch, arguments.min_steps)
-        return min(num_steps, arguments.max_steps or num_steps)
+        return self.job.arguments.num_steps(self._order.steps_per_epoch)
 
     def _rate_share(self) -> float:
         """Return what the coming step's learning rate is of the full one: the warm-up times the schedule."""

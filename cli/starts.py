@@ -12,7 +12,8 @@ from cli.backbone_options import BackboneOptions, load_backbone
 from cli.console import CommandError, err, status
 from cli.targets.opening import open_target
 from cli.ui.ranking import print_ranking
-from training.config.arguments import default_of
+from training.config.arguments import default_of, unused_arguments
+from training.config.recipes import recipes
 from training.runs.adapter_folder import adapter_files
 from training.runs.layout import ADAPTER
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 START = "start"
 """In a run's folder: the adapter that `--start auto` chose."""
 NO_START = "none.txt"
-"""In that folder, if no adapter was better than a start at sampled tokens."""
+"""In that folder, if no adapter was better than SuperPos without a source."""
 
 
 def is_folder(location: str) -> bool:
@@ -114,6 +115,8 @@ def chosen_start(
     start_from: str | None,
     key: str | None,
     *,
+    rates: Sequence[float],
+    preset: str | None,
     out_folder: Path | None,
     steps: int,
     split: str,
@@ -122,24 +125,28 @@ def chosen_start(
     shots: int | None,
     backbone: BackboneOptions,
 ) -> dict[str, Any]:
-    """Return the arguments of `--start auto`: spot from the best adapter, or none if no adapter was better.
+    """Return the options of the run that starts: spot from the best adapter, or as given if no adapter was better.
 
     The choice is kept in the run's folder, so that a resumed run starts from the same adapter.
 
     Args:
+        explicit: the options as given, without the learning rate
         start_from: a folder, a server or a registry; None without `--start`
+        rates: learning rates as given, of which the trials take the first
         seeds: number of runs, each of which draws its own held-out rows
     """
     from training.data.sources import locate
 
     if start_from is None:
-        return {}
+        return explicit
     if len(tasks) != 1:
         raise CommandError(f"--start auto was given {len(tasks)} tasks, expected one")
     if out_folder is None:
         raise CommandError("--start auto keeps the adapter that it chose in the run's folder; name it with --out")
     if "method" in explicit or "sources" in explicit:
         raise CommandError("--start auto sets --method spot and its --source; leave them out")
+    if preset is not None:
+        raise CommandError(f"--start auto decides the method, and so does --preset {preset}; leave one of them out")
     if split == "kfold":
         raise CommandError("--start auto would choose on rows that --split kfold reports; use --split honest")
     if seeds > 1 and not locate(tasks[0].data).validation:
@@ -149,25 +156,28 @@ def chosen_start(
         )
     folder = out_folder / START
     if not (folder / NO_START).is_file() and not (folder / CONFIG).is_file():
-        seed = explicit.get("seed", default_of("seed", "spot"))
-        _choose(tasks[0], start_from, key, folder, steps=steps, seed=seed, limit=limit, shots=shots, backbone=backbone)
+        recipes(explicit, rates=rates, tasks=[tasks[0].spec])  # refuses what no run could use, before the trials
+        options = explicit | ({"lr": rates[0]} if rates else {})
+        _choose(tasks[0], options, start_from, key, folder, steps=steps, limit=limit, shots=shots, backbone=backbone)
     if (folder / NO_START).is_file():
-        status("starting at sampled tokens: no adapter was better in its trial")
-        return {}
+        status("starting without a source: no adapter was better than SuperPos in the trials")
+        return explicit
     adapter = from_files(read_folder(folder))
     status(f"starting from {adapter.digest}, kept in {folder}")
     length = explicit.get("num_virtual_tokens", adapter.num_virtual_tokens)
-    return {"method": "spot", "sources": (str(folder),), "num_virtual_tokens": length}
+    unused = unused_arguments("spot", "words") - unused_arguments("superpos", "words")
+    used = {name: value for name, value in explicit.items() if name not in unused}
+    return used | {"method": "spot", "sources": (str(folder),), "num_virtual_tokens": length}
 
 
 def _choose(
     task: "TaskFile",
+    options: dict[str, Any],
     start_from: str,
     key: str | None,
     folder: Path,
     *,
     steps: int,
-    seed: int,
     limit: int | None,
     shots: int | None,
     backbone: BackboneOptions,
@@ -176,14 +186,23 @@ def _choose(
     from training.source_prompts.similar import MAX_ROWS, rank_starts
 
     loaded = load_backbone(replace(backbone, device=backbone.device.split(",")[0]))
+    seed = options.get("seed", default_of("seed", "spot"))
     found = without_report_rows(candidates(loaded, start_from, key), task, seed=seed)
     status(f"trying {len(found)} adapters as starts, {steps} steps each")
     ranking = rank_starts(
-        loaded, task, found, steps=steps, trial=True, limit=min(limit or MAX_ROWS, MAX_ROWS), shots=shots, seed=seed
+        loaded,
+        task,
+        found,
+        steps=steps,
+        trial=True,
+        limit=min(limit or MAX_ROWS, MAX_ROWS),
+        shots=shots,
+        seed=seed,
+        explicit=options,
     )
     print_ranking(ranking)
     if (best := ranking.best) is None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / NO_START).write_text("no adapter was better than a start at sampled tokens\n", encoding="utf-8")
+        (folder / NO_START).write_text("no adapter was better than SuperPos without a source\n", encoding="utf-8")
         return
     write_folder(folder, to_files(next(each.adapter for each in found if each.name == best.name)))

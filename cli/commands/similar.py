@@ -2,13 +2,13 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.backbone_options import BackboneOptions, backbone_options, load_backbone
 from cli.console import err, out
-from cli.options import DEFAULT_SERVER, FromOption, KeyOption
+from cli.options import DEFAULT_SERVER, FromOption, KeyOption, with_training_arguments
 from cli.task_files import read_task_file
 from cli.ui.ranking import print_ranking
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from training.loop.events import StepEvent
 
 
+@with_training_arguments(only=("batch_size", "num_sampled_tokens"))
 @backbone_options("device", "threads")
 def similar(
     task_file: Annotated[Path, typer.Argument(metavar="TASK.yaml", help="Task file of the new task.")],
@@ -26,7 +27,10 @@ def similar(
         int, typer.Option(min=1, help="Optimiser steps of the new task's own prompt, which the others are compared to.")
     ] = 50,
     trial: Annotated[
-        bool, typer.Option("--trial", help="Also train as many steps from each adapter, and rank by the scores.")
+        bool,
+        typer.Option(
+            "--trial", help="Also train as many steps from each adapter, and from none, and rank by the scores."
+        ),
     ] = False,
     keep: Annotated[
         int,
@@ -38,6 +42,7 @@ def similar(
     ] = 32,
     limit: Annotated[int, typer.Option(min=2, help="Maximum number of training rows to read.")] = 1_024,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the rows and of the own prompt.")] = 0,
+    explicit: dict[str, Any],
     as_json: Annotated[bool, typer.Option("--json", help="Print the ranking as JSON.")] = False,
     backbone: BackboneOptions,
 ) -> None:
@@ -46,8 +51,8 @@ def similar(
     The adapters are those under a folder (--from runs/library), or production of each task of a registry or server.
     A short prompt of the new task is trained first. Each adapter's prompt is compared with it: the cosine of their mean
     vectors and of all pairs of vectors (SPoT), and the cosine of the states behind them on the task's rows (PANDA's
-    transferability). --trial also trains from each adapter, all in one stack, and ranks by the scores on held-out rows.
-    A training with --start auto starts from the best.
+    transferability). --trial also trains from each adapter, and by SuperPos without one, all in one stack, and ranks by
+    the scores on held-out rows. A training with --start auto starts from the best.
 
     \b
         superpos similar tickets.yaml
@@ -66,7 +71,16 @@ def similar(
             shown.update(f"comparing {len(found)} adapters, step {event.step} of {event.num_steps}")
 
         ranking = rank_starts(
-            loaded, task, found, steps=steps, trial=trial, keep=keep, limit=limit, seed=seed, on_step=show
+            loaded,
+            task,
+            found,
+            steps=steps,
+            trial=trial,
+            keep=keep,
+            limit=limit,
+            seed=seed,
+            explicit=explicit,
+            on_step=show,
         )
     if as_json:
         out.print_data({"task": task.name, "steps": steps, **asdict(ranking)})

@@ -84,7 +84,7 @@ def train(
         Literal["auto"] | None,
         typer.Option(
             help="auto: rank the adapters of --start-from by short trials, and start from the best as --method spot "
-            "does; if none beats sampled tokens, start as usual. Needs --out.",
+            "does; if none beats SuperPos without a source, start as usual. Needs --out.",
             rich_help_panel="Method",
         ),
     ] = None,
@@ -244,11 +244,14 @@ def train(
     tasks = [known[path].task if path in known else read_task_file(path) for path in task_files]
     tasks = with_feedback(tasks, feedback, key, folder=out_folder or Path("runs"), resume=resume)
     where = None if start is None else start_from
-    explicit |= chosen_start(
+    rates = _rates(explicit.pop("lr")) if "lr" in explicit else []
+    explicit = chosen_start(
         tasks,
         explicit,
         where,
         key,
+        rates=rates,
+        preset=preset,
         out_folder=out_folder,
         steps=start_steps,
         split=split,
@@ -257,7 +260,6 @@ def train(
         shots=shots,
         backbone=backbone,
     )
-    rates = _rates(explicit.pop("lr")) if "lr" in explicit else []
     is_auto = explicit.get("method") == AUTO
     first_seed = explicit.get("seed", default_of("seed", "superpos"))
     if split == "kfold" and publish is not None:

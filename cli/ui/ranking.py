@@ -28,7 +28,7 @@ def print_ranking(ranking: "Ranking") -> None:
         )
     if has_trials:
         table.add_section()
-        table.add_row("sampled tokens", "simple", "", "", "", "", f"{ranking.own_score:.4f}")
+        table.add_row("none", "superpos", "", "", "", "", f"{ranking.own_score:.4f}")
     print_table(table)
     if ranking.num_left_out:
         status(f"{ranking.num_left_out} adapters are less similar and were not compared; --keep sets how many are")

@@ -1,12 +1,14 @@
 """`rank_starts`: adapters as starts of a new task, ranked by their similarity and by short trials.
 
 A similarity needs a prompt of the new task to compare with. As SPoT does (Vu et al. 2022, §4.1), it is trained for a
-few steps. A trial trains from an adapter's prompt instead, for as many steps. Trials train in one stack, and the rows
-that they are scored on are held-out training rows.
+few steps. A trial trains from an adapter's prompt instead, for as many steps, and one more trains by SuperPos, as a
+run without a source does. Trials train in one stack, and the rows that they are scored on are held-out training rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +17,9 @@ from torch import Tensor
 
 from adapters.adapter import PromptAdapter
 from backbone import Backbone
-from training.config.arguments import TrainArguments
-from training.config.presets import train_arguments
+from training.config.arguments import TrainArguments, unused_arguments
+from training.config.choices import MethodName
+from training.config.presets import NO_PATIENCE, train_arguments
 from training.data.examples import Example
 from training.data.row_files import RowFiles
 from training.data.splits import divide
@@ -72,18 +75,18 @@ class RankedStart:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Candidates, the best first, and the trial of a start at sampled tokens."""
+    """Candidates, the best first, and the trial without one."""
 
     starts: tuple[RankedStart, ...]
     own_score: float | None
-    """The best score of the new task's own short training; None without trials."""
+    """The best score of a trial that starts from no candidate, by SuperPos; None without trials."""
     metric: str
     num_left_out: int = 0
     """Candidates that were not compared, because the prompts of others are more similar."""
 
     @property
     def best(self) -> RankedStart | None:
-        """The best start; None if the own start scored at least as well in the trials."""
+        """The best start; None if the trial without one scored at least as well."""
         first = self.starts[0]
         if first.trial_score is not None and self.own_score is not None and self.own_score >= first.trial_score:
             return None
@@ -101,21 +104,24 @@ def rank_starts(
     limit: int | None = MAX_ROWS,
     shots: int | None = None,
     seed: int = 0,
+    explicit: Mapping[str, Any] = MappingProxyType({}),
     on_step: Callable[[StepEvent], None] = lambda event: None,
 ) -> Ranking:
     """Rank adapters as starts of a task: by the score of a trial if there are trials, else by the transferability.
 
     Args:
         steps: optimiser steps of the new task's own prompt, and of each trial
-        trial: also train from each candidate
+        trial: also train from each candidate, and from none
         keep: how many candidates to compare, those with the largest mean similarity; each costs forwards or a trial
         limit: maximum number of training rows
         shots: training rows of each label, at most; None for all
         seed: divides the rows, as that of a run does
-        on_step: called after each step of the new task's own prompt, and of the first trial
+        explicit: options of the run that is to start, which the trials follow as far as their method uses them
+        on_step: called after each step of the new task's own prompt, and of the trial without a candidate
 
     Raises:
-        InvalidArguments: there is no candidate with a prompt, or the task has no label words to train with
+        InvalidArguments: there is no candidate with a prompt, the task has no label words to train with, or an option
+            is out of bounds
         InvalidData: the task's rows cannot be read
     """
     if task.spec.is_multi_label:
@@ -123,7 +129,9 @@ def rank_starts(
     usable = [each for each in candidates if len(each.adapter.prompt)]
     if not usable:
         raise InvalidArguments(f"none of {len(candidates)} adapters has a prompt, expected at least one to start from")
-    trials = _Trials(backbone, task, steps=steps, limit=limit, shots=shots, seed=seed, on_step=on_step)
+    trials = _Trials(
+        backbone, task, steps=steps, limit=limit, shots=shots, seed=seed, explicit=explicit, on_step=on_step
+    )
     own = trials.own(num_virtual_tokens=len(usable[0].adapter.prompt))
     target = _tensor(own.evaluations[-1].prompt, backbone)
     similar = {
@@ -131,7 +139,7 @@ def rank_starts(
     }
     kept = sorted(similar, key=lambda index: similar[index], reverse=True)[:keep]
     prompts = [_tensor(usable[index].adapter.prompt, backbone) for index in kept]
-    scores: Sequence[float | None] = trials.scores(prompts) if trial else [None] * len(kept)
+    own_score, *scores = trials.scores(prompts) if trial else [None] * (1 + len(kept))
     starts = [
         RankedStart(
             name=usable[index].name,
@@ -146,7 +154,7 @@ def rank_starts(
         for index, prompt, score in zip(kept, prompts, scores, strict=True)
     ]
     starts.sort(key=lambda start: (start.trial_score or 0.0, start.transferability), reverse=True)
-    return Ranking(tuple(starts), own.best.score if trial else None, task.metric, len(usable) - len(kept))
+    return Ranking(tuple(starts), own_score, task.metric, len(usable) - len(kept))
 
 
 def report_rows(files: RowFiles, *, seed: int) -> tuple[Example, ...]:
@@ -182,10 +190,20 @@ class _Trials:
         limit: int | None,
         shots: int | None,
         seed: int,
+        explicit: Mapping[str, Any],
         on_step: Callable[[StepEvent], None],
     ) -> None:
         """Read the rows."""
-        self._backbone, self._task, self._steps, self._seed = backbone, task, steps, seed
+        self._backbone, self._task = backbone, task
+        self._options = {
+            **explicit,
+            "readout": "words",
+            "max_steps": steps,
+            "epochs": 100_000,
+            "eval_every": max(1, steps // 4),
+            "patience": NO_PATIENCE,
+            "seed": seed,
+        }
         self._rows = TaskRows(backbone, task).divided(
             split="honest", seed=seed, limit=None if shots else limit, shots=shots, max_selection=limit
         )
@@ -195,18 +213,24 @@ class _Trials:
         """The rows behind which states are compared."""
 
     def own(self, *, num_virtual_tokens: int) -> TrainResult:
-        """Train a prompt from sampled tokens."""
-        arguments = self._arguments(num_virtual_tokens)
-        (result,) = self._train([make_method(arguments, self._backbone.weights.embedding)], arguments)
+        """Train a plain prompt from sampled tokens."""
+        arguments = self._arguments("simple", num_virtual_tokens)
+        (result,) = self._train([(make_method(arguments, self._backbone.weights.embedding), arguments)])
         return result
 
     def scores(self, prompts: Sequence[Tensor]) -> list[float]:
-        """Train from each prompt, in one stack, and return their best scores on the selection rows."""
-        arguments = self._arguments(len(prompts[0]))
-        starts = [Simple(prompt, weight_decay=arguments.weight_decay) for prompt in prompts]
-        return [result.best.score for result in self._train(starts, arguments)]
+        """Train without a source and from each prompt, in one stack; return the best scores on the selection rows.
 
-    def _train(self, methods: Sequence[Method], arguments: TrainArguments) -> list[TrainResult]:
+        The first score is that without a source.
+        """
+        alone = self._arguments("superpos", len(prompts[0]))
+        trials: list[tuple[Method, TrainArguments]] = [(make_method(alone, self._backbone.weights.embedding), alone)]
+        for prompt in prompts:
+            arguments = self._arguments("simple", len(prompt))
+            trials.append((Simple(prompt, weight_decay=arguments.weight_decay), arguments))
+        return [result.best.score for result in self._train(trials)]
+
+    def _train(self, trials: Sequence[tuple[Method, TrainArguments]]) -> list[TrainResult]:
         task, rows = self._task, self._rows
         jobs = [
             TrainingJob(
@@ -218,22 +242,14 @@ class _Trials:
                 label_words=tuple(task.spec.label_words),
                 scoring=task.scoring,
             )
-            for method in methods
+            for method, arguments in trials
         ]
         return train_stack(self._backbone, [replace(jobs[0], on_step=self._on_step), *jobs[1:]])
 
-    def _arguments(self, num_virtual_tokens: int) -> TrainArguments:
-        return train_arguments(
-            {
-                "method": "simple",
-                "num_virtual_tokens": num_virtual_tokens,
-                "max_steps": self._steps,
-                "epochs": 100_000,
-                "eval_every": max(1, self._steps // 4),
-                "patience": 0,
-                "seed": self._seed,
-            }
-        )
+    def _arguments(self, method: MethodName, num_virtual_tokens: int) -> TrainArguments:
+        unused = unused_arguments(method, "words")
+        used = {name: value for name, value in self._options.items() if name not in unused}
+        return train_arguments(used | {"method": method, "num_virtual_tokens": num_virtual_tokens})
 
 
 def _tensor(prompt: NDArray[np.float32], backbone: Backbone) -> Tensor:

@@ -128,6 +128,10 @@ def test_adapters_are_ranked_and_a_training_starts_from_the_best(desk: Desk, tmp
         "4",
         "--limit",
         "36",
+        "--num-sampled-tokens",
+        "32",
+        "--batch-size",
+        "12",
     ]
     table = superpos("similar", *ranked)
     assert table.code == 0, table.stderr
@@ -145,7 +149,7 @@ def test_adapters_are_ranked_and_a_training_starts_from_the_best(desk: Desk, tmp
     out = tmp_path / "started"
     quick = ["--backbone", desk.tiny_t5, "--batch-size", "12", "--epochs", "1", "--no-report", "--no-baselines"]
     auto = ["--threads", "1", "--start", "auto", "--start-from", folder, "--start-steps", "4", "--limit", "36"]
-    words = ["train", desk.task, *quick, *auto, "--precision", "fp32", "--out", out]
+    words = ["train", desk.task, *quick, *auto, "--num-sampled-tokens", "32", "--precision", "fp32", "--out", out]
     done = superpos(*words)
     assert done.code == 0, done.stderr
     run = json.loads((out / "run.json").read_text(encoding="utf-8"))
@@ -153,7 +157,7 @@ def test_adapters_are_ranked_and_a_training_starts_from_the_best(desk: Desk, tmp
         assert f"starting from {ranking['starts'][0]['digest']}" in done.stderr
         assert (run["arguments"]["method"], run["arguments"]["sources"]) == ("spot", [str(out / "start")])
     else:
-        assert "starting at sampled tokens" in done.stderr
+        assert "starting without a source" in done.stderr
         assert run["arguments"]["method"] == "superpos"
     shutil.rmtree(folder)
     (out / "result.json").unlink()
@@ -234,6 +238,12 @@ def test_what_a_library_or_a_start_cannot_do_is_refused(desk: Desk, tmp_path: Pa
     assert "has no adapter for backbone" in none
     auto = ["train", desk.task, *own, "--start", "auto"]
     assert "name it with --out" in superpos(*auto).refusal()
-    assert superpos(*auto, "--out", tmp_path / "run", "--method", "simple").refusal() == (
+    out = ("--out", tmp_path / "run")
+    assert superpos(*auto, *out, "--method", "simple").refusal() == (
         "--start auto sets --method spot and its --source; leave them out"
     )
+    assert superpos(*auto, *out, "--preset", "hu/lora").refusal() == (
+        "--start auto decides the method, and so does --preset hu/lora; leave one of them out"
+    )
+    unused = superpos(*auto, *out, "--start-from", desk.run, "--rank", "4").refusal()
+    assert unused.startswith("rank is 4, but method 'superpos' does not use it")

@@ -8,10 +8,18 @@ from support.adapters import make_adapter
 from support.training import topics_task
 
 from backbone import Backbone
+from training.config.presets import train_arguments
 from training.errors import InvalidArguments
+from training.loop.job import TrainingJob
+from training.loop.train import train_stack
+from training.methods.factory import make_method
+from training.runs.task_rows import TaskRows
 from training.source_prompts.collection import read_library
 from training.source_prompts.similar import Candidate, RankedStart, Ranking, rank_starts
 from training.task.task_file import TaskFile
+
+FEW_TOKENS = {"num_sampled_tokens": 32}
+"""The tiny backbone has fewer tokens than SuperPos samples by default."""
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
@@ -35,7 +43,7 @@ def test_adapters_are_ranked_by_transferability_and_with_trials_by_their_scores(
     )
     assert ranking.best == ranking.starts[0]
 
-    tried = rank_starts(tiny, task, found, steps=8, trial=True, limit=48)
+    tried = rank_starts(tiny, task, found, steps=8, trial=True, limit=48, explicit=FEW_TOKENS)
     scores = [start.trial_score for start in tried.starts]
     assert None not in scores
     assert scores == sorted(scores, reverse=True)  # type: ignore[type-var]
@@ -58,11 +66,46 @@ def test_adapters_beyond_the_most_similar_ones_are_left_out_and_counted(
 
 
 def test_a_prompt_of_the_task_itself_is_the_best_start(tiny: Backbone, library: Path, task: TaskFile) -> None:
-    tried = rank_starts(tiny, task, candidates(tiny, library), steps=2, trial=True, limit=48)
+    tried = rank_starts(tiny, task, candidates(tiny, library), steps=2, trial=True, limit=48, explicit=FEW_TOKENS)
     assert tried.starts[0].name != "strange"
     assert tried.starts[0].trial_score is not None
     assert tried.own_score is not None
     assert tried.starts[0].trial_score >= tried.own_score
+
+
+def test_the_trial_without_an_adapter_trains_superpos_with_the_options_of_the_run(
+    tiny: Backbone, library: Path, task: TaskFile
+) -> None:
+    found = candidates(tiny, library)
+    rows = TaskRows(tiny, task).divided(split="honest", seed=0, limit=48, max_selection=48)
+    run = {"batch_size": 4, "num_sampled_tokens": 16, "max_steps": 2, "readout": "pooled", "readout_lr": 0.1}
+    scores = {}
+    for tokens in (16, 32):
+        arguments = train_arguments(
+            {
+                "batch_size": 4,
+                "num_sampled_tokens": tokens,
+                "num_virtual_tokens": len(found[0].adapter.prompt),
+                "max_steps": 20,
+                "epochs": 1_000,
+                "eval_every": 5,
+                "patience": 0,
+            }
+        )
+        job = TrainingJob(
+            method=make_method(arguments, tiny.weights.embedding),
+            arguments=arguments,
+            trie=tiny.label_trie(task.spec.label_words),
+            rows=rows.train,
+            selection=rows.selection,
+            label_words=tuple(task.spec.label_words),
+            scoring=task.scoring,
+        )
+        (result,) = train_stack(tiny, [job])
+        scores[tokens] = result.best.score
+    assert scores[16] != scores[32], "the selection rows distinguish the two"
+    tried = rank_starts(tiny, task, found, steps=20, trial=True, limit=48, explicit=run)
+    assert tried.own_score == scores[16]
 
 
 def test_no_start_is_best_if_the_own_one_scores_as_well() -> None:

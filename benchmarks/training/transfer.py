@@ -45,7 +45,7 @@ from benchmarks.training.options import (
     write_plot,
     write_section,
 )
-from benchmarks.training.tables import chosen_lines, facts, markdown_table, select
+from benchmarks.training.tables import chosen_lines, facts, markdown_table, mean_and_half_width, select
 from cli.console import err
 from training.methods.prior import PriorKind, read_prior
 from training.report import style
@@ -84,6 +84,8 @@ the best prompt of every other task of the library; `spot` starts from the most 
 from it; `start_auto` tries them all on the cell's rows; `mpt` and `ipt` start from what training over the library \
 left. `none/…` is a head on the frozen model and `tfidf` a bag of words; where rows are few, both are fitted to the \
 selection rows too.
+"""
+_MEANS = f"""Means over the sets that `{ALONE[0]}` has; a dash where a line lacks one of them, or a seed.
 """
 _SPEED = """Optimiser steps until the selection score first reaches 95 % of the run's best: the median over sets and \
 seeds. The true number may be smaller, by up to the distance between two evaluations.
@@ -146,7 +148,14 @@ class Sources:
             prompts = {str(source.folder): source.adapter for source in self.prompts}
             candidates = [Candidate(folder, prompts[folder]) for folder in cell.sources]
             ranking = rank_starts(
-                self.backbone, task, candidates, steps=RANKING_STEPS, trial=True, shots=cell.shots, seed=cell.seed
+                self.backbone,
+                task,
+                candidates,
+                steps=RANKING_STEPS,
+                trial=True,
+                shots=cell.shots,
+                seed=cell.seed,
+                explicit=dict(cell.arguments),
             )
             known[key] = "" if ranking.best is None else ranking.best.name
             self._keep(known)
@@ -230,6 +239,7 @@ def render(
         "# Starts from other tasks",
         _ABOUT + facts(results),
         curves_table(results),
+        *((_MEANS, means_table(results)) if len({each.cell.set for each in results}) > 1 else ()),
         _SPEED,
         speed_table(results),
         *([_SPEED_OF_STARTS, starts_table(results)] if any(each.curve for each in results) else ()),
@@ -237,6 +247,25 @@ def render(
     write_section("\n\n".join(part.strip() for part in parts) + "\n", out_file)
     if plot is not None:
         write_plot(starts_figure(results), plot)
+
+
+def means_table(results: Sequence[CellResult]) -> str:
+    """Return the mean over sets of each line, with the interval over seeds: one row per line, the best first."""
+    counts = shots_of(results)
+    means = {line: [_means_of_seeds(results, line, n) for n in counts] for line in lines_of(results)}
+    best_first = sorted(means, key=lambda line: [statistics.fmean(each or [0.0]) for each in means[line]], reverse=True)
+    rows = [[line, *map(mean_and_half_width, means[line])] for line in best_first if any(means[line])]
+    return markdown_table(["line", *map(told, counts)], rows, words=1)
+
+
+def _means_of_seeds(results: Sequence[CellResult], line: str, shots: int | None) -> list[float]:
+    """Return the mean over sets in points, by seed; empty if the line lacks a cell that `ALONE[0]` has."""
+    wanted = {(each.cell.set, each.cell.seed) for each in select(results, line=ALONE[0], shots=shots)}
+    found = {(each.cell.set, each.cell.seed): 100 * each.score for each in select(results, line=line, shots=shots)}
+    if not wanted <= found.keys():
+        return []
+    seeds = sorted({seed for _, seed in wanted})
+    return [statistics.fmean(found[pair] for pair in wanted if pair[1] == seed) for seed in seeds]
 
 
 def speed_table(results: Sequence[CellResult]) -> str:

@@ -17,7 +17,7 @@ from benchmarks.training.intrinsic import by_dimensions, dimensions_figure, dime
 from benchmarks.training.learning_curves import curves_figure, curves_table, wins_table, with_auto
 from benchmarks.training.options import parse_arguments
 from benchmarks.training.tables import mean_and_half_width
-from benchmarks.training.transfer import LINES, Sources, speed_table, starts_figure, starts_table
+from benchmarks.training.transfer import LINES, Sources, means_table, speed_table, starts_figure, starts_table
 from training.report.svg import svg
 from training.runs.task_rows import TaskRows
 
@@ -148,6 +148,27 @@ def test_the_plot_of_starts_has_a_row_per_line_and_a_colour_per_number_of_rows()
     assert [np.round(xy[:, 0], 6).tolist() for xy in drawn] == [*[[50, 70], [60]] * 2, *[[60, 80], [70]] * 2]
     assert [text.get_text() for text in panel.texts] == ["8 rows per label", "32 rows per label"]
     svg(figure)
+
+
+def test_a_mean_over_sets_counts_the_same_sets_and_seeds_for_every_line() -> None:
+    scores = {
+        ("superpos/words", "rte"): (0.5, 0.7),
+        ("superpos/words", "cb"): (0.3, 0.5),
+        ("mpt/words", "rte"): (0.9, 0.9),
+        ("mpt/words", "cb"): (0.5, 0.5),
+        ("mpt/words", "sst2"): (1.0, 1.0),
+        ("spot/words", "rte"): (0.9, 0.9),
+        ("ipt/words", "rte"): (0.9, 0.9),
+        ("ipt/words", "cb"): (0.9,),
+    }
+    results = [
+        result(name, line, score, shots=8, seed=seed)
+        for (line, name), of_seeds in scores.items()
+        for seed, score in enumerate(of_seeds)
+    ]
+    rows = means_table(results).splitlines()[2:]
+    # 40 and 60 over the two sets, 12.706 · 14.14 / √2; `mpt/words` without its third set
+    assert rows == ["| mpt/words | 70.0 ± 0.0 |", "| superpos/words | 50.0 ± 127.1 |"]
 
 
 def test_means_have_the_interval_of_student_over_seeds() -> None:

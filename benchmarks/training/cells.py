@@ -26,7 +26,7 @@ from training.config.arguments import TrainArguments, unused_arguments
 from training.config.choices import OWN_MODEL
 from training.config.presets import train_arguments
 from training.errors import TooFewRows
-from training.loop.events import TrainResult
+from training.loop.events import StepEvent, TrainResult
 from training.runs.executor import Event, FailEvent, train_runs
 from training.runs.plan import RunPlan
 from training.runs.run import RunReport
@@ -38,6 +38,8 @@ SETS = ("sst2", "mrpc", "rte", "cb", "cola", "trec", "ag_news", "banking77", "st
 PROMPTS = ("superpos", "simple", "none")
 READOUTS: tuple[ReadoutKind, ...] = get_args(ReadoutKind)
 TFIDF, ZERO_SHOT, HEAD = "tfidf", "none/words", "none/pooled"
+SAY_EVERY_S = 60.0
+"""Seconds between two lines of progress of a stack, at least."""
 AUTO_START = "start_auto/words"
 """`superpos train --start auto`: SPoT from the source of the best trial, or SuperPos if no trial beats its start."""
 LINES = (*(f"{prompt}/{readout}" for prompt in PROMPTS for readout in READOUTS), TFIDF)
@@ -212,8 +214,13 @@ class GridFile:
         if not cells:
             return 0
         failed = []
+        said_s = time.monotonic()
 
         def on_event(number: int, event: Event) -> None:
+            nonlocal said_s
+            if isinstance(event, StepEvent) and time.monotonic() - said_s > SAY_EVERY_S:
+                self._say(f"  step {event.step} of {event.num_steps}")
+                said_s = time.monotonic()
             if isinstance(event, FailEvent):
                 failed.append(number)
                 self._say(f"  {cells[number].line} failed: {event.reason}")

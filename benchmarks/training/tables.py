@@ -70,14 +70,14 @@ def facts(results: Sequence[CellResult]) -> str:
     for name in ordered(results)[0]:
         by_measure.setdefault(select(results, set=name)[0].measure.replace("_", " "), []).append(name)
     measures = "; ".join(f"{', '.join(names)} by {measure}" for measure, names in by_measure.items())
-    steps = [count for each in results if (count := num_steps(each)) is not None]
-    given = sorted({f"{name} {value}" for each in results for name, value in each.cell.arguments})
+    trained = [(each, count) for each in results if (count := num_steps(each)) is not None]
+    given = sorted({f"{name} {value}" for each, _ in trained for name, value in each.cell.arguments})
     told = [
         f"{len(results)} cells, seeds {seeds}; {', '.join(rows)} rows.",
         f"Score × 100: {measures}, the mean where there are several.",
         "± is half the 95 % interval of the mean over seeds, by Student's t: with few seeds it is wide.",
         f"Arguments that differ from the defaults: {', '.join(given).replace('_', ' ')}." if given else "",
-        f"Optimiser steps of a run, at most: {_span(steps)}." if steps else "",
+        f"Optimiser steps of a run, at most: {_span(count for _, count in trained)}." if trained else "",
         _in_bf16(results),
         f"Commits: {', '.join(sorted({each.commit for each in results}))}.",
     ]

@@ -22,7 +22,7 @@ from adapters.readout import ReadoutKind
 from backbone import Backbone, Precision
 from benchmarks.common.report import commit
 from training.baselines.comparison import compared
-from training.config.arguments import TrainArguments, unused_arguments
+from training.config.arguments import TrainArguments, used_arguments
 from training.config.choices import OWN_MODEL
 from training.config.presets import train_arguments
 from training.errors import TooFewRows
@@ -41,7 +41,7 @@ TFIDF, ZERO_SHOT, HEAD = "tfidf", "none/words", "none/pooled"
 SAY_EVERY_S = 60.0
 """Seconds between two lines of progress of a stack, at least."""
 AUTO_START = "start_auto/words"
-"""`superpos train --start auto`: SPoT from the source of the best trial, or SuperPos if no trial beats its start."""
+"""`superpos train --start auto`: SPoT from the source of the best trial, or SuperPos if no source beats it there."""
 LINES = (*(f"{prompt}/{readout}" for prompt in PROMPTS for readout in READOUTS), TFIDF)
 """Ways to classify, `prompt/readout`; `none/words` is the untrained model, `none/pooled` the frozen head."""
 BASELINES: Mapping[str, BaselineName] = {TFIDF: "tfidf", ZERO_SHOT: "zero_shot"}
@@ -114,8 +114,7 @@ def arguments_of(cell: Cell) -> TrainArguments:
     if cell.line == AUTO_START:
         method = "spot" if cell.sources else "superpos"
     given: dict[str, Any] = {"method": method, "readout": readout}
-    unused = unused_arguments(method, readout)  # type: ignore[arg-type]
-    given |= {name: value for name, value in cell.arguments if name not in unused}
+    given |= used_arguments(dict(cell.arguments), method, readout)  # type: ignore[arg-type]
     given |= {"sources": cell.sources} if cell.sources else {}
     return train_arguments(given | {"seed": cell.seed})
 

@@ -424,6 +424,12 @@ def unused_arguments(method: MethodName, readout: ReadoutKind) -> frozenset[str]
     )
 
 
+def used_arguments(values: Mapping[str, Any], method: MethodName, readout: ReadoutKind) -> dict[str, Any]:
+    """Return the values, by argument name, that a method and a readout use."""
+    unused = unused_arguments(method, readout)
+    return {name: value for name, value in values.items() if name not in unused}
+
+
 def _any_of(choices: Sequence[str]) -> str:
     """Return `a, b or c`."""
     *first, last = choices

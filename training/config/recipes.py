@@ -5,7 +5,7 @@ from typing import Any
 
 from adapters.readout import ReadoutKind
 from adapters.task import TaskSpec
-from training.config.arguments import ARGUMENTS, TrainArguments, default_of, readouts_of, unused_arguments
+from training.config.arguments import ARGUMENTS, TrainArguments, default_of, readouts_of, used_arguments
 from training.config.choices import WITHOUT_ADAPTER, MethodName
 from training.config.presets import PRESETS, train_arguments
 from training.errors import InvalidArguments
@@ -79,7 +79,7 @@ def _heads(explicit: Mapping[str, Any]) -> list[TrainArguments]:
     asked = explicit.get("readout", AUTO)
     of_heads = readouts_of("head")
     known = [readout for readout in of_heads if asked == AUTO or readout in asked.split(",")] or list(of_heads)
-    kept = {name: value for name, value in explicit.items() if name not in unused_arguments("head", "pooled")}
+    kept = used_arguments(explicit, "head", "pooled")
     return [train_arguments(kept | {"method": "head", "readout": readout}) for readout in known]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from adapters.adapter import PromptAdapter
 from backbone import Backbone
-from training.config.arguments import TrainArguments, unused_arguments
+from training.config.arguments import TrainArguments, used_arguments
 from training.config.choices import MethodName
 from training.config.presets import NO_PATIENCE, train_arguments
 from training.data.examples import Example
@@ -247,8 +247,7 @@ class _Trials:
         return train_stack(self._backbone, [replace(jobs[0], on_step=self._on_step), *jobs[1:]])
 
     def _arguments(self, method: MethodName, num_virtual_tokens: int) -> TrainArguments:
-        unused = unused_arguments(method, "words")
-        used = {name: value for name, value in self._options.items() if name not in unused}
+        used = used_arguments(self._options, method, "words")
         return train_arguments(used | {"method": method, "num_virtual_tokens": num_virtual_tokens})
 
 
